@@ -1,0 +1,36 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// One module per room; arrows go down only. Sources/ARCHITECTURE.md is the map.
+let strict: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+/// A room of the house: a Swift library module with the settings that every room shares.
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+/// The tests of a room, in a folder of the room's name.
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "tercet",
+    products: [],
+    dependencies: [],
+    targets: [
+        // Header-only shims: only what Swift cannot import.
+        .systemLibrary(name: "CVerbs", path: "Sources/CVerbs"),
+        .systemLibrary(name: "CLinux", path: "Sources/CLinux"),
+
+        // What every room stands on.
+        room("Base", ["CLinux"]),
+        room("FabricInterface", ["Base"]),
+        room("BlockInterface", ["Base"]),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,90 @@
+/// What a block device is asked to do.
+public enum BlockOperation: UInt8, Sendable, BitwiseCopyable {
+    /// Media to `buffer`.
+    case read
+    /// `buffer` to media.
+    case write
+    /// Everything completed before is made durable. `offset`, `length` and `buffer` are not used.
+    case flush
+    /// The range reads as zeroes afterwards. No buffer.
+    case writeZeroes
+    /// The range's contents are no longer needed. No buffer. Advisory: a device may do nothing.
+    case deallocate
+    /// Compares the media with `buffer`; ends in `compareFailure` where they differ.
+    case compare
+    /// Reads the media, checks that it can be read, and returns nothing. No buffer.
+    case verify
+}
+
+/// How a block operation is to be done.
+public struct BlockFlags: OptionSet, Sendable, BitwiseCopyable {
+    public let rawValue: UInt8
+    @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// A write is on stable media before it completes (NVMe "Force Unit Access").
+    public static let forceUnitAccess = BlockFlags(rawValue: 1 << 0)
+    /// Write Zeroes may deallocate the range (NVMe "DEAC").
+    public static let mayDeallocate = BlockFlags(rawValue: 1 << 1)
+}
+
+/// One operation for a `BlockChannel`. The caller has checked that the range lies within the device and is aligned to
+/// its block size; a channel checks again and answers `outOfRange`.
+public struct BlockRequest: Sendable, BitwiseCopyable {
+    /// Returned with the completion; never interpreted by the channel. Unique among the channel's running requests.
+    public var tag: UInt64
+    /// First byte on the device.
+    public var offset: UInt64
+    /// Length of the range in bytes.
+    public var length: UInt64
+    /// Memory of `length` bytes for read, write and compare, aligned to `BlockGeometry.memoryAlignment`. It belongs to
+    /// the channel until the completion.
+    public nonisolated(unsafe) var buffer: UnsafeMutableRawPointer?
+    public var operation: BlockOperation
+    public var flags: BlockFlags
+
+    @inlinable public init(
+        tag: UInt64, operation: BlockOperation, flags: BlockFlags = [], offset: UInt64 = 0, length: UInt64 = 0,
+        buffer: UnsafeMutableRawPointer? = nil
+    ) {
+        self.tag = tag
+        self.offset = offset
+        self.length = length
+        self.buffer = buffer
+        self.operation = operation
+        self.flags = flags
+    }
+}
+
+/// How a block operation ended.
+public enum BlockStatus: UInt8, Sendable, BitwiseCopyable {
+    case success
+    /// The range is not within the device, or not aligned to its blocks.
+    case outOfRange
+    /// The media could not be read.
+    case unrecoveredReadError
+    /// The media could not be written.
+    case writeFault
+    /// A thinly provisioned device has no room left.
+    case capacityExceeded
+    /// `compare` found a difference.
+    case compareFailure
+    /// The device does not do this operation.
+    case unsupported
+    /// The device is gone: removed, or its file deleted or truncated.
+    case deviceGone
+    /// Withdrawn by `BlockChannel.cancel` before it started.
+    case aborted
+    /// Anything else that the device or the system reported.
+    case internalError
+}
+
+/// The end of one operation.
+public struct BlockCompletion: Sendable, BitwiseCopyable {
+    /// The tag of the request.
+    public var tag: UInt64
+    public var status: BlockStatus
+
+    @inlinable public init(tag: UInt64, status: BlockStatus) {
+        self.tag = tag
+        self.status = status
+    }
+}

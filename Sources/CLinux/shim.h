@@ -1,0 +1,50 @@
+// What Glibc's Swift module leaves out: it is built without _GNU_SOURCE, so thread affinity, O_DIRECT, eventfd,
+// timerfd and fallocate are missing, and the ioctl requests made by _IOR-style macros never import.
+#ifndef TERCET_CLINUX_SHIM_H
+#define TERCET_CLINUX_SHIM_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+static const unsigned long tercet_BLKGETSIZE64 = BLKGETSIZE64;
+static const unsigned long tercet_BLKSSZGET = BLKSSZGET;
+static const unsigned long tercet_BLKPBSZGET = BLKPBSZGET;
+static const unsigned long tercet_BLKIOOPT = BLKIOOPT;
+static const unsigned long tercet_BLKDISCARD = BLKDISCARD;
+static const unsigned long tercet_BLKZEROOUT = BLKZEROOUT;
+static const int tercet_O_DIRECT = O_DIRECT;
+
+/// Pins the calling thread to one processor. Returns 0 or an errno value.
+static inline int tercet_pin_to_processor(int processor) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(processor, &set);
+    return pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+/// The processor with the given ordinal among those that this process may run on, or -1.
+static inline int tercet_allowed_processor(int ordinal) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return -1;
+    for (int processor = 0; processor < CPU_SETSIZE; processor++)
+        if (CPU_ISSET(processor, &set) && ordinal-- == 0) return processor;
+    return -1;
+}
+
+#endif
