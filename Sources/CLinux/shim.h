@@ -7,6 +7,13 @@
 #define _GNU_SOURCE
 #endif
 
+// `fd_set` names its member differently under X/Open rules, which _GNU_SOURCE turns on: the compiler then sees two
+// definitions of one type, Glibc's and this module's, and refuses both. It is read here under Glibc's rules.
+#include <features.h>
+#undef __USE_XOPEN
+#include <sys/select.h>
+#define __USE_XOPEN 1
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/falloc.h>
