@@ -110,7 +110,8 @@ open class Fabric {
     open func destroy(_ connection: ConnectionHandle) { invariantAbstract() }
 
     /// The context, in this reactor, of the device that a connection uses; made with `options` when first asked for.
-    open func context(for connection: ConnectionHandle, _ options: ContextOptions) throws(FabricError) -> FabricContext {
+    open func context(for connection: ConnectionHandle, _ options: ContextOptions) throws(FabricError) -> FabricContext
+    {
         invariantAbstract()
     }
 

@@ -91,7 +91,8 @@ public struct QueuePairOptions: Sendable {
     public var maxInlineData: Int
 
     public init(
-        sendEntries: Int, receiveEntries: Int, usesSharedReceiveQueue: Bool, sendSegments: Int = 2, maxInlineData: Int = 0
+        sendEntries: Int, receiveEntries: Int, usesSharedReceiveQueue: Bool, sendSegments: Int = 2,
+        maxInlineData: Int = 0
     ) {
         self.sendEntries = sendEntries
         self.receiveEntries = receiveEntries

@@ -1,0 +1,47 @@
+import CLinux
+import Glibc
+import Synchronization
+
+/// Work handed to a thread by other threads, in the order in which it was sent. For the control plane: sending takes a
+/// lock and allocates.
+public final class Mailbox: Sendable {
+    private let letters = Mutex<[@Sendable () -> Void]>([])
+    private let count = Atomic<Int>(0)
+    /// Becomes readable when a letter arrives.
+    public let descriptor: Int32
+
+    public init() {
+        descriptor = eventfd(0, Int32(EFD_NONBLOCK) | Int32(EFD_CLOEXEC))
+        if descriptor < 0 { fatalError("eventfd: \(String(cString: strerror(errno)))") }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Leaves `body` to be run by the mailbox's owner.
+    public func send(_ body: @escaping @Sendable () -> Void) {
+        letters.withLock { $0.append(body) }
+        count.add(1, ordering: .releasing)
+        var one: UInt64 = 1
+        _ = write(descriptor, &one, 8)
+    }
+
+    /// Runs what has arrived; returns how many letters that were. One atomic load when there is nothing.
+    @discardableResult
+    public func drain() -> Int {
+        guard count.load(ordering: .acquiring) > 0 else { return 0 }
+        let arrived = letters.withLock { letters in
+            let taken = letters
+            letters.removeAll()
+            return taken
+        }
+        count.subtract(arrived.count, ordering: .relaxed)
+        for letter in arrived { letter() }
+        return arrived.count
+    }
+
+    /// Makes the descriptor unreadable until the next letter.
+    public func acknowledge() {
+        var value: UInt64 = 0
+        _ = read(descriptor, &value, 8)
+    }
+}

@@ -1,0 +1,28 @@
+import Base
+
+/// What a reactor runs: polled while there is work, asked to arm its notifications before the reactor sleeps.
+///
+/// A poller is used by one thread only and takes the time from its caller, so that the simulation can run the same code
+/// in virtual time. An abstract class and not a protocol: one indirect jump per poll, no reference counting.
+open class Poller {
+    public init() {}
+
+    /// Does what there is to do and returns how much that was; 0 when idle. Never waits.
+    open func poll(now: MonotonicTime) -> Int { 0 }
+
+    /// When `poll` must be called again even if nothing happens.
+    open var nextDeadline: MonotonicTime { .distantFuture }
+
+    /// Arms all notifications. Whatever arrived before is found by one more `poll`, which the reactor makes before it
+    /// sleeps.
+    open func prepareToSleep() {}
+
+    /// Clears the notifications after the reactor woke up.
+    open func wokeUp() {}
+
+    /// Changes whenever `descriptors` does.
+    open var descriptorGeneration: UInt64 { 0 }
+
+    /// File descriptors that become readable when there is work while the reactor sleeps.
+    open var descriptors: [Int32] { [] }
+}
