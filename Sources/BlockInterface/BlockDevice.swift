@@ -16,11 +16,13 @@ public struct BlockGeometry: Equatable, Sendable {
     public var canDeallocate: Bool
     /// Deallocated blocks read as zeroes.
     public var deallocatedReadsZeroes: Bool
+    /// The device was opened for reading only: everything that changes it ends in `writeProtected`.
+    public var isReadOnly: Bool
 
     public init(
         blockSize: UInt32, blockCount: UInt64, hasVolatileWriteCache: Bool, optimalIOSize: UInt32 = 0,
         atomicWriteSize: UInt32? = nil, memoryAlignment: Int = 512, canDeallocate: Bool = false,
-        deallocatedReadsZeroes: Bool = false
+        deallocatedReadsZeroes: Bool = false, isReadOnly: Bool = false
     ) {
         self.blockSize = blockSize
         self.blockCount = blockCount
@@ -30,10 +32,19 @@ public struct BlockGeometry: Equatable, Sendable {
         self.memoryAlignment = memoryAlignment
         self.canDeallocate = canDeallocate
         self.deallocatedReadsZeroes = deallocatedReadsZeroes
+        self.isReadOnly = isReadOnly
     }
 
     /// Capacity in bytes.
     public var byteCount: UInt64 { blockCount * UInt64(blockSize) }
+
+    /// Whether the range lies within the device and on its blocks.
+    @inlinable
+    public func contains(offset: UInt64, length: UInt64) -> Bool {
+        let mask = UInt64(blockSize) - 1
+        let (end, overflow) = offset.addingReportingOverflow(length)
+        return !overflow && end <= blockCount * UInt64(blockSize) && (offset | length) & mask == 0
+    }
 }
 
 /// Identifiers that a device carries itself; those that it lacks are made from the configuration by the target.
@@ -74,7 +85,11 @@ public protocol BlockDevice: AnyObject, Sendable {
     var name: String { get }
     /// The geometry as of the last `refresh`.
     var geometry: BlockGeometry { get }
+    /// The identifiers that the device carries.
     var identity: BlockIdentity { get }
+    /// What an operator should know about how the device was opened, a line each: that its file system refuses
+    /// O_DIRECT, say. Empty when all is as it should be.
+    var remarks: [String] { get }
     /// The device's own memory where it is byte-addressable (RAM, a mapped file): I/O may then go straight to it,
     /// without a buffer in between.
     var directMemory: UnsafeMutableRawBufferPointer? { get }
@@ -84,36 +99,7 @@ public protocol BlockDevice: AnyObject, Sendable {
     func refresh() -> BlockDeviceChange
 }
 
-/// The queue of one reactor to one device. Used by that reactor's thread only.
-///
-/// An abstract class and not a protocol: a call costs one indirect jump and no reference counting, and is made once per
-/// batch.
-open class BlockChannel {
-    public init() {}
-
-    /// Hands over the first `n` of `requests` and returns `n`; the rest may be submitted again after completions have
-    /// been polled. Never waits.
-    open func submit(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int {
-        invariantAbstract()
-    }
-
-    /// Takes up to `completions.count` ended operations; returns how many. Never waits.
-    open func poll(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
-        invariantAbstract()
-    }
-
-    /// Operations submitted whose completion has not been polled yet.
-    open var running: Int { invariantAbstract() }
-
-    /// Withdraws a request that has not started; `true` when its completion will say `aborted`.
-    open func cancel(tag: UInt64) -> Bool { false }
-
-    /// A descriptor that becomes readable when a completion is there, or -1 where `poll` finds completions at once.
-    open var notificationDescriptor: Int32 { -1 }
-
-    /// Clears the descriptor's readiness before `poll`; called after the reactor woke up.
-    open func acknowledgeNotification() {}
-
-    /// Frees the channel's resources. The caller has polled all completions, or the process is ending.
-    open func close() {}
+extension BlockDevice {
+    public var remarks: [String] { [] }
+    public var directMemory: UnsafeMutableRawBufferPointer? { nil }
 }

@@ -28,6 +28,7 @@ public struct BlockFlags: OptionSet, Sendable, BitwiseCopyable {
 
 /// One operation for a `BlockChannel`. The caller has checked that the range lies within the device and is aligned to
 /// its block size; a channel checks again and answers `outOfRange`.
+/// A length of 0 succeeds and does nothing.
 public struct BlockRequest: Sendable, BitwiseCopyable {
     /// Returned with the completion; never interpreted by the channel. Unique among the channel's running requests.
     public var tag: UInt64
@@ -69,6 +70,8 @@ public enum BlockStatus: UInt8, Sendable, BitwiseCopyable {
     case compareFailure
     /// The device does not do this operation.
     case unsupported
+    /// The device is open for reading only.
+    case writeProtected
     /// The device is gone: removed, or its file deleted or truncated.
     case deviceGone
     /// Withdrawn by `BlockChannel.cancel` before it started.

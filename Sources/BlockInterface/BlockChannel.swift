@@ -1,0 +1,40 @@
+/// The queue of one reactor to one device. Used by that reactor's thread only.
+///
+/// An abstract class and not a protocol: a call costs one indirect jump and no reference counting, and is made once per
+/// batch.
+open class BlockChannel {
+    public init() {}
+
+    /// Hands over the first `n` of `requests` and returns `n`; the rest may be submitted again after completions have
+    /// been polled. Never waits.
+    open func submit(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int {
+        invariantAbstract()
+    }
+
+    /// Takes up to `completions.count` ended operations; returns how many. Never waits.
+    ///
+    /// Also drives what needs more than one step (long ranges, comparisons), so it is called while `running` is not 0
+    /// even if no completion is due.
+    open func poll(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
+        invariantAbstract()
+    }
+
+    /// Operations submitted whose completion has not been polled yet.
+    open var running: Int { invariantAbstract() }
+
+    /// Withdraws a request that has not started; `true` when its completion will say `aborted`.
+    open func cancel(tag: UInt64) -> Bool { false }
+
+    /// A descriptor that becomes readable when a completion is there, or -1 where `poll` finds completions at once.
+    open var notificationDescriptor: Int32 { -1 }
+
+    /// Makes the descriptor unreadable until the next completion. Called before the reactor sleeps, and followed by one
+    /// more `poll`, so that nothing that ended in between is missed.
+    open func armNotification() {}
+
+    /// Clears the descriptor's readiness before `poll`; called after the reactor woke up.
+    open func acknowledgeNotification() {}
+
+    /// Frees the channel's resources. The caller has polled all completions, or the process is ending.
+    open func close() {}
+}
