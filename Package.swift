@@ -31,6 +31,7 @@ let package = Package(
         room("Base", ["CLinux"]),
         room("FabricInterface", ["Base"]),
         room("BlockInterface", ["Base"]),
+        room("NVMeSpec", ["Base"]),
         room("Reactor", ["Base", "CLinux"]),
     ],
     swiftLanguageModes: [.v6]
