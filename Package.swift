@@ -33,6 +33,9 @@ let package = Package(
         room("BlockInterface", ["Base"]),
         room("NVMeSpec", ["Base"]),
         room("Reactor", ["Base", "CLinux"]),
+
+        // The fabrics.
+        room("VerbsFabric", ["Base", "CLinux", "CVerbs", "FabricInterface"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -45,6 +45,13 @@ static inline int tercet_pin_to_processor(int processor) {
     return pthread_setaffinity_np(pthread_self(), sizeof set, &set);
 }
 
+/// Makes reads and writes of a descriptor return at once instead of waiting. Returns 0 or an errno value. `fcntl` is
+/// variadic, which Swift cannot call.
+static inline int tercet_set_nonblocking(int descriptor) {
+    int flags = fcntl(descriptor, F_GETFL);
+    return flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) < 0 ? errno : 0;
+}
+
 /// The processor with the given ordinal among those that this process may run on, or -1.
 static inline int tercet_allowed_processor(int ordinal) {
     cpu_set_t set;

@@ -15,6 +15,9 @@ open class FabricContext {
     /// them can be used through all.
     open var domain: UInt { invariantAbstract() }
 
+    /// The sizes that this context has: what was asked for, as far as the device goes.
+    open var grantedOptions: ContextOptions { invariantAbstract() }
+
     /// Registers memory with the device.
     open func register(
         _ memory: UnsafeMutableRawBufferPointer, access: MemoryAccess
@@ -40,7 +43,9 @@ open class FabricContext {
     /// as `localError`.
     open func post(_ requests: UnsafeBufferPointer<WorkRequest>) { invariantAbstract() }
 
-    /// Posts buffers to the shared receive queue.
+    /// Posts buffers to the shared receive queue, no more at once than `grantedOptions.sharedReceiveEntries`. A buffer that
+    /// was taken by a queue pair whose connection is destroyed before the completion was polled goes back into the queue by
+    /// itself. Ids whose upper 16 bits are all set, of any work request, are reserved.
     open func postSharedReceives(_ requests: UnsafeBufferPointer<ReceiveRequest>) { invariantAbstract() }
 
     /// Posts buffers to one queue pair's receive queue.

@@ -48,17 +48,48 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// The address that a socket or RDMA CM call returned; `nil` where it is of another family or unset.
+    public init?(_ address: UnsafePointer<sockaddr>?) {
+        guard let address else { return nil }
+        let length: Int
+        let networkPort: in_port_t
+        switch Int32(address.pointee.sa_family) {
+        case AF_INET:
+            family = .ipv4
+            length = MemoryLayout<sockaddr_in>.size
+            networkPort = UnsafeRawPointer(address).loadUnaligned(as: sockaddr_in.self).sin_port
+        case AF_INET6:
+            family = .ipv6
+            length = MemoryLayout<sockaddr_in6>.size
+            networkPort = UnsafeRawPointer(address).loadUnaligned(as: sockaddr_in6.self).sin6_port
+        default: return nil
+        }
+        // An IPv6 address in full, its zone's name and the final zero.
+        let text: String? = withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET6_ADDRSTRLEN) + 64) {
+            buffer in
+            guard
+                getnameinfo(
+                    address, socklen_t(length), buffer.baseAddress, socklen_t(buffer.count), nil, 0, NI_NUMERICHOST)
+                    == 0,
+                let base = buffer.baseAddress
+            else { return nil }
+            return String(cString: base)
+        }
+        guard let text else { return nil }
+        host = text
+        port = UInt16(bigEndian: networkPort)
+    }
+
     public var description: String { family == .ipv6 ? "[\(host)]:\(port)" : "\(host):\(port)" }
 
-    /// Calls `body` with the address in the form that the socket and RDMA CM calls take.
-    public func withSockaddr<Result>(_ body: (UnsafeMutablePointer<sockaddr>, socklen_t) -> Result) -> Result {
+    /// Calls `body` with the address in the form that the socket and RDMA CM calls take. Returns `nil` without calling
+    /// it where the network interface that the zone names is gone.
+    public func withSockaddr<Result>(_ body: (UnsafeMutablePointer<sockaddr>, socklen_t) -> Result) -> Result? {
         var hints = addrinfo()
         hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         var result: UnsafeMutablePointer<addrinfo>?
-        guard getaddrinfo(host, String(port), &hints, &result) == 0, let result else {
-            fatalError("a checked address no longer parses: \(host)")
-        }
+        guard getaddrinfo(host, String(port), &hints, &result) == 0, let result else { return nil }
         defer { freeaddrinfo(result) }
         return body(result.pointee.ai_addr, result.pointee.ai_addrlen)
     }
