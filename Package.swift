@@ -36,6 +36,13 @@ let package = Package(
 
         // The fabrics.
         room("VerbsFabric", ["Base", "CLinux", "CVerbs", "FabricInterface"]),
+
+        // What every fabric has to keep, and the check of a verbs device against it.
+        .target(
+            name: "FabricLaws", dependencies: ["FabricInterface"], path: "Tests/FabricLaws", swiftSettings: strict),
+        .executableTarget(
+            name: "verbs-fabric-laws", dependencies: ["FabricInterface", "FabricLaws", "VerbsFabric"],
+            path: "Tests/VerbsFabricLaws", swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

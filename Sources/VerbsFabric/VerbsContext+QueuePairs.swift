@@ -34,7 +34,8 @@ extension VerbsContext {
                         ENOMEM:
                             "the device has no room for another queue pair (it has \(limits.maxQueuePairs)) of this "
                             + "size, or the limit on locked memory (`ulimit -l`, LimitMEMLOCK=) is too low",
-                        EINVAL: "the device does not take a queue pair of this size; ask for fewer entries",
+                        EINVAL: "the peer has given the connection up, or the device does not take a queue pair of "
+                            + "this size",
                     ])
             }
             inline /= 2
