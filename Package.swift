@@ -26,6 +26,7 @@ let package = Package(
         // Header-only shims: only what Swift cannot import.
         .systemLibrary(name: "CVerbs", path: "Sources/CVerbs"),
         .systemLibrary(name: "CLinux", path: "Sources/CLinux"),
+        .systemLibrary(name: "CChecksum", path: "Sources/CChecksum"),
 
         // What every room stands on.
         room("Base", ["CLinux"]),
@@ -43,6 +44,10 @@ let package = Package(
         .executableTarget(
             name: "verbs-fabric-laws", dependencies: ["FabricInterface", "FabricLaws", "VerbsFabric"],
             path: "Tests/VerbsFabricLaws", swiftSettings: strict),
+
+        // One volume over three members.
+        room("Replication", ["Base", "CChecksum"]),
+        tests("ReplicationTests", ["Replication", "Base", "CChecksum"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -1,0 +1,142 @@
+import Base
+import CChecksum
+
+extension Superblock {
+    /// Bytes that are used of a slot, which is one metadata page; the rest is zero.
+    ///
+    /// | bytes | what |
+    /// |---|---|
+    /// | 0-7 | "TERCETSB" |
+    /// | 8-11, 12-15 | format; CRC32C of the page with this field zero |
+    /// | 16-23, 24-39 | sequence; volume UUID |
+    /// | 40, 41, 42, 43 | member; fencing; minimum copies; flags (bit 0: clean) |
+    /// | 44-47, 48-51, 56-63 | block size; region size; data blocks |
+    /// | 64-71, 72-79 | attachment key; version |
+    /// | 88-279 | three members of 64 bytes: UUID, blocks, boot instance, behind since, state |
+    static let encodedSize = 280
+    private static let magic: UInt64 = 0x4253_5445_4352_4554
+
+    /// Encodes the superblock as one page.
+    public func encode(into page: UnsafeMutableRawBufferPointer) {
+        invariant(page.count == geometry.pageSize, "a superblock slot is one page")
+        page.initializeMemory(as: UInt8.self, repeating: 0)
+        func store<Value: FixedWidthInteger & BitwiseCopyable>(_ value: Value, _ offset: Int) {
+            page.storeBytes(of: value.littleEndian, toByteOffset: offset, as: Value.self)
+        }
+        func store(_ uuid: UUIDBytes, _ offset: Int) {
+            page.storeBytes(of: uuid.high.bigEndian, toByteOffset: offset, as: UInt64.self)
+            page.storeBytes(of: uuid.low.bigEndian, toByteOffset: offset + 8, as: UInt64.self)
+        }
+        store(Self.magic, 0)
+        store(Self.currentFormat, 8)
+        store(sequence, 16)
+        store(volume, 24)
+        store(UInt8(member), 40)
+        store(fencing.rawValue, 41)
+        store(UInt8(minimumCopies), 42)
+        store(UInt8(isClean ? 1 : 0), 43)
+        store(geometry.blockSize, 44)
+        store(geometry.regionSize, 48)
+        store(geometry.dataBlocks, 56)
+        store(stamp.attachmentKey, 64)
+        store(stamp.version, 72)
+        for (index, record) in members.enumerated() {
+            let base = 88 + 64 * index
+            store(record.uuid, base)
+            store(record.blocks, base + 16)
+            store(record.bootInstance, base + 24)
+            store(record.behindSinceEpoch, base + 32)
+            store(record.state.rawValue, base + 40)
+        }
+        store(tercet_crc32c(page.baseAddress, page.count), 12)
+    }
+
+    /// What one slot holds.
+    private enum Slot {
+        case empty, corrupt
+        case newer(UInt32)
+        case invalid(String)
+        case valid(Superblock)
+    }
+
+    private static func decodeSlot(_ bytes: UnsafeRawBufferPointer) -> Slot {
+        guard bytes.count >= encodedSize else { return .corrupt }
+        func load<Value: FixedWidthInteger & BitwiseCopyable>(_ offset: Int, _: Value.Type) -> Value {
+            Value(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: Value.self))
+        }
+        func uuid(_ offset: Int) -> UUIDBytes {
+            UUIDBytes(high: load(offset, UInt64.self).byteSwapped, low: load(offset + 8, UInt64.self).byteSwapped)
+        }
+        if load(0, UInt64.self) != magic { return bytes.allSatisfy { $0 == 0 } ? .empty : .corrupt }
+        let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 16)
+        defer { copy.deallocate() }
+        copy.copyMemory(from: bytes)
+        copy.storeBytes(of: 0, toByteOffset: 12, as: UInt32.self)
+        guard tercet_crc32c(copy.baseAddress, copy.count) == load(12, UInt32.self) else { return .corrupt }
+        let format = load(8, UInt32.self)
+        guard format <= currentFormat else { return .newer(format) }
+        guard let fencing = FencingMode(rawValue: load(41, UInt8.self)) else { return .invalid("fencing mode") }
+        guard load(40, UInt8.self) < memberCount else { return .invalid("member index") }
+        guard (1...UInt8(memberCount)).contains(load(42, UInt8.self)) else { return .invalid("minimum of copies") }
+        guard
+            let geometry = try? VolumeGeometry(
+                blockSize: load(44, UInt32.self), regionSize: load(48, UInt32.self), dataBlocks: load(56, UInt64.self)),
+            geometry.pageSize == bytes.count
+        else { return .invalid("geometry") }
+        var members: [MemberRecord] = []
+        for index in 0..<memberCount {
+            let base = 88 + 64 * index
+            guard let state = MemberDataState(rawValue: load(base + 40, UInt8.self)) else {
+                return .invalid("member state")
+            }
+            members.append(
+                MemberRecord(
+                    uuid: uuid(base), blocks: load(base + 16, UInt64.self), bootInstance: load(base + 24, UInt64.self),
+                    state: state, behindSinceEpoch: load(base + 32, UInt64.self)))
+        }
+        let superblock = Superblock(
+            sequence: load(16, UInt64.self), volume: uuid(24), member: Int(load(40, UInt8.self)), geometry: geometry,
+            fencing: fencing, minimumCopies: Int(load(42, UInt8.self)), isClean: load(43, UInt8.self) & 1 == 1,
+            stamp: RecordStamp(attachmentKey: load(64, UInt64.self), version: load(72, UInt64.self)), members: members)
+        guard superblock.inSync != [] else { return .invalid("set of members in sync, which is empty,") }
+        return .valid(superblock)
+    }
+
+    /// Reads a member's two slots, each one page, and returns the newer of those that are intact: a slot torn by a crash
+    /// leaves the other.
+    public static func decode(
+        member: MemberIndex, slot0: UnsafeRawBufferPointer, slot1: UnsafeRawBufferPointer
+    ) throws(MetadataError) -> Superblock {
+        var best: Superblock?
+        var isEmpty = true
+        var problem: String?
+        for slot in [decodeSlot(slot0), decodeSlot(slot1)] {
+            switch slot {
+            case .empty: continue
+            case .corrupt: break
+            case .newer(let found):
+                throw .newerFormat(member: member, found: found, supported: currentFormat)
+            case .invalid(let field): problem = field
+            case .valid(let found): if best == nil || found.sequence > best!.sequence { best = found }
+            }
+            isEmpty = false
+        }
+        if let best { return best }
+        if let problem { throw .invalidField(member: member, field: problem) }
+        throw isEmpty ? .notFormatted(member: member) : .bothSlotsCorrupt(member: member)
+    }
+
+    /// Checks that this superblock, read from what was attached as `index`, belongs there.
+    public func validate(
+        as index: MemberIndex, volume expected: UUIDBytes, blockSize: UInt32, memberBlocks: UInt64
+    ) throws(MetadataError) {
+        guard volume == expected else { throw .wrongVolume(member: index, found: volume, expected: expected) }
+        guard member == index else { throw .wrongMember(member: index, found: member) }
+        guard geometry.blockSize == blockSize else {
+            throw .wrongBlockSize(member: index, found: blockSize, expected: geometry.blockSize)
+        }
+        guard memberBlocks >= members[index].blocks else {
+            throw .shrunk(member: index, found: memberBlocks, expected: members[index].blocks)
+        }
+    }
+}

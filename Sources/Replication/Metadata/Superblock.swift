@@ -1,0 +1,102 @@
+/// How a volume keeps deposed writers out.
+public enum FencingMode: UInt8, Sendable, BitwiseCopyable {
+    /// NVMe reservations: Write Exclusive, Registrants Only, persisted through power loss.
+    case reservations = 0
+    /// Nothing does: the operator answers for there being one writer.
+    case none = 1
+}
+
+/// What a record says of one member's data.
+public enum MemberDataState: UInt8, Sendable, BitwiseCopyable {
+    /// Holds every acknowledged write.
+    case inSync = 0
+    /// May lack writes; serves no reads.
+    case behind = 1
+}
+
+/// The order of records: of two, the greater was written by a later attachment, or later within one.
+public struct RecordStamp: Comparable, Hashable, Sendable, BitwiseCopyable, CustomStringConvertible {
+    /// The attachment's reservation key, whose high half is the epoch: keys grow from attachment to attachment.
+    public var attachmentKey: UInt64
+    /// Raised at each change of membership within the epoch.
+    public var version: UInt64
+
+    public init(attachmentKey: UInt64, version: UInt64) {
+        self.attachmentKey = attachmentKey
+        self.version = version
+    }
+
+    /// Raised at each attach.
+    @inlinable public var epoch: UInt64 { attachmentKey >> 32 }
+
+    public static func < (left: RecordStamp, right: RecordStamp) -> Bool {
+        left.attachmentKey == right.attachmentKey
+            ? left.version < right.version : left.attachmentKey < right.attachmentKey
+    }
+
+    public var description: String { "\(epoch).\(version)/\(attachmentKey & 0xffff_ffff)" }
+}
+
+/// What a superblock says of one member.
+public struct MemberRecord: Equatable, Sendable, BitwiseCopyable {
+    public var uuid: UUIDBytes
+    /// The member's size in blocks, for which its layout holds.
+    public var blocks: UInt64
+    /// The target's boot instance when the member was last taken into sync; 0 where the target does not tell.
+    public var bootInstance: UInt64
+    public var state: MemberDataState
+    /// The epoch in which the member fell behind; 0 while in sync.
+    public var behindSinceEpoch: UInt64
+
+    public init(
+        uuid: UUIDBytes, blocks: UInt64, bootInstance: UInt64 = 0, state: MemberDataState = .inSync,
+        behindSinceEpoch: UInt64 = 0
+    ) {
+        self.uuid = uuid
+        self.blocks = blocks
+        self.bootInstance = bootInstance
+        self.state = state
+        self.behindSinceEpoch = behindSinceEpoch
+    }
+}
+
+/// The record that each member holds, in two alternating slots.
+public struct Superblock: Equatable, Sendable {
+    /// The format that this release writes and the newest that it reads.
+    public static let currentFormat: UInt32 = 1
+
+    /// Raised at each write on a member; its parity is the slot.
+    public var sequence: UInt64
+    public var volume: UUIDBytes
+    /// The member that this copy is on.
+    public var member: MemberIndex
+    public var geometry: VolumeGeometry
+    public var fencing: FencingMode
+    /// Copies that must hold a write before it is acknowledged: 1 to 3.
+    public var minimumCopies: Int
+    /// The volume was detached, with all members flushed and all maps clear of writes in flight.
+    public var isClean: Bool
+    public var stamp: RecordStamp
+    public var members: [MemberRecord]
+
+    public init(
+        sequence: UInt64, volume: UUIDBytes, member: MemberIndex, geometry: VolumeGeometry,
+        fencing: FencingMode = .reservations, minimumCopies: Int = 2, isClean: Bool, stamp: RecordStamp,
+        members: [MemberRecord]
+    ) {
+        self.sequence = sequence
+        self.volume = volume
+        self.member = member
+        self.geometry = geometry
+        self.fencing = fencing
+        self.minimumCopies = minimumCopies
+        self.isClean = isClean
+        self.stamp = stamp
+        self.members = members
+    }
+
+    /// The members that the record says are in sync.
+    public var inSync: MemberSet {
+        (0..<memberCount).reduce(into: []) { if members[$1].state == .inSync { $0.insert(MemberSet($1)) } }
+    }
+}
