@@ -35,6 +35,9 @@ let package = Package(
         room("NVMeSpec", ["Base"]),
         room("Reactor", ["Base", "CLinux"]),
 
+        room("Memory", ["Base", "CLinux", "FabricInterface"]),
+        tests("MemoryTests", ["FabricInterface", "Memory"]),
+
         // The fabrics.
         room("VerbsFabric", ["Base", "CLinux", "CVerbs", "FabricInterface"]),
 

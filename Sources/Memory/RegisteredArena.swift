@@ -1,0 +1,117 @@
+import Base
+import CLinux
+import FabricInterface
+import Glibc
+import Synchronization
+
+/// One mapping of zeroed memory, registered with each device that is to reach it.
+///
+/// Huge pages are used where the system has some set aside, transparent ones are asked for otherwise, and neither is
+/// needed. May be used from any thread.
+public final class RegisteredArena: @unchecked Sendable {
+    public let memory: UnsafeMutableRawBufferPointer
+    /// Whether the memory is of pages set aside (`vm.nr_hugepages`).
+    public let usesHugePages: Bool
+
+    private struct Registration: @unchecked Sendable {
+        var domain: UInt
+        var region: MemoryRegion
+        var context: FabricContext
+    }
+    private let registrations = Mutex<[Registration]>([])
+    private let mappedBytes: Int
+    private let mapping: UnsafeMutableRawPointer
+
+    private static let hugePage = 2 << 20
+
+    /// Maps at least `bytes` of zeroed memory. Throws where there is no room for it.
+    public init(bytes: Int) throws(MemoryError) {
+        let page = Int(getpagesize())
+        guard bytes > 0, bytes <= Int.max / 2 else {
+            throw MemoryError(operation: "arena of \(bytes) bytes", code: EINVAL)
+        }
+        if bytes >= Self.hugePage {
+            let rounded = (bytes + Self.hugePage - 1) / Self.hugePage * Self.hugePage
+            if let huge = Self.map(rounded, MAP_HUGETLB) {
+                mapping = huge
+                mappedBytes = rounded
+                memory = UnsafeMutableRawBufferPointer(start: huge, count: rounded)
+                usesHugePages = true
+                return
+            }
+        }
+        // Room to begin at a huge page's boundary, for transparent ones.
+        let rounded = (bytes + page - 1) / page * page
+        let slack = rounded >= Self.hugePage ? Self.hugePage : 0
+        guard let start = Self.map(rounded + slack, 0) else {
+            throw MemoryError(operation: "mmap of \(rounded + slack) bytes", code: errno)
+        }
+        mapping = start
+        mappedBytes = rounded + slack
+        let address = UInt(bitPattern: start)
+        let mask = UInt(max(slack, 1)) - 1
+        let aligned = start + Int((address + mask) & ~mask - address)
+        // Advice: without transparent huge pages it is refused, and nothing is lost.
+        if slack > 0 { _ = madvise(aligned, rounded, MADV_HUGEPAGE) }
+        memory = UnsafeMutableRawBufferPointer(start: aligned, count: rounded)
+        usesHugePages = false
+    }
+
+    private static func map(_ bytes: Int, _ flags: Int32) -> UnsafeMutableRawPointer? {
+        let result = mmap(nil, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0)
+        return result == MAP_FAILED ? nil : result
+    }
+
+    deinit {
+        registrations.withLock { list in
+            for registration in list { registration.context.deregister(registration.region) }
+        }
+        munmap(mapping, mappedBytes)
+    }
+
+    /// The registration with the device of `context`, made when first asked for: for local use and, where `access` says
+    /// so, for peers. It lasts as long as the arena. The access of the first call holds for all.
+    public func register(
+        with context: FabricContext, access: MemoryAccess = [.localWrite]
+    ) throws(FabricError) -> MemoryRegion {
+        let domain = context.domain
+        let known = registrations.withLock { list in list.first { $0.domain == domain }?.region }
+        if let known { return known }
+        let region = try context.register(memory, access: access)
+        let box = Registration(domain: domain, region: region, context: context)
+        let first = registrations.withLock { list -> MemoryRegion? in
+            if let other = list.first(where: { $0.domain == domain }) { return other.region }
+            list.append(box)
+            return nil
+        }
+        // Another thread was faster: one registration is enough.
+        if let first {
+            context.deregister(region)
+            return first
+        }
+        return region
+    }
+}
+
+/// Memory that could not be had.
+public struct MemoryError: Error, Equatable, CustomStringConvertible, Sendable {
+    /// The call, for people.
+    public var operation: String
+    /// The errno value.
+    public var code: Int32
+
+    init(operation: String, code: Int32) {
+        self.operation = operation
+        self.code = code
+    }
+
+    public var description: String {
+        let reason =
+            switch code {
+            case ENOMEM: "there is not enough memory; configure a smaller pool"
+            case EAGAIN: "more than the limit on locked memory (`ulimit -l`, LimitMEMLOCK=)"
+            default: String(cString: strerror(code))
+            }
+        return "\(operation): \(reason)"
+    }
+}

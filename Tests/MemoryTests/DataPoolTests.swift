@@ -1,0 +1,101 @@
+import FabricInterface
+import Memory
+import Testing
+
+/// A device that remembers what is registered with it.
+final class RecordingContext: FabricContext {
+    private(set) var registered: [UInt: (memory: UnsafeMutableRawBufferPointer, access: MemoryAccess)] = [:]
+    private(set) var registrations = 0
+    private let number: UInt
+
+    init(domain: UInt = 1) {
+        number = domain
+        super.init()
+    }
+
+    override var domain: UInt { number }
+
+    override func register(
+        _ memory: UnsafeMutableRawBufferPointer, access: MemoryAccess
+    ) throws(FabricError) -> MemoryRegion {
+        registrations += 1
+        let key = UInt32(registrations)
+        registered[UInt(key)] = (memory, access)
+        return MemoryRegion(handle: UInt(key), localKey: key, remoteKey: key + 1000)
+    }
+
+    override func deregister(_ region: MemoryRegion) {
+        #expect(registered.removeValue(forKey: region.handle) != nil, "a region is deregistered once")
+    }
+}
+
+@Suite struct DataPoolTests {
+    @Test func adminGetsTheReserveWhenIOHasTakenTheRest() throws {
+        let pool = DataPool(try RegisteredArena(bytes: 1 << 20), reservedBytes: 64 << 10)
+        #expect(pool.reservedBytes == 64 << 10)
+        var taken = 0
+        while pool.allocate(4096, priority: .io) != nil { taken += 1 }
+        #expect(taken == ((1 << 20) - (64 << 10)) / 4096)
+        let reserved = (0..<16).compactMap { _ in pool.allocate(4096, priority: .admin) }
+        #expect(Set(reserved).count == 16)
+        #expect(pool.allocate(1, priority: .admin) == nil)
+        #expect(pool.counters.reserveUses == 16)
+        #expect(pool.counters.failures == 2)
+        #expect(pool.counters.bytesInUse == 1 << 20)
+        pool.free(reserved[3])
+        #expect(pool.allocate(4096, priority: .io) == nil)
+        #expect(pool.allocate(4096, priority: .admin) == reserved[3])
+    }
+
+    @Test func buffersLieInTheArenaAndDoNotOverlap() throws {
+        let arena = try RegisteredArena(bytes: 4 << 20)
+        let pool = DataPool(arena, reservedBytes: 1 << 20)
+        let start = arena.memory.baseAddress!
+        var ranges: [Range<UnsafeMutableRawPointer>] = []
+        for bytes in [4096, 5000, 1 << 20, 128 << 10, 4096, 512] {
+            let allocated = pool.allocate(bytes, priority: .admin)
+            let buffer = try #require(allocated)
+            #expect(pool.size(of: buffer) >= bytes)
+            let range = buffer..<buffer + pool.size(of: buffer)
+            #expect(range.lowerBound >= start && range.upperBound <= start + arena.memory.count)
+            #expect(ranges.allSatisfy { !$0.overlaps(range) })
+            buffer.initializeMemory(as: UInt8.self, repeating: 0xEE, count: bytes)
+            ranges.append(range)
+        }
+        for range in ranges { pool.free(range.lowerBound) }
+        #expect(pool.counters.bytesInUse == 0)
+        #expect(pool.counters.peakBytesInUse > 1 << 20)
+        #expect(pool.allocate(3 << 20, priority: .io) == nil)
+        #expect(pool.allocate(2 << 20, priority: .io) != nil)
+    }
+
+    @Test func anArenaIsRegisteredOnceWithEachDevice() throws {
+        let first = RecordingContext(domain: 1)
+        let second = RecordingContext(domain: 2)
+        do {
+            let arena = try RegisteredArena(bytes: 10_000)
+            let region = try arena.register(with: first)
+            #expect(try arena.register(with: first).localKey == region.localKey)
+            _ = try arena.register(with: second)
+            #expect(first.registrations == 1 && second.registrations == 1)
+            let registered = try #require(first.registered[region.handle])
+            #expect(registered.memory.count >= 10_000)
+            #expect(registered.access == [.localWrite])
+        }
+        #expect(first.registered.isEmpty && second.registered.isEmpty)
+    }
+
+    @Test func controlSlotsAreCacheLinesApartAndAreReused() throws {
+        let memory = try ControlMemory(slotBytes: 100, count: 3)
+        #expect(memory.slotBytes == 128)
+        let slots = (0..<3).compactMap { _ in memory.take() }
+        #expect(Set(slots).count == 3 && memory.take() == nil && memory.available == 0)
+        for slot in slots {
+            #expect(UInt(bitPattern: memory[slot]) % 64 == 0)
+            memory[slot].initializeMemory(as: UInt8.self, repeating: UInt8(slot), count: memory.slotBytes)
+        }
+        for slot in slots { #expect(memory[slot].load(as: UInt8.self) == UInt8(slot)) }
+        memory.give(slots[1])
+        #expect(memory.take() == slots[1])
+    }
+}
