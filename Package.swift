@@ -26,6 +26,7 @@ let package = Package(
         // Header-only shims: only what Swift cannot import.
         .systemLibrary(name: "CVerbs", path: "Sources/CVerbs"),
         .systemLibrary(name: "CLinux", path: "Sources/CLinux"),
+        .systemLibrary(name: "CAIO", path: "Sources/CAIO"),
         .systemLibrary(name: "CChecksum", path: "Sources/CChecksum"),
 
         // What every room stands on.
@@ -47,6 +48,20 @@ let package = Package(
         .executableTarget(
             name: "verbs-fabric-laws", dependencies: ["FabricInterface", "FabricLaws", "VerbsFabric"],
             path: "Tests/VerbsFabricLaws", swiftSettings: strict),
+
+        // Block devices.
+        room("AIOBlock", ["Base", "BlockInterface", "CAIO", "CLinux"]),
+        room("MemoryBlock", ["Base", "BlockInterface", "CLinux"]),
+        room("BlockBackend", ["AIOBlock", "BlockInterface", "MemoryBlock"]),
+        tests("AIOBlockTests", ["AIOBlock", "AllocationProbe", "BlockInterface", "BlockLaws", "CLinux"]),
+        tests("MemoryBlockTests", ["AllocationProbe", "BlockInterface", "BlockLaws", "MemoryBlock"]),
+        tests("BlockBackendTests", ["BlockBackend", "BlockInterface"]),
+
+        // What every block device has to keep, and a count of a thread's allocations for the tests of hot paths.
+        .target(
+            name: "BlockLaws", dependencies: ["AllocationProbe", "BlockInterface", "CLinux"], path: "Tests/BlockLaws",
+            swiftSettings: strict),
+        .target(name: "AllocationProbe", path: "Tests/AllocationProbe"),
 
         // One volume over three members.
         room("Replication", ["Base", "CChecksum"]),

@@ -35,6 +35,11 @@ public struct BlockGeometry: Equatable, Sendable {
         self.isReadOnly = isReadOnly
     }
 
+    /// Whether `bytes` can be a logical block's size: a power of two from 512 to 65536.
+    public static func isBlockSize(_ bytes: UInt32) -> Bool {
+        bytes >= 512 && bytes <= 65536 && bytes & (bytes - 1) == 0
+    }
+
     /// Capacity in bytes.
     public var byteCount: UInt64 { blockCount * UInt64(blockSize) }
 

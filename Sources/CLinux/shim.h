@@ -22,6 +22,8 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -36,6 +38,9 @@ static const unsigned long tercet_BLKIOOPT = BLKIOOPT;
 static const unsigned long tercet_BLKDISCARD = BLKDISCARD;
 static const unsigned long tercet_BLKZEROOUT = BLKZEROOUT;
 static const int tercet_O_DIRECT = O_DIRECT;
+
+/// Makes file access of the calling thread that of another user; returns the user before.
+static inline int tercet_set_file_user(unsigned user) { return setfsuid(user); }
 
 /// Pins the calling thread to one processor. Returns 0 or an errno value.
 static inline int tercet_pin_to_processor(int processor) {

@@ -1,0 +1,113 @@
+import Base
+import BlockInterface
+import CAIO
+import CLinux
+import Glibc
+
+extension AIOChannel {
+    /// Takes what the kernel and the worker have done, begins what follows from it, and fills `completions`.
+    func collect(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
+        if inKernel > 0, let context {
+            let count =
+                ringIsKnown
+                ? tercet_aio_reap(context, events, Int32(depth))
+                : tercet_aio_reap_by_call(context, events, Int32(depth))
+            inKernel -= Int(count)
+            for position in 0..<Int(count) {
+                advance(tercet_aio_index(events + position), result: tercet_aio_result(events + position))
+            }
+        }
+        if inWorker > 0 {
+            while let result = workerQueue.nextResult() {
+                inWorker -= 1
+                end(result.slot, result.status)
+            }
+        }
+        while freeScratch != 0, let index = waiting.popFirst() { beginCompare(index) }
+        if readyCount > 0 { submitReady() }
+        return deliver(into: completions)
+    }
+
+    private func deliver(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
+        var count = 0
+        while count < completions.count, let index = ended.popFirst() {
+            let slot = pool[index]
+            completions[count] = BlockCompletion(tag: slot.pointee.request.tag, status: slot.pointee.status)
+            slot.pointee.place = .free
+            pool.give(index)
+            count += 1
+        }
+        return count
+    }
+
+    /// A piece of an operation is done: the next piece follows, or the end.
+    private func advance(_ index: UInt32, result: Int64) {
+        let slot = pool[index]
+        let request = slot.pointee.request
+        if result < 0 { return end(index, status(of: Int32(clamping: -result), request.operation)) }
+        if request.operation == .flush { return end(index, .success) }
+        // What is not a whole block was cut by the device's end.
+        let moved = UInt64(result) & ~(blockSize - 1)
+        if moved == 0 { return end(index, device.presentSize() == nil ? .deviceGone : .outOfRange) }
+        if request.operation == .compare, let expected = request.buffer {
+            let piece = scratch + Int(slot.pointee.scratch) * Self.scratchSize
+            if memcmp(piece, expected + Int(slot.pointee.done), Int(moved)) != 0 { return end(index, .compareFailure) }
+        }
+        slot.pointee.done += moved
+        invariant(slot.pointee.done <= request.length, "the kernel moves no more than was asked")
+        if slot.pointee.done == request.length {
+            end(index, .success)
+        } else {
+            prepareTransfer(index)
+        }
+    }
+
+    /// Puts an operation among those whose completion can be polled.
+    func end(_ index: UInt32, _ status: BlockStatus) {
+        let slot = pool[index]
+        if slot.pointee.scratch != Self.noScratch {
+            freeScratch |= 1 << slot.pointee.scratch
+            slot.pointee.scratch = Self.noScratch
+        }
+        slot.pointee.status = status
+        slot.pointee.place = .ended
+        ended.append(index)
+    }
+
+    /// What an error means; an I/O error of a device that has been removed means that.
+    func status(of code: Int32, _ operation: BlockOperation) -> BlockStatus {
+        let status = BlockStatus(errno: code, operation: operation)
+        if status != .success && status != .compareFailure && device.presentSize() == nil { return .deviceGone }
+        return status
+    }
+
+    func withdraw(tag: UInt64) -> Bool {
+        for index in 0..<UInt32(depth) {
+            let slot = pool[index]
+            guard slot.pointee.request.tag == tag else { continue }
+            switch slot.pointee.place {
+            case .free, .kernel, .ended: continue
+            case .worker: return workerQueue.withdraw(index)
+            case .waitingForScratch:
+                _ = waiting.remove(index)
+            case .ready:
+                // A request that has been cut into pieces has started.
+                if slot.pointee.done > 0 { return false }
+                removeFromReady(index)
+            }
+            end(index, .aborted)
+            signal()
+            return true
+        }
+        return false
+    }
+
+    private func removeFromReady(_ index: UInt32) {
+        var kept = 0
+        for position in 0..<readyCount where ready[position] != iocbs + Int(index) {
+            ready[kept] = ready[position]
+            kept += 1
+        }
+        readyCount = kept
+    }
+}

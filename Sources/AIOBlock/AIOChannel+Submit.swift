@@ -1,0 +1,158 @@
+import Base
+import BlockInterface
+import CAIO
+import CLinux
+import Glibc
+import Synchronization
+
+extension AIOChannel {
+    /// Begins as many requests as there are slots, with one system call for all of them.
+    func begin(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int {
+        let byteCount = device.byteCount.load(ordering: .relaxed)
+        let isGone = device.isGone.load(ordering: .relaxed)
+        let endedBefore = ended.count
+        let inWorkerBefore = inWorker
+        var taken = 0
+        for request in requests {
+            guard let index = pool.take() else { break }
+            taken += 1
+            pool[index].pointee = Slot(
+                request: request, done: 0, place: .ready, status: .success, scratch: Self.noScratch)
+            if isGone {
+                end(index, .deviceGone)
+            } else {
+                begin(index, request, byteCount: byteCount)
+            }
+        }
+        submitReady()
+        if inWorker > inWorkerBefore { device.worker.wake() }
+        // Ended without the kernel's help, so without its notification.
+        if ended.count > endedBefore { signal() }
+        return taken
+    }
+
+    private func begin(_ index: UInt32, _ request: BlockRequest, byteCount: UInt64) {
+        if request.operation != .flush {
+            let (last, overflow) = request.offset.addingReportingOverflow(request.length)
+            guard !overflow, last <= byteCount, (request.offset | request.length) & (blockSize - 1) == 0 else {
+                return end(index, .outOfRange)
+            }
+            if request.length == 0 { return end(index, .success) }
+        }
+        switch request.operation {
+        case .read, .verify:
+            prepareTransfer(index)
+        case .write:
+            device.options.readOnly ? end(index, .writeProtected) : prepareTransfer(index)
+        case .flush:
+            device.options.readOnly ? end(index, .success) : prepareFlush(index)
+        case .writeZeroes, .deallocate:
+            device.options.readOnly ? end(index, .writeProtected) : post(index)
+        case .compare:
+            beginCompare(index)
+        }
+    }
+
+    func beginCompare(_ index: UInt32) {
+        guard freeScratch != 0 else {
+            pool[index].pointee.place = .waitingForScratch
+            waiting.append(index)
+            return
+        }
+        let piece = UInt8(freeScratch.trailingZeroBitCount)
+        freeScratch &= freeScratch - 1
+        pool[index].pointee.scratch = piece
+        prepareTransfer(index)
+    }
+
+    /// Prepares the transfer of what is left of a request, or of as much as goes at once.
+    func prepareTransfer(_ index: UInt32) {
+        let slot = pool[index]
+        let request = slot.pointee.request
+        let done = slot.pointee.done
+        let left = request.length - done
+        let length: UInt64
+        let buffer: UnsafeMutableRawPointer
+        switch request.operation {
+        case .read, .write:
+            guard let memory = request.buffer else { invariantViolated("a read or write has a buffer") }
+            length = min(left, UInt64(device.options.maximumTransfer))
+            buffer = memory + Int(done)
+        case .compare, .verify, .flush, .writeZeroes, .deallocate:
+            let piece = request.operation == .compare ? Int(slot.pointee.scratch) : Self.scratchCount
+            length = min(left, UInt64(Self.scratchSize))
+            buffer = scratch + piece * Self.scratchSize
+        }
+        let isWrite = request.operation == .write
+        tercet_aio_prepare(
+            iocbs + Int(index), Int32(isWrite ? IO_CMD_PWRITE.rawValue : IO_CMD_PREAD.rawValue), device.descriptor,
+            eventDescriptor, index, buffer, Int(length), request.offset + done,
+            isWrite && request.flags.contains(.forceUnitAccess) ? tercet_RWF_DSYNC : 0)
+        makeReady(index)
+    }
+
+    private func prepareFlush(_ index: UInt32) {
+        tercet_aio_prepare(
+            iocbs + Int(index), Int32(IO_CMD_FDSYNC.rawValue), device.descriptor, eventDescriptor, index, nil, 0, 0, 0)
+        makeReady(index)
+    }
+
+    private func makeReady(_ index: UInt32) {
+        pool[index].pointee.place = .ready
+        ready[readyCount] = iocbs + Int(index)
+        readyCount += 1
+    }
+
+    /// Hands an operation to the worker; the caller wakes the worker up.
+    func post(_ index: UInt32) {
+        let slot = pool[index]
+        slot.pointee.place = .worker
+        let request = slot.pointee.request
+        workerQueue.post(
+            WorkerJob(
+                slot: index, operation: request.operation, flags: request.flags, offset: request.offset,
+                length: request.length))
+        inWorker += 1
+    }
+
+    /// Gives the prepared iocbs to the kernel. What it has no room for stays for the next call.
+    func submitReady() {
+        guard let context else { return }
+        var next = 0
+        while next < readyCount {
+            let result = Int(io_submit(context, readyCount - next, ready + next))
+            if result > 0 {
+                for position in next..<next + result { pool[slotIndex(position)].pointee.place = .kernel }
+                inKernel += result
+                next += result
+            } else if result == -Int(EINTR) {
+                continue
+            } else if result == 0 || result == -Int(EAGAIN) {
+                break
+            } else {
+                refuse(slotIndex(next), code: Int32(-result))
+                next += 1
+            }
+        }
+        guard next > 0 else { return }
+        readyCount -= next
+        for position in 0..<readyCount { ready[position] = ready[position + next] }
+    }
+
+    /// The kernel did not take an operation at all.
+    private func refuse(_ index: UInt32, code: Int32) {
+        let request = pool[index].pointee.request
+        if request.operation == .flush && code == EINVAL {
+            // A file system without asynchronous fdatasync.
+            post(index)
+            device.worker.wake()
+        } else {
+            end(index, status(of: code, request.operation))
+        }
+    }
+
+    private func slotIndex(_ position: Int) -> UInt32 {
+        guard let iocb = ready[position] else { invariantViolated("a ready place holds an iocb") }
+        return UInt32(iocb - iocbs)
+    }
+}

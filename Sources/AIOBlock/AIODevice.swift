@@ -1,0 +1,123 @@
+import BlockInterface
+import CLinux
+import Glibc
+import Synchronization
+
+/// How an `AIODevice` is opened.
+public struct AIODeviceOptions: Equatable, Sendable {
+    /// Logical block size that a regular file is given, in bytes; `nil` takes 512, or what the file system's O_DIRECT
+    /// needs if that is more. A block device has its own, which this must equal.
+    public var blockSize: UInt32?
+    /// Opens for reading only.
+    public var readOnly: Bool
+    /// Uses the page cache even where O_DIRECT would work.
+    public var buffered: Bool
+    /// Largest transfer that is handed to the kernel at once, in bytes; a longer request is cut into several.
+    public var maximumTransfer: UInt32
+
+    public init(
+        blockSize: UInt32? = nil, readOnly: Bool = false, buffered: Bool = false,
+        maximumTransfer: UInt32 = 16 << 20
+    ) {
+        self.blockSize = blockSize
+        self.readOnly = readOnly
+        self.buffered = buffered
+        self.maximumTransfer = maximumTransfer
+    }
+}
+
+/// A block device or a regular file, used through libaio and, where the file system allows, O_DIRECT.
+///
+/// What the kernel can only do while its caller waits (fallocate, BLKZEROOUT, BLKDISCARD) is done by one thread of the
+/// device's own, so that no reactor waits.
+public final class AIODevice: BlockDevice {
+    /// The path.
+    public let name: String
+    public let identity: BlockIdentity
+    public let remarks: [String]
+    /// Transfers go straight between the caller's memory and the device. Where the file system refuses that, they go
+    /// through the page cache, submitting waits for the copy, and FUA and flush write the cache back.
+    public let isDirect: Bool
+
+    let descriptor: Int32
+    let kind: Kind
+    let options: AIODeviceOptions
+    let worker: Worker
+    let fixedGeometry: BlockGeometry
+    /// Bytes of the device as of the last `refresh`: the one part of the geometry that changes.
+    let byteCount: Atomic<UInt64>
+    let isGone = Atomic<Bool>(false)
+
+    enum Kind: Equatable {
+        case file
+        /// A block device and the folder that describes it in sysfs.
+        case blockDevice(sysfs: String)
+    }
+
+    /// Opens the device and takes it: a block device must not be mounted or otherwise in use, and a file that another
+    /// process has open for the same purpose is refused.
+    /// - Throws: one line that says what is wrong with `path`.
+    public convenience init(
+        path: String, options: AIODeviceOptions = AIODeviceOptions()
+    ) throws(BlockDeviceError) {
+        try self.init(path: path, options: options, sysfsRoot: "/sys")
+    }
+
+    /// - Parameter sysfsRoot: where sysfs is mounted; tests bring their own.
+    init(path: String, options: AIODeviceOptions, sysfsRoot: String) throws(BlockDeviceError) {
+        let opened = try OpenedFile(path: path, options: options, sysfsRoot: sysfsRoot)
+        name = path
+        identity = opened.identity
+        remarks = opened.remarks
+        isDirect = opened.isDirect
+        descriptor = opened.descriptor
+        kind = opened.kind
+        self.options = options
+        fixedGeometry = opened.geometry
+        byteCount = Atomic(opened.geometry.byteCount)
+        worker = Worker(name: path, descriptor: opened.descriptor, kind: opened.kind)
+    }
+
+    deinit {
+        worker.stop()
+        close(descriptor)
+    }
+
+    public var geometry: BlockGeometry {
+        var geometry = fixedGeometry
+        geometry.blockCount = byteCount.load(ordering: .relaxed) / UInt64(geometry.blockSize)
+        return geometry
+    }
+
+    public func refresh() -> BlockDeviceChange {
+        if isGone.load(ordering: .relaxed) { return .vanished }
+        guard let size = presentSize() else {
+            isGone.store(true, ordering: .relaxed)
+            return .vanished
+        }
+        // The tail of a file that was cut within a block is not there for us.
+        let whole = size - size % UInt64(fixedGeometry.blockSize)
+        let before = byteCount.exchange(whole, ordering: .relaxed)
+        return before == whole ? .unchanged : .resized
+    }
+
+    public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
+        try AIOChannel(device: self, depth: depth)
+    }
+
+    /// The device's size in bytes now, or `nil` where it is no longer there.
+    func presentSize() -> UInt64? {
+        switch kind {
+        case .file:
+            var status = stat()
+            guard fstat(descriptor, &status) == 0, status.st_nlink > 0, status.st_size >= 0 else { return nil }
+            return UInt64(status.st_size)
+        case .blockDevice(let sysfs):
+            // A removed device's descriptor still answers; only its folder in sysfs has gone.
+            guard access(sysfs, F_OK) == 0 else { return nil }
+            var size: UInt64 = 0
+            guard ioctl(descriptor, tercet_BLKGETSIZE64, &size) == 0, size > 0 else { return nil }
+            return size
+        }
+    }
+}

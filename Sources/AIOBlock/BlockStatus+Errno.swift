@@ -1,0 +1,22 @@
+import BlockInterface
+import CLinux
+import Glibc
+
+extension BlockStatus {
+    /// What a system call's error says about a block operation (the kernel's block/blk-core.c, blk_errors).
+    package init(errno code: Int32, operation: BlockOperation) {
+        switch code {
+        case ENOSPC, EDQUOT: self = .capacityExceeded
+        case ENODEV, ENXIO, ENOMEDIUM, ESHUTDOWN: self = .deviceGone
+        case EOPNOTSUPP, ENOSYS, ENOTTY: self = .unsupported
+        case EBADF, EROFS, EPERM: self = .writeProtected
+        // BLK_STS_IOERR, MEDIUM, PROTECTION, TIMEOUT, TRANSPORT.
+        case EIO, ENODATA, EILSEQ, ETIMEDOUT, ENOLINK:
+            switch operation {
+            case .read, .compare, .verify: self = .unrecoveredReadError
+            case .write, .flush, .writeZeroes, .deallocate: self = .writeFault
+            }
+        default: self = .internalError
+        }
+    }
+}

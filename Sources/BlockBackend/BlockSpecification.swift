@@ -1,0 +1,123 @@
+import AIOBlock
+import BlockInterface
+import MemoryBlock
+
+/// What a namespace is backed by, as it is written on a command line or in a configuration:
+///
+///     /dev/nvme0n1          a block device
+///     /srv/disk.img         a regular file
+///     ram:64M               memory of that size
+///     null:1T               nothing: writes are dropped, reads are zeroes
+///
+/// followed by options, separated by commas: `block=4096` (bytes of a logical block), `readonly`, `buffered` (through the
+/// page cache; paths only). A comma in a path is written `\,`.
+public struct BlockSpecification: Equatable, Sendable {
+    /// Where the blocks are.
+    public enum Backing: Equatable, Sendable {
+        case path(String)
+        case ram(byteCount: UInt64)
+        case null(byteCount: UInt64)
+    }
+
+    public var backing: Backing
+    /// Bytes of a logical block; `nil` takes the device's own, or 512.
+    public var blockSize: UInt32?
+    /// Nothing may be written.
+    public var readOnly: Bool
+    /// Paths only: through the page cache.
+    public var buffered: Bool
+
+    public init(_ backing: Backing, blockSize: UInt32? = nil, readOnly: Bool = false, buffered: Bool = false) {
+        self.backing = backing
+        self.blockSize = blockSize
+        self.readOnly = readOnly
+        self.buffered = buffered
+    }
+
+    /// - Throws: one line that says which part of `text` is wrong and what is allowed there.
+    public init(parsing text: String) throws(BlockDeviceError) {
+        let parts = Self.split(text)
+        self.init(try Self.backing(parts[0], whole: text))
+        for option in parts.dropFirst() { try apply(option: option, whole: text) }
+        if readOnly || buffered, case .path = backing { return }
+        if readOnly || buffered { throw BlockDeviceError("\(text): 'readonly' and 'buffered' are for paths only") }
+    }
+
+    /// Opens the device.
+    public func open() throws(BlockDeviceError) -> any BlockDevice {
+        switch backing {
+        case .path(let path):
+            try AIODevice(
+                path: path, options: AIODeviceOptions(blockSize: blockSize, readOnly: readOnly, buffered: buffered))
+        case .ram(let byteCount):
+            try RAMDevice(byteCount: byteCount, blockSize: blockSize ?? 512, name: "ram:\(ByteSize.format(byteCount))")
+        case .null(let byteCount):
+            try NullDevice(
+                byteCount: byteCount, blockSize: blockSize ?? 512, name: "null:\(ByteSize.format(byteCount))")
+        }
+    }
+
+    private static func backing(_ text: String, whole: String) throws(BlockDeviceError) -> Backing {
+        for (prefix, make) in [("ram:", Backing.ram), ("null:", Backing.null)] where text.hasPrefix(prefix) {
+            guard let size = ByteSize.parse(text.dropFirst(prefix.count)), size > 0 else {
+                throw BlockDeviceError(
+                    "\(whole): '\(text.dropFirst(prefix.count))' is no size; a number with K, M, G or T is, such as "
+                        + "\(prefix)64M")
+            }
+            return make(size)
+        }
+        if text.isEmpty { throw BlockDeviceError("'\(whole)': a path, ram:SIZE or null:SIZE is needed") }
+        return .path(text)
+    }
+
+    private mutating func apply(option: String, whole: String) throws(BlockDeviceError) {
+        switch option {
+        case "readonly": readOnly = true
+        case "buffered": buffered = true
+        case _ where option.hasPrefix("block="):
+            guard let size = ByteSize.parse(option.dropFirst(6)), let small = UInt32(exactly: size),
+                BlockGeometry.isBlockSize(small)
+            else {
+                throw BlockDeviceError(
+                    "\(whole): '\(option)': a block size is a power of two from 512 to 65536, such as block=4096")
+            }
+            blockSize = small
+        default:
+            throw BlockDeviceError(
+                "\(whole): there is no option '\(option)'; there are block=SIZE, readonly and buffered")
+        }
+    }
+
+    /// The parts between the commas that have no backslash before them.
+    private static func split(_ text: String) -> [String] {
+        var parts = [""]
+        var isEscaped = false
+        for character in text {
+            if character == "," && !isEscaped {
+                parts.append("")
+                continue
+            }
+            if isEscaped && character != "," { parts[parts.count - 1].append("\\") }
+            isEscaped = character == "\\" && !isEscaped
+            if !isEscaped { parts[parts.count - 1].append(character) }
+        }
+        if isEscaped { parts[parts.count - 1].append("\\") }
+        return parts
+    }
+}
+
+extension BlockSpecification: CustomStringConvertible {
+    /// The form that `init(parsing:)` reads.
+    public var description: String {
+        var text =
+            switch backing {
+            case .path(let path): path.split(separator: ",", omittingEmptySubsequences: false).joined(separator: "\\,")
+            case .ram(let byteCount): "ram:\(ByteSize.format(byteCount))"
+            case .null(let byteCount): "null:\(ByteSize.format(byteCount))"
+            }
+        if let blockSize { text += ",block=\(blockSize)" }
+        if readOnly { text += ",readonly" }
+        if buffered { text += ",buffered" }
+        return text
+    }
+}

@@ -1,0 +1,26 @@
+import BlockInterface
+
+/// A block device that keeps nothing: writes are dropped and reads give zeroes. For measuring everything else.
+///
+/// A read fills its buffer, although that costs time: the buffer may hold what another host read or wrote before.
+public final class NullDevice: BlockDevice {
+    public let name: String
+    public let geometry: BlockGeometry
+    public let identity = BlockIdentity()
+
+    /// - Parameters:
+    ///   - byteCount: a multiple of `blockSize`; no memory is taken for it.
+    ///   - blockSize: bytes of a logical block, a power of two from 512 to 65536.
+    public init(byteCount: UInt64, blockSize: UInt32 = 512, name: String? = nil) throws(BlockDeviceError) {
+        let name = name ?? "null:\(byteCount)"
+        geometry = try memoryGeometry(name: name, byteCount: byteCount, blockSize: blockSize)
+        self.name = name
+    }
+
+    public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
+        try MemoryChannel(device: self, memory: nil, geometry: geometry, depth: depth, name: name)
+    }
+
+    /// A null device never changes.
+    public func refresh() -> BlockDeviceChange { .unchanged }
+}

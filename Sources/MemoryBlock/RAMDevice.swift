@@ -1,0 +1,59 @@
+import BlockInterface
+import CLinux
+import Glibc
+
+/// A block device in this process's memory. Its contents are gone when the process ends.
+public final class RAMDevice: BlockDevice {
+    public let name: String
+    public let geometry: BlockGeometry
+    public let identity = BlockIdentity()
+    private nonisolated(unsafe) let memory: UnsafeMutableRawBufferPointer
+
+    /// - Parameters:
+    ///   - byteCount: a multiple of `blockSize`. The memory is taken from the system as it is first touched.
+    ///   - blockSize: bytes of a logical block, a power of two from 512 to 65536.
+    public init(byteCount: UInt64, blockSize: UInt32 = 512, name: String? = nil) throws(BlockDeviceError) {
+        let name = name ?? "ram:\(byteCount)"
+        geometry = try memoryGeometry(name: name, byteCount: byteCount, blockSize: blockSize)
+        self.name = name
+        let size = Int(byteCount)
+        let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+        guard let address, address != MAP_FAILED else {
+            throw BlockDeviceError(
+                "\(name): \(byteCount) bytes of memory could not be had: \(String(cString: strerror(errno)))")
+        }
+        // Huge pages where the system has them; it works as well without.
+        _ = madvise(address, size, MADV_HUGEPAGE)
+        memory = UnsafeMutableRawBufferPointer(start: address, count: size)
+    }
+
+    deinit { munmap(memory.baseAddress, memory.count) }
+
+    /// All of the device, for I/O without a buffer in between. Deallocating keeps the pages: they may be registered.
+    public var directMemory: UnsafeMutableRawBufferPointer? { memory }
+
+    public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
+        try MemoryChannel(device: self, memory: memory, geometry: geometry, depth: depth, name: name)
+    }
+
+    /// A RAM device never changes.
+    public func refresh() -> BlockDeviceChange { .unchanged }
+}
+
+/// The geometry of a device without media.
+func memoryGeometry(name: String, byteCount: UInt64, blockSize: UInt32) throws(BlockDeviceError) -> BlockGeometry {
+    guard BlockGeometry.isBlockSize(blockSize) else {
+        throw BlockDeviceError(
+            "\(name): a block size of \(blockSize) bytes is not possible; a power of two from 512 to 65536 is needed")
+    }
+    guard byteCount > 0, byteCount <= UInt64(Int.max) else {
+        throw BlockDeviceError("\(name): a size of \(byteCount) bytes is not possible")
+    }
+    guard byteCount % UInt64(blockSize) == 0 else {
+        throw BlockDeviceError(
+            "\(name): its size of \(byteCount) bytes is no multiple of the block size of \(blockSize) bytes")
+    }
+    return BlockGeometry(
+        blockSize: blockSize, blockCount: byteCount / UInt64(blockSize), hasVolatileWriteCache: false,
+        memoryAlignment: 1, canDeallocate: true, deallocatedReadsZeroes: true)
+}

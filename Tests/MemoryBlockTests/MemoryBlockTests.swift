@@ -1,0 +1,103 @@
+import AllocationProbe
+import BlockInterface
+import BlockLaws
+import MemoryBlock
+import Testing
+
+@Suite("Devices in memory")
+struct MemoryBlockTests {
+    @Test("A RAM device keeps the laws", arguments: [512, 4096] as [UInt32])
+    func ramLaws(blockSize: UInt32) throws {
+        let seed = UInt64.random(in: .min ... .max)
+        let device = try RAMDevice(byteCount: 8 << 20, blockSize: blockSize)
+        #expect(checkBlockDeviceLaws(device, seed: seed) == [], "seed \(seed)")
+    }
+
+    @Test("A null device keeps the laws that need no memory", arguments: [512, 4096] as [UInt32])
+    func nullLaws(blockSize: UInt32) throws {
+        let seed = UInt64.random(in: .min ... .max)
+        let device = try NullDevice(byteCount: 1 << 40, blockSize: blockSize)
+        #expect(checkBlockDeviceLaws(device, keepsData: false, seed: seed) == [], "seed \(seed)")
+    }
+
+    @Test("A read from a null device leaves nothing of what the buffer held")
+    func nullReadsZeroes() throws {
+        let driver = ChannelDriver(try NullDevice(byteCount: 1 << 20).openChannel(depth: 1), byteCount: 4096)
+        driver.fill(0..<4096, seed: 7)
+        #expect(driver.run(.read, offset: 4096, length: 4096) == .success)
+        #expect(driver.memory.allSatisfy { $0 == 0 })
+        #expect(driver.run(.compare, offset: 0, length: 4096) == .success)
+        driver.memory[4095] = 1
+        #expect(driver.run(.compare, offset: 0, length: 4096) == .compareFailure)
+    }
+
+    @Test("What is in the direct memory is what is read, and the other way round")
+    func directMemory() throws {
+        let device = try RAMDevice(byteCount: 1 << 20)
+        let memory = try #require(device.directMemory)
+        let driver = ChannelDriver(try device.openChannel(depth: 1), byteCount: 512)
+        memory[1024] = 0xab
+        #expect(driver.run(.read, offset: 1024, length: 512) == .success)
+        #expect(driver.memory[0] == 0xab)
+        driver.memory[1] = 0xcd
+        #expect(driver.run(.write, offset: 1024, length: 512) == .success)
+        #expect(memory[1025] == 0xcd)
+    }
+
+    @Test("A request that has not started can be cancelled, once")
+    func cancel() throws {
+        let device = try RAMDevice(byteCount: 1 << 20)
+        let driver = ChannelDriver(try device.openChannel(depth: 4), byteCount: 1024)
+        driver.fill(0..<1024, seed: 3)
+        let requests = [1, 2].map { tag in
+            BlockRequest(
+                tag: tag, operation: .write, offset: tag * 512, length: 512, buffer: driver.memory.baseAddress)
+        }
+        #expect(driver.submit(requests) == 2)
+        #expect(driver.channel.cancel(tag: 2))
+        #expect(!driver.channel.cancel(tag: 2))
+        #expect(driver.wait(for: 2)?.map(\.status) == [.success, .aborted])
+        #expect(try #require(device.directMemory)[1024..<1536].allSatisfy { $0 == 0 })
+    }
+
+    @Test("A long range does not keep a poll from returning")
+    func longRange() throws {
+        let driver = ChannelDriver(try RAMDevice(byteCount: 64 << 20).openChannel(depth: 2), byteCount: 512)
+        let request = BlockRequest(tag: 1, operation: .writeZeroes, offset: 0, length: 64 << 20)
+        #expect(driver.submit([request]) == 1)
+        #expect(driver.poll().isEmpty)
+        #expect(driver.wait(for: 1)?.map(\.status) == [.success])
+    }
+
+    @Test("A wrong size is refused in one line")
+    func refusals() {
+        #expect(throws: BlockDeviceError.self) { try RAMDevice(byteCount: 1000) }
+        #expect(
+            message { () throws(BlockDeviceError) in _ = try RAMDevice(byteCount: 1000, name: "ram:1000") }
+                == "ram:1000: its size of 1000 bytes is no multiple of the block size of 512 bytes")
+        #expect(
+            message { () throws(BlockDeviceError) in _ = try NullDevice(byteCount: 4096, blockSize: 1000, name: "n") }
+                == "n: a block size of 1000 bytes is not possible; a power of two from 512 to 65536 is needed")
+        #expect(
+            message { () throws(BlockDeviceError) in _ = try NullDevice(byteCount: 0, name: "n") }
+                == "n: a size of 0 bytes is not possible")
+    }
+
+    @Test("Reading and writing allocate nothing")
+    func noAllocations() throws {
+        try #require(allocationProbeIsActive())
+        let driver = ChannelDriver(try RAMDevice(byteCount: 1 << 20).openChannel(depth: 32), byteCount: 32 * 4096)
+        let counted = allocationsOf(driver, rounds: 100, batch: 32)
+        #expect(counted.ended == 3200)
+        #expect(counted.allocations == 0)
+    }
+
+    private func message(_ body: () throws(BlockDeviceError) -> Void) -> String? {
+        do throws(BlockDeviceError) {
+            try body()
+            return nil
+        } catch {
+            return error.description
+        }
+    }
+}
