@@ -130,6 +130,15 @@ public struct FieldCoder {
         value = Status(field: raw)
     }
 
+    /// A little-endian integer of 24 bits.
+    func threeBytes(_ value: inout UInt32, at offset: Int) {
+        var low = UInt16(truncatingIfNeeded: value)
+        var high = UInt8(truncatingIfNeeded: value >> 16)
+        field(&low, at: offset)
+        field(&high, at: offset + 2)
+        value = UInt32(low) | UInt32(high) << 16
+    }
+
     /// An EUI64: 8 bytes in their own order, the highest first.
     func bigEndian(_ value: inout UInt64, at offset: Int) {
         var raw = value.bigEndian
