@@ -1,4 +1,4 @@
-/// Reservation Register; its data is `ReservationKeyPair`: current key, new key (NVMe Base, "Reservation Register
+/// Reservation Register; its data is `ReservationRegisterData` (NVMe Base, "Reservation Register
 /// command").
 public struct ReservationRegisterCommand: Hashable, Sendable, BitwiseCopyable {
     public var action: ReservationRegisterAction
@@ -33,7 +33,7 @@ public enum PowerLossPersistenceChange: UInt8, CaseIterable, Sendable, BitwiseCo
     case persist = 3
 }
 
-/// Reservation Acquire; its data is `ReservationKeyPair`: current key, key to preempt (NVMe Base, "Reservation Acquire
+/// Reservation Acquire; its data is `ReservationAcquireData` (NVMe Base, "Reservation Acquire
 /// command").
 public struct ReservationAcquireCommand: Hashable, Sendable, BitwiseCopyable {
     public var action: ReservationAcquireAction
@@ -55,7 +55,7 @@ public enum ReservationAcquireAction: UInt8, CaseIterable, Sendable, BitwiseCopy
     case preemptAndAbort = 2
 }
 
-/// Reservation Release; its data is the current key, 8 bytes (NVMe Base, "Reservation Release command").
+/// Reservation Release; its data is `ReservationReleaseData` (NVMe Base, "Reservation Release command").
 public struct ReservationReleaseCommand: Hashable, Sendable, BitwiseCopyable {
     public var action: ReservationReleaseAction
     /// Ignore Existing Key (IEKEY): invalid for this command; a controller refuses it.

@@ -1,0 +1,117 @@
+/// Reservation Status: what Reservation Report returns (NVMe Base, "Reservation Status Data Structure", "Reservation
+/// Status Extended Data Structure").
+public struct ReservationStatus: Hashable, Sendable {
+    /// Generation (GEN): counts changes of registrants.
+    public var generation: UInt32
+    /// Reservation Type (RTYPE); `nil` where there is no reservation.
+    public var type: ReservationType?
+    /// Persist Through Power Loss State (PTPLS).
+    public var persistsThroughPowerLoss: Bool
+    /// Registered controllers. Decoded from a report that was read in part, those that were read.
+    public var registrants: [Registrant]
+    /// Number of Registered Controllers (REGCTL).
+    public private(set) var registrantCount: Int
+
+    public init(
+        generation: UInt32, type: ReservationType?, persistsThroughPowerLoss: Bool, registrants: [Registrant]
+    ) {
+        self.generation = generation
+        self.type = type
+        self.persistsThroughPowerLoss = persistsThroughPowerLoss
+        self.registrants = registrants
+        registrantCount = registrants.count
+    }
+
+    /// Registered Controller.
+    public struct Registrant: Hashable, Sendable {
+        /// Controller ID of a registrant whose controller is not connected (the dynamic controller model).
+        public static let anyController: UInt16 = 0xFFFF
+
+        public var controllerID: UInt16
+        /// Reservation Status (RCSTS) bit 0.
+        public var holdsReservation: Bool
+        /// Host Identifier; in the structure that is not extended, only its first 8 bytes.
+        public var hostID: UUIDBytes
+        /// Reservation Key (RKEY).
+        public var key: UInt64
+
+        public init(controllerID: UInt16, holdsReservation: Bool, hostID: UUIDBytes, key: UInt64) {
+            self.controllerID = controllerID
+            self.holdsReservation = holdsReservation
+            self.hostID = hostID
+            self.key = key
+        }
+    }
+
+    /// Bytes before the registrants.
+    public static func headerByteCount(isExtended: Bool) -> Int { isExtended ? 64 : 24 }
+
+    /// Bytes of one registrant.
+    public static func registrantByteCount(isExtended: Bool) -> Int { isExtended ? 64 : 24 }
+
+    /// The report's bytes.
+    public func encoded(isExtended: Bool) -> [UInt8] {
+        let header = ReservationStatus.headerByteCount(isExtended: isExtended)
+        let stride = ReservationStatus.registrantByteCount(isExtended: isExtended)
+        let total = header + registrants.count * stride
+        return [UInt8](unsafeUninitializedCapacity: total) { buffer, count in
+            buffer.initialize(repeating: 0)
+            count = total
+            guard let base = UnsafeMutableRawPointer(buffer.baseAddress) else { return }
+            base.store32(generation, at: 0)
+            base.store8(type?.rawValue ?? 0, at: 4)
+            base.store16(UInt16(clamping: registrants.count), at: 5)
+            base.store8(persistsThroughPowerLoss ? 1 : 0, at: 9)
+            for (index, registrant) in registrants.enumerated() {
+                registrant.store(to: base + header + index * stride, isExtended: isExtended)
+            }
+        }
+    }
+
+    /// Decodes a report, or as many of its registrants as `bytes` holds.
+    ///
+    /// - Throws: when not even the header is there, or the type does not exist.
+    public init(decoding bytes: UnsafeRawBufferPointer, isExtended: Bool) throws(MalformedStructure) {
+        let header = ReservationStatus.headerByteCount(isExtended: isExtended)
+        let stride = ReservationStatus.registrantByteCount(isExtended: isExtended)
+        guard let base = bytes.baseAddress, bytes.count >= header else {
+            throw MalformedStructure("Reservation Status", "\(bytes.count) bytes instead of \(header)")
+        }
+        generation = base.load32(at: 0)
+        let rawType = base.load8(at: 4)
+        type = ReservationType(rawValue: rawType)
+        guard type != nil || rawType == 0 else {
+            throw MalformedStructure("Reservation Status", "reservation type \(rawType)")
+        }
+        registrantCount = Int(base.load16(at: 5))
+        persistsThroughPowerLoss = base.load8(at: 9) & 1 != 0
+        let present = min(registrantCount, (bytes.count - header) / stride)
+        registrants = (0..<present).map { Registrant(from: base + header + $0 * stride, isExtended: isExtended) }
+    }
+}
+
+extension ReservationStatus.Registrant {
+    fileprivate init(from bytes: UnsafeRawPointer, isExtended: Bool) {
+        controllerID = bytes.load16(at: 0)
+        holdsReservation = bytes.load8(at: 2) & 1 != 0
+        if isExtended {
+            key = bytes.load64(at: 8)
+            hostID = UUIDBytes(from: bytes + 16)
+        } else {
+            hostID = UUIDBytes(high: bytes.load64(at: 8).byteSwapped, low: 0)
+            key = bytes.load64(at: 16)
+        }
+    }
+
+    fileprivate func store(to bytes: UnsafeMutableRawPointer, isExtended: Bool) {
+        bytes.store16(controllerID, at: 0)
+        bytes.store8(holdsReservation ? 1 : 0, at: 2)
+        if isExtended {
+            bytes.store64(key, at: 8)
+            hostID.store(to: bytes + 16)
+        } else {
+            bytes.store64(hostID.high.byteSwapped, at: 8)
+            bytes.store64(key, at: 16)
+        }
+    }
+}
