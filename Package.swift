@@ -21,7 +21,9 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 let package = Package(
     name: "tercet",
     products: [],
-    dependencies: [],
+    dependencies: [
+        .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2")
+    ],
     targets: [
         // Header-only shims: only what Swift cannot import.
         .systemLibrary(name: "CVerbs", path: "Sources/CVerbs"),
@@ -56,6 +58,14 @@ let package = Package(
         tests("AIOBlockTests", ["AIOBlock", "AllocationProbe", "BlockInterface", "BlockLaws", "CLinux"]),
         tests("MemoryBlockTests", ["AllocationProbe", "BlockInterface", "BlockLaws", "MemoryBlock"]),
         tests("BlockBackendTests", ["BlockBackend", "BlockInterface"]),
+
+        // What a target is told, from a file or a command line.
+        room(
+            "TargetConfiguration",
+            ["BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec", .product(name: "Yams", package: "Yams")]),
+        tests(
+            "TargetConfigurationTests",
+            ["BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec", "TargetConfiguration"]),
 
         // What every block device has to keep, and a count of a thread's allocations for the tests of hot paths.
         .target(

@@ -90,7 +90,7 @@ struct OpenedFile {
         }
         if let wanted = options.blockSize, wanted != blockSize {
             throw BlockDeviceError(
-                "\(path): has blocks of \(blockSize) bytes, which cannot be changed to \(wanted); leave the block size out"
+                "\(path): has blocks of \(blockSize) bytes, which cannot be changed to \(wanted); leave it out"
             )
         }
         guard size >= UInt64(blockSize) else {
@@ -118,13 +118,12 @@ struct OpenedFile {
         let blockSize = options.blockSize ?? needed
         guard BlockGeometry.isBlockSize(blockSize) else {
             throw BlockDeviceError(
-                "\(path): a block size of \(blockSize) bytes is not possible; a power of two from 512 to 65536 is needed"
+                "\(path): a block size of \(blockSize) bytes is not possible; a power of two from 512 to 65536 is"
             )
         }
         guard blockSize >= needed else {
             throw BlockDeviceError(
-                "\(path): its file system needs O_DIRECT transfers in units of \(needed) bytes, so blocks of \(blockSize) "
-                    + "bytes are not possible")
+                "\(path): blocks of \(blockSize) bytes are not possible; its file system needs \(needed) or more")
         }
         guard size % UInt64(blockSize) == 0 else {
             throw BlockDeviceError(

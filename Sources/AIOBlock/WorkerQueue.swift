@@ -33,7 +33,7 @@ final class WorkerQueue: @unchecked Sendable {
     private let jobsRead = Atomic<Int>(0)
     private let resultsWritten = Atomic<Int>(0)
     private let resultsRead = Atomic<Int>(0)
-    /// Told about each result; the channel's own descriptor, duplicated because a channel may close before its jobs end.
+    /// Told about each result; the channel's own descriptor, duplicated: a channel may close before its jobs end.
     private let eventDescriptor: Int32
 
     init(depth: Int, eventDescriptor: Int32) {

@@ -9,8 +9,8 @@ import MemoryBlock
 ///     ram:64M               memory of that size
 ///     null:1T               nothing: writes are dropped, reads are zeroes
 ///
-/// followed by options, separated by commas: `block=4096` (bytes of a logical block), `readonly`, `buffered` (through the
-/// page cache; paths only). A comma in a path is written `\,`.
+/// followed by options, separated by commas: `block=4096` (bytes of a logical block), `readonly`, `buffered` (through
+/// the page cache; paths only). A comma in a path is written `\,`.
 public struct BlockSpecification: Equatable, Sendable {
     /// Where the blocks are.
     public enum Backing: Equatable, Sendable {

@@ -100,7 +100,7 @@ public protocol BlockDevice: AnyObject, Sendable {
     var directMemory: UnsafeMutableRawBufferPointer? { get }
     /// Opens a channel for one reactor with at most `depth` operations running at once.
     func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel
-    /// Asks the system for the device's present size. Called from the control plane every few seconds; never blocks long.
+    /// Asks the system for the device's present size. Called from the control plane every few seconds; quick.
     func refresh() -> BlockDeviceChange
 }
 

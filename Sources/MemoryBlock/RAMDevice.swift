@@ -44,7 +44,7 @@ public final class RAMDevice: BlockDevice {
 func memoryGeometry(name: String, byteCount: UInt64, blockSize: UInt32) throws(BlockDeviceError) -> BlockGeometry {
     guard BlockGeometry.isBlockSize(blockSize) else {
         throw BlockDeviceError(
-            "\(name): a block size of \(blockSize) bytes is not possible; a power of two from 512 to 65536 is needed")
+            "\(name): a block size of \(blockSize) bytes is not possible; a power of two from 512 to 65536 is")
     }
     guard byteCount > 0, byteCount <= UInt64(Int.max) else {
         throw BlockDeviceError("\(name): a size of \(byteCount) bytes is not possible")

@@ -67,7 +67,7 @@ struct AIODeviceTests {
         #expect(driver.run(.write, offset: 4 << 20, length: 512) == .success)
         #expect(
             refusal(loop.path, AIODeviceOptions(blockSize: 4096, readOnly: true))
-                == "\(loop.path): has blocks of 512 bytes, which cannot be changed to 4096; leave the block size out")
+                == "\(loop.path): has blocks of 512 bytes, which cannot be changed to 4096; leave it out")
     }
 
     @Test("Where a file system refuses O_DIRECT the page cache is used, and that is said")

@@ -24,7 +24,7 @@ struct OpeningTests {
                 == "\(file.path): its size of 4608 bytes is no multiple of the block size of 4096 bytes")
         #expect(
             refusal(file.path, AIODeviceOptions(blockSize: 1000))
-                == "\(file.path): a block size of 1000 bytes is not possible; a power of two from 512 to 65536 is needed"
+                == "\(file.path): a block size of 1000 bytes is not possible; a power of two from 512 to 65536 is"
         )
     }
 

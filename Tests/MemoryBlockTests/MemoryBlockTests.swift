@@ -77,7 +77,7 @@ struct MemoryBlockTests {
                 == "ram:1000: its size of 1000 bytes is no multiple of the block size of 512 bytes")
         #expect(
             message { () throws(BlockDeviceError) in _ = try NullDevice(byteCount: 4096, blockSize: 1000, name: "n") }
-                == "n: a block size of 1000 bytes is not possible; a power of two from 512 to 65536 is needed")
+                == "n: a block size of 1000 bytes is not possible; a power of two from 512 to 65536 is")
         #expect(
             message { () throws(BlockDeviceError) in _ = try NullDevice(byteCount: 0, name: "n") }
                 == "n: a size of 0 bytes is not possible")

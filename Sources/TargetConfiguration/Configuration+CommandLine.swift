@@ -1,0 +1,43 @@
+import BlockBackend
+import BlockInterface
+import FabricInterface
+
+extension Configuration {
+    /// What `--listen ADDRESS[:PORT] --export NQN=PATH` says, either of them several times. Any host may connect.
+    /// Exports of one NQN are the namespaces 1, 2 and so on of one subsystem.
+    public init(listen: [String], exports: [String]) throws(ConfigurationError) {
+        self.init(listeners: [], subsystems: [])
+        for text in listen {
+            guard let address = SocketAddress(text, defaultPort: Self.defaultPort), address.port != 0 else {
+                throw ConfigurationError(
+                    "--listen \(text): no address; allowed: ADDRESS, ADDRESS:PORT, [IPV6] or [IPV6]:PORT, in numbers")
+            }
+            if listeners.contains(address) { throw ConfigurationError("--listen \(text): is given twice") }
+            listeners.append(address)
+        }
+        if listeners.isEmpty { throw ConfigurationError("--listen is missing; allowed: --listen ADDRESS[:PORT]") }
+        if exports.isEmpty { throw ConfigurationError("--export is missing; allowed: --export NQN=PATH") }
+        for text in exports { try add(export: text) }
+        if let violation = firstViolation() { throw ConfigurationError("\(violation.path): \(violation.text)") }
+    }
+
+    private mutating func add(export text: String) throws(ConfigurationError) {
+        guard let separator = text.firstIndex(of: "=") else {
+            throw ConfigurationError(
+                "--export \(text): no '='; allowed: NQN=PATH, PATH being a device, a file, ram:SIZE or null:SIZE"
+            )
+        }
+        let nqn = String(text[..<separator])
+        if let violation = Self.violation(ofNQN: nqn) { throw ConfigurationError("--export \(violation)") }
+        let backing: BlockSpecification
+        do throws(BlockDeviceError) {
+            backing = try BlockSpecification(parsing: String(text[text.index(after: separator)...]))
+        } catch {
+            throw ConfigurationError("--export \(error.description)")
+        }
+        let position = subsystems.firstIndex { $0.nqn == nqn } ?? subsystems.count
+        if position == subsystems.count { subsystems.append(ExportedSubsystem(nqn: nqn, access: .anyHost)) }
+        let nsid = UInt32(subsystems[position].namespaces.count + 1)
+        subsystems[position].namespaces.append(ExportedNamespace(nsid: nsid, backing: backing))
+    }
+}

@@ -1,0 +1,79 @@
+import Glibc
+import Yams
+
+extension Configuration {
+    /// Reads a file in JSON. (YAML, of which JSON is a part, is understood as well.)
+    public init(contentsOf path: String) throws(ConfigurationError) {
+        guard let file = fopen(path, "re") else { throw Self.unreadable(path, errno) }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let count = fread(&chunk, 1, chunk.count, file)
+            bytes += chunk[..<count]
+            if bytes.count > 16 << 20 {
+                throw ConfigurationError("\(path): is larger than 16M; that is no configuration")
+            }
+            if count < chunk.count { break }
+        }
+        if ferror(file) != 0 { throw Self.unreadable(path, errno) }
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw ConfigurationError("\(path): is not UTF-8 text")
+        }
+        try self.init(parsing: text, file: path)
+    }
+
+    /// Reads a configuration's text.
+    /// - Parameter file: the name that errors carry.
+    public init(parsing text: String, file: String) throws(ConfigurationError) {
+        let root: Node?
+        do {
+            root = try Yams.compose(yaml: text)
+        } catch {
+            throw Self.syntaxError(error, file: file)
+        }
+        guard let root else { throw ConfigurationError("\(file): is empty; listeners and subsystems are needed") }
+        self = try Element(node: root, path: "", file: file).configuration()
+        if let violation = firstViolation() {
+            let mark = Self.places(of: root)[violation.path]
+            throw Element.error(file, mark, violation.path, violation.text)
+        }
+    }
+
+    /// Where each value stands in the file, by its key path.
+    private static func places(of node: Node, path: String = "") -> [String: Mark] {
+        var places: [String: Mark] = [:]
+        places[path] = node.mark
+        for (position, value) in (node.sequence.map { Array($0) } ?? []).enumerated() {
+            places.merge(Self.places(of: value, path: "\(path)[\(position)]")) { first, _ in first }
+        }
+        for (key, value) in node.mapping.map({ Array($0) }) ?? [] {
+            let name = key.scalar?.string ?? ""
+            places.merge(Self.places(of: value, path: path.isEmpty ? name : "\(path).\(name)")) { first, _ in first }
+        }
+        return places
+    }
+
+    private static func unreadable(_ path: String, _ code: Int32) -> ConfigurationError {
+        switch code {
+        case ENOENT: ConfigurationError("\(path): there is no such file")
+        case EACCES: ConfigurationError("\(path): no permission to read it")
+        case EISDIR: ConfigurationError("\(path): is a directory")
+        default: ConfigurationError("\(path): \(String(cString: strerror(code)))")
+        }
+    }
+
+    private static func syntaxError(_ error: any Error, file: String) -> ConfigurationError {
+        switch error as? YamlError {
+        case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
+            .composer(_, let problem, let mark, _):
+            return Element.error(file, mark, "", "is not JSON: \(problem)")
+        case .duplicatedKeysInMapping(let duplicates, let context):
+            return Element.error(file, context.mark, duplicates.first ?? "", "this key is there twice; allowed: once")
+        case .reader(let problem, _, _, _):
+            return ConfigurationError("\(file): is not JSON: \(problem)")
+        default:
+            return ConfigurationError("\(file): is not JSON")
+        }
+    }
+}

@@ -1,0 +1,119 @@
+import BlockBackend
+import BlockInterface
+import NVMeSpec
+
+/// What must hold between the values of a configuration, wherever they come from.
+extension Configuration {
+    /// The first rule that is broken.
+    func firstViolation() -> Violation? {
+        do throws(Violation) {
+            try checkSizes()
+            try checkListeners()
+            for (position, subsystem) in subsystems.enumerated() {
+                try Self.check(subsystem, at: "subsystems[\(position)]")
+            }
+            try checkUniqueness()
+            return nil
+        } catch {
+            return error
+        }
+    }
+
+    /// What is wrong with a name, or `nil`.
+    static func violation(ofNQN name: String) -> String? {
+        do throws(InvalidNQN) {
+            try NQN.validate(name)
+            return nil
+        } catch {
+            return "'\(name)': \(error); allowed: nqn.YYYY-MM.REVERSE.DOMAIN:NAME or \(NQN.uuidPrefix)UUID"
+        }
+    }
+
+    private func checkSizes() throws(Violation) {
+        if inCapsuleDataSize % 16 != 0 {
+            throw Violation(
+                path: "inCapsuleDataSize",
+                text: "\(inCapsuleDataSize) is no multiple of 16; allowed: 0 for none, or one")
+        }
+        if maxIOSize & (maxIOSize - 1) != 0 {
+            throw Violation(path: "maxIOSize", text: "\(maxIOSize) is no power of two; allowed: 4K, 8K, ... 16M")
+        }
+        if dataMemory < 4 * maxIOSize {
+            throw Violation(
+                path: "dataMemory",
+                text: "\(dataMemory) is too little for transfers of \(maxIOSize); allowed: \(4 * maxIOSize) or more")
+        }
+    }
+
+    private func checkListeners() throws(Violation) {
+        if listeners.isEmpty {
+            throw Violation(path: "listeners", text: "there is none; allowed: one address or more")
+        }
+        for (position, listener) in listeners.enumerated() where listeners[..<position].contains(listener) {
+            throw Violation(
+                path: "listeners[\(position)]", text: "\(listener) is there twice; allowed: each address once")
+        }
+        for (position, referral) in referrals.enumerated() where referrals[..<position].contains(referral) {
+            throw Violation(
+                path: "discovery.referrals[\(position)]", text: "\(referral) is there twice; allowed: each address once"
+            )
+        }
+    }
+
+    private static func check(_ subsystem: ExportedSubsystem, at path: String) throws(Violation) {
+        if let text = violation(ofNQN: subsystem.nqn) { throw Violation(path: "\(path).nqn", text: text) }
+        if subsystem.nqn == NQN.discovery {
+            throw Violation(
+                path: "\(path).nqn", text: "the discovery subsystem is there by itself; allowed: a name of your own")
+        }
+        try check(subsystem.serialNumber, isPrintableUpTo: 20, at: "\(path).serial")
+        try check(subsystem.modelNumber, isPrintableUpTo: 40, at: "\(path).model")
+        for (position, namespace) in subsystem.namespaces.enumerated()
+        where subsystem.namespaces[..<position].contains(where: { $0.nsid == namespace.nsid }) {
+            throw Violation(
+                path: "\(path).namespaces[\(position)].nsid",
+                text: "\(namespace.nsid) is there twice; allowed: each namespace identifier once")
+        }
+    }
+
+    private static func check(_ text: String, isPrintableUpTo limit: Int, at path: String) throws(Violation) {
+        let isPrintable = text.utf8.allSatisfy { (0x20...0x7e).contains($0) }
+        if !isPrintable || text.isEmpty || text.utf8.count > limit {
+            throw Violation(
+                path: path, text: "'\(text)' does not fit; allowed: 1 to \(limit) printable ASCII characters")
+        }
+    }
+
+    /// Names, identifiers and paths that must not be there twice.
+    private func checkUniqueness() throws(Violation) {
+        var owners: [String: String] = [:]
+        func claim(_ thing: String, _ path: String, _ allowed: String) throws(Violation) {
+            if let owner = owners.updateValue(path, forKey: thing) {
+                throw Violation(path: path, text: "\(thing) is at \(owner) already; allowed: \(allowed)")
+            }
+        }
+        for (position, subsystem) in subsystems.enumerated() {
+            try claim("'\(subsystem.nqn)'", "subsystems[\(position)].nqn", "each NQN once")
+            for (number, namespace) in subsystem.namespaces.enumerated() {
+                let path = "subsystems[\(position)].namespaces[\(number)]"
+                let identity = namespace.identity
+                if let uuid = identity.uuid {
+                    try claim("the UUID \(Self.text(uuid))", "\(path).uuid", "each UUID once")
+                }
+                if let nguid = identity.nguid {
+                    try claim("the NGUID \(Self.text(nguid))", "\(path).nguid", "each NGUID once")
+                }
+                if let eui64 = identity.eui64 {
+                    try claim("the EUI64 \(Self.text(eui64))", "\(path).eui64", "each EUI64 once")
+                }
+                if case .path(let file) = namespace.backing.backing, !namespace.backing.readOnly {
+                    try claim("'\(file)'", "\(path).backing", "each path once, or several times with readOnly")
+                }
+            }
+        }
+    }
+
+    private static func text(_ bytes: [UInt8]) -> String {
+        bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+    }
+}

@@ -1,0 +1,116 @@
+import FabricInterface
+
+/// What turns one configuration into another while the target runs.
+///
+/// Apply what is removed first, then what is added: a namespace whose backing or identity changed is in both.
+public struct ConfigurationChange: Equatable, Sendable {
+    public var addedListeners: [SocketAddress] = []
+    public var removedListeners: [SocketAddress] = []
+    public var addedReferrals: [SocketAddress] = []
+    public var removedReferrals: [SocketAddress] = []
+    /// Whole subsystems; one whose serial or model number or number of queues changed is removed and added.
+    public var addedSubsystems: [ExportedSubsystem] = []
+    /// NQNs.
+    public var removedSubsystems: [String] = []
+    /// Subsystems that stay and differ.
+    public var changedSubsystems: [SubsystemChange] = []
+    /// Keys whose new value takes effect at the next start only.
+    public var keysThatNeedRestart: [String] = []
+
+    public init(from old: Configuration, to new: Configuration) {
+        addedListeners = new.listeners.filter { !old.listeners.contains($0) }
+        removedListeners = old.listeners.filter { !new.listeners.contains($0) }
+        addedReferrals = new.referrals.filter { !old.referrals.contains($0) }
+        removedReferrals = old.referrals.filter { !new.referrals.contains($0) }
+        for subsystem in old.subsystems {
+            guard let other = new.subsystems.first(where: { $0.nqn == subsystem.nqn }) else {
+                removedSubsystems.append(subsystem.nqn)
+                continue
+            }
+            if Self.mustReplace(subsystem, by: other) {
+                removedSubsystems.append(subsystem.nqn)
+                addedSubsystems.append(other)
+            } else if let change = SubsystemChange(from: subsystem, to: other) {
+                changedSubsystems.append(change)
+            }
+        }
+        addedSubsystems += new.subsystems.filter { subsystem in
+            !old.subsystems.contains { $0.nqn == subsystem.nqn }
+        }
+        keysThatNeedRestart = Self.restartKeys(old, new)
+    }
+
+    /// Nothing is different.
+    public var isEmpty: Bool { lines.isEmpty }
+
+    private static func mustReplace(_ old: ExportedSubsystem, by new: ExportedSubsystem) -> Bool {
+        old.serialNumber != new.serialNumber || old.modelNumber != new.modelNumber || old.maxIOQueues != new.maxIOQueues
+    }
+
+    private static func restartKeys(_ old: Configuration, _ new: Configuration) -> [String] {
+        let keys: [(String, Bool)] = [
+            ("reactors", old.reactors != new.reactors),
+            ("queueDepth", old.queueDepth != new.queueDepth),
+            ("maxIOQueues", old.maxIOQueues != new.maxIOQueues),
+            ("inCapsuleDataSize", old.inCapsuleDataSize != new.inCapsuleDataSize),
+            ("maxIOSize", old.maxIOSize != new.maxIOSize),
+            ("sharedReceiveEntries", old.sharedReceiveEntries != new.sharedReceiveEntries),
+            ("dataMemory", old.dataMemory != new.dataMemory),
+            ("sendWithInvalidate", old.sendWithInvalidate != new.sendWithInvalidate),
+            ("keepAlive", old.maxKeepAliveMilliseconds != new.maxKeepAliveMilliseconds),
+        ]
+        return keys.filter { $0.1 }.map { $0.0 }
+    }
+}
+
+/// What differs in a subsystem that stays.
+public struct SubsystemChange: Equatable, Sendable {
+    public var nqn: String
+    /// Who may connect from now on; `nil` where that has not changed.
+    public var access: HostAccess?
+    public var addedNamespaces: [ExportedNamespace]
+    /// Namespace identifiers.
+    public var removedNamespaces: [UInt32]
+    /// Groups whose state is different, with the new one.
+    public var anaStates: [UInt32: ANAGroupState]
+
+    /// `nil` where nothing differs.
+    init?(from old: ExportedSubsystem, to new: ExportedSubsystem) {
+        nqn = new.nqn
+        access = old.access == new.access ? nil : new.access
+        addedNamespaces = new.namespaces.filter { !old.namespaces.contains($0) }
+        removedNamespaces = old.namespaces.filter { !new.namespaces.contains($0) }.map(\.nsid)
+        anaStates = [:]
+        for group in Set(old.anaStates.keys).union(new.anaStates.keys) {
+            let state = new.anaStates[group] ?? .optimized
+            if state != old.anaStates[group] ?? .optimized { anaStates[group] = state }
+        }
+        if access == nil && addedNamespaces.isEmpty && removedNamespaces.isEmpty && anaStates.isEmpty { return nil }
+    }
+}
+
+extension ConfigurationChange {
+    /// The change for people, a line for each thing.
+    public var lines: [String] {
+        var lines = removedListeners.map { "listener \($0) removed" } + addedListeners.map { "listener \($0) added" }
+        lines += removedReferrals.map { "referral \($0) removed" } + addedReferrals.map { "referral \($0) added" }
+        lines += removedSubsystems.map { "subsystem \($0) removed" }
+        lines += addedSubsystems.map { "subsystem \($0.nqn) added" }
+        for change in changedSubsystems {
+            switch change.access {
+            case .anyHost: lines.append("subsystem \(change.nqn): any host may connect")
+            case .hosts(let hosts): lines.append("subsystem \(change.nqn): \(hosts.count) hosts may connect")
+            case nil: break
+            }
+            lines += change.removedNamespaces.map { "subsystem \(change.nqn): namespace \($0) removed" }
+            lines += change.addedNamespaces.map {
+                "subsystem \(change.nqn): namespace \($0.nsid) added (\($0.backing))"
+            }
+            lines += change.anaStates.sorted { $0.key < $1.key }.map {
+                "subsystem \(change.nqn): ANA group \($0.key) is \($0.value.rawValue)"
+            }
+        }
+        lines += keysThatNeedRestart.map { "\($0) differs; this takes effect at the next start" }
+        return lines
+    }
+}

@@ -1,0 +1,180 @@
+import BlockBackend
+import BlockInterface
+import FabricInterface
+import NVMeSpec
+import Yams
+
+/// The schema of the file: which keys there are, their types and their ranges.
+extension Element {
+    func configuration() throws(ConfigurationError) -> Configuration {
+        let values = try object(keys: [
+            "reactors", "queueDepth", "maxIOQueues", "inCapsuleDataSize", "maxIOSize", "sharedReceiveEntries",
+            "dataMemory", "sendWithInvalidate", "keepAlive", "listeners", "discovery", "subsystems",
+        ])
+        let listeners = try require("listeners", in: values, as: "[ { address, port } ]").addresses()
+        let subsystems = try require("subsystems", in: values, as: "[ { nqn, hosts, namespaces } ]").array()
+        var configuration = Configuration(listeners: listeners, subsystems: [])
+        for element in subsystems { configuration.subsystems.append(try element.subsystem()) }
+        if let value = values["reactors"] { configuration.reactors = try value.reactors() }
+        if let value = values["queueDepth"] { configuration.queueDepth = try value.integer(in: 2...1024) }
+        if let value = values["maxIOQueues"] { configuration.maxIOQueues = try value.integer(in: 1...64) }
+        if let value = values["inCapsuleDataSize"] {
+            configuration.inCapsuleDataSize = try value.byteCount(in: 0...(64 << 10))
+        }
+        if let value = values["maxIOSize"] { configuration.maxIOSize = try value.byteCount(in: 4096...(16 << 20)) }
+        if let value = values["sharedReceiveEntries"] {
+            configuration.sharedReceiveEntries = try value.integer(in: 64...65536)
+        }
+        if let value = values["dataMemory"] {
+            configuration.dataMemory = try value.byteCount(in: (4 << 20)...(64 << 30))
+        }
+        if let value = values["sendWithInvalidate"] { configuration.sendWithInvalidate = try value.boolean() }
+        if let value = values["keepAlive"] {
+            let limits = try value.object(keys: ["maxMilliseconds"])
+            if let limit = limits["maxMilliseconds"] {
+                configuration.maxKeepAliveMilliseconds = UInt32(try limit.integer(in: 1000...86_400_000))
+            }
+        }
+        if let value = values["discovery"] {
+            let settings = try value.object(keys: ["referrals"])
+            if let referrals = settings["referrals"] { configuration.referrals = try referrals.addresses() }
+        }
+        return configuration
+    }
+
+    private func reactors() throws(ConfigurationError) -> ReactorChoice {
+        guard node.sequence != nil else { return .count(try integer(in: 1...256)) }
+        var processors: [Int] = []
+        for element in try array() {
+            let processor = try element.integer(in: 0...1023)
+            if processors.contains(processor) {
+                throw element.error("processor \(processor) is there twice; allowed: each once")
+            }
+            processors.append(processor)
+        }
+        if processors.isEmpty { throw error("no processor; allowed: a number of reactors, or an array of processors") }
+        return .processors(processors)
+    }
+
+    private func addresses() throws(ConfigurationError) -> [SocketAddress] {
+        var addresses: [SocketAddress] = []
+        for element in try array() {
+            let values = try element.object(keys: ["address", "port"])
+            let host = try element.require("address", in: values, as: "an IPv4 or IPv6 address")
+            let port = try values["port"]?.integer(in: 1...65535) ?? Int(Configuration.defaultPort)
+            guard let address = SocketAddress(host: try host.string(), port: UInt16(port)) else {
+                throw host.error("'\(try host.string())' is no address; allowed: an IPv4 or IPv6 address in numbers")
+            }
+            addresses.append(address)
+        }
+        return addresses
+    }
+
+    private func subsystem() throws(ConfigurationError) -> ExportedSubsystem {
+        let values = try object(keys: [
+            "nqn", "serial", "model", "allowAnyHost", "hosts", "maxIOQueues", "anaGroups", "namespaces",
+        ])
+        let nqn = try require("nqn", in: values, as: "\"nqn.YYYY-MM.REVERSE.DOMAIN:NAME\"").string()
+        var subsystem = ExportedSubsystem(
+            nqn: nqn, serialNumber: try values["serial"]?.string(),
+            modelNumber: try values["model"]?.string() ?? "Tercet",
+            access: try access(values))
+        subsystem.maxIOQueues = try values["maxIOQueues"]?.integer(in: 1...64)
+        if let groups = values["anaGroups"] { subsystem.anaStates = try groups.anaStates() }
+        for element in try values["namespaces"]?.array() ?? [] { subsystem.namespaces.append(try element.namespace()) }
+        return subsystem
+    }
+
+    private func access(_ values: [String: Element]) throws(ConfigurationError) -> HostAccess {
+        let allowsAny = try values["allowAnyHost"]?.boolean() ?? false
+        guard let list = values["hosts"] else {
+            if allowsAny { return .anyHost }
+            throw error("nobody may connect; allowed: \"hosts\": [ host NQNs ], or \"allowAnyHost\": true")
+        }
+        if allowsAny { throw list.error("hosts are listed although any host is allowed; allowed: one of the two") }
+        var hosts: Set<String> = []
+        for element in try list.array() {
+            let host = try element.string()
+            if let text = Configuration.violation(ofNQN: host) { throw element.error(text) }
+            if !hosts.insert(host).inserted { throw element.error("'\(host)' is there twice; allowed: each host once") }
+        }
+        return .hosts(hosts)
+    }
+
+    private func anaStates() throws(ConfigurationError) -> [UInt32: ANAGroupState] {
+        var states: [UInt32: ANAGroupState] = [:]
+        for element in try array() {
+            let values = try element.object(keys: ["id", "state"])
+            let id = try element.require("id", in: values, as: "1 to 128")
+            let group = UInt32(try id.integer(in: 1...128))
+            let state = try element.require("state", in: values, as: "optimized, nonOptimized, inaccessible, ...")
+            if states.updateValue(try state.choice(ANAGroupState.self), forKey: group) != nil {
+                throw id.error("group \(group) is there twice; allowed: each group once")
+            }
+        }
+        return states
+    }
+
+    private func namespace() throws(ConfigurationError) -> ExportedNamespace {
+        let values = try object(keys: [
+            "nsid", "backing", "blockSize", "readOnly", "uuid", "nguid", "eui64", "identifiers", "anaGroup",
+        ])
+        let nsid = try require("nsid", in: values, as: "1 to 256").integer(in: 1...256)
+        let backing = try require("backing", in: values, as: "a path, ram:SIZE or null:SIZE")
+        let text = try backing.string()
+        var specification: BlockSpecification
+        do throws(BlockDeviceError) {
+            specification = try BlockSpecification(parsing: text)
+        } catch {
+            throw backing.error(error.description)
+        }
+        if let size = values["blockSize"] { specification.blockSize = try size.blockSize() }
+        if let readOnly = values["readOnly"] {
+            specification.readOnly = try readOnly.boolean()
+            guard case .path = specification.backing else {
+                throw readOnly.error("only a path can be read-only; allowed: to leave it out for ram: and null:")
+            }
+        }
+        var namespace = ExportedNamespace(nsid: UInt32(nsid), backing: specification)
+        namespace.identity.uuid = try values["uuid"]?.uuid()
+        namespace.identity.nguid = try values["nguid"]?.hexadecimal(byteCount: 16)
+        namespace.identity.eui64 = try values["eui64"]?.hexadecimal(byteCount: 8)
+        if let source = values["identifiers"] { namespace.identifiers = try source.choice(IdentifierSource.self) }
+        if let group = values["anaGroup"] { namespace.anaGroup = UInt32(try group.integer(in: 1...128)) }
+        return namespace
+    }
+
+    private func blockSize() throws(ConfigurationError) -> UInt32 {
+        let size = try byteCount(in: 512...65536)
+        guard let blockSize = UInt32(exactly: size), BlockGeometry.isBlockSize(blockSize) else {
+            throw error("\(size) is no block size; allowed: a power of two from 512 to 65536")
+        }
+        return blockSize
+    }
+
+    private func uuid() throws(ConfigurationError) -> [UInt8] {
+        guard let uuid = UUIDBytes(try string()), !uuid.isZero else {
+            throw error(
+                "'\(try string())' is no UUID; allowed: \"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx\", not all zeroes")
+        }
+        return uuid.bytes
+    }
+
+    private func hexadecimal(byteCount: Int) throws(ConfigurationError) -> [UInt8] {
+        let text = try string().filter { $0 != "-" }
+        let digits = text.compactMap { $0.isASCII ? $0.hexDigitValue : nil }
+        guard text.count == 2 * byteCount, digits.count == text.count, digits.contains(where: { $0 != 0 }) else {
+            throw error(
+                "'\(try string())' is no identifier; allowed: \(2 * byteCount) hexadecimal digits, not all zeroes")
+        }
+        return (0..<byteCount).map { UInt8(digits[2 * $0] << 4 | digits[2 * $0 + 1]) }
+    }
+
+    /// A value that must be there.
+    private func require(
+        _ key: String, in values: [String: Element], as form: String
+    ) throws(ConfigurationError) -> Element {
+        if let value = values[key] { return value }
+        throw Self.error(file, node.mark, path.isEmpty ? key : "\(path).\(key)", "is missing; allowed: \(form)")
+    }
+}

@@ -1,0 +1,156 @@
+import BlockBackend
+import BlockInterface
+import NVMeSpec
+import TargetConfiguration
+import Testing
+
+@Suite("A target's command line, identifiers and changes")
+struct CommandLineTests {
+    static let nqn = "nqn.2026-01.org.example:a"
+
+    @Test("Listen and export build the value that a file would")
+    func equivalent() throws {
+        let line = try Configuration(
+            listen: ["192.0.2.1", "[2001:db8::1]:4421"],
+            exports: [
+                "\(Self.nqn)=/dev/nvme0n1", "nqn.2026-01.org.example:b=null:1T", "\(Self.nqn)=ram:64M,block=4096",
+            ])
+        let file = try Configuration(
+            parsing: """
+                { "listeners": [ { "address": "192.0.2.1" }, { "address": "2001:db8::1", "port": 4421 } ],
+                  "subsystems": [
+                    { "nqn": "\(Self.nqn)", "allowAnyHost": true, "namespaces": [
+                        { "nsid": 1, "backing": "/dev/nvme0n1" },
+                        { "nsid": 2, "backing": "ram:64M", "blockSize": 4096 } ] },
+                    { "nqn": "nqn.2026-01.org.example:b", "allowAnyHost": true, "namespaces": [
+                        { "nsid": 1, "backing": "null:1T" } ] } ] }
+                """, file: "f")
+        #expect(line == file)
+        #expect(ConfigurationChange(from: line, to: file).isEmpty)
+    }
+
+    @Test(
+        "A mistake is named with its option and what is allowed, in one line",
+        arguments: [
+            ([], ["\(nqn)=x"], "--listen is missing; allowed: --listen ADDRESS[:PORT]"),
+            (["::1"], [], "--export is missing; allowed: --export NQN=PATH"),
+            (
+                ["host"], ["\(nqn)=x"],
+                "--listen host: no address; allowed: ADDRESS, ADDRESS:PORT, [IPV6] or [IPV6]:PORT, in numbers"
+            ),
+            (
+                ["127.0.0.1:0"], ["\(nqn)=x"],
+                "--listen 127.0.0.1:0: no address; allowed: ADDRESS, ADDRESS:PORT, [IPV6] or [IPV6]:PORT, in numbers"
+            ),
+            (["::1", "[::1]:4420"], ["\(nqn)=x"], "--listen [::1]:4420: is given twice"),
+            (
+                ["::1"], ["/dev/nvme0n1"],
+                "--export /dev/nvme0n1: no '='; allowed: NQN=PATH, PATH being a device, a file, ram:SIZE or null:SIZE"
+            ),
+            (
+                ["::1"], ["disk=x"],
+                "--export 'disk': an NQN begins with \"nqn.\"; allowed: nqn.YYYY-MM.REVERSE.DOMAIN:NAME or nqn.2014-08.org.nvmexpress:uuid:UUID"
+            ),
+            (["::1"], ["\(nqn)="], "--export '': a path, ram:SIZE or null:SIZE is needed"),
+            (
+                ["::1"], ["\(nqn)=ram:5Q"],
+                "--export ram:5Q: '5Q' is no size; a number with K, M, G or T is, such as ram:64M"
+            ),
+            (
+                ["::1"], ["nqn.2014-08.org.nvmexpress.discovery=x"],
+                "subsystems[0].nqn: the discovery subsystem is there by itself; allowed: a name of your own"
+            ),
+            (
+                ["::1"], ["\(nqn)=x", "\(nqn)=x"],
+                "subsystems[0].namespaces[1].backing: 'x' is at subsystems[0].namespaces[0].backing already; allowed: each path once, or several times with readOnly"
+            ),
+        ] as [([String], [String], String)])
+    func mistakes(listen: [String], exports: [String], message: String) {
+        #expect(throws: ConfigurationError(message)) { try Configuration(listen: listen, exports: exports) }
+    }
+
+    @Test("Made identifiers are name-based UUIDs as RFC 9562 and other tools make them")
+    func derived() throws {
+        // RFC 9562, appendix A.4: www.example.com in the DNS name space.
+        let dns = try #require(UUIDBytes("6ba7b810-9dad-11d1-80b4-00c04fd430c8"))
+        #expect(
+            StableIdentifier.uuid(name: "www.example.com", nameSpace: dns).description
+                == "2ed6657d-e927-568b-95e1-2665a8aea6a2")
+        // uuidgen --sha1 --namespace 6c5b5b0e-0f3c-4f0a-9d0e-7e2c1d6a4b11 --name nqn.2026-01.org.example:a/1
+        #expect(
+            StableIdentifier.namespaceUUID(nqn: Self.nqn, nsid: 1).description == "da51d48c-3465-5c60-b8da-26bc4ccd4620"
+        )
+        // ... and for a name that needs two blocks of SHA-1.
+        let long = "nqn.2026-01.org.example:" + String(repeating: "x", count: 100)
+        #expect(
+            StableIdentifier.namespaceUUID(nqn: long, nsid: 256).description == "613d2585-563d-515f-b0e7-8f05bfc7e6a6")
+        #expect(StableIdentifier.serialNumber(nqn: Self.nqn).utf8.count == 20)
+    }
+
+    @Test("Names of every length around a block of SHA-1 give different identifiers")
+    func lengths() {
+        let uuids = (0..<200).map { StableIdentifier.namespaceUUID(nqn: String(repeating: "a", count: $0), nsid: 1) }
+        #expect(Set(uuids).count == 200)
+    }
+
+    @Test("Given identifiers come before the device's, and those before made ones")
+    func identity() {
+        let given = BlockIdentity(nguid: Array(repeating: 1, count: 16))
+        let device = BlockIdentity(eui64: Array(repeating: 2, count: 8))
+        let made = BlockIdentity(uuid: StableIdentifier.namespaceUUID(nqn: Self.nqn, nsid: 3).bytes)
+        var namespace = ExportedNamespace(nsid: 3, backing: BlockSpecification(.path("x")))
+        #expect(namespace.identity(inSubsystem: Self.nqn, device: device) == device)
+        #expect(namespace.identity(inSubsystem: Self.nqn, device: BlockIdentity()) == made)
+        namespace.identifiers = .derived
+        #expect(namespace.identity(inSubsystem: Self.nqn, device: device) == made)
+        namespace.identity = given
+        #expect(namespace.identity(inSubsystem: Self.nqn, device: device) == given)
+    }
+
+    @Test("A reload says what is to be done, and only that")
+    func change() throws {
+        func configuration(_ listeners: [String], _ extra: String, _ subsystems: String) throws -> Configuration {
+            let addresses = listeners.map { "{ \"address\": \"\($0)\" }" }.joined(separator: ",")
+            return try Configuration(
+                parsing: "{ \(extra) \"listeners\": [\(addresses)], \"subsystems\": [\(subsystems)] }", file: "f")
+        }
+        let old = try configuration(
+            ["192.0.2.1", "192.0.2.2"], "",
+            """
+            { "nqn": "nqn.2026-01.a:stays", "hosts": ["nqn.2026-01.a:h1"], "namespaces": [
+                { "nsid": 1, "backing": "/a" }, { "nsid": 2, "backing": "/b" }, { "nsid": 3, "backing": "/c" } ] },
+            { "nqn": "nqn.2026-01.a:replaced", "serial": "1", "allowAnyHost": true },
+            { "nqn": "nqn.2026-01.a:same", "allowAnyHost": true },
+            { "nqn": "nqn.2026-01.a:goes", "allowAnyHost": true }
+            """)
+        let new = try configuration(
+            ["192.0.2.2", "192.0.2.3"], "\"queueDepth\": 64,",
+            """
+            { "nqn": "nqn.2026-01.a:same", "allowAnyHost": true },
+            { "nqn": "nqn.2026-01.a:comes", "allowAnyHost": true },
+            { "nqn": "nqn.2026-01.a:stays", "hosts": ["nqn.2026-01.a:h1", "nqn.2026-01.a:h2"],
+              "anaGroups": [ { "id": 1, "state": "inaccessible" } ], "namespaces": [
+                { "nsid": 2, "backing": "/b2" }, { "nsid": 3, "backing": "/c" }, { "nsid": 4, "backing": "/d" } ] },
+            { "nqn": "nqn.2026-01.a:replaced", "serial": "2", "allowAnyHost": true }
+            """)
+        let change = ConfigurationChange(from: old, to: new)
+        #expect(
+            change.lines == [
+                "listener 192.0.2.1:4420 removed",
+                "listener 192.0.2.3:4420 added",
+                "subsystem nqn.2026-01.a:replaced removed",
+                "subsystem nqn.2026-01.a:goes removed",
+                "subsystem nqn.2026-01.a:replaced added",
+                "subsystem nqn.2026-01.a:comes added",
+                "subsystem nqn.2026-01.a:stays: 2 hosts may connect",
+                "subsystem nqn.2026-01.a:stays: namespace 1 removed",
+                "subsystem nqn.2026-01.a:stays: namespace 2 removed",
+                "subsystem nqn.2026-01.a:stays: namespace 2 added (/b2)",
+                "subsystem nqn.2026-01.a:stays: namespace 4 added (/d)",
+                "subsystem nqn.2026-01.a:stays: ANA group 1 is inaccessible",
+                "queueDepth differs; this takes effect at the next start",
+            ])
+        #expect(ConfigurationChange(from: new, to: new).isEmpty)
+        #expect(!change.isEmpty)
+    }
+}
