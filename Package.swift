@@ -39,7 +39,7 @@ let package = Package(
         room("Reactor", ["Base", "CLinux"]),
 
         room("Memory", ["Base", "CLinux", "FabricInterface"]),
-        tests("MemoryTests", ["FabricInterface", "Memory"]),
+        tests("MemoryTests", ["CLinux", "FabricInterface", "Memory"]),
 
         // The fabrics.
         room("VerbsFabric", ["Base", "CLinux", "CVerbs", "FabricInterface"]),

@@ -31,6 +31,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "userfaultfd.h"
+
 static const unsigned long tercet_BLKGETSIZE64 = BLKGETSIZE64;
 static const unsigned long tercet_BLKSSZGET = BLKSSZGET;
 static const unsigned long tercet_BLKPBSZGET = BLKPBSZGET;
@@ -48,6 +50,11 @@ static inline int tercet_pin_to_processor(int processor) {
     CPU_ZERO(&set);
     CPU_SET(processor, &set);
     return pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+/// `mremap` to a given address, which is variadic in the C library.
+static inline void *tercet_mremap(void *old, size_t old_size, size_t new_size, int flags, void *address) {
+    return mremap(old, old_size, new_size, flags, address);
 }
 
 /// Makes reads and writes of a descriptor return at once instead of waiting. Returns 0 or an errno value. `fcntl` is
