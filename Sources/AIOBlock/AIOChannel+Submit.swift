@@ -45,7 +45,7 @@ extension AIOChannel {
         case .write:
             device.options.readOnly ? end(index, .writeProtected) : prepareTransfer(index)
         case .flush:
-            device.options.readOnly ? end(index, .success) : prepareFlush(index)
+            device.options.readOnly ? end(index, .success) : beginFlush(index)
         case .writeZeroes, .deallocate:
             device.options.readOnly ? end(index, .writeProtected) : post(index)
         case .compare:
@@ -91,7 +91,8 @@ extension AIOChannel {
         makeReady(index)
     }
 
-    private func prepareFlush(_ index: UInt32) {
+    private func beginFlush(_ index: UInt32) {
+        if device.options.detours.contains(.flushInWorker) { return post(index) }
         tercet_aio_prepare(
             iocbs + Int(index), Int32(IO_CMD_FDSYNC.rawValue), device.descriptor, eventDescriptor, index, nil, 0, 0, 0)
         makeReady(index)

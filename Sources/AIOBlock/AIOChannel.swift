@@ -65,7 +65,8 @@ final class AIOChannel: BlockChannel {
         let result = io_setup(Int32(depth), &context)
         guard result == 0, let context else { throw Self.setupError(device.name, -result, depth) }
         self.context = context
-        ringIsKnown = tercet_aio_ring_is_known(context) != 0
+        ringIsKnown =
+            tercet_aio_ring_is_known(context) != 0 && !device.options.detours.contains(.systemCallForCompletions)
         eventDescriptor = eventfd(0, Int32(EFD_NONBLOCK) | Int32(EFD_CLOEXEC))
         let size = (Self.scratchCount + 1) * Self.scratchSize
         let memory = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)

@@ -15,6 +15,9 @@ public struct AIODeviceOptions: Equatable, Sendable {
     /// Largest transfer that is handed to the kernel at once, in bytes; a longer request is cut into several.
     public var maximumTransfer: UInt32
 
+    /// Ways around what the system offers, taken although it offers it; for tests.
+    package var detours: Detours = []
+
     public init(
         blockSize: UInt32? = nil, readOnly: Bool = false, buffered: Bool = false,
         maximumTransfer: UInt32 = 16 << 20
@@ -24,6 +27,18 @@ public struct AIODeviceOptions: Equatable, Sendable {
         self.buffered = buffered
         self.maximumTransfer = maximumTransfer
     }
+}
+
+/// What is done otherwise where the system lacks something.
+package struct Detours: OptionSet, Equatable, Sendable {
+    package let rawValue: UInt8
+    package init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// The completion ring's layout is unknown: completions are fetched with io_getevents.
+    package static let systemCallForCompletions = Detours(rawValue: 1 << 0)
+    /// There is no asynchronous fdatasync: the worker does it.
+    package static let flushInWorker = Detours(rawValue: 1 << 1)
+    /// The file system has no fallocate: zeroes are written.
+    package static let noFallocate = Detours(rawValue: 1 << 2)
 }
 
 /// A block device or a regular file, used through libaio and, where the file system allows, O_DIRECT.
@@ -75,7 +90,10 @@ public final class AIODevice: BlockDevice {
         self.options = options
         fixedGeometry = opened.geometry
         byteCount = Atomic(opened.geometry.byteCount)
-        worker = Worker(name: path, descriptor: opened.descriptor, kind: opened.kind)
+        worker = Worker(
+            commands: BlockingCommands(
+                descriptor: opened.descriptor, kind: opened.kind, hasFallocate: !options.detours.contains(.noFallocate))
+        )
     }
 
     deinit {

@@ -6,6 +6,8 @@ import Glibc
 struct BlockingCommands: Sendable {
     let descriptor: Int32
     let kind: AIODevice.Kind
+    /// `false` to do without.
+    let hasFallocate: Bool
 
     func perform(_ job: WorkerJob) -> BlockStatus {
         if job.operation == .flush { return status(fdatasync(descriptor), .flush) }
@@ -25,16 +27,16 @@ struct BlockingCommands: Sendable {
     private func writeZeroes(_ offset: off_t, _ length: off_t, mayDeallocate: Bool) -> BlockStatus {
         let punch = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE
         // A hole in a block device or file reads as zeroes, or the call fails: it is never only advisory.
-        if mayDeallocate, fallocate(descriptor, punch, offset, length) == 0 { return .success }
+        if mayDeallocate, allocate(punch, offset, length) == 0 { return .success }
         switch kind {
         case .blockDevice:
             // The kernel writes zeroes itself where the device has no command for them.
             return status(rangeCommand(tercet_BLKZEROOUT, offset, length), .writeZeroes)
         case .file:
-            if fallocate(descriptor, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length) == 0 {
+            if allocate(FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length) == 0 {
                 return .success
             }
-            if Self.isUnsupported(errno), fallocate(descriptor, punch, offset, length) == 0 { return .success }
+            if Self.isUnsupported(errno), allocate(punch, offset, length) == 0 { return .success }
             return Self.isUnsupported(errno) ? writeZeroBytes(offset, length) : status(-1, .writeZeroes)
         }
     }
@@ -43,11 +45,17 @@ struct BlockingCommands: Sendable {
         let result =
             switch kind {
             case .blockDevice: rangeCommand(tercet_BLKDISCARD, offset, length)
-            case .file: fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length)
+            case .file: allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length)
             }
         // Deallocating is advice: a device that does not take it has done all that is asked.
         if result != 0 && Self.isUnsupported(errno) { return .success }
         return status(result, .deallocate)
+    }
+
+    private func allocate(_ mode: Int32, _ offset: off_t, _ length: off_t) -> Int32 {
+        if hasFallocate { return fallocate(descriptor, mode, offset, length) }
+        errno = EOPNOTSUPP
+        return -1
     }
 
     private func rangeCommand(_ request: UInt, _ offset: off_t, _ length: off_t) -> Int32 {

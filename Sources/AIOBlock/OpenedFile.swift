@@ -21,7 +21,8 @@ struct OpenedFile {
         case S_IFDIR: throw BlockDeviceError("\(path): is a directory; a block device or a regular file is needed")
         default: throw BlockDeviceError("\(path): is neither a block device nor a regular file")
         }
-        (descriptor, isDirect) = try Self.open(path, options, isBlockDevice)
+        let alignment: UInt32
+        (descriptor, alignment, isDirect) = try Self.open(path, options, isBlockDevice)
         let descriptor = self.descriptor
         do throws(BlockDeviceError) {
             guard fstat(descriptor, &status) == 0 else { throw Self.refusal(path, errno) }
@@ -34,7 +35,7 @@ struct OpenedFile {
             } else {
                 kind = .file
                 try Self.lock(path, descriptor, options)
-                geometry = try Self.fileGeometry(path, descriptor, options, status, isDirect: isDirect)
+                geometry = try Self.fileGeometry(path, descriptor, options, status, alignment)
             }
         } catch {
             close(descriptor)
@@ -47,21 +48,27 @@ struct OpenedFile {
         }
     }
 
-    /// Opens with O_DIRECT, or without it where the file system refuses that.
+    /// Opens with O_DIRECT, or without it where the file system refuses that, at once or at the first read.
+    /// - Returns: the descriptor, the unit of its transfers in bytes, and whether it is open with O_DIRECT.
     private static func open(
         _ path: String, _ options: AIODeviceOptions, _ isBlockDevice: Bool
-    ) throws(BlockDeviceError) -> (Int32, Bool) {
+    ) throws(BlockDeviceError) -> (descriptor: Int32, alignment: UInt32, isDirect: Bool) {
         var flags = O_CLOEXEC | (options.readOnly ? O_RDONLY : O_RDWR)
         // On a block device O_EXCL means: not if it is mounted or part of something else.
         if isBlockDevice && !options.readOnly { flags |= O_EXCL }
         if !options.buffered {
             let direct = Glibc.open(path, flags | tercet_O_DIRECT)
-            if direct >= 0 { return (direct, true) }
-            if errno != EINVAL { throw refusal(path, errno) }
+            if direct >= 0 {
+                if isBlockDevice { return (direct, 512, true) }
+                if let alignment = directAlignment(direct) { return (direct, alignment, true) }
+                close(direct)
+            } else if errno != EINVAL {
+                throw refusal(path, errno)
+            }
         }
         let buffered = Glibc.open(path, flags)
         if buffered < 0 { throw refusal(path, errno) }
-        return (buffered, false)
+        return (buffered, 512, false)
     }
 
     /// Takes the file's advisory lock, so that two daemons never write one file.
@@ -108,13 +115,12 @@ struct OpenedFile {
     }
 
     private static func fileGeometry(
-        _ path: String, _ descriptor: Int32, _ options: AIODeviceOptions, _ status: stat, isDirect: Bool
+        _ path: String, _ descriptor: Int32, _ options: AIODeviceOptions, _ status: stat, _ needed: UInt32
     ) throws(BlockDeviceError) -> BlockGeometry {
         let size = UInt64(max(0, status.st_size))
         if size == 0 {
             throw BlockDeviceError("\(path): the file is empty; give it a size first (truncate -s 64M \(path))")
         }
-        let needed: UInt32 = isDirect ? directAlignment(descriptor) : 512
         let blockSize = options.blockSize ?? needed
         guard BlockGeometry.isBlockSize(blockSize) else {
             throw BlockDeviceError(
@@ -129,7 +135,8 @@ struct OpenedFile {
             throw BlockDeviceError(
                 "\(path): its size of \(size) bytes is no multiple of the block size of \(blockSize) bytes")
         }
-        let canDeallocate = !options.readOnly && canPunchHoles(descriptor, past: size)
+        let canDeallocate =
+            !options.readOnly && !options.detours.contains(.noFallocate) && canPunchHoles(descriptor, past: size)
         let preferred = UInt32(clamping: status.st_blksize)
         return BlockGeometry(
             blockSize: blockSize, blockCount: size / UInt64(blockSize), hasVolatileWriteCache: true,
@@ -138,12 +145,14 @@ struct OpenedFile {
             isReadOnly: options.readOnly)
     }
 
-    /// The unit in which the file system does O_DIRECT transfers: 512 where a read of that size works, else 4096.
-    private static func directAlignment(_ descriptor: Int32) -> UInt32 {
+    /// The unit in which the file system does O_DIRECT transfers: the smaller of 512 and 4096 in which a read works, or
+    /// `nil` where neither does.
+    private static func directAlignment(_ descriptor: Int32) -> UInt32? {
         let memory = UnsafeMutableRawPointer.allocate(byteCount: 8192, alignment: 4096)
         defer { memory.deallocate() }
         // 512 bytes past a page boundary, so that memory aligned to 512 and no more is tried too.
-        return pread(descriptor, memory + 512, 512, 0) < 0 && errno == EINVAL ? 4096 : 512
+        if pread(descriptor, memory + 512, 512, 0) >= 0 { return 512 }
+        return pread(descriptor, memory + 4096, 4096, 0) >= 0 ? 4096 : nil
     }
 
     /// Whether the file system gives space back. Asked with a hole past the file's end, where there is nothing to lose.

@@ -9,8 +9,8 @@ final class Worker: Sendable {
     private let core: WorkerCore
     private let thread: pthread_t
 
-    init(name: String, descriptor: Int32, kind: AIODevice.Kind) {
-        core = WorkerCore(commands: BlockingCommands(descriptor: descriptor, kind: kind))
+    init(commands: BlockingCommands) {
+        core = WorkerCore(commands: commands)
         var thread = pthread_t()
         let context = Unmanaged.passRetained(core).toOpaque()
         let result = pthread_create(&thread, nil, workerThread, context)

@@ -24,6 +24,19 @@ struct AIODeviceTests {
         #expect(checkBlockDeviceLaws(device, seed: seed) == [], "seed \(seed)")
     }
 
+    @Test(
+        "A file keeps the laws by the ways that are for systems which lack something",
+        arguments: [.systemCallForCompletions, .flushInWorker, .noFallocate] as [Detours])
+    func detours(_ detours: Detours) throws {
+        let file = try TemporaryFile(byteCount: 8 << 20)
+        var options = AIODeviceOptions()
+        options.detours = detours
+        let device = try AIODevice(path: file.path, options: options)
+        #expect(device.geometry.canDeallocate == !detours.contains(.noFallocate))
+        let seed = UInt64.random(in: .min ... .max)
+        #expect(checkBlockDeviceLaws(device, seed: seed) == [], "seed \(seed)")
+    }
+
     @Test("A file keeps the laws through the page cache", arguments: ["/var/tmp", "/dev/shm"])
     func bufferedLaws(folder: String) throws {
         let file = try TemporaryFile(byteCount: 8 << 20, folder: folder)
