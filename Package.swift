@@ -71,6 +71,9 @@ let package = Package(
         .target(
             name: "BlockLaws", dependencies: ["AllocationProbe", "BlockInterface", "CLinux"], path: "Tests/BlockLaws",
             swiftSettings: strict),
+        .executableTarget(
+            name: "block-device-laws", dependencies: ["AIOBlock", "BlockInterface", "BlockLaws"],
+            path: "Tests/BlockDeviceLaws", swiftSettings: strict),
         .target(name: "AllocationProbe", path: "Tests/AllocationProbe"),
 
         // One volume over three members.

@@ -116,11 +116,13 @@ public struct ExportedNamespace: Equatable, Sendable {
     }
 
     /// What hosts are told: the identifiers that were given, else the device's own, else a UUID made from the
-    /// subsystem's NQN and the namespace identifier, the same at each start and on each machine.
+    /// subsystem's NQN and the namespace identifier, the same at each start and on each machine, which is shown as NGUID
+    /// too, for hosts that look there only.
     public func identity(inSubsystem nqn: String, device: BlockIdentity) -> BlockIdentity {
         if identity != BlockIdentity() { return identity }
         if identifiers == .device && device != BlockIdentity() { return device }
-        return BlockIdentity(uuid: StableIdentifier.namespaceUUID(nqn: nqn, nsid: nsid).bytes)
+        let uuid = StableIdentifier.namespaceUUID(nqn: nqn, nsid: nsid).bytes
+        return BlockIdentity(nguid: uuid, uuid: uuid)
     }
 }
 

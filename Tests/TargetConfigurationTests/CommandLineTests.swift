@@ -97,7 +97,8 @@ struct CommandLineTests {
     func identity() {
         let given = BlockIdentity(nguid: Array(repeating: 1, count: 16))
         let device = BlockIdentity(eui64: Array(repeating: 2, count: 8))
-        let made = BlockIdentity(uuid: StableIdentifier.namespaceUUID(nqn: Self.nqn, nsid: 3).bytes)
+        let uuid = StableIdentifier.namespaceUUID(nqn: Self.nqn, nsid: 3).bytes
+        let made = BlockIdentity(nguid: uuid, uuid: uuid)
         var namespace = ExportedNamespace(nsid: 3, backing: BlockSpecification(.path("x")))
         #expect(namespace.identity(inSubsystem: Self.nqn, device: device) == device)
         #expect(namespace.identity(inSubsystem: Self.nqn, device: BlockIdentity()) == made)
