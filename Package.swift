@@ -46,7 +46,7 @@ let package = Package(
 
         // What every fabric has to keep, and the check of a verbs device against it.
         .target(
-            name: "FabricLaws", dependencies: ["FabricInterface"], path: "Tests/FabricLaws", swiftSettings: strict),
+            name: "FabricLaws", dependencies: ["AllocationProbe", "FabricInterface"], path: "Tests/FabricLaws", swiftSettings: strict),
         .executableTarget(
             name: "verbs-fabric-laws", dependencies: ["FabricInterface", "FabricLaws", "VerbsFabric"],
             path: "Tests/VerbsFabricLaws", swiftSettings: strict),

@@ -12,6 +12,7 @@ extension VerbsContext {
         try check(options)
         var attributes = ibv_qp_init_attr()
         attributes.qp_type = IBV_QPT_RC
+        attributes.qp_context = UnsafeMutableRawPointer(id)
         attributes.sq_sig_all = 0
         attributes.send_cq = completionQueue
         attributes.recv_cq = completionQueue

@@ -13,6 +13,8 @@ final class VerbsDevice: @unchecked Sendable {
     let name: String
     let limits: DeviceLimits
 
+    private let asyncEvents: AsyncEventWatch
+
     /// Keeps RDMA CM from closing the device while this object has a protection domain in it.
     private let hold: UnsafeMutablePointer<UnsafeMutablePointer<ibv_context>?>?
 
@@ -50,6 +52,7 @@ final class VerbsDevice: @unchecked Sendable {
         if queriedPort != 0 { throw verbsError("ibv_query_port \(name)", queriedPort) }
         limits = DeviceLimits(
             attributes, port, isIWARP: verbs.pointee.device.pointee.transport_type == IBV_TRANSPORT_IWARP)
+        asyncEvents = try AsyncEventWatch(verbs, name: name)
         guard let protectionDomain = ibv_alloc_pd(verbs) else { throw verbsError("ibv_alloc_pd \(name)", errno) }
         self.protectionDomain = protectionDomain
         hold = rdma_get_devices(nil)

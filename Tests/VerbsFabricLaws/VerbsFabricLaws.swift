@@ -17,25 +17,39 @@ private final class VerbsWorld: FabricLawWorld {
     override func progress() { usleep(200) }
 }
 
-/// Checks the laws of `Fabric` on the RDMA device that has an address, and reports in TAP.
+/// Checks the laws of `Fabric` on the RDMA devices that have some addresses, and what only real memory and descriptors
+/// show; reports in TAP.
 @main
 enum VerbsFabricLaws {
     static func main() {
-        let arguments = CommandLine.arguments
-        guard arguments.count == 2, let address = SocketAddress(host: arguments[1], port: 0) else {
-            print("Bail out! usage: verbs-fabric-laws ADDRESS, one of an RDMA device of this machine")
+        let addresses = CommandLine.arguments.dropFirst().map { SocketAddress(host: $0, port: 0) }
+        guard !addresses.isEmpty, !addresses.contains(nil) else {
+            print("Bail out! usage: verbs-fabric-laws ADDRESS..., those of RDMA devices of this machine")
             exit(2)
         }
-        print("1..\(FabricLaw.all.count)")
+        print("1..\(addresses.count * (FabricLaw.all.count + FabricLaw.resources.count))")
         var number = 0
         var failures = 0
-        VerbsWorld(address).checkFabricLaws { law, error in
+        func report(_ name: String, _ address: SocketAddress, _ error: (any Error)?) {
             number += 1
-            defer { fflush(nil) }
-            print("\(error == nil ? "ok" : "not ok") \(number) - \(law.name)")
-            guard let error else { return }
-            failures += 1
-            print("# \(error)")
+            print("\(error == nil ? "ok" : "not ok") \(number) - \(name) (\(address.host))")
+            if let error {
+                failures += 1
+                print("# \(error)")
+            }
+            fflush(nil)
+        }
+        for case .some(let address) in addresses {
+            let world = VerbsWorld(address)
+            world.checkFabricLaws { law, error in report(law.name, address, error) }
+            for law in FabricLaw.resources {
+                do {
+                    try law.check(in: world)
+                    report(law.name, address, nil)
+                } catch {
+                    report(law.name, address, error)
+                }
+            }
         }
         exit(failures == 0 ? 0 : 1)
     }
