@@ -43,6 +43,7 @@ let package = Package(
 
         // The fabrics.
         room("VerbsFabric", ["Base", "CLinux", "CVerbs", "FabricInterface"]),
+        tests("VerbsFabricTests", ["CVerbs", "FabricInterface", "VerbsFabric"]),
 
         // What every fabric has to keep, and the check of a verbs device against it.
         .target(

@@ -3,20 +3,20 @@ import Glibc
 
 /// Completions that wait in our own memory: taken from the device before a queue pair was destroyed, or made here for
 /// work that the device refused. Allocates only when more wait than ever before.
-struct CompletionList: ~Copyable {
+package struct CompletionList: ~Copyable {
     private var memory: UnsafeMutablePointer<WorkCompletion>
     private var capacity: Int
     private var first = 0
-    private(set) var count = 0
+    package private(set) var count = 0
 
-    init(capacity: Int) {
+    package init(capacity: Int) {
         self.capacity = max(capacity, 1)
         memory = .allocate(capacity: self.capacity)
     }
 
     deinit { memory.deallocate() }
 
-    mutating func append(_ completion: WorkCompletion) {
+    package mutating func append(_ completion: WorkCompletion) {
         if first + count == capacity { makeRoom() }
         (memory + first + count).initialize(to: completion)
         count += 1
@@ -24,7 +24,7 @@ struct CompletionList: ~Copyable {
 
     /// The oldest completion, or `nil`.
     @inline(__always)
-    mutating func takeFirst() -> WorkCompletion? {
+    package mutating func takeFirst() -> WorkCompletion? {
         if count == 0 { return nil }
         let taken = memory[first]
         count -= 1
@@ -33,7 +33,7 @@ struct CompletionList: ~Copyable {
     }
 
     /// Takes the completions of a queue pair that is gone out, one by one.
-    mutating func removeAll(of queuePair: QueuePairHandle, _ body: (WorkCompletion) -> Void) {
+    package mutating func removeAll(of queuePair: QueuePairHandle, _ body: (WorkCompletion) -> Void) {
         var kept = 0
         for index in 0..<count {
             let completion = memory[first + index]

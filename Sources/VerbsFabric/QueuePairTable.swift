@@ -2,20 +2,20 @@ import Base
 import CVerbs
 
 /// One queue pair of a context. A slot without `queuePair` is free.
-struct QueuePairSlot: BitwiseCopyable {
-    var queuePair: UnsafeMutablePointer<ibv_qp>?
-    var number: UInt32
-    var inlineDataLimit: UInt32
+package struct QueuePairSlot: BitwiseCopyable {
+    package var queuePair: UnsafeMutablePointer<ibv_qp>?
+    package var number: UInt32
+    package var inlineDataLimit: UInt32
 }
 
 /// The queue pairs of a context by handle, and their handles by the number that completions carry.
 ///
 /// An open-addressed table in raw memory with linear probing, at most half full: one or two cache lines per completion,
 /// no reference counting. Numbers are spread by a multiplication, as devices hand them out in sequence or in strides.
-struct QueuePairTable: ~Copyable {
-    private(set) var slots: UnsafeMutablePointer<QueuePairSlot>
-    private(set) var capacity: Int
-    private(set) var count = 0
+package struct QueuePairTable: ~Copyable {
+    package private(set) var slots: UnsafeMutablePointer<QueuePairSlot>
+    package private(set) var capacity: Int
+    package private(set) var count = 0
     private var free: [UInt32]
 
     /// Queue pair number in the lower half, slot index in the upper; `vacant` where empty.
@@ -23,7 +23,7 @@ struct QueuePairTable: ~Copyable {
     private var bucketMask: Int
     private static let vacant = UInt64.max
 
-    init(capacity: Int) {
+    package init(capacity: Int) {
         self.capacity = max(capacity, 1)
         slots = .allocate(capacity: self.capacity)
         slots.initialize(repeating: QueuePairSlot(queuePair: nil, number: 0, inlineDataLimit: 0), count: self.capacity)
@@ -49,7 +49,7 @@ struct QueuePairTable: ~Copyable {
 
     /// The slot index of the live queue pair with this number, or `nil`.
     @inline(__always)
-    func index(ofNumber number: UInt32) -> UInt32? {
+    package func index(ofNumber number: UInt32) -> UInt32? {
         var position = bucket(of: number)
         while true {
             let entry = buckets[position]
@@ -60,7 +60,7 @@ struct QueuePairTable: ~Copyable {
     }
 
     /// Adds a queue pair and returns its slot index. Grows when full; for the control path.
-    mutating func insert(_ queuePair: UnsafeMutablePointer<ibv_qp>, inlineDataLimit: UInt32) -> UInt32 {
+    package mutating func insert(_ queuePair: UnsafeMutablePointer<ibv_qp>, inlineDataLimit: UInt32) -> UInt32 {
         if free.isEmpty { grow() }
         let index = free.removeLast()
         let number = queuePair.pointee.qp_num
@@ -71,7 +71,7 @@ struct QueuePairTable: ~Copyable {
     }
 
     /// Removes the queue pair of a slot; the index may be used again.
-    mutating func remove(_ index: UInt32) {
+    package mutating func remove(_ index: UInt32) {
         invariant(slots[Int(index)].queuePair != nil, "a queue pair is removed once")
         withdraw(slots[Int(index)].number)
         slots[Int(index)].queuePair = nil
