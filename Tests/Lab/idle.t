@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# With four hosts connected that do nothing, the daemon does nothing either.
+. "$(dirname "$0")/lab.sh"
+
+require "the target starts" start_target "$nqn=ram:64M"
+for host in 01 02 03 04; do check "host $host connects" connect_as "$host" keep_alive_tmo=5; done
+expect_equal "four hosts are connected" 4 "$(controllers "$nqn" | wc -l)"
+
+if [ "$target" = tercetd ]; then
+  # The daemon's processor time so far, in clock ticks.
+  used() { awk '{print $14 + $15}' "/proc/$tercetd_pid/stat"; }
+  seconds=20
+  sleep 2
+  before=$(used)
+  sleep "$seconds"
+  after=$(used)
+  diagnose "$((after - before)) ticks of $(getconf CLK_TCK) a second, in $seconds s"
+  expect_at_most "the daemon used at most 1 % of a processor" $((seconds * $(getconf CLK_TCK) / 100)) $((after - before))
+  diagnose "$(grep VmRSS "/proc/$tercetd_pid/status")"
+else
+  skip "the daemon used at most 1 % of a processor" "nvmet is no process"
+fi
+for name in $(controllers "$nqn"); do check "$name is still live" state_is "$name" live; done
+check "all disconnect" disconnect
+check "the target ends in good order" stop_target
+check_kernel_log "the kernel has nothing to complain about"
+done_testing

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Connecting and disconnecting, many times, leaves everything where it was. CYCLES chooses how many times.
+. "$(dirname "$0")/lab.sh"
+
+cycles=${CYCLES:-100}
+require "the target starts" start_target "$nqn=ram:64M"
+
+# Connects by turns as one host and with two I/O queues as another, reads one block, disconnects, so many times. By the
+# kernel's own interface: nvme-cli would take longer than what it asks for.
+cycle() {
+  local count
+  for ((count = 0; count < $1; count++)); do
+    connect_as 0$((count % 2)) nr_io_queues=$((count % 2 + 1)) && wait_until 30 has_namespaces "$controller" 1 &&
+      dd if="/dev/$(namespaces "$controller")" of=/dev/null bs=4k count=1 iflag=direct status=none &&
+      echo 1 >"/sys/class/nvme/$controller/delete_controller" && wait_until 30 no_controller "$nqn" || return
+  done
+}
+
+# Prints the RDMA objects of the whole machine: the host's are all gone when it is not connected.
+rdma_objects() { rdma resource show | sed 's/^[0-9]*: //'; }
+settled() { [ "$(rdma_objects)" = "$before" ]; }
+
+check "the first 10 cycles" cycle 10
+# What is given back late is given back by then.
+sleep 3
+before=$(rdma_objects)
+if [ "$target" = tercetd ]; then
+  descriptors=$(ls "/proc/$tercetd_pid/fd" | wc -l)
+  threads=$(ls "/proc/$tercetd_pid/task" | wc -l)
+  resident=$(awk '/^VmRSS/ {print $2}' "/proc/$tercetd_pid/status")
+fi
+diagnose "$before"
+start=$SECONDS
+check "$cycles cycles more" cycle "$cycles"
+diagnose "$((SECONDS - start)) s"
+wait_until 20 settled
+expect_equal "the RDMA objects are what they were" "$before" "$(rdma_objects)"
+if [ "$target" = tercetd ]; then
+  expect_equal "the daemon has as many file descriptors" "$descriptors" "$(ls "/proc/$tercetd_pid/fd" | wc -l)"
+  expect_equal "... and threads" "$threads" "$(ls "/proc/$tercetd_pid/task" | wc -l)"
+  expect_at_most "... and at most 1 MiB of memory more (KiB)" $((resident + 1024)) \
+    "$(awk '/^VmRSS/ {print $2}' "/proc/$tercetd_pid/status")"
+fi
+check "the target ends in good order" stop_target
+check_kernel_log "the kernel has nothing to complain about"
+done_testing
