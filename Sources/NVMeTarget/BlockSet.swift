@@ -1,0 +1,132 @@
+import Base
+import BlockInterface
+
+/// One reactor's channel to one namespace's device, with the requests collected since the last submission.
+struct ChannelSlot: BitwiseCopyable {
+    var channel: Unmanaged<BlockChannel>? = nil
+    var pending: UnsafeMutablePointer<BlockRequest>? = nil
+    var pendingCount = 0
+    /// Requests submitted or pending whose completion has not been seen.
+    var running = 0
+    var isClosing = false
+}
+
+/// The channels of one reactor.
+///
+/// Requests are collected during a poll and submitted once. Plain slots, so that the I/O path touches no reference
+/// count; a channel itself is called once per batch.
+final class BlockSet {
+    private(set) var slots: UnsafeMutablePointer<ChannelSlot>
+    private(set) var count = 0
+    private var capacity = 0
+    private let completions: UnsafeMutableBufferPointer<BlockCompletion>
+    /// Raised when channels come or go: the reactor watches their descriptors.
+    private(set) var generation: UInt64 = 0
+
+    init() {
+        slots = .allocate(capacity: 0)
+        completions = .allocate(capacity: Limits.completionBatch)
+    }
+
+    deinit {
+        for index in 0..<count { release(index) }
+        slots.deallocate()
+        completions.deallocate()
+    }
+
+    /// Adds a channel and returns its place.
+    func add(_ channel: BlockChannel) -> UInt32 {
+        generation += 1
+        var slot = ChannelSlot()
+        slot.channel = .passRetained(channel)
+        slot.pending = .allocate(capacity: Limits.blockDepth)
+        for index in 0..<count where slots[index].channel == nil {
+            slots[index] = slot
+            return UInt32(index)
+        }
+        if count == capacity { grow() }
+        slots[count] = slot
+        count += 1
+        return UInt32(count - 1)
+    }
+
+    /// Takes no new requests for a channel and frees it when its running ones have ended.
+    func remove(_ index: UInt32) {
+        slots[Int(index)].isClosing = true
+        if slots[Int(index)].running == 0 { release(Int(index)) }
+    }
+
+    /// Queues a request; `false` when the channel has as many as it can take.
+    @inline(__always)
+    func enqueue(_ request: BlockRequest, on index: UInt32) -> Bool {
+        let slot = slots + Int(index)
+        guard slot.pointee.running < Limits.blockDepth, let pending = slot.pointee.pending else { return false }
+        pending[slot.pointee.pendingCount] = request
+        slot.pointee.pendingCount += 1
+        slot.pointee.running += 1
+        return true
+    }
+
+    /// Hands all collected requests to their channels; what a channel does not take stays for the next time.
+    func submit() {
+        for index in 0..<count {
+            let slot = slots + index
+            let pendingCount = slot.pointee.pendingCount
+            guard pendingCount > 0, let channel = slot.pointee.channel, let pending = slot.pointee.pending else {
+                continue
+            }
+            let taken = channel._withUnsafeGuaranteedRef {
+                $0.submit(UnsafeBufferPointer(start: pending, count: pendingCount))
+            }
+            if taken < pendingCount { pending.update(from: pending + taken, count: pendingCount - taken) }
+            slot.pointee.pendingCount = pendingCount - taken
+        }
+    }
+
+    /// Passes ended operations to `body`; returns how many.
+    @inline(__always)
+    func poll(_ body: (BlockCompletion) -> Void) -> Int {
+        var work = 0
+        for index in 0..<count where slots[index].running > 0 {
+            guard let channel = slots[index].channel else { continue }
+            let ended = channel._withUnsafeGuaranteedRef { $0.poll(into: completions) }
+            slots[index].running -= ended
+            work += ended
+            for completion in 0..<ended { body(completions[completion]) }
+            if slots[index].isClosing && slots[index].running == 0 { release(index) }
+        }
+        return work
+    }
+
+    /// Withdraws a request that has not started; its completion says `aborted` when that worked.
+    func cancel(tag: UInt64, on index: UInt32) -> Bool {
+        guard let channel = slots[Int(index)].channel else { return false }
+        return channel.takeUnretainedValue().cancel(tag: tag)
+    }
+
+    var descriptors: [Int32] {
+        (0..<count).compactMap { slots[$0].channel?.takeUnretainedValue().notificationDescriptor }
+    }
+
+    func acknowledgeNotifications() {
+        for index in 0..<count { slots[index].channel?.takeUnretainedValue().acknowledgeNotification() }
+    }
+
+    private func grow() {
+        let larger = UnsafeMutablePointer<ChannelSlot>.allocate(capacity: max(16, capacity * 2))
+        larger.initialize(repeating: ChannelSlot(), count: max(16, capacity * 2))
+        larger.update(from: slots, count: count)
+        slots.deallocate()
+        slots = larger
+        capacity = max(16, capacity * 2)
+    }
+
+    private func release(_ index: Int) {
+        guard let channel = slots[index].channel else { return }
+        generation += 1
+        channel.takeUnretainedValue().close()
+        channel.release()
+        slots[index].pending?.deallocate()
+        slots[index] = ChannelSlot()
+    }
+}

@@ -1,0 +1,82 @@
+import Base
+import FabricInterface
+import NVMeSpec
+import Synchronization
+
+/// Where a queue of a controller lives.
+struct QueueLocation: Sendable {
+    var group: Int
+    var device: UInt32
+    var slot: UInt32
+    var generation: UInt32
+}
+
+/// Why a controller ended.
+enum ControllerEnd: Sendable {
+    case adminConnectionLost
+    case keepAliveTimeout
+    case reset
+    case removed
+    case queueLost
+}
+
+/// A dynamic controller: made by the Connect of its admin queue, gone with that queue.
+///
+/// The admin queue's reactor executes its commands; I/O queues live on all reactors and reach the controller when they
+/// connect and disconnect, under its lock. `lastTraffic` alone is touched by all, without a lock.
+final class Controller: Sendable {
+    struct State {
+        var configuration = ControllerConfiguration(rawValue: 0)
+        var status = ControllerStatus(rawValue: 0)
+        var adminQueue: QueueLocation?
+        var ioQueues: [UInt16: QueueLocation] = [:]
+        /// I/O queues that Set Features "Number of Queues" granted; 1-based.
+        var grantedIOQueues = 0
+        var keepAliveMilliseconds: UInt32 = 0
+        var asyncEventConfiguration: AsyncEventConfiguration = []
+        var events = EventQueue()
+        /// Values that Set Features keeps and Get Features returns.
+        var features: [FeatureID: UInt32] = [:]
+        var errorLog = ErrorLog()
+        /// Namespaces that changed since the host last read the log.
+        var changedNamespaces: Set<UInt32> = []
+        var isEnded = false
+    }
+
+    let id: UInt16
+    let subsystem: Subsystem
+    let hostNQN: String
+    let hostID: UUIDBytes
+    /// The port that the host connected to: its listener's address, as discovery names it.
+    let localAddress: SocketAddress?
+    let state: Mutex<State>
+    /// When the host was last heard of, in nanoseconds of monotonic time.
+    let lastTraffic: Atomic<UInt64>
+
+    init(
+        id: UInt16, subsystem: Subsystem, hostNQN: String, hostID: UUIDBytes, localAddress: SocketAddress?,
+        keepAliveMilliseconds: UInt32, now: MonotonicTime
+    ) {
+        self.id = id
+        self.subsystem = subsystem
+        self.hostNQN = hostNQN
+        self.hostID = hostID
+        self.localAddress = localAddress
+        var initial = State()
+        initial.keepAliveMilliseconds = keepAliveMilliseconds
+        state = Mutex(initial)
+        lastTraffic = Atomic(now.nanoseconds)
+    }
+
+    var isDiscovery: Bool { subsystem.isDiscovery }
+
+    /// When the keep-alive timer runs out; never without one.
+    var keepAliveDeadline: MonotonicTime {
+        let timeout = state.withLock { $0.keepAliveMilliseconds }
+        guard timeout > 0 else { return .distantFuture }
+        return MonotonicTime(nanoseconds: lastTraffic.load(ordering: .relaxed))
+            .advanced(byMilliseconds: UInt64(timeout))
+    }
+
+    func heard(at now: MonotonicTime) { lastTraffic.store(now.nanoseconds, ordering: .relaxed) }
+}

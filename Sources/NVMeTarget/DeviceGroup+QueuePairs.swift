@@ -1,0 +1,40 @@
+import Base
+import FabricInterface
+import NVMeSpec
+
+/// Queue pair slots: taken when a host is admitted, given back when nothing refers to them any more.
+extension DeviceGroup {
+    /// Fills a slot for a queue pair that is about to be accepted.
+    func bind(
+        _ slot: UInt32, _ handle: QueuePairHandle, _ connection: ConnectionHandle, _ parameters: RDMAConnectRequest,
+        entries: Int, sends: Int, readDepth: Int
+    ) {
+        invariant(Int(handle.index) < handleCapacity, "a fabric numbers its queue pairs densely")
+        let queuePair = queuePairs[slot]
+        let generation = queuePair.pointee.generation &+ 1
+        queuePair.pointee = QueuePairSlot()
+        queuePair.pointee.generation = generation
+        queuePair.pointee.state.move(to: .accepted)
+        queuePair.pointee.handle = handle
+        queuePair.pointee.connection = connection
+        queuePair.pointee.queueID = parameters.queueID
+        queuePair.pointee.entries = UInt32(entries)
+        queuePair.pointee.sendsAvailable = Int32(sends)
+        queuePair.pointee.readsAvailable = Int32(readDepth)
+        queuePair.pointee.readDepth = Int32(readDepth)
+        queuePair.pointee.remoteInvalidate = options.sendWithInvalidate && context.limits.supportsSendWithInvalidate
+        slotOfHandle[Int(handle.index)] = slot
+        boundSlots.append(slot)
+    }
+
+    /// Frees a slot. Its queue pair is destroyed by the caller.
+    func unbind(_ slot: UInt32) {
+        let queuePair = queuePairs[slot]
+        slotOfHandle[Int(queuePair.pointee.handle.index)] = noSlot
+        if queuePair.pointee.state != .closing { queuePair.pointee.state.move(to: .closing) }
+        queuePair.pointee.state.move(to: .free)
+        queuePair.pointee.generation &+= 1
+        boundSlots.removeAll { $0 == slot }
+        queuePairs.give(slot)
+    }
+}

@@ -1,0 +1,145 @@
+import Base
+import FabricInterface
+import Memory
+import NVMeSpec
+
+/// Memory for a request's data, and RDMA READs of the host's data into it.
+extension DeviceGroup {
+    /// Gets memory for `dataLength` bytes, now or when some is free, and goes on from there.
+    func acquireBuffer(_ index: UInt32, now: MonotonicTime) {
+        let request = requests[index]
+        if request.pointee.hasHostData {
+            bufferAcquired(index, now: now)
+        } else if awaitingBuffer.isEmpty || isPrivileged(index), takeBuffer(index) {
+            bufferAcquired(index, now: now)
+        } else {
+            countWait(index, \.waitsForMemory)
+            request.pointee.state.move(to: .awaitingBuffer)
+            awaitingBuffer.append(index, requests.slots)
+        }
+    }
+
+    /// Fabrics and admin commands may use the reserve, so that I/O cannot keep a host from connecting.
+    private func isPrivileged(_ index: UInt32) -> Bool {
+        queuePairs[requests[index].pointee.queuePair].pointee.role != .io
+    }
+
+    func takeBuffer(_ index: UInt32) -> Bool {
+        let request = requests[index]
+        guard request.pointee.data == nil else { return true }
+        let length = Int(request.pointee.dataLength)
+        guard let memory = data.allocate(length, priority: isPrivileged(index) ? .admin : .io) else { return false }
+        request.pointee.data = memory
+        request.pointee.dataKey = dataKey
+        request.pointee.allocatedLength = UInt32(length)
+        return true
+    }
+
+    /// The request has its memory: fetch the host's data, or execute.
+    func bufferAcquired(_ index: UInt32, now: MonotonicTime) {
+        let request = requests[index]
+        if let capsuleData = request.pointee.misaligned, let memory = request.pointee.data {
+            memory.copyMemory(from: capsuleData, byteCount: Int(request.pointee.dataLength))
+            request.pointee.misaligned = nil
+            request.pointee.hasHostData = true
+        }
+        if request.pointee.command.sendsData && !request.pointee.hasHostData {
+            transfer(index)
+        } else {
+            request.pointee.state.move(to: .executing)
+            execute(index, now: now)
+        }
+    }
+
+    /// Posts RDMA READs for as many descriptors as READ depth and send queue allow; waits its turn for the rest.
+    private func transfer(_ index: UInt32) {
+        let request = requests[index]
+        let queuePair = queuePairs[request.pointee.queuePair]
+        if queuePair.pointee.awaitingRead.isEmpty, postReads(index) { return }
+        countWait(index, \.waitsForReadDepth)
+        request.pointee.state.move(to: .awaitingRead)
+        queuePair.pointee.awaitingRead.append(index, requests.slots)
+    }
+
+    /// Posts what fits; `false` when nothing does. Only the last READ of a batch is signaled: they end in order.
+    private func postReads(_ index: UInt32) -> Bool {
+        let request = requests[index]
+        let queuePair = queuePairs[request.pointee.queuePair]
+        let remaining = Int32(request.pointee.descriptorCount - request.pointee.nextDescriptor)
+        let count = min(remaining, queuePair.pointee.readsAvailable, queuePair.pointee.sendsAvailable)
+        guard count > 0 else { return false }
+        var local = UInt64(UInt(bitPattern: request.pointee.data)) + UInt64(fetchedBytes(request))
+        for step in 0..<count {
+            let descriptor = descriptor(request.pointee.nextDescriptor, of: request)
+            let isLast = step == count - 1
+            post(
+                WorkRequest(
+                    id: (isLast ? WorkKind.read : .unsignaled).id(index), queuePair: queuePair.pointee.handle,
+                    opcode: .rdmaRead, flags: isLast ? .signaled : [],
+                    segment: ScatterGatherElement(
+                        address: local, length: descriptor.length, localKey: request.pointee.dataKey),
+                    remoteAddress: descriptor.address, remoteKey: descriptor.key))
+            local += UInt64(descriptor.length)
+            request.pointee.nextDescriptor += 1
+        }
+        queuePair.pointee.readsAvailable -= count
+        queuePair.pointee.sendsAvailable -= count
+        request.pointee.heldReads = UInt16(count)
+        request.pointee.heldSends = UInt16(count)
+        request.pointee.state.move(to: .transferring)
+        return true
+    }
+
+    private func fetchedBytes(_ request: UnsafeMutablePointer<RequestSlot>) -> Int {
+        var bytes = 0
+        for position in 0..<request.pointee.nextDescriptor { bytes += Int(descriptor(position, of: request).length) }
+        return bytes
+    }
+
+    /// The READs of a request ended.
+    func transferred(_ completion: WorkCompletion, now: MonotonicTime) {
+        let index = UInt32(truncatingIfNeeded: completion.id)
+        let request = requests[index]
+        let slot = request.pointee.queuePair
+        let queuePair = queuePairs[slot]
+        queuePair.pointee.readsAvailable += Int32(request.pointee.heldReads)
+        queuePair.pointee.sendsAvailable += Int32(request.pointee.heldSends)
+        request.pointee.heldReads = 0
+        request.pointee.heldSends = 0
+        if completion.status != .success { connectionBroke(slot, completion) }
+        if queuePair.pointee.state == .closing {
+            end(index)
+        } else if request.pointee.nextDescriptor < request.pointee.descriptorCount {
+            transfer(index)
+        } else {
+            request.pointee.hasHostData = true
+            request.pointee.state.move(to: .executing)
+            execute(index, now: now)
+        }
+        sendQueueMoved(slot)
+    }
+
+    /// Send queue entries or READ depth came free: go on with those who wait, answers first.
+    func sendQueueMoved(_ slot: UInt32) {
+        let queuePair = queuePairs[slot]
+        guard queuePair.pointee.state == .live else { return }
+        while let index = queuePair.pointee.awaitingSend.removeFirst(requests.slots) {
+            if !postAnswer(index) {
+                queuePair.pointee.awaitingSend.prepend(index, requests.slots)
+                return
+            }
+        }
+        while let index = queuePair.pointee.awaitingRead.removeFirst(requests.slots) {
+            if !postReads(index) {
+                queuePair.pointee.awaitingRead.prepend(index, requests.slots)
+                return
+            }
+        }
+    }
+
+    @inline(__always)
+    func countWait(_ index: UInt32, _ counter: WritableKeyPath<Statistics, UInt64>) {
+        guard let statistics = queuePairs[requests[index].pointee.queuePair].pointee.statistics else { return }
+        statistics.pointee[keyPath: counter] &+= 1
+    }
+}

@@ -1,0 +1,56 @@
+import BlockInterface
+import Synchronization
+
+/// What a namespace is made of; given by the configuration.
+public struct NamespaceDefinition: Sendable {
+    public var nsid: UInt32
+    public var device: any BlockDevice
+    public var isReadOnly: Bool
+    /// Identifiers that the namespace reports. At least one is needed; see `BlockIdentity`.
+    public var identity: BlockIdentity
+    public var anaGroup: UInt32
+
+    public init(
+        nsid: UInt32, device: any BlockDevice, identity: BlockIdentity, isReadOnly: Bool = false, anaGroup: UInt32 = 1
+    ) {
+        self.nsid = nsid
+        self.device = device
+        self.isReadOnly = isReadOnly
+        self.identity = identity
+        self.anaGroup = anaGroup
+    }
+}
+
+/// A namespace of a subsystem. The device behind it may grow, shrink or vanish; `geometry` is what hosts are told.
+public final class Namespace: Sendable {
+    public let definition: NamespaceDefinition
+    private let state: Mutex<BlockGeometry>
+
+    init(_ definition: NamespaceDefinition) {
+        self.definition = definition
+        state = Mutex(definition.device.geometry)
+    }
+
+    public var nsid: UInt32 { definition.nsid }
+
+    /// The geometry as of the last refresh; no blocks when the device is gone.
+    var geometry: BlockGeometry { state.withLock { $0 } }
+
+    /// Asks the device for its size; `true` when hosts have something new to hear.
+    func refresh() -> Bool {
+        let change = definition.device.refresh()
+        return state.withLock { geometry in
+            switch change {
+            case .unchanged: return false
+            case .resized:
+                let changed = geometry != definition.device.geometry
+                geometry = definition.device.geometry
+                return changed
+            case .vanished:
+                let changed = geometry.blockCount != 0
+                geometry.blockCount = 0
+                return changed
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+import Base
+import BlockInterface
+import FabricInterface
+import NVMeSpec
+import Synchronization
+
+/// The Identify command.
+extension PollGroup {
+    func identify(_ index: UInt32, _ command: IdentifyCommand, _ controller: Controller, in group: DeviceGroup) {
+        let nsid = group.requests[index].pointee.command.nsid
+        if controller.isDiscovery && command.structure != .controller {
+            return fail(index, .invalidField.doNotRetry, in: group)
+        }
+        let needsCommandSet: Set<IdentifyStructure> = [
+            .commandSetNamespace, .commandSetController, .commandSetActiveNamespaces,
+        ]
+        guard !needsCommandSet.contains(command.structure) || command.commandSet == .nvm else {
+            return fail(index, .invalidField.doNotRetry, in: group)
+        }
+        let page: [UInt8]?
+        switch command.structure {
+        case .controller: page = identifyController(controller).encoded
+        case .activeNamespaces, .commandSetActiveNamespaces, .allocatedNamespaces:
+            guard nsid < 0xFFFF_FFFE else { return fail(index, .invalidNamespaceOrFormat.doNotRetry, in: group) }
+            page = NamespaceList(controller.subsystem.namespaces.map(\.nsid), after: nsid).encoded
+        case .commandSetController: page = IdentifyNVMController().encoded
+        case .commandSets: page = IdentifyCommandSets().encoded
+        case .controllers:
+            page = ControllerList(controller.subsystem.controllers.map(\.id), from: command.controllerID).encoded
+        case .namespace, .allocatedNamespace, .namespaceDescriptors, .commandSetNamespace, .independentNamespace,
+            .namespaceControllers:
+            guard nsid >= 1, nsid <= UInt32(target.options.maxNamespaces) else {
+                return fail(index, .invalidNamespaceOrFormat.doNotRetry, in: group)
+            }
+            page = identifyNamespace(nsid, command.structure, controller)
+        default: page = nil
+        }
+        guard let page else { return fail(index, .invalidField.doNotRetry, in: group) }
+        answerWithData(index, length: IdentifyStructure.byteCount, in: group) { buffer in
+            page.withUnsafeBytes { buffer.copyMemory(from: $0) }
+        }
+    }
+
+    private func identifyController(_ controller: Controller) -> IdentifyController {
+        let definition = controller.subsystem.definition
+        let options = target.options
+        var page = IdentifyController()
+        page.serialNumber = definition.serialNumber
+        page.modelNumber = definition.modelNumber
+        page.firmwareRevision = PollGroup.firmwareRevision
+        page.maxDataTransferSize = UInt8((options.maxTransferSize / 4096).trailingZeroBitCount)
+        page.controllerID = controller.id
+        page.version = PollGroup.version
+        page.attributes = [.extendedHostIdentifier, .trafficBasedKeepAlive]
+        page.controllerType = controller.isDiscovery ? .discovery : .io
+        page.asyncEventRequestLimit = UInt8(Limits.asyncEventRequests - 1)
+        page.asyncEvents = PollGroup.offeredEvents(isDiscovery: controller.isDiscovery)
+        // The timer restarts with every command, and a second is what hosts ask for at the least.
+        page.keepAliveGranularity = 10
+        page.maxOutstandingCommands = UInt16(options.queueDepth)
+        page.logPageAttributes = [.extendedData]
+        page.subsystemNQN = definition.nqn
+        page.sglSupport = [.supported, .keyed]
+        page.ioCommandCapsuleSize = UInt32(SubmissionEntry.byteCount / 16)
+        if controller.isDiscovery {
+            page.discoveryControllerType = 1
+            return page
+        }
+        page.multiPath = [.multiplePorts, .multipleControllers, .anaReporting]
+        page.abortCommandLimit = UInt8(Limits.abortCommands - 1)
+        // One slot, read only: the firmware is the program itself.
+        page.firmwareUpdates = 0b11
+        page.logPageAttributes.insert(.commandEffects)
+        page.errorLogPageEntries = UInt8(ErrorLog.capacity - 1)
+        page.anaTransitionTime = 10
+        page.anaCapabilities = [.optimized, .nonOptimized, .inaccessible, .persistentLoss, .change]
+        page.anaGroupIDMax = UInt32(options.maxNamespaces)
+        page.anaGroupCount = UInt32(options.maxNamespaces)
+        page.namespaceCount = UInt32(options.maxNamespaces)
+        page.maxAllowedNamespaces = UInt32(options.maxNamespaces)
+        page.nvmCommands = [.compare, .datasetManagement, .writeZeroes, .verify]
+        page.volatileWriteCache =
+            hasVolatileWriteCache(controller.subsystem)
+            ? [.present, .flushAllNotSupported] : [.flushAllNotSupported]
+        if options.inCapsuleDataSize > 0 {
+            page.sglSupport.insert(.offset)
+            page.ioCommandCapsuleSize += UInt32(options.inCapsuleDataSize / 16)
+        }
+        page.maxSGLDescriptors = UInt8(options.maxDescriptors)
+        page.fabricsCommands = 1
+        return page
+    }
+
+    /// A structure of one namespace; all zeroes for one that is not there.
+    private func identifyNamespace(_ nsid: UInt32, _ structure: IdentifyStructure, _ controller: Controller) -> [UInt8]?
+    {
+        guard let namespace = controller.subsystem.namespace(nsid) else {
+            // NVMe Base: Identify Namespace of an inactive namespace is zeroes; the other structures have nothing to say.
+            return structure == .namespace || structure == .allocatedNamespace
+                ? [UInt8](repeating: 0, count: IdentifyStructure.byteCount) : nil
+        }
+        let geometry = namespace.geometry
+        let identity = namespace.definition.identity
+        switch structure {
+        case .namespace, .allocatedNamespace:
+            return namespacePage(namespace, geometry).encoded
+        case .namespaceDescriptors:
+            return NamespaceDescriptors(
+                eui64: identity.eui64Value, nguid: identity.nguid.flatMap { UUIDBytes(bytes: $0) },
+                uuid: identity.uuid.flatMap { UUIDBytes(bytes: $0) }, commandSet: .nvm
+            ).encoded
+        case .commandSetNamespace:
+            return IdentifyNVMNamespace().encoded
+        case .independentNamespace:
+            var page = IdentifyIndependentNamespace()
+            page.sharing = .shared
+            page.anaGroup = namespace.definition.anaGroup
+            page.attributes = isWriteProtected(namespace, geometry) ? .writeProtected : []
+            page.status = geometry.blockCount > 0 ? .ready : []
+            return page.encoded
+        case .namespaceControllers:
+            return ControllerList(controller.subsystem.controllers.map(\.id)).encoded
+        default:
+            return nil
+        }
+    }
+
+    private func namespacePage(_ namespace: Namespace, _ geometry: BlockGeometry) -> IdentifyNamespace {
+        let identity = namespace.definition.identity
+        var page = IdentifyNamespace(blockCount: geometry.blockCount, blockSize: Int(geometry.blockSize))
+        page.features = [.uniqueIdentifiers]
+        if geometry.canDeallocate { page.features.insert(.thinProvisioning) }
+        page.sharing = .shared
+        page.anaGroup = namespace.definition.anaGroup
+        page.attributes = isWriteProtected(namespace, geometry) ? .writeProtected : []
+        page.nguid = identity.nguid.flatMap { UUIDBytes(bytes: $0) } ?? UUIDBytes()
+        page.eui64 = identity.eui64Value ?? 0
+        if geometry.deallocatedReadsZeroes { page.deallocation = [.readsZeroes, .writeZeroesDeallocates] }
+        let atomicBlocks = geometry.atomicWriteSize / geometry.blockSize
+        if atomicBlocks > 1 {
+            page.features.insert(.atomicWriteUnits)
+            page.atomicWriteUnit = UInt16(clamping: atomicBlocks - 1)
+            page.atomicWriteUnitPowerFail = UInt16(clamping: atomicBlocks - 1)
+        }
+        let optimalBlocks = geometry.optimalIOSize / geometry.blockSize
+        if optimalBlocks > 0 {
+            page.features.insert(.optimalPerformance)
+            page.preferredWriteGranularity = UInt16(clamping: optimalBlocks - 1)
+            page.preferredWriteAlignment = UInt16(clamping: optimalBlocks - 1)
+            page.optimalWriteSize = UInt16(clamping: optimalBlocks - 1)
+            page.preferredDeallocateGranularity = UInt16(clamping: optimalBlocks - 1)
+            page.preferredDeallocateAlignment = UInt16(clamping: optimalBlocks - 1)
+        }
+        return page
+    }
+
+    private func isWriteProtected(_ namespace: Namespace, _ geometry: BlockGeometry) -> Bool {
+        namespace.definition.isReadOnly || geometry.isReadOnly
+    }
+
+    /// Firmware Revision (FR): the version of the program.
+    static let firmwareRevision = "1.0"
+}
+
+extension BlockIdentity {
+    /// The EUI64 as a number, its first byte highest.
+    var eui64Value: UInt64? {
+        eui64.flatMap { bytes in bytes.count == 8 ? bytes.reduce(0) { $0 << 8 | UInt64($1) } : nil }
+    }
+}

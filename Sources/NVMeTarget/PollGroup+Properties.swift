@@ -1,0 +1,88 @@
+import Base
+import FabricInterface
+import NVMeSpec
+import Synchronization
+
+/// Property Get and Set: the registers of a fabrics controller (NVMe-oF, "Property Get Command", "Property Set Command").
+extension PollGroup {
+    func propertyGet(_ index: UInt32, _ command: PropertyGetCommand, in group: DeviceGroup) {
+        guard let controller = controller(of: index, in: group) else {
+            return fail(index, .commandSequenceError.doNotRetry, in: group)
+        }
+        guard let property = Property(rawValue: command.offset), property.byteCount == command.size.byteCount else {
+            return fail(index, .invalidField.doNotRetry, in: group)
+        }
+        let value: UInt64? = controller.state.withLock { state in
+            switch property {
+            case .capabilities: capabilities.rawValue
+            case .version: UInt64(PollGroup.version.rawValue)
+            case .configuration: UInt64(state.configuration.rawValue)
+            case .status: UInt64(state.status.rawValue)
+            case .readyTimeouts:
+                UInt64(
+                    ControllerReadyTimeouts(withMedia: PollGroup.timeout, independentOfMedia: PollGroup.timeout)
+                        .rawValue)
+            case .subsystemReset: nil
+            }
+        }
+        guard let value else { return fail(index, .invalidField.doNotRetry, in: group) }
+        group.requests[index].pointee.result = value
+        group.answer(index, .success)
+    }
+
+    func propertySet(_ index: UInt32, _ command: PropertySetCommand, in group: DeviceGroup) {
+        guard let controller = controller(of: index, in: group),
+            group.queuePairs[group.requests[index].pointee.queuePair].pointee.role == .admin
+        else { return fail(index, .commandSequenceError.doNotRetry, in: group) }
+        guard Property(rawValue: command.offset) == .configuration, command.size == .fourBytes else {
+            return fail(index, .invalidField.doNotRetry, in: group)
+        }
+        let orphans = controller.configure(
+            ControllerConfiguration(rawValue: UInt32(truncatingIfNeeded: command.value)))
+        for queue in orphans { target.group(queue.group).closeQueue(queue) }
+        group.answer(index, .success)
+    }
+
+    /// The specification that the controllers follow.
+    static let version = SpecificationVersion(major: 1, minor: 4)
+    /// CAP.TO and CRTO, in units of 500 ms: enabling a controller takes no time here.
+    static let timeout: UInt16 = 30
+
+    /// What the controllers of this target can do (NVMe Base, "Controller Capabilities").
+    var capabilities: ControllerCapabilities {
+        ControllerCapabilities(
+            queueEntries: target.options.queueDepth, timeoutMilliseconds: Int(PollGroup.timeout) * 500)
+    }
+}
+
+extension Controller {
+    /// Takes on a new CC and returns the I/O queues that must be closed for it (NVMe Base, "Controller Configuration";
+    /// NVMe-oF, "Controller Initialization and Shutdown").
+    func configure(_ new: ControllerConfiguration) -> [QueueLocation] {
+        state.withLock { state in
+            let old = state.configuration
+            state.configuration = new
+            var orphans: [QueueLocation] = []
+            if new.isEnabled && !old.isEnabled {
+                let isValid =
+                    new.memoryPageSize == 0 && new.arbitrationMechanism == 0
+                    && (new.commandSet == 0 || new.commandSet == 6)
+                    && (isDiscovery || (new.ioSubmissionEntrySize == 6 && new.ioCompletionEntrySize == 4))
+                state.status = ControllerStatus(rawValue: 0)
+                if isValid { state.status.isReady = true } else { state.status.isFatal = true }
+            } else if !new.isEnabled && old.isEnabled {
+                // Controller reset: I/O queues end, the association and its admin queue stay.
+                orphans = Array(state.ioQueues.values)
+                state.ioQueues = [:]
+                state.grantedIOQueues = 0
+                state.asyncEventConfiguration = []
+                state.status = ControllerStatus(rawValue: 0)
+            }
+            if new.shutdownNotification != .none && old.shutdownNotification == .none {
+                // Nothing is cached here that a host has not asked to be flushed itself: shutdown takes no time.
+                state.status.shutdownStatus = .complete
+            }
+            return orphans
+        }
+    }
+}

@@ -1,0 +1,57 @@
+import Base
+import FabricInterface
+import NVMeSpec
+import Reactor
+
+extension PollGroup {
+    /// A poll group as other threads see it: what they ask for is done by the group's own thread.
+    struct Remote: Sendable {
+        private let mailbox: Mailbox
+        private let reference: Reference
+
+        /// A weak reference that crosses threads; only the group's own thread follows it.
+        private final class Reference: @unchecked Sendable {
+            weak var group: PollGroup?
+            init(_ group: PollGroup) { self.group = group }
+        }
+
+        init(_ group: PollGroup) {
+            mailbox = group.mailbox
+            reference = Reference(group)
+        }
+
+        private func send(_ body: @escaping @Sendable (PollGroup) -> Void) {
+            let reference = reference
+            mailbox.send { if let group = reference.group { body(group) } }
+        }
+
+        func adopt(_ ticket: ConnectionTicket, _ request: ConnectionRequest, _ parameters: RDMAConnectRequest) {
+            send { group in
+                guard let connection = try? group.fabric.adopt(ticket) else { return group.fabric.discard(ticket) }
+                group.admit(connection, request, parameters, now: group.now)
+            }
+        }
+
+        func closeQueue(_ location: QueueLocation) {
+            send { $0.closeQueue(location, now: $0.now) }
+        }
+
+        func deliverEvents(of controller: Controller) {
+            send { $0.deliverEvents(of: controller) }
+        }
+
+        func synchronize(_ subsystem: Subsystem) {
+            send { group in
+                if let view = group.views[subsystem.index] { group.synchronize(view) }
+            }
+        }
+
+        /// Aborts a command of a queue in that group, then answers the Abort command in `answerTo`.
+        func abort(_ commandID: UInt16, in queue: QueueLocation, then reply: @escaping @Sendable (Bool) -> Void) {
+            send { reply($0.abort(commandID, in: queue)) }
+        }
+
+        /// Runs `body` on the group's thread.
+        func run(_ body: @escaping @Sendable (PollGroup) -> Void) { send(body) }
+    }
+}

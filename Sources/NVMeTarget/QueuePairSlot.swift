@@ -1,0 +1,88 @@
+import Base
+import FabricInterface
+
+/// The life of a queue pair at the target.
+enum QueuePairState: UInt8, BitwiseCopyable {
+    case free
+    /// Accepted; the connection manager has not reported ESTABLISHED. Capsules may arrive already and are kept.
+    case accepted
+    /// Messages flow.
+    case live
+    /// In the error state: no answer is sent, requests end as their work ends.
+    case closing
+
+    /// The one place where a queue pair changes its state.
+    mutating func move(to next: QueuePairState) {
+        switch (self, next) {
+        case (.free, .accepted), (.accepted, .live), (.accepted, .closing), (.live, .closing), (.closing, .free):
+            self = next
+        default: invariantViolated("a queue pair makes only the listed transitions")
+        }
+    }
+}
+
+/// What a queue pair carries; decided by its Connect command.
+enum QueueRole: UInt8, BitwiseCopyable {
+    case unconnected
+    case admin
+    case io
+}
+
+/// One queue pair of a device group. Plain data.
+struct QueuePairSlot: BitwiseCopyable {
+    var state = QueuePairState.free
+    var role = QueueRole.unconnected
+    /// Raised each time the slot is used anew: a late message for its former owner is recognised.
+    var generation: UInt32 = 0
+    var handle = QueuePairHandle(index: 0)
+    var connection = ConnectionHandle(value: 0)
+    /// As the RDMA CM private data said; Connect must say the same.
+    var queueID: UInt16 = 0
+    /// Entries of the host's submission queue, and so the commands it may have unanswered; 1-based.
+    var entries: UInt32 = 0
+    var sqHead: UInt16 = 0
+    var flowControlDisabled = false
+    /// SEND carries the command's key to be invalidated.
+    var remoteInvalidate = false
+    /// Commands received and not answered.
+    var unanswered: UInt32 = 0
+    /// Requests that refer to this slot.
+    var requests: UInt32 = 0
+    /// Free entries of the send queue.
+    var sendsAvailable: Int32 = 0
+    /// READs that may still be started.
+    var readsAvailable: Int32 = 0
+    var readDepth: Int32 = 0
+    /// Requests in `awaitingRead`, and in `awaitingSend`.
+    var awaitingRead = RequestList()
+    var awaitingSend = RequestList()
+    /// Capsules that came before ESTABLISHED.
+    var early = RequestList()
+    /// The controller's place in the poll group's table, once connected.
+    var controller = noSlot
+    /// The subsystem's namespaces as this reactor sees them.
+    var namespaces: UnsafeMutablePointer<NamespaceSlot>? = nil
+    var namespaceCount: UInt32 = 0
+    /// The subsystem's counters of this reactor.
+    var statistics: UnsafeMutablePointer<Statistics>? = nil
+    /// The host's bit in `NamespaceSlot.readers` and `writers`.
+    var hostBit: UInt64 = 0
+    /// Commands since the controller was last told that the host is alive.
+    var commandsSinceReport: UInt32 = 0
+    var closingSince = MonotonicTime(nanoseconds: 0)
+}
+
+/// A namespace as one reactor sees it.
+struct NamespaceSlot: BitwiseCopyable {
+    var isPresent = false
+    var isReadOnly = false
+    var blockShift: UInt8 = 9
+    /// Place of the reactor's channel to the device; `noSlot` where there is none.
+    var channel = noSlot
+    var blockCount: UInt64 = 0
+    /// Which hosts the reservation lets read, and write: a bit a host.
+    var readers = UInt64.max
+    var writers = UInt64.max
+    /// Alignment that the device wants of memory.
+    var memoryAlignment: UInt32 = 512
+}

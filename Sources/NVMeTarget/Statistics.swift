@@ -1,0 +1,40 @@
+/// Counters of one reactor. Written by the reactor only; read for SMART and for operators, where a value that is a
+/// moment old is good enough.
+public struct Statistics: Sendable, BitwiseCopyable {
+    public var readCommands: UInt64 = 0
+    public var writeCommands: UInt64 = 0
+    public var bytesRead: UInt64 = 0
+    public var bytesWritten: UInt64 = 0
+    public var otherCommands: UInt64 = 0
+    public var failedCommands: UInt64 = 0
+    public var mediaErrors: UInt64 = 0
+    /// Sum of the times from a capsule's arrival to its answer, in nanoseconds.
+    public var serviceNanoseconds: UInt64 = 0
+    /// Requests that had to wait for data memory, for READ depth, and for send queue entries.
+    public var waitsForMemory: UInt64 = 0
+    public var waitsForReadDepth: UInt64 = 0
+    public var waitsForSendQueue: UInt64 = 0
+    /// Connections that ended because the host broke the protocol.
+    public var protocolErrors: UInt64 = 0
+
+    public init() {}
+
+    static func + (left: Statistics, right: Statistics) -> Statistics {
+        var sum = left
+        for counter in counters { sum[keyPath: counter] &+= right[keyPath: counter] }
+        return sum
+    }
+
+    private static var counters: [WritableKeyPath<Statistics, UInt64>] {
+        [
+            \.readCommands, \.writeCommands, \.bytesRead, \.bytesWritten, \.otherCommands, \.failedCommands,
+            \.mediaErrors, \.serviceNanoseconds, \.waitsForMemory, \.waitsForReadDepth, \.waitsForSendQueue,
+            \.protocolErrors,
+        ]
+    }
+}
+
+/// Where a reactor's counters are.
+struct StatisticsReference: @unchecked Sendable {
+    let pointer: UnsafeMutablePointer<Statistics>
+}

@@ -1,0 +1,120 @@
+import Base
+import NVMeSpec
+import Synchronization
+
+/// What a subsystem is; given by the configuration.
+public struct SubsystemDefinition: Sendable, Equatable {
+    public var nqn: String
+    /// Up to 20 printable ASCII characters.
+    public var serialNumber: String
+    /// Up to 40 printable ASCII characters.
+    public var modelNumber: String
+    /// Every host may connect; otherwise only those in `hosts`.
+    public var allowsAnyHost: Bool
+    /// Host NQNs.
+    public var hosts: Set<String>
+    /// 0 where the target's own limit holds.
+    public var maxIOQueues: Int
+
+    public init(
+        nqn: String, serialNumber: String, modelNumber: String = "Tercet", allowsAnyHost: Bool = true,
+        hosts: Set<String> = [], maxIOQueues: Int = 0
+    ) {
+        self.nqn = nqn
+        self.serialNumber = serialNumber
+        self.modelNumber = modelNumber
+        self.allowsAnyHost = allowsAnyHost
+        self.hosts = hosts
+        self.maxIOQueues = maxIOQueues
+    }
+}
+
+/// An NVM subsystem, or the discovery subsystem. Shared by all reactors; nothing here is on the I/O path.
+public final class Subsystem: Sendable {
+    struct State {
+        var definition: SubsystemDefinition
+        var namespaces: [UInt32: Namespace] = [:]
+        var controllers: [UInt16: Controller] = [:]
+        var nextControllerID: UInt16 = 1
+        var isRemoved = false
+        /// ANA change count, and namespaces' group state. One group a namespace names, optimized unless told otherwise.
+        var anaStates: [UInt32: ANAState] = [:]
+        var anaChangeCount: UInt64 = 0
+        /// Each reactor's counters; written by the reactor without a lock.
+        var counters: [StatisticsReference] = []
+        /// Hosts that have connected, each at the place of its bit in `NamespaceSlot.readers` and `writers`.
+        var hosts: [UUIDBytes] = []
+    }
+
+    let nqn: String
+    let isDiscovery: Bool
+    /// Dense; never reused.
+    let index: Int
+    let state: Mutex<State>
+
+    init(_ definition: SubsystemDefinition, index: Int, isDiscovery: Bool = false) {
+        nqn = definition.nqn
+        self.index = index
+        self.isDiscovery = isDiscovery
+        state = Mutex(State(definition: definition))
+    }
+
+    var definition: SubsystemDefinition { state.withLock { $0.definition } }
+
+    /// The sum of all reactors' counters. They go on counting meanwhile: a value may be a moment old.
+    var statistics: Statistics {
+        state.withLock { $0.counters }.reduce(Statistics()) { $0 + $1.pointer.pointee }
+    }
+
+    func allows(host: String) -> Bool {
+        state.withLock { !$0.isRemoved && ($0.definition.allowsAnyHost || $0.definition.hosts.contains(host)) }
+    }
+
+    /// Namespaces in the order of their identifiers.
+    var namespaces: [Namespace] {
+        state.withLock { $0.namespaces.values.sorted { $0.nsid < $1.nsid } }
+    }
+
+    func namespace(_ nsid: UInt32) -> Namespace? { state.withLock { $0.namespaces[nsid] } }
+
+    var controllers: [Controller] {
+        state.withLock { $0.controllers.values.sorted { $0.id < $1.id } }
+    }
+
+    /// The state of an ANA group; groups that nobody spoke of are optimized.
+    func anaState(of group: UInt32) -> ANAState { state.withLock { $0.anaStates[group] ?? .optimized } }
+
+    /// Adds a controller under a free identifier, or returns `nil` when there is none left.
+    func addController(_ make: (UInt16) -> Controller) -> Controller? {
+        state.withLock { state in
+            guard !state.isRemoved, state.controllers.count < 0xFFEF else { return nil }
+            // Identifiers FFF0h to FFFFh are reserved (NVMe Base, "Controller ID").
+            while state.controllers[state.nextControllerID] != nil {
+                state.nextControllerID = state.nextControllerID >= 0xFFEF ? 1 : state.nextControllerID + 1
+            }
+            let controller = make(state.nextControllerID)
+            state.controllers[controller.id] = controller
+            state.nextControllerID = state.nextControllerID >= 0xFFEF ? 1 : state.nextControllerID + 1
+            return controller
+        }
+    }
+
+    /// The bit of a host in the reservations' masks. The last bit is shared by all hosts beyond the 63rd: they can use
+    /// namespaces without a reservation, and cannot register.
+    func hostBit(of host: UUIDBytes) -> UInt64 {
+        state.withLock { state in
+            if let place = state.hosts.firstIndex(of: host) { return 1 << UInt64(place) }
+            guard state.hosts.count < 63 else { return 1 << 63 }
+            state.hosts.append(host)
+            return 1 << UInt64(state.hosts.count - 1)
+        }
+    }
+
+    func removeController(_ controller: Controller) {
+        state.withLock { state in
+            if state.controllers[controller.id] === controller { state.controllers[controller.id] = nil }
+        }
+    }
+
+    func controller(_ id: UInt16) -> Controller? { state.withLock { $0.controllers[id] } }
+}

@@ -1,0 +1,61 @@
+import BlockInterface
+import Synchronization
+
+/// A subsystem as one reactor sees it: its namespaces in a table that the I/O path indexes, and the reactor's counters.
+final class SubsystemView {
+    let subsystem: Subsystem
+    let namespaces: UnsafeMutablePointer<NamespaceSlot>
+    let capacity: Int
+    let statistics: UnsafeMutablePointer<Statistics>
+    private var open: [UInt32: Namespace] = [:]
+
+    init(_ subsystem: Subsystem, capacity: Int) {
+        self.subsystem = subsystem
+        self.capacity = capacity
+        namespaces = .allocate(capacity: capacity)
+        namespaces.initialize(repeating: NamespaceSlot(), count: capacity)
+        statistics = .allocate(capacity: 1)
+        statistics.initialize(to: Statistics())
+        let reference = StatisticsReference(pointer: statistics)
+        subsystem.state.withLock { $0.counters.append(reference) }
+    }
+
+    deinit {
+        let reference = StatisticsReference(pointer: statistics)
+        subsystem.state.withLock { state in state.counters.removeAll { $0.pointer == reference.pointer } }
+        namespaces.deallocate()
+        statistics.deallocate()
+    }
+
+    /// Brings the table up to date: opens channels to new namespaces, closes those of removed ones, takes on sizes.
+    ///
+    /// - Parameter failed: told of each namespace whose device does not open.
+    func synchronize(_ blocks: BlockSet, failed: (UInt32, BlockDeviceError) -> Void) {
+        let current = subsystem.namespaces
+        for (nsid, namespace) in open where !current.contains(where: { $0 === namespace }) {
+            let slot = namespaces + Int(nsid - 1)
+            slot.pointee.isPresent = false
+            if slot.pointee.channel != noSlot { blocks.remove(slot.pointee.channel) }
+            slot.pointee = NamespaceSlot()
+            open[nsid] = nil
+        }
+        for namespace in current {
+            let slot = namespaces + Int(namespace.nsid - 1)
+            if open[namespace.nsid] == nil {
+                open[namespace.nsid] = namespace
+                do {
+                    slot.pointee.channel = blocks.add(
+                        try namespace.definition.device.openChannel(depth: Limits.blockDepth))
+                } catch {
+                    failed(namespace.nsid, error)
+                }
+            }
+            let geometry = namespace.geometry
+            slot.pointee.blockShift = UInt8(geometry.blockSize.trailingZeroBitCount)
+            slot.pointee.blockCount = geometry.blockCount
+            slot.pointee.memoryAlignment = UInt32(max(1, geometry.memoryAlignment))
+            slot.pointee.isReadOnly = namespace.definition.isReadOnly || geometry.isReadOnly
+            slot.pointee.isPresent = true
+        }
+    }
+}

@@ -1,0 +1,285 @@
+import Base
+import BlockInterface
+import FabricInterface
+import NVMeSpec
+import Synchronization
+
+/// An address at which the target listens.
+public struct TargetListener: Hashable, Sendable {
+    public var address: SocketAddress
+    /// Discovery Log Page Entry "PORTID".
+    public var portID: UInt16
+
+    public init(address: SocketAddress, portID: UInt16) {
+        self.address = address
+        self.portID = portID
+    }
+}
+
+/// Another discovery service that the log names (subtype 1).
+public struct Referral: Hashable, Sendable {
+    public var address: SocketAddress
+    public var portID: UInt16
+
+    public init(address: SocketAddress, portID: UInt16) {
+        self.address = address
+        self.portID = portID
+    }
+}
+
+/// What happened, for the log of whoever runs the target.
+public enum TargetEvent: Sendable {
+    case hostConnected(host: String, subsystem: String, controller: UInt16, peer: String)
+    case hostDisconnected(host: String, subsystem: String, controller: UInt16, reason: String)
+    case connectionRefused(peer: String, reason: String)
+    case queuePairFailed(peer: String, reason: String)
+    case namespaceChanged(subsystem: String, nsid: UInt32, blockCount: UInt64)
+    case namespaceFailed(subsystem: String, nsid: UInt32, reason: String)
+    case listenerLost(address: String)
+}
+
+/// A change that cannot be made.
+public struct TargetError: Error, CustomStringConvertible, Sendable {
+    public var description: String
+    public init(_ description: String) { self.description = description }
+}
+
+/// The target: its subsystems, what it listens at, and the poll groups that serve it.
+///
+/// Changes are made here, by the control plane, and handed to the poll groups through their mailboxes.
+public final class Target: Sendable {
+    struct State {
+        var subsystems: [String: Subsystem] = [:]
+        var nextIndex = 0
+        var listeners: [TargetListener] = []
+        var referrals: [Referral] = []
+        var groups: [PollGroup.Remote] = []
+        var nextAdminGroup = 0
+        var nextIOGroup = 0
+    }
+
+    public let options: TargetOptions
+    let discovery: Subsystem
+    let state = Mutex(State())
+    /// Discovery log "GENCTR".
+    let generation = Atomic<UInt64>(1)
+    /// When the target was made, for "power on hours".
+    let started: MonotonicTime
+    let observe: @Sendable (TargetEvent) -> Void
+    /// Differs from one run of the daemon to the next, so that an initiator sees that a volatile cache may be lost.
+    public let bootInstance: UInt64
+
+    /// - Parameters:
+    ///   - bootInstance: a number that no earlier run has used.
+    ///   - observe: called from any thread; must not block.
+    public init(
+        options: TargetOptions, bootInstance: UInt64, now: MonotonicTime,
+        observe: @escaping @Sendable (TargetEvent) -> Void = { _ in }
+    ) {
+        self.options = options
+        self.bootInstance = bootInstance
+        self.observe = observe
+        started = now
+        discovery = Subsystem(
+            SubsystemDefinition(nqn: NQN.discovery, serialNumber: "discovery", modelNumber: "Tercet discovery"),
+            index: 0, isDiscovery: true)
+        state.withLock { $0.nextIndex = 1 }
+    }
+
+    /// Every subsystem, in the order of their NQNs.
+    public var subsystems: [Subsystem] {
+        state.withLock { $0.subsystems.values.sorted { $0.nqn < $1.nqn } }
+    }
+
+    func subsystem(_ nqn: String) -> Subsystem? {
+        nqn == NQN.discovery ? discovery : state.withLock { $0.subsystems[nqn] }
+    }
+
+    /// Adds a subsystem without namespaces.
+    public func addSubsystem(_ definition: SubsystemDefinition) throws(TargetError) {
+        let added = state.withLock { state in
+            guard state.subsystems[definition.nqn] == nil else { return false }
+            state.subsystems[definition.nqn] = Subsystem(definition, index: state.nextIndex)
+            state.nextIndex += 1
+            return true
+        }
+        guard added else { throw TargetError("there is a subsystem \(definition.nqn) already") }
+        discoveryChanged()
+    }
+
+    /// Removes a subsystem; its hosts are disconnected.
+    public func removeSubsystem(_ nqn: String) throws(TargetError) {
+        guard let subsystem = state.withLock({ $0.subsystems.removeValue(forKey: nqn) }) else {
+            throw TargetError("there is no subsystem \(nqn)")
+        }
+        subsystem.state.withLock {
+            $0.isRemoved = true
+            $0.namespaces = [:]
+        }
+        for controller in subsystem.controllers { end(controller, .removed) }
+        synchronize(subsystem)
+        discoveryChanged()
+    }
+
+    /// Changes who may connect. Hosts that may no longer are disconnected.
+    public func setHosts(of nqn: String, allowsAny: Bool, hosts: Set<String>) throws(TargetError) {
+        guard let subsystem = subsystem(nqn) else { throw TargetError("there is no subsystem \(nqn)") }
+        subsystem.state.withLock {
+            $0.definition.allowsAnyHost = allowsAny
+            $0.definition.hosts = hosts
+        }
+        for controller in subsystem.controllers where !subsystem.allows(host: controller.hostNQN) {
+            end(controller, .removed)
+        }
+        discoveryChanged()
+    }
+
+    public func addNamespace(_ definition: NamespaceDefinition, to nqn: String) throws(TargetError) {
+        guard let subsystem = subsystem(nqn), !subsystem.isDiscovery else {
+            throw TargetError("there is no subsystem \(nqn)")
+        }
+        guard definition.nsid >= 1, definition.nsid <= UInt32(options.maxNamespaces) else {
+            throw TargetError(
+                "namespace \(definition.nsid) of \(nqn): identifiers go from 1 to \(options.maxNamespaces)")
+        }
+        let added = subsystem.state.withLock { state in
+            guard state.namespaces[definition.nsid] == nil else { return false }
+            state.namespaces[definition.nsid] = Namespace(definition)
+            return true
+        }
+        guard added else { throw TargetError("\(nqn) has a namespace \(definition.nsid) already") }
+        namespaceChanged(definition.nsid, of: subsystem)
+    }
+
+    public func removeNamespace(_ nsid: UInt32, from nqn: String) throws(TargetError) {
+        guard let subsystem = subsystem(nqn),
+            subsystem.state.withLock({ $0.namespaces.removeValue(forKey: nsid) }) != nil
+        else { throw TargetError("\(nqn) has no namespace \(nsid)") }
+        namespaceChanged(nsid, of: subsystem)
+    }
+
+    /// Asks all devices for their sizes; hosts are told of changes. For the control plane, every second or so.
+    public func refreshNamespaces() {
+        for subsystem in subsystems {
+            for namespace in subsystem.namespaces where namespace.refresh() {
+                observe(
+                    .namespaceChanged(
+                        subsystem: subsystem.nqn, nsid: namespace.nsid, blockCount: namespace.geometry.blockCount))
+                namespaceChanged(namespace.nsid, of: subsystem)
+            }
+        }
+    }
+
+    /// Sets the ANA state of a group of a subsystem's namespaces (NVMe Base, "Asymmetric Namespace Access").
+    public func setANAState(_ anaState: ANAState, group: UInt32, of nqn: String) throws(TargetError) {
+        guard let subsystem = subsystem(nqn) else { throw TargetError("there is no subsystem \(nqn)") }
+        subsystem.state.withLock {
+            $0.anaStates[group] = anaState
+            $0.anaChangeCount += 1
+        }
+        synchronize(subsystem)
+        for controller in subsystem.controllers { raise(.anaChange, on: controller) }
+    }
+
+    public func addReferral(_ referral: Referral) {
+        state.withLock { $0.referrals.append(referral) }
+        discoveryChanged()
+    }
+
+    public func removeReferral(_ referral: Referral) {
+        state.withLock { state in state.referrals.removeAll { $0 == referral } }
+        discoveryChanged()
+    }
+
+    // MARK: For the poll groups
+
+    /// Joins a poll group to the target.
+    func join(_ group: PollGroup.Remote) -> Int {
+        state.withLock { state in
+            state.groups.append(group)
+            return state.groups.count - 1
+        }
+    }
+
+    func group(_ index: Int) -> PollGroup.Remote { state.withLock { $0.groups[index] } }
+
+    /// The reactor for a new queue: admin and I/O queues each go round the reactors.
+    func chooseGroup(isAdmin: Bool) -> (index: Int, group: PollGroup.Remote) {
+        state.withLock { state in
+            let index = (isAdmin ? state.nextAdminGroup : state.nextIOGroup) % state.groups.count
+            if isAdmin { state.nextAdminGroup += 1 } else { state.nextIOGroup += 1 }
+            return (index, state.groups[index])
+        }
+    }
+
+    func addListener(_ listener: TargetListener) {
+        state.withLock { $0.listeners.append(listener) }
+        discoveryChanged()
+    }
+
+    func removeListener(_ listener: TargetListener) {
+        state.withLock { state in state.listeners.removeAll { $0 == listener } }
+        discoveryChanged()
+    }
+
+    /// Ends a controller: all its queues are closed, wherever they are. Does nothing the second time.
+    func end(_ controller: Controller, _ reason: ControllerEnd) {
+        let queues: [QueueLocation]? = controller.state.withLock { state in
+            guard !state.isEnded else { return nil }
+            state.isEnded = true
+            let all = state.ioQueues.values + [state.adminQueue].compactMap { $0 }
+            state.ioQueues = [:]
+            state.adminQueue = nil
+            state.events.reset()
+            return Array(all)
+        }
+        guard let queues else { return }
+        controller.subsystem.removeController(controller)
+        for queue in queues { group(queue.group).closeQueue(queue) }
+        observe(
+            .hostDisconnected(
+                host: controller.hostNQN, subsystem: controller.subsystem.nqn, controller: controller.id,
+                reason: reason.explanation))
+    }
+
+    /// Tells a controller's host of an event, now or when it next asks.
+    func raise(_ event: AsyncEvent, on controller: Controller) {
+        let admin = controller.state.withLock { state -> QueueLocation? in
+            guard event.isEnabled(by: state.asyncEventConfiguration) else { return nil }
+            state.events.raise(event)
+            return state.adminQueue
+        }
+        if let admin { group(admin.group).deliverEvents(of: controller) }
+    }
+
+    private func namespaceChanged(_ nsid: UInt32, of subsystem: Subsystem) {
+        synchronize(subsystem)
+        for controller in subsystem.controllers {
+            controller.state.withLock { _ = $0.changedNamespaces.insert(nsid) }
+            raise(.namespaceAttributeChanged, on: controller)
+        }
+    }
+
+    /// Lets every poll group look at the subsystem's namespaces anew.
+    private func synchronize(_ subsystem: Subsystem) {
+        for group in state.withLock({ $0.groups }) { group.synchronize(subsystem) }
+    }
+
+    private func discoveryChanged() {
+        generation.add(1, ordering: .relaxed)
+        for controller in discovery.controllers { raise(.discoveryLogChanged, on: controller) }
+    }
+}
+
+extension ControllerEnd {
+    /// For the log.
+    var explanation: String {
+        switch self {
+        case .adminConnectionLost: "its admin connection ended"
+        case .keepAliveTimeout: "keep-alive timeout"
+        case .reset: "controller reset"
+        case .removed: "no longer allowed, or the subsystem was removed"
+        case .queueLost: "one of its queues broke"
+        }
+    }
+}

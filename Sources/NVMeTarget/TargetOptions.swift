@@ -1,0 +1,66 @@
+/// Sizes of a target. All memory of the I/O path is allocated from them when a reactor meets a device.
+public struct TargetOptions: Sendable, Equatable {
+    /// Entries of an I/O queue, at most 1024; CAP.MQES + 1.
+    public var queueDepth: Int
+    /// I/O queues of one controller, at most 64.
+    public var maxIOQueues: Int
+    /// Bytes of data that a command capsule may carry; a multiple of 16, 0 for none.
+    public var inCapsuleDataSize: Int
+    /// Largest data transfer of one command, in bytes: a power of two from 4096.
+    public var maxTransferSize: Int
+    /// Buffers of the shared receive queue of one reactor and device.
+    public var sharedReceiveEntries: Int
+    /// Data memory of one reactor and device, in bytes.
+    public var dataMemory: Int
+    /// Memory that only fabrics and admin commands may take, in bytes.
+    public var controlMemory: Int
+    /// Answer with SEND with invalidate where the host asks for it and the device can.
+    public var sendWithInvalidate: Bool
+    /// Namespace identifiers go from 1 to this.
+    public var maxNamespaces: Int
+    /// SGL data block descriptors that one command may have; Identify Controller MSDBD.
+    public var maxDescriptors: Int
+    /// Largest keep-alive timeout that is granted, in milliseconds.
+    public var maxKeepAliveMilliseconds: UInt32
+
+    public init(
+        queueDepth: Int = 128, maxIOQueues: Int = 64, inCapsuleDataSize: Int = 4096, maxTransferSize: Int = 1 << 20,
+        sharedReceiveEntries: Int = 2048, dataMemory: Int = 64 << 20,
+        controlMemory: Int = 1 << 20, sendWithInvalidate: Bool = true,
+        maxNamespaces: Int = 256, maxDescriptors: Int = 16, maxKeepAliveMilliseconds: UInt32 = 600_000
+    ) {
+        self.queueDepth = queueDepth
+        self.maxIOQueues = maxIOQueues
+        self.inCapsuleDataSize = inCapsuleDataSize
+        self.maxTransferSize = maxTransferSize
+        self.sharedReceiveEntries = sharedReceiveEntries
+        self.dataMemory = dataMemory
+        self.controlMemory = controlMemory
+        self.sendWithInvalidate = sendWithInvalidate
+        self.maxNamespaces = maxNamespaces
+        self.maxDescriptors = maxDescriptors
+        self.maxKeepAliveMilliseconds = maxKeepAliveMilliseconds
+    }
+}
+
+/// Numbers that are not worth a knob.
+enum Limits {
+    /// Entries of the admin queue (discovery log "ASQSZ").
+    static let adminQueueDepth = 32
+    /// Asynchronous Event Requests of one controller; Identify Controller AERL + 1.
+    static let asyncEventRequests = 4
+    /// Abort commands of one controller; Identify Controller ACL + 1.
+    static let abortCommands = 4
+    /// Completions taken in one poll.
+    static let completionBatch = 64
+    /// Operations of one reactor at one block device.
+    static let blockDepth = 512
+    /// Queue pairs of one reactor on one device.
+    static let queuePairs = 1024
+    /// How long a closed queue pair is kept for completions of the shared receive queue that name it, in milliseconds.
+    static let closingGraceMilliseconds: UInt64 = 20
+    /// How often a busy reactor asks for connection events, in nanoseconds.
+    static let eventCheckNanoseconds: UInt64 = 200_000
+    /// How often timers are looked at, in milliseconds.
+    static let tickMilliseconds: UInt64 = 100
+}
