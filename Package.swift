@@ -22,7 +22,9 @@ let package = Package(
     name: "tercet",
     products: [],
     dependencies: [
-        .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2")
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
     ],
     targets: [
         // Header-only shims: only what Swift cannot import.
@@ -60,14 +62,6 @@ let package = Package(
         tests("MemoryBlockTests", ["AllocationProbe", "BlockInterface", "BlockLaws", "MemoryBlock"]),
         tests("BlockBackendTests", ["BlockBackend", "BlockInterface"]),
 
-        // What a target is told, from a file or a command line.
-        room(
-            "TargetConfiguration",
-            ["BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec", .product(name: "Yams", package: "Yams")]),
-        tests(
-            "TargetConfigurationTests",
-            ["BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec", "TargetConfiguration"]),
-
         // What every block device has to keep, and a count of a thread's allocations for the tests of hot paths.
         .target(
             name: "BlockLaws", dependencies: ["AllocationProbe", "BlockInterface", "CLinux"], path: "Tests/BlockLaws",
@@ -76,6 +70,29 @@ let package = Package(
             name: "block-device-laws", dependencies: ["AIOBlock", "BlockInterface", "BlockLaws"],
             path: "Tests/BlockDeviceLaws", swiftSettings: strict),
         .target(name: "AllocationProbe", path: "Tests/AllocationProbe"),
+
+        // The target.
+        room(
+            "NVMeTarget",
+            ["Base", "BlockInterface", "FabricInterface", "Memory", "NVMeSpec", "Reactor"]),
+
+        // What a target is told, from a file or a command line.
+        room(
+            "TargetConfiguration",
+            ["BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec", .product(name: "Yams", package: "Yams")]),
+        tests(
+            "TargetConfigurationTests",
+            ["BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec", "TargetConfiguration"]),
+
+        .executableTarget(
+            name: "tercetd",
+            dependencies: [
+                "Base", "BlockBackend", "BlockInterface", "CLinux", "FabricInterface", "NVMeSpec", "NVMeTarget",
+                "Reactor",
+                "TargetConfiguration", "VerbsFabric",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: strict),
 
         // One volume over three members.
         room("Replication", ["Base", "CChecksum"]),

@@ -1,0 +1,37 @@
+import Logging
+import NVMeTarget
+
+extension Logger {
+    /// Writes what happened at the target.
+    func record(_ event: TargetEvent) {
+        switch event {
+        case .hostConnected(let host, let subsystem, let controller, let peer):
+            info(
+                "host connected",
+                metadata: [
+                    "host": "\(host)", "subsystem": "\(subsystem)", "controller": "\(controller)", "peer": "\(peer)",
+                ])
+        case .hostDisconnected(let host, let subsystem, let controller, let reason):
+            info(
+                "host disconnected",
+                metadata: [
+                    "host": "\(host)", "subsystem": "\(subsystem)", "controller": "\(controller)",
+                    "reason": "\(reason)",
+                ])
+        case .connectionRefused(let peer, let reason):
+            warning("connection refused", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
+        case .queuePairFailed(let peer, let reason):
+            warning("queue pair failed", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
+        case .namespaceChanged(let subsystem, let nsid, let blockCount):
+            notice(
+                blockCount == 0 ? "namespace vanished" : "namespace changed its size",
+                metadata: ["subsystem": "\(subsystem)", "nsid": "\(nsid)", "blocks": "\(blockCount)"])
+        case .namespaceFailed(let subsystem, let nsid, let reason):
+            error(
+                "namespace cannot be served",
+                metadata: ["subsystem": "\(subsystem)", "nsid": "\(nsid)", "reason": "\(reason)"])
+        case .listenerLost(let address):
+            error("listener lost: its device or address is gone", metadata: ["address": "\(address)"])
+        }
+    }
+}

@@ -1,0 +1,52 @@
+import Foundation
+import Logging
+
+/// How the log is written.
+enum LogFormat: String, CaseIterable, Sendable {
+    /// A line for people: time, level, message, details.
+    case text
+    /// A JSON object a line, for machines.
+    case json
+}
+
+/// Writes log lines to standard error.
+struct LineLogHandler: LogHandler {
+    let format: LogFormat
+    var logLevel: Logger.Level = .info
+    var metadata: Logger.Metadata = [:]
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        let all = metadata.merging(event.metadata ?? [:]) { $1 }
+        let details = all.sorted { $0.key < $1.key }.map { ($0.key, $0.value.description) }
+        let line =
+            switch format {
+            case .text: text(event, details)
+            case .json: json(event, details)
+            }
+        FileHandle.standardError.write(Data((line + "\n").utf8))
+    }
+
+    private func text(_ event: LogEvent, _ details: [(String, String)]) -> String {
+        let time = Date().formatted(
+            .iso8601.time(includingFractionalSeconds: true).dateSeparator(.dash).year().month().day())
+        let suffix = details.map { " \($0.0)=\($0.1)" }.joined()
+        return "\(time) \(event.level): \(event.message)\(suffix)"
+    }
+
+    private func json(_ event: LogEvent, _ details: [(String, String)]) -> String {
+        var object: [String: String] = Dictionary(uniqueKeysWithValues: details)
+        object["time"] = Date().formatted(
+            .iso8601.time(includingFractionalSeconds: true).dateSeparator(.dash).year().month().day())
+        object["level"] = event.level.rawValue
+        object["message"] = event.message.description
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        // A dictionary of strings always encodes.
+        return (try? encoder.encode(object)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
+    }
+}

@@ -1,0 +1,124 @@
+import ArgumentParser
+import Foundation
+import Logging
+import TargetConfiguration
+
+@main
+struct Tercetd: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tercetd",
+        abstract: "Exposes local block devices, files and memory as NVMe namespaces over NVMe-oF/RDMA.",
+        discussion: """
+            With a configuration file:   tercetd --config /etc/tercet/tercetd.json
+            Without one:                 tercetd --listen 192.0.2.1 --export nqn.2026-11.io.example:disk=/dev/nvme0n1
+
+            PATH is a block device, a file, ram:SIZE or null:SIZE (sizes with K, M, G, T). Several --export with one NQN
+            are several namespaces of one subsystem. SIGHUP reads the configuration file again, SIGTERM ends the daemon.
+            """)
+
+    @Option(name: .long, help: ArgumentHelp("Configuration file, in JSON.", valueName: "FILE"))
+    var config: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Address to listen at; IPv6 in brackets when a port follows. Repeatable.", valueName: "ADDRESS[:PORT]"))
+    var listen: [String] = []
+
+    @Option(name: .long, help: ArgumentHelp("A namespace to expose. Repeatable.", valueName: "NQN=PATH"))
+    var export: [String] = []
+
+    @Option(
+        name: .long, help: "Threads that serve, each on a processor of its own; one for each processor where not given."
+    )
+    var reactors: Int?
+
+    @Option(name: .long, help: "Form of the log on standard error: text or json.")
+    var logFormat: LogFormat = .text
+
+    @Option(name: .long, help: "Least level that is logged: trace, debug, info, notice, warning, error, critical.")
+    var logLevel: Logger.Level = .info
+}
+
+extension LogFormat: ExpressibleByArgument {}
+extension Logger.Level: @retroactive ExpressibleByArgument {}
+
+extension Tercetd {
+    static func main() async {
+        let command: Tercetd
+        do {
+            command = try parse()
+        } catch {
+            // Help and version are what was asked for; everything else is wrong usage.
+            let isAnswer = exitCode(for: error).isSuccess
+            let text = fullMessage(for: error)
+            FileHandle(fileDescriptor: isAnswer ? 1 : 2).write(Data((text + "\n").utf8))
+            Foundation.exit(isAnswer ? 0 : 2)
+        }
+        Foundation.exit(await command.serve())
+    }
+
+    private func configuration() throws(ConfigurationError) -> Configuration {
+        if let config {
+            guard listen.isEmpty, export.isEmpty else {
+                throw ConfigurationError("--config is given with --listen or --export; allowed: one or the other")
+            }
+            return try Configuration(contentsOf: config)
+        }
+        var configuration = try Configuration(listen: listen, exports: export)
+        if let reactors { configuration.reactors = .count(reactors) }
+        return configuration
+    }
+
+    /// Serves until it is told to stop; returns the exit status.
+    private func serve() async -> Int32 {
+        var signals = Signals()
+        let level = logLevel
+        let format = logFormat
+        var logger = Logger(label: "tercetd") { _ in LineLogHandler(format: format) }
+        logger.logLevel = level
+
+        var current: Configuration
+        do {
+            current = try configuration()
+        } catch {
+            FileHandle.standardError.write(Data("tercetd: \(error.description)\n".utf8))
+            return config == nil ? 2 : 1
+        }
+        let service = Service(current, logger: logger)
+        do {
+            try await service.start(current)
+        } catch {
+            FileHandle.standardError.write(Data("tercetd: \(error.description)\n".utf8))
+            return 1
+        }
+        logger.notice("serving", metadata: ["subsystems": "\(current.subsystems.count)"])
+        while true {
+            switch signals.wait(seconds: 1) {
+            case SIGTERM, SIGINT:
+                logger.notice("stopping")
+                await service.stop()
+                return 0
+            case SIGHUP:
+                current = await reload(service, current, logger)
+            default:
+                service.refresh()
+            }
+        }
+    }
+
+    /// Reads the configuration file again; one with an error changes nothing.
+    private func reload(_ service: Service, _ current: Configuration, _ logger: Logger) async -> Configuration {
+        do {
+            let new = try configuration()
+            let change = ConfigurationChange(from: current, to: new)
+            for line in change.lines { logger.notice("reload: \(line)") }
+            if change.isEmpty { logger.notice("reload: nothing has changed") }
+            await service.apply(change)
+            return new
+        } catch {
+            logger.error("reload: \(error.description); nothing was changed")
+            return current
+        }
+    }
+}
