@@ -1,0 +1,93 @@
+// Faults on demand, from SOFTVERBS_FAULT or from the file that SOFTVERBS_FAULT_FILE names, which is read again when it
+// changes. Both hold words of the form name=value:
+//
+//   seed=N           of the random choices; each process uses it from its start (default: 1)
+//   delay_us=N       each request of a send queue waits for up to N microseconds, at random
+//   drop_after=N     a queue pair is cut off, as by a pulled cable, when it has executed N requests
+//   drop_rate=P      each request cuts its queue pair off with a probability of P in a million
+//   reg_fail_after=N registrations succeed N times, then fail with ENOMEM
+//   refuse=P         connection requests are refused with a probability of P in a million
+//   lose=P           connection requests are lost: unreachable after the time limit; P in a million
+#include "softverbs.h"
+
+#include <sys/stat.h>
+
+bool sv_fault_active;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+    uint64_t delay_us, drop_after, drop_rate, refuse, lose, reg_fail_after;
+    bool drops, fails_registration;
+} faults;
+static uint64_t state = 1;
+static _Atomic uint64_t registrations;
+static struct timespec file_time;
+
+static uint64_t random_number(void) { // splitmix64
+    pthread_mutex_lock(&lock);
+    uint64_t z = state += 0x9e3779b97f4a7c15ull;
+    pthread_mutex_unlock(&lock);
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+    return z ^ z >> 31;
+}
+
+static void parse(char *text) {
+    memset(&faults, 0, sizeof faults);
+    char *rest, *word = strtok_r(text, " ,\n\t", &rest);
+    for (; word; word = strtok_r(NULL, " ,\n\t", &rest)) {
+        char name[32];
+        unsigned long long value;
+        if (sscanf(word, "%31[a-z_]=%llu", name, &value) != 2) sv_log("not a fault: %s", word);
+        else if (!strcmp(name, "seed")) state = value;
+        else if (!strcmp(name, "delay_us")) faults.delay_us = value;
+        else if (!strcmp(name, "drop_after")) faults.drop_after = value, faults.drops = true;
+        else if (!strcmp(name, "drop_rate")) faults.drop_rate = value;
+        else if (!strcmp(name, "reg_fail_after")) faults.reg_fail_after = value, faults.fails_registration = true;
+        else if (!strcmp(name, "refuse")) faults.refuse = value;
+        else if (!strcmp(name, "lose")) faults.lose = value;
+        else sv_log("not a fault: %s", word);
+    }
+    sv_fault_active = faults.delay_us || faults.drops || faults.drop_rate;
+}
+
+static const char *file_name(void) { return getenv("SOFTVERBS_FAULT_FILE"); }
+
+bool sv_fault_changed(void) {
+    const char *name = file_name();
+    struct stat status;
+    if (!name || stat(name, &status) < 0) return false;
+    if (status.st_mtim.tv_sec == file_time.tv_sec && status.st_mtim.tv_nsec == file_time.tv_nsec) return false;
+    file_time = status.st_mtim;
+    char text[1024] = "";
+    FILE *file = fopen(name, "re");
+    if (!file) return false;
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    atomic_store(&registrations, 0);
+    parse(text);
+    return true;
+}
+
+void sv_fault_load(void) {
+    const char *value = getenv("SOFTVERBS_FAULT");
+    if (value) {
+        char *copy = strdup(value);
+        if (copy) parse(copy);
+        free(copy);
+    }
+    sv_fault_changed();
+}
+
+static bool chance(uint64_t per_million) { return per_million && random_number() % 1000000 < per_million; }
+
+bool sv_fault_refuse_connect(void) { return chance(faults.refuse); }
+bool sv_fault_drop_connect(void) { return chance(faults.lose); }
+bool sv_fault_registration(void) {
+    return faults.fails_registration && atomic_fetch_add(&registrations, 1) >= faults.reg_fail_after;
+}
+bool sv_fault_drop_qp(uint32_t *operations) {
+    if (faults.drops && ++*operations > faults.drop_after) return true;
+    return chance(faults.drop_rate);
+}
+uint64_t sv_fault_delay_ns(void) { return faults.delay_us ? random_number() % (faults.delay_us * 1000 + 1) : 0; }

@@ -1,0 +1,366 @@
+// Receive queues, shared receive queues, and taking messages out of a queue pair's ring.
+#include "softverbs.h"
+
+int sv_receive_queue_open(struct sv_receive_queue *queue, uint32_t capacity, uint32_t max_sge) {
+    uint32_t slots = 1;
+    while (slots < capacity) slots *= 2;
+    *queue = (struct sv_receive_queue){.capacity = capacity, .mask = slots - 1, .max_sge = max_sge ? max_sge : 1};
+    queue->entries = calloc(slots, sizeof *queue->entries);
+    queue->sges = calloc((size_t)slots * queue->max_sge, sizeof *queue->sges);
+    if (queue->entries && queue->sges) return 0;
+    sv_receive_queue_close(queue);
+    return ENOMEM;
+}
+
+void sv_receive_queue_close(struct sv_receive_queue *queue) {
+    free(queue->entries);
+    free(queue->sges);
+    *queue = (struct sv_receive_queue){0};
+}
+
+int sv_receive_queue_push(struct sv_receive_queue *queue, const struct ibv_recv_wr *wr) {
+    if (wr->num_sge < 0 || (uint32_t)wr->num_sge > queue->max_sge) return EINVAL;
+    if (queue->tail - queue->head >= queue->capacity) return ENOMEM;
+    uint32_t slot = queue->tail & queue->mask;
+    queue->entries[slot] = (struct sv_recv){wr->wr_id, wr->num_sge};
+    memcpy(&queue->sges[(size_t)slot * queue->max_sge], wr->sg_list, sizeof *wr->sg_list * (size_t)wr->num_sge);
+    queue->tail++;
+    return 0;
+}
+
+// ---- Posting
+
+int sv_post_recv(struct ibv_qp *base, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad) {
+    struct sv_qp *qp = sv_qp(base);
+    int error = 0;
+    bool wake = false;
+    pthread_mutex_lock(&qp->lock);
+    for (; wr && !error; wr = wr->next) {
+        if (base->srq || base->state == IBV_QPS_RESET) error = EINVAL;
+        else error = sv_receive_queue_push(&qp->receives, wr);
+        if (error) {
+            *bad = wr;
+            break;
+        }
+    }
+    if (base->state == IBV_QPS_ERR) sv_receive_flush(qp);
+    else if (qp->starved) {
+        wake = true;
+        sv_ring(sv_process.self, qp->shared->recv_cq, qp->index);
+    }
+    pthread_mutex_unlock(&qp->lock);
+    if (wake) sv_progress_wake();
+    return error;
+}
+
+int sv_post_srq_recv(struct ibv_srq *base, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad) {
+    struct sv_srq *srq = sv_srq(base);
+    int error = 0;
+    pthread_mutex_lock(&srq->lock);
+    for (; wr; wr = wr->next) {
+        error = sv_receive_queue_push(&srq->queue, wr);
+        if (error) {
+            *bad = wr;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&srq->lock);
+    if (atomic_load(&srq->starving)) {
+        atomic_store(&srq->starving, false);
+        pthread_mutex_lock(&srq->list_lock);
+        for (struct sv_qp *qp = srq->users; qp; qp = qp->srq_next)
+            sv_ring(sv_process.self, qp->shared->recv_cq, qp->index);
+        pthread_mutex_unlock(&srq->list_lock);
+        sv_progress_wake();
+    }
+    return error;
+}
+
+// Takes the next buffer: its elements go to `sges`. False if there is none.
+static bool take(struct sv_qp *qp, struct sv_recv *recv, struct ibv_sge *sges) {
+    struct sv_srq *srq = qp->qp.qp_base.srq ? sv_srq(qp->qp.qp_base.srq) : NULL;
+    struct sv_receive_queue *queue = srq ? &srq->queue : &qp->receives;
+    bool limit_reached = false;
+    if (srq) pthread_mutex_lock(&srq->lock);
+    bool found = queue->head != queue->tail;
+    if (found) {
+        uint32_t slot = queue->head++ & queue->mask;
+        *recv = queue->entries[slot];
+        memcpy(sges, &queue->sges[(size_t)slot * queue->max_sge], sizeof *sges * (size_t)recv->num_sge);
+        if (srq && srq->limit && queue->tail - queue->head < srq->limit) {
+            srq->limit = 0;
+            limit_reached = true;
+        }
+    } else if (srq) {
+        atomic_store(&srq->starving, true);
+    }
+    if (srq) pthread_mutex_unlock(&srq->lock);
+    if (limit_reached) sv_async_post(qp->qp.qp_base.context, IBV_EVENT_SRQ_LIMIT_REACHED, &srq->srq);
+    return found;
+}
+
+// ---- Messages
+
+static enum ibv_wc_status fetch(struct sv_qp *qp, struct sv_slot *slot, struct iovec *pieces, int count) {
+    if (!(slot->flags & SV_SLOT_BY_REFERENCE)) {
+        const uint8_t *from = slot->payload;
+        for (int i = 0; i < count; i++) {
+            memcpy(pieces[i].iov_base, from, pieces[i].iov_len);
+            from += pieces[i].iov_len;
+        }
+        return IBV_WC_SUCCESS;
+    }
+    // The data is still in the sender's memory. It waits for `receiving` before it gives up a message.
+    struct sv_reference references[SV_MAX_SGE];
+    uint32_t parts = slot->num_sge < SV_MAX_SGE ? slot->num_sge : SV_MAX_SGE;
+    memcpy(references, slot->payload, sizeof *references * parts);
+    atomic_store(&qp->shared->receiving, 1);
+    bool copied = atomic_load(&qp->remote->link) == SV_LINK_OPEN && atomic_load(&qp->remote->epoch) == qp->remote_epoch;
+    int piece = 0;
+    for (uint32_t part = 0; part < parts && copied; part++) {
+        uint64_t address = references[part].address, rest = references[part].length;
+        while (rest > 0 && copied && piece < count) {
+            uint64_t size = pieces[piece].iov_len < rest ? pieces[piece].iov_len : rest;
+            struct iovec local = {pieces[piece].iov_base, size};
+            copied = sv_peer_copy(qp->peer, &local, 1, address, size, false);
+            address += size, rest -= size;
+            pieces[piece].iov_base = (char *)pieces[piece].iov_base + size;
+            pieces[piece].iov_len -= size;
+            if (pieces[piece].iov_len == 0) piece++;
+        }
+    }
+    atomic_store_explicit(&qp->shared->receiving, 0, memory_order_release);
+    return copied ? IBV_WC_SUCCESS : IBV_WC_WR_FLUSH_ERR;
+}
+
+// Scatters a message into a buffer: the status of the receive.
+static enum ibv_wc_status scatter(struct sv_qp *qp, struct sv_slot *slot, struct ibv_sge *sges, int count) {
+    if (slot->opcode == SV_SLOT_WRITE_IMM) return IBV_WC_SUCCESS;
+    struct iovec pieces[SV_MAX_SGE];
+    int used = 0;
+    uint32_t rest = slot->length;
+    for (int i = 0; i < count && rest > 0; i++) {
+        struct ibv_sge sge = sges[i];
+        if (!sv_local_sge(qp->domain, &sge, IBV_ACCESS_LOCAL_WRITE)) return IBV_WC_LOC_PROT_ERR;
+        uint32_t size = sge.length < rest ? sge.length : rest;
+        if (!size) continue;
+        pieces[used++] = (struct iovec){(void *)(uintptr_t)sge.addr, size};
+        rest -= size;
+    }
+    if (rest > 0) return IBV_WC_LOC_LEN_ERR;
+    return slot->length ? fetch(qp, slot, pieces, used) : IBV_WC_SUCCESS;
+}
+
+// What the sender hears of a receive that failed.
+static enum ibv_wc_status refusal(enum ibv_wc_status status) {
+    switch (status) {
+    case IBV_WC_LOC_LEN_ERR: return IBV_WC_REM_INV_REQ_ERR;
+    case IBV_WC_REM_INV_REQ_ERR: return IBV_WC_REM_ACCESS_ERR; // its key could not be invalidated
+    default: return IBV_WC_REM_OP_ERR;
+    }
+}
+
+// Whoever sends to us is known when we are ready to receive; it tells its epoch with each message.
+static bool identify(struct sv_qp *qp) {
+    if (qp->remote_epoch) return true;
+    if (atomic_load(&qp->remote->link) == SV_LINK_CLOSED || qp->remote->destination != qp->qp.qp_base.qp_num ||
+        qp->remote->destination_nonce != sv_process.nonce)
+        return false;
+    qp->remote_epoch = atomic_load(&qp->remote->epoch);
+    return qp->remote_epoch != 0;
+}
+
+// Takes one message. False if it has to wait or the queue pair failed.
+static bool receive(struct sv_qp *qp, struct sv_slot *slot) {
+    struct ibv_qp *base = &qp->qp.qp_base;
+    if (slot->opcode == SV_SLOT_ATOMIC) return sv_receive_atomic(qp, slot);
+    // A message that waited belongs to whoever changes its mark first: us, or its sender, who has lost patience.
+    uint32_t waiting = SV_WAIT_RNR;
+    if (atomic_load(&slot->wait) != SV_WAIT_NONE && !atomic_compare_exchange_strong(&slot->wait, &waiting, SV_WAIT_TAKEN))
+        return false;
+    struct sv_recv recv;
+    struct ibv_sge sges[SV_MAX_SGE];
+    if (!take(qp, &recv, sges)) {
+        bool first = atomic_exchange(&slot->wait, SV_WAIT_RNR) == SV_WAIT_NONE;
+        qp->starved = true;
+        if (first) {
+            sv_ring(qp->peer, qp->remote->send_cq, qp->peer_index); // its clock for receiver not ready starts
+            sv_peer_kick(qp->peer);
+        }
+        return false;
+    }
+    qp->starved = false;
+    struct ibv_wc wc = {.wr_id = recv.wr_id, .opcode = IBV_WC_RECV, .byte_len = slot->length, .qp_num = base->qp_num,
+                        .src_qp = qp->attributes.dest_qp_num,
+                        .status = scatter(qp, slot, sges, recv.num_sge)};
+    if (wc.status == IBV_WC_SUCCESS) {
+        switch ((enum sv_slot_opcode)slot->opcode) {
+        case SV_SLOT_SEND:
+        case SV_SLOT_ATOMIC: break;
+        case SV_SLOT_WRITE_IMM:
+            wc.opcode = IBV_WC_RECV_RDMA_WITH_IMM;
+            wc.wc_flags = IBV_WC_WITH_IMM;
+            wc.imm_data = slot->immediate;
+            break;
+        case SV_SLOT_SEND_IMM:
+            wc.wc_flags = IBV_WC_WITH_IMM;
+            wc.imm_data = slot->immediate;
+            break;
+        case SV_SLOT_SEND_INV:
+            if (sv_key_invalidate(base->qp_num, qp->domain, slot->immediate)) {
+                wc.status = IBV_WC_REM_INV_REQ_ERR;
+            } else {
+                wc.wc_flags = IBV_WC_WITH_INV;
+                wc.invalidated_rkey = slot->immediate;
+            }
+            break;
+        }
+    }
+    bool solicited = slot->flags & SV_SLOT_SOLICITED;
+    if (wc.status == IBV_WC_SUCCESS) {
+        qp->received++;
+        sv_cq_push(sv_cq(base->recv_cq), &wc, solicited);
+        return true;
+    }
+    sv_cq_push(sv_cq(base->recv_cq), &wc, true);
+    if (wc.status != IBV_WC_WR_FLUSH_ERR) sv_receive_refuse(qp, refusal(wc.status)); // else the sender is gone
+    sv_qp_error_locked(qp, IBV_WC_WR_FLUSH_ERR);
+    return false;
+}
+
+// Tells the sender that the message at the head of our ring failed.
+void sv_receive_refuse(struct sv_qp *qp, enum ibv_wc_status status) {
+    qp->announced = qp->received;
+    atomic_store(&qp->remote->acknowledged, sv_tag(qp->remote_epoch, qp->received));
+    atomic_store(&qp->remote->refused, sv_tag(qp->remote_epoch, (uint32_t)status + 1));
+    sv_ring(qp->peer, qp->remote->send_cq, qp->peer_index);
+}
+
+void sv_receive_progress(struct sv_qp *qp) {
+    if (!qp->peer || qp->shared->link != SV_LINK_OPEN) return;
+    for (;;) {
+        struct sv_slot *slot = &qp->ring[qp->received % SV_RING_SLOTS];
+        uint64_t tag = atomic_load_explicit(&slot->tag, memory_order_acquire);
+        if (tag != sv_tag(qp->epoch, qp->received + 1) || !identify(qp)) break;
+        if (!receive(qp, slot)) break;
+    }
+    if (qp->received != qp->announced && qp->shared->link == SV_LINK_OPEN) {
+        qp->announced = qp->received;
+        atomic_store_explicit(&qp->remote->acknowledged, sv_tag(qp->remote_epoch, qp->received), memory_order_release);
+        sv_ring(qp->peer, qp->remote->send_cq, qp->peer_index);
+    }
+}
+
+void sv_receive_flush(struct sv_qp *qp) {
+    struct ibv_qp *base = &qp->qp.qp_base;
+    if (!base->srq) {
+        while (qp->receives.head != qp->receives.tail) {
+            struct ibv_wc wc = {.wr_id = qp->receives.entries[qp->receives.head++ & qp->receives.mask].wr_id,
+                                .status = IBV_WC_WR_FLUSH_ERR, .opcode = IBV_WC_RECV, .qp_num = base->qp_num};
+            sv_cq_push(sv_cq(base->recv_cq), &wc, true);
+        }
+    } else if (!qp->last_wqe_reported) {
+        qp->last_wqe_reported = true;
+        sv_async_post(base->context, IBV_EVENT_QP_LAST_WQE_REACHED, base);
+    }
+}
+
+// ---- Shared receive queues
+
+static _Atomic int srq_count;
+static _Atomic uint32_t srq_numbers = 1;
+
+SV_EXPORT struct ibv_srq *ibv_create_srq(struct ibv_pd *pd, struct ibv_srq_init_attr *init) {
+    if (init->attr.max_wr < 1 || init->attr.max_wr > (uint32_t)sv_config.max_srq_wr ||
+        init->attr.max_sge > (uint32_t)sv_config.max_sge || atomic_load(&srq_count) >= sv_config.max_srq) {
+        errno = EINVAL;
+        return NULL;
+    }
+    struct sv_srq *srq = calloc(1, sizeof *srq);
+    if (!srq || sv_receive_queue_open(&srq->queue, init->attr.max_wr, init->attr.max_sge)) {
+        free(srq);
+        errno = ENOMEM;
+        return NULL;
+    }
+    srq->srq.context = pd->context;
+    srq->srq.srq_context = init->srq_context;
+    srq->srq.pd = pd;
+    srq->number = srq->srq.handle = atomic_fetch_add(&srq_numbers, 1);
+    srq->limit = init->attr.srq_limit;
+    init->attr.max_sge = srq->queue.max_sge;
+    pthread_mutex_init(&srq->srq.mutex, NULL);
+    pthread_cond_init(&srq->srq.cond, NULL);
+    pthread_mutex_init(&srq->lock, NULL);
+    pthread_mutex_init(&srq->list_lock, NULL);
+    atomic_fetch_add(&((struct sv_pd *)pd)->users, 1);
+    atomic_fetch_add(&srq_count, 1);
+    return &srq->srq;
+}
+
+struct ibv_srq *sv_create_srq_ex(struct ibv_context *context, struct ibv_srq_init_attr_ex *attributes) {
+    (void)context, (void)attributes;
+    errno = EOPNOTSUPP; // XRC and tag matching
+    return NULL;
+}
+
+int sv_get_srq_num(struct ibv_srq *srq, uint32_t *number) {
+    *number = sv_srq(srq)->number;
+    return 0;
+}
+
+SV_EXPORT int ibv_modify_srq(struct ibv_srq *base, struct ibv_srq_attr *attributes, int mask) {
+    struct sv_srq *srq = sv_srq(base);
+    int error = 0;
+    bool reached = false;
+    pthread_mutex_lock(&srq->lock);
+    if (mask & IBV_SRQ_MAX_WR) {
+        struct sv_receive_queue *old = &srq->queue, new;
+        if (attributes->max_wr < old->tail - old->head || attributes->max_wr > (uint32_t)sv_config.max_srq_wr)
+            error = EINVAL;
+        else error = sv_receive_queue_open(&new, attributes->max_wr, old->max_sge);
+        if (!error) {
+            for (; old->head != old->tail; old->head++, new.tail++) {
+                uint32_t from = old->head & old->mask, to = new.tail & new.mask;
+                new.entries[to] = old->entries[from];
+                memcpy(&new.sges[(size_t)to * new.max_sge], &old->sges[(size_t)from * new.max_sge],
+                       sizeof *new.sges * new.max_sge);
+            }
+            sv_receive_queue_close(old);
+            srq->queue = new;
+        }
+    }
+    if (!error && mask & IBV_SRQ_LIMIT) {
+        if (attributes->srq_limit > srq->queue.capacity) {
+            error = EINVAL;
+        } else {
+            srq->limit = attributes->srq_limit;
+            reached = srq->limit && srq->queue.tail - srq->queue.head < srq->limit;
+            if (reached) srq->limit = 0;
+        }
+    }
+    pthread_mutex_unlock(&srq->lock);
+    if (reached) sv_async_post(base->context, IBV_EVENT_SRQ_LIMIT_REACHED, base);
+    return error;
+}
+
+SV_EXPORT int ibv_query_srq(struct ibv_srq *base, struct ibv_srq_attr *attributes) {
+    struct sv_srq *srq = sv_srq(base);
+    pthread_mutex_lock(&srq->lock);
+    *attributes = (struct ibv_srq_attr){srq->queue.capacity, srq->queue.max_sge, srq->limit};
+    pthread_mutex_unlock(&srq->lock);
+    return 0;
+}
+
+SV_EXPORT int ibv_destroy_srq(struct ibv_srq *base) {
+    struct sv_srq *srq = sv_srq(base);
+    if (srq->users) return EBUSY;
+    sv_async_drop(base->context, base);
+    pthread_mutex_lock(&base->mutex);
+    while (base->events_completed != srq->reported_async) pthread_cond_wait(&base->cond, &base->mutex);
+    pthread_mutex_unlock(&base->mutex);
+    sv_receive_queue_close(&srq->queue);
+    atomic_fetch_sub(&((struct sv_pd *)base->pd)->users, 1);
+    atomic_fetch_sub(&srq_count, 1);
+    free(srq);
+    return 0;
+}
