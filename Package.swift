@@ -31,6 +31,7 @@ let package = Package(
         .systemLibrary(name: "CVerbs", path: "Sources/CVerbs"),
         .systemLibrary(name: "CLinux", path: "Sources/CLinux"),
         .systemLibrary(name: "CAIO", path: "Sources/CAIO"),
+        .systemLibrary(name: "CLibNVMe", path: "Sources/CLibNVMe"),
         .systemLibrary(name: "CChecksum", path: "Sources/CChecksum"),
 
         // What every room stands on.
@@ -38,6 +39,9 @@ let package = Package(
         room("FabricInterface", ["Base"]),
         room("BlockInterface", ["Base"]),
         room("NVMeSpec", ["Base"]),
+        tests("NVMeSpecTests", ["Base", "CLibNVMe", "LibNVMeCapture", "NVMeSpec"]),
+        // Catches the commands that libnvme builds, for comparison.
+        .target(name: "LibNVMeCapture", path: "Tests/LibNVMeCapture"),
         room("Reactor", ["Base", "CLinux"]),
 
         room("Memory", ["Base", "CLinux", "FabricInterface"]),
