@@ -24,6 +24,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
     ],
     targets: [
@@ -96,6 +97,17 @@ let package = Package(
                 "TargetConfiguration", "VerbsFabric",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: strict),
+
+        // One controller of any NVMe-oF target.
+        room("NVMeInitiator", ["Base", "FabricInterface", "Memory", "NVMeSpec", "Reactor"]),
+
+        .executableTarget(
+            name: "tercet",
+            dependencies: [
+                "Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "VerbsFabric",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: strict),
 
         // One volume over three members.

@@ -1,0 +1,183 @@
+import Base
+import FabricInterface
+import NVMeSpec
+import Reactor
+
+/// From a connection to a controller that does I/O, with the checks that Linux makes on the way (nvme-core and nvme-rdma,
+/// `nvme_init_ctrl_finish`, `nvme_rdma_setup_ctrl`).
+extension Controller {
+    /// Makes all queues of a new association. On the home group's executor.
+    func bringUp() async throws(InitiatorError) {
+        let number = self.number
+        let connected = try await admin.open(
+            QueueIdentity(
+                options: options, queueID: 0, controllerID: ConnectData.anyController, entries: Limits.adminEntries)
+        ) { [unowned self] reason in failed(reason, association: number) }
+        guard !connected.requiresAuthentication, !connected.requiresSecureChannel else {
+            throw .unsupported("the controller wants in-band authentication")
+        }
+        admin.activate(limits: TransferLimits(), timeoutMilliseconds: options.adminTimeoutMilliseconds)
+        try await enable()
+        try await identifyController(connected.controllerID)
+        connectedQueues = 0
+        if !options.isDiscovery, !queues.isEmpty {
+            try await connectQueues(connected.controllerID)
+        }
+        try await configureEvents()
+        if !options.isDiscovery { try await scanNamespaces() }
+        await activateQueues()
+    }
+
+    // MARK: Enabling
+
+    private func enable() async throws(InitiatorError) {
+        capabilities = ControllerCapabilities(rawValue: try await property(.capabilities))
+        guard capabilities.memoryPageSizeMin == 0 else {
+            throw .unsupported("the controller's smallest page is 2^\(12 + capabilities.memoryPageSizeMin) bytes")
+        }
+        guard capabilities.commandSets.contains(.nvm) || capabilities.commandSets.isEmpty || options.isDiscovery else {
+            throw .unsupported("the controller has no NVM command set")
+        }
+        try await setProperty(.configuration, UInt64(ControllerConfiguration.enabled.rawValue))
+        // CAP.TO counts half seconds; one more for a controller that gives 0 (Linux: (TO + 1) / 2 s).
+        let limit = home.now.advanced(byMilliseconds: (UInt64(capabilities.timeout) + 1) * 500)
+        while true {
+            let status = ControllerStatus(rawValue: UInt32(truncatingIfNeeded: try await property(.status)))
+            if status.isFatal { throw .invalidResponse("the controller reports a fatal state (CSTS.CFS)") }
+            if status.isReady { return }
+            if home.now >= limit { throw .timeout("the controller to become ready") }
+            await home.sleep(milliseconds: 10)
+        }
+    }
+
+    private func identifyController(_ controllerID: UInt16) async throws(InitiatorError) {
+        let bytes = try await identify(.controller)
+        do { identify = try IdentifyController(decoding: bytes) } catch {
+            throw .invalidResponse("\(error)")
+        }
+        guard identify.controllerID == controllerID else {
+            throw .invalidResponse(
+                "Connect says controller \(controllerID), Identify says \(identify.controllerID)")
+        }
+        guard identify.sglSupport.rawValue & 3 != 0, identify.sglSupport.contains(.keyed) else {
+            throw .invalidResponse("the controller does not take keyed SGLs (SGLS \(identify.sglSupport.rawValue))")
+        }
+        if options.isDiscovery {
+            guard identify.controllerType == .discovery || identify.controllerType == .notReported else {
+                throw .invalidResponse("not a discovery controller (CNTRLTYPE \(identify.controllerType.rawValue))")
+            }
+            return
+        }
+        guard identify.controllerType == .io || identify.controllerType == .notReported else {
+            throw .unsupported("not an I/O controller (CNTRLTYPE \(identify.controllerType.rawValue))")
+        }
+        guard identify.keepAliveGranularity != 0 || options.keepAliveMilliseconds == 0 else {
+            throw .invalidResponse("the controller has no keep alive (KAS 0)")
+        }
+        guard identify.ioCommandCapsuleSize >= 4 else {
+            throw .invalidResponse("a capsule that holds no command (IOCCSZ \(identify.ioCommandCapsuleSize))")
+        }
+        guard identify.ioResponseCapsuleSize >= 1 else {
+            throw .invalidResponse("a capsule that holds no completion (IORCSZ \(identify.ioResponseCapsuleSize))")
+        }
+        guard identify.inCapsuleDataOffset == 0 else {
+            throw .unsupported("in-capsule data at an offset (ICDOFF \(identify.inCapsuleDataOffset))")
+        }
+    }
+
+    // MARK: I/O queues
+
+    private func connectQueues(_ controllerID: UInt16) async throws(InitiatorError) {
+        let wanted = NumberOfQueues(submission: queues.count, completion: queues.count)
+        let granted = NumberOfQueues(
+            rawValue: UInt32(truncatingIfNeeded: try await setFeature(.numberOfQueues, wanted.rawValue)))
+        let count = min(queues.count, granted.submission, granted.completion)
+        var entries = min(options.queueEntries, Int(capabilities.maxQueueEntries) + 1, Limits.maxDepth)
+        // MAXCMD: commands of one queue that the controller works on at once; 0 where it does not say.
+        if identify.maxOutstandingCommands > 0 {
+            entries = min(entries, Int(identify.maxOutstandingCommands) + 1)
+        }
+        guard entries >= 2 else { throw .invalidResponse("I/O queues of \(entries) entries (CAP.MQES)") }
+        for (position, queue) in queues.prefix(count).enumerated() {
+            let identity = QueueIdentity(
+                options: options, queueID: UInt16(position + 1), controllerID: controllerID, entries: entries)
+            try await openQueue(queue, identity)
+            connectedQueues += 1
+        }
+    }
+
+    private func openQueue(_ queue: IOQueue, _ identity: QueueIdentity) async throws(InitiatorError) {
+        let number = self.number
+        let home = Unowned(self)
+        let result = try await withTaskExecutorPreference(queue.group.executor) {
+            () async throws(InitiatorError) -> ConnectResult in
+            try await queue.open(identity) { reason in
+                let controller = home.value
+                controller.home.mailbox.send { controller.failed(reason, association: number) }
+            }
+        }
+        guard result.controllerID == identity.controllerID else {
+            throw .invalidResponse(
+                "an I/O queue of controller \(identity.controllerID) became one of \(result.controllerID)")
+        }
+    }
+
+    /// What one command may move on a queue, by what the controller says and what the device can.
+    private func limits(_ context: FabricContext) -> TransferLimits {
+        var limits = TransferLimits()
+        // A keyed descriptor's length has 24 bits; whole pages.
+        let maxKeyed = UInt64(SGLDescriptor.maxKeyedLength) & ~4095
+        let mdts = identify.maxDataTransferByteCount.map(UInt64.init) ?? UInt64.max
+        limits.maxBytes = min(
+            UInt64(max(options.maxTransferSize, 4096)), maxKeyed, mdts, max(context.limits.maxMessageSize, 4096))
+        guard identify.sglSupport.contains(.offset) else { return limits }
+        let capsule = identify.inCapsuleDataByteCount
+        if context.limits.maxScatterGather >= 2 {
+            limits.inCapsuleBytes = min(capsule, max(options.maxInCapsuleData, 0))
+        }
+        let most = identify.maxSGLDescriptors == 0 ? DeviceGroup.maxDescriptors : Int(identify.maxSGLDescriptors)
+        limits.maxDescriptors = max(
+            1, min(most, DeviceGroup.maxDescriptors, capsule / SGLDescriptor.byteCount))
+        return limits
+    }
+
+    private func activateQueues() async {
+        for queue in queues.prefix(connectedQueues) {
+            let timeout = options.ioTimeoutMilliseconds
+            await queue.group.onExecutor {
+                guard let context = queue.context else { return }
+                queue.activate(limits: self.limits(context), timeoutMilliseconds: timeout)
+            }
+        }
+    }
+
+    // MARK: The end
+
+    /// Tells the controller that this host goes: it completes what it has and flushes (NVMe Base, "Shutdown"). As far as
+    /// it answers in time.
+    func shutDown() async {
+        guard state == .live, admin.isLive else { return }
+        var configuration = ControllerConfiguration.enabled
+        configuration.shutdownNotification = .normal
+        do throws(InitiatorError) {
+            try await setProperty(.configuration, UInt64(configuration.rawValue), timeoutMilliseconds: 1000)
+            // RTD3E is in microseconds; Linux waits 5 s where it says nothing.
+            let limit = home.now.advanced(
+                byMilliseconds: min(max(UInt64(identify.rtd3EntryLatency) / 1000, 1000), 5000))
+            while home.now < limit {
+                let value = try await property(.status, timeoutMilliseconds: 1000)
+                if ControllerStatus(rawValue: UInt32(truncatingIfNeeded: value)).shutdownStatus == .complete { return }
+                await home.sleep(milliseconds: 10)
+            }
+        } catch {
+            // The controller went first: there is nobody left to tell.
+            return
+        }
+    }
+}
+
+/// A reference that does not keep alive, for closures that their object outlives.
+struct Unowned<Object: AnyObject>: @unchecked Sendable {
+    unowned let value: Object
+    init(_ value: Object) { self.value = value }
+}

@@ -1,0 +1,88 @@
+import NVMeSpec
+
+/// What goes on beside the I/O of a live association: keep-alive and asynchronous events.
+extension Controller {
+    /// Asks for the events that the controller offers and that we act on.
+    func configureEvents() async throws(InitiatorError) {
+        let wanted: AsyncEventConfiguration =
+            options.isDiscovery ? .discoveryLog : [.namespaceAttribute, .anaChange, .firmwareActivation]
+        let offered = identify.asyncEvents.intersection(wanted)
+        if !offered.isEmpty { try await setFeature(.asyncEventConfiguration, offered.rawValue) }
+    }
+
+    /// Starts the tasks of an association; they end with it.
+    func watch(_ number: UInt64) {
+        if options.keepAliveMilliseconds > 0 {
+            Task(executorPreference: home.executor) { await self.keepAlive(number) }
+        }
+        // A discovery controller without keep-alive is asked and left: it has no time to tell.
+        guard !options.isDiscovery || options.keepAliveMilliseconds > 0 else { return }
+        for _ in 0..<min(Int(identify.asyncEventRequestLimit) + 1, Limits.asyncEventRequests) {
+            Task(executorPreference: home.executor) { await self.awaitEvents(number) }
+        }
+    }
+
+    /// Sends Keep Alive at half the timeout; where the controller counts any traffic (TBKAS), only when there was none.
+    private func keepAlive(_ number: UInt64) async {
+        let period = UInt64(options.keepAliveMilliseconds) / 2
+        let countsTraffic = identify.attributes.contains(.trafficBasedKeepAlive)
+        var before = await answers()
+        while true {
+            await home.sleep(milliseconds: period)
+            guard number == self.number, state == .live else { return }
+            let seen = await answers()
+            defer { before = seen }
+            if countsTraffic, seen != before { continue }
+            let entry = SubmissionEntry(.keepAlive, commandID: 0)
+            do throws(InitiatorError) {
+                _ = try await command(entry, name: "Keep Alive", timeoutMilliseconds: options.keepAliveMilliseconds)
+            } catch {
+                // Lost connections have been reported; a refusal ends the association here.
+                return failed("\(error)", association: number)
+            }
+        }
+    }
+
+    /// Answers seen on all queues.
+    private func answers() async -> UInt64 {
+        var sum = admin.table.pointee.answers
+        for queue in queues { sum &+= await queue.group.run { queue.table.pointee.answers } }
+        return sum
+    }
+
+    /// Keeps one Asynchronous Event Request with the controller.
+    private func awaitEvents(_ number: UInt64) async {
+        while number == self.number, state == .live {
+            let entry = SubmissionEntry(.asynchronousEventRequest, commandID: 0)
+            do throws(InitiatorError) {
+                let name = "Asynchronous Event Request"
+                let result = try await command(entry, name: name, timeoutMilliseconds: 0).result
+                guard number == self.number else { return }
+                await handle(AsyncEvent(dword0: UInt32(truncatingIfNeeded: result)))
+            } catch {
+                // The association has ended, or the controller takes fewer requests than it says.
+                return
+            }
+        }
+    }
+
+    /// Acts on an event; reading its log page lets the controller report the next of its kind.
+    private func handle(_ event: AsyncEvent) async {
+        switch event {
+        case .namespaceAttributeChanged:
+            let bytes = try? await logPage(.changedNamespaces, byteCount: 4096)
+            let list = bytes?.withUnsafeBytes { try? NamespaceList(decoding: $0) }
+            do throws(InitiatorError) { try await scanNamespaces() } catch { return }
+            notify(.namespacesChanged(list?.identifiers ?? []))
+        case .anaChange:
+            notify(.anaChanged)
+        case .discoveryLogChanged:
+            notify(.discoveryLogChanged)
+        default:
+            if event.logPage != 0 {
+                _ = try? await logPage(LogPageID(rawValue: event.logPage), byteCount: 512)
+            }
+            notify(.asyncEvent(event))
+        }
+    }
+}

@@ -1,0 +1,167 @@
+import NVMeSpec
+
+/// A piece of the caller's registered memory.
+///
+/// The memory stays registered, and is neither written (for commands that send it) nor read (for commands that fill it)
+/// by the caller until the operation has completed.
+public struct IOSegment: BitwiseCopyable, @unchecked Sendable {
+    public var address: UnsafeMutableRawPointer
+    /// Bytes.
+    public var length: Int
+    /// lkey; used for data that travels in the capsule.
+    public var localKey: UInt32
+    /// rkey; what the target reads or writes the memory with.
+    public var remoteKey: UInt32
+    /// The key is for this one command: the target is asked to invalidate it with its answer (SGL sub type Fh). Only for
+    /// keys that can be invalidated, as those of memory windows of type 2.
+    public var invalidatesKey: Bool
+
+    @inlinable
+    public init(
+        address: UnsafeMutableRawPointer, length: Int, localKey: UInt32, remoteKey: UInt32, invalidatesKey: Bool = false
+    ) {
+        self.address = address
+        self.length = length
+        self.localKey = localKey
+        self.remoteKey = remoteKey
+        self.invalidatesKey = invalidatesKey
+    }
+}
+
+/// What an operation does (NVM Command Set, "NVM Commands").
+public enum IOKind: UInt8, Sendable, BitwiseCopyable {
+    case read
+    case write
+    case flush
+    case compare
+    case writeZeroes
+    case verify
+    /// Compare with `data`, and where equal write `second`: a fused operation, never split.
+    case compareAndWrite
+    /// Dataset Management, Deallocate; `data` holds `blockCount` ranges of 16 bytes.
+    case deallocate
+}
+
+/// Modifiers of an operation.
+public struct IOFlags: OptionSet, Sendable, BitwiseCopyable {
+    public let rawValue: UInt8
+    @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Force Unit Access: a write is on stable media when it completes.
+    public static let forceUnitAccess = IOFlags(rawValue: 1 << 0)
+    /// Write Zeroes may deallocate (DEAC).
+    public static let mayDeallocate = IOFlags(rawValue: 1 << 1)
+}
+
+/// One operation for an `IOQueue`: of any length, it is split into commands that the controller takes.
+public struct IOOperation: BitwiseCopyable, @unchecked Sendable {
+    public var kind: IOKind
+    public var flags: IOFlags
+    /// Index into the controller's namespaces, as `Controller.namespaces` has them.
+    public var namespace: Int
+    public var startingLBA: UInt64
+    /// Logical blocks; for `deallocate` the number of ranges, 1 to 256.
+    public var blockCount: UInt64
+    /// The memory, one piece or several; must last until the operation completes, the list of pieces too.
+    public var segments: UnsafePointer<IOSegment>?
+    public var segmentCount: Int
+    /// The memory where it is one piece; used when `segments` is `nil`.
+    public var data: IOSegment?
+    /// What `compareAndWrite` writes.
+    public var second: IOSegment?
+    /// Comes back with the completion.
+    public var tag: UInt64
+    /// Time until the operation is given up and the association ended, in milliseconds; 0 for the queue's default.
+    public var timeoutMilliseconds: UInt32
+
+    @inlinable
+    public init(
+        _ kind: IOKind, namespace: Int = 0, startingLBA: UInt64 = 0, blockCount: UInt64 = 0, data: IOSegment? = nil,
+        second: IOSegment? = nil, flags: IOFlags = [], tag: UInt64 = 0, timeoutMilliseconds: UInt32 = 0
+    ) {
+        self.kind = kind
+        self.flags = flags
+        self.namespace = namespace
+        self.startingLBA = startingLBA
+        self.blockCount = blockCount
+        self.segments = nil
+        self.segmentCount = 0
+        self.data = data
+        self.second = second
+        self.tag = tag
+        self.timeoutMilliseconds = timeoutMilliseconds
+    }
+
+    /// An operation on scattered memory.
+    @inlinable
+    public init(
+        _ kind: IOKind, namespace: Int = 0, startingLBA: UInt64, blockCount: UInt64,
+        segments: UnsafeBufferPointer<IOSegment>, flags: IOFlags = [], tag: UInt64 = 0, timeoutMilliseconds: UInt32 = 0
+    ) {
+        self.init(
+            kind, namespace: namespace, startingLBA: startingLBA, blockCount: blockCount, flags: flags, tag: tag,
+            timeoutMilliseconds: timeoutMilliseconds)
+        self.segments = segments.baseAddress
+        self.segmentCount = segments.count
+    }
+}
+
+/// Whether an operation's effect is known.
+public enum IOOutcome: UInt8, Sendable, BitwiseCopyable {
+    /// The controller answered: it did what `IOCompletion.status` says.
+    case surelyDone
+    /// No command left this host: the operation has had no effect and never will have one.
+    case surelyNotDone
+    /// Commands left and were not answered: they may have been executed, wholly or in part, or may still be executed by
+    /// the controller until its association is known to have ended there.
+    case unknown
+}
+
+/// Why an operation was not answered.
+public enum IOFailure: UInt8, Sendable, BitwiseCopyable {
+    case none
+    /// The connection was lost, and the controller's recovery policy does not repeat operations, or gave up.
+    case connectionLost
+    /// The operation's time was over.
+    case timeout
+    /// The controller was closed.
+    case closed
+    /// `perform` only: what `submit` says as `notConnected`, `full` and `invalid`.
+    case notConnected
+    case full
+    case invalid
+}
+
+/// How an operation ended.
+public struct IOCompletion: BitwiseCopyable, Sendable {
+    public var tag: UInt64
+    public var outcome: IOOutcome
+    public var failure: IOFailure
+    /// The controller's answer, the worst where there were several; meaningful with `surelyDone`.
+    public var status: Status
+    /// Dwords 0 and 1 of the controller's last answer.
+    public var result: UInt64
+
+    /// The operation did all that it was to do.
+    @inlinable public var isSuccess: Bool { outcome == .surelyDone && status.isSuccess }
+}
+
+/// What `IOQueue.submit` says.
+public enum SubmitResult: Sendable, BitwiseCopyable {
+    /// A completion will follow.
+    case accepted
+    /// The queue has as many operations as it holds: wait for completions.
+    case full
+    /// There is no connection and the queue does not wait for one. Nothing was done.
+    case notConnected
+    /// The operation is not one that can be done: wrong namespace, range, or lengths that do not fit.
+    case invalid
+}
+
+/// Takes the completions of an `IOQueue`; one call for all of a poll round, on the reactor's thread.
+///
+/// An abstract class and not a closure: nothing is counted or allocated for each I/O.
+open class CompletionSink {
+    public init() {}
+    /// Operations have completed. New ones may be submitted from here.
+    open func completed(_ completions: UnsafeBufferPointer<IOCompletion>) {}
+}

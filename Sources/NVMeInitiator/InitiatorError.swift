@@ -1,0 +1,52 @@
+import FabricInterface
+import NVMeSpec
+
+/// Why something of the control plane failed.
+public enum InitiatorError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// The RDMA device or the connection manager.
+    case fabric(FabricError)
+    /// Nobody accepts connections there, or the controller refused this one; with its reason where it gave one.
+    case rejected(address: SocketAddress, RDMARejectStatus?)
+    /// The controller answered a command with an error.
+    case status(Status, command: String)
+    /// The controller refused Connect; with what it holds against it.
+    case connectFailed(ConnectFailure)
+    /// The controller says what a controller must not say.
+    case invalidResponse(String)
+    /// No answer in time.
+    case timeout(String)
+    /// The connection was lost.
+    case connectionLost(String)
+    /// This host has no room: memory, completion queue entries, queue pairs.
+    case resources(String)
+    /// The controller cannot do this, or wants what we cannot do.
+    case unsupported(String)
+    /// The controller was closed on this side.
+    case closed
+
+    /// Trying again would fail again: the controller said Do Not Retry, or is not what we can use.
+    public var isPermanent: Bool {
+        switch self {
+        case .status(let status, _): status.isDoNotRetry
+        case .connectFailed(let failure): failure.status.isDoNotRetry
+        case .unsupported, .closed: true
+        default: false
+        }
+    }
+
+    public var description: String {
+        switch self {
+        case .fabric(let error): error.description
+        case .rejected(let address, let status):
+            status.map { "\(address) refused the connection: \($0)" } ?? "nobody accepts NVMe connections at \(address)"
+        case .status(let status, let command): "\(command): \(status)"
+        case .connectFailed(let failure): "Connect: \(failure)"
+        case .invalidResponse(let what): "the controller breaks the protocol: \(what)"
+        case .timeout(let what): "no answer in time: \(what)"
+        case .connectionLost(let reason): "the connection was lost: \(reason)"
+        case .resources(let what): "not enough resources: \(what)"
+        case .unsupported(let what): what
+        case .closed: "the controller was closed"
+        }
+    }
+}

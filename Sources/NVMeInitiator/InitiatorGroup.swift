@@ -1,0 +1,178 @@
+import Base
+import FabricInterface
+import NVMeSpec
+import Reactor
+
+/// Sizes of an initiator group.
+public struct InitiatorGroupOptions: Sendable {
+    /// Entries of the completion queue on each device: two for each command of all queues.
+    public var completionEntries: Int
+
+    public init(completionEntries: Int = 8192) { self.completionEntries = completionEntries }
+}
+
+/// What one reactor has as initiator: its connections, its device groups, its queues. It owns the reactor's `Fabric`.
+///
+/// Everything is driven by `poll`: on a reactor's thread, on a caller's own, or in a simulation's virtual time. Tasks of
+/// the control plane run there too.
+public final class InitiatorGroup: Poller, @unchecked Sendable {
+    let fabric: Fabric
+    let options: InitiatorGroupOptions
+    let mailbox: Mailbox
+    let executor: GroupExecutor
+    var devices: [DeviceGroup] = []
+    var buffers: [ControlBuffers] = []
+    private(set) var queues: [IOQueue] = []
+    var openings: [ConnectionHandle: Opening] = [:]
+    var places: [ConnectionHandle: QueuePairReference] = [:]
+    var failureHandlers: [QueuePairReference: (String) -> Void] = [:]
+    var closings: [Closing] = []
+    private var timers: [Timer] = []
+    private var nextEvents = MonotonicTime(nanoseconds: 0)
+    private var generation: UInt64 = 0
+    /// The time of the round that is running.
+    public private(set) var now = MonotonicTime(nanoseconds: 0)
+
+    private struct Timer {
+        var deadline: MonotonicTime
+        var token: SleepToken?
+
+        func isDue(_ now: MonotonicTime) -> Bool { deadline <= now || token?.isCancelled == true }
+
+        var continuation: CheckedContinuation<Void, Never>
+    }
+
+    /// The connection manager is asked this often while there is work: it costs a system call.
+    private static let eventPeriodNanoseconds: UInt64 = 200_000
+
+    /// - Parameters:
+    ///   - fabric: this reactor's own.
+    ///   - mailbox: drained by `poll`; other threads write to it.
+    public init(fabric: Fabric, mailbox: Mailbox = Mailbox(), options: InitiatorGroupOptions = .init()) {
+        self.fabric = fabric
+        self.mailbox = mailbox
+        self.options = options
+        executor = GroupExecutor(mailbox: mailbox)
+    }
+
+    public override func poll(now: MonotonicTime) -> Int {
+        self.now = now
+        var work = mailbox.drain()
+        if now >= nextEvents || !openings.isEmpty || !closings.isEmpty {
+            nextEvents = now.advanced(byNanoseconds: Self.eventPeriodNanoseconds)
+            while let event = fabric.nextEvent() {
+                handle(event)
+                work += 1
+            }
+        }
+        for device in devices { work += device.poll(now: now) }
+        expire(now)
+        if !closings.isEmpty { finishClosings(now) }
+        for queue in queues { work += queue.deliver() }
+        for queue in queues where !queue.table.pointee.pending.isEmpty {
+            if let reference = queue.reference { devices[reference.device].issue(reference.slot) }
+        }
+        // Operations that failed while being issued; seldom.
+        for queue in queues { work += queue.deliver() }
+        for device in devices { device.flush() }
+        return work
+    }
+
+    public override var nextDeadline: MonotonicTime {
+        var deadline = MonotonicTime.distantFuture
+        for timer in timers { deadline = min(deadline, timer.deadline) }
+        for opening in openings.values { deadline = min(deadline, opening.deadline) }
+        for closing in closings { deadline = min(deadline, closing.deadline) }
+        for queue in queues { deadline = min(deadline, queue.table.pointee.earliestDeadline) }
+        return deadline
+    }
+
+    public override func prepareToSleep() {
+        nextEvents = MonotonicTime(nanoseconds: 0)
+        for device in devices { device.context.armNotification() }
+    }
+
+    public override func wokeUp() {
+        mailbox.acknowledge()
+        nextEvents = MonotonicTime(nanoseconds: 0)
+        for device in devices { device.context.acknowledgeNotification() }
+    }
+
+    public override var descriptorGeneration: UInt64 { generation }
+
+    public override var descriptors: [Int32] {
+        [fabric.eventDescriptor, mailbox.descriptor] + devices.map { $0.context.notificationDescriptor }
+    }
+
+    /// Runs `body` in a poll round.
+    public func send(_ body: @escaping @Sendable () -> Void) { mailbox.send(body) }
+
+    /// Runs `body` in a poll round and returns what it returned.
+    public func run<Result: Sendable>(_ body: @escaping @Sendable () -> Result) async -> Result {
+        await withCheckedContinuation { continuation in
+            mailbox.send { continuation.resume(returning: body()) }
+        }
+    }
+
+    /// Ends what is left and frees the fabric. The group must not be polled again; close its controllers before.
+    public func close() {
+        for connection in places.keys { fabric.destroy(connection) }
+        for timer in timers { timer.continuation.resume() }
+        timers = []
+        fabric.close()
+    }
+
+    /// Runs `body` on this group's executor: in its poll rounds.
+    func onExecutor(_ body: @Sendable () async -> Void) async {
+        await withTaskExecutorPreference(executor, operation: body)
+    }
+
+    // MARK: Queues and devices
+
+    func add(_ queue: IOQueue) { queues.append(queue) }
+
+    func remove(_ queue: IOQueue) { queues.removeAll { $0 === queue } }
+
+    func deviceGroup(of context: FabricContext) throws(InitiatorError) -> DeviceGroup {
+        if let device = devices.first(where: { $0.context === context }) { return device }
+        let device = DeviceGroup(
+            index: devices.count, context: context, completionEntries: options.completionEntries, owner: self)
+        buffers.append(try ControlBuffers(context: context))
+        devices.append(device)
+        generation += 1
+        return device
+    }
+
+    // MARK: Time
+
+    /// Waits until `deadline`. On this group's executor.
+    func sleep(until deadline: MonotonicTime, _ token: SleepToken? = nil) async {
+        await withCheckedContinuation {
+            timers.append(Timer(deadline: deadline, token: token, continuation: $0))
+        }
+    }
+
+    func sleep(milliseconds: UInt64) async { await sleep(until: now.advanced(byMilliseconds: milliseconds)) }
+
+    private func expire(_ now: MonotonicTime) {
+        if !timers.isEmpty, timers.contains(where: { $0.isDue(now) }) {
+            let due = timers.filter { $0.isDue(now) }
+            timers.removeAll { $0.isDue(now) }
+            for timer in due { timer.continuation.resume() }
+        }
+        for queue in queues where queue.expire(now: now) {
+            if let reference = queue.reference {
+                devices[reference.device].fail(reference.slot, "an operation was not answered in time")
+            }
+        }
+        for (connection, opening) in openings where opening.deadline <= now {
+            abandon(connection, .timeout("connection to \(opening.request.address)"))
+        }
+    }
+}
+
+/// Ends a sleep early. On the thread of the group that sleeps.
+final class SleepToken {
+    private(set) var isCancelled = false
+    func cancel() { isCancelled = true }
+}

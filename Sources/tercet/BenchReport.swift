@@ -1,0 +1,87 @@
+import Foundation
+import Histogram
+import NVMeInitiator
+
+/// What a bench measured, over all queues.
+struct BenchReport {
+    var counts = BenchCounts()
+    var seconds: Double
+    var blockSize: Int
+    var readLatency: Histogram<UInt64>
+    var writeLatency: Histogram<UInt64>
+
+    static let percentiles: [Double] = [50, 90, 99, 99.9, 99.99]
+
+    init(_ workers: [BenchWorker], seconds: Double, blockSize: Int) async {
+        self.seconds = seconds
+        self.blockSize = blockSize
+        var all: [(BenchCounts, Histogram<UInt64>, Histogram<UInt64>)] = []
+        for worker in workers {
+            all.append(await worker.group.run { (worker.counts, worker.readLatency, worker.writeLatency) })
+        }
+        readLatency = all[0].1
+        writeLatency = all[0].2
+        for (index, (counts, reads, writes)) in all.enumerated() {
+            self.counts.reads += counts.reads
+            self.counts.writes += counts.writes
+            self.counts.failed += counts.failed
+            self.counts.notDone += counts.notDone
+            self.counts.unknown += counts.unknown
+            self.counts.firstProblem = self.counts.firstProblem ?? counts.firstProblem
+            self.counts.mismatch = self.counts.mismatch ?? counts.mismatch
+            if index > 0 {
+                readLatency.add(reads)
+                writeLatency.add(writes)
+            }
+        }
+    }
+
+    private var directions: [(name: String, count: UInt64, latency: Histogram<UInt64>)] {
+        [("read", counts.reads, readLatency), ("write", counts.writes, writeLatency)].filter { $0.count > 0 }
+    }
+
+    /// For people.
+    func show() {
+        for (name, count, latency) in directions {
+            let rate = Double(count) / seconds
+            let bandwidth = rate * Double(blockSize) / 1e6
+            print(
+                String(format: "%@: %.0f IOPS, %.1f MB/s, %llu I/Os in %.2f s", name, rate, bandwidth, count, seconds))
+            print(
+                String(
+                    format: "  latency (µs): min %.1f, mean %.1f, max %.1f", Double(latency.min) / 1e3,
+                    latency.mean / 1e3, Double(latency.maxRecorded) / 1e3))
+            let parts = BenchReport.percentiles.map {
+                String(format: "p%g %.1f", $0, Double(latency.valueAtPercentile($0)) / 1e3)
+            }
+            print("  percentiles (µs): " + parts.joined(separator: ", "))
+        }
+        if counts.failed + counts.notDone + counts.unknown > 0 {
+            print("errors: \(counts.failed) answered, \(counts.notDone) not done, \(counts.unknown) unknown")
+        }
+    }
+
+    /// For programs.
+    var object: [String: Any] {
+        var object: [String: Any] = [
+            "seconds": seconds, "block_size": blockSize, "errors_answered": counts.failed,
+            "errors_not_done": counts.notDone, "errors_unknown": counts.unknown,
+        ]
+        if let mismatch = counts.mismatch { object["mismatch"] = mismatch }
+        for (name, count, latency) in directions {
+            object[name] =
+                [
+                    "ios": count, "iops": Double(count) / seconds,
+                    "bytes_per_second": Double(count) / seconds * Double(blockSize),
+                    "latency_ns": [
+                        "min": latency.min, "mean": latency.mean, "max": latency.maxRecorded,
+                        "percentiles": Dictionary(
+                            uniqueKeysWithValues: BenchReport.percentiles.map {
+                                (String(format: "%g", $0), latency.valueAtPercentile($0))
+                            }),
+                    ] as [String: Any],
+                ] as [String: Any]
+        }
+        return object
+    }
+}

@@ -1,0 +1,95 @@
+import ArgumentParser
+import FabricInterface
+import Foundation
+import NVMeInitiator
+import NVMeSpec
+
+/// Where to, as nvme-cli has it.
+struct AddressArguments: ParsableArguments {
+    @Option(name: [.short, .customLong("transport")], help: "Transport; only rdma.")
+    var transport = "rdma"
+
+    @Option(name: [.customShort("a"), .customLong("traddr")], help: "Address of the target: IPv4 or IPv6.")
+    var address: String
+
+    @Option(name: [.customShort("s"), .customLong("trsvcid")], help: "Port of the target.")
+    var port: UInt16 = 4420
+
+    @Option(name: [.customShort("w"), .customLong("host-traddr")], help: "Local address to connect from.")
+    var hostAddress: String?
+
+    @Option(name: [.customShort("q"), .customLong("hostnqn")], help: "NQN of this host (default: /etc/nvme/hostnqn).")
+    var hostNQN: String?
+
+    @Option(
+        name: [.customShort("I"), .customLong("hostid")], help: "Host identifier, a UUID (default: /etc/nvme/hostid).")
+    var hostID: String?
+
+    @Option(name: [.customShort("k"), .customLong("keep-alive-tmo")], help: "Keep-alive timeout in seconds.")
+    var keepAlive: UInt32 = 5
+
+    func validate() throws {
+        guard transport == "rdma" else { throw ValidationError("transport \"\(transport)\": only rdma is supported") }
+        guard SocketAddress(host: address, port: port) != nil else {
+            throw ValidationError("\"\(address)\" is not an IPv4 or IPv6 address")
+        }
+        if let hostAddress, SocketAddress(host: hostAddress, port: 0) == nil {
+            throw ValidationError("\"\(hostAddress)\" is not an IPv4 or IPv6 address")
+        }
+        if let hostNQN {
+            do { try NQN.validate(hostNQN) } catch { throw ValidationError("host NQN \"\(hostNQN)\": \(error)") }
+        }
+        if let hostID, UUIDBytes(hostID) == nil { throw ValidationError("\"\(hostID)\" is not a UUID") }
+    }
+
+    /// The options of a controller there.
+    func options(_ subsystemNQN: String) throws -> ControllerOptions {
+        guard let target = SocketAddress(host: address, port: port) else {
+            throw ValidationError("\"\(address)\" is not an IPv4 or IPv6 address")
+        }
+        let identity = HostIdentity(nqn: hostNQN, id: hostID.flatMap { UUIDBytes($0) })
+        var options = ControllerOptions(
+            address: target, subsystemNQN: subsystemNQN, hostNQN: identity.nqn, hostID: identity.id)
+        options.sourceAddress = hostAddress.flatMap { SocketAddress(host: $0, port: 0) }
+        options.keepAliveMilliseconds = keepAlive * 1000
+        return options
+    }
+}
+
+/// Which subsystem, and which namespace of it.
+struct SubsystemArguments: ParsableArguments {
+    @OptionGroup(title: "Connection") var address: AddressArguments
+
+    @Option(name: [.customShort("n"), .customLong("nqn")], help: "NQN of the subsystem.")
+    var nqn: String
+
+    func validate() throws {
+        do { try NQN.validate(nqn) } catch { throw ValidationError("NQN \"\(nqn)\": \(error)") }
+    }
+
+    func options() throws -> ControllerOptions { try address.options(nqn) }
+}
+
+/// Who this host is to targets: what the system's files say, or a name made for this run.
+struct HostIdentity {
+    var nqn: String
+    var id: UUIDBytes
+
+    init(nqn: String?, id: UUIDBytes?) {
+        let fallback = UUIDBytes(UUID().uuidString.lowercased()) ?? UUIDBytes()
+        let fileNQN = HostIdentity.line("/etc/nvme/hostnqn").flatMap { name in
+            (try? NQN.validate(name)) == nil ? nil : name
+        }
+        self.nqn = nqn ?? fileNQN ?? NQN.uuid(fallback)
+        // A host NQN made from a UUID goes with that UUID, so that a target sees one host.
+        let fromName =
+            self.nqn.hasPrefix(NQN.uuidPrefix) ? UUIDBytes(String(self.nqn.dropFirst(NQN.uuidPrefix.count))) : nil
+        self.id = id ?? HostIdentity.line("/etc/nvme/hostid").flatMap { UUIDBytes($0) } ?? fromName ?? fallback
+    }
+
+    private static func line(_ path: String) -> String? {
+        guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
+        let line = text.trimmingCharacters(in: .whitespacesAndNewlines)
+        return line.isEmpty ? nil : line
+    }
+}

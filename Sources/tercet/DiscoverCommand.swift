@@ -1,0 +1,132 @@
+import ArgumentParser
+import FabricInterface
+import Foundation
+import NVMeInitiator
+import NVMeSpec
+
+struct DiscoverCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "discover",
+        abstract: "Show the subsystems that a discovery controller knows, and those it refers to.")
+
+    @OptionGroup(title: "Connection") var address: AddressArguments
+
+    @Option(name: [.customShort("n"), .customLong("nqn")], help: "NQN of the discovery subsystem.")
+    var nqn = NQN.discovery
+
+    @Flag(help: "Print JSON.") var json = false
+
+    @Flag(help: "Stay connected and print the log again whenever it changes.") var persistent = false
+
+    func run() async throws {
+        let session = try Session()
+        defer { session.end() }
+        let options = try address.options(nqn)
+        if persistent { return try await watch(session, options) }
+        let answers = await Discovery.search(options, group: session.groups[0])
+        if case .failure(let error) = answers[0].result { throw CommandFailure("\(error)") }
+        for answer in answers {
+            switch answer.result {
+            case .success(let log): try show(log, answer.address)
+            case .failure(let error):
+                FileHandle.standardError.write(Data("tercet: referral to \(answer.address): \(error)\n".utf8))
+            }
+        }
+    }
+
+    private func watch(_ session: Session, _ options: ControllerOptions) async throws {
+        let (changes, continuation) = AsyncStream.makeStream(of: String?.self)
+        let controller = try await session.connect(options, queues: 0) { event in
+            switch event {
+            case .connected, .discoveryLogChanged: continuation.yield(nil)
+            case .disconnected(_, let reason): continuation.yield(reason)
+            case .lost(let error):
+                continuation.yield("\(error)")
+                continuation.finish()
+            default: break
+            }
+        }
+        for await reason in changes {
+            if let reason {
+                FileHandle.standardError.write(Data("tercet: \(reason)\n".utf8))
+            } else if let log = try? await controller.discoveryLog() {
+                try show(log, options.address)
+            }
+        }
+        await controller.close()
+        throw CommandFailure("the discovery controller is gone")
+    }
+
+    private func show(_ log: DiscoveryLog, _ from: SocketAddress) throws {
+        if json {
+            try printJSON(
+                [
+                    "device": "\(from)", "genctr": log.header.generation,
+                    "records": log.entries.map { entry -> [String: Any] in
+                        [
+                            "trtype": entry.transport.name, "adrfam": entry.addressFamily.name,
+                            "subtype": entry.subsystemType.name, "portid": entry.portID,
+                            "trsvcid": entry.serviceID, "subnqn": entry.subsystemNQN, "traddr": entry.address,
+                        ]
+                    },
+                ])
+            return
+        }
+        print("Discovery log of \(from): \(log.entries.count) records, generation counter \(log.header.generation)")
+        for (index, entry) in log.entries.enumerated() {
+            print("===== Entry \(index) =====")
+            print("trtype:  \(entry.transport.name)")
+            print("adrfam:  \(entry.addressFamily.name)")
+            print("subtype: \(entry.subsystemType.name)")
+            print("portid:  \(entry.portID)")
+            print("trsvcid: \(entry.serviceID)")
+            print("subnqn:  \(entry.subsystemNQN)")
+            print("traddr:  \(entry.address)")
+        }
+    }
+}
+
+/// Prints an object as JSON, keys in order.
+func printJSON(_ object: Any) throws {
+    let data = try JSONSerialization.data(
+        withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
+    print(String(decoding: data, as: UTF8.self))
+}
+
+extension DiscoveryTransport {
+    /// As nvme-cli prints it.
+    var name: String {
+        switch self {
+        case .rdma: "rdma"
+        case .fibreChannel: "fc"
+        case .tcp: "tcp"
+        case .loop: "loop"
+        default: "unrecognized (\(rawValue))"
+        }
+    }
+}
+
+extension AddressFamily {
+    /// As nvme-cli prints it.
+    var name: String {
+        switch self {
+        case .ipv4: "ipv4"
+        case .ipv6: "ipv6"
+        case .infiniBand: "infiniband"
+        case .fibreChannel: "fibre-channel"
+        default: "unrecognized (\(rawValue))"
+        }
+    }
+}
+
+extension SubsystemType {
+    /// As nvme-cli prints it.
+    var name: String {
+        switch self {
+        case .referral: "referral"
+        case .nvm: "nvme subsystem"
+        case .currentDiscovery: "current discovery subsystem"
+        default: "unrecognized (\(rawValue))"
+        }
+    }
+}

@@ -1,0 +1,85 @@
+import FabricInterface
+import Foundation
+import Memory
+import NVMeInitiator
+import NVMeSpec
+import Reactor
+import VerbsFabric
+
+/// The threads of one run of the command, and the groups on them.
+final class Session {
+    let reactors: [Reactor]
+    let groups: [InitiatorGroup]
+
+    /// - Parameter count: threads, each with one I/O queue.
+    init(reactors count: Int = 1) throws {
+        var reactors: [Reactor] = []
+        var groups: [InitiatorGroup] = []
+        for index in 0..<count {
+            let fabric: VerbsFabric
+            do { fabric = try VerbsFabric.open() } catch { throw CommandFailure("\(error)") }
+            let group = InitiatorGroup(fabric: fabric)
+            let reactor = Reactor(name: "tercet \(index)")
+            reactor.add(group)
+            reactors.append(reactor)
+            groups.append(group)
+        }
+        self.reactors = reactors
+        self.groups = groups
+        for reactor in reactors { reactor.start() }
+    }
+
+    /// Connects a controller with one I/O queue on each thread.
+    func connect(
+        _ options: ControllerOptions, queues: Int? = nil,
+        observer: @escaping @Sendable (ControllerEvent) -> Void = { _ in }
+    ) async throws -> Controller {
+        let controller = Controller(
+            options, home: groups[0], groups: Array(groups.prefix(queues ?? groups.count)), observer: observer)
+        do { try await controller.connect() } catch { throw CommandFailure("\(error)") }
+        return controller
+    }
+
+    /// Ends the threads. Controllers are to be closed before.
+    func end() {
+        for reactor in reactors { reactor.stop() }
+        for group in groups { group.close() }
+    }
+}
+
+extension Controller {
+    /// The namespace that the user means: the one with the identifier, or the only one.
+    func namespace(_ nsid: UInt32?) throws -> NamespaceDescription {
+        let known = namespaces
+        let names = known.map { String($0.nsid) }.joined(separator: ", ")
+        guard let nsid else {
+            guard known.count == 1 else {
+                throw CommandFailure(
+                    known.isEmpty
+                        ? "the subsystem shows this host no namespace" : "which namespace? --nsid is one of \(names)")
+            }
+            return try usable(known[0])
+        }
+        guard let found = known.first(where: { $0.nsid == nsid }) else {
+            throw CommandFailure(
+                "no namespace \(nsid); " + (known.isEmpty ? "this host is shown none" : "there are: \(names)"))
+        }
+        return try usable(found)
+    }
+
+    private func usable(_ namespace: NamespaceDescription) throws -> NamespaceDescription {
+        if let problem = namespace.problem { throw CommandFailure("namespace \(namespace.nsid): \(problem)") }
+        return namespace
+    }
+}
+
+extension IOCompletion {
+    /// What went wrong, for the user; `nil` where nothing did.
+    var problem: String? {
+        switch outcome {
+        case .surelyDone: status.isSuccess ? nil : "\(status)"
+        case .surelyNotDone: "not done (\(failure))"
+        case .unknown: "the connection was lost before the answer came (\(failure)): whether it was done is not known"
+        }
+    }
+}

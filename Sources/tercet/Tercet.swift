@@ -1,0 +1,45 @@
+import ArgumentParser
+import Foundation
+
+/// The operator's command: what a host can see of NVMe-oF targets over RDMA, and do with them.
+struct Tercet: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tercet", abstract: "NVMe-oF over RDMA from user space: find, look at, read, write and measure.",
+        discussion: """
+            Addresses are given as to nvme-cli: -t rdma -a ADDRESS -s PORT -n SUBNQN. No kernel module is needed on \
+            this host but the RDMA device's own; with softverbs preloaded, not even that.
+            """,
+        version: "0.1",
+        subcommands: [
+            DiscoverCommand.self, ConnectTestCommand.self, IdentifyCommand.self, ReadCommand.self, WriteCommand.self,
+            BenchCommand.self,
+        ])
+}
+
+@main
+enum Main {
+    /// Wrong usage ends with exit status 2, anything else that fails with 1.
+    static func main() async {
+        do {
+            var command = try Tercet.parseAsRoot()
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+        } catch let error as CommandFailure {
+            FileHandle.standardError.write(Data("tercet: \(error.message)\n".utf8))
+            exit(1)
+        } catch {
+            guard Tercet.exitCode(for: error) == .validationFailure else { Tercet.exit(withError: error) }
+            FileHandle.standardError.write(Data((Tercet.fullMessage(for: error) + "\n").utf8))
+            exit(2)
+        }
+    }
+}
+
+/// What went wrong, for the user.
+struct CommandFailure: Error {
+    var message: String
+    init(_ message: String) { self.message = message }
+}
