@@ -16,6 +16,7 @@ struct ServiceError: Error, CustomStringConvertible {
 }
 
 /// The running daemon: the target, and a reactor with a poll group for each processor that it uses.
+@MainActor
 final class Service {
     private let logger: Logger
     private let target: Target

@@ -15,9 +15,9 @@ struct Signals {
     }
 
     /// The next signal, or `nil` after `seconds` without one.
-    mutating func wait(seconds: Int) -> Int32? {
+    func wait(seconds: Int) -> Int32? {
         var timeout = timespec(tv_sec: seconds, tv_nsec: 0)
-        let signal = sigtimedwait(&set, nil, &timeout)
+        let signal = withUnsafePointer(to: set) { sigtimedwait($0, nil, &timeout) }
         return signal > 0 ? signal : nil
     }
 }

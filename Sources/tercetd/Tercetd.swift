@@ -44,7 +44,10 @@ extension LogFormat: ExpressibleByArgument {}
 extension Logger.Level: @retroactive ExpressibleByArgument {}
 
 extension Tercetd {
+    @MainActor
     static func main() async {
+        // On the first thread and before any other is started, so that all of them have the signals blocked.
+        let signals = Signals()
         let command: Tercetd
         do {
             command = try parse()
@@ -55,7 +58,7 @@ extension Tercetd {
             FileHandle(fileDescriptor: isAnswer ? 1 : 2).write(Data((text + "\n").utf8))
             Foundation.exit(isAnswer ? 0 : 2)
         }
-        Foundation.exit(await command.serve())
+        Foundation.exit(await command.serve(signals))
     }
 
     private func configuration() throws(ConfigurationError) -> Configuration {
@@ -71,8 +74,8 @@ extension Tercetd {
     }
 
     /// Serves until it is told to stop; returns the exit status.
-    private func serve() async -> Int32 {
-        var signals = Signals()
+    @MainActor
+    private func serve(_ signals: Signals) async -> Int32 {
         let level = logLevel
         let format = logFormat
         var logger = Logger(label: "tercetd") { _ in LineLogHandler(format: format) }
@@ -108,6 +111,7 @@ extension Tercetd {
     }
 
     /// Reads the configuration file again; one with an error changes nothing.
+    @MainActor
     private func reload(_ service: Service, _ current: Configuration, _ logger: Logger) async -> Configuration {
         do {
             let new = try configuration()
