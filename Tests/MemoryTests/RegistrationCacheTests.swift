@@ -89,8 +89,10 @@ private func map(_ pages: Int) -> UnsafeMutableRawPointer {
     @Test func memoryThatIsNotMappedIsAnError() throws {
         let cache = RegistrationCache(PinningContext(), pinnedBytesLimit: 1 << 20)
         let front = cache.makeFront()
+        // As good as not mapped, but nobody else's either.
         let memory = map(2)
-        munmap(memory, 2 * 4096)
+        defer { munmap(memory, 2 * 4096) }
+        mprotect(memory, 2 * 4096, PROT_NONE)
         #expect(throws: FabricError.self) { try front.acquire(memory, length: 4096, access: .remoteRead) }
         #expect(throws: FabricError.self) { try front.acquire(memory, length: 0, access: .remoteRead) }
         #expect(throws: FabricError.self) { try front.acquire(memory, length: -1, access: .remoteRead) }
