@@ -46,7 +46,7 @@ let package = Package(
         room("Reactor", ["Base", "CLinux"]),
 
         room("Memory", ["Base", "CLinux", "FabricInterface"]),
-        tests("MemoryTests", ["CLinux", "FabricInterface", "Memory"]),
+        tests("MemoryTests", ["AllocationProbe", "CLinux", "FabricInterface", "Memory"]),
 
         // The fabrics.
         room("VerbsFabric", ["Base", "CLinux", "CVerbs", "FabricInterface"]),
@@ -54,7 +54,7 @@ let package = Package(
 
         // What every fabric has to keep, and the check of a verbs device against it.
         .target(
-            name: "FabricLaws", dependencies: ["AllocationProbe", "FabricInterface"], path: "Tests/FabricLaws", swiftSettings: strict),
+            name: "FabricLaws", dependencies: ["AllocationProbe", "FabricInterface", "Memory"], path: "Tests/FabricLaws", swiftSettings: strict),
         .executableTarget(
             name: "verbs-fabric-laws", dependencies: ["FabricInterface", "FabricLaws", "VerbsFabric"],
             path: "Tests/VerbsFabricLaws", swiftSettings: strict),

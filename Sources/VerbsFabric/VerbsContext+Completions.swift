@@ -3,12 +3,12 @@ import FabricInterface
 import Glibc
 
 extension VerbsContext {
-    /// What was drained before, then what the completion queue has, then what the device refused.
+    /// What was drained before, then what the completion queue has, then what the device state.pointee.refused.
     @inline(__always)
     func takeCompletions(into completions: UnsafeMutableBufferPointer<WorkCompletion>) -> Int {
         guard let base = completions.baseAddress else { return 0 }
         var taken = 0
-        while taken < completions.count, let completion = drained.takeFirst() {
+        while taken < completions.count, let completion = state.pointee.drained.takeFirst() {
             (base + taken).initialize(to: delivered(completion))
             taken += 1
         }
@@ -24,7 +24,7 @@ extension VerbsContext {
             }
             if count < wanted { break }
         }
-        while taken < completions.count, let completion = refused.takeFirst() {
+        while taken < completions.count, let completion = state.pointee.refused.takeFirst() {
             (base + taken).initialize(to: completion)
             taken += 1
         }
@@ -36,14 +36,14 @@ extension VerbsContext {
     private func delivered(_ completion: WorkCompletion) -> WorkCompletion {
         guard SharedReceives.isShared(completion.id) else { return completion }
         var completion = completion
-        completion.id = sharedReceives.leave(completion.id)
+        completion.id = state.pointee.sharedReceives.leave(completion.id)
         return completion
     }
 
     /// The completion in the fabric's terms; `nil` where its queue pair is gone.
     @inline(__always)
     func translate(_ entry: UnsafeMutablePointer<ibv_wc>) -> WorkCompletion? {
-        guard let index = queuePairs.index(ofNumber: entry.pointee.qp_num) else {
+        guard let index = state.pointee.queuePairs.index(ofNumber: entry.pointee.qp_num) else {
             returnSharedReceive(entry.pointee.wr_id)
             return nil
         }

@@ -46,7 +46,7 @@ extension VerbsContext {
                 case .rdmaWrite: .rdmaWrite
                 case .rdmaRead: .rdmaRead
                 }
-            refused.append(
+            state.pointee.refused.append(
                 WorkCompletion(
                     id: requests[index].id, queuePair: requests[index].queuePair, status: .localError, kind: kind))
         }
@@ -59,7 +59,7 @@ extension VerbsContext {
         var start = 0
         while start < requests.count {
             let count = min(requests.count - start, receiveChain.length)
-            for index in 0..<count { receiveChain.fill(index, sharedReceives.enter(base[start + index])) }
+            for index in 0..<count { receiveChain.fill(index, state.pointee.sharedReceives.enter(base[start + index])) }
             receiveChain.requests[count - 1].next = nil
             var bad: UnsafeMutablePointer<ibv_recv_wr>?
             if _slowPath(ibv_post_srq_recv(sharedReceiveQueue, receiveChain.requests, &bad) != 0) {
@@ -74,7 +74,7 @@ extension VerbsContext {
     @inline(never)
     func returnSharedReceive(_ id: UInt64) {
         guard SharedReceives.isShared(id), let sharedReceiveQueue else { return }
-        receiveChain.fill(0, sharedReceives.request(id))
+        receiveChain.fill(0, state.pointee.sharedReceives.request(id))
         receiveChain.requests[0].next = nil
         var bad: UnsafeMutablePointer<ibv_recv_wr>?
         if ibv_post_srq_recv(sharedReceiveQueue, receiveChain.requests, &bad) != 0 { loseSharedReceives() }
@@ -83,8 +83,10 @@ extension VerbsContext {
     /// The device no longer takes receives. Every connection that lives on them ends, as one whose device is gone does.
     @inline(never)
     private func loseSharedReceives() {
-        for index in 0..<queuePairs.capacity {
-            guard let queuePair = queuePairs.slots[index].queuePair, queuePair.pointee.srq != nil else { continue }
+        for index in 0..<state.pointee.queuePairs.capacity {
+            guard let queuePair = state.pointee.queuePairs.slots[index].queuePair, queuePair.pointee.srq != nil else {
+                continue
+            }
             fabric.lose(QueuePairHandle(index: UInt32(index)), of: self)
         }
     }
@@ -104,7 +106,7 @@ extension VerbsContext {
                 let posted = start + (bad.map { $0 - receiveChain.requests } ?? 0)
                 Self.fail(queuePair)
                 for index in posted..<requests.count {
-                    refused.append(
+                    state.pointee.refused.append(
                         WorkCompletion(id: base[index].id, queuePair: handle, status: .localError, kind: .receive))
                 }
                 return

@@ -43,7 +43,7 @@ extension VerbsContext {
         }
         let queuePair = id.pointee.qp!
         let limit = inline == 0 ? 0 : min(attributes.cap.max_inline_data, UInt32(options.maxInlineData))
-        let index = queuePairs.insert(queuePair, inlineDataLimit: limit)
+        let index = state.pointee.queuePairs.insert(queuePair, inlineDataLimit: limit)
         fabric.attach(QueuePairHandle(index: index), of: self, to: connection)
         return QueuePairHandle(index: index)
     }
@@ -67,8 +67,9 @@ extension VerbsContext {
 
     @inline(__always)
     func slot(_ queuePair: QueuePairHandle) -> UnsafeMutablePointer<QueuePairSlot> {
-        invariant(Int(queuePair.index) < queuePairs.capacity, "a queue pair handle comes from this context")
-        return queuePairs.slots + Int(queuePair.index)
+        invariant(
+            Int(queuePair.index) < state.pointee.queuePairs.capacity, "a queue pair handle comes from this context")
+        return state.pointee.queuePairs.slots + Int(queuePair.index)
     }
 
     static func fail(_ queuePair: UnsafeMutablePointer<ibv_qp>) {
@@ -82,15 +83,15 @@ extension VerbsContext {
     /// number again, so none may stay in the completion queue. Shared receives among them go back into their queue.
     func destroyQueuePair(_ queuePair: QueuePairHandle, of id: UnsafeMutablePointer<rdma_cm_id>) {
         rdma_destroy_qp(id)
-        queuePairs.remove(queuePair.index)
-        drained.removeAll(of: queuePair) { returnSharedReceive($0.id) }
-        refused.removeAll(of: queuePair) { _ in }
+        state.pointee.queuePairs.remove(queuePair.index)
+        state.pointee.drained.removeAll(of: queuePair) { returnSharedReceive($0.id) }
+        state.pointee.refused.removeAll(of: queuePair) { _ in }
         while true {
             let count = ibv_poll_cq(completionQueue, Int32(Self.pollBatch), polled)
             if count <= 0 { break }
             for index in 0..<Int(count) {
                 guard let completion = translate(polled + index) else { continue }
-                drained.append(completion)
+                state.pointee.drained.append(completion)
             }
         }
     }

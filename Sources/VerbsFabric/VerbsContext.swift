@@ -15,16 +15,21 @@ public final class VerbsContext: FabricContext {
     let sharedReceiveQueue: UnsafeMutablePointer<ibv_srq>?
     let granted: ContextOptions
 
-    var queuePairs: QueuePairTable
-    var sharedReceives: SharedReceives
-    /// Taken from the completion queue before a queue pair was destroyed: delivered before what is still in it.
-    var drained: CompletionList
-    /// Work that the device refused to take: delivered once the completion queue is empty.
-    var refused: CompletionList
+    /// Behind a pointer and not in the object, whose every access would be checked for exclusivity.
+    let state: UnsafeMutablePointer<State>
     let sendChain: SendChain
     let receiveChain: ReceiveChain
     let polled: UnsafeMutablePointer<ibv_wc>
     static let pollBatch = 32
+
+    struct State: ~Copyable {
+        var queuePairs: QueuePairTable
+        var sharedReceives: SharedReceives
+        /// Taken from the completion queue before a queue pair was destroyed: delivered before what is still in it.
+        var drained: CompletionList
+        /// Work that the device refused to take: delivered once the completion queue is empty.
+        var refused: CompletionList
+    }
 
     /// Notifications taken from the channel and not acknowledged yet: each acknowledgement takes a lock, so many are
     /// given at once.
@@ -72,10 +77,12 @@ public final class VerbsContext: FabricContext {
         granted = ContextOptions(
             completionQueueEntries: Int(queue.pointee.cqe), sharedReceiveEntries: receives,
             queuePairs: min(options.queuePairs, limits.maxQueuePairs))
-        queuePairs = QueuePairTable(capacity: granted.queuePairs)
-        sharedReceives = SharedReceives(capacity: receives)
-        drained = CompletionList(capacity: completions)
-        refused = CompletionList(capacity: 256)
+        state = .allocate(capacity: 1)
+        state.initialize(
+            to: State(
+                queuePairs: QueuePairTable(capacity: granted.queuePairs),
+                sharedReceives: SharedReceives(capacity: receives), drained: CompletionList(capacity: completions),
+                refused: CompletionList(capacity: 256)))
         sendChain = SendChain(length: 64)
         receiveChain = ReceiveChain(length: 64)
         polled = .allocate(capacity: Self.pollBatch)
@@ -83,11 +90,13 @@ public final class VerbsContext: FabricContext {
     }
 
     deinit {
-        invariant(queuePairs.count == 0, "a context goes after its queue pairs")
+        invariant(state.pointee.queuePairs.count == 0, "a context goes after its queue pairs")
         if unacknowledged > 0 { ibv_ack_cq_events(completionQueue, unacknowledged) }
         if let sharedReceiveQueue { ibv_destroy_srq(sharedReceiveQueue) }
         ibv_destroy_cq(completionQueue)
         ibv_destroy_comp_channel(channel)
+        state.deinitialize(count: 1)
+        state.deallocate()
         polled.deallocate()
         sendChain.deallocate()
         receiveChain.deallocate()

@@ -25,9 +25,9 @@ open class FabricLawWorld {
     /// How often `progress` is called before something that does not happen is a violation.
     open var patience: Int { 50_000 }
 
-    /// Checks all laws, one after the other; `report` gets each with what was wrong, or `nil`.
-    public func checkFabricLaws(_ report: (FabricLaw, (any Error)?) -> Void) {
-        for law in FabricLaw.all {
+    /// Checks laws, one after the other; `report` gets each with what was wrong, or `nil`.
+    public func check(_ laws: [FabricLaw], _ report: (FabricLaw, (any Error)?) -> Void) {
+        for law in laws {
             do {
                 try law.check(in: self)
                 report(law, nil)
@@ -50,5 +50,6 @@ func require(_ condition: Bool, _ message: @autoclosure () -> String) throws {
 }
 
 extension FabricLaw {
+    /// What every fabric keeps, a simulated one too.
     public static let all: [FabricLaw] = connectionLaws + workLaws + endingLaws
 }

@@ -1,3 +1,4 @@
+import AllocationProbe
 import FabricInterface
 import Memory
 import Testing
@@ -67,6 +68,29 @@ final class RecordingContext: FabricContext {
         #expect(pool.counters.peakBytesInUse > 1 << 20)
         #expect(pool.allocate(3 << 20, priority: .io) == nil)
         #expect(pool.allocate(2 << 20, priority: .io) != nil)
+    }
+
+    @Test func buffersAndKnownRegistrationsCostNoAllocation() throws {
+        let pool = DataPool(try RegisteredArena(bytes: 4 << 20), reservedBytes: 1 << 20)
+        let control = try ControlMemory(slotBytes: 64, count: 8)
+        let cache = RegistrationCache(PinningContext(), pinnedBytesLimit: 1 << 20, watch: .caller)
+        let front = cache.makeFront()
+        let arena = try RegisteredArena(bytes: 64 << 10)
+        let memory = arena.memory.baseAddress!
+        front.release(try front.acquire(memory, length: 4096, access: .remoteRead))
+        let before = allocationsOfThread()
+        for round in 0..<1000 {
+            let first = pool.allocate(4096 << (round % 6), priority: .io)
+            let second = pool.allocate(512, priority: .admin)
+            if let first { pool.free(first) }
+            if let second { pool.free(second) }
+            if let slot = control.take() { control.give(slot) }
+            let registration = try front.acquire(memory + 8, length: 1024, access: .remoteRead)
+            front.release(registration)
+        }
+        let allocations = allocationsOfThread() - before
+        #expect(allocations == 0)
+        #expect(cache.counters.hits == 1000)
     }
 
     @Test func anArenaIsRegisteredOnceWithEachDevice() throws {

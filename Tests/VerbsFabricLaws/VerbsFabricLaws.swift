@@ -27,7 +27,8 @@ enum VerbsFabricLaws {
             print("Bail out! usage: verbs-fabric-laws ADDRESS..., those of RDMA devices of this machine")
             exit(2)
         }
-        print("1..\(addresses.count * (FabricLaw.all.count + FabricLaw.resources.count))")
+        let laws = FabricLaw.all + FabricLaw.resources + FabricLaw.registrations
+        print("1..\(addresses.count * laws.count)")
         var number = 0
         var failures = 0
         func report(_ name: String, _ address: SocketAddress, _ error: (any Error)?) {
@@ -41,15 +42,7 @@ enum VerbsFabricLaws {
         }
         for case .some(let address) in addresses {
             let world = VerbsWorld(address)
-            world.checkFabricLaws { law, error in report(law.name, address, error) }
-            for law in FabricLaw.resources {
-                do {
-                    try law.check(in: world)
-                    report(law.name, address, nil)
-                } catch {
-                    report(law.name, address, error)
-                }
-            }
+            world.check(laws) { law, error in report(law.name, address, error) }
         }
         exit(failures == 0 ? 0 : 1)
     }
