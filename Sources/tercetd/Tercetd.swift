@@ -46,7 +46,6 @@ extension Logger.Level: @retroactive ExpressibleByArgument {}
 extension Tercetd {
     @MainActor
     static func main() async {
-        // On the first thread and before any other is started, so that all of them have the signals blocked.
         let signals = Signals()
         let command: Tercetd
         do {
