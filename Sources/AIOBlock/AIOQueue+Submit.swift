@@ -5,9 +5,9 @@ import CLinux
 import Glibc
 import Synchronization
 
-extension AIOChannel {
+extension AIOQueue {
     /// Begins as many requests as there are slots, with one system call for all of them.
-    func begin(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int {
+    mutating func begin(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int {
         let byteCount = device.byteCount.load(ordering: .relaxed)
         let isGone = device.isGone.load(ordering: .relaxed)
         let endedBefore = ended.count
@@ -31,7 +31,7 @@ extension AIOChannel {
         return taken
     }
 
-    private func begin(_ index: UInt32, _ request: BlockRequest, byteCount: UInt64) {
+    private mutating func begin(_ index: UInt32, _ request: BlockRequest, byteCount: UInt64) {
         if request.operation != .flush {
             let (last, overflow) = request.offset.addingReportingOverflow(request.length)
             guard !overflow, last <= byteCount, (request.offset | request.length) & (blockSize - 1) == 0 else {
@@ -43,17 +43,17 @@ extension AIOChannel {
         case .read, .verify:
             prepareTransfer(index)
         case .write:
-            device.options.readOnly ? end(index, .writeProtected) : prepareTransfer(index)
+            isReadOnly ? end(index, .writeProtected) : prepareTransfer(index)
         case .flush:
-            device.options.readOnly ? end(index, .success) : beginFlush(index)
+            isReadOnly ? end(index, .success) : beginFlush(index)
         case .writeZeroes, .deallocate:
-            device.options.readOnly ? end(index, .writeProtected) : post(index)
+            isReadOnly ? end(index, .writeProtected) : post(index)
         case .compare:
             beginCompare(index)
         }
     }
 
-    func beginCompare(_ index: UInt32) {
+    mutating func beginCompare(_ index: UInt32) {
         guard freeScratch != 0 else {
             pool[index].pointee.place = .waitingForScratch
             waiting.append(index)
@@ -66,7 +66,7 @@ extension AIOChannel {
     }
 
     /// Prepares the transfer of what is left of a request, or of as much as goes at once.
-    func prepareTransfer(_ index: UInt32) {
+    mutating func prepareTransfer(_ index: UInt32) {
         let slot = pool[index]
         let request = slot.pointee.request
         let done = slot.pointee.done
@@ -76,7 +76,7 @@ extension AIOChannel {
         switch request.operation {
         case .read, .write:
             guard let memory = request.buffer else { invariantViolated("a read or write has a buffer") }
-            length = min(left, UInt64(device.options.maximumTransfer))
+            length = min(left, maximumTransfer)
             buffer = memory + Int(done)
         case .compare, .verify, .flush, .writeZeroes, .deallocate:
             let piece = request.operation == .compare ? Int(slot.pointee.scratch) : Self.scratchCount
@@ -85,27 +85,27 @@ extension AIOChannel {
         }
         let isWrite = request.operation == .write
         tercet_aio_prepare(
-            iocbs + Int(index), Int32(isWrite ? IO_CMD_PWRITE.rawValue : IO_CMD_PREAD.rawValue), device.descriptor,
+            iocbs + Int(index), Int32(isWrite ? IO_CMD_PWRITE.rawValue : IO_CMD_PREAD.rawValue), descriptor,
             eventDescriptor, index, buffer, Int(length), request.offset + done,
             isWrite && request.flags.contains(.forceUnitAccess) ? tercet_RWF_DSYNC : 0)
         makeReady(index)
     }
 
-    private func beginFlush(_ index: UInt32) {
+    private mutating func beginFlush(_ index: UInt32) {
         if device.options.detours.contains(.flushInWorker) { return post(index) }
         tercet_aio_prepare(
-            iocbs + Int(index), Int32(IO_CMD_FDSYNC.rawValue), device.descriptor, eventDescriptor, index, nil, 0, 0, 0)
+            iocbs + Int(index), Int32(IO_CMD_FDSYNC.rawValue), descriptor, eventDescriptor, index, nil, 0, 0, 0)
         makeReady(index)
     }
 
-    private func makeReady(_ index: UInt32) {
+    private mutating func makeReady(_ index: UInt32) {
         pool[index].pointee.place = .ready
         ready[readyCount] = iocbs + Int(index)
         readyCount += 1
     }
 
     /// Hands an operation to the worker; the caller wakes the worker up.
-    func post(_ index: UInt32) {
+    mutating func post(_ index: UInt32) {
         let slot = pool[index]
         slot.pointee.place = .worker
         let request = slot.pointee.request
@@ -117,7 +117,7 @@ extension AIOChannel {
     }
 
     /// Gives the prepared iocbs to the kernel. What it has no room for stays for the next call.
-    func submitReady() {
+    mutating func submitReady() {
         guard let context else { return }
         var next = 0
         while next < readyCount {
@@ -141,7 +141,7 @@ extension AIOChannel {
     }
 
     /// The kernel did not take an operation at all.
-    private func refuse(_ index: UInt32, code: Int32) {
+    private mutating func refuse(_ index: UInt32, code: Int32) {
         let request = pool[index].pointee.request
         if request.operation == .flush && code == EINVAL {
             // A file system without asynchronous fdatasync.

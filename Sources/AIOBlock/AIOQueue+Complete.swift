@@ -4,9 +4,9 @@ import CAIO
 import CLinux
 import Glibc
 
-extension AIOChannel {
+extension AIOQueue {
     /// Takes what the kernel and the worker have done, begins what follows from it, and fills `completions`.
-    func collect(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
+    mutating func collect(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
         if inKernel > 0, let context {
             let count =
                 ringIsKnown
@@ -23,12 +23,12 @@ extension AIOChannel {
                 end(result.slot, result.status)
             }
         }
-        while freeScratch != 0, let index = waiting.popFirst() { beginCompare(index) }
+        while waiting.count > 0, freeScratch != 0, let index = waiting.popFirst() { beginCompare(index) }
         if readyCount > 0 { submitReady() }
-        return deliver(into: completions)
+        return ended.count == 0 ? 0 : deliver(into: completions)
     }
 
-    private func deliver(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
+    private mutating func deliver(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
         var count = 0
         while count < completions.count, let index = ended.popFirst() {
             let slot = pool[index]
@@ -41,7 +41,7 @@ extension AIOChannel {
     }
 
     /// A piece of an operation is done: the next piece follows, or the end.
-    private func advance(_ index: UInt32, result: Int64) {
+    private mutating func advance(_ index: UInt32, result: Int64) {
         let slot = pool[index]
         let request = slot.pointee.request
         if result < 0 { return end(index, status(of: Int32(clamping: -result), request.operation)) }
@@ -63,7 +63,7 @@ extension AIOChannel {
     }
 
     /// Puts an operation among those whose completion can be polled.
-    func end(_ index: UInt32, _ status: BlockStatus) {
+    mutating func end(_ index: UInt32, _ status: BlockStatus) {
         let slot = pool[index]
         if slot.pointee.scratch != Self.noScratch {
             freeScratch |= 1 << slot.pointee.scratch
@@ -81,7 +81,7 @@ extension AIOChannel {
         return status
     }
 
-    func withdraw(tag: UInt64) -> Bool {
+    mutating func withdraw(tag: UInt64) -> Bool {
         for index in 0..<UInt32(depth) {
             let slot = pool[index]
             guard slot.pointee.request.tag == tag else { continue }
@@ -102,7 +102,7 @@ extension AIOChannel {
         return false
     }
 
-    private func removeFromReady(_ index: UInt32) {
+    private mutating func removeFromReady(_ index: UInt32) {
         var kept = 0
         for position in 0..<readyCount where ready[position] != iocbs + Int(index) {
             ready[kept] = ready[position]
