@@ -133,10 +133,10 @@ skip() {
 
 # wait_until SECONDS COMMAND...: polls until the command succeeds; fails when the time is up.
 wait_until() {
-  local deadline=$(($(date +%s%N) + $1 * 1000000000))
+  local deadline=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
   shift
   until "$@" >/dev/null 2>&1; do
-    [ "$(date +%s%N)" -lt "$deadline" ] || return 1
+    [ "${EPOCHREALTIME/[.,]/}" -lt "$deadline" ] || return 1
     sleep 0.1
   done
 }

@@ -51,7 +51,7 @@ for backend in drive512 drive4096 file ram; do
   check "$backend: ... and read" "${read[@]}" --start-block=$((blocks - 4))
   check "$backend: ... the same" cmp "$tap_folder/data" "$tap_folder/read"
   range='LBA.*[Rr]ange|[Oo]ut of [Rr]ange|0x4?080'
-  [ "$target" != nvmet ] || range="$range|Internal Error"
+  [ "$target" != nvmet ] || range="$range|Internal Error|Capacity Exceeded"
   expect_refusal "$backend: a read across the end is refused" "$range" "${read[@]}" --start-block=$((blocks - 3))
   expect_refusal "$backend: a write across the end is refused" "$range" "${write[@]}" --start-block=$((blocks - 3))
   expect_refusal "$backend: a read at the last address there is is refused" "$range" \

@@ -66,56 +66,76 @@ choose_backend() {
   [[ $path != /dev/loop* ]] || at_exit "losetup -d $path"
 }
 
-# Prints the names (nvme1 ...) of the controllers that this host has for an NQN.
-controllers() {
-  local folder
+# What is polled below is asked without starting a process: on an emulated processor each is dear.
+
+# Sets found to the names (nvme1 ...) of the controllers that this host has for an NQN.
+find_controllers() {
+  local folder name
+  found=()
   for folder in /sys/class/nvme/nvme*; do
-    [ "$(cat "$folder/subsysnqn" 2>/dev/null)" != "$1" ] || basename "$folder"
+    read -r name 2>/dev/null <"$folder/subsysnqn" || continue
+    [ "$name" != "$1" ] || found+=("${folder##*/}")
   done
 }
 
-state_is() { [ "$(cat "/sys/class/nvme/$1/state")" = "$2" ]; }
+# Prints them, one a line.
+controllers() { find_controllers "$1"; printf '%s\n' "${found[@]}" | grep . || :; }
+
+no_controller() { find_controllers "$1"; [ ${#found[@]} -eq 0 ]; }
+
+# new_controller NQN: sets controller to the one that was not there when known was set to what find_controllers found.
+new_controller() {
+  find_controllers "$1"
+  for controller in "${found[@]}"; do [[ " $known " == *" $controller "* ]] || return 0; done
+  return 1
+}
+
+state_is() {
+  local state
+  read -r state <"/sys/class/nvme/$1/state" && [ "$state" = "$2" ]
+}
 
 # Prints the block devices of a controller, with multipath the ones that stand for all paths.
 namespaces() {
   ls "/sys/class/nvme/$1" | sed -nE 's/^(nvme[0-9]+)(c[0-9]+)?(n[0-9]+)$/\1\3/p' | sort -V
 }
 
+# has_namespaces CONTROLLER COUNT: whether so many block devices of it can be used. Sets namespace to the first.
 has_namespaces() {
-  local device count=0
-  for device in $(namespaces "$1"); do
-    [ -b "/dev/$device" ] && [ "$(cat "/sys/block/$device/size")" -gt 0 ] && count=$((count + 1))
+  local path device size count=0
+  for path in "/sys/class/nvme/$1"/nvme*n*; do
+    [[ ${path##*/} =~ ^(nvme[0-9]+)(c[0-9]+)?(n[0-9]+)$ ]] || continue
+    device=/dev/${BASH_REMATCH[1]}${BASH_REMATCH[3]}
+    [ -b "$device" ] && read -r size <"/sys/block/${device#/dev/}/size" && [ "$size" -gt 0 ] || continue
+    [ "$count" -gt 0 ] || namespace=$device
+    count=$((count + 1))
   done
   [ "$count" -ge "$2" ]
 }
 
 # connect NQN [OPTION...]: connects over IPv4, unless the options say otherwise, and waits until the controller is live
-# and its first namespace can be used. Sets $controller (nvme1) and $namespace (/dev/nvme1n1).
+# and its first namespace can be used. Sets controller (nvme1) and namespace (/dev/nvme1n1).
 connect() {
-  local name=$1 before
+  local name=$1 where=(--traddr="$address4")
   shift
-  before=$(controllers "$name")
-  nvme connect -t rdma -n "$name" -s "$port" $(printf '%s\n' "$@" | grep -qE '^(-a|--traddr)' || echo "-a $address4") \
-    --hostnqn="$host_nqn" --hostid="$host_id" --reconnect-delay=1 "$@" || return
-  controller=$(comm -13 <(sort <<<"$before") <(controllers "$name" | sort) | head -n 1)
-  [ -n "$controller" ] || return
-  wait_until 30 state_is "$controller" live || return
-  wait_until 30 has_namespaces "$controller" 1 || return
-  namespace=/dev/$(namespaces "$controller" | head -n 1)
+  [[ " $* " != *" --traddr="* ]] || where=()
+  find_controllers "$name"
+  known=${found[*]}
+  nvme connect -t rdma -n "$name" -s "$port" "${where[@]}" --hostnqn="$host_nqn" --hostid="$host_id" \
+    --reconnect-delay=1 "$@" || return
+  new_controller "$name" && wait_until 30 state_is "$controller" live && wait_until 30 has_namespaces "$controller" 1
 }
 
 # connect_as NUMBER [OPTION,...]: connects as one more host, by the kernel's own interface: nvme-cli of Debian 12 takes
-# the same subsystem at the same address for connected, whoever the host is. Sets $controller.
+# the same subsystem at the same address for connected, whoever the host is. Sets controller.
 connect_as() {
-  local before host=6d1a6a1e-0000-4000-8000-0000000001$1
-  before=$(controllers "$nqn")
+  local host=6d1a6a1e-0000-4000-8000-0000000001$1
+  find_controllers "$nqn"
+  known=${found[*]}
   echo "transport=rdma,traddr=$address4,trsvcid=$port,nqn=$nqn,hostnqn=nqn.2014-08.org.nvmexpress:uuid:$host,hostid=$host${2:+,$2}" \
     >/dev/nvme-fabrics || return
-  controller=$(comm -13 <(sort <<<"$before") <(controllers "$nqn" | sort) | head -n 1)
-  [ -n "$controller" ] && wait_until 30 state_is "$controller" live
+  new_controller "$nqn" && wait_until 30 state_is "$controller" live
 }
-
-no_controller() { [ -z "$(controllers "$1")" ]; }
 
 # disconnect [NQN]: ends all associations with a subsystem and waits until they are gone.
 disconnect() {

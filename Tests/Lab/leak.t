@@ -11,7 +11,7 @@ cycle() {
   local count
   for ((count = 0; count < $1; count++)); do
     connect_as 0$((count % 2)) nr_io_queues=$((count % 2 + 1)) && wait_until 30 has_namespaces "$controller" 1 &&
-      dd if="/dev/$(namespaces "$controller")" of=/dev/null bs=4k count=1 iflag=direct status=none &&
+      dd if="$namespace" of=/dev/null bs=4k count=1 iflag=direct status=none &&
       echo 1 >"/sys/class/nvme/$controller/delete_controller" && wait_until 30 no_controller "$nqn" || return
   done
 }
