@@ -82,10 +82,19 @@ extension VerbsContext {
     /// Destroys a queue pair, and with it the completions of it that have not been delivered: the device may use its
     /// number again, so none may stay in the completion queue. Shared receives among them go back into their queue.
     func destroyQueuePair(_ queuePair: QueuePairHandle, of id: UnsafeMutablePointer<rdma_cm_id>) {
+        // Some devices take a queue pair's completions out of the queue when it is destroyed, so they are taken before;
+        // others leave them in, where more may have come meanwhile, so they are taken after.
+        if let live = slot(queuePair).pointee.queuePair { Self.fail(live) }
+        drain()
         rdma_destroy_qp(id)
         state.pointee.queuePairs.remove(queuePair.index)
         state.pointee.drained.removeAll(of: queuePair) { returnSharedReceive($0.id) }
         state.pointee.refused.removeAll(of: queuePair) { _ in }
+        drain()
+    }
+
+    /// Moves what is in the completion queue into our own memory; what belongs to no queue pair is done with.
+    private func drain() {
         while true {
             let count = ibv_poll_cq(completionQueue, Int32(Self.pollBatch), polled)
             if count <= 0 { break }

@@ -93,7 +93,7 @@ extension VerbsFabric {
 
     func free(_ connection: ConnectionHandle) {
         guard let entry = connections.removeValue(forKey: connection) else { return }
-        ownEvents.removeAll { $0.connection == connection }
+        withdraw(connection)
         if let context = entry.context, let queuePair = entry.queuePair {
             context.destroyQueuePair(queuePair, of: entry.id)
         }

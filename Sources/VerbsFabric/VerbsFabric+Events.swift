@@ -7,10 +7,7 @@ extension VerbsFabric {
     func takeEvent() -> ConnectionEvent? {
         if !ownEvents.isEmpty {
             let event = ownEvents.removeFirst()
-            if ownEvents.isEmpty {
-                var count: eventfd_t = 0
-                _ = eventfd_read(wake, &count)
-            }
+            if ownEvents.isEmpty { clearWake() }
             return event
         }
         while true {

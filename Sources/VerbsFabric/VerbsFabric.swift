@@ -20,7 +20,7 @@ public final class VerbsFabric: Fabric {
     /// Readable while `channel` or `wake` is.
     private let poll: Int32
     /// An eventfd, readable while `ownEvents` has something.
-    let wake: Int32
+    private let wake: Int32
     /// Which completion vector the contexts use: reactors take turns, so that interrupts spread over the processors.
     let completionVector: Int32
     private var isClosed = false
@@ -156,7 +156,19 @@ public final class VerbsFabric: Fabric {
 
     /// Reports an event of our own making.
     func report(_ event: ConnectionEvent) {
+        if ownEvents.isEmpty { _ = eventfd_write(wake, 1) }
         ownEvents.append(event)
-        _ = eventfd_write(wake, 1)
+    }
+
+    /// Forgets events of our own making, of which none must be heard any more.
+    func withdraw(_ connection: ConnectionHandle) {
+        if ownEvents.isEmpty { return }
+        ownEvents.removeAll { $0.connection == connection }
+        if ownEvents.isEmpty { clearWake() }
+    }
+
+    func clearWake() {
+        var count: eventfd_t = 0
+        _ = eventfd_read(wake, &count)
     }
 }

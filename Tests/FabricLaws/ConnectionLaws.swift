@@ -33,12 +33,13 @@ extension FabricLaw {
                     error.code == EADDRNOTAVAIL || error.code == ENODEV, "the reason is the address, not \(error)")
             }
         },
-        FabricLaw(name: "private data and READ depths arrive on both sides") { world in
+        FabricLaw(name: "private data, READ depths and the source address arrive") { world in
             let hello = [UInt8](1...56)
             let answer = [UInt8](100..<132)
             let pair = try LawPair(
                 world, connect: ConnectionParameters(responderResources: 3, initiatorDepth: 2, privateData: hello),
-                accept: ConnectionParameters(responderResources: 2, initiatorDepth: 3, privateData: answer))
+                accept: ConnectionParameters(responderResources: 2, initiatorDepth: 3, privateData: answer),
+                source: world.address)
             defer { pair.close() }
             try require(
                 pair.request.parameters.privateData.starts(with: hello),

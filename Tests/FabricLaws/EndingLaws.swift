@@ -1,4 +1,5 @@
 import FabricInterface
+import Glibc
 
 extension FabricLaw {
     static let endingLaws: [FabricLaw] = [
@@ -81,6 +82,10 @@ extension FabricLaw {
             }
             try require(pair.server.events.isEmpty, "no event: \(pair.server.events)")
             try require(pair.server.completions.isEmpty, "no completion: \(pair.server.completions)")
+            if pair.server.fabric.eventDescriptor >= 0 {
+                var entry = pollfd(fd: pair.server.fabric.eventDescriptor, events: Int16(POLLIN), revents: 0)
+                try require(Glibc.poll(&entry, 1, 0) == 0, "the event descriptor is not readable without an event")
+            }
         },
         FabricLaw(name: "a connection destroyed before its answer leaves nothing behind") { world in
             let server = try LawPeer(world)

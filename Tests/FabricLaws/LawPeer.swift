@@ -119,12 +119,13 @@ struct LawPair {
         _ world: FabricLawWorld, shared: Bool = false, inline: Int = 0,
         connect: ConnectionParameters = ConnectionParameters(responderResources: 4, initiatorDepth: 4),
         accept: ConnectionParameters = ConnectionParameters(responderResources: 4, initiatorDepth: 4),
-        beforeAccept: (LawPeer) throws -> Void = { _ in }
+        source: SocketAddress? = nil, beforeAccept: (LawPeer) throws -> Void = { _ in }
     ) throws {
         let server = try LawPeer(world)
         let client = try LawPeer(world)
         listener = try server.fabric.listen(at: world.address, backlog: 8)
-        request = try Self.request(from: client, to: server, listener, shared: shared, inline: inline, connect)
+        request = try Self.request(
+            from: client, to: server, listener, shared: shared, inline: inline, source: source, connect)
         try server.prepare(shared: shared, inline: inline)
         try beforeAccept(server)
         try server.fabric.accept(server.connection, accept)
@@ -136,12 +137,13 @@ struct LawPair {
     /// Connects up to the request's arrival; the client's queue pair is made on the way.
     static func request(
         from client: LawPeer, to server: LawPeer, _ listener: ListenerHandle, shared: Bool = false, inline: Int = 0,
+        source: SocketAddress? = nil,
         _ parameters: ConnectionParameters = ConnectionParameters(responderResources: 4, initiatorDepth: 4)
     ) throws -> ConnectionRequest {
         guard let address = server.fabric.address(of: listener), address.port != 0 else {
             throw LawViolation("a listener has an address with a port")
         }
-        client.connection = try client.fabric.resolve(address, from: nil, timeoutMilliseconds: 5000)
+        client.connection = try client.fabric.resolve(address, from: source, timeoutMilliseconds: 5000)
         try eventually("routeResolved", client) {
             if case .routeResolved(let connection) = client.events.first { return connection == client.connection }
             return nil

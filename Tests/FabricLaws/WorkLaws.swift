@@ -60,6 +60,25 @@ extension FabricLaw {
             _ = try eventually("the message", pair.client, pair.server) { pair.server.take(1) }
             try require(pair.server.holds(32768, 16, 0x11), "the payload is that of the moment of posting")
         },
+        FabricLaw(name: "a queue pair gets what inline room there is, and never more entries than the device has") {
+            world in
+            let pair = try LawPair(world, inline: 1 << 20)
+            defer { pair.close() }
+            let limits = pair.client.context.limits
+            let connection = try pair.client.fabric.resolve(
+                pair.server.fabric.address(of: pair.listener)!, from: nil, timeoutMilliseconds: 5000)
+            defer { pair.client.fabric.destroy(connection) }
+            try eventually("routeResolved", pair.client) { pair.client.events.isEmpty ? nil : () }
+            do {
+                _ = try pair.client.context.createQueuePair(
+                    for: connection,
+                    QueuePairOptions(
+                        sendEntries: limits.maxWorkRequests + 1, receiveEntries: 1, usesSharedReceiveQueue: false))
+                throw LawViolation("more than \(limits.maxWorkRequests) entries were granted")
+            } catch let error as FabricError {
+                try require(error.reason.contains("\(limits.maxWorkRequests)"), "the limit is named: \(error)")
+            }
+        },
         FabricLaw(name: "RDMA WRITE and READ move bytes; a SEND after a WRITE arrives after it") { world in
             let pair = try LawPair(world, beforeAccept: { $0.postReceives(1..<2) })
             defer { pair.close() }
