@@ -25,7 +25,8 @@ open class BlockChannel {
     /// Withdraws a request that has not started; `true` when its completion will say `aborted`.
     open func cancel(tag: UInt64) -> Bool { false }
 
-    /// A descriptor that becomes readable when a completion is there, or -1 where `poll` finds completions at once.
+    /// A descriptor that becomes readable when a completion is there, or when `poll` has more to do; -1 where `poll` finds
+    /// all completions at once, so that nothing is running when it returns.
     open var notificationDescriptor: Int32 { -1 }
 
     /// Makes the descriptor unreadable until the next completion. Called before the reactor sleeps, and followed by one

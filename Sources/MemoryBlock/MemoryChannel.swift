@@ -1,9 +1,14 @@
 import BlockInterface
+import CLinux
+import Glibc
 
 /// The queue of one reactor to a device in memory.
 final class MemoryChannel: BlockChannel {
     // Unchecked: one thread uses the channel, and no method of the queue calls anything that leads back here.
     @exclusivity(unchecked) private var queue: MemoryQueue
+
+    /// Readable while there is work left and the reactor is about to sleep: the work is done by `poll` alone.
+    private let eventDescriptor: Int32
 
     /// - Parameter memory: `nil` for a null device.
     init(
@@ -13,9 +18,15 @@ final class MemoryChannel: BlockChannel {
         guard depth >= 1 && depth <= 32768 else {
             throw BlockDeviceError("\(name): a queue depth of \(depth) is not possible; 1 to 32768 is")
         }
+        eventDescriptor = eventfd(0, Int32(EFD_NONBLOCK) | Int32(EFD_CLOEXEC))
+        guard eventDescriptor >= 0 else {
+            throw BlockDeviceError("\(name): a channel could not be opened: \(String(cString: strerror(errno)))")
+        }
         queue = MemoryQueue(device: device, memory: memory, geometry: geometry, depth: depth)
         super.init()
     }
+
+    deinit { Glibc.close(eventDescriptor) }
 
     override func submit(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int { queue.submit(requests) }
 
@@ -24,6 +35,20 @@ final class MemoryChannel: BlockChannel {
     }
 
     override var running: Int { queue.count }
+
+    override var notificationDescriptor: Int32 { eventDescriptor }
+
+    override func armNotification() {
+        acknowledgeNotification()
+        if queue.count == 0 { return }
+        var one: UInt64 = 1
+        _ = write(eventDescriptor, &one, 8)
+    }
+
+    override func acknowledgeNotification() {
+        var count: UInt64 = 0
+        _ = read(eventDescriptor, &count, 8)
+    }
 
     override func cancel(tag: UInt64) -> Bool { queue.cancel(tag: tag) }
 }

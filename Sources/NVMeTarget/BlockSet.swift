@@ -108,6 +108,10 @@ final class BlockSet {
         (0..<count).compactMap { slots[$0].channel?.takeUnretainedValue().notificationDescriptor }
     }
 
+    func armNotifications() {
+        for index in 0..<count { slots[index].channel?.takeUnretainedValue().armNotification() }
+    }
+
     func acknowledgeNotifications() {
         for index in 0..<count { slots[index].channel?.takeUnretainedValue().acknowledgeNotification() }
     }

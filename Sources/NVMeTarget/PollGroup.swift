@@ -76,6 +76,7 @@ public final class PollGroup: Poller {
     public override func prepareToSleep() {
         nextEventCheck = MonotonicTime(nanoseconds: 0)
         for device in devices { device.context.armNotification() }
+        blocks.armNotifications()
     }
 
     public override func wokeUp() {

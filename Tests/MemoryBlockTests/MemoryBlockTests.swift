@@ -1,6 +1,7 @@
 import AllocationProbe
 import BlockInterface
 import BlockLaws
+import Glibc
 import MemoryBlock
 import Testing
 
@@ -66,7 +67,13 @@ struct MemoryBlockTests {
         let request = BlockRequest(tag: 1, operation: .writeZeroes, offset: 0, length: 64 << 20)
         #expect(driver.submit([request]) == 1)
         #expect(driver.poll().isEmpty)
+        // ... nor does a reactor that finds no completion sleep over the rest of it.
+        driver.channel.armNotification()
+        var watched = pollfd(fd: driver.channel.notificationDescriptor, events: Int16(POLLIN), revents: 0)
+        #expect(poll(&watched, 1, 0) == 1)
         #expect(driver.wait(for: 1)?.map(\.status) == [.success])
+        driver.channel.armNotification()
+        #expect(poll(&watched, 1, 0) == 0)
     }
 
     @Test("A wrong size is refused in one line")
