@@ -196,7 +196,7 @@ SV_EXPORT int rdma_create_id(struct rdma_event_channel *channel, struct rdma_cm_
     if (sync && !(channel = rdma_create_event_channel())) return -1;
     pthread_mutex_lock(&sv_cm_lock);
     struct sv_id *id = sv_id_create(channel, context, space);
-    if (id) id->sync = sync;
+    if (id) id->librdmacm.sync = sync;
     pthread_mutex_unlock(&sv_cm_lock);
     if (!id) {
         if (sync) rdma_destroy_event_channel(channel);
@@ -220,7 +220,7 @@ SV_EXPORT int rdma_destroy_id(struct rdma_cm_id *base) {
     sv_event_drop(id);
     while (id->events_completed != id->events_reported) pthread_cond_wait(&id->acknowledged, &sv_cm_lock);
     sv_event_drop(id);
-    struct rdma_event_channel *channel = id->sync ? base->channel : NULL;
+    struct rdma_event_channel *channel = id->librdmacm.sync ? base->channel : NULL;
     sv_id_free(id);
     pthread_mutex_unlock(&sv_cm_lock);
     if (channel) rdma_destroy_event_channel(channel);
@@ -230,13 +230,13 @@ SV_EXPORT int rdma_destroy_id(struct rdma_cm_id *base) {
 SV_EXPORT int rdma_migrate_id(struct rdma_cm_id *base, struct rdma_event_channel *channel) {
     struct sv_id *id = sv_id(base);
     bool sync = !channel;
-    if (id->sync && sync) return sv_fail(EINVAL);
+    if (id->librdmacm.sync && sync) return sv_fail(EINVAL);
     if (sync && !(channel = rdma_create_event_channel())) return -1;
     pthread_mutex_lock(&sv_cm_lock);
-    struct rdma_event_channel *old = id->sync ? base->channel : NULL;
+    struct rdma_event_channel *old = id->librdmacm.sync ? base->channel : NULL;
     struct sv_event *events = extract(id);
     base->channel = channel;
-    id->sync = sync;
+    id->librdmacm.sync = sync;
     for (struct sv_event *event = events, *next; event; event = next) {
         next = event->next;
         append((struct sv_event_channel *)channel, event);
@@ -369,7 +369,7 @@ SV_EXPORT int rdma_resolve_addr(struct rdma_cm_id *base, struct sockaddr *source
         sv_event_post(id, RDMA_CM_EVENT_ADDR_RESOLVED, 0);
     }
     pthread_mutex_unlock(&sv_cm_lock);
-    return id->sync ? sv_cm_complete(base) : 0;
+    return id->librdmacm.sync ? sv_cm_complete(base) : 0;
 }
 
 SV_EXPORT int rdma_resolve_route(struct rdma_cm_id *base, int timeout_ms) {
@@ -393,7 +393,7 @@ SV_EXPORT int rdma_resolve_route(struct rdma_cm_id *base, int timeout_ms) {
     }
     pthread_mutex_unlock(&sv_cm_lock);
     if (error) return sv_fail(error);
-    return id->sync ? sv_cm_complete(base) : 0;
+    return id->librdmacm.sync ? sv_cm_complete(base) : 0;
 }
 
 SV_EXPORT __be16 rdma_get_src_port(struct rdma_cm_id *id) { return *sv_port_of(&id->route.addr.src_addr); }
@@ -466,7 +466,7 @@ SV_EXPORT int rdma_get_cm_event(struct rdma_event_channel *base, struct rdma_cm_
         }
         pthread_mutex_unlock(&sv_cm_lock);
         if (!event) continue;
-        if (event->event.event == RDMA_CM_EVENT_CONNECT_REQUEST && event->counted->sync &&
+        if (event->event.event == RDMA_CM_EVENT_CONNECT_REQUEST && event->counted->librdmacm.sync &&
             rdma_migrate_id(event->event.id, NULL))
             sv_log("a request without an event channel: %s", strerror(errno));
         process(event);

@@ -59,12 +59,18 @@ struct sv_event_channel {
 
 struct sv_id {
     struct rdma_cm_id id;
+    // rsockets are part of librdmacm and look into what follows there (struct cma_id_private of rdma-core 44): no device,
+    // nothing sent along, and whether the identifier is synchronous.
+    struct {
+        void *device, *connect;
+        size_t connect_length;
+        int events_completed, connect_error, sync;
+    } librdmacm;
     struct sv_id *next;
     uint64_t serial;
     enum sv_cm_state state;
     int name_fd;   // holds the bound address
     int socket_fd; // to the peer
-    bool sync;
     bool afonly;
     uint8_t ack_timeout;
     int backlog, pending;

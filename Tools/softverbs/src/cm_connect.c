@@ -200,7 +200,7 @@ SV_EXPORT int rdma_connect(struct rdma_cm_id *base, struct rdma_conn_param *para
     }
     pthread_mutex_unlock(&sv_cm_lock);
     if (error) return sv_fail(error);
-    return id->sync ? sv_cm_complete(base) : 0;
+    return id->librdmacm.sync ? sv_cm_complete(base) : 0;
 }
 
 SV_EXPORT int rdma_accept(struct rdma_cm_id *base, struct rdma_conn_param *parameters) {
@@ -235,7 +235,7 @@ SV_EXPORT int rdma_accept(struct rdma_cm_id *base, struct rdma_conn_param *param
         sv_cm_modify_to_error(id);
         return sv_fail(error);
     }
-    return id->sync ? sv_cm_complete(base) : 0;
+    return id->librdmacm.sync ? sv_cm_complete(base) : 0;
 }
 
 SV_EXPORT int rdma_reject(struct rdma_cm_id *base, const void *private_data, uint8_t private_data_len) {
@@ -305,7 +305,7 @@ SV_EXPORT int rdma_disconnect(struct rdma_cm_id *base) {
     }
     pthread_mutex_unlock(&sv_cm_lock);
     if (error) return sv_fail(error);
-    return id->sync ? sv_cm_complete(base) : 0;
+    return id->librdmacm.sync ? sv_cm_complete(base) : 0;
 }
 
 // ---- Synchronous identifiers and end points
@@ -363,7 +363,7 @@ SV_EXPORT void rdma_destroy_ep(struct rdma_cm_id *id) {
 }
 
 SV_EXPORT int rdma_get_request(struct rdma_cm_id *listener, struct rdma_cm_id **result) {
-    if (!sv_id(listener)->sync) return sv_fail(EINVAL);
+    if (!sv_id(listener)->librdmacm.sync) return sv_fail(EINVAL);
     if (listener->event) {
         rdma_ack_cm_event(listener->event);
         listener->event = NULL;

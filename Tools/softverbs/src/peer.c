@@ -123,19 +123,15 @@ static struct sv_peer *adopt(int link, const struct hello *hello, int fds[2]) {
     return peer;
 }
 
-static struct sv_peer *self(void) {
-    pthread_mutex_lock(&lock);
-    if (!sv_process.self) {
-        struct sv_peer *peer = calloc(1, sizeof *peer);
-        *peer = (struct sv_peer){.segment = sv_process.segment, .nonce = sv_process.nonce, .pid = getpid(),
-                                 .slot = sv_process.slot, .kick_fd = sv_process.kick_fd, .self = true,
-                                 .serial = ++next_serial};
-        atomic_store(&peer->references, 1);
-        sv_process.self = peer;
-    }
-    atomic_fetch_add(&sv_process.self->references, 1);
-    pthread_mutex_unlock(&lock);
-    return sv_process.self;
+// This process as its own peer: connections between its threads.
+int sv_peer_start(void) {
+    struct sv_peer *peer = calloc(1, sizeof *peer);
+    if (!peer) return ENOMEM;
+    *peer = (struct sv_peer){.segment = sv_process.segment, .nonce = sv_process.nonce, .pid = getpid(),
+                             .slot = sv_process.slot, .kick_fd = sv_process.kick_fd, .self = true};
+    atomic_store(&peer->references, 1);
+    sv_process.self = peer;
+    return 0;
 }
 
 // Connects to the process in a slot, and waits up to five seconds for its answer. Never called by a progress thread:
@@ -181,7 +177,10 @@ failed:;
 }
 
 struct sv_peer *sv_peer_get(uint32_t slot) {
-    if (slot == sv_process.slot) return self();
+    if (slot == sv_process.slot) {
+        atomic_fetch_add(&sv_process.self->references, 1);
+        return sv_process.self;
+    }
     pthread_mutex_lock(&lock);
     for (struct sv_peer *peer = peers; peer; peer = peer->next)
         if (peer->slot == slot && !atomic_load(&peer->dead)) {
@@ -272,7 +271,7 @@ static void quiesce(struct sv_peer *peer, uint32_t index) {
 }
 
 void sv_peer_quiesce_region(uint32_t index) {
-    if (sv_process.self) quiesce(sv_process.self, index);
+    quiesce(sv_process.self, index);
     for (uint64_t after = UINT64_MAX;;) { // the list may change while we wait: newest first, by serial number
         pthread_mutex_lock(&lock);
         struct sv_peer *peer = peers;

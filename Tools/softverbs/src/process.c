@@ -93,6 +93,7 @@ int sv_process_start(void) {
         sv_process.nonce = nonce;
         sv_process.kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (sv_process.kick_fd < 0 || take_slot(nonce) < 0 || make_segment(nonce) < 0) error = errno;
+        if (!error) error = sv_peer_start();
         if (!error) error = sv_progress_start();
         if (!error) {
             pthread_atfork(NULL, NULL, forked_child);

@@ -87,6 +87,7 @@ struct sv_process {
 extern struct sv_process sv_process;
 
 int sv_process_start(void); // 0 or errno; idempotent
+int sv_peer_start(void);
 struct sv_peer *sv_peer_get(uint32_t slot); // with a reference; NULL and errno
 void sv_peer_put(struct sv_peer *peer);
 void sv_peer_kick(struct sv_peer *peer);
