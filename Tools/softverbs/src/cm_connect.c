@@ -78,9 +78,10 @@ static int own_queue(struct rdma_cm_id *id, uint32_t size, struct ibv_comp_chann
 }
 
 static void destroy_own_queues(struct rdma_cm_id *id) {
-    if (id->send_cq) ibv_destroy_cq(id->send_cq);
-    if (id->send_cq_channel) ibv_destroy_comp_channel(id->send_cq_channel);
+    // rsockets make one queue serve both directions.
+    if (id->send_cq && id->send_cq != id->recv_cq) ibv_destroy_cq(id->send_cq);
     if (id->recv_cq) ibv_destroy_cq(id->recv_cq);
+    if (id->send_cq_channel && id->send_cq_channel != id->recv_cq_channel) ibv_destroy_comp_channel(id->send_cq_channel);
     if (id->recv_cq_channel) ibv_destroy_comp_channel(id->recv_cq_channel);
     id->send_cq = id->recv_cq = NULL;
     id->send_cq_channel = id->recv_cq_channel = NULL;
