@@ -77,7 +77,9 @@ struct OpenedFile {
     ) throws(BlockDeviceError) {
         if flock(descriptor, (options.readOnly ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 { return }
         // A file system without locks is no reason to refuse.
-        if errno == EWOULDBLOCK { throw BlockDeviceError("\(path): is in use by another process (its lock is held)") }
+        if errno == EWOULDBLOCK {
+            throw BlockDeviceError("\(path): is in use already (its lock is held)", isInUse: true)
+        }
     }
 
     private static func deviceGeometry(
@@ -172,7 +174,7 @@ struct OpenedFile {
             case ENXIO, ENODEV, ENOMEDIUM: "there is no device behind it"
             default: String(cString: strerror(code))
             }
-        return BlockDeviceError("\(path): \(reason)")
+        return BlockDeviceError("\(path): \(reason)", isInUse: code == EBUSY)
     }
 
     private static func major(_ device: dev_t) -> UInt { (device >> 8) & 0xfff | (device >> 32) & ~0xfff }

@@ -72,7 +72,13 @@ public struct BlockIdentity: Equatable, Sendable {
 public struct BlockDeviceError: Error, CustomStringConvertible, Sendable {
     /// What is wrong, with which path, and what to do, in one line.
     public var description: String
-    public init(_ description: String) { self.description = description }
+    /// Somebody else has the device; later it may be free.
+    public var isInUse: Bool
+
+    public init(_ description: String, isInUse: Bool = false) {
+        self.description = description
+        self.isInUse = isInUse
+    }
 }
 
 /// What `BlockDevice.refresh` found.

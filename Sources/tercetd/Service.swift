@@ -67,12 +67,16 @@ final class Service {
         for address in change.removedListeners { await stopListening(address) }
         for referral in change.removedReferrals { target.removeReferral(Referral(address: referral, portID: 0)) }
         for nqn in change.removedSubsystems { attempt { () throws(TargetError) in try target.removeSubsystem(nqn) } }
-        for subsystem in change.addedSubsystems { attempt { () throws(ServiceError) in try add(subsystem) } }
+        for subsystem in change.addedSubsystems {
+            for namespace in subsystem.namespaces { await waitUntilFree(namespace.backing) }
+            attempt { () throws(ServiceError) in try add(subsystem) }
+        }
         for subsystem in change.changedSubsystems {
             for nsid in subsystem.removedNamespaces {
                 attempt { () throws(TargetError) in try target.removeNamespace(nsid, from: subsystem.nqn) }
             }
             for namespace in subsystem.addedNamespaces {
+                await waitUntilFree(namespace.backing)
                 attempt { () throws(ServiceError) in try add(namespace, to: subsystem.nqn) }
             }
             if let access = subsystem.access {
@@ -106,6 +110,21 @@ final class Service {
         }
     }
 
+    /// A device that was removed a moment ago stays open until every reactor has ended what runs on it. Waits for that, 5 s
+    /// at most.
+    private func waitUntilFree(_ backing: BlockSpecification) async {
+        guard case .path = backing.backing else { return }
+        for _ in 0..<100 {
+            do throws(BlockDeviceError) {
+                _ = try backing.open()
+                return
+            } catch {
+                if !error.isInUse { return }
+            }
+            try? await Task.sleep(nanoseconds: 50_000_000)
+        }
+    }
+
     private func attempt<Failure: Error>(_ body: () throws(Failure) -> Void) {
         do { try body() } catch { logger.error("\(error)") }
     }
@@ -133,6 +152,7 @@ final class Service {
     private func add(_ namespace: ExportedNamespace, to nqn: String) throws(ServiceError) {
         do {
             let device = try namespace.backing.open()
+            for remark in device.remarks { logger.warning("\(remark)") }
             let identity = namespace.identity(inSubsystem: nqn, device: device.identity)
             try target.addNamespace(
                 NamespaceDefinition(

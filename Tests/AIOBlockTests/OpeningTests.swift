@@ -44,7 +44,8 @@ struct OpeningTests {
         let file = try TemporaryFile(byteCount: 1 << 20)
         var first: AIODevice? = try AIODevice(path: file.path)
         #expect(first?.geometry.byteCount == 1 << 20)
-        #expect(refusal(file.path) == "\(file.path): is in use by another process (its lock is held)")
+        #expect(refusal(file.path) == "\(file.path): is in use already (its lock is held)")
+        do throws(BlockDeviceError) { _ = try AIODevice(path: file.path) } catch { #expect(error.isInUse) }
         first = nil
         let reader = try AIODevice(path: file.path, options: AIODeviceOptions(readOnly: true))
         #expect(refusal(file.path, AIODeviceOptions(readOnly: true)) == nil)
