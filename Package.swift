@@ -79,7 +79,7 @@ let package = Package(
         // The target.
         room(
             "NVMeTarget",
-            ["Base", "BlockInterface", "FabricInterface", "Memory", "NVMeSpec", "Reactor"]),
+            ["Base", "BlockInterface", "CChecksum", "FabricInterface", "Memory", "NVMeSpec", "Reactor"]),
 
         // What a target is told, from a file or a command line.
         room(

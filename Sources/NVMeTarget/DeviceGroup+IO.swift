@@ -125,8 +125,14 @@ extension DeviceGroup {
             answer(index, .namespaceNotReady)
             return true
         }
+        // Judged anew as well: the host may have been preempted meanwhile, and what is at the device cannot be taken back.
+        let opcode = NVMOpcode(rawValue: command.opcode)
+        guard let opcode, isAllowed(opcode, namespace, queuePair) else {
+            answer(index, .reservationConflict.doNotRetry)
+            return true
+        }
         let operation: BlockOperation
-        switch NVMOpcode(rawValue: command.opcode) {
+        switch opcode {
         case .read: operation = .read
         case .write: operation = .write
         case .compare: operation = .compare

@@ -9,10 +9,14 @@ public struct NamespaceDefinition: Sendable {
     /// Identifiers that the namespace reports. At least one is needed; see `BlockIdentity`.
     public var identity: BlockIdentity
     public var anaGroup: UInt32
+    /// Where reservations that persist through power loss are kept; without it the namespace does not offer that.
+    public var store: (any ReservationStore)?
 
     public init(
-        nsid: UInt32, device: any BlockDevice, identity: BlockIdentity, isReadOnly: Bool = false, anaGroup: UInt32 = 1
+        nsid: UInt32, device: any BlockDevice, identity: BlockIdentity, isReadOnly: Bool = false, anaGroup: UInt32 = 1,
+        store: (any ReservationStore)? = nil
     ) {
+        self.store = store
         self.nsid = nsid
         self.device = device
         self.isReadOnly = isReadOnly
@@ -25,9 +29,12 @@ public struct NamespaceDefinition: Sendable {
 public final class Namespace: Sendable {
     public let definition: NamespaceDefinition
     private let state: Mutex<BlockGeometry>
+    let reservation: Mutex<ReservationState>
 
-    init(_ definition: NamespaceDefinition) {
+    /// - Parameter reservation: the one that was stored.
+    init(_ definition: NamespaceDefinition, _ reservation: Reservation) {
         self.definition = definition
+        self.reservation = Mutex(ReservationState(current: reservation))
         state = Mutex(definition.device.geometry)
     }
 

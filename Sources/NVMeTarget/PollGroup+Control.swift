@@ -49,8 +49,11 @@ extension PollGroup: DeviceGroupOwner {
         guard controller.state.withLock({ $0.status.isReady }) else {
             return fail(index, .commandSequenceError.doNotRetry, in: group)
         }
-        guard role == .admin else { return fail(index, .invalidOpcode.doNotRetry, in: group) }
-        admin(index, controller, in: group)
+        if role == .admin {
+            admin(index, controller, in: group)
+        } else {
+            reservation(index, controller, in: group)
+        }
     }
 
     /// Answers with an error and keeps it in the controller's error log.

@@ -53,6 +53,9 @@ extension PollGroup {
         case .arbitration, .powerManagement, .temperatureThreshold, .errorRecovery, .interruptCoalescing,
             .interruptVectorConfiguration, .writeAtomicity:
             controller.state.withLock { $0.features[command.feature] = command.value }
+        case .reservationNotificationMask:
+            return setReservationMask(
+                index, ReservationNotificationMask(rawValue: command.value), controller, in: group)
         case .hostBehaviorSupport:
             // Its data says which behaviours the host can take; none of them is used here.
             break
@@ -78,6 +81,7 @@ extension PollGroup {
                 ? UInt64(FeatureCapabilities.changeable.rawValue) : 0
             return group.answer(index, .success)
         }
+        let nsid = group.requests[index].pointee.command.nsid
         let result: UInt32?
         switch command.feature {
         case .numberOfQueues:
@@ -102,10 +106,31 @@ extension PollGroup {
             return answerWithData(index, length: HostBehaviorSupport.byteCount, in: group) { buffer in
                 HostBehaviorSupport().encode(into: buffer)
             }
+        case .reservationNotificationMask:
+            result = controller.state.withLock { $0.reservationMasks[nsid]?.rawValue ?? 0 }
+        case .reservationPersistence:
+            guard let namespace = controller.subsystem.namespace(nsid) else {
+                return fail(index, .invalidNamespaceOrFormat.doNotRetry, in: group)
+            }
+            result = namespace.reservation.withLock { $0.current.persistsThroughPowerLoss } ? 1 : 0
         default: result = nil
         }
         guard let result else { return fail(index, .invalidField.doNotRetry, in: group) }
         group.requests[index].pointee.result = UInt64(result)
+        group.answer(index, .success)
+    }
+
+    private func setReservationMask(
+        _ index: UInt32, _ mask: ReservationNotificationMask, _ controller: Controller, in group: DeviceGroup
+    ) {
+        let nsid = group.requests[index].pointee.command.nsid
+        let namespaces = nsid == 0xFFFF_FFFF ? controller.subsystem.namespaces.map(\.nsid) : [nsid]
+        guard namespaces.allSatisfy({ controller.subsystem.namespace($0) != nil }) else {
+            return fail(index, .invalidNamespaceOrFormat.doNotRetry, in: group)
+        }
+        controller.state.withLock { state in
+            for nsid in namespaces { state.reservationMasks[nsid] = mask }
+        }
         group.answer(index, .success)
     }
 
@@ -122,7 +147,9 @@ extension PollGroup {
     private static let changeableFeatures: Set<FeatureID> = [
         .arbitration, .powerManagement, .temperatureThreshold, .errorRecovery, .interruptCoalescing,
         .interruptVectorConfiguration, .writeAtomicity, .numberOfQueues, .asyncEventConfiguration, .keepAliveTimer,
-        .hostBehaviorSupport,
+        .hostBehaviorSupport, .reservationNotificationMask,
     ]
-    private static let knownFeatures = changeableFeatures.union([.volatileWriteCache, .hostIdentifier])
+    private static let knownFeatures = changeableFeatures.union([
+        .volatileWriteCache, .hostIdentifier, .reservationPersistence,
+    ])
 }

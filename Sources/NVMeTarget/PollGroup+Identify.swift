@@ -78,7 +78,7 @@ extension PollGroup {
         page.anaGroupCount = UInt32(options.maxNamespaces)
         page.namespaceCount = UInt32(options.maxNamespaces)
         page.maxAllowedNamespaces = UInt32(options.maxNamespaces)
-        page.nvmCommands = [.compare, .datasetManagement, .writeZeroes, .verify]
+        page.nvmCommands = [.compare, .datasetManagement, .writeZeroes, .verify, .reservations]
         page.volatileWriteCache =
             hasVolatileWriteCache(controller.subsystem)
             ? [.present, .flushAllNotSupported] : [.flushAllNotSupported]
@@ -114,6 +114,7 @@ extension PollGroup {
         case .independentNamespace:
             var page = IdentifyIndependentNamespace()
             page.sharing = .shared
+            page.reservations = reservationCapabilities(namespace)
             page.anaGroup = namespace.definition.anaGroup
             page.attributes = isWriteProtected(namespace, geometry) ? .writeProtected : []
             page.status = geometry.blockCount > 0 ? .ready : []
@@ -131,6 +132,7 @@ extension PollGroup {
         page.features = [.uniqueIdentifiers]
         if geometry.canDeallocate { page.features.insert(.thinProvisioning) }
         page.sharing = .shared
+        page.reservations = reservationCapabilities(namespace)
         page.anaGroup = namespace.definition.anaGroup
         page.attributes = isWriteProtected(namespace, geometry) ? .writeProtected : []
         page.nguid = identity.nguid.flatMap { UUIDBytes(bytes: $0) } ?? UUIDBytes()
@@ -156,6 +158,15 @@ extension PollGroup {
 
     private func isWriteProtected(_ namespace: Namespace, _ geometry: BlockGeometry) -> Bool {
         namespace.definition.isReadOnly || geometry.isReadOnly
+    }
+
+    private func reservationCapabilities(_ namespace: Namespace) -> ReservationCapabilities {
+        var capabilities: ReservationCapabilities = [
+            .writeExclusive, .exclusiveAccess, .writeExclusiveRegistrantsOnly, .exclusiveAccessRegistrantsOnly,
+            .writeExclusiveAllRegistrants, .exclusiveAccessAllRegistrants, .ignoreExistingKey13,
+        ]
+        if namespace.definition.store != nil { capabilities.insert(.persistThroughPowerLoss) }
+        return capabilities
     }
 
     /// Firmware Revision (FR): the version of the program.

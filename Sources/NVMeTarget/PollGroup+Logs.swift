@@ -34,7 +34,7 @@ extension PollGroup {
         case .supportedLogPages:
             return SupportedLogPages([
                 .supportedLogPages, .errorInformation, .smart, .firmwareSlot, .changedNamespaces,
-                .commandsSupportedAndEffects, .ana,
+                .commandsSupportedAndEffects, .ana, .reservationNotification,
             ]).encoded
         case .errorInformation:
             var bytes = controller.state.withLock { $0.errorLog.entries }.flatMap(\.encoded)
@@ -54,6 +54,8 @@ extension PollGroup {
             return NamespaceList(changed: changed).encoded
         case .commandsSupportedAndEffects:
             return effectsLog().encoded
+        case .reservationNotification:
+            return controller.takeNotification(retains: command.retainsEvent).encoded
         case .ana:
             return anaLog(controller.subsystem).encoded(
                 groupsOnly: command.specificParameter & ANALog.returnGroupsOnly != 0)
@@ -94,6 +96,11 @@ extension PollGroup {
         for opcode: NVMOpcode in [.flush, .read, .compare, .verify] { log[opcode] = .supported }
         for opcode: NVMOpcode in [.write, .writeZeroes, .datasetManagement] {
             log[opcode] = [.supported, .changesContent]
+        }
+        for opcode: NVMOpcode in [
+            .reservationRegister, .reservationReport, .reservationAcquire, .reservationRelease,
+        ] {
+            log[opcode] = .supported
         }
         log.fabrics = .supported
         return log

@@ -51,6 +51,10 @@ extension PollGroup {
             send { reply($0.abort(commandID, in: queue)) }
         }
 
+        func fence(_ subsystem: Subsystem, nsid: UInt32, victims: UInt64, barrier: FenceBarrier) {
+            send { $0.fence(subsystem, nsid: nsid, victims: victims, barrier: barrier) }
+        }
+
         /// Runs `body` on the group's thread.
         func run(_ body: @escaping @Sendable (PollGroup) -> Void) { send(body) }
     }

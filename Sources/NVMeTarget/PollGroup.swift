@@ -19,6 +19,9 @@ public final class PollGroup: Poller {
     private(set) var controllers: [Controller?] = []
     private var connections: [ConnectionHandle: Place] = [:]
     private var listeners: [ListenerHandle: TargetListener] = [:]
+    /// Reservation commands that found another one at work on their namespace.
+    var waitingReservations: [RequestTicket] = []
+    var drains: [Drain] = []
     private var nextTick = MonotonicTime(nanoseconds: 0)
     private var nextEventCheck = MonotonicTime(nanoseconds: 0)
     private var generation: UInt64 = 0
@@ -59,6 +62,8 @@ public final class PollGroup: Poller {
             devices[Int(completion.tag >> 32)]
                 .blockOperationEnded(UInt32(truncatingIfNeeded: completion.tag), completion.status)
         }
+        retryReservations()
+        checkDrains()
         for device in devices { device.finishRound(now: now) }
         blocks.submit()
         if now >= nextTick {

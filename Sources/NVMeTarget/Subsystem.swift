@@ -104,10 +104,38 @@ public final class Subsystem: Sendable {
     func hostBit(of host: UUIDBytes) -> UInt64 {
         state.withLock { state in
             if let place = state.hosts.firstIndex(of: host) { return 1 << UInt64(place) }
-            guard state.hosts.count < 63 else { return 1 << 63 }
-            state.hosts.append(host)
-            return 1 << UInt64(state.hosts.count - 1)
+            if state.hosts.count < 63 {
+                state.hosts.append(host)
+                return 1 << UInt64(state.hosts.count - 1)
+            }
+            // A place whose host is neither connected nor registered is taken over: its bit says in every mask what the
+            // reservation lets strangers do, which is right for the new host as well.
+            let connected = Set(state.controllers.values.map(\.hostID))
+            let registered = Set(
+                state.namespaces.values.flatMap { namespace in
+                    namespace.reservation.withLock { $0.current.registrants.map(\.host) }
+                })
+            guard let place = state.hosts.firstIndex(where: { !connected.contains($0) && !registered.contains($0) })
+            else { return 1 << 63 }
+            state.hosts[place] = host
+            return 1 << UInt64(place)
         }
+    }
+
+    /// Which hosts a namespace's reservation lets read, and write: a bit a host. Hosts that connect later have no
+    /// registration: their bits say what the reservation lets everybody do.
+    func masks(of namespace: Namespace) -> (readers: UInt64, writers: UInt64) {
+        let reservation = namespace.reservation.withLock { $0.current }
+        let stranger = reservation.access(of: UUIDBytes())
+        var readers: UInt64 = stranger.read ? .max : 0
+        var writers: UInt64 = stranger.write ? .max : 0
+        for registrant in reservation.registrants {
+            let access = reservation.access(of: registrant.host)
+            let bit = hostBit(of: registrant.host)
+            if access.read { readers |= bit }
+            if access.write { writers |= bit }
+        }
+        return (readers, writers)
     }
 
     func removeController(_ controller: Controller) {

@@ -55,6 +55,7 @@ final class SubsystemView {
             slot.pointee.blockCount = geometry.blockCount
             slot.pointee.memoryAlignment = UInt32(max(1, geometry.memoryAlignment))
             slot.pointee.isReadOnly = namespace.definition.isReadOnly || geometry.isReadOnly
+            (slot.pointee.readers, slot.pointee.writers) = subsystem.masks(of: namespace)
             slot.pointee.isPresent = true
         }
     }

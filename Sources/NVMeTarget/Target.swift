@@ -142,9 +142,21 @@ public final class Target: Sendable {
             throw TargetError(
                 "namespace \(definition.nsid) of \(nqn): identifiers go from 1 to \(options.maxNamespaces)")
         }
+        var reservation = Reservation()
+        do {
+            if let stored = try definition.store?.load(subsystem: nqn, nsid: definition.nsid) {
+                reservation = try Reservation(decoding: stored)
+            }
+        } catch {
+            // Serving without it would let in a host that was fenced.
+            throw TargetError(
+                "namespace \(definition.nsid) of \(nqn): its stored reservation cannot be read: \(error); restore the "
+                    + "file, or remove it when no host relies on the reservation")
+        }
+        let namespace = Namespace(definition, reservation)
         let added = subsystem.state.withLock { state in
             guard state.namespaces[definition.nsid] == nil else { return false }
-            state.namespaces[definition.nsid] = Namespace(definition)
+            state.namespaces[definition.nsid] = namespace
             return true
         }
         guard added else { throw TargetError("\(nqn) has a namespace \(definition.nsid) already") }
@@ -200,6 +212,8 @@ public final class Target: Sendable {
             return state.groups.count - 1
         }
     }
+
+    var groups: [PollGroup.Remote] { state.withLock { $0.groups } }
 
     func group(_ index: Int) -> PollGroup.Remote { state.withLock { $0.groups[index] } }
 

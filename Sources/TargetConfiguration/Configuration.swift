@@ -25,6 +25,9 @@ public struct Configuration: Equatable, Sendable {
     public var sendWithInvalidate = true
     /// Largest keep-alive timeout that is granted to a host, in milliseconds.
     public var maxKeepAliveMilliseconds: UInt32 = 600_000
+    /// A folder for what must outlive the daemon: reservations that persist through power loss. `nil` where hosts are not
+    /// offered that.
+    public var stateDirectory: String?
     /// Where to listen, in the order in which the discovery log names them.
     public var listeners: [SocketAddress]
     /// Other discovery services that the discovery log names.

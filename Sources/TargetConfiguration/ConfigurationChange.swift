@@ -57,6 +57,7 @@ public struct ConfigurationChange: Equatable, Sendable {
             ("sharedReceiveEntries", old.sharedReceiveEntries != new.sharedReceiveEntries),
             ("dataMemory", old.dataMemory != new.dataMemory),
             ("sendWithInvalidate", old.sendWithInvalidate != new.sendWithInvalidate),
+            ("stateDirectory", old.stateDirectory != new.stateDirectory),
             ("keepAlive", old.maxKeepAliveMilliseconds != new.maxKeepAliveMilliseconds),
         ]
         return keys.filter { $0.1 }.map { $0.0 }

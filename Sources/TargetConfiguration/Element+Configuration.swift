@@ -9,7 +9,7 @@ extension Element {
     func configuration() throws(ConfigurationError) -> Configuration {
         let values = try object(keys: [
             "reactors", "queueDepth", "maxIOQueues", "inCapsuleDataSize", "maxIOSize", "sharedReceiveEntries",
-            "dataMemory", "sendWithInvalidate", "keepAlive", "listeners", "discovery", "subsystems",
+            "dataMemory", "sendWithInvalidate", "keepAlive", "stateDirectory", "listeners", "discovery", "subsystems",
         ])
         let listeners = try require("listeners", in: values, as: "[ { address, port } ]").addresses()
         let subsystems = try require("subsystems", in: values, as: "[ { nqn, hosts, namespaces } ]").array()
@@ -29,6 +29,7 @@ extension Element {
             configuration.dataMemory = try value.byteCount(in: (4 << 20)...(64 << 30))
         }
         if let value = values["sendWithInvalidate"] { configuration.sendWithInvalidate = try value.boolean() }
+        if let value = values["stateDirectory"] { configuration.stateDirectory = try value.string() }
         if let value = values["keepAlive"] {
             let limits = try value.object(keys: ["maxMilliseconds"])
             if let limit = limits["maxMilliseconds"] {

@@ -22,6 +22,7 @@ final class Service {
     private let target: Target
     private var reactors: [Reactor] = []
     private var groups: [GroupBox] = []
+    private let store: (any ReservationStore)?
     private var portIDs: [SocketAddress: UInt16] = [:]
 
     /// A poll group belongs to its reactor's thread; here it is only kept and handed over.
@@ -32,6 +33,7 @@ final class Service {
 
     init(_ configuration: Configuration, logger: Logger) {
         self.logger = logger
+        store = configuration.stateDirectory.map { FileReservationStore(folder: $0) }
         // Seconds and nanoseconds of the start tell this run from every other one.
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
@@ -156,7 +158,8 @@ final class Service {
             let identity = namespace.identity(inSubsystem: nqn, device: device.identity)
             try target.addNamespace(
                 NamespaceDefinition(
-                    nsid: namespace.nsid, device: device, identity: identity, anaGroup: namespace.anaGroup), to: nqn)
+                    nsid: namespace.nsid, device: device, identity: identity, anaGroup: namespace.anaGroup,
+                    store: store), to: nqn)
             logger.info(
                 "namespace exported",
                 metadata: [

@@ -33,6 +33,13 @@ struct Tercetd: ParsableCommand {
     )
     var reactors: Int?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Folder for reservations that persist through power loss; hosts are not offered that without one.",
+            valueName: "FOLDER"))
+    var stateDirectory: String?
+
     @Option(name: .long, help: "Form of the log on standard error: text or json.")
     var logFormat: LogFormat = .text
 
@@ -62,12 +69,15 @@ extension Tercetd {
 
     private func configuration() throws(ConfigurationError) -> Configuration {
         if let config {
-            guard listen.isEmpty, export.isEmpty else {
-                throw ConfigurationError("--config is given with --listen or --export; allowed: one or the other")
+            guard listen.isEmpty, export.isEmpty, reactors == nil, stateDirectory == nil else {
+                throw ConfigurationError(
+                    "--config is given with --listen, --export, --reactors or --state-directory; allowed: all of it in "
+                        + "the file, or nothing")
             }
             return try Configuration(contentsOf: config)
         }
         var configuration = try Configuration(listen: listen, exports: export)
+        configuration.stateDirectory = stateDirectory
         if let reactors { configuration.reactors = .count(reactors) }
         return configuration
     }

@@ -1,0 +1,290 @@
+import Base
+import BlockInterface
+import FabricInterface
+import NVMeSpec
+import Synchronization
+
+/// Reservation commands (NVMe Base, "Reservations").
+///
+/// A command that changes something goes through three steps before it is answered: it is stored, where the reservation
+/// persists; every reactor takes on who may read and write; and with "preempt and abort" the commands of those who lost
+/// their registration have ended everywhere. So no host that was told that another is fenced can meet its writes later.
+extension PollGroup {
+    func reservation(_ index: UInt32, _ controller: Controller, in group: DeviceGroup) {
+        let request = group.requests[index]
+        guard let namespace = controller.subsystem.namespace(request.pointee.command.nsid) else {
+            return fail(index, .invalidNamespaceOrFormat.doNotRetry, in: group)
+        }
+        let command = IOCommand(request.pointee.command)
+        switch command {
+        case .reservationReport(let report): return self.report(index, report, namespace, controller, in: group)
+        case .invalid(let status): return fail(index, status.doNotRetry, in: group)
+        default: break
+        }
+        // The 64th host and later ones share a bit: they cannot be told apart on the I/O path.
+        guard controller.subsystem.hostBit(of: controller.hostID) != 1 << 63 else {
+            return fail(index, .insufficientCapacity.doNotRetry, in: group)
+        }
+        // One change at a time for a namespace; the others wait their turn.
+        guard namespace.reservation.withLock({ $0.begin() }) else {
+            if request.pointee.state != .held { request.pointee.state.move(to: .held) }
+            waitingReservations.append(ticket(index, in: group))
+            return
+        }
+        var next = namespace.reservation.withLock { $0.current }
+        let outcome: Reservation.Outcome
+        do throws(ReservationRefusal) {
+            if case .reservationRegister(let register) = command, register.powerLossPersistence == .persist,
+                namespace.definition.store == nil
+            {
+                throw .invalid
+            }
+            outcome = try perform(command, on: &next, request, controller.hostID)
+        } catch {
+            namespace.reservation.withLock { $0.isChanging = false }
+            return fail(index, error.status, in: group)
+        }
+        if request.pointee.state != .held { request.pointee.state.move(to: .held) }
+        var aborts = false
+        if case .reservationAcquire(let acquire) = command { aborts = acquire.action == .preemptAndAbort }
+        store(
+            ReservationChange(
+                namespace: namespace, subsystem: controller.subsystem, next: next, outcome: outcome, aborts: aborts,
+                ticket: ticket(index, in: group)))
+    }
+
+    private func perform(
+        _ command: IOCommand, on reservation: inout Reservation, _ request: UnsafeMutablePointer<RequestSlot>,
+        _ host: UUIDBytes
+    ) throws(ReservationRefusal) -> Reservation.Outcome {
+        let data = UnsafeRawBufferPointer(start: request.pointee.data, count: Int(request.pointee.dataLength))
+        switch command {
+        case .reservationRegister(let register):
+            guard let keys = try? ReservationRegisterData(decoding: data) else { throw .invalid }
+            return try reservation.register(register, data: keys, host: host)
+        case .reservationAcquire(let acquire):
+            guard let keys = try? ReservationAcquireData(decoding: data) else { throw .invalid }
+            return try reservation.acquire(acquire, data: keys, host: host)
+        case .reservationRelease(let release):
+            guard let keys = try? ReservationReleaseData(decoding: data) else { throw .invalid }
+            return try reservation.release(release, data: keys, host: host)
+        default:
+            throw .invalid
+        }
+    }
+
+    private func report(
+        _ index: UInt32, _ command: ReservationReportCommand, _ namespace: Namespace, _ controller: Controller,
+        in group: DeviceGroup
+    ) {
+        // Host identifiers are 128 bits over fabrics: only the extended structure has room for them.
+        guard command.isExtended else { return fail(index, .hostIdentifierInconsistentFormat.doNotRetry, in: group) }
+        guard command.byteCount <= UInt64(target.options.maxTransferSize) else {
+            return fail(index, .invalidField.doNotRetry, in: group)
+        }
+        let reservation = namespace.reservation.withLock { $0.current }
+        let connected = controller.subsystem.controllers
+        let registrants = reservation.registrants.map { registrant in
+            ReservationStatus.Registrant(
+                controllerID: connected.first { $0.hostID == registrant.host }?.id
+                    ?? ReservationStatus.Registrant.anyController,
+                holdsReservation: reservation.isHolder(registrant.host), hostID: registrant.host, key: registrant.key)
+        }
+        let page = ReservationStatus(
+            generation: reservation.generation, type: reservation.type,
+            persistsThroughPowerLoss: reservation.persistsThroughPowerLoss, registrants: registrants
+        ).encoded(isExtended: true)
+        answerWithData(index, length: Int(command.byteCount), in: group) { buffer in
+            page.prefix(buffer.count).withUnsafeBytes { buffer.copyMemory(from: $0) }
+        }
+    }
+
+    /// Step one: what persists is stored before anybody acts on it.
+    private func store(_ change: ReservationChange) {
+        let persisted = change.namespace.reservation.withLock { $0.current.persistsThroughPowerLoss }
+        guard change.next.persistsThroughPowerLoss || persisted, let store = change.namespace.definition.store else {
+            return apply(change)
+        }
+        let here = target.group(index)
+        store.save(
+            change.next.persistsThroughPowerLoss ? change.next.encoded : nil, subsystem: change.subsystem.nqn,
+            nsid: change.namespace.nsid
+        ) { problem in
+            here.run { group in
+                guard let problem else { return group.apply(change) }
+                group.target.observe(
+                    .namespaceFailed(
+                        subsystem: change.subsystem.nqn, nsid: change.namespace.nsid,
+                        reason: "its reservation cannot be stored: \(problem)"))
+                change.namespace.reservation.withLock { $0.isChanging = false }
+                group.finish(change.ticket, .internalError)
+            }
+        }
+    }
+
+    /// Step two: every reactor takes the change on, and says so when the commands that had to end have ended.
+    private func apply(_ change: ReservationChange) {
+        change.namespace.reservation.withLock { $0.current = change.next }
+        var victims: UInt64 = 0
+        if change.aborts {
+            for host in change.outcome.preempted { victims |= change.subsystem.hostBit(of: host) }
+        }
+        let here = target.group(index)
+        let groups = target.groups
+        let barrier = FenceBarrier(count: groups.count) { here.run { $0.complete(change) } }
+        for group in groups {
+            group.fence(change.subsystem, nsid: change.namespace.nsid, victims: victims, barrier: barrier)
+        }
+    }
+
+    /// Step three: all reactors have done it. The hosts concerned are told, and the command is answered.
+    private func complete(_ change: ReservationChange) {
+        change.namespace.reservation.withLock { $0.isChanging = false }
+        for notification in change.outcome.notifications {
+            for controller in change.subsystem.controllers where controller.hostID == notification.host {
+                controller.notify(notification.kind, nsid: change.namespace.nsid)
+                target.raise(.reservationLogAvailable, on: controller)
+            }
+        }
+        finish(change.ticket, .success)
+    }
+
+    // MARK: Requests that wait
+
+    /// A held request, recognised after its queue pair may have gone.
+    struct RequestTicket: Sendable {
+        var device: UInt32
+        var slot: UInt32
+        var generation: UInt32
+        var request: UInt32
+    }
+
+    private func ticket(_ index: UInt32, in group: DeviceGroup) -> RequestTicket {
+        let slot = group.requests[index].pointee.queuePair
+        return RequestTicket(
+            device: group.index, slot: slot, generation: group.queuePairs[slot].pointee.generation, request: index)
+    }
+
+    /// The device group of a held request that is still there.
+    private func group(of ticket: RequestTicket) -> DeviceGroup? {
+        let group = devices[Int(ticket.device)]
+        let queuePair = group.queuePairs[ticket.slot]
+        // Closing a queue pair ends its held requests.
+        return queuePair.pointee.generation == ticket.generation && queuePair.pointee.state == .live ? group : nil
+    }
+
+    private func finish(_ ticket: RequestTicket, _ status: Status) {
+        guard let group = group(of: ticket) else { return }
+        if status.isSuccess { group.answer(ticket.request, status) } else { fail(ticket.request, status, in: group) }
+    }
+
+    /// Tries the reservation commands that found another one at work.
+    func retryReservations() {
+        guard !waitingReservations.isEmpty else { return }
+        let waiting = waitingReservations
+        waitingReservations = []
+        for ticket in waiting {
+            guard let group = group(of: ticket), let controller = controller(of: ticket.request, in: group) else {
+                continue
+            }
+            reservation(ticket.request, controller, in: group)
+        }
+    }
+
+    // MARK: Fencing
+
+    /// Takes on who may read and write a namespace, ends waiting commands of `victims`, and arrives at the barrier when
+    /// their running ones have ended.
+    func fence(_ subsystem: Subsystem, nsid: UInt32, victims: UInt64, barrier: FenceBarrier) {
+        guard let view = views[subsystem.index] else { return barrier.arrive() }
+        synchronize(view)
+        if victims != 0 {
+            for device in devices { device.abortWaiting(nsid: nsid, of: victims, in: view.namespaces) }
+        }
+        drains.append(Drain(namespaces: view.namespaces, nsid: nsid, victims: victims, barrier: barrier))
+        checkDrains()
+    }
+
+    /// Commands of preempted hosts that are running at a block device.
+    struct Drain {
+        let namespaces: UnsafeMutablePointer<NamespaceSlot>
+        let nsid: UInt32
+        let victims: UInt64
+        let barrier: FenceBarrier
+    }
+
+    func checkDrains() {
+        guard !drains.isEmpty else { return }
+        drains.removeAll { drain in
+            if drain.victims != 0,
+                devices.contains(where: { $0.isRunning(nsid: drain.nsid, of: drain.victims, in: drain.namespaces) })
+            {
+                return false
+            }
+            drain.barrier.arrive()
+            return true
+        }
+    }
+}
+
+/// A reservation command on its way through its steps.
+struct ReservationChange: Sendable {
+    let namespace: Namespace
+    let subsystem: Subsystem
+    let next: Reservation
+    let outcome: Reservation.Outcome
+    let aborts: Bool
+    let ticket: PollGroup.RequestTicket
+}
+
+/// Counts the reactors that have done their part and calls back after the last.
+final class FenceBarrier: Sendable {
+    private let remaining: Atomic<Int>
+    private let completion: @Sendable () -> Void
+
+    init(count: Int, completion: @escaping @Sendable () -> Void) {
+        remaining = Atomic(count)
+        self.completion = completion
+    }
+
+    func arrive() {
+        if remaining.subtract(1, ordering: .acquiringAndReleasing).newValue == 0 { completion() }
+    }
+}
+
+/// A namespace's reservation, and whether a command is at work on it.
+struct ReservationState: Sendable {
+    var current = Reservation()
+    var isChanging = false
+
+    /// Claims the reservation for one change; `false` when another is at work.
+    mutating func begin() -> Bool {
+        if isChanging { return false }
+        isChanging = true
+        return true
+    }
+}
+
+extension Controller {
+    /// Keeps a notification for the host, unless it has masked the kind (NVMe Base, "Reservation Notification").
+    func notify(_ kind: ReservationNotificationKind, nsid: UInt32) {
+        state.withLock { state in
+            if state.reservationMasks[nsid]?.isSuperset(of: kind.mask) == true { return }
+            state.notificationCount += 1
+            state.notifications.append(
+                ReservationNotificationLog(count: state.notificationCount, kind: kind, available: 0, nsid: nsid))
+            // The log keeps as many as its "available" field can count; the oldest give way.
+            if state.notifications.count > 255 { state.notifications.removeFirst() }
+        }
+    }
+
+    /// The oldest notification, taken out of the queue unless `retains`.
+    func takeNotification(retains: Bool) -> ReservationNotificationLog {
+        state.withLock { state in
+            guard var first = state.notifications.first else { return ReservationNotificationLog() }
+            first.available = UInt8(clamping: state.notifications.count - 1)
+            if !retains { state.notifications.removeFirst() }
+            return first
+        }
+    }
+}
