@@ -33,7 +33,7 @@ public final class IOQueue: @unchecked Sendable {
     init(group: InitiatorGroup, operations: Int, namespaces: Int) {
         self.group = group
         table = .allocate(capacity: 1)
-        table.initialize(to: OperationTable(capacity: max(operations, 1), namespaces: namespaces))
+        table.initialize(to: OperationTable(operations: max(operations, 1), namespaces: namespaces))
     }
 
     deinit {
@@ -196,7 +196,8 @@ public final class IOQueue: @unchecked Sendable {
         _ command: SubmissionEntry, data: IOSegment?, timeoutMilliseconds: UInt32, atOnce: Bool = false
     ) async -> IOCompletion {
         await withCheckedContinuation { continuation in
-            guard atOnce ? reference != nil : table.pointee.isOpen, let index = table.pointee.take() else {
+            guard atOnce ? reference != nil : table.pointee.isOpen, let index = table.pointee.take(forControl: true)
+            else {
                 let failure: IOFailure = table.pointee.isOpen ? .full : .notConnected
                 continuation.resume(
                     returning: IOCompletion(

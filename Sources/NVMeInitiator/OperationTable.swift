@@ -51,8 +51,11 @@ struct OperationTable: BitwiseCopyable {
     /// Completions seen: the controller lives.
     var answers: UInt64 = 0
 
-    init(capacity: Int, namespaces count: Int) {
-        self.capacity = capacity
+    /// Places that only commands of the control plane may take: Connect goes out while operations wait for it.
+    private static let reserve = 8
+
+    init(operations: Int, namespaces count: Int) {
+        capacity = operations + OperationTable.reserve
         slots = .allocate(capacity: capacity)
         slots.initialize(repeating: OperationSlot(), count: capacity)
         free = .allocate(capacity: capacity)
@@ -74,9 +77,10 @@ struct OperationTable: BitwiseCopyable {
     /// Operations that are not free.
     @inline(__always) var inUse: Int { capacity - freeCount }
 
+    /// Takes a place for an operation; for a command of the control plane one of the reserve, too.
     @inline(__always)
-    mutating func take() -> UInt32? {
-        guard freeCount > 0 else { return nil }
+    mutating func take(forControl: Bool = false) -> UInt32? {
+        guard freeCount > (forControl ? 0 : OperationTable.reserve) else { return nil }
         freeCount -= 1
         return free[freeCount]
     }

@@ -155,6 +155,7 @@ struct BenchCommand: AsyncParsableCommand {
         switch event {
         case .connected(let association) where association.number > 1: line = "connected again"
         case .disconnected(_, let reason) where reason != "closed": line = "connection lost: \(reason)"
+        case .reconnectFailed(let error, let delay): line = "\(error); trying again in \(delay) ms"
         case .failingFast: line = "no connection for too long: I/Os fail"
         case .lost(let error): line = "given up: \(error)"
         default: return
