@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# What a person meets who writes a configuration: errors in one line, and a reload that changes what differs.
+. "$(dirname "$0")/../tap.sh"
+tercet=${TERCET:-$(dirname "$tercetd")/tercet}
+library=$project/Tools/softverbs/build/libsoftverbs.so
+[ -e "$library" ] && [ -x "$tercetd" ] || { echo "Bail out! tercetd and softverbs are not built"; exit 1; }
+nqn=nqn.2026-11.io.tercet:test
+host=(-q nqn.2014-08.org.nvmexpress:uuid:6d1a6a1e-0000-4000-8000-000000000001 -I 6d1a6a1e-0000-4000-8000-000000000001)
+image=$tap_folder/disk.img
+configuration=$tap_folder/tercetd.json
+
+# refused STATUS LINE ARGUMENT...: the daemon ends with that status and says that line and no other.
+refused() {
+  local expected=$1 line=$2 status=0 output
+  shift 2
+  output=$(timeout 20 "$tercetd" "$@" 2>&1 </dev/null) || status=$?
+  expect_equal "refused with status $expected: $line" "$expected tercetd: $line" "$status $output"
+}
+
+truncate -s 10000 "$tap_folder/odd.img"
+mkdir "$tap_folder/folder"
+refused 2 "--export is missing; allowed: --export NQN=PATH" --listen 127.0.0.1
+refused 1 "$tap_folder/none.img: there is no such file or device" --listen 127.0.0.1 --export "$nqn=$tap_folder/none.img"
+refused 1 "$tap_folder/folder: is a directory; a block device or a regular file is needed" \
+  --listen 127.0.0.1 --export "$nqn=$tap_folder/folder"
+refused 1 "$tap_folder/odd.img: its size of 10000 bytes is no multiple of the block size of 512 bytes" \
+  --listen 127.0.0.1 --export "$nqn=$tap_folder/odd.img"
+refused 1 "$configuration: there is no such file" --config "$configuration"
+echo '{ "listeners": [ { "adress": "127.0.0.1" } ] }' >"$configuration"
+refused 1 "$configuration:1:20: listeners[0].adress: unknown key; did you mean 'address'? allowed: address, port" \
+  --config "$configuration"
+
+# configure NGUID HOSTS [MORE]: writes the configuration; MORE are namespaces.
+configure() {
+  cat >"$configuration" <<JSON
+{
+  "listeners": [ { "address": "127.0.0.1", "port": 4420 } ],
+  "subsystems": [
+    { "nqn": "$nqn", $2, "namespaces": [ { "nsid": 1, "backing": "$image", "nguid": "$1" }${3:+, $3} ] }
+  ]
+}
+JSON
+}
+
+on_softverbs() { LD_PRELOAD=$library "$@"; }
+identify() { on_softverbs "$tercet" identify -a 127.0.0.1 -n "$nqn" "${host[@]}" "$@"; }
+shows() { identify --json | tr -d ' \n' | grep -q "$1"; }
+log_has() { grep -qF -- "$1" "$tercetd_log"; }
+
+first=000102030405060708090a0b0c0d0e01
+second=000102030405060708090a0b0c0d0e02
+truncate -s 16M "$image"
+configure "$first" '"allowAnyHost": true'
+LD_PRELOAD=$library "$tercetd" --config "$configuration" >>"$tercetd_log" 2>&1 </dev/null &
+tercetd_pid=$!
+require "the daemon serves" wait_until 20 log_has serving
+check "a host sees the identifier" wait_until 10 shows "$first"
+
+refused 1 "$image: is in use already (its lock is held)" --listen 127.0.0.2 --export "$nqn=$image"
+
+expect_refusal "a second daemon at the same address is refused" "tercetd: cannot listen at 127.0.0.1:4420: " \
+  on_softverbs timeout 20 "$tercetd" --listen 127.0.0.1 --export "$nqn=ram:1M"
+
+configure "$second" '"allowAnyHost": true' '{ "nsid": 2, "backing": "ram:8M" }'
+kill -HUP "$tercetd_pid"
+check "a reload is logged" wait_until 10 log_has "reload: subsystem $nqn: namespace 2 added (ram:8M)"
+check "a host sees the new identifier of the same file" wait_until 10 shows "$second"
+check_fails "and no longer the old one" shows "$first"
+check "and the second namespace, of 16384 blocks" shows '"nsze":16384'
+
+configure "$second" '"hosts": ["nqn.2026-11.io.tercet:somebody-else"]'
+kill -HUP "$tercetd_pid"
+check "who may connect is logged" wait_until 10 log_has "reload: subsystem $nqn: 1 hosts may connect"
+check_fails "a host that is not on the list is refused" identify
+
+echo '{ "listeners": 5 }' >"$configuration"
+kill -HUP "$tercetd_pid"
+check "a reload with an error names its place" wait_until 10 log_has "$configuration:1:16: listeners: a number where an array"
+configure "$second" '"allowAnyHost": true'
+kill -HUP "$tercetd_pid"
+check "and the daemon goes on" wait_until 10 shows "$second"
+check "it ends cleanly on SIGTERM" stop_tercetd
+done_testing
