@@ -40,7 +40,10 @@ let package = Package(
         room("FabricInterface", ["Base"]),
         room("BlockInterface", ["Base"]),
         room("NVMeSpec", ["Base"]),
-        tests("NVMeSpecTests", ["Base", "CLibNVMe", "LibNVMeCapture", "NVMeSpec"]),
+        tests("NVMeSpecTests", ["Base", "CLibNVMe", "LibNVMeCapture", "NVMeSpec", "NVMeSpecFuzz"]),
+        // What must hold for any bytes, for the tests and for Tools/fuzz.
+        .target(
+            name: "NVMeSpecFuzz", dependencies: ["Base", "NVMeSpec"], path: "Tests/NVMeSpecFuzz", swiftSettings: strict),
         // Catches the commands that libnvme builds, for comparison.
         .target(name: "LibNVMeCapture", path: "Tests/LibNVMeCapture"),
         room("Reactor", ["Base", "CLinux"]),

@@ -1,0 +1,68 @@
+import Glibc
+import NVMeSpecFuzz
+import Testing
+
+/// SplitMix64.
+struct SeededRandom: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var value = state
+        value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
+        value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
+        return value ^ value >> 31
+    }
+}
+
+extension FuzzTarget: CustomTestStringConvertible {
+    public var testDescription: String { name }
+}
+
+@Suite("Parsers take any bytes")
+struct FuzzTests {
+    /// Inputs for each parser. Tools/test runs optimised code; without optimisation it is ten times slower.
+    #if DEBUG
+        static let inputs = 10_000
+    #else
+        static let inputs = 100_000
+    #endif
+    /// Of this run; `TERCET_FUZZ_SEED` repeats one.
+    static let seed = getenv("TERCET_FUZZ_SEED").flatMap { UInt64(String(cString: $0)) } ?? .random(in: 0...UInt64.max)
+
+    @Test("Seeded random bytes", arguments: FuzzTarget.all)
+    func random(target: FuzzTarget) {
+        // Before the first input: a parser that traps ends the process.
+        let notice = "\(target.name): repeat with TERCET_FUZZ_SEED=\(FuzzTests.seed)\n"
+        _ = notice.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+        var random = SeededRandom(state: FuzzTests.seed)
+        for seed in target.seeds { seed.withUnsafeBytes(target.run) }
+        var input = target.seeds[0]
+        for round in 0..<FuzzTests.inputs {
+            if round % 16 == 0 { input = target.seeds[round / 16 % target.seeds.count] }
+            mutate(&input, longest: target.seeds[0].count * 2, &random)
+            input.withUnsafeBytes(target.run)
+        }
+    }
+
+    /// Changes a few bytes, mostly near the front where the fields are, and now and then the length.
+    private func mutate(_ input: inout [UInt8], longest: Int, _ random: inout SeededRandom) {
+        let dice = random.next()
+        if dice % 8 == 0 {
+            let count = Int(dice >> 32) % (longest + 1)
+            if count < input.count { input.removeLast(input.count - count) }
+            while input.count < count { input.append(UInt8(truncatingIfNeeded: random.next())) }
+        }
+        guard !input.isEmpty else { return }
+        for _ in 0...(dice >> 8 & 3) {
+            let place = random.next()
+            let span = place & 1 == 0 ? min(input.count, 64) : input.count
+            let index = Int(place >> 32) % span
+            switch place >> 8 & 3 {
+            case 0: input[index] = 0xFF
+            case 1: input[index] ^= 1 << UInt8(place >> 16 & 7)
+            default: input[index] = UInt8(truncatingIfNeeded: place >> 16)
+            }
+        }
+    }
+}
