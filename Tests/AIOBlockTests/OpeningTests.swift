@@ -68,17 +68,26 @@ struct OpeningTests {
 }
 
 @Suite("What sysfs says of a device")
-struct SysfsTests {
+final class SysfsTests {
+    private var files: [String] = []
+
+    deinit {
+        // Files come after the folders that they are in.
+        for path in files.reversed() where unlink(path) != 0 { rmdir(path) }
+    }
+
     /// A folder with attributes as the kernel writes them.
     private func device(_ attributes: [String: String]) throws -> SysfsBlockDevice {
         var template = Array("/var/tmp/tercet-sysfs-XXXXXX".utf8CString)
         guard mkdtemp(&template) != nil else { throw TestError("mkdtemp") }
         let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
         mkdir("\(folder)/queue", 0o700)
+        files += [folder, "\(folder)/queue"]
         for (name, text) in attributes {
             guard let stream = fopen("\(folder)/\(name)", "w") else { throw TestError(name) }
             fputs(text, stream)
             fclose(stream)
+            files.append("\(folder)/\(name)")
         }
         return SysfsBlockDevice(folder: folder)
     }
