@@ -50,8 +50,6 @@ void sv_config_load(void) {
     limit("SOFTVERBS_MAX_SRQ_WR", &sv_config.max_srq_wr, 1);
     limit("SOFTVERBS_MAX_INLINE", &sv_config.max_inline, 0);
     limit("SOFTVERBS_CM_TIMEOUT_MS", &sv_config.cm_timeout_ms, 1);
-    const char *strict = getenv("SOFTVERBS_STRICT_ORDER");
-    sv_config.strict_order = strict && atoi(strict);
     const char *signal = getenv("SOFTVERBS_REMOVAL_SIGNAL");
     sv_config.removal_signal = signal ? atoi(signal) : 0;
 }

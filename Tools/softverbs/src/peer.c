@@ -267,6 +267,7 @@ static void quiesce(struct sv_peer *peer, uint32_t index) {
         while (atomic_load(&qp->hazard) == (SV_HAZARD | index) &&
                qp->destination >> SV_QP_BITS == sv_process.slot && !atomic_load(&peer->dead))
             sv_spin(&round);
+        while (peer->self && atomic_load(&qp->own_hazard) == (SV_HAZARD | index)) sv_spin(&round);
     }
 }
 

@@ -317,7 +317,7 @@ static void open_link(struct sv_qp *qp, struct sv_peer *peer) {
         qp->remote = &peer->segment->qps[qp->peer_index];
         qp->remote_ring = peer->segment->rings[qp->peer_index];
     }
-    qp->sent = qp->received = qp->announced = qp->last_atomic = 0;
+    qp->sent = qp->received = qp->announced = qp->last_read = 0;
     qp->starved = false;
     struct sv_qp_shared *shared = qp->shared;
     shared->destination = destination;

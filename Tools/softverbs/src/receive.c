@@ -101,16 +101,9 @@ static bool take(struct sv_qp *qp, struct sv_recv *recv, struct ibv_sge *sges) {
 
 // ---- Messages
 
-static enum ibv_wc_status fetch(struct sv_qp *qp, struct sv_slot *slot, struct iovec *pieces, int count) {
-    if (!(slot->flags & SV_SLOT_BY_REFERENCE)) {
-        const uint8_t *from = slot->payload;
-        for (int i = 0; i < count; i++) {
-            memcpy(pieces[i].iov_base, from, pieces[i].iov_len);
-            from += pieces[i].iov_len;
-        }
-        return IBV_WC_SUCCESS;
-    }
-    // The data is still in the sender's memory. It waits for `receiving` before it gives up a message.
+// Moves the data of a message by reference, which is still in the sender's memory: from there, or back to there for a
+// READ. The sender waits for `receiving` before it gives up a message.
+static bool move(struct sv_qp *qp, struct sv_slot *slot, struct iovec *pieces, int count, bool back) {
     struct sv_reference references[SV_MAX_SGE];
     uint32_t parts = slot->num_sge < SV_MAX_SGE ? slot->num_sge : SV_MAX_SGE;
     memcpy(references, slot->payload, sizeof *references * parts);
@@ -122,7 +115,7 @@ static enum ibv_wc_status fetch(struct sv_qp *qp, struct sv_slot *slot, struct i
         while (rest > 0 && copied && piece < count) {
             uint64_t size = pieces[piece].iov_len < rest ? pieces[piece].iov_len : rest;
             struct iovec local = {pieces[piece].iov_base, size};
-            copied = sv_peer_copy(qp->peer, &local, 1, address, size, false);
+            copied = sv_peer_copy(qp->peer, &local, 1, address, size, back);
             address += size, rest -= size;
             pieces[piece].iov_base = (char *)pieces[piece].iov_base + size;
             pieces[piece].iov_len -= size;
@@ -130,7 +123,24 @@ static enum ibv_wc_status fetch(struct sv_qp *qp, struct sv_slot *slot, struct i
         }
     }
     atomic_store_explicit(&qp->shared->receiving, 0, memory_order_release);
-    return copied ? IBV_WC_SUCCESS : IBV_WC_WR_FLUSH_ERR;
+    return copied;
+}
+
+// Takes the data of a message. False if its sender has failed meanwhile.
+bool sv_fetch(struct sv_qp *qp, struct sv_slot *slot, struct iovec *pieces, int count) {
+    if (slot->flags & SV_SLOT_BY_REFERENCE) return move(qp, slot, pieces, count, false);
+    const uint8_t *from = slot->payload;
+    for (int i = 0; i < count; i++) {
+        memcpy(pieces[i].iov_base, from, pieces[i].iov_len);
+        from += pieces[i].iov_len;
+    }
+    return true;
+}
+
+// Answers a READ.
+bool sv_store(struct sv_qp *qp, struct sv_slot *slot, uint64_t address) {
+    struct iovec piece = {(void *)(uintptr_t)address, slot->length};
+    return move(qp, slot, &piece, 1, true);
 }
 
 // Scatters a message into a buffer: the status of the receive.
@@ -148,7 +158,7 @@ static enum ibv_wc_status scatter(struct sv_qp *qp, struct sv_slot *slot, struct
         rest -= size;
     }
     if (rest > 0) return IBV_WC_LOC_LEN_ERR;
-    return slot->length ? fetch(qp, slot, pieces, used) : IBV_WC_SUCCESS;
+    return !slot->length || sv_fetch(qp, slot, pieces, used) ? IBV_WC_SUCCESS : IBV_WC_WR_FLUSH_ERR;
 }
 
 // What the sender hears of a receive that failed.
@@ -173,7 +183,7 @@ static bool identify(struct sv_qp *qp) {
 // Takes one message. False if it has to wait or the queue pair failed.
 static bool receive(struct sv_qp *qp, struct sv_slot *slot) {
     struct ibv_qp *base = &qp->qp.qp_base;
-    if (slot->opcode == SV_SLOT_ATOMIC) return sv_receive_atomic(qp, slot);
+    if (slot->opcode >= SV_SLOT_ATOMIC) return sv_respond(qp, slot);
     // A message that waited belongs to whoever changes its mark first: us, or its sender, who has lost patience.
     uint32_t waiting = SV_WAIT_RNR;
     if (atomic_load(&slot->wait) != SV_WAIT_NONE && !atomic_compare_exchange_strong(&slot->wait, &waiting, SV_WAIT_TAKEN))
@@ -195,8 +205,7 @@ static bool receive(struct sv_qp *qp, struct sv_slot *slot) {
                         .status = scatter(qp, slot, sges, recv.num_sge)};
     if (wc.status == IBV_WC_SUCCESS) {
         switch ((enum sv_slot_opcode)slot->opcode) {
-        case SV_SLOT_SEND:
-        case SV_SLOT_ATOMIC: break;
+        default: break;
         case SV_SLOT_WRITE_IMM:
             wc.opcode = IBV_WC_RECV_RDMA_WITH_IMM;
             wc.wc_flags = IBV_WC_WITH_IMM;

@@ -2,6 +2,7 @@
 //
 // RDMA READs and WRITEs are executed by the requester, on the peer's memory, after checking the key in the peer's table.
 // SENDs, WRITEs' immediates and atomics are messages in the peer's ring, and complete when the peer acknowledges them.
+// While such messages are unacknowledged, READs and WRITEs follow them through the ring, so that nothing overtakes.
 #include "softverbs.h"
 
 enum readiness { READY, NOT_YET, GONE };
@@ -23,16 +24,8 @@ static uint32_t acknowledged(struct sv_qp *qp) {
     return value >> 32 == qp->epoch ? (uint32_t)value : 0;
 }
 
-static bool by_message(const struct sv_send *send) {
-    switch (send->opcode) {
-    case IBV_WR_SEND:
-    case IBV_WR_SEND_WITH_IMM:
-    case IBV_WR_SEND_WITH_INV:
-    case IBV_WR_RDMA_WRITE_WITH_IMM:
-    case IBV_WR_ATOMIC_CMP_AND_SWP:
-    case IBV_WR_ATOMIC_FETCH_AND_ADD: return true;
-    default: return false;
-    }
+static bool is_atomic(const struct sv_send *send) {
+    return send->opcode == IBV_WR_ATOMIC_CMP_AND_SWP || send->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD;
 }
 
 static enum ibv_wc_opcode completion_opcode(const struct sv_send *send) {
@@ -112,81 +105,95 @@ static enum ibv_wc_status transfer(struct sv_qp *qp, struct sv_send *send, const
     return status;
 }
 
-// Responder of an atomic: its own processor does it, so that it is atomic towards everybody.
-bool sv_receive_atomic(struct sv_qp *qp, struct sv_slot *slot) {
+// Does an atomic with the responder's own processor, so that it is atomic towards everybody.
+static enum ibv_wc_status do_atomic(struct sv_slot *slot, uint64_t address) {
     struct sv_atomic request;
     memcpy(&request, slot->payload, sizeof request);
-    enum ibv_wc_status status = IBV_WC_SUCCESS;
-    bool allowed;
-    uint64_t address = remote_memory(&sv_process.segment->mrs[sv_key_index(request.key)],
-                                     request.key, qp->domain, qp->qp.qp_base.qp_num, IBV_ACCESS_REMOTE_ATOMIC,
-                                     request.address, 8, &allowed);
-    if (!(qp->shared->access & IBV_ACCESS_REMOTE_ATOMIC) || request.address % 8 || !qp->shared->max_dest_rd_atomic)
-        status = IBV_WC_REM_INV_REQ_ERR;
-    else if (!allowed) status = IBV_WC_REM_ACCESS_ERR;
-    if (status != IBV_WC_SUCCESS) {
-        sv_receive_refuse(qp, status);
-        sv_async_post(qp->qp.qp_base.context, status == IBV_WC_REM_ACCESS_ERR ? IBV_EVENT_QP_ACCESS_ERR
-                      : IBV_EVENT_QP_REQ_ERR, &qp->qp.qp_base);
-        sv_qp_error_locked(qp, IBV_WC_WR_FLUSH_ERR);
-        return false;
-    }
     _Atomic uint64_t *word = (_Atomic uint64_t *)(uintptr_t)address;
     uint64_t found = request.compare;
     if (request.is_add) found = atomic_fetch_add(word, request.compare);
     else atomic_compare_exchange_strong(word, &found, request.swap);
     request.compare = found;
     memcpy(slot->payload, &request, sizeof request);
-    qp->received++;
-    return true;
+    return IBV_WC_SUCCESS;
+}
+
+// Responder of READs, WRITEs and atomics that came through the ring. False if the queue pair failed.
+bool sv_respond(struct sv_qp *qp, struct sv_slot *slot) {
+    static const uint32_t needs[] = {[SV_SLOT_ATOMIC] = IBV_ACCESS_REMOTE_ATOMIC, [SV_SLOT_WRITE] = IBV_ACCESS_REMOTE_WRITE,
+                                     [SV_SLOT_READ] = IBV_ACCESS_REMOTE_READ};
+    if (slot->opcode > SV_SLOT_READ) return false;
+    uint32_t access = needs[slot->opcode], key = slot->immediate, index = sv_key_index(key);
+    uint64_t length = slot->opcode == SV_SLOT_ATOMIC ? 8 : slot->length;
+    enum ibv_wc_status status = IBV_WC_SUCCESS;
+    bool writes = slot->opcode == SV_SLOT_WRITE;
+    if (!(qp->shared->access & access)) status = writes ? IBV_WC_REM_ACCESS_ERR : IBV_WC_REM_INV_REQ_ERR;
+    else if (!writes && !qp->shared->max_dest_rd_atomic) status = IBV_WC_REM_INV_REQ_ERR;
+    else if (slot->opcode == SV_SLOT_ATOMIC && slot->address % 8) status = IBV_WC_REM_INV_REQ_ERR;
+    bool gone = false;
+    if (status == IBV_WC_SUCCESS && length > 0) {
+        bool allowed;
+        atomic_store(&qp->shared->own_hazard, SV_HAZARD | index);
+        uint64_t address = remote_memory(&sv_process.segment->mrs[index], key, qp->domain, qp->qp.qp_base.qp_num, access,
+                                         slot->address, length, &allowed);
+        struct iovec piece = {(void *)(uintptr_t)address, length};
+        if (!allowed) status = IBV_WC_REM_ACCESS_ERR;
+        else if (slot->opcode == SV_SLOT_ATOMIC) status = do_atomic(slot, address);
+        else gone = writes ? !sv_fetch(qp, slot, &piece, 1) : !sv_store(qp, slot, address);
+        atomic_store_explicit(&qp->shared->own_hazard, 0, memory_order_release);
+    }
+    if (status == IBV_WC_SUCCESS && !gone) {
+        qp->received++;
+        return true;
+    }
+    if (!gone) {
+        sv_receive_refuse(qp, status);
+        sv_async_post(qp->qp.qp_base.context, status == IBV_WC_REM_ACCESS_ERR ? IBV_EVENT_QP_ACCESS_ERR
+                      : IBV_EVENT_QP_REQ_ERR, &qp->qp.qp_base);
+    }
+    sv_qp_error_locked(qp, IBV_WC_WR_FLUSH_ERR);
+    return false;
 }
 
 // ---- Messages
 
-static enum ibv_wc_status put_message(struct sv_qp *qp, struct sv_send *send, const struct iovec *pieces, int count) {
+static uint32_t room(struct sv_qp *qp) { return SV_RING_SLOTS - (qp->sent - acknowledged(qp)); }
+
+// Puts one message into the peer's ring, which has room for it.
+static void put_message(struct sv_qp *qp, struct sv_send *send, enum sv_slot_opcode opcode, const struct iovec *pieces,
+                        int count) {
     struct sv_slot *slot = &qp->remote_ring[qp->sent % SV_RING_SLOTS];
-    bool carries = send->opcode != IBV_WR_RDMA_WRITE_WITH_IMM;
     atomic_store_explicit(&slot->wait, SV_WAIT_NONE, memory_order_relaxed);
+    slot->opcode = (uint8_t)opcode;
     slot->length = send->length;
     slot->immediate = send->immediate;
     slot->flags = send->flags & IBV_SEND_SOLICITED ? SV_SLOT_SOLICITED : 0;
     slot->num_sge = (uint16_t)count;
-    switch (send->opcode) {
-    case IBV_WR_SEND_WITH_IMM: slot->opcode = SV_SLOT_SEND_IMM; break;
-    case IBV_WR_SEND_WITH_INV: slot->opcode = SV_SLOT_SEND_INV; break;
-    case IBV_WR_RDMA_WRITE_WITH_IMM: slot->opcode = SV_SLOT_WRITE_IMM; break;
-    case IBV_WR_ATOMIC_CMP_AND_SWP:
-    case IBV_WR_ATOMIC_FETCH_AND_ADD: {
-        slot->opcode = SV_SLOT_ATOMIC;
-        struct sv_atomic request = {send->remote_address, send->compare, send->swap, send->key,
-                                    send->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD};
+    if (opcode >= SV_SLOT_ATOMIC) {
+        slot->immediate = send->key;
+        slot->address = send->remote_address;
+    }
+    if (opcode == SV_SLOT_ATOMIC) {
+        struct sv_atomic request = {send->compare, send->swap, send->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD};
         memcpy(slot->payload, &request, sizeof request);
-        carries = false;
-        break;
-    }
-    default: slot->opcode = SV_SLOT_SEND;
-    }
-    if (carries && send->length <= SV_SLOT_PAYLOAD) {
+    } else if (opcode == SV_SLOT_READ || (opcode != SV_SLOT_WRITE_IMM && send->length > SV_SLOT_PAYLOAD)) {
+        struct sv_reference *to = (struct sv_reference *)(void *)slot->payload;
+        for (int i = 0; i < count; i++)
+            to[i] = (struct sv_reference){(uintptr_t)pieces[i].iov_base, pieces[i].iov_len};
+        slot->flags |= SV_SLOT_BY_REFERENCE;
+    } else if (opcode != SV_SLOT_WRITE_IMM) {
         uint8_t *to = slot->payload;
         for (int i = 0; i < count; i++) {
             memcpy(to, pieces[i].iov_base, pieces[i].iov_len);
             to += pieces[i].iov_len;
         }
-    } else if (carries) {
-        struct sv_reference *to = (struct sv_reference *)(void *)slot->payload;
-        for (int i = 0; i < count; i++)
-            to[i] = (struct sv_reference){(uintptr_t)pieces[i].iov_base, pieces[i].iov_len};
-        slot->flags |= SV_SLOT_BY_REFERENCE;
     }
     send->sequence = ++qp->sent;
     send->state = SV_SEND_IN_RING;
+    if (opcode == SV_SLOT_ATOMIC || opcode == SV_SLOT_READ) qp->last_read = qp->sent;
     atomic_store_explicit(&slot->tag, sv_tag(qp->remote_epoch, qp->sent), memory_order_release);
     sv_ring(qp->peer, qp->remote->recv_cq, qp->peer_index);
-    if (slot->opcode == SV_SLOT_ATOMIC) {
-        qp->last_atomic = qp->sent;
-        sv_peer_kick(qp->peer); // its application need not be polling
-    }
-    return IBV_WC_SUCCESS;
+    if (opcode == SV_SLOT_ATOMIC) sv_peer_kick(qp->peer); // its application need not be polling
 }
 
 // The peer learns of an error that ends its queue pair too.
@@ -196,12 +203,11 @@ static void fail_remote(struct sv_qp *qp, enum ibv_event_type event) {
     sv_peer_kick(qp->peer);
 }
 
-// Executes one request: SUCCESS, an error, or GENERAL_ERR if it has to be tried again.
-static enum ibv_wc_status execute(struct sv_qp *qp, uint32_t slot) {
+// Executes one request: SUCCESS, an error, or GENERAL_ERR if it has to be tried again. There is room for two messages.
+static enum ibv_wc_status execute(struct sv_qp *qp, uint32_t slot, bool outstanding) {
     struct sv_send *send = &qp->sends[slot];
     struct iovec pieces[SV_MAX_SGE + 1];
-    bool reads = send->opcode == IBV_WR_RDMA_READ || send->opcode == IBV_WR_ATOMIC_CMP_AND_SWP ||
-                 send->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD;
+    bool reads = send->opcode == IBV_WR_RDMA_READ || is_atomic(send);
     int count = pieces_of(qp, slot, reads ? IBV_ACCESS_LOCAL_WRITE : 0, pieces);
     if (count < 0) return IBV_WC_LOC_PROT_ERR;
     if (reads && qp->attributes.max_rd_atomic == 0) return IBV_WC_LOC_QP_OP_ERR;
@@ -209,26 +215,37 @@ static enum ibv_wc_status execute(struct sv_qp *qp, uint32_t slot) {
     switch ((enum ibv_wr_opcode)send->opcode) {
     case IBV_WR_RDMA_READ:
     case IBV_WR_RDMA_WRITE:
-        status = transfer(qp, send, pieces, count, send->opcode == IBV_WR_RDMA_WRITE);
-        send->state = SV_SEND_DONE;
-        return status;
+        if (outstanding) {
+            put_message(qp, send, reads ? SV_SLOT_READ : SV_SLOT_WRITE, pieces, count);
+        } else {
+            send->state = SV_SEND_DONE;
+            status = transfer(qp, send, pieces, count, !reads);
+        }
+        break;
     case IBV_WR_RDMA_WRITE_WITH_IMM:
-        status = transfer(qp, send, pieces, count, true);
-        return status == IBV_WC_SUCCESS ? put_message(qp, send, pieces, count) : status;
+        if (outstanding) put_message(qp, send, SV_SLOT_WRITE, pieces, count);
+        else status = transfer(qp, send, pieces, count, true);
+        if (status == IBV_WC_SUCCESS) put_message(qp, send, SV_SLOT_WRITE_IMM, pieces, count);
+        break;
     case IBV_WR_ATOMIC_CMP_AND_SWP:
     case IBV_WR_ATOMIC_FETCH_AND_ADD:
         if (send->length != 8) return IBV_WC_LOC_LEN_ERR;
-        return put_message(qp, send, pieces, count);
+        put_message(qp, send, SV_SLOT_ATOMIC, pieces, count);
+        break;
     case IBV_WR_LOCAL_INV:
         send->state = SV_SEND_DONE;
-        return sv_key_invalidate(qp->qp.qp_base.qp_num, qp->domain, send->immediate) ? IBV_WC_LOC_QP_OP_ERR
-                                                                                   : IBV_WC_SUCCESS;
+        if (sv_key_invalidate(qp->qp.qp_base.qp_num, qp->domain, send->immediate)) status = IBV_WC_LOC_QP_OP_ERR;
+        break;
     case IBV_WR_BIND_MW:
         send->state = SV_SEND_DONE;
-        return sv_window_bind(qp->qp.qp_base.qp_num, qp->domain, send->window, send->key, &send->bind)
-                   ? IBV_WC_MW_BIND_ERR : IBV_WC_SUCCESS;
-    default: return put_message(qp, send, pieces, count);
+        if (sv_window_bind(qp->qp.qp_base.qp_num, qp->domain, send->window, send->key, &send->bind))
+            status = IBV_WC_MW_BIND_ERR;
+        break;
+    case IBV_WR_SEND_WITH_IMM: put_message(qp, send, SV_SLOT_SEND_IMM, pieces, count); break;
+    case IBV_WR_SEND_WITH_INV: put_message(qp, send, SV_SLOT_SEND_INV, pieces, count); break;
+    default: put_message(qp, send, SV_SLOT_SEND, pieces, count);
     }
+    return status;
 }
 
 // ---- Progress
@@ -241,7 +258,7 @@ void sv_send_retire(struct sv_qp *qp) {
         struct sv_send *send = &qp->sends[index];
         if (send->state == SV_SEND_IN_RING) {
             if ((int32_t)(count - send->sequence) < 0) break;
-            if (send->opcode == IBV_WR_ATOMIC_CMP_AND_SWP || send->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD) {
+            if (is_atomic(send)) {
                 struct sv_atomic answer;
                 memcpy(&answer, qp->remote_ring[(send->sequence - 1) % SV_RING_SLOTS].payload, sizeof answer);
                 struct iovec pieces[SV_MAX_SGE + 1];
@@ -313,14 +330,10 @@ static bool delayed(struct sv_qp *qp) {
     return true;
 }
 
-// Whether a request may not start while messages before it are unacknowledged.
+// Whether a request has to wait for data that earlier ones bring: with a fence, and where it takes effect here at once.
 static bool must_wait(struct sv_qp *qp, const struct sv_send *send, uint32_t count) {
-    bool atomics = (int32_t)(qp->last_atomic - count) > 0;
-    if (send->flags & IBV_SEND_FENCE && atomics) return true;
-    if (by_message(send) && send->opcode != IBV_WR_RDMA_WRITE_WITH_IMM) return false; // the ring keeps the order
-    // Nothing overtakes an atomic, or a message that the receiver was not ready for.
-    return atomics || sv_config.strict_order ||
-           atomic_load_explicit(&qp->remote_ring[count % SV_RING_SLOTS].wait, memory_order_relaxed) == SV_WAIT_RNR;
+    bool immediate = send->opcode == IBV_WR_LOCAL_INV || send->opcode == IBV_WR_BIND_MW;
+    return (immediate || send->flags & IBV_SEND_FENCE) && (int32_t)(qp->last_read - count) > 0;
 }
 
 void sv_send_progress(struct sv_qp *qp) {
@@ -339,7 +352,7 @@ void sv_send_progress(struct sv_qp *qp) {
         struct sv_send *send = &qp->sends[slot];
         uint32_t count = acknowledged(qp);
         bool outstanding = qp->sent != count;
-        if (by_message(send) && qp->sent - count >= SV_RING_SLOTS) break;
+        if (room(qp) < 2) break;
         if (outstanding && must_wait(qp, send, count)) break;
         if (sv_fault_active) {
             if (delayed(qp)) break;
@@ -348,7 +361,7 @@ void sv_send_progress(struct sv_qp *qp) {
                 return;
             }
         }
-        enum ibv_wc_status status = execute(qp, slot);
+        enum ibv_wc_status status = execute(qp, slot, outstanding);
         if (status == IBV_WC_GENERAL_ERR) {
             ready = readiness(qp);
             break;

@@ -60,7 +60,8 @@ struct sv_qp_shared {
     alignas(SV_CACHE_LINE) _Atomic uint64_t hazard;
     // Written by the owner while it reads a message's data out of the peer's memory.
     _Atomic uint32_t receiving;
-    _Atomic uint64_t bytes_sent;
+    // The same towards the owner's own regions, when it executes what the peer sent: SV_HAZARD | index.
+    _Atomic uint64_t own_hazard;
 
     // Written by the peer, as requester, when it met an error that is fatal here too: epoch << 32 | event type + 1.
     alignas(SV_CACHE_LINE) _Atomic uint64_t fatal;
@@ -81,7 +82,7 @@ struct sv_mr_shared {
 
 enum sv_mr_kind { SV_KIND_REGION, SV_KIND_WINDOW_1, SV_KIND_WINDOW_2 };
 
-enum sv_slot_opcode { SV_SLOT_SEND, SV_SLOT_SEND_IMM, SV_SLOT_SEND_INV, SV_SLOT_WRITE_IMM, SV_SLOT_ATOMIC };
+enum sv_slot_opcode { SV_SLOT_SEND, SV_SLOT_SEND_IMM, SV_SLOT_SEND_INV, SV_SLOT_WRITE_IMM, SV_SLOT_ATOMIC, SV_SLOT_WRITE, SV_SLOT_READ };
 enum sv_slot_flags { SV_SLOT_SOLICITED = 1, SV_SLOT_BY_REFERENCE = 2 };
 enum sv_slot_wait { SV_WAIT_NONE, SV_WAIT_RNR, SV_WAIT_TAKEN, SV_WAIT_CANCELLED };
 
@@ -89,11 +90,11 @@ struct sv_slot {
     _Atomic uint64_t tag;  // epoch << 32 | sequence number + 1 once the message is complete
     _Atomic uint32_t wait; // enum sv_slot_wait
     uint32_t length;
-    uint32_t immediate; // or the key to invalidate
+    uint32_t immediate; // or the key: to invalidate, or of the memory to read or write
     uint8_t opcode;
     uint8_t flags;
     uint16_t num_sge;
-    uint64_t reserved;
+    uint64_t address; // of the memory to read or write
     uint8_t payload[SV_SLOT_PAYLOAD];
 };
 
@@ -115,10 +116,8 @@ struct sv_segment {
 };
 
 struct sv_atomic { // payload of an atomic; the responder replaces `compare` by the value that it found
-    uint64_t address;
     uint64_t compare, swap; // or the addend in `compare`
-    uint32_t key;
-    uint32_t is_add;
+    uint64_t is_add;
 };
 
 #define SV_MAGIC 0x3173627265767473ull

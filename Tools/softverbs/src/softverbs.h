@@ -34,7 +34,6 @@ int sv_signal_wait(int fd); // 0, or -1 and errno; honours O_NONBLOCK
 struct sv_config {
     int max_sge, max_sge_rd, max_qp, max_qp_wr, max_cq, max_cqe, max_mr, max_pd, max_rd_atom, max_srq, max_srq_wr;
     int max_inline;
-    bool strict_order;
     int cm_timeout_ms;
     int removal_signal;
     int log_level;
@@ -286,7 +285,7 @@ struct sv_qp {
     uint32_t send_mask, send_capacity;
     uint32_t send_head, send_issued, send_tail;
     uint32_t sent; // messages put into the peer's ring
-    uint32_t last_atomic; // of them, the last atomic
+    uint32_t last_read; // of them, the last that brings data back
     uint64_t deadline; // of the peer's answer, 0 for none
     uint64_t delay_until;
     bool deadline_is_rnr;
@@ -321,7 +320,9 @@ void sv_send_flush(struct sv_qp *qp, enum ibv_wc_status first);
 void sv_receive_progress(struct sv_qp *qp);
 void sv_receive_flush(struct sv_qp *qp);
 void sv_receive_refuse(struct sv_qp *qp, enum ibv_wc_status status);
-bool sv_receive_atomic(struct sv_qp *qp, struct sv_slot *slot);
+bool sv_respond(struct sv_qp *qp, struct sv_slot *slot);
+bool sv_fetch(struct sv_qp *qp, struct sv_slot *slot, struct iovec *pieces, int count);
+bool sv_store(struct sv_qp *qp, struct sv_slot *slot, uint64_t address);
 int sv_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad);
 int sv_post_recv(struct ibv_qp *qp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad);
 struct ibv_qp *sv_create_qp_ex(struct ibv_context *context, struct ibv_qp_init_attr_ex *attributes);
