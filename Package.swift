@@ -62,6 +62,10 @@ let package = Package(
             name: "verbs-fabric-laws", dependencies: ["FabricInterface", "FabricLaws", "VerbsFabric"],
             path: "Tests/VerbsFabricLaws", swiftSettings: strict),
 
+        // A world in one process, in virtual time.
+        room("Simulation", ["Base", "BlockInterface", "FabricInterface", "Reactor"]),
+        tests("SimulationTests", ["Base", "BlockInterface", "BlockLaws", "FabricInterface", "FabricLaws", "Simulation"]),
+
         // Block devices.
         room("AIOBlock", ["Base", "BlockInterface", "CAIO", "CLinux"]),
         room("MemoryBlock", ["Base", "BlockInterface", "CLinux"]),

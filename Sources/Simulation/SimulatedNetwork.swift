@@ -1,0 +1,146 @@
+import Base
+import FabricInterface
+
+/// One simulated world: its time, its devices, and what is under way between them. All fabrics and disks of a simulation
+/// share it.
+///
+/// Everything happens in one thread and in an order that the seed decides: the same calls with the same seed make the same
+/// history. Time passes only in `step` and what is built on it.
+public final class SimulatedNetwork {
+    public private(set) var now: MonotonicTime
+    public let seed: UInt64
+    public var random: SeededRandom
+    public var delays = SimulatedDelays()
+    public internal(set) var counters = SimulatedCounters()
+    /// Decides the fate of each message; without it all are delivered.
+    public var fate: ((SimulatedMessage) -> SimulatedFate)?
+
+    private var events = EventHeap()
+    private var nextSequence: UInt64 = 0
+    private var actions: [UInt64: () -> Void] = [:]
+    private var devices: [SimulatedDevice] = []
+    private var nextHandle: UInt64 = 1
+    private var nextPort: UInt16 = 49152
+    var queuePairs = QueuePairRegistry()
+    var listeners: [SimulatedListener] = []
+    /// Connections between `handOver` and `adopt`.
+    var transfers: [UInt: SimulatedConnection] = [:]
+
+    public init(seed: UInt64) {
+        self.seed = seed
+        random = SeededRandom(seed: seed)
+        // Not zero: a time of zero means "at once" in many places.
+        now = MonotonicTime(nanoseconds: 1_000_000_000)
+    }
+
+    /// Adds a device with its addresses.
+    public func makeDevice(
+        _ name: String, addresses: [String], limits: DeviceLimits = .simulated
+    ) -> SimulatedDevice {
+        let device = SimulatedDevice(
+            name, addresses: addresses, limits: limits, number: UInt(devices.count + 1), network: self)
+        devices.append(device)
+        return device
+    }
+
+    func device(at address: String) -> SimulatedDevice? { devices.first { $0.addresses.contains(address) } }
+
+    func newHandle() -> UInt64 {
+        nextHandle += 1
+        return nextHandle
+    }
+
+    func newPort() -> UInt16 {
+        nextPort = nextPort == .max ? 49152 : nextPort + 1
+        return nextPort
+    }
+
+    // MARK: Time
+
+    /// Runs `body` later.
+    public func schedule(afterNanoseconds delay: UInt64, _ body: @escaping () -> Void) {
+        let number = nextSequence
+        actions[number] = body
+        insert(.action, afterNanoseconds: delay, value: number)
+    }
+
+    func insert(
+        _ kind: SimulatedEvent.Kind, _ queuePair: QueuePairReference = .none, at time: UInt64, value: UInt64 = 0
+    ) {
+        events.insert(
+            SimulatedEvent(
+                time: max(time, now.nanoseconds), sequence: nextSequence, kind: kind, queuePair: queuePair, value: value
+            ))
+        nextSequence += 1
+    }
+
+    func insert(
+        _ kind: SimulatedEvent.Kind, _ queuePair: QueuePairReference = .none, afterNanoseconds delay: UInt64,
+        value: UInt64 = 0
+    ) {
+        insert(kind, queuePair, at: now.advanced(byNanoseconds: delay).nanoseconds, value: value)
+    }
+
+    /// When the next event happens; never where nothing is under way.
+    public var nextEventTime: MonotonicTime {
+        events.first.map { MonotonicTime(nanoseconds: $0.time) } ?? .distantFuture
+    }
+
+    /// Goes on to the next event and lets it happen; `false` where nothing is under way.
+    @discardableResult
+    public func step() -> Bool {
+        guard let event = events.removeFirst() else { return false }
+        now = MonotonicTime(nanoseconds: event.time)
+        switch event.kind {
+        case .arrival: arrived(event.queuePair)
+        case .acknowledgement: acknowledged(event.queuePair)
+        case .resume: resumed(event.queuePair, waiting: event.value)
+        case .timeout: timedOut(event.queuePair, waiting: event.value)
+        case .action: actions.removeValue(forKey: event.value)?()
+        }
+        return true
+    }
+
+    /// Lets everything happen that is due until `time`, and goes on to that time.
+    public func run(until time: MonotonicTime) {
+        while nextEventTime <= time { step() }
+        now = max(now, time)
+    }
+
+    /// Lets events happen until nothing is under way; returns how many, at most `limit`.
+    @discardableResult
+    public func runUntilIdle(limit: Int = 1_000_000) -> Int {
+        var count = 0
+        while count < limit, step() { count += 1 }
+        return count
+    }
+
+    // MARK: Messages
+
+    func draw(_ range: ClosedRange<UInt64>) -> UInt64 {
+        range.lowerBound == range.upperBound ? range.lowerBound : .random(in: range, using: &random)
+    }
+
+    /// The time that a message takes, or `nil` where it is lost.
+    func transitTime(
+        _ kind: SimulatedMessage.Kind, from source: SimulatedDevice, to destination: SimulatedDevice,
+        _ range: ClosedRange<UInt64>
+    ) -> UInt64? {
+        let step = counters.messages
+        counters.messages += 1
+        let time = draw(range)
+        let isReachable = source.isReachable && destination.isReachable
+        var decided = SimulatedFate.delivered
+        if isReachable, let fate {
+            decided = fate(
+                SimulatedMessage(kind: kind, source: source.name, destination: destination.name, step: step))
+        }
+        switch decided {
+        case .delivered where isReachable: return time
+        case .delayed(let more) where isReachable: return time + more
+        default:
+            counters.lostMessages += 1
+            return nil
+        }
+    }
+}

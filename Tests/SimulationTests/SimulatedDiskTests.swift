@@ -1,0 +1,59 @@
+import BlockInterface
+import BlockLaws
+import Simulation
+import Testing
+
+@Suite struct SimulatedDiskTests {
+    private func disk(_ seed: UInt64) -> SimulatedDisk {
+        let disk = SimulatedDisk("disk0", network: SimulatedNetwork(seed: seed), blockSize: 4096, blockCount: 4096)
+        disk.behaviour.latency = 0...0
+        return disk
+    }
+
+    @Test func keepsTheLaws() {
+        #expect(checkBlockDeviceLaws(disk(1), seed: 7) == [])
+    }
+
+    @Test func powerLossKeepsWhatWasFlushedAndAnyPartOfTheRest() throws {
+        var kept: Set<Int> = []
+        for seed in UInt64(1)...20 {
+            let disk = disk(seed)
+            let driver = ChannelDriver(try disk.openChannel(depth: 4), byteCount: 65536)
+            driver.fill(0..<65536, seed: 1)
+            #expect(driver.run(.write, offset: 0, length: 32768) == .success)
+            #expect(driver.run(.flush) == .success)
+            #expect(driver.run(.write, offset: 32768, length: 32768, at: 32768) == .success)
+            disk.losePower()
+            let after = ChannelDriver(try disk.openChannel(depth: 4), byteCount: 65536)
+            #expect(after.run(.read, offset: 0, length: 65536) == .success)
+            #expect(after.memory[..<32768].elementsEqual(driver.memory[..<32768]), "flushed, seed \(seed)")
+            var blocks = 0
+            for block in 8..<16 {
+                let bytes = after.memory[block * 4096..<(block + 1) * 4096]
+                let isKept = bytes.elementsEqual(driver.memory[block * 4096..<(block + 1) * 4096])
+                #expect(isKept || bytes.allSatisfy { $0 == 0 }, "a block is old or new, seed \(seed)")
+                if isKept { blocks += 1 }
+            }
+            kept.insert(blocks)
+        }
+        #expect(kept.count > 2, "different seeds lose different blocks: \(kept)")
+    }
+
+    @Test func operationsEndWhenTheirTimeHasCome() throws {
+        let disk = disk(3)
+        disk.behaviour.latency = 5_000...5_000
+        let driver = ChannelDriver(try disk.openChannel(depth: 4), byteCount: 4096)
+        #expect(driver.submit([BlockRequest(tag: 1, operation: .flush)]) == 1)
+        #expect(driver.poll().isEmpty)
+        disk.network.runUntilIdle()
+        #expect(driver.poll().map(\.status) == [.success])
+        disk.makeUnreadable(3)
+        disk.behaviour.latency = 0...0
+        #expect(driver.run(.read, offset: 3 * 4096, length: 4096) == .unrecoveredReadError)
+        #expect(driver.run(.write, offset: 3 * 4096, length: 4096) == .success)
+        #expect(driver.run(.read, offset: 3 * 4096, length: 4096) == .success)
+        disk.vanish()
+        #expect(driver.run(.read, offset: 0, length: 4096) == .deviceGone)
+        #expect(disk.refresh() == .vanished)
+    }
+}
