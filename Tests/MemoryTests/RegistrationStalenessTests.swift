@@ -17,6 +17,8 @@ private struct Places: ~Copyable {
     var isMapped = [Bool](repeating: false, count: count)
     private var stamp: UInt64 = 0
     private(set) var moves = 0
+    /// MREMAP_DONTUNMAP: the pages go, the addresses stay ours; other threads would get them at once.
+    private static let keepPlace: Int32 = 4
 
     init() { base = mmap(nil, Self.count * Self.bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) }
 
@@ -40,7 +42,8 @@ private struct Places: ~Copyable {
 
     mutating func move(_ place: Int, to other: Int) {
         let result = tercet_mremap(
-            address(place), Self.bytes, Self.bytes, MREMAP_MAYMOVE | MREMAP_FIXED, address(other))
+            address(place), Self.bytes, Self.bytes, MREMAP_MAYMOVE | MREMAP_FIXED | Self.keepPlace,
+            address(other))
         guard result == address(other) else {
             // Refused where only a part of the place is watched; some of it may have been moved all the same.
             unmap(other)
@@ -49,7 +52,6 @@ private struct Places: ~Copyable {
         }
         moves += 1
         isMapped[other] = true
-        // The addresses are free now, and may not become somebody else's.
         unmap(place)
     }
 
