@@ -12,7 +12,7 @@ import Synchronization
 /// before it queues the event, so another thread may get them and use them meanwhile; `synchronize` closes it.
 ///
 /// The watching thread must never free memory: that may unmap watched pages, and it would wait for itself. It only marks;
-/// a second thread deregisters.
+/// a second thread deregisters. For the same reason nothing is allocated or freed under the lock, on which it waits.
 final class AddressSpace: @unchecked Sendable {
     static let shared = AddressSpace()
 
@@ -35,7 +35,10 @@ final class AddressSpace: @unchecked Sendable {
     private let descriptor = Atomic<Int32>(-1)
     private var isWatchRefused = false
 
+    private static let mostCaches = 256
+
     private init() {
+        caches.reserveCapacity(Self.mostCaches)
         recent = .allocate(capacity: Int(Self.recentCount))
         recent.initialize(repeating: 0..<0, count: Int(Self.recentCount))
         mutex = .allocate(capacity: 1)
@@ -67,6 +70,7 @@ final class AddressSpace: @unchecked Sendable {
 
     func add(_ cache: RegistrationCache) {
         lock()
+        invariant(caches.count < Self.mostCaches, "there is a registration cache for each device, not for each user")
         caches.append(Unmanaged.passUnretained(cache))
         unlock()
     }

@@ -54,7 +54,7 @@ public final class RegistrationCache: @unchecked Sendable {
     /// Entries that the deregistering thread has in hand.
     private var reaping = 0
     private var counts = RegistrationCounters()
-    private var fronts: [RegistrationFront.Hits] = []
+    private let fronts = Mutex<[RegistrationFront.Hits]>([])
     let space = AddressSpace.shared
     static let pageMask = UInt(getpagesize()) - 1
 
@@ -85,12 +85,16 @@ public final class RegistrationCache: @unchecked Sendable {
         space.remove(self)
         space.lock()
         while reaping > 0 { space.wait() }
+        space.unlock()
+        // Nobody else is left.
         for index in 0..<capacity where entries[index].region.handle != 0 {
             invariant(!entries[index].isReferenced, "a cache goes after the last use of its registrations")
             context.deregister(entries[index].region)
-            if entries[index].isWatched { space.unwatchIfUnused(entries[index].range) }
+            if !entries[index].isWatched { continue }
+            space.lock()
+            space.unwatchIfUnused(entries[index].range)
+            space.unlock()
         }
-        space.unlock()
         entries.deinitialize(count: capacity)
         entries.deallocate()
         freeEntries.deallocate()
@@ -101,9 +105,7 @@ public final class RegistrationCache: @unchecked Sendable {
     /// Makes a front for one reactor.
     public func makeFront() -> RegistrationFront {
         let front = RegistrationFront(self)
-        space.lock()
-        fronts.append(front.hits)
-        space.unlock()
+        fronts.withLock { $0.append(front.hits) }
         return front
     }
 
@@ -115,16 +117,17 @@ public final class RegistrationCache: @unchecked Sendable {
         if memory.isEmpty || overflow { return }
         space.lockSettled()
         space.tell(start..<end)
-        let victims = takeRetired()
         space.unlock()
-        for region in victims { context.deregister(region) }
+        endRetired()
     }
 
     public var counters: RegistrationCounters {
         space.lock()
-        defer { space.unlock() }
         var result = counts
-        for hits in fronts { result.hits += hits.count.load(ordering: .relaxed) }
+        space.unlock()
+        fronts.withLock { fronts in
+            for hits in fronts { result.hits += hits.count.load(ordering: .relaxed) }
+        }
         return result
     }
 
@@ -138,37 +141,15 @@ public final class RegistrationCache: @unchecked Sendable {
                 operation: "memory registration", code: ENOBUFS,
                 reason: "\(bytes) bytes are more than the limit on pinned memory, \(pinnedBytesLimit)")
         }
-        space.lockSettled()
         let now = clock.wrappingAdd(2, ordering: .relaxed).newValue
-        if let known = indexes[kind].containing(range) {
-            // What is in the index is alive as long as the lock is held.
-            let isAlive = entries[Int(known)].retain()
-            invariant(isAlive, "an indexed registration is alive")
-            entries[Int(known)].lastUse.store(now | 1, ordering: .relaxed)
-            counts.hits += 1
-            space.unlock()
-            return known
+        let number: UInt32
+        let changes: UInt64
+        switch try findOrReserve(range, bytes, kind, now) {
+        case .found(let known): return known
+        case .reserved(let free, let count):
+            number = free
+            changes = count
         }
-        counts.misses += 1
-        var victims = takeRetired()
-        while counts.pinnedBytes + bytes > pinnedBytesLimit || freeCount == 0 {
-            if let region = evict() {
-                victims.append(region)
-                continue
-            }
-            space.unlock()
-            for region in victims { context.deregister(region) }
-            throw FabricError(
-                operation: "memory registration", code: ENOBUFS,
-                reason: "all \(counts.pinnedBytes) bytes of pinned memory are in use (limit \(pinnedBytesLimit))")
-        }
-        counts.pinnedBytes += bytes
-        freeCount -= 1
-        let number = freeEntries[freeCount]
-        let changes = space.changes
-        space.registering += 1
-        space.unlock()
-        for region in victims { context.deregister(region) }
 
         // Watched first: what happens to the memory from here on is told.
         let isWatched = watch == .userfaultfd && space.watch(pages)
@@ -202,10 +183,75 @@ public final class RegistrationCache: @unchecked Sendable {
             indexes[kind].insert(pages, number)
         }
         entry.pointee.state.store(isKept ? 1 : 1 | RegistrationEntry.dead, ordering: .releasing)
-        let leftovers = isKept ? takeRetired() : []
         space.unlock()
-        for region in leftovers { context.deregister(region) }
+        if isKept { endRetired() }
         return number
+    }
+
+    private enum Room {
+        /// A registration that is there, with a reference taken.
+        case found(UInt32)
+        /// An entry to be filled, and how many changes had been told by then.
+        case reserved(UInt32, changes: UInt64)
+    }
+
+    /// The registration for a range, or room for one.
+    private func findOrReserve(
+        _ range: Range<UInt>, _ bytes: Int, _ kind: Int, _ now: UInt64
+    ) throws(FabricError) -> Room {
+        while true {
+            var victims = RegionBatch()
+            space.lockSettled()
+            if let known = indexes[kind].containing(range) {
+                // What is in the index is alive as long as the lock is held.
+                let isAlive = entries[Int(known)].retain()
+                invariant(isAlive, "an indexed registration is alive")
+                entries[Int(known)].lastUse.store(now | 1, ordering: .relaxed)
+                counts.hits += 1
+                space.unlock()
+                return .found(known)
+            }
+            takeRetired(&victims)
+            while counts.pinnedBytes + bytes > pinnedBytesLimit || freeCount == 0 {
+                guard !victims.isFull, let region = evict() else { break }
+                victims.append(region)
+            }
+            if counts.pinnedBytes + bytes <= pinnedBytesLimit && freeCount > 0 {
+                counts.misses += 1
+                counts.pinnedBytes += bytes
+                freeCount -= 1
+                let number = freeEntries[freeCount]
+                let changes = space.changes
+                space.registering += 1
+                space.unlock()
+                deregister(victims)
+                return .reserved(number, changes: changes)
+            }
+            let pinned = counts.pinnedBytes
+            space.unlock()
+            deregister(victims)
+            if victims.isFull { continue }
+            throw FabricError(
+                operation: "memory registration", code: ENOBUFS,
+                reason: "all \(pinned) bytes of pinned memory are in use (limit \(pinnedBytesLimit))")
+        }
+    }
+
+    /// Deregisters what was retired.
+    private func endRetired() {
+        var isDone = false
+        while !isDone {
+            var victims = RegionBatch()
+            space.lock()
+            takeRetired(&victims)
+            space.unlock()
+            deregister(victims)
+            isDone = !victims.isFull
+        }
+    }
+
+    private func deregister(_ victims: RegionBatch) {
+        for index in 0..<victims.count { context.deregister(victims.regions[index]) }
     }
 
     /// Registers, making room on a device that has none left.
@@ -232,6 +278,19 @@ public final class RegistrationCache: @unchecked Sendable {
         let region = vacate(number)
         space.unlock()
         context.deregister(region)
+    }
+}
+
+/// Regions to be deregistered once the lock is free: under it nothing may be allocated.
+private struct RegionBatch {
+    private(set) var regions = [16 of MemoryRegion](repeating: MemoryRegion(handle: 0, localKey: 0, remoteKey: 0))
+    private(set) var count = 0
+
+    var isFull: Bool { count == 16 }
+
+    mutating func append(_ region: MemoryRegion) {
+        regions[count] = region
+        count += 1
     }
 }
 
@@ -298,10 +357,8 @@ extension RegistrationCache {
         return false
     }
 
-    private func takeRetired() -> [MemoryRegion] {
-        var regions: [MemoryRegion] = []
-        while firstRetired != .max { regions.append(popRetired()) }
-        return regions
+    private func takeRetired(_ victims: inout RegionBatch) {
+        while firstRetired != .max, !victims.isFull { victims.append(popRetired()) }
     }
 
     private func popRetired() -> MemoryRegion {
