@@ -204,17 +204,17 @@ func testSuperblock(sequence: UInt64 = 7, stampVersion: UInt64 = 3) throws -> Su
     @Test func bitmapPageKnowsWhatItIs() throws {
         let page = TestPage()
         page.bytes[100] = 0x81
-        BitmapPage.seal(page.bytes, volume: testVolume, sequence: 4, ordinal: 2, number: 5)
+        BitmapPage.seal(page.bytes, volume: testVolume, sequence: 4, kind: 2, number: 5)
         #expect(Array(page.bytes[0..<4]) == Array("TBMP".utf8))
-        #expect(BitmapPage.isIntact(page.bytes, volume: testVolume, ordinal: 2, number: 5))
+        #expect(BitmapPage.isIntact(page.bytes, volume: testVolume, kind: 2, number: 5))
         #expect(
-            BitmapPage.isIntact(page.bytes, volume: testVolume, ordinal: 2, number: 5), "checking leaves it as it was")
-        #expect(!BitmapPage.isIntact(page.bytes, volume: UUIDBytes.zero, ordinal: 2, number: 5))
-        #expect(!BitmapPage.isIntact(page.bytes, volume: testVolume, ordinal: 1, number: 5))
-        #expect(!BitmapPage.isIntact(page.bytes, volume: testVolume, ordinal: 2, number: 4))
+            BitmapPage.isIntact(page.bytes, volume: testVolume, kind: 2, number: 5), "checking leaves it as it was")
+        #expect(!BitmapPage.isIntact(page.bytes, volume: UUIDBytes.zero, kind: 2, number: 5))
+        #expect(!BitmapPage.isIntact(page.bytes, volume: testVolume, kind: 1, number: 5))
+        #expect(!BitmapPage.isIntact(page.bytes, volume: testVolume, kind: 2, number: 4))
         for offset in 0..<4096 {
             page.bytes[offset] ^= 2
-            #expect(!BitmapPage.isIntact(page.bytes, volume: testVolume, ordinal: 2, number: 5), "offset \(offset)")
+            #expect(!BitmapPage.isIntact(page.bytes, volume: testVolume, kind: 2, number: 5), "offset \(offset)")
             page.bytes[offset] ^= 2
         }
     }

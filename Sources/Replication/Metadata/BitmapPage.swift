@@ -12,21 +12,21 @@ import CChecksum
 /// | 8-15 | low half of the volume's UUID |
 /// | 16-23 | sequence: raised at each write of the page |
 /// | 24-27 | page number within the map |
-/// | 28 | ordinal of the map on the member |
+/// | 28 | kind of the map: 0 to 2, "that member may lack writes here"; 3, "in flight or unflushed here" |
 public enum BitmapPage {
     public static let headerSize = 32
     static let magic: UInt32 = 0x504d_4254
 
     /// Encodes a page into `page`, whose bits start at byte 32 and are filled in already.
     public static func seal(
-        _ page: UnsafeMutableRawBufferPointer, volume: UUIDBytes, sequence: UInt64, ordinal: Int, number: Int
+        _ page: UnsafeMutableRawBufferPointer, volume: UUIDBytes, sequence: UInt64, kind: Int, number: Int
     ) {
         page.storeBytes(of: magic.littleEndian, toByteOffset: 0, as: UInt32.self)
         page.storeBytes(of: 0, toByteOffset: 4, as: UInt32.self)
         page.storeBytes(of: volume.low.littleEndian, toByteOffset: 8, as: UInt64.self)
         page.storeBytes(of: sequence.littleEndian, toByteOffset: 16, as: UInt64.self)
         page.storeBytes(of: UInt32(truncatingIfNeeded: number).littleEndian, toByteOffset: 24, as: UInt32.self)
-        page.storeBytes(of: UInt32(truncatingIfNeeded: ordinal).littleEndian, toByteOffset: 28, as: UInt32.self)
+        page.storeBytes(of: UInt32(truncatingIfNeeded: kind).littleEndian, toByteOffset: 28, as: UInt32.self)
         let checksum = tercet_crc32c(page.baseAddress, page.count)
         page.storeBytes(of: checksum.littleEndian, toByteOffset: 4, as: UInt32.self)
     }
@@ -34,7 +34,7 @@ public enum BitmapPage {
     /// Whether a page read from a member is intact and is the one asked for. The checksum field is zeroed meanwhile and
     /// put back.
     public static func isIntact(
-        _ page: UnsafeMutableRawBufferPointer, volume: UUIDBytes, ordinal: Int, number: Int
+        _ page: UnsafeMutableRawBufferPointer, volume: UUIDBytes, kind: Int, number: Int
     ) -> Bool {
         guard page.count > headerSize, UInt32(littleEndian: page.load(as: UInt32.self)) == magic else { return false }
         let found = page.load(fromByteOffset: 4, as: UInt32.self)
@@ -46,7 +46,7 @@ public enum BitmapPage {
             && UInt32(littleEndian: page.load(fromByteOffset: 24, as: UInt32.self))
                 == UInt32(truncatingIfNeeded: number)
             && UInt32(littleEndian: page.load(fromByteOffset: 28, as: UInt32.self))
-                == UInt32(truncatingIfNeeded: ordinal)
+                == UInt32(truncatingIfNeeded: kind)
     }
 
     /// The ordinal, on `member`, of the map that says what `other` may lack: 0 or 1.
@@ -54,6 +54,14 @@ public enum BitmapPage {
         other < member ? other : other - 1
     }
 
+    /// The kind of the map that has an ordinal on `member`.
+    public static func kind(ordinal: Int, on member: MemberIndex) -> Int {
+        ordinal == inFlightOrdinal ? inFlightKind : ordinal < member ? ordinal : ordinal + 1
+    }
+
     /// The ordinal of the map of regions in flight or unflushed.
     public static var inFlightOrdinal: Int { 2 }
+
+    /// The kind of the map of regions in flight or unflushed; the kinds before it are the members.
+    public static var inFlightKind: Int { memberCount }
 }

@@ -89,7 +89,8 @@ public struct VolumeFormat: Sendable {
                     page[BitmapPage.headerSize + bit / 8] |= 1 << UInt8(bit % 8)
                 }
             }
-            BitmapPage.seal(page, volume: volume, sequence: 0, ordinal: ordinal, number: index)
+            let kind = BitmapPage.kind(ordinal: ordinal, on: member)
+            BitmapPage.seal(page, volume: volume, sequence: 0, kind: kind, number: index)
             return layouts[member].pageBlock(ordinal: ordinal, page: index)
         }
         if number == maps + 1 {

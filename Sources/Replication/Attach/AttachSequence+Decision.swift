@@ -1,0 +1,224 @@
+import Base
+
+extension VolumeEngine {
+    /// Decides from what at least two fenced members hold who is in sync, what is dirty, and which member the dirty
+    /// regions are copied from (invariants 5 and 7).
+    mutating func decide() {
+        var ready: MemberSet = []
+        var best: Superblock?
+        for member in 0..<memberCount where members[member].phase == .ready {
+            ready.insert(MemberSet(member))
+            guard let found = members[member].found, !freshMembers.has(member) else { continue }
+            let isBetter = best.map { fault == .oldestRecordTrusted ? found.stamp < $0.stamp : found.stamp > $0.stamp }
+            if isBetter ?? true { best = found }
+        }
+        guard let best else { return }
+        // Another attachment's record, written after we were fenced out, or before we fenced: it is not ours to overwrite.
+        if best.stamp.attachmentKey > attachmentKey {
+            notice(.newerEpoch(ready.first, best.stamp.epoch))
+            return depose(.superseded(member: best.member))
+        }
+        let recorded = best.inSync
+        let present = recorded.intersection(ready).subtracting(freshMembers)
+        guard present != [] else { return wait(for: recorded) }
+
+        adoptGeometry(best)
+        let dirty = RegionMap(wordCount: maps.intents.wordCount)
+        defer { dirty.free() }
+        collectDirty(into: dirty, ready: ready, present: present, recorded: recorded)
+        if fault == .equalEpochsTrusted, haveEqualStamps(ready) { dirty.clear() }
+
+        var intact: MemberSet = []
+        for member in 0..<memberCount where present.has(member) {
+            let instance = members[member].bootInstance
+            if instance != 0 && instance == best.members[member].bootInstance || fault == .bootInstanceIgnored {
+                intact.insert(MemberSet(member))
+            }
+        }
+        // Acknowledged writes that were not flushed are on a member that kept its cache. Where none of those present did,
+        // one that is absent may have: it is waited for, unless there is none.
+        if !dirty.isEmpty, intact == [], present != recorded, !configuration.acceptCacheLoss {
+            return wait(for: recorded.subtracting(present))
+        }
+        let source = intact == [] ? present.first : intact.first
+        adoptDecision(best, ready: ready, present: present, intact: intact, source: source, dirty: dirty)
+    }
+
+    private mutating func wait(for awaited: MemberSet) {
+        if !isWaitingNoticed { notice(.waitingFor(awaited)) }
+        isWaitingNoticed = true
+    }
+
+    private func haveEqualStamps(_ ready: MemberSet) -> Bool {
+        var stamps: Set<RecordStamp> = []
+        for member in 0..<memberCount where ready.has(member) {
+            if let found = members[member].found { stamps.insert(found.stamp) }
+        }
+        return stamps.count == 1
+    }
+
+    private mutating func adoptGeometry(_ best: Superblock) {
+        guard maps.geometry != best.geometry else { return }
+        let larger = VolumeMaps(best.geometry)
+        // What is known from before a recovery stays known: regions keep their numbers when a volume grows.
+        if phase == .recovering {
+            for kind in 0..<VolumeMaps.kindCount { copyWords(maps.wanted[kind], larger.wanted[kind]) }
+        }
+        maps.free()
+        maps = larger
+    }
+
+    private func copyWords(_ source: RegionMap, _ target: RegionMap) {
+        for word in 0..<min(source.wordCount, target.wordCount) { target.words[word] |= source.words[word] }
+    }
+
+    /// The OR of all that says that members may differ.
+    private func collectDirty(
+        into dirty: RegionMap, ready: MemberSet, present: MemberSet, recorded: MemberSet
+    ) {
+        copyWords(maps.intents, dirty)
+        for member in 0..<memberCount where ready.has(member) {
+            guard let found = readyMaps[member], !freshMembers.has(member) else { continue }
+            copyWords(found.intents, dirty)
+            // A set bit forces the copy, whatever the record says of the member.
+            guard present.has(member) else { continue }
+            for other in 0..<memberCount where recorded.has(other) { copyWords(found.behind(other), dirty) }
+        }
+        for other in 0..<memberCount where recorded.has(other) { copyWords(maps.behind(other), dirty) }
+        // Bits beyond the last region are nobody's.
+        for region in maps.regionCount..<dirty.wordCount * 64 { dirty[region] = false }
+    }
+
+    private mutating func adoptDecision(
+        _ best: Superblock, ready: MemberSet, present: MemberSet, intact: MemberSet, source: MemberIndex,
+        dirty: RegionMap
+    ) {
+        record.fencing = best.fencing
+        record.minimumCopies = best.minimumCopies
+        record.isClean = false
+        if best.stamp.attachmentKey == attachmentKey { record.version = max(record.version, best.stamp.version) }
+        inSync = present
+        for member in 0..<memberCount {
+            uuids[member] = replacementUUIDs[member] ?? best.members[member].uuid
+            record.behindSince[member] = best.members[member].behindSinceEpoch
+            record.bootInstances[member] = best.members[member].bootInstance
+            // A member whose cache may be lost counts as such until it has been reconciled; the source is the truth.
+            if present.has(member), dirty.isEmpty || intact.has(member) || member == source {
+                record.bootInstances[member] = members[member].bootInstance
+            }
+        }
+        for member in 0..<memberCount {
+            let behind = maps.behind(member)
+            if present.has(member) {
+                behind.clear()
+                continue
+            }
+            for holder in 0..<memberCount where present.has(holder) {
+                if let found = readyMaps[holder] { copyWords(found.behind(member), behind) }
+            }
+            copyWords(dirty, behind)
+            if freshMembers.has(member) { behind.setAll(count: maps.regionCount) }
+            for region in maps.regionCount..<behind.wordCount * 64 { behind[region] = false }
+        }
+        maps.intents.copy(from: dirty)
+        maps.unflushed.copy(from: dirty)
+        maps.unflushedBefore.clear()
+        maps.unreconciled.clear()
+        if present.count > 1 { maps.unreconciled.copy(from: dirty) }
+        for kind in 0..<VolumeMaps.kindCount { maps.durable[kind].clear() }
+        for member in 0..<memberCount { maps.repair[member].clear() }
+        reconcileSource = source
+        copied = CopiedRegions()
+        active = []
+        isDeciding = true
+        for member in 0..<memberCount where ready.has(member) {
+            startJoining(member)
+            // None may have been refused meanwhile without the decision being taken again.
+        }
+        for member in 0..<memberCount where ready.has(member) { checkJoined(member) }
+    }
+
+    // MARK: Joining
+
+    /// Takes in a member that has come back to a volume that is served: it is behind, and gets all metadata, then all
+    /// writes (invariant 8).
+    mutating func admit(_ member: MemberIndex) {
+        if let found = members[member].found, !freshMembers.has(member) {
+            if found.stamp.attachmentKey > attachmentKey {
+                notice(.newerEpoch(member, found.stamp.epoch))
+                return depose(.superseded(member: member))
+            }
+            if let foundMaps = readyMaps[member], fault != .ownIntentsIgnored {
+                let own = RegionMap(wordCount: maps.intents.wordCount)
+                copyWords(foundMaps.intents, own)
+                for region in maps.regionCount..<own.wordCount * 64 { own[region] = false }
+                addAll(own, kind: member)
+                own.free()
+            }
+        } else {
+            let everything = RegionMap(wordCount: maps.intents.wordCount)
+            everything.setAll(count: maps.regionCount)
+            addAll(everything, kind: member)
+            everything.free()
+        }
+        notice(.memberReturning(member))
+        startJoining(member)
+        checkJoined(member)
+    }
+
+    /// Has all bitmap pages written to a member.
+    private mutating func startJoining(_ member: MemberIndex) {
+        let blocks = members[member].found.map { $0.members[member].blocks } ?? members[member].blocks
+        let needsNewLayout = members[member].found?.geometry != maps.geometry
+        do throws(MetadataError) {
+            members[member].layout = try MemberLayout(
+                member: member, memberBlocks: needsNewLayout ? members[member].blocks : blocks, geometry: maps.geometry)
+        } catch {
+            return refuse(member, error)
+        }
+        readyMaps[member]?.free()
+        readyMaps[member] = nil
+        become(member, .joining)
+        for page in 0..<maps.pageCount where page / maps.pagesPerMap != member {
+            maps.pageNeeds[page].insert(MemberSet(member))
+            maps.dirtyPages[page] = true
+        }
+    }
+
+    /// Makes a member active once it has all pages.
+    mutating func checkJoined(_ member: MemberIndex) {
+        guard members[member].phase == .joining, !isStaged(for: member) else { return }
+        for page in 0..<maps.pageCount where maps.pageNeeds[page].has(member) { return }
+        become(member, .active)
+        active.insert(MemberSet(member))
+        if phase == .serving || phase == .suspended || phase == .detaching {
+            writeRecord(to: member)
+            reviewsAcknowledgements = true
+            copies.mayStart = true
+            reviewService()
+            return
+        }
+        guard phase == .attaching || phase == .recovering, isDeciding, !restartsDecision else { return }
+        for other in 0..<memberCount where members[other].phase == .joining { return }
+        changeRecord()
+    }
+
+    /// The record that was wanted is durable.
+    mutating func recordBecameValid() {
+        if phase == .attaching || phase == .recovering, isDeciding, !restartsDecision { startServing() }
+    }
+
+    private mutating func startServing() {
+        isDeciding = false
+        isWaitingNoticed = false
+        attachDeadline = .distantFuture
+        invariant(
+            active.count >= 2 && active.intersection(inSync) != [], "invariant 5: two members hold the new record")
+        become(active.count < max(2, record.minimumCopies) ? .suspended : .serving)
+        for member in 0..<memberCount where active.has(member) { members[member].reconnectDelay = 0 }
+        copies.mayStart = true
+        reviewReconciled()
+        releaseHeld()
+        for member in 0..<memberCount where members[member].phase == .ready { admit(member) }
+    }
+}

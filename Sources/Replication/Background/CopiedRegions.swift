@@ -1,0 +1,111 @@
+import Base
+
+/// A region that has been copied and not yet flushed on its destinations.
+struct CopiedRegion: BitwiseCopyable {
+    var region: Int
+    var source: MemberIndex
+    var destinations: MemberSet
+    var reconciles: Bool
+    var isFlushing = false
+}
+
+/// The regions copied since the last flush: their bits are cleared when a flush has followed (invariants 3 and 8).
+struct CopiedRegions: BitwiseCopyable {
+    static let capacity = 64
+    private(set) var entries = InlineArray<64, CopiedRegion>(
+        repeating: CopiedRegion(region: 0, source: 0, destinations: [], reconciles: false))
+    private(set) var count = 0
+
+    /// Room is left for the copies that run.
+    var isFull: Bool { count >= Self.capacity - 16 }
+
+    func contains(_ region: Int) -> Bool {
+        for index in 0..<count where entries[index].region == region { return true }
+        return false
+    }
+
+    func contains(to member: MemberIndex) -> Bool {
+        for index in 0..<count where entries[index].destinations.has(member) { return true }
+        return false
+    }
+
+    mutating func append(_ entry: CopiedRegion) {
+        invariant(count < Self.capacity, "copies stop before their list is full")
+        entries[count] = entry
+        count += 1
+    }
+
+    mutating func markFlushing() { for index in 0..<count { entries[index].isFlushing = true } }
+
+    /// What was copied to a lost member counts no more.
+    mutating func forget(_ member: MemberIndex) {
+        for index in 0..<count { entries[index].destinations.remove(MemberSet(member)) }
+    }
+
+    /// Removes an entry that a flush has covered; `nil` when there is none.
+    mutating func popFlushed() -> CopiedRegion? {
+        for index in 0..<count where entries[index].isFlushing {
+            let entry = entries[index]
+            count -= 1
+            entries[index] = entries[count]
+            return entry
+        }
+        return nil
+    }
+}
+
+extension VolumeEngine {
+    /// Clears the bits of regions whose copies have been flushed.
+    mutating func settleCopied(_ done: MemberSet) {
+        while let entry = copied.popFlushed() {
+            let good = entry.destinations.intersection(done).intersection(active)
+            for member in 0..<memberCount where good.has(member) {
+                if maps.repair[member][entry.region] {
+                    maps.repair[member][entry.region] = false
+                    statistics.regionsRepaired += 1
+                }
+                if !inSync.has(member) { clearBit(member, entry.region) }
+                members[member].copyRetryDelay = 0
+            }
+            guard entry.reconciles, maps.unreconciled[entry.region] else { continue }
+            if active.intersection(inSync).subtracting(MemberSet(entry.source)).subtracting(good) == [] {
+                maps.unreconciled[entry.region] = false
+                reviewsReconcile = true
+            }
+        }
+    }
+
+    private mutating func clearBit(_ kind: Int, _ region: Int) {
+        guard maps.wanted[kind][region] else { return }
+        maps.wanted[kind][region] = false
+        maps.durable[kind][region] = false
+        markPage(maps.page(kind: kind, region: region))
+    }
+
+    /// Takes members into sync that lack nothing any more, and records the caches that may be relied on again.
+    mutating func reviewReconciled() {
+        guard phase == .serving else { return }
+        var hasChanged = false
+        if maps.unreconciled.isEmpty {
+            for member in 0..<memberCount where active.has(member) && inSync.has(member) {
+                if record.bootInstances[member] != members[member].bootInstance {
+                    record.bootInstances[member] = members[member].bootInstance
+                    hasChanged = true
+                }
+            }
+        }
+        for member in 0..<memberCount where active.has(member) && !inSync.has(member) {
+            guard maps.behind(member).isEmpty, !copies.isCopying(to: member), !copied.contains(to: member) else {
+                continue
+            }
+            inSync.insert(MemberSet(member))
+            freshMembers.remove(MemberSet(member))
+            record.bootInstances[member] = members[member].bootInstance
+            members[member].reconnectDelay = 0
+            members[member].copyRetryDelay = 0
+            notice(.memberInSync(member))
+            hasChanged = true
+        }
+        if hasChanged { changeRecord() }
+    }
+}

@@ -1,0 +1,50 @@
+import Base
+
+extension VolumeEngine {
+    /// Notes how long a member took for a read or write.
+    @inline(__always)
+    mutating func noteLatency(_ index: Int, _ member: MemberIndex) {
+        guard slots[index].kind == .read || slots[index].kind == .write else { return }
+        let sample = now.nanoseconds(since: slots[index].issuedAt)
+        let average = members[member].latency
+        members[member].latency = average == 0 ? sample : average - average / 8 + sample / 8
+    }
+
+    /// Demotes a member that is slower than the others' slowest by a factor and a margin for a while: one slow target
+    /// costs that long once, not its latency on every write. Never below what the volume needs.
+    mutating func tickSlowMembers() {
+        tickScrub()
+        guard configuration.slowFactor > 0, phase == .serving else { return }
+        var oldest: [3 of UInt64] = [0, 0, 0]
+        for index in 0..<pool.capacity where slots[index].pending != [] && slots[index].kind.isWrite {
+            let age = now.nanoseconds(since: slots[index].issuedAt)
+            for member in 0..<memberCount where slots[index].pending.has(member) {
+                oldest[member] = max(oldest[member], age)
+            }
+        }
+        for member in 0..<memberCount where active.has(member) {
+            let own = max(members[member].latency, oldest[member])
+            var others: UInt64 = 0
+            for other in 0..<memberCount where other != member && active.has(other) && inSync.has(other) {
+                others = max(others, members[other].latency, oldest[other])
+            }
+            let limit = others.multipliedReportingOverflow(by: configuration.slowFactor)
+            let isSlow = !limit.overflow && own > max(limit.partialValue, others + configuration.slowMargin)
+            guard isSlow, mayDemote(member) else {
+                members[member].slowSince = .distantFuture
+                continue
+            }
+            if members[member].slowSince == .distantFuture { members[member].slowSince = now }
+            guard now.nanoseconds(since: members[member].slowSince) >= configuration.slowDuration else { continue }
+            statistics.slowDemotions += 1
+            members[member].slowCooldown = max(configuration.slowCooldown, members[member].slowCooldown * 2)
+            loseMember(member, .slow)
+        }
+    }
+
+    /// Whether the volume can do without the member.
+    private func mayDemote(_ member: MemberIndex) -> Bool {
+        let rest = active.subtracting(MemberSet(member))
+        return rest.intersection(inSync) != [] && rest.count >= max(2, record.minimumCopies) && record.isValid
+    }
+}

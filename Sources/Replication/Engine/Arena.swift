@@ -1,0 +1,25 @@
+/// How the engine's own memory for I/O is divided. The driver allocates it, registers it once, and passes it in.
+struct ArenaLayout: BitwiseCopyable {
+    /// Pages read at once while a member's maps are read.
+    static let joinPages = 16
+    /// Bitmap pages that may be on their way at once.
+    static let stagingPages = 32
+
+    let pageSize: Int
+    let chunkSize: Int
+    let copyCount: Int
+
+    init(_ configuration: VolumeConfiguration) {
+        pageSize = max(4096, Int(configuration.blockSize))
+        chunkSize = max(pageSize, configuration.maximumTransfer)
+        copyCount = configuration.copyConcurrency
+    }
+
+    /// One page per member, for its superblock.
+    func superblock(_ member: MemberIndex) -> Int { member * pageSize }
+    func join(_ member: MemberIndex) -> Int { (memberCount + member * Self.joinPages) * pageSize }
+    func staging(_ index: Int) -> Int { (memberCount * (1 + Self.joinPages) + index) * pageSize }
+    func copy(_ index: Int) -> Int { staging(Self.stagingPages) + index * chunkSize }
+    func scrub(_ member: MemberIndex) -> Int { copy(copyCount) + member * chunkSize }
+    var byteCount: Int { scrub(memberCount) }
+}

@@ -1,0 +1,88 @@
+import Base
+
+extension VolumeEngine {
+    /// Members that a read may be served by: active and in sync.
+    var readers: MemberSet { fault == .behindMemberRead ? active : active.intersection(inSync) }
+
+    /// Sends a read to the member that is expected to answer first.
+    mutating func dispatchRead(_ slot: Int32) {
+        let index = Int(slot)
+        let regions = slots[index].regions
+        guard phase == .serving || phase == .detaching else { return dispatch(slot) }
+        if maps.quarantine.hasAny(regions) { return finish(slot, .mediaError) }
+        if maps.unreconciled.hasAny(regions), fault != .unreconciledRead {
+            if slots[index].state != .awaitingReconcile { become(slot, .awaitingReconcile) }
+            awaitingReconcile.append(slot, slots)
+            copies.mayStart = true
+            return
+        }
+        let member = fastest(readers.subtracting(slots[index].failed).subtracting(slots[index].retried))
+        guard member >= 0 else {
+            // `retried` holds those that were busy; when only they are left, wait.
+            if slots[index].retried != [] || readers == [] {
+                slots[index].retried = []
+                return backOff(slot)
+            }
+            return finish(slot, .mediaError)
+        }
+        markIssued(slot)
+        slots[index].pending = MemberSet(member)
+        send(
+            Tag(.operation, member: member, index: index, generation: slots[index].generation), .read,
+            start: slots[index].start, count: slots[index].count, owner: .host, buffer: slots[index].buffer)
+    }
+
+    /// The member of a set whose latency times its queue is least; -1 for the empty set.
+    func fastest(_ set: MemberSet) -> MemberIndex {
+        var best = -1
+        var bestCost = UInt64.max
+        for member in 0..<memberCount where set.has(member) {
+            let cost = max(1, members[member].latency) &* UInt64(members[member].outstanding + 1)
+            if cost < bestCost {
+                best = member
+                bestCost = cost
+            }
+        }
+        return best
+    }
+
+    mutating func readCompleted(_ slot: Int32, _ member: MemberIndex, _ status: MemberStatus) {
+        let index = Int(slot)
+        guard slots[index].pending == [] else { return }
+        switch status {
+        case .success where isUsable(member) && (inSync.has(member) || fault == .behindMemberRead):
+            let failed = slots[index].failed
+            if failed != [] {
+                statistics.readFailovers += 1
+                requestRepair(failed, slots[index].regions)
+            }
+            statistics.reads += 1
+            finish(slot, .success)
+        case .mediaError, .noSpace:
+            slots[index].failed.insert(MemberSet(member))
+            dispatchRead(slot)
+        case .busy, .notDone, .pathError:
+            slots[index].retried.insert(MemberSet(member))
+            dispatchRead(slot)
+        case .success, .unknown, .reservationConflict:
+            // The member has left the set of readers meanwhile, or its answer is not known: read elsewhere.
+            slots[index].failed.remove(MemberSet(member))
+            dispatch(slot)
+        }
+    }
+
+    /// Has regions that members in sync could not read written again from another (read repair).
+    mutating func requestRepair(_ failed: MemberSet, _ regions: ClosedRange<Int>) {
+        for member in 0..<memberCount where failed.has(member) && inSync.has(member) && active.has(member) {
+            for region in regions { maps.repair[member][region] = true }
+        }
+        copies.mayStart = true
+    }
+
+    /// Dispatches reads whose regions have been reconciled.
+    mutating func reviewReconcile() {
+        reviewsReconcile = false
+        var list = awaitingReconcile.takeAll()
+        while let slot = list.popFirst(slots) { dispatch(slot) }
+    }
+}

@@ -1,0 +1,165 @@
+import Base
+
+extension VolumeEngine {
+    /// Sends a write to every active member once the bits that it needs are durable, and asks for those that are not.
+    mutating func dispatchWrite(_ slot: Int32) {
+        let index = Int(slot)
+        if !requestBits(slots[index].regions) {
+            if fault != .intentAfterSend {
+                become(slot, .awaitingIntent)
+                awaitingIntent.append(slot, slots)
+                return
+            }
+        }
+        sendWrite(slot, to: writers)
+    }
+
+    /// Members that a write goes to: all that are active, in sync or being brought up to date.
+    var writers: MemberSet {
+        fault == .returningMemberNotWritten ? active.intersection(inSync) : active
+    }
+
+    mutating func sendWrite(_ slot: Int32, to targets: MemberSet) {
+        let index = Int(slot)
+        invariant(
+            maps.intentsDurable.hasAll(slots[index].regions) || fault == .intentAfterSend,
+            "invariant 3: a region's in-flight bit is durable before data leaves")
+        markIssued(slot)
+        for region in slots[index].regions { maps.unflushed[region] = true }
+        slots[index].pending.formUnion(targets)
+        let isWrite = slots[index].kind == .write
+        for member in 0..<memberCount where targets.has(member) {
+            send(
+                Tag(.operation, member: member, index: index, generation: slots[index].generation),
+                isWrite ? .write : .writeZeroes, start: slots[index].start, count: slots[index].count,
+                owner: isWrite ? .host : .none, buffer: slots[index].buffer,
+                forceUnitAccess: slots[index].forceUnitAccess)
+        }
+    }
+
+    mutating func writeCompleted(_ slot: Int32, _ member: MemberIndex, _ status: MemberStatus) {
+        let index = Int(slot)
+        for region in slots[index].regions { maps.unflushed[region] = true }
+        if isUsable(member) {
+            switch status {
+            case .success: slots[index].done.insert(MemberSet(member))
+            case .mediaError, .noSpace:
+                // Once more on the same association, then it counts.
+                if slots[index].retried.has(member) {
+                    slots[index].failed.insert(MemberSet(member))
+                    slots[index].failureStatus = status == .noSpace ? .noSpace : .mediaError
+                } else {
+                    slots[index].retried.insert(MemberSet(member))
+                }
+            case .busy, .notDone, .pathError: slots[index].wantsRetry = true
+            case .unknown, .reservationConflict: break
+            }
+        }
+        if slots[index].pending == [] {
+            if slots[index].hasCompletedHost { return release(slot) }
+            settle(slot)
+        }
+    }
+
+    /// Decides what becomes of a write or flush none of whose commands is under way.
+    mutating func settle(_ slot: Int32) {
+        let index = Int(slot)
+        invariant(slots[index].pending == [], "an operation is settled when all its commands have completed")
+        switch phase {
+        case .serving, .detaching: break
+        case .suspended where configuration.suspendPolicy == .wait: break
+        default: return dispatch(slot)
+        }
+        if slots[index].failed != [], slots[index].kind.isWrite, !settleFailures(slot) { return }
+        if slots[index].wantsRetry { return backOff(slot) }
+        let missing = writers.subtracting(slots[index].done).subtracting(slots[index].excused)
+        if missing != [], phase != .suspended {
+            if slots[index].kind == .flush { return sendFlush(slot, to: missing) }
+            if maps.intentsDurable.hasAll(slots[index].regions) || fault == .intentAfterSend {
+                return sendWrite(slot, to: missing)
+            }
+        }
+        acknowledge(slot)
+    }
+
+    /// Handles members that failed a write. False when the write has ended.
+    private mutating func settleFailures(_ slot: Int32) -> Bool {
+        let index = Int(slot)
+        let failed = slots[index].failed
+        slots[index].failed = []
+        let holders = slots[index].done.intersection(inSync).intersection(active)
+        if holders == [] {
+            // No member in sync took it: that is the media's answer to the host, and no reason to drop a member. What
+            // is there now may differ from member to member.
+            for region in slots[index].regions { markUnreconciled(region) }
+            for member in 0..<memberCount where !inSync.has(member) { _ = requestBehind(member, slots[index].regions) }
+            finish(slot, slots[index].failureStatus)
+            return false
+        }
+        slots[index].excused.formUnion(failed)
+        for member in 0..<memberCount where failed.has(member) {
+            demote(member, regions: slots[index].regions)
+        }
+        return true
+    }
+
+    /// Acknowledges a write or flush if all that the invariants ask for is there, or lets it wait for it.
+    mutating func acknowledge(_ slot: Int32) {
+        let index = Int(slot)
+        guard mayAcknowledge(index) else {
+            if slots[index].state != .awaitingRecord { become(slot, .awaitingRecord) }
+            awaitingRecord.append(slot, slots)
+            return
+        }
+        if slots[index].kind == .flush {
+            flushEnded(slot)
+        } else {
+            statistics.writes += 1
+            assertAcknowledgeable(index)
+            finish(slot, .success)
+        }
+    }
+
+    /// Invariants 1 and 2, as a question.
+    private mutating func mayAcknowledge(_ index: Int) -> Bool {
+        if slots[index].isInternal, slots[index].kind == .flush { return true }
+        guard phase == .serving || phase == .detaching else { return false }
+        let done = slots[index].done.intersection(active)
+        guard inSync.subtracting(done) == [] || fault == .flushSkipsMember || fault == .acknowledgeBeforeRecord else {
+            return false
+        }
+        if !record.isValid, fault != .acknowledgeBeforeRecord { return false }
+        guard slots[index].kind.isWrite else { return true }
+        guard done.count >= record.minimumCopies || fault == .returningMemberNotWritten else { return false }
+        for member in 0..<memberCount where !done.has(member) {
+            if !requestBehind(member, slots[index].regions) { return false }
+        }
+        return true
+    }
+
+    /// Invariants 1 and 2, where they must hold.
+    private func assertAcknowledgeable(_ index: Int) {
+        guard fault == .none else { return }
+        let done = slots[index].done.intersection(active)
+        invariant(
+            inSync.subtracting(done) == [], "invariant 1: every member in sync has completed an acknowledged write")
+        invariant(done.count >= record.minimumCopies, "invariant 1: enough copies hold an acknowledged write")
+        for member in 0..<memberCount where !done.has(member) {
+            invariant(
+                maps.behindDurable(member).hasAll(slots[index].regions),
+                "invariant 1: what a member lacks is durable on the survivors before the write is acknowledged")
+        }
+        invariant(
+            record.isValid && active.count >= 2,
+            "invariant 2: the record is valid on two members before a write that relies on it is acknowledged")
+        invariant(
+            slots[index].pending == [], "invariant 6: all commands have completed before the buffer is given back")
+    }
+
+    /// Looks at the operations that wait to be acknowledged again.
+    mutating func reviewAcknowledgements() {
+        reviewsAcknowledgements = false
+        var list = awaitingRecord.takeAll()
+        while let slot = list.popFirst(slots) { settle(slot) }
+    }
+}

@@ -1,0 +1,47 @@
+/// Ways to break the engine on purpose, for tests that prove that the simulation notices. Each is a bug that a system of
+/// this kind has had, or nearly.
+package enum DeliberateFault: UInt8, CaseIterable, Sendable {
+    case none
+    /// Data leaves before its region's bit is durable.
+    case intentAfterSend
+    /// A write is acknowledged before the record that excuses a lost member is durable (Mayastor 141a5fb0, SPDK raid1).
+    case acknowledgeBeforeRecord
+    /// One member's confirmation makes a record valid (DRBD 669942686).
+    case recordConfirmedByOne
+    /// Commands of the deposed initiator that run already are not aborted.
+    case preemptWithoutAbort
+    /// A host's buffer is given back while a member's command may still read it.
+    case bufferGivenBackAtTimeout
+    /// A flush leaves out one member.
+    case flushSkipsMember
+    /// Copying and writing do not exclude each other.
+    case resyncWithoutLock
+    /// Set bits are dropped where all members' records agree (DRBD 3cb0ba6d1).
+    case equalEpochsTrusted
+    /// A target that lost its cache is believed to hold what it had not flushed.
+    case bootInstanceIgnored
+    /// Overlapping writes are sent without order (SPDK and md raid1).
+    case overlapUnordered
+    /// A read is served while a write that overlaps it is in flight.
+    case readOfInFlightBlock
+    /// Writes are not sent to a member that is being rebuilt (Mayastor ea4902ca).
+    case returningMemberNotWritten
+    /// Writes of a degraded volume are not noted (md 46669e8).
+    case behindBitsNotSet
+    /// A returning member's own map is not read.
+    case ownIntentsIgnored
+    /// A member is used again while its old association's commands may still land.
+    case oldAssociationNotAwaited
+    /// A reservation conflict is taken for a bad member.
+    case conflictIsBadMember
+    /// Members that are behind serve reads.
+    case behindMemberRead
+    /// A region's bit is cleared without a flush.
+    case intentClearedUnflushed
+    /// Dirty regions are read from any member before they are reconciled.
+    case unreconciledRead
+    /// What a lost member had not flushed is not marked.
+    case lossNotMarked
+    /// The lowest record found is believed, not the highest.
+    case oldestRecordTrusted
+}

@@ -1,0 +1,111 @@
+/// A reservation command for a member's namespace (NVMe Base, Reservation Register, Acquire, Release, Report). The type is
+/// always Write Exclusive, Registrants Only, and registrations persist through power loss (CPTPL 11b).
+public enum ReservationCommand: Equatable, Sendable {
+    /// Registers the key, replacing whatever this host had registered (IEKEY).
+    case register(key: UInt64)
+    /// Acquires the reservation; nobody holds it.
+    case acquire(key: UInt64)
+    /// Takes `preempted`'s registration, and the reservation if it holds it, and aborts its commands: done only when
+    /// none of them can touch the namespace any more.
+    case preemptAndAbort(key: UInt64, preempted: UInt64)
+    /// As `preemptAndAbort`, without waiting for commands that run. Never sent by a sound engine.
+    case preempt(key: UInt64, preempted: UInt64)
+    /// Gives up the reservation and the registration.
+    case unregister(key: UInt64)
+    case report
+}
+
+/// What a Reservation Report found.
+public struct ReservationReport: Equatable, Sendable {
+    /// The holder's key; 0 where nobody holds the reservation.
+    public var holderKey: UInt64
+    /// The keys of all registrants.
+    public var keys: [UInt64]
+    /// The key that this host has registered; 0 where it has none.
+    public var ownKey: UInt64
+
+    public init(holderKey: UInt64, keys: [UInt64], ownKey: UInt64) {
+        self.holderKey = holderKey
+        self.keys = keys
+        self.ownKey = ownKey
+    }
+}
+
+/// Why a member is no longer used.
+public enum MemberLossReason: Equatable, Sendable {
+    case disconnected
+    case timedOut
+    /// A command ended without its outcome being known.
+    case outcomeUnknown
+    /// A write of the record or of a bitmap, or a flush, failed.
+    case metadataFailed
+    case slow
+    /// Told to by the operator.
+    case removed
+    /// The sequence that takes it in did not end in time, or failed.
+    case joinFailed
+}
+
+/// Things worth telling an operator.
+public enum VolumeNotice: Equatable, Sendable {
+    case memberLost(MemberIndex, MemberLossReason)
+    /// The member is connected, fenced and receives writes; it is being brought up to date.
+    case memberReturning(MemberIndex)
+    case memberInSync(MemberIndex)
+    /// The member failed some writes: it is behind, and stays connected.
+    case memberDemoted(MemberIndex)
+    /// The member is not taken in; the error says what to do.
+    case memberRefused(MemberIndex, MetadataError)
+    /// The member's record is newer than this attachment: another initiator serves the volume.
+    case newerEpoch(MemberIndex, UInt64)
+    /// These members are needed, and not there, for the volume to be served.
+    case waitingFor(MemberSet)
+    /// The members in sync do not hold the same in this region, and nothing proves which is right.
+    case mismatch(region: Int)
+    /// The region cannot be read from any member that could be its source.
+    case regionUnreadable(Int)
+    case scrubFinished(mismatches: Int)
+    case grown(dataBlocks: UInt64)
+    case growFailed
+}
+
+/// What the engine asks of its driver outside of the I/O path.
+public enum VolumeAction: Equatable, Sendable {
+    /// Connect the member: answered by `connected` or `disconnected`.
+    case connect(MemberIndex)
+    /// Put the member's queue pairs in error, deliver all completions, answer with `disconnected`. Nothing is to be done
+    /// where the connection has ended by itself and `disconnected` was delivered, or is about to be.
+    case disconnect(MemberIndex)
+    /// Answered by `reservationDone` or `reservationReport`.
+    case reservation(MemberIndex, ReservationCommand)
+    case phaseChanged(VolumePhase)
+    case notice(VolumeNotice)
+    /// The attach failed before anything was written.
+    case attachFailed(AttachError)
+}
+
+/// Why an attach was given up.
+public enum AttachError: Error, Equatable, Sendable {
+    case metadata(MetadataError)
+    /// Another initiator attached at the same time, or later, with a greater key.
+    case superseded(member: MemberIndex)
+    /// The operator let the volume go.
+    case abandoned
+    /// The epoch is at its largest value; the volume has to be created anew.
+    case epochExhausted
+}
+
+/// What the driver tells of a member outside of the I/O path. After `disconnected` no completion and no answer of the old
+/// association follows.
+public enum MemberEvent: Equatable, Sendable {
+    /// An association is there. `bootInstance` identifies the target's run: it changes whenever a volatile cache may have
+    /// been lost; 0 where the target does not tell, a constant where the namespace has no volatile write cache.
+    case connected(MemberIndex, association: UInt64, bootInstance: UInt64, blocks: UInt64)
+    /// The association ended, by `disconnect` or by itself, or could not be made.
+    case disconnected(MemberIndex)
+    /// No command of the association, nor of earlier ones, can reach the media any more: the target drained it at
+    /// Connect, its commands were aborted, or the keep-alive timeout and the command quiesce time have passed.
+    case associationDead(MemberIndex, association: UInt64)
+    case reservationDone(MemberIndex, MemberStatus)
+    case reservationReport(MemberIndex, ReservationReport)
+}

@@ -1,0 +1,57 @@
+/// What a volume does while too few members can be reached.
+public enum SuspendPolicy: UInt8, Sendable {
+    /// I/O waits.
+    case wait
+    /// I/O fails with `HostStatus.suspended`.
+    case fail
+}
+
+/// All that the engine is told when it is made. Times are in nanoseconds.
+public struct VolumeConfiguration: Sendable {
+    public var volume: UUIDBytes
+    public var blockSize: UInt32
+    /// The size that each member had when its metadata was last written, where the registry knows it: the superblock is
+    /// looked for there when it is not at the namespace's present end. 0 where not known.
+    public var formattedBlocks: [UInt64] = [0, 0, 0]
+    /// Members that are not to be used in this attachment.
+    public var excluded: MemberSet = []
+    /// Members that were replaced: they need not hold a superblock of this volume, and everything is copied to them.
+    public var fresh: MemberSet = []
+    /// Serve even though writes that were acknowledged and not flushed may be lost, because the members that might have
+    /// kept them in their caches are not there.
+    public var acceptCacheLoss = false
+    public var suspendPolicy = SuspendPolicy.wait
+    /// Host I/Os that may run at once; one more is refused until one has ended.
+    public var queueDepth = 256
+    /// Bytes that one member command may move: the least of the three members' MDTS, and the size of a host I/O at most.
+    public var maximumTransfer = 1 << 20
+    /// Regions that are copied at once.
+    public var copyConcurrency = 2
+    /// Bytes per second that resync may copy while the host does I/O; 0 for no limit.
+    public var resyncRate: UInt64 = 0
+    /// A member's command that takes longer means that the connection is given up.
+    public var commandTimeout: UInt64 = 5_000_000_000
+    /// How long an attach waits for the third member once two are there.
+    public var attachGrace: UInt64 = 1_000_000_000
+    /// A step of taking a member in that takes longer fails.
+    public var joinTimeout: UInt64 = 10_000_000_000
+    /// Pause before a member that was lost is connected again, at first and at most.
+    public var reconnectDelay: UInt64 = 100_000_000
+    public var reconnectDelayMaximum: UInt64 = 10_000_000_000
+    /// Pause before a command that a member was too busy for is sent again.
+    public var retryDelay: UInt64 = 5_000_000
+    /// How often regions without writes are looked for, flushed and marked clean.
+    public var housekeepingInterval: UInt64 = 2_000_000_000
+    /// A member is demoted when its latency exceeds the others' by this factor and this margin for this long; a factor of
+    /// 0 means never.
+    public var slowFactor: UInt64 = 8
+    public var slowMargin: UInt64 = 20_000_000
+    public var slowDuration: UInt64 = 50_000_000
+    /// How long a member that was demoted for being slow stays out, at first; doubled each time.
+    public var slowCooldown: UInt64 = 5_000_000_000
+
+    public init(volume: UUIDBytes, blockSize: UInt32) {
+        self.volume = volume
+        self.blockSize = blockSize
+    }
+}

@@ -1,0 +1,215 @@
+import Base
+
+extension VolumeEngine {
+    /// Gives a member up: its connection is torn down, and what it may lack is noted (rules R4 and R25 of the failure
+    /// matrix). What was sent to it stays pending until the driver has flushed its queue pair.
+    mutating func loseMember(_ member: MemberIndex, _ reason: MemberLossReason) {
+        guard members[member].phase.isConnected else { return }
+        members[member].undeadAssociation = max(members[member].undeadAssociation, members[member].association)
+        become(member, .disconnecting)
+        actions.append(.disconnect(member))
+        forget(member, reason)
+    }
+
+    /// The parts of a loss that are the same whoever ended the connection.
+    private mutating func forget(_ member: MemberIndex, _ reason: MemberLossReason) {
+        let wasUsed = active.has(member)
+        members[member].lossReason = reason
+        members[member].step = .idle
+        members[member].slowSince = .distantFuture
+        statistics.memberLosses += 1
+        notice(.memberLost(member, reason))
+        active.remove(MemberSet(member))
+        for page in 0..<maps.pageCount { maps.pageNeeds[page].remove(MemberSet(member)) }
+        for index in 0..<pool.capacity where slots[index].state != .free {
+            slots[index].done.remove(MemberSet(member))
+            slots[index].excused.remove(MemberSet(member))
+            slots[index].failed.remove(MemberSet(member))
+            if fault == .bufferGivenBackAtTimeout, slots[index].pending.has(member), slots[index].kind.isWrite {
+                tellHost(index, .success)
+            }
+        }
+        copied.forget(member)
+        if wasUsed { noteLacking(member) }
+        reviewsAcknowledgements = true
+        reviewsReconcile = true
+        reviewsIntents = true
+        switch phase {
+        case .serving, .suspended, .detaching:
+            if wasUsed, detachStep != .releasing { excuse(member) }
+            reviewService()
+        case .attaching, .recovering:
+            // The decision rested on this member: it is taken anew from what the others hold.
+            if isDeciding { restartsDecision = true }
+        case .detached, .deposed: break
+        }
+    }
+
+    /// Invariant 3: what a lost member had not flushed, it may lack, even if it missed nothing.
+    private mutating func noteLacking(_ member: MemberIndex) {
+        guard fault != .lossNotMarked else { return }
+        addAll(maps.intents, kind: member)
+        maps.repair[member].clear()
+    }
+
+    /// Takes a lost member out of the members in sync, if others are left that are there.
+    private mutating func excuse(_ member: MemberIndex) {
+        guard inSync.has(member), inSync.intersection(active) != [] else { return }
+        inSync.remove(MemberSet(member))
+        if reconcileSource == member { reconcileSource = fastest(active.intersection(inSync)) }
+        endReconcileIfSingle()
+        changeRecord()
+    }
+
+    /// With one member in sync left there is nothing to differ from.
+    mutating func endReconcileIfSingle() {
+        guard inSync.count == 1, !maps.unreconciled.isEmpty else { return }
+        maps.unreconciled.clear()
+        reviewsReconcile = true
+    }
+
+    /// A member in sync failed writes to `regions` and is connected still: it falls behind by these regions alone.
+    mutating func demote(_ member: MemberIndex, regions: ClosedRange<Int>) {
+        guard active.has(member) else { return }
+        _ = requestBehind(member, regions)
+        delayCopies(to: member)
+        guard inSync.has(member), active.intersection(inSync).count > 1 else { return }
+        statistics.demotions += 1
+        notice(.memberDemoted(member))
+        for region in 0..<maps.regionCount where maps.repair[member][region] || maps.unreconciled[region] {
+            _ = requestBehind(member, region...region)
+        }
+        maps.repair[member].clear()
+        inSync.remove(MemberSet(member))
+        if reconcileSource == member { reconcileSource = fastest(active.intersection(inSync)) }
+        endReconcileIfSingle()
+        changeRecord()
+    }
+
+    /// Lets copies to a member wait, longer each time.
+    mutating func delayCopies(to member: MemberIndex) {
+        guard now >= members[member].copyRetryAt else { return }
+        members[member].copyRetryDelay = min(
+            max(configuration.retryDelay, members[member].copyRetryDelay * 2), configuration.reconnectDelayMaximum)
+        members[member].copyRetryAt = now.advanced(byNanoseconds: members[member].copyRetryDelay)
+    }
+
+    /// Finds out whether the volume can be served with the members that are there (invariant 9).
+    mutating func reviewService() {
+        switch phase {
+        case .serving, .suspended: break
+        case .detaching where detachStep != .releasing: break
+        default: return
+        }
+        if active.intersection(inSync) == [] { return enterRecovery() }
+        let enough = max(2, record.minimumCopies)
+        if active.count < enough {
+            guard phase == .serving else { return }
+            become(.suspended)
+            notice(.waitingFor(MemberSet.all.subtracting(active)))
+            if configuration.suspendPolicy == .fail { reviewsAcknowledgements = true }
+        } else if phase == .suspended {
+            become(.serving)
+            releaseHeld()
+            reviewsIntents = true
+            reviewsReconcile = true
+            copies.mayStart = true
+        }
+    }
+
+    /// No member in sync is left: everything starts again from what the members hold, with the host's I/O kept.
+    private mutating func enterRecovery() {
+        detachStep = .idle
+        become(.recovering)
+        isDeciding = false
+        isWaitingNoticed = false
+        record.isValid = false
+        copied = CopiedRegions()
+        reviewsAcknowledgements = true
+        reviewsIntents = true
+        reviewsReconcile = true
+    }
+
+    // MARK: Events of the connection
+
+    mutating func memberConnected(
+        _ member: MemberIndex, association: UInt64, bootInstance: UInt64, blocks: UInt64
+    ) {
+        guard members[member].phase == .connecting else { return }
+        become(member, .draining)
+        members[member].association = association
+        members[member].bootInstance = bootInstance
+        members[member].blocks = blocks
+        members[member].latency = 0
+        members[member].keysSeen = []
+        members[member].joinFailed = false
+        startSurveyIfDrained(member)
+    }
+
+    mutating func associationDied(_ member: MemberIndex, _ association: UInt64) {
+        if members[member].undeadAssociation <= association { members[member].undeadAssociation = 0 }
+        if members[member].phase == .draining { startSurveyIfDrained(member) }
+    }
+
+    /// Invariant 6: nothing is sent to a member while commands of its earlier association may land.
+    private mutating func startSurveyIfDrained(_ member: MemberIndex) {
+        guard members[member].undeadAssociation == 0 || fault == .oldAssociationNotAwaited else { return }
+        members[member].undeadAssociation = 0
+        startSurvey(member)
+    }
+
+    mutating func memberDisconnected(_ member: MemberIndex) {
+        let was = members[member].phase
+        guard was != .disconnected, was != .refused else { return }
+        invariant(members[member].outstanding == 0, "a member's completions are delivered before its disconnection")
+        if was.isConnected {
+            members[member].undeadAssociation = max(members[member].undeadAssociation, members[member].association)
+            forget(member, .disconnected)
+        }
+        if members[member].isRefused {
+            members[member].isRefused = false
+            become(member, .refused)
+        } else {
+            become(member, .disconnected)
+        }
+        members[member].reconnectDelay = min(
+            max(configuration.reconnectDelay, members[member].reconnectDelay * 2), configuration.reconnectDelayMaximum)
+        var delay = members[member].reconnectDelay
+        if members[member].lossReason == .slow { delay = max(delay, members[member].slowCooldown) }
+        members[member].connectAt = now.advanced(byNanoseconds: delay)
+    }
+
+    /// Connects members that are to be connected, and gives up steps that take too long.
+    mutating func tickMembers() {
+        for member in 0..<memberCount {
+            switch members[member].phase {
+            case .disconnected:
+                guard now >= members[member].connectAt, phase != .deposed, !isEnding else { continue }
+                guard !configuration.excluded.has(member) else { continue }
+                become(member, .connecting)
+                actions.append(.connect(member))
+            case .surveying, .fencing, .reading, .joining:
+                if now.nanoseconds(since: members[member].stepStartedAt) > configuration.joinTimeout {
+                    loseMember(member, .joinFailed)
+                }
+            case .active:
+                if members[member].superblockVersionInFlight != 0,
+                    now.nanoseconds(since: members[member].superblockIssuedAt) > configuration.commandTimeout
+                {
+                    loseMember(member, .timedOut)
+                }
+            case .connecting, .draining, .surveyed, .ready, .disconnecting, .refused: continue
+            }
+        }
+        for index in 0..<staging.pool.capacity where staging.pool.slots[index].pending != [] {
+            guard now.nanoseconds(since: staging.pool.slots[index].issuedAt) > configuration.commandTimeout else {
+                continue
+            }
+            let late = staging.pool.slots[index].pending
+            for member in 0..<memberCount where late.has(member) { loseMember(member, .timedOut) }
+        }
+    }
+
+    /// The volume is being released: members that are lost now stay away.
+    private var isEnding: Bool { phase == .detaching && detachStep == .releasing }
+}

@@ -1,0 +1,103 @@
+import Base
+
+/// The record of who is in sync, as it is wanted, and which members have confirmed it.
+struct RecordKeeper: ~Copyable {
+    /// Raised at each change.
+    var version: UInt64 = 0
+    /// The wanted record is durable on at least two members, among them all that are active and in sync.
+    var isValid = false
+    var minimumCopies = 2
+    var fencing = FencingMode.reservations
+    var isClean = false
+    /// The boot instance of each member's target since which it holds all that it acknowledged.
+    var bootInstances: [UInt64] = [0, 0, 0]
+    var behindSince: [UInt64] = [0, 0, 0]
+}
+
+extension VolumeEngine {
+    var epoch: UInt64 { attachmentKey >> 32 }
+
+    /// The record has to change: nothing that relies on the change is acknowledged until it is valid (invariant 2).
+    mutating func changeRecord() {
+        record.version += 1
+        record.isValid = false
+        for member in 0..<memberCount {
+            if inSync.has(member) {
+                record.behindSince[member] = 0
+            } else if record.behindSince[member] == 0 {
+                record.behindSince[member] = epoch
+            }
+        }
+        for member in 0..<memberCount where active.has(member) { writeRecord(to: member) }
+    }
+
+    /// Writes the wanted record to a member, unless a write of it is on its way: then it follows.
+    mutating func writeRecord(to member: MemberIndex) {
+        guard members[member].superblockVersionInFlight == 0, members[member].confirmedVersion != record.version,
+            phase != .deposed
+        else { return }
+        guard let layout = members[member].layout else { invariantViolated("an active member has a layout") }
+        // The slot that holds the valid record is never written: the sequence is raised when its write has succeeded.
+        let sequence = members[member].superblockSequence + 1
+        var records: [MemberRecord] = []
+        for index in 0..<memberCount {
+            records.append(
+                MemberRecord(
+                    uuid: uuids[index], blocks: memberBlocks(index), bootInstance: record.bootInstances[index],
+                    state: inSync.has(index) ? .inSync : .behind, behindSinceEpoch: record.behindSince[index]))
+        }
+        let superblock = Superblock(
+            sequence: sequence, volume: configuration.volume, member: member,
+            geometry: maps.geometry, fencing: record.fencing, minimumCopies: record.minimumCopies,
+            isClean: record.isClean, stamp: RecordStamp(attachmentKey: attachmentKey, version: record.version),
+            members: records)
+        invariant(superblock.inSync != [], "a record names at least one member in sync")
+        let offset = arenaLayout.superblock(member)
+        superblock.encode(into: UnsafeMutableRawBufferPointer(start: arena + offset, count: arenaLayout.pageSize))
+        members[member].superblockVersionInFlight = record.version
+        members[member].superblockIssuedAt = now
+        statistics.recordWrites += 1
+        send(
+            Tag(.superblock, member: member), .write,
+            start: layout.slotBlock(Int(sequence & 1)), count: maps.geometry.blocksPerPage,
+            owner: .arena, buffer: UInt64(offset), forceUnitAccess: true)
+    }
+
+    mutating func superblockCompleted(_ tag: Tag, _ status: MemberStatus) {
+        let member = tag.member
+        let version = members[member].superblockVersionInFlight
+        members[member].superblockVersionInFlight = 0
+        guard active.has(member), phase != .deposed else { return }
+        switch status {
+        case .success:
+            members[member].superblockSequence += 1
+            members[member].confirmedVersion = version
+            reviewRecord()
+        case .busy, .notDone, .pathError: break
+        default: return loseMember(member, .metadataFailed)
+        }
+        writeRecord(to: member)
+    }
+
+    /// Finds out whether the wanted record is valid.
+    mutating func reviewRecord() {
+        guard !record.isValid, record.version > 0 else { return }
+        var confirmed: MemberSet = []
+        for member in 0..<memberCount where active.has(member) && members[member].confirmedVersion == record.version {
+            confirmed.insert(MemberSet(member))
+        }
+        let holders = active.intersection(inSync)
+        if fault == .recordConfirmedByOne {
+            guard confirmed != [] else { return }
+        } else {
+            guard holders.subtracting(confirmed) == [], confirmed.count >= 2 else { return }
+        }
+        record.isValid = true
+        reviewsAcknowledgements = true
+        recordBecameValid()
+    }
+
+    private func memberBlocks(_ member: MemberIndex) -> UInt64 {
+        members[member].layout?.memberBlocks ?? members[member].blocks
+    }
+}
