@@ -31,6 +31,7 @@ public struct ANALog: Hashable, Sendable {
         public var id: UInt32
         /// Change Count of this group.
         public var changeCount: UInt64
+        /// Asymmetric Namespace Access State.
         public var state: ANAState
         /// The group's namespaces, ascending; none where only groups were asked for.
         public var namespaces: [UInt32]

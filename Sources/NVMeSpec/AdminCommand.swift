@@ -32,6 +32,7 @@ public enum AdminCommand: Hashable, Sendable, BitwiseCopyable {
 
 /// Get Log Page.
 public struct GetLogPageCommand: Hashable, Sendable, BitwiseCopyable {
+    /// Log Page Identifier (LID).
     public var logPage: LogPageID
     /// Log Specific Parameter (LSP).
     public var specificParameter: UInt8 = 0
@@ -126,13 +127,17 @@ public struct AbortCommand: Hashable, Sendable, BitwiseCopyable {
 
 /// Set Features.
 public struct SetFeaturesCommand: Hashable, Sendable, BitwiseCopyable {
+    /// Feature Identifier (FID).
     public var feature: FeatureID
     /// Save (SV).
     public var saves: Bool
     /// Dwords 11 to 13 and 15: the feature's value.
     public var value: UInt32
+    /// Dword 12.
     public var cdw12: UInt32 = 0
+    /// Dword 13.
     public var cdw13: UInt32 = 0
+    /// Dword 15.
     public var cdw15: UInt32 = 0
     /// UUID Index.
     public var uuidIndex: UInt8 = 0
@@ -157,6 +162,7 @@ public struct SetFeaturesCommand: Hashable, Sendable, BitwiseCopyable {
 
 /// Get Features.
 public struct GetFeaturesCommand: Hashable, Sendable, BitwiseCopyable {
+    /// Feature Identifier (FID).
     public var feature: FeatureID
     /// Select (SEL): which of its values.
     public var select: FeatureSelect
@@ -183,8 +189,11 @@ public struct GetFeaturesCommand: Hashable, Sendable, BitwiseCopyable {
 public struct CommandSetIdentifier: RawRepresentable, Hashable, Sendable, BitwiseCopyable {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// NVM: 0.
     public static let nvm = CommandSetIdentifier(rawValue: 0)
+    /// Key value: 1.
     public static let keyValue = CommandSetIdentifier(rawValue: 1)
+    /// Zoned namespace: 2.
     public static let zonedNamespace = CommandSetIdentifier(rawValue: 2)
 }
 

@@ -28,10 +28,15 @@ public struct AsyncEvent: Hashable, Sendable, BitwiseCopyable {
     public struct EventType: RawRepresentable, Hashable, Sendable, BitwiseCopyable {
         public let rawValue: UInt8
         public init(rawValue: UInt8) { self.rawValue = rawValue }
+        /// Error: 0.
         public static let error = EventType(rawValue: 0)
+        /// SMART: 1.
         public static let smart = EventType(rawValue: 1)
+        /// Notice: 2.
         public static let notice = EventType(rawValue: 2)
+        /// I/O command set: 6.
         public static let ioCommandSet = EventType(rawValue: 6)
+        /// Vendor specific: 7.
         public static let vendorSpecific = EventType(rawValue: 7)
     }
 
@@ -90,17 +95,30 @@ public struct AsyncEventConfiguration: OptionSet, Hashable, Sendable, BitwiseCop
     public let rawValue: UInt32
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 
+    /// Spare: bit 0.
     public static let spare = AsyncEventConfiguration(rawValue: 1 << 0)
+    /// Temperature: bit 1.
     public static let temperature = AsyncEventConfiguration(rawValue: 1 << 1)
+    /// Degraded: bit 2.
     public static let degraded = AsyncEventConfiguration(rawValue: 1 << 2)
+    /// Read only: bit 3.
     public static let readOnly = AsyncEventConfiguration(rawValue: 1 << 3)
+    /// Volatile backup: bit 4.
     public static let volatileBackup = AsyncEventConfiguration(rawValue: 1 << 4)
+    /// Namespace attribute: bit 8.
     public static let namespaceAttribute = AsyncEventConfiguration(rawValue: 1 << 8)
+    /// Firmware activation: bit 9.
     public static let firmwareActivation = AsyncEventConfiguration(rawValue: 1 << 9)
+    /// Telemetry log: bit 10.
     public static let telemetryLog = AsyncEventConfiguration(rawValue: 1 << 10)
+    /// ANA change: bit 11.
     public static let anaChange = AsyncEventConfiguration(rawValue: 1 << 11)
+    /// Predictable latency: bit 12.
     public static let predictableLatency = AsyncEventConfiguration(rawValue: 1 << 12)
+    /// LBA status: bit 13.
     public static let lbaStatus = AsyncEventConfiguration(rawValue: 1 << 13)
+    /// Endurance group: bit 14.
     public static let enduranceGroup = AsyncEventConfiguration(rawValue: 1 << 14)
+    /// Discovery log: bit 31.
     public static let discoveryLog = AsyncEventConfiguration(rawValue: 1 << 31)
 }

@@ -3,17 +3,20 @@
 public struct CommandEffectsLog: FixedStructure, Hashable {
     public static let byteCount = 4096
 
-    /// Effects of admin commands (ACS) and of I/O commands (IOCS), by opcode.
+    /// Effects of admin commands (ACS), by opcode.
     public private(set) var admin = [CommandEffects](repeating: [], count: 256)
+    /// Effects of I/O commands (IOCS), by opcode.
     public private(set) var io = [CommandEffects](repeating: [], count: 256)
 
     public init() {}
 
+    /// Effects of an admin command.
     public subscript(opcode: AdminOpcode) -> CommandEffects {
         get { admin[Int(opcode.rawValue)] }
         set { admin[Int(opcode.rawValue)] = newValue }
     }
 
+    /// Effects of an I/O command.
     public subscript(opcode: NVMOpcode) -> CommandEffects {
         get { io[Int(opcode.rawValue)] }
         set { io[Int(opcode.rawValue)] = newValue }
@@ -56,6 +59,7 @@ public struct SupportedLogPages: FixedStructure, Hashable {
 
     public init() {}
 
+    /// A page that names these as supported.
     public init(_ supported: [LogPageID]) {
         for page in supported { pages[Int(page.rawValue)] = 1 }
     }

@@ -13,6 +13,7 @@ public struct CompletionEntry: BitwiseCopyable, Hashable, Sendable {
     public var sqID: UInt16 = 0
     /// Command identifier (CID) of the command.
     public var commandID: UInt16 = 0
+    /// Status Field.
     public var status = Status.success
 
     @inlinable

@@ -60,15 +60,20 @@ public struct ConnectData: Hashable, Sendable {
 
     /// Offsets in the data, for `ConnectFailure`.
     public enum Offset {
+        /// Host identifier.
         public static let hostID: UInt16 = 0
+        /// Controller ID.
         public static let controllerID: UInt16 = 16
+        /// Subsystem NQN.
         public static let subsystemNQN: UInt16 = 256
+        /// Host NQN.
         public static let hostNQN: UInt16 = 512
     }
 }
 
 /// Why a Connect command failed: status and dword 0 of its completion (NVMe Base, "Connect Response").
 public struct ConnectFailure: Error, Hashable, Sendable, CustomStringConvertible {
+    /// Status of the completion.
     public var status: Status
     /// Dword 0: for Connect Invalid Parameters, the Invalid Parameter Offset (IPO) in bits 15:0, and in bit 16 whether
     /// it is one in the data (IATTR).
@@ -89,6 +94,7 @@ public struct ConnectFailure: Error, Hashable, Sendable, CustomStringConvertible
         ConnectFailure(status: .connectInvalidParameters, result: UInt32(offset))
     }
 
+    /// The status, and where the invalid parameter is.
     public var description: String {
         let text = status.description(isFabrics: true)
         guard status.matches(.connectInvalidParameters) else { return text }

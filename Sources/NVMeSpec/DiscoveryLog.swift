@@ -22,6 +22,7 @@ public struct DiscoveryLogHeader: FixedStructure, Hashable {
         fields.field(&recordFormat, at: 16)
     }
 
+    /// There is one record format: 0.
     public func validate() throws(MalformedStructure) {
         guard recordFormat == 0 else { throw MalformedStructure("Discovery log", "record format \(recordFormat)") }
     }
@@ -88,7 +89,9 @@ public struct DiscoveryLogEntry: FixedStructure, Hashable {
 
 /// The Discovery log page.
 public struct DiscoveryLog: Hashable, Sendable {
+    /// Generation and count.
     public var header: DiscoveryLogHeader
+    /// The records.
     public var entries: [DiscoveryLogEntry]
 
     public init(generation: UInt64, entries: [DiscoveryLogEntry]) {
@@ -115,9 +118,13 @@ public struct DiscoveryLog: Hashable, Sendable {
 public struct DiscoveryTransport: RawRepresentable, Hashable, Sendable, BitwiseCopyable, OpenValue {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// RDMA: 1.
     public static let rdma = DiscoveryTransport(rawValue: 1)
+    /// Fibre Channel: 2.
     public static let fibreChannel = DiscoveryTransport(rawValue: 2)
+    /// TCP: 3.
     public static let tcp = DiscoveryTransport(rawValue: 3)
+    /// Loop: 254.
     public static let loop = DiscoveryTransport(rawValue: 254)
 }
 
@@ -125,9 +132,13 @@ public struct DiscoveryTransport: RawRepresentable, Hashable, Sendable, BitwiseC
 public struct AddressFamily: RawRepresentable, Hashable, Sendable, OpenValue {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// IPv4: 1.
     public static let ipv4 = AddressFamily(rawValue: 1)
+    /// IPv6: 2.
     public static let ipv6 = AddressFamily(rawValue: 2)
+    /// InfiniBand: 3.
     public static let infiniBand = AddressFamily(rawValue: 3)
+    /// Fibre Channel: 4.
     public static let fibreChannel = AddressFamily(rawValue: 4)
 }
 
@@ -137,6 +148,7 @@ public struct SubsystemType: RawRepresentable, Hashable, Sendable, OpenValue {
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// Another discovery subsystem: a referral.
     public static let referral = SubsystemType(rawValue: 1)
+    /// NVM: 2.
     public static let nvm = SubsystemType(rawValue: 2)
     /// The discovery subsystem that was asked.
     public static let currentDiscovery = SubsystemType(rawValue: 3)
@@ -146,7 +158,9 @@ public struct SubsystemType: RawRepresentable, Hashable, Sendable, OpenValue {
 public struct TransportRequirements: OptionSet, Hashable, Sendable, OpenValue {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Secure channel required: 1.
     public static let secureChannelRequired = TransportRequirements(rawValue: 1)
+    /// Secure channel not required: 2.
     public static let secureChannelNotRequired = TransportRequirements(rawValue: 2)
     /// The controller can do without SQ flow control.
     public static let disableSQFlowControl = TransportRequirements(rawValue: 1 << 2)
@@ -166,9 +180,14 @@ public struct DiscoveryEntryFlags: OptionSet, Hashable, Sendable, OpenValue {
 public struct RDMAProvider: RawRepresentable, Hashable, Sendable, OpenValue {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Not specified: 1.
     public static let notSpecified = RDMAProvider(rawValue: 1)
+    /// InfiniBand: 2.
     public static let infiniBand = RDMAProvider(rawValue: 2)
+    /// RoCE: 3.
     public static let roce = RDMAProvider(rawValue: 3)
+    /// RoCE v2: 4.
     public static let roceV2 = RDMAProvider(rawValue: 4)
+    /// iWARP: 5.
     public static let iwarp = RDMAProvider(rawValue: 5)
 }

@@ -8,6 +8,7 @@ public struct ErrorLogEntry: FixedStructure, Hashable {
     public var errorCount: UInt64 = 0
     /// Submission Queue ID of the command.
     public var submissionQueueID: UInt16 = 0
+    /// Command ID of the command.
     public var commandID: UInt16 = 0
     /// Status Field of the command's completion.
     public var status = Status.success

@@ -50,11 +50,13 @@ public enum PropertySize: UInt8, Sendable, BitwiseCopyable {
     case fourBytes = 0
     case eightBytes = 1
 
+    /// Bytes of the property.
     @inlinable public var byteCount: Int { self == .fourBytes ? 4 : 8 }
 }
 
 /// Property Get: the value comes in dwords 0 and 1 of the completion.
 public struct PropertyGetCommand: Hashable, Sendable, BitwiseCopyable {
+    /// Size of the property (ATTRIB).
     public var size: PropertySize
     /// Offset of the property; see `Property`.
     public var offset: UInt32
@@ -64,6 +66,7 @@ public struct PropertyGetCommand: Hashable, Sendable, BitwiseCopyable {
         self.offset = offset
     }
 
+    /// The command for a property, with its size.
     public init(_ property: Property) {
         self.init(size: property.byteCount == 8 ? .eightBytes : .fourBytes, offset: property.rawValue)
     }
@@ -71,6 +74,7 @@ public struct PropertyGetCommand: Hashable, Sendable, BitwiseCopyable {
 
 /// Property Set.
 public struct PropertySetCommand: Hashable, Sendable, BitwiseCopyable {
+    /// Size of the property (ATTRIB).
     public var size: PropertySize
     /// Offset of the property; see `Property`.
     public var offset: UInt32
@@ -83,6 +87,7 @@ public struct PropertySetCommand: Hashable, Sendable, BitwiseCopyable {
         self.value = value
     }
 
+    /// The command for a property, with its size.
     public init(_ property: Property, value: UInt64) {
         self.init(size: property.byteCount == 8 ? .eightBytes : .fourBytes, offset: property.rawValue, value: value)
     }
@@ -96,6 +101,7 @@ public struct ConnectCommand: Hashable, Sendable, BitwiseCopyable {
     public var queueID: UInt16
     /// Submission Queue Size (SQSIZE): 0-based.
     public var sqSize: UInt16
+    /// Connect Attributes (CATTR).
     public var attributes: ConnectAttributes
     /// Keep Alive Timeout (KATO) in milliseconds; 0 for none. For the admin queue only.
     public var keepAliveMilliseconds: UInt32
@@ -119,9 +125,13 @@ public struct ConnectCommand: Hashable, Sendable, BitwiseCopyable {
 
     /// Offsets in the command, for `ConnectFailure`.
     public enum Offset {
+        /// Queue ID.
         public static let queueID: UInt16 = 42
+        /// SQ size.
         public static let sqSize: UInt16 = 44
+        /// Attributes.
         public static let attributes: UInt16 = 46
+        /// Keep alive.
         public static let keepAlive: UInt16 = 48
     }
 }
@@ -140,8 +150,9 @@ public struct ConnectAttributes: OptionSet, Hashable, Sendable, BitwiseCopyable 
 public struct AuthenticationCommand: Hashable, Sendable, BitwiseCopyable {
     /// Security Protocol (SECP).
     public var securityProtocol: UInt8
-    /// SP Specific, byte 0 and byte 1.
+    /// SP Specific, byte 0 (SPSP0).
     public var specific0: UInt8
+    /// SP Specific, byte 1 (SPSP1).
     public var specific1: UInt8
     /// Transfer Length (TL) or Allocation Length (AL), in bytes.
     public var length: UInt32

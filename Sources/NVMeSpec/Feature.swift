@@ -3,21 +3,37 @@ public struct FeatureID: RawRepresentable, Hashable, Sendable, BitwiseCopyable {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
+    /// Arbitration: 01h.
     public static let arbitration = FeatureID(rawValue: 0x01)
+    /// Power management: 02h.
     public static let powerManagement = FeatureID(rawValue: 0x02)
+    /// Temperature threshold: 04h.
     public static let temperatureThreshold = FeatureID(rawValue: 0x04)
+    /// Error recovery: 05h.
     public static let errorRecovery = FeatureID(rawValue: 0x05)
+    /// Volatile write cache: 06h.
     public static let volatileWriteCache = FeatureID(rawValue: 0x06)
+    /// Number of queues: 07h.
     public static let numberOfQueues = FeatureID(rawValue: 0x07)
+    /// Interrupt coalescing: 08h.
     public static let interruptCoalescing = FeatureID(rawValue: 0x08)
+    /// Interrupt vector configuration: 09h.
     public static let interruptVectorConfiguration = FeatureID(rawValue: 0x09)
+    /// Write atomicity: 0Ah.
     public static let writeAtomicity = FeatureID(rawValue: 0x0A)
+    /// Async event configuration: 0Bh.
     public static let asyncEventConfiguration = FeatureID(rawValue: 0x0B)
+    /// Keep alive timer: 0Fh.
     public static let keepAliveTimer = FeatureID(rawValue: 0x0F)
+    /// Host behavior support: 16h.
     public static let hostBehaviorSupport = FeatureID(rawValue: 0x16)
+    /// Host identifier: 81h.
     public static let hostIdentifier = FeatureID(rawValue: 0x81)
+    /// Reservation notification mask: 82h.
     public static let reservationNotificationMask = FeatureID(rawValue: 0x82)
+    /// Reservation persistence: 83h.
     public static let reservationPersistence = FeatureID(rawValue: 0x83)
+    /// Namespace write protection: 84h.
     public static let namespaceWriteProtection = FeatureID(rawValue: 0x84)
 }
 
@@ -26,9 +42,13 @@ public struct FeatureSelect: RawRepresentable, Hashable, Sendable, BitwiseCopyab
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
 
+    /// Current: 0.
     public static let current = FeatureSelect(rawValue: 0)
+    /// Default: 1.
     public static let `default` = FeatureSelect(rawValue: 1)
+    /// Saved: 2.
     public static let saved = FeatureSelect(rawValue: 2)
+    /// Supported capabilities: 3.
     public static let supportedCapabilities = FeatureSelect(rawValue: 3)
 }
 
@@ -36,8 +56,11 @@ public struct FeatureSelect: RawRepresentable, Hashable, Sendable, BitwiseCopyab
 public struct FeatureCapabilities: OptionSet, Hashable, Sendable, BitwiseCopyable {
     public let rawValue: UInt32
     public init(rawValue: UInt32) { self.rawValue = rawValue }
+    /// Saveable: bit 0.
     public static let saveable = FeatureCapabilities(rawValue: 1 << 0)
+    /// Namespace specific: bit 1.
     public static let namespaceSpecific = FeatureCapabilities(rawValue: 1 << 1)
+    /// Changeable: bit 2.
     public static let changeable = FeatureCapabilities(rawValue: 1 << 2)
 }
 

@@ -19,6 +19,7 @@ public protocol FixedStructure: Sendable {
 }
 
 extension FixedStructure {
+    /// Every value is taken, unless a structure says otherwise.
     public func validate() throws(MalformedStructure) {}
 
     /// Decodes the first `byteCount` bytes.
@@ -71,6 +72,7 @@ public struct MalformedStructure: Error, Hashable, Sendable, CustomStringConvert
         self.problem = problem
     }
 
+    /// Structure and problem, in one line.
     public var description: String { "\(structure): \(problem)" }
 }
 

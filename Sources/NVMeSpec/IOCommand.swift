@@ -40,9 +40,11 @@ public enum IOCommand: Hashable, Sendable, BitwiseCopyable {
 
 /// The fields of Read, Write, Compare, Verify and Write Zeroes.
 public struct BlockCommand: Hashable, Sendable, BitwiseCopyable {
+    /// Starting LBA (SLBA).
     public var startingLBA: UInt64
     /// Logical blocks, 1 to 65536: NLB + 1.
     public var blockCount: UInt32
+    /// The upper half of dword 12.
     public var flags: BlockCommandFlags
 
     @inlinable
@@ -86,6 +88,7 @@ public struct BlockCommandFlags: OptionSet, Hashable, Sendable, BitwiseCopyable 
 public struct DatasetManagementCommand: Hashable, Sendable, BitwiseCopyable {
     /// Ranges, 1 to 256: NR + 1.
     public var rangeCount: Int
+    /// Attributes: dword 11.
     public var attributes: DatasetManagementAttributes
 
     @inlinable

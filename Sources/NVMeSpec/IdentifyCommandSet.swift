@@ -5,10 +5,13 @@ public struct IdentifyIndependentNamespace: FixedStructure, Hashable {
 
     /// Namespace Features (NSFEAT): `uniqueIdentifiers` is at the same bit as in Identify Namespace; others differ.
     public var features: NamespaceFeatures = []
+    /// Namespace Multi-path I/O and Namespace Sharing Capabilities (NMIC).
     public var sharing: NamespaceSharing = []
+    /// Reservation Capabilities (RESCAP).
     public var reservations: ReservationCapabilities = []
     /// ANA Group Identifier (ANAGRPID).
     public var anaGroup: UInt32 = 0
+    /// Namespace Attributes (NSATTR).
     public var attributes: NamespaceAttributes = []
     /// Namespace Status (NSTAT).
     public var status: NamespaceStatus = []
@@ -58,7 +61,9 @@ public struct IdentifyNVMController: FixedStructure, Hashable {
 
     /// Verify, Write Zeroes and Write Uncorrectable Size Limit (VSL, WZSL, WUSL): 2^n pages of CAP.MPSMIN.
     public var verifySizeLimit: UInt8 = 0
+    /// Write Zeroes Size Limit (WZSL), likewise.
     public var writeZeroesSizeLimit: UInt8 = 0
+    /// Write Uncorrectable Size Limit (WUSL), likewise.
     public var writeUncorrectableSizeLimit: UInt8 = 0
     /// Dataset Management Ranges Limit (DMRL): ranges of one command.
     public var datasetManagementRangesLimit: UInt8 = 0

@@ -85,9 +85,13 @@ public struct ControllerAttributes: OptionSet, Hashable, Sendable, OpenValue {
 public struct ControllerType: RawRepresentable, Hashable, Sendable, OpenValue {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Not reported: 0.
     public static let notReported = ControllerType(rawValue: 0)
+    /// I/O: 1.
     public static let io = ControllerType(rawValue: 1)
+    /// Discovery: 2.
     public static let discovery = ControllerType(rawValue: 2)
+    /// Administrative: 3.
     public static let administrative = ControllerType(rawValue: 3)
 }
 
@@ -95,11 +99,17 @@ public struct ControllerType: RawRepresentable, Hashable, Sendable, OpenValue {
 public struct OptionalAdminCommands: OptionSet, Hashable, Sendable, OpenValue {
     public let rawValue: UInt16
     public init(rawValue: UInt16) { self.rawValue = rawValue }
+    /// Security: bit 0.
     public static let security = OptionalAdminCommands(rawValue: 1 << 0)
+    /// Format NVM: bit 1.
     public static let formatNVM = OptionalAdminCommands(rawValue: 1 << 1)
+    /// Firmware: bit 2.
     public static let firmware = OptionalAdminCommands(rawValue: 1 << 2)
+    /// Namespace management: bit 3.
     public static let namespaceManagement = OptionalAdminCommands(rawValue: 1 << 3)
+    /// Device self test: bit 4.
     public static let deviceSelfTest = OptionalAdminCommands(rawValue: 1 << 4)
+    /// Directives: bit 5.
     public static let directives = OptionalAdminCommands(rawValue: 1 << 5)
 }
 
@@ -119,10 +129,15 @@ public struct LogPageAttributes: OptionSet, Hashable, Sendable, OpenValue {
 public struct ANACapabilities: OptionSet, Hashable, Sendable, OpenValue {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Optimized: bit 0.
     public static let optimized = ANACapabilities(rawValue: 1 << 0)
+    /// Non optimized: bit 1.
     public static let nonOptimized = ANACapabilities(rawValue: 1 << 1)
+    /// Inaccessible: bit 2.
     public static let inaccessible = ANACapabilities(rawValue: 1 << 2)
+    /// Persistent loss: bit 3.
     public static let persistentLoss = ANACapabilities(rawValue: 1 << 3)
+    /// Change: bit 4.
     public static let change = ANACapabilities(rawValue: 1 << 4)
     /// A namespace's ANAGRPID does not change while it is attached.
     public static let fixedGroupID = ANACapabilities(rawValue: 1 << 6)
@@ -132,15 +147,23 @@ public struct ANACapabilities: OptionSet, Hashable, Sendable, OpenValue {
 public struct OptionalNVMCommands: OptionSet, Hashable, Sendable, OpenValue {
     public let rawValue: UInt16
     public init(rawValue: UInt16) { self.rawValue = rawValue }
+    /// Compare: bit 0.
     public static let compare = OptionalNVMCommands(rawValue: 1 << 0)
+    /// Write uncorrectable: bit 1.
     public static let writeUncorrectable = OptionalNVMCommands(rawValue: 1 << 1)
+    /// Dataset management: bit 2.
     public static let datasetManagement = OptionalNVMCommands(rawValue: 1 << 2)
+    /// Write zeroes: bit 3.
     public static let writeZeroes = OptionalNVMCommands(rawValue: 1 << 3)
     /// Save and Select of Set and Get Features.
     public static let saveFeatures = OptionalNVMCommands(rawValue: 1 << 4)
+    /// Reservations: bit 5.
     public static let reservations = OptionalNVMCommands(rawValue: 1 << 5)
+    /// Timestamp: bit 6.
     public static let timestamp = OptionalNVMCommands(rawValue: 1 << 6)
+    /// Verify: bit 7.
     public static let verify = OptionalNVMCommands(rawValue: 1 << 7)
+    /// Copy: bit 8.
     public static let copy = OptionalNVMCommands(rawValue: 1 << 8)
 }
 
@@ -164,6 +187,7 @@ public struct SGLSupport: OptionSet, Hashable, Sendable, OpenValue {
     public static let supported = SGLSupport(rawValue: 1 << 0)
     /// Keyed SGL Data Block descriptor.
     public static let keyed = SGLSupport(rawValue: 1 << 2)
+    /// Bit bucket: bit 16.
     public static let bitBucket = SGLSupport(rawValue: 1 << 16)
     /// SGLs that describe more than the command transfers.
     public static let oversize = SGLSupport(rawValue: 1 << 18)

@@ -34,9 +34,11 @@ public struct IdentifyController: FixedStructure, Hashable {
     public var attributes: ControllerAttributes = []
     /// Controller Type (CNTRLTYPE).
     public var controllerType = ControllerType.notReported
-    /// Command Retry Delay Times 1 to 3 (CRDT), in units of 100 ms.
+    /// Command Retry Delay Time 1 (CRDT1), in units of 100 ms, as are 2 and 3.
     public var commandRetryDelay1: UInt16 = 0
+    /// Command Retry Delay Time 2 (CRDT2).
     public var commandRetryDelay2: UInt16 = 0
+    /// Command Retry Delay Time 3 (CRDT3).
     public var commandRetryDelay3: UInt16 = 0
     /// Optional Admin Command Support (OACS).
     public var adminCommands: OptionalAdminCommands = []
@@ -52,11 +54,13 @@ public struct IdentifyController: FixedStructure, Hashable {
     public var errorLogPageEntries: UInt8 = 0
     /// Number of Power States Support (NPSS): 0-based.
     public var powerStates: UInt8 = 0
-    /// Warning and Critical Composite Temperature Threshold (WCTEMP, CCTEMP), in kelvins; 0 where not reported.
+    /// Warning Composite Temperature Threshold (WCTEMP), in kelvins; 0 where not reported.
     public var warningTemperature: UInt16 = 0
+    /// Critical Composite Temperature Threshold (CCTEMP), in kelvins.
     public var criticalTemperature: UInt16 = 0
-    /// Total and Unallocated NVM Capacity (TNVMCAP, UNVMCAP), in bytes.
+    /// Total NVM Capacity (TNVMCAP), in bytes.
     public var totalCapacity: UInt64 = 0
+    /// Unallocated NVM Capacity (UNVMCAP), in bytes.
     public var unallocatedCapacity: UInt64 = 0
     /// Keep Alive Support (KAS): granularity of the keep-alive timer in units of 100 ms; 0 for none.
     public var keepAliveGranularity: UInt16 = 0
@@ -82,9 +86,11 @@ public struct IdentifyController: FixedStructure, Hashable {
     public var fusedOperations: UInt16 = 0
     /// Volatile Write Cache (VWC).
     public var volatileWriteCache: VolatileWriteCacheAttributes = []
-    /// Atomic Write Unit Normal (AWUN), Power Fail (AWUPF), and Atomic Compare and Write Unit (ACWU): blocks, 0-based.
+    /// Atomic Write Unit Normal (AWUN): blocks, 0-based.
     public var atomicWriteUnit: UInt16 = 0
+    /// Atomic Write Unit Power Fail (AWUPF): blocks, 0-based.
     public var atomicWriteUnitPowerFail: UInt16 = 0
+    /// Atomic Compare and Write Unit (ACWU): blocks, 0-based.
     public var atomicCompareAndWriteUnit: UInt16 = 0
     /// Namespace Write Protection Capabilities (NWPC).
     public var writeProtectionCapabilities: UInt8 = 0

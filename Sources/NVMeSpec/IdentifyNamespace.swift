@@ -6,9 +6,11 @@ public struct IdentifyNamespace: FixedStructure, Hashable {
     /// Formats that the structure has room for.
     public static let maxFormats = 64
 
-    /// Namespace Size (NSZE), Capacity (NCAP) and Utilization (NUSE), in logical blocks.
+    /// Namespace Size (NSZE), in logical blocks.
     public var size: UInt64 = 0
+    /// Namespace Capacity (NCAP), in logical blocks.
     public var capacity: UInt64 = 0
+    /// Namespace Utilization (NUSE), in logical blocks.
     public var utilization: UInt64 = 0
     /// Namespace Features (NSFEAT).
     public var features: NamespaceFeatures = []
@@ -25,7 +27,9 @@ public struct IdentifyNamespace: FixedStructure, Hashable {
     /// Namespace Atomic Write Unit Normal, Power Fail, and Atomic Compare and Write Unit (NAWUN, NAWUPF, NACWU): blocks,
     /// 0-based; valid with `NamespaceFeatures.atomicWriteUnits`.
     public var atomicWriteUnit: UInt16 = 0
+    /// Namespace Atomic Write Unit Power Fail (NAWUPF).
     public var atomicWriteUnitPowerFail: UInt16 = 0
+    /// Namespace Atomic Compare and Write Unit (NACWU).
     public var atomicCompareAndWriteUnit: UInt16 = 0
     /// Namespace Optimal I/O Boundary (NOIOB), in blocks; 0 for none.
     public var optimalIOBoundary: UInt16 = 0
@@ -34,9 +38,13 @@ public struct IdentifyNamespace: FixedStructure, Hashable {
     /// Namespace Preferred Write Granularity and Alignment, Deallocate Granularity and Alignment, Optimal Write Size
     /// (NPWG, NPWA, NPDG, NPDA, NOWS): blocks, 0-based; valid with `NamespaceFeatures.optimalPerformance`.
     public var preferredWriteGranularity: UInt16 = 0
+    /// Namespace Preferred Write Alignment (NPWA).
     public var preferredWriteAlignment: UInt16 = 0
+    /// Namespace Preferred Deallocate Granularity (NPDG).
     public var preferredDeallocateGranularity: UInt16 = 0
+    /// Namespace Preferred Deallocate Alignment (NPDA).
     public var preferredDeallocateAlignment: UInt16 = 0
+    /// Namespace Optimal Write Size (NOWS).
     public var optimalWriteSize: UInt16 = 0
     /// ANA Group Identifier (ANAGRPID).
     public var anaGroup: UInt32 = 0
@@ -173,12 +181,19 @@ public struct NamespaceSharing: OptionSet, Hashable, Sendable, OpenValue {
 public struct ReservationCapabilities: OptionSet, Hashable, Sendable, OpenValue {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Persist through power loss: bit 0.
     public static let persistThroughPowerLoss = ReservationCapabilities(rawValue: 1 << 0)
+    /// Write exclusive: bit 1.
     public static let writeExclusive = ReservationCapabilities(rawValue: 1 << 1)
+    /// Exclusive access: bit 2.
     public static let exclusiveAccess = ReservationCapabilities(rawValue: 1 << 2)
+    /// Write exclusive registrants only: bit 3.
     public static let writeExclusiveRegistrantsOnly = ReservationCapabilities(rawValue: 1 << 3)
+    /// Exclusive access registrants only: bit 4.
     public static let exclusiveAccessRegistrantsOnly = ReservationCapabilities(rawValue: 1 << 4)
+    /// Write exclusive all registrants: bit 5.
     public static let writeExclusiveAllRegistrants = ReservationCapabilities(rawValue: 1 << 5)
+    /// Exclusive access all registrants: bit 6.
     public static let exclusiveAccessAllRegistrants = ReservationCapabilities(rawValue: 1 << 6)
     /// Ignore Existing Key works as NVMe 1.3 and later define it.
     public static let ignoreExistingKey13 = ReservationCapabilities(rawValue: 1 << 7)

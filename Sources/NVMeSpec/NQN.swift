@@ -66,6 +66,7 @@ public enum InvalidNQN: Error, Hashable, Sendable, CustomStringConvertible {
     case invalidDomain
     case noString
 
+    /// What is wrong, for the person who wrote the name.
     public var description: String {
         switch self {
         case .tooLong(let byteCount): "\(byteCount) bytes; an NQN has at most \(NQN.maxByteCount)"

@@ -41,6 +41,7 @@ public struct DatasetManagementRange: BitwiseCopyable, Hashable, Sendable {
     public var contextAttributes: UInt32
     /// Length in logical blocks; 0 for an empty range.
     public var blockCount: UInt32
+    /// Starting LBA.
     public var startingLBA: UInt64
 
     @inlinable

@@ -90,9 +90,11 @@ public struct ControllerCapabilities: RawRepresentable, Hashable, Sendable, Bitw
     public struct CommandSets: OptionSet, Hashable, Sendable {
         public let rawValue: UInt8
         public init(rawValue: UInt8) { self.rawValue = rawValue }
+        /// NVM: bit 0.
         public static let nvm = CommandSets(rawValue: 1 << 0)
         /// One or more I/O command sets, told apart by CSI (IOCSS).
         public static let ioCommandSets = CommandSets(rawValue: 1 << 6)
+        /// No I/O command set: bit 7.
         public static let noIOCommandSet = CommandSets(rawValue: 1 << 7)
     }
 }
@@ -106,9 +108,13 @@ public struct SpecificationVersion: RawRepresentable, Hashable, Sendable, Bitwis
         rawValue = UInt32(major) << 16 | UInt32(minor) << 8 | UInt32(tertiary)
     }
 
+    /// Major version (MJR).
     public var major: UInt16 { UInt16(rawValue.bits(16, 16)) }
+    /// Minor version (MNR).
     public var minor: UInt8 { UInt8(rawValue.bits(8, 8)) }
+    /// Tertiary version (TER).
     public var tertiary: UInt8 { UInt8(rawValue.bits(0, 8)) }
+    /// "2.0.0", say.
     public var description: String { "\(major).\(minor).\(tertiary)" }
 }
 

@@ -69,16 +69,23 @@ public struct RDMARejectStatus: Error, RawRepresentable, Hashable, Sendable, Cus
     public let rawValue: UInt16
     public init(rawValue: UInt16) { self.rawValue = rawValue }
 
+    /// Invalid private data length: 1.
     public static let invalidPrivateDataLength = RDMARejectStatus(rawValue: 1)
+    /// Invalid record format: 2.
     public static let invalidRecordFormat = RDMARejectStatus(rawValue: 2)
+    /// Invalid queue ID: 3.
     public static let invalidQueueID = RDMARejectStatus(rawValue: 3)
+    /// Invalid host send queue size: 4.
     public static let invalidHostSendQueueSize = RDMARejectStatus(rawValue: 4)
+    /// Invalid host receive queue size: 5.
     public static let invalidHostReceiveQueueSize = RDMARejectStatus(rawValue: 5)
+    /// No resources: 6.
     public static let noResources = RDMARejectStatus(rawValue: 6)
     /// Invalid IRD.
     public static let invalidInboundReadDepth = RDMARejectStatus(rawValue: 7)
     /// Invalid ORD.
     public static let invalidOutboundReadDepth = RDMARejectStatus(rawValue: 8)
+    /// Invalid controller ID: 9.
     public static let invalidControllerID = RDMARejectStatus(rawValue: 9)
 
     /// Decodes the private data of a rejection; `nil` when it is not an NVMe controller that rejected.
@@ -93,6 +100,7 @@ public struct RDMARejectStatus: Error, RawRepresentable, Hashable, Sendable, Cus
     /// The 4 bytes, record format 0.
     public var privateData: [UInt8] { words([0, rawValue], byteCount: Self.byteCount) }
 
+    /// For the log.
     public var description: String {
         switch self {
         case .invalidPrivateDataLength: "invalid length of the private data"

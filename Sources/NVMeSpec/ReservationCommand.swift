@@ -1,6 +1,7 @@
 /// Reservation Register; its data is `ReservationRegisterData` (NVMe Base, "Reservation Register
 /// command").
 public struct ReservationRegisterCommand: Hashable, Sendable, BitwiseCopyable {
+    /// What to do.
     public var action: ReservationRegisterAction
     /// Ignore Existing Key (IEKEY).
     public var ignoresExistingKey: Bool
@@ -36,9 +37,11 @@ public enum PowerLossPersistenceChange: UInt8, CaseIterable, Sendable, BitwiseCo
 /// Reservation Acquire; its data is `ReservationAcquireData` (NVMe Base, "Reservation Acquire
 /// command").
 public struct ReservationAcquireCommand: Hashable, Sendable, BitwiseCopyable {
+    /// What to do.
     public var action: ReservationAcquireAction
     /// Ignore Existing Key (IEKEY): invalid for this command; a controller refuses it.
     public var ignoresExistingKey: Bool
+    /// Reservation Type (RTYPE).
     public var type: ReservationType
 
     public init(_ action: ReservationAcquireAction, type: ReservationType, ignoresExistingKey: Bool = false) {
@@ -57,6 +60,7 @@ public enum ReservationAcquireAction: UInt8, CaseIterable, Sendable, BitwiseCopy
 
 /// Reservation Release; its data is `ReservationReleaseData` (NVMe Base, "Reservation Release command").
 public struct ReservationReleaseCommand: Hashable, Sendable, BitwiseCopyable {
+    /// What to do.
     public var action: ReservationReleaseAction
     /// Ignore Existing Key (IEKEY): invalid for this command; a controller refuses it.
     public var ignoresExistingKey: Bool

@@ -33,9 +33,13 @@ public struct ReservationNotificationLog: FixedStructure, Hashable {
 public struct ReservationNotificationKind: RawRepresentable, Hashable, Sendable, BitwiseCopyable, OpenValue {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Empty: 0.
     public static let empty = ReservationNotificationKind(rawValue: 0)
+    /// Registration preempted: 1.
     public static let registrationPreempted = ReservationNotificationKind(rawValue: 1)
+    /// Reservation released: 2.
     public static let reservationReleased = ReservationNotificationKind(rawValue: 2)
+    /// Reservation preempted: 3.
     public static let reservationPreempted = ReservationNotificationKind(rawValue: 3)
 
     /// The bit of the Reservation Notification Mask that silences this kind.

@@ -27,6 +27,7 @@ public struct ReservationStatus: Hashable, Sendable {
         /// Controller ID of a registrant whose controller is not connected (the dynamic controller model).
         public static let anyController: UInt16 = 0xFFFF
 
+        /// Controller ID (CNTLID).
         public var controllerID: UInt16
         /// Reservation Status (RCSTS) bit 0.
         public var holdsReservation: Bool

@@ -91,12 +91,14 @@ public enum SGLDescriptor: Hashable, Sendable, BitwiseCopyable {
             self.high = high
         }
 
+        /// Copies 16 bytes at `bytes`, at any alignment.
         @inlinable
         public init(from bytes: UnsafeRawPointer) {
             low = bytes.load64(at: 0)
             high = bytes.load64(at: 8)
         }
 
+        /// Writes 16 bytes to `bytes`, at any alignment.
         @inlinable
         public func store(to bytes: UnsafeMutableRawPointer) {
             bytes.store64(low, at: 0)

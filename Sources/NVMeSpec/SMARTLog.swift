@@ -8,21 +8,27 @@ public struct SMARTLog: FixedStructure, Hashable {
     public var criticalWarning: CriticalWarning = []
     /// Composite Temperature, in kelvins.
     public var temperature: UInt16 = 0
-    /// Available Spare and its threshold, in percent.
+    /// Available Spare, in percent.
     public var availableSpare: UInt8 = 0
+    /// Available Spare Threshold, in percent.
     public var availableSpareThreshold: UInt8 = 0
     /// Percentage Used of the device's life; may exceed 100.
     public var percentageUsed: UInt8 = 0
-    /// Data Units Read and Written: thousands of 512 bytes, rounded up.
+    /// Data Units Read: thousands of 512 bytes, rounded up.
     public var dataUnitsRead: UInt64 = 0
+    /// Data Units Written.
     public var dataUnitsWritten: UInt64 = 0
-    /// Host Read and Write Commands.
+    /// Host Read Commands.
     public var hostReadCommands: UInt64 = 0
+    /// Host Write Commands.
     public var hostWriteCommands: UInt64 = 0
     /// Controller Busy Time, in minutes.
     public var controllerBusyMinutes: UInt64 = 0
+    /// Power Cycles.
     public var powerCycles: UInt64 = 0
+    /// Power On Hours.
     public var powerOnHours: UInt64 = 0
+    /// Unsafe Shutdowns.
     public var unsafeShutdowns: UInt64 = 0
     /// Media and Data Integrity Errors.
     public var mediaErrors: UInt64 = 0
@@ -59,9 +65,14 @@ public struct SMARTLog: FixedStructure, Hashable {
 public struct CriticalWarning: OptionSet, Hashable, Sendable, OpenValue {
     public let rawValue: UInt8
     public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Spare: bit 0.
     public static let spare = CriticalWarning(rawValue: 1 << 0)
+    /// Temperature: bit 1.
     public static let temperature = CriticalWarning(rawValue: 1 << 1)
+    /// Degraded: bit 2.
     public static let degraded = CriticalWarning(rawValue: 1 << 2)
+    /// Read only: bit 3.
     public static let readOnly = CriticalWarning(rawValue: 1 << 3)
+    /// Volatile backup: bit 4.
     public static let volatileBackup = CriticalWarning(rawValue: 1 << 4)
 }

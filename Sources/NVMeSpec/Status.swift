@@ -44,6 +44,7 @@ public struct Status: BitwiseCopyable, Hashable, Sendable {
     /// Successful Completion.
     @inlinable public var isSuccess: Bool { code == 0 }
 
+    /// The media, or the data on it, failed the command.
     @inlinable public var isMediaError: Bool { type == .mediaAndDataIntegrity }
 
     /// The path failed, not the command: it may work over another one.
@@ -73,6 +74,7 @@ public struct StatusCodeType: RawRepresentable, BitwiseCopyable, Hashable, Senda
     public let rawValue: UInt8
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
 
+    /// Generic: 0.
     @inlinable public static var generic: StatusCodeType { StatusCodeType(rawValue: 0) }
     @inlinable public static var commandSpecific: StatusCodeType { StatusCodeType(rawValue: 1) }
     @inlinable public static var mediaAndDataIntegrity: StatusCodeType { StatusCodeType(rawValue: 2) }

@@ -16,17 +16,25 @@ public struct SubmissionEntry: BitwiseCopyable, Hashable, Sendable {
     public var commandID: UInt16 = 0
     /// Namespace identifier (NSID). In a Fabrics command the low byte is FCTYPE.
     public var nsid: UInt32 = 0
+    /// Command Dword 2.
     public var cdw2: UInt32 = 0
+    /// Command Dword 3.
     public var cdw3: UInt32 = 0
     /// Metadata pointer (MPTR).
     public var metadataPointer: UInt64 = 0
     /// SGL1, undecoded; `SGLDescriptor(_:)` decodes it.
     public var dataPointer = SGLDescriptor.Bytes()
+    /// Command Dword 10.
     public var cdw10: UInt32 = 0
+    /// Command Dword 11.
     public var cdw11: UInt32 = 0
+    /// Command Dword 12.
     public var cdw12: UInt32 = 0
+    /// Command Dword 13.
     public var cdw13: UInt32 = 0
+    /// Command Dword 14.
     public var cdw14: UInt32 = 0
+    /// Command Dword 15.
     public var cdw15: UInt32 = 0
 
     /// An entry of zeroes.

@@ -44,6 +44,7 @@ public struct UUIDBytes: BitwiseCopyable, Hashable, Sendable {
         (0..<16).map { UInt8(truncatingIfNeeded: ($0 < 8 ? high : low) >> (56 - 8 * UInt64($0 % 8))) }
     }
 
+    /// All bytes are 0: not given.
     @inlinable public var isZero: Bool { high | low == 0 }
 
     private mutating func append(nibbles value: UInt8, bits: UInt64) {
