@@ -25,6 +25,9 @@ open class FabricLawWorld {
     /// How often `progress` is called before something that does not happen is a violation.
     open var patience: Int { 50_000 }
 
+    /// Checks the laws of every fabric.
+    public func checkFabricLaws(_ report: (FabricLaw, (any Error)?) -> Void) { check(FabricLaw.all, report) }
+
     /// Checks laws, one after the other; `report` gets each with what was wrong, or `nil`.
     public func check(_ laws: [FabricLaw], _ report: (FabricLaw, (any Error)?) -> Void) {
         for law in laws {
