@@ -22,7 +22,7 @@ private final class SimulatedLawWorld: FabricLawWorld {
 @Suite struct FabricLawTests {
     @Test(arguments: [1, 2, 0xC0FFEE] as [UInt64]) func simulatedFabricKeepsTheLaws(seed: UInt64) {
         let world = SimulatedLawWorld(seed: seed)
-        world.checkFabricLaws { law, error in
+        world.check(FabricLaw.all) { law, error in
             #expect(error == nil, "seed \(seed), law: \(law.name): \(error.map { "\($0)" } ?? "")")
         }
         world.network.runUntilIdle()
