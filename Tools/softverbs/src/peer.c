@@ -162,7 +162,8 @@ static struct sv_peer *link_to(uint32_t slot) {
     struct iovec local = {&probe, sizeof probe}, remote = {(void *)(uintptr_t)hello.probe, sizeof probe};
     if (process_vm_readv(peer->pid, &local, 1, &remote, 1, 0) != sizeof probe || probe != peer->nonce) {
         int error = errno;
-        sv_log("cannot reach the memory of process %d (process_vm_readv: %s): both processes need the same user, or "
+        if (error != ESRCH) // else it is gone
+            sv_log("cannot reach the memory of process %d (process_vm_readv: %s): both processes need the same user, or "
                "CAP_SYS_PTRACE, and the same PID namespace or a visible one", peer->pid, strerror(error));
         sv_peer_put(peer);
         errno = error ? error : EPERM;

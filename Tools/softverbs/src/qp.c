@@ -214,9 +214,12 @@ void sv_qp_peer_died(struct sv_peer *peer) {
         struct sv_qp *qp = table[i];
         if (!qp) continue;
         pthread_mutex_lock(&qp->lock);
+        // A queue pair that its owner closed in good order before is just not there any more, as on hardware.
         if (qp->peer == peer && qp->qp.qp_base.state >= IBV_QPS_RTR) {
             sv_receive_progress(qp); // what had arrived
-            sv_qp_error_locked(qp, IBV_WC_RETRY_EXC_ERR);
+            if (atomic_load(&qp->remote->link) == SV_LINK_OPEN && qp->remote->number == qp->attributes.dest_qp_num)
+                sv_qp_error_locked(qp, IBV_WC_RETRY_EXC_ERR);
+            else sv_qp_progress_locked(qp);
         }
         pthread_mutex_unlock(&qp->lock);
     }
