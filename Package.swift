@@ -108,6 +108,14 @@ let package = Package(
 
         // One controller of any NVMe-oF target.
         room("NVMeInitiator", ["Base", "FabricInterface", "Memory", "NVMeSpec", "Reactor"]),
+        tests(
+            "NVMeInitiatorTests",
+            [
+                "Base", "FabricInterface", "FabricLaws", "LoopbackFabric", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor",
+            ]),
+        .target(
+            name: "LoopbackFabric", dependencies: ["FabricInterface"], path: "Tests/LoopbackFabric",
+            swiftSettings: strict),
 
         .executableTarget(
             name: "tercet",

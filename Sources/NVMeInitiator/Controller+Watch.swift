@@ -31,11 +31,15 @@ extension Controller {
             await home.sleep(milliseconds: period)
             guard number == self.number, state == .live else { return }
             let seen = await answers()
-            defer { before = seen }
-            if countsTraffic, seen != before { continue }
+            if countsTraffic, seen != before {
+                before = seen
+                continue
+            }
             let entry = SubmissionEntry(.keepAlive, commandID: 0)
             do throws(InitiatorError) {
                 _ = try await command(entry, name: "Keep Alive", timeoutMilliseconds: options.keepAliveMilliseconds)
+                // Its own answer is no traffic: else every second one would be left out, and the time be up.
+                before = await answers()
             } catch {
                 // Lost connections have been reported; a refusal ends the association here.
                 return failed("\(error)", association: number)

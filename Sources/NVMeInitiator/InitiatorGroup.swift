@@ -114,6 +114,11 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
         }
     }
 
+    /// Starts a task that runs in this group's poll rounds.
+    public func spawn(_ body: @escaping @Sendable () async -> Void) {
+        Task(executorPreference: executor) { await body() }
+    }
+
     /// Ends what is left and frees the fabric. The group must not be polled again; close its controllers before.
     public func close() {
         for connection in places.keys { fabric.destroy(connection) }

@@ -1,0 +1,279 @@
+import Base
+import FabricInterface
+import LoopbackFabric
+import NVMeInitiator
+import NVMeSpec
+import Testing
+
+/// What happens to operations and associations when connections are lost, answers do not come and targets go.
+@Suite struct RecoveryTests {
+    let world: World
+
+    init() throws { world = try World() }
+
+    private func isRead(_ capsule: Capsule) -> Bool {
+        capsule.queue > 0 && capsule.entry.opcode == NVMOpcode.read.rawValue
+    }
+
+    private func count(_ matches: (ControllerEvent) -> Bool) -> Int { world.events.value.filter(matches).count }
+
+    private var connections: Int { count { if case .connected = $0 { true } else { false } } }
+    private var losses: Int { count { if case .disconnected = $0 { true } else { false } } }
+
+    /// Submits reads, tagged from 0 on.
+    private func submit(_ count: Int, _ queue: IOQueue, _ memory: TestMemory, timeout: UInt32 = 0) {
+        for tag in 0..<count {
+            let operation = IOOperation(
+                .read, startingLBA: UInt64(tag), blockCount: 1, data: memory.part(0, 512), tag: UInt64(tag),
+                timeoutMilliseconds: timeout)
+            #expect(queue.submit(operation) == .accepted)
+        }
+    }
+
+    @Test func tellsUnknownFromNotDone() throws {
+        let controller = world.controller {
+            $0.recovery = .fail
+            $0.queueEntries = 4
+        }
+        try world.connect(controller).get()
+        let isRead = isRead
+        world.target.react = { isRead($0) ? .ignore : nil }
+        let queue = controller.queues[0]
+        let recorder = Recorder()
+        queue.sink = recorder
+        let memory = try world.memory(controller, bytes: 512)
+        submit(8, queue, memory)
+        // Three commands fit the submission queue and leave; five operations wait.
+        try world.run { world.target.commands(.read).count == 3 }
+        world.target.vanish()
+        try world.run { recorder.completions.count == 8 }
+        let byTag = recorder.completions.sorted { $0.tag < $1.tag }
+        #expect(byTag.prefix(3).map(\.outcome) == [.unknown, .unknown, .unknown])
+        #expect(byTag.dropFirst(3).map(\.outcome) == Array(repeating: .surelyNotDone, count: 5))
+        #expect(Set(recorder.completions.map(\.failure)) == [.connectionLost])
+        #expect(queue.submit(IOOperation(.flush)) == .notConnected)
+    }
+
+    @Test func givesNoBufferBackWhileADeviceReachesIt() throws {
+        let controller = world.controller {
+            $0.recovery = .fail
+            $0.ioTimeoutMilliseconds = 500
+        }
+        try world.connect(controller).get()
+        let isRead = isRead
+        world.target.react = { isRead($0) ? .ignore : nil }
+        let queue = controller.queues[0]
+        let recorder = Recorder()
+        queue.sink = recorder
+        let network = world.network
+        // Admin queue and I/O queue have two ends each; when the operation ends, the I/O queue's are dead.
+        let live = Box(-1)
+        recorder.observe = { _ in live.value = network.liveQueuePairCount }
+        #expect(network.liveQueuePairCount == 4)
+        submit(1, queue, try world.memory(controller, bytes: 512))
+        let start = world.now
+        try world.run { recorder.completions.count == 1 }
+        #expect(live.value <= 2)
+        #expect(recorder.completions[0].outcome == .unknown)
+        #expect(recorder.completions[0].failure == .timeout)
+        let took = world.now.nanoseconds(since: start) / 1_000_000
+        #expect((500...1100).contains(took), "\(took) ms")
+    }
+
+    @Test func aDeadlineOfOneCommandCountsForItAlone() throws {
+        let controller = world.controller { $0.recovery = .fail }
+        try world.connect(controller).get()
+        let isRead = isRead
+        world.target.react = { isRead($0) ? .ignore : nil }
+        let recorder = Recorder()
+        controller.queues[0].sink = recorder
+        submit(1, controller.queues[0], try world.memory(controller, bytes: 512), timeout: 100)
+        let start = world.now
+        try world.run { recorder.completions.count == 1 }
+        #expect(recorder.completions[0].failure == .timeout)
+        #expect(world.now.nanoseconds(since: start) < 1_000_000_000)
+    }
+
+    @Test func repeatsOperationsOnTheNextConnection() throws {
+        let controller = world.controller { $0.queueEntries = 4 }
+        try world.connect(controller).get()
+        let isRead = isRead
+        world.target.react = { isRead($0) ? .ignore : nil }
+        let recorder = Recorder()
+        controller.queues[0].sink = recorder
+        let memory = try world.memory(controller, bytes: 512)
+        submit(8, controller.queues[0], memory)
+        try world.run { world.target.commands(.read).count == 3 }
+        world.target.vanish()
+        try world.run(seconds: 1) { losses == 1 }
+        #expect(recorder.completions.isEmpty)
+        world.target.react = { _ in nil }
+        try world.target.listen()
+        try world.run { recorder.completions.count == 8 }
+        #expect(recorder.completions.filter { !$0.isSuccess }.isEmpty)
+        #expect(connections == 2)
+        #expect(controller.association?.number == 2)
+    }
+
+    @Test func failsFastAndRecoversLater() throws {
+        let controller = world.controller {
+            $0.fastIOFailMilliseconds = 2000
+            $0.reconnectDelayMilliseconds = 100...500
+        }
+        try world.connect(controller).get()
+        let recorder = Recorder()
+        let queue = controller.queues[0]
+        queue.sink = recorder
+        let memory = try world.memory(controller, bytes: 512)
+        world.target.vanish()
+        try world.run(seconds: 1) { losses == 1 }
+        let lost = world.now
+        submit(2, queue, memory)
+        try world.run { recorder.completions.count == 2 }
+        let took = world.now.nanoseconds(since: lost) / 1_000_000
+        #expect((1900...2200).contains(took), "\(took) ms")
+        #expect(recorder.completions.map(\.outcome) == [.surelyNotDone, .surelyNotDone])
+        #expect(queue.submit(IOOperation(.flush)) == .notConnected)
+        #expect(count { if case .failingFast = $0 { true } else { false } } == 1)
+        try world.target.listen()
+        try world.run { connections == 2 }
+        submit(1, queue, memory)
+        try world.run { recorder.completions.count == 3 }
+        #expect(recorder.completions[2].isSuccess)
+    }
+
+    @Test func givesUpAfterTheControllerLossTime() throws {
+        let controller = world.controller {
+            $0.controllerLossMilliseconds = 5000
+            $0.reconnectDelayMilliseconds = 100...1000
+        }
+        try world.connect(controller).get()
+        world.target.vanish()
+        try world.run(seconds: 1) { losses == 1 }
+        let since = world.now
+        try world.run { count { if case .lost = $0 { true } else { false } } == 1 }
+        let took = world.now.nanoseconds(since: since) / 1_000_000
+        #expect((5000...6500).contains(took), "\(took) ms")
+        try world.close(controller)
+        #expect(count { if case .closed = $0 { true } else { false } } == 1)
+    }
+
+    @Test func stopsTryingWhenTheControllerSaysDoNotRetry() throws {
+        let controller = world.controller()
+        try world.connect(controller).get()
+        world.target.vanish()
+        try world.run(seconds: 1) { losses == 1 }
+        world.target.react = { $0.entry.fabricsCommandType == 1 ? .answer(.connectInvalidHost.doNotRetry) : nil }
+        try world.target.listen()
+        try world.run(seconds: 60) { count { if case .lost = $0 { true } else { false } } == 1 }
+        #expect(count { if case .lost(.connectFailed) = $0 { true } else { false } } == 1)
+    }
+
+    @Test func keepsAliveOnlyWithoutTraffic() throws {
+        world.target.identify.attributes = .trafficBasedKeepAlive
+        let controller = world.controller { $0.keepAliveMilliseconds = 2000 }
+        try world.connect(controller).get()
+        let target = world.target
+        func keepAlives() -> Int { target.capsules.filter { $0.queue == 0 && $0.entry.opcode == 0x18 }.count }
+        try world.run(seconds: 10)
+        #expect((8...10).contains(keepAlives()), "\(keepAlives()) in 10 idle seconds")
+        let before = keepAlives()
+        let memory = try world.memory(controller, bytes: 512)
+        let queue = controller.queues[0]
+        for _ in 0..<20 {
+            _ = try world.wait { await queue.perform(IOOperation(.read, blockCount: 1, data: memory.segment)) }
+            try world.run(seconds: 1) { false }
+        }
+        #expect(keepAlives() - before <= 1)
+        try world.close(controller)
+    }
+
+    @Test func endsTheAssociationWhenKeepAliveIsNotAnswered() throws {
+        let controller = world.controller { $0.keepAliveMilliseconds = 2000 }
+        try world.connect(controller).get()
+        world.target.react = { $0.entry.opcode == 0x18 && $0.queue == 0 ? .ignore : nil }
+        let start = world.now
+        try world.run(seconds: 60) { losses == 1 }
+        #expect(losses == 1)
+        #expect(world.now.nanoseconds(since: start) <= 5_000_000_000)
+    }
+
+    @Test func rescansNamespacesWhenToldSo() throws {
+        let controller = world.controller()
+        try world.connect(controller).get()
+        // The requests arrive after the connection is reported.
+        try world.run(seconds: 1)
+        world.target.namespaces[1]!.size = 8192
+        world.target.namespaces[5] = IdentifyNamespace(blockCount: 100, blockSize: 4096)
+        world.target.report(.namespaceAttributeChanged)
+        try world.run(seconds: 5) { count { if case .namespacesChanged = $0 { true } else { false } } == 1 }
+        #expect(controller.namespaces.map(\.nsid) == [1, 5])
+        #expect(controller.namespaces[0].blockCount == 8192)
+        #expect(controller.namespaces[1].blockSize == 4096)
+        world.target.namespaces[1] = nil
+        world.target.report(.namespaceAttributeChanged)
+        try world.run(seconds: 5) { count { if case .namespacesChanged = $0 { true } else { false } } == 2 }
+        #expect(controller.namespaces.map(\.nsid) == [5])
+        #expect(controller.namespaces[0].index == 1)
+        #expect(controller.queues[0].submit(IOOperation(.flush, namespace: 0)) == .invalid)
+        world.target.report(.anaChange)
+        try world.run(seconds: 5) { count { if case .anaChanged = $0 { true } else { false } } == 1 }
+        #expect(count { if case .anaChanged = $0 { true } else { false } } == 1)
+    }
+
+    @Test func sendsReservationCommandsWithTheirKeys() throws {
+        let controller = world.controller()
+        try world.connect(controller).get()
+        let payloads = Box<[[UInt8]]>([])
+        let target = world.target
+        target.react = { capsule in
+            guard capsule.queue > 0, capsule.entry.isReservation else { return nil }
+            payloads.value.append(target.payload(capsule))
+            return nil
+        }
+        try world.wait { () async -> InitiatorError? in
+            do throws(InitiatorError) {
+                try await controller.registerReservation(
+                    nsid: 1, ReservationRegisterCommand(.register, powerLossPersistence: .persist), currentKey: 0,
+                    newKey: 0x1122)
+                try await controller.acquireReservation(
+                    nsid: 1, ReservationAcquireCommand(.preemptAndAbort, type: .writeExclusiveRegistrantsOnly),
+                    currentKey: 0x1122, preemptKey: 0x3344)
+                try await controller.releaseReservation(
+                    nsid: 1, ReservationReleaseCommand(.release, type: .writeExclusiveRegistrantsOnly),
+                    currentKey: 0x1122)
+                return nil
+            } catch { return error }
+        }.map { throw $0 }
+        let zeroes = [UInt8](repeating: 0, count: 6)
+        #expect(payloads.value[0] == [UInt8](repeating: 0, count: 8) + [0x22, 0x11] + zeroes)
+        #expect(payloads.value[1] == [0x22, 0x11] + zeroes + [0x44, 0x33] + zeroes)
+        #expect(payloads.value[2] == [0x22, 0x11] + zeroes)
+        #expect(target.commands(.reservationAcquire)[0].cdw10 == 2 | 3 << 8)
+        target.react = { $0.entry.isReservation && $0.queue > 0 ? .answer(.reservationConflict) : nil }
+        let conflict = try world.wait { () async -> InitiatorError? in
+            do throws(InitiatorError) {
+                try await controller.releaseReservation(
+                    nsid: 1, ReservationReleaseCommand(.release, type: nil), currentKey: 1)
+                return nil
+            } catch { return error }
+        }
+        guard case .status(let status, _) = conflict, status.matches(.reservationConflict) else {
+            Issue.record("a conflict is an error of its own: \(String(describing: conflict))")
+            return
+        }
+    }
+
+    @Test func leavesNothingBehindAfterManyLives() throws {
+        for round in 0..<50 {
+            let controller = world.controller(2)
+            try world.connect(controller).get()
+            if round == 0 { #expect(controller.association?.queueCount == 2) }
+            try world.close(controller)
+            try world.run(seconds: 1) { world.target.queueCount == 0 }
+        }
+        #expect(world.network.connectionCount == 0)
+        // The group's control buffers, the target's memory; no queue pair's.
+        #expect(world.network.regionCount == 3)
+    }
+}
