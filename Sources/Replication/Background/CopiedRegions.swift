@@ -42,6 +42,14 @@ struct CopiedRegions: BitwiseCopyable {
         for index in 0..<count { entries[index].destinations.remove(MemberSet(member)) }
     }
 
+    /// A region's copies have become stale: a write went to some members and not to others after it was copied.
+    mutating func invalidate(_ regions: ClosedRange<Int>) {
+        for index in 0..<count where regions.contains(entries[index].region) {
+            entries[index].destinations = []
+            entries[index].reconciles = false
+        }
+    }
+
     /// Removes an entry that a flush has covered; `nil` when there is none.
     mutating func popFlushed() -> CopiedRegion? {
         for index in 0..<count where entries[index].isFlushing {

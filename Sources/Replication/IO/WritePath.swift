@@ -91,6 +91,7 @@ extension VolumeEngine {
         if holders == [] {
             // No member in sync took it: that is the media's answer to the host, and no reason to drop a member. What
             // is there now may differ from member to member.
+            copied.invalidate(slots[index].regions)
             for region in slots[index].regions { markUnreconciled(region) }
             for member in 0..<memberCount where !inSync.has(member) { _ = requestBehind(member, slots[index].regions) }
             finish(slot, slots[index].failureStatus)

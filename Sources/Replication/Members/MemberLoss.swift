@@ -71,6 +71,7 @@ extension VolumeEngine {
     /// A member in sync failed writes to `regions` and is connected still: it falls behind by these regions alone.
     mutating func demote(_ member: MemberIndex, regions: ClosedRange<Int>) {
         guard active.has(member) else { return }
+        copied.invalidate(regions)
         _ = requestBehind(member, regions)
         delayCopies(to: member)
         guard inSync.has(member), active.intersection(inSync).count > 1 else { return }

@@ -20,8 +20,8 @@ struct ModelOracle {
         var holders: MemberSet = .all
         /// Raised at each start and end of a write.
         var version: UInt64 = 0
-        /// The initiator whose write was acknowledged last.
-        var writer = -1
+        /// The attachment whose write was acknowledged last.
+        var writer: UInt64 = 0
     }
 
     var blocks: [Block]
@@ -45,7 +45,7 @@ struct ModelOracle {
 
     /// The write was acknowledged. False when its value had been ruled out before.
     mutating func writeAcknowledged(
-        _ block: Int, id: UInt64, value: UInt64, durable: Bool, writer: Int, holders: MemberSet, now: UInt64
+        _ block: Int, id: UInt64, value: UInt64, durable: Bool, writer: UInt64, holders: MemberSet, now: UInt64
     ) -> Bool {
         sequence += 1
         let concurrents = concurrent.removeValue(forKey: key(id, block)) ?? []

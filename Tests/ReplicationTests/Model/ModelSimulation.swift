@@ -136,12 +136,13 @@ final class ModelSimulation {
         initiator.attach()
     }
 
-    func isServed(after host: Int) -> Bool { initiators.contains { $0.host > host && $0.servedAt <= queue.now } }
+    /// Whether an initiator has served whose attachment is later than that of `host`.
+    func isServed(after host: Int) -> Bool {
+        let rank = initiators[host - 1].engine.reservationKey
+        return initiators.contains { $0.engine.reservationKey > rank && $0.servedAt <= queue.now }
+    }
 
     func served(by initiator: ModelInitiator) {
-        for other in initiators where other.host < initiator.host {
-            other.workload.isStopped = other.isAlive ? false : true
-        }
         serving = initiator
         checkCoverage("after attach")
         // What an older host had not heard of is ambiguous from now on.
