@@ -167,6 +167,7 @@ public struct VolumeEngine: ~Copyable {
             memberConnected(member, association: association, bootInstance: bootInstance, blocks: blocks)
         case .disconnected(let member): memberDisconnected(member)
         case .associationDead(let member, let association): associationDied(member, association)
+        case .registrationPreempted(let member): depose(.superseded(member: member))
         case .reservationDone(let member, let status): reservationDone(member, status)
         case .reservationReport(let member, let report): reservationReported(member, report)
         }

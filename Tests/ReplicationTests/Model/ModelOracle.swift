@@ -93,10 +93,10 @@ struct ModelOracle {
     }
 
     /// A member has lost its cache. What all members that held a write have lost before it was flushed may be there or not.
-    mutating func cachesLost(_ lastPowerLoss: [UInt64]) {
+    mutating func cachesLost(_ lastStop: [UInt64]) {
         for block in blocks.indices where !blocks[block].undurable.isEmpty {
             let state = blocks[block]
-            guard (0..<3).allSatisfy({ !state.holders.has($0) || lastPowerLoss[$0] >= state.undurableSince }) else {
+            guard (0..<3).allSatisfy({ !state.holders.has($0) || lastStop[$0] >= state.undurableSince }) else {
                 continue
             }
             for old in state.undurable where !blocks[block].candidates.contains(old) {

@@ -128,6 +128,8 @@ extension ModelSimulation {
             else { return }
             let status = target.reserve(command, host: initiator.host, &random)
             trace { "m\(member) h\(initiator.host) \(command): \(status)" }
+            for victim in target.preemptedHosts { notifyPreempted(victim, member) }
+            target.preemptedHosts = []
             let report = target.report(for: initiator.host)
             queue.after(networkDelay() + UInt64(random.below(100_000))) { [self] in
                 guard !cut[member], !cutOneWay[member], initiator.associations[member] == association else { return }
@@ -137,6 +139,16 @@ extension ModelSimulation {
                     initiator.handle(.reservationDone(member, status))
                 }
             }
+        }
+    }
+
+    private func notifyPreempted(_ host: Int, _ member: Int) {
+        queue.after(networkDelay()) { [self] in
+            let initiator = initiators[host - 1]
+            guard !cut[member], !cutOneWay[member], initiator.isAlive, initiator.associations[member] != nil else {
+                return
+            }
+            initiator.handle(.registrationPreempted(member))
         }
     }
 

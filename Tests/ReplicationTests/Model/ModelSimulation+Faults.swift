@@ -87,7 +87,7 @@ extension ModelSimulation {
     func takeDown(_ target: ModelTarget, power: Bool, for span: UInt64) {
         guard target.isUp else { return }
         target.crash(power: power, now: queue.now, &random)
-        if power { oracle.cachesLost(targets.map(\.lastPowerLoss)) }
+        oracle.cachesLost(targets.map(\.lastStop))
         targetDied(target.index)
         queue.after(span) { [self] in
             guard !target.isUp, !isHealing else { return }

@@ -45,10 +45,14 @@ final class ModelTarget {
     var isDirty: [Bool]
     var isUp = true
     var bootInstance: UInt64 = 100
-    var lastPowerLoss: UInt64 = 0
+    /// When it last went down. Its boot instance changes then, whether or not the cache was lost: the initiator cannot
+    /// know.
+    var lastStop: UInt64 = 0
     var sessions: [ModelSession] = []
     var registrants: [(host: Int, key: UInt64)] = []
     var holder: Int?
+    /// Hosts that are to be sent a Registration Preempted notification.
+    var preemptedHosts: [Int] = []
     var unreadable: Set<Int> = []
     var failsWritesIn: Range<Int> = 0..<0
     var isFull = false
@@ -157,8 +161,8 @@ final class ModelTarget {
         sessions = []
         isBusy = false
         slowness = 1
+        lastStop = now
         guard power else { return }
-        lastPowerLoss = now
         for block in 0..<blocks where isDirty[block] {
             let offset = block * Self.blockSize
             if random.chance(50) {
@@ -201,6 +205,7 @@ final class ModelTarget {
             registrants.removeAll { $0.key == preempted }
             if let held = holder, victims.contains(held) { holder = host }
             if case .preemptAndAbort = command {
+                preemptedHosts += victims
                 for session in sessions where victims.contains(session.host) {
                     for command in session.commands where !command.isOver {
                         command.isOver = true

@@ -139,7 +139,8 @@ final class ModelWorkload {
             }
             for block in range {
                 let isPossible = simulation.oracle.writeAcknowledged(
-                    block, id: operation.id, value: operation.value, durable: request.forceUnitAccess, writer: initiator?.engine.reservationKey ?? 0,
+                    block, id: operation.id, value: operation.value, durable: request.forceUnitAccess,
+                    writer: initiator?.engine.reservationKey ?? 0,
                     holders: initiator?.engine.membersInSync ?? .all, now: simulation.queue.now)
                 if !isPossible {
                     simulation.fail("h\(host): block \(block): acknowledged \(operation.value), ruled out before")
