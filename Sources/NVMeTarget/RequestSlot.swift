@@ -38,7 +38,9 @@ enum RequestState: UInt8, BitwiseCopyable {
         case .awaitingBuffer:
             return ended | RequestState.awaitingRead.bit | RequestState.transferring.bit | RequestState.executing.bit
         case .awaitingRead: return ended | RequestState.transferring.bit
-        case .transferring: return ended | RequestState.awaitingRead.bit | RequestState.executing.bit
+        case .transferring:
+            // From transferring to transferring: the next READs of a command with more descriptors than READ depth.
+            return ended | RequestState.awaitingRead.bit | RequestState.transferring.bit | RequestState.executing.bit
         case .executing: return ended | RequestState.held.bit
         case .held: return ended
         case .awaitingSend: return RequestState.free.bit | RequestState.responding.bit
