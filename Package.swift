@@ -88,6 +88,13 @@ let package = Package(
             "NVMeTarget",
             ["Base", "BlockInterface", "CChecksum", "FabricInterface", "Memory", "NVMeSpec", "Reactor"]),
 
+        tests(
+            "NVMeTargetTests",
+            [
+                "AllocationProbe", "Base", "BlockInterface", "CLibNVMe", "FabricInterface", "Memory", "MemoryBlock",
+                "NVMeTarget", "Reactor", "Simulation",
+            ]),
+
         // What a target is told, from a file or a command line.
         room(
             "TargetConfiguration",

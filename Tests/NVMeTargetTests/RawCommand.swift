@@ -1,0 +1,120 @@
+import CLibNVMe
+
+/// A submission queue entry as bytes: nothing of it is made by the code under test.
+struct RawCommand {
+    var bytes = [UInt8](repeating: 0, count: 64)
+
+    /// - Parameter flags: PSDT 01b, an SGL, unless a test wants something else.
+    init(opcode: UInt32, nsid: UInt32 = 0, flags: UInt8 = 0x40) {
+        bytes[0] = UInt8(opcode)
+        bytes[1] = flags
+        self[dword: 1] = nsid
+        // No data: a keyed data block of length 0, as Linux sends it.
+        sgl = RawSGL.keyed(address: 0, length: 0, key: 0)
+    }
+
+    static func fabrics(_ type: nvme_fctype) -> RawCommand {
+        RawCommand(opcode: nvme_admin_fabrics.rawValue, nsid: type.rawValue)
+    }
+
+    subscript(dword index: Int) -> UInt32 {
+        get { (0..<4).reduce(0) { $0 | UInt32(bytes[index * 4 + $1]) << (8 * UInt32($1)) } }
+        set {
+            for byte in 0..<4 { bytes[index * 4 + byte] = UInt8(truncatingIfNeeded: newValue >> (8 * UInt32(byte))) }
+        }
+    }
+
+    var id: UInt16 {
+        get { UInt16(bytes[2]) | UInt16(bytes[3]) << 8 }
+        set {
+            bytes[2] = UInt8(truncatingIfNeeded: newValue)
+            bytes[3] = UInt8(newValue >> 8)
+        }
+    }
+
+    var sgl: [UInt8] {
+        get { Array(bytes[24..<40]) }
+        set { bytes.replaceSubrange(24..<40, with: newValue) }
+    }
+
+    /// SLBA and NLB (0-based) of a read, write, compare, write zeroes or verify.
+    func range(_ lba: UInt64, _ blocks: Int, control: UInt32 = 0) -> RawCommand {
+        var command = self
+        command[dword: 10] = UInt32(truncatingIfNeeded: lba)
+        command[dword: 11] = UInt32(lba >> 32)
+        command[dword: 12] = UInt32(blocks - 1) | control
+        return command
+    }
+
+    func with(sgl: [UInt8]) -> RawCommand {
+        var command = self
+        command.sgl = sgl
+        return command
+    }
+
+    func with(_ index: Int, _ value: UInt32) -> RawCommand {
+        var command = self
+        command[dword: index] = value
+        return command
+    }
+}
+
+/// SGL descriptors as bytes (NVMe Base, "SGL Descriptor Format"; type in the high half of the last byte).
+enum RawSGL {
+    static func keyed(address: UInt64, length: Int, key: UInt32, type: UInt8 = 0x40) -> [UInt8] {
+        little(address, 8) + little(UInt64(length), 3) + little(UInt64(key), 4) + [type]
+    }
+
+    /// A data block (type 01h) or, as 31h, a last segment, at an offset of the capsule.
+    static func offset(_ offset: UInt64, length: UInt32, type: UInt8 = 0x01) -> [UInt8] {
+        little(offset, 8) + little(UInt64(length), 4) + [0, 0, 0, type]
+    }
+
+    static func little(_ value: UInt64, _ count: Int) -> [UInt8] {
+        (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * UInt64($0))) }
+    }
+}
+
+/// A status as the completion carries it: the type in bits 10:8, the code in bits 7:0, as libnvme writes it.
+struct RawStatus: Equatable, CustomStringConvertible {
+    var code: UInt32
+    var doNotRetry = false
+
+    static let success = RawStatus(code: 0)
+
+    /// A generic command status.
+    static func generic(_ value: nvme_status_field) -> RawStatus { RawStatus(code: value.rawValue) }
+
+    /// A command specific status.
+    static func specific(_ value: nvme_status_field) -> RawStatus {
+        RawStatus(code: NVME_SCT_CMD_SPECIFIC.rawValue << 8 | value.rawValue)
+    }
+
+    var description: String { String(code, radix: 16) + (doNotRetry ? "h, DNR" : "h") }
+}
+
+/// A completion queue entry, taken apart.
+struct RawCompletion: Equatable {
+    var dword0: UInt32
+    var dword1: UInt32
+    var sqHead: UInt16
+    var commandID: UInt16
+    var status: RawStatus
+    /// The key that SEND with invalidate carried.
+    var invalidatedKey: UInt32?
+
+    var isSuccess: Bool { status.code == 0 }
+
+    init(_ bytes: [UInt8], invalidatedKey: UInt32?) {
+        func field(_ offset: Int, _ count: Int) -> UInt32 {
+            (0..<count).reduce(0) { $0 | UInt32(bytes[offset + $1]) << (8 * UInt32($1)) }
+        }
+        dword0 = field(0, 4)
+        dword1 = field(4, 4)
+        sqHead = UInt16(field(8, 2))
+        commandID = UInt16(field(12, 2))
+        let status = field(14, 2)
+        self.status = RawStatus(code: status >> 1 & 0x7FF, doNotRetry: status >> 15 != 0)
+        self.invalidatedKey = invalidatedKey
+    }
+}

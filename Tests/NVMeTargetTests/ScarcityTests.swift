@@ -1,0 +1,177 @@
+import BlockInterface
+import CLibNVMe
+import FabricInterface
+import Simulation
+import Testing
+
+@testable import NVMeTarget
+
+/// What happens when something is short: READ depth, send queue, data memory, receive buffers.
+@Suite struct ScarcityTests {
+    private func pattern(_ host: RawHost, _ offset: Int, _ count: Int, _ seed: Int) {
+        for index in 0..<count {
+            host.memory[offset + index] = UInt8(truncatingIfNeeded: index &* 31 &+ index >> 8 &+ seed)
+        }
+    }
+
+    private func matches(_ host: RawHost, _ offset: Int, _ count: Int, _ seed: Int) -> Bool {
+        (0..<count).allSatisfy {
+            host.memory[offset + $0] == UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8 &+ seed)
+        }
+    }
+
+    /// Linux and SPDK hosts send as soon as the acceptance reaches them, before the target hears that it did.
+    @Test func commandsBeforeEstablishedAreKept() throws {
+        let world = try TargetWorld()
+        world.network.fate = { message in
+            message.kind == .readyToUse ? .delayed(nanoseconds: 50_000_000) : .delivered
+        }
+        let host = world.addHost()
+        let queue = try world.open(host)
+        let id = queue.send(RawConnect(host).command)
+        world.pass(milliseconds: 30)
+        #expect(queue.completions.isEmpty)
+        #expect(try world.completion(of: id, queue).isSuccess)
+        #expect(try world.execute(queue, .getProperty(NVME_REG_VS)).isSuccess)
+    }
+
+    @Test(arguments: [1, 2, 5, 16] as [UInt8]) func manyDescriptorsGoThroughAnyReadDepth(depth: UInt8) throws {
+        let world = try TargetWorld()
+        var options = RawQueueOptions()
+        options.responderResources = depth
+        let attached = try world.attach(options: options)
+        let host = attached.host
+        let source = host.allocate(65536)
+        let target = host.allocate(65536)
+        pattern(host, source, 65536, 5)
+        // Sixteen pieces of uneven length, back to front.
+        var pieces: [(offset: Int, length: Int)] = []
+        var position = 0
+        for index in 0..<16 {
+            let length = index == 15 ? 65536 - position : 1024 + index * 400 + index
+            pieces.append((position, length))
+            position += length
+        }
+        let list = pieces.flatMap { host.keyed(source + $0.offset, $0.length) }
+        let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(100, 128)
+            .with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
+        let ids = (0..<8).map { _ in attached.io[0].send(write, data: list) }
+        for id in ids { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
+        #expect(world.network.counters.readsHeldBack == 0, "no more READs are posted than may run")
+        let into = pieces.flatMap { host.keyed(target + $0.offset, $0.length) }
+        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(100, 128)
+            .with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
+        #expect(try world.execute(attached.io[0], read, data: into).isSuccess)
+        #expect(matches(host, target, 65536, 5))
+    }
+
+    @Test func aShortSendQueueMakesAnswersWait() throws {
+        var limits = DeviceLimits.simulated
+        limits.maxWorkRequests = 40
+        let world = try TargetWorld(limits: limits)
+        let attached = try world.attach()
+        let before = try world.baseline()
+        let host = attached.host
+        let offset = host.allocate(4096 * 32)
+        pattern(host, offset, 4096, 9)
+        let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(8, 8).with(sgl: host.keyed(offset, 4096))
+        #expect(try world.execute(attached.io[0], write).isSuccess)
+        let ids = (0..<32).map { number -> UInt16 in
+            let list = (0..<16).flatMap { host.keyed(offset + number * 4096 + $0 * 256, 256) }
+            return attached.io[0].send(
+                RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(8, 8)
+                    .with(sgl: RawSGL.offset(0, length: 256, type: 0x31)), data: list)
+        }
+        for id in ids { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
+        for number in 0..<32 { #expect(matches(host, offset + number * 4096, 4096, 9)) }
+        #expect(world.target.subsystems[0].statistics.waitsForSendQueue > 0)
+        world.expectPools(before)
+    }
+
+    @Test func hostsConnectWhileInputAndOutputHasAllTheMemory() throws {
+        var options = TargetWorld.smallOptions
+        options.dataMemory = 64 << 10
+        var made: SimulatedDisk?
+        let world = try TargetWorld(options: options) { network in
+            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
+            made = disk
+            return disk
+        }
+        let attached = try world.attach()
+        let before = try world.baseline()
+        made?.behaviour.isStuck = true
+        let offset = attached.scratch(32768)
+        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 64)
+            .with(sgl: attached.host.keyed(offset, 32768))
+        let ids = (0..<16).map { _ in attached.io[0].send(read) }
+        try world.wait("requests that wait for memory") {
+            world.target.subsystems[0].statistics.waitsForMemory > 0
+        }
+        let other = try world.attach()
+        let identify = RawCommand(opcode: nvme_admin_identify.rawValue).with(10, 1)
+            .with(sgl: other.host.keyed(other.scratch(4096), 4096))
+        #expect(try world.execute(other.admin, identify).isSuccess)
+        #expect(attached.io[0].completions.isEmpty)
+        made?.behaviour.isStuck = false
+        for id in ids { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
+        other.host.destroyAll()
+        world.expectPools(before)
+    }
+
+    @Test func moreCommandsThanReceiveBuffersAreAllServed() throws {
+        var options = TargetWorld.smallOptions
+        options.sharedReceiveEntries = 16
+        let world = try TargetWorld(options: options) { network in
+            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
+            disk.behaviour.latency = 100_000...5_000_000
+            return disk
+        }
+        let hosts = try (0..<4).map { _ in try world.attach() }
+        let before = try world.baseline()
+        var running: [(AttachedHost, UInt16)] = []
+        for _ in 0..<24 {
+            for attached in hosts {
+                let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8)
+                    .with(sgl: attached.host.keyed(attached.scratch(4096), 4096))
+                running.append((attached, attached.io[0].send(read)))
+            }
+        }
+        for (attached, id) in running { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
+        #expect(world.network.counters.receiverNotReady > 0)
+        world.expectPools(before)
+    }
+
+    /// SGL identifier 4Fh asks for the key's invalidation with the answer.
+    @Test(arguments: [true, false]) func keysAreInvalidatedWhereAskedAndAllowed(isAllowed: Bool) throws {
+        var options = TargetWorld.smallOptions
+        options.sendWithInvalidate = isAllowed
+        let world = try TargetWorld(options: options)
+        let attached = try world.attach()
+        let host = attached.host
+        for opcode in [nvme_cmd_write.rawValue, nvme_cmd_read.rawValue] {
+            let offset = host.allocate(4096)
+            let region = try host.context!.register(
+                UnsafeMutableRawBufferPointer(rebasing: host.memory[offset..<offset + 4096]),
+                access: [.localWrite, .remoteRead, .remoteWrite])
+            func command(_ type: UInt8) -> RawCommand {
+                RawCommand(opcode: opcode, nsid: 1).range(0, 8).with(
+                    sgl: RawSGL.keyed(address: host.address(offset), length: 4096, key: region.remoteKey, type: type))
+            }
+            let plain = try world.execute(attached.io[0], command(0x40))
+            #expect(plain.isSuccess && plain.invalidatedKey == nil)
+            let reply = try world.execute(attached.io[0], command(0x4F))
+            #expect(reply.isSuccess && reply.invalidatedKey == (isAllowed ? region.remoteKey : nil))
+        }
+    }
+
+    @Test func aDeviceThatCannotInvalidateIsNotAskedTo() throws {
+        var limits = DeviceLimits.simulated
+        limits.supportsSendWithInvalidate = false
+        let world = try TargetWorld(limits: limits)
+        let attached = try world.attach()
+        let command = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8)
+            .with(sgl: attached.host.keyed(attached.scratch(4096), 4096, type: 0x4F))
+        let reply = try world.execute(attached.io[0], command)
+        #expect(reply.isSuccess && reply.invalidatedKey == nil)
+    }
+}

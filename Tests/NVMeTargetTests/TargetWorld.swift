@@ -1,0 +1,265 @@
+import Base
+import BlockInterface
+import CLibNVMe
+import FabricInterface
+import Memory
+import MemoryBlock
+import Reactor
+import Simulation
+import Synchronization
+import Testing
+
+@testable import NVMeTarget
+
+/// What a test found that it did not expect, where it cannot go on.
+struct WorldError: Error, CustomStringConvertible {
+    var description: String
+    init(_ description: String) { self.description = description }
+}
+
+/// What the target told its operator.
+final class TargetEvents: Sendable {
+    private let lines = Mutex<[String]>([])
+    func record(_ event: TargetEvent) { lines.withLock { $0.append("\(event)") } }
+    var all: [String] { lines.withLock { $0 } }
+    func contains(_ text: String) -> Bool { all.contains { $0.contains(text) } }
+}
+
+/// A target with its poll groups and hosts on one simulated network.
+final class TargetWorld {
+    let network: SimulatedNetwork
+    let simulation: Simulation
+    let targetDevice: SimulatedDevice
+    let target: Target
+    let groups: [PollGroup]
+    let address: SocketAddress
+    let events = TargetEvents()
+    let disk: any BlockDevice
+    private var hostCount = 0
+    private(set) var hosts: [RawHost] = []
+
+    /// Literally, as the discovery log of NVMe names it.
+    static let discovery = "nqn.2014-08.org.nvmexpress.discovery"
+    static let nqn = "nqn.2024-01.io.tercet:volume"
+
+    static let smallOptions = TargetOptions(
+        queueDepth: 32, maxIOQueues: 8, sharedReceiveEntries: 128, dataMemory: 8 << 20, controlMemory: 256 << 10,
+        maxNamespaces: 16)
+
+    init(
+        options: TargetOptions = TargetWorld.smallOptions, groups count: Int = 1, seed: UInt64 = 1,
+        limits: DeviceLimits = .simulated, device: ((SimulatedNetwork) -> any BlockDevice)? = nil
+    ) throws {
+        network = SimulatedNetwork(seed: seed)
+        simulation = Simulation(network: network)
+        targetDevice = network.makeDevice("target", addresses: ["192.0.2.1"], limits: limits)
+        let disk = try device?(network) ?? RAMDevice(byteCount: 4 << 20)
+        self.disk = disk
+        let events = events
+        let target = Target(
+            options: options, bootInstance: 7, now: network.now, observe: { events.record($0) })
+        self.target = target
+        try target.addSubsystem(SubsystemDefinition(nqn: Self.nqn, serialNumber: "T1"))
+        try target.addNamespace(
+            NamespaceDefinition(
+                nsid: 1, device: disk, identity: BlockIdentity(uuid: [UInt8](repeating: 0xAB, count: 16))), to: Self.nqn
+        )
+        let device = targetDevice
+        groups = (0..<count).map { _ in PollGroup(target: target, fabric: SimulatedFabric([device])) }
+        address = SocketAddress(host: "192.0.2.1", port: 4420)!
+        try groups[0].listen(TargetListener(address: address, portID: 1))
+        for group in groups { simulation.add(group) }
+    }
+
+    func addHost() -> RawHost {
+        hostCount += 1
+        let device = network.makeDevice("host\(hostCount)", addresses: ["192.0.2.\(10 + hostCount)"])
+        let host = RawHost("host-\(hostCount)", device)
+        simulation.add(host)
+        hosts.append(host)
+        return host
+    }
+
+    // MARK: Time
+
+    /// Lets the world go on until something holds; a failure of the test where it does not within a virtual time.
+    func wait(
+        _ what: String, milliseconds: UInt64 = 2000, until condition: () -> Bool
+    ) throws {
+        guard simulation.run(forNanoseconds: milliseconds * 1_000_000, until: condition) else {
+            throw WorldError("\(what) did not come within \(milliseconds) ms, seed \(network.seed); \(events.all)")
+        }
+    }
+
+    func pass(milliseconds: UInt64) { simulation.run(forNanoseconds: milliseconds * 1_000_000) }
+
+    // MARK: Hosts
+
+    func open(_ host: RawHost, _ options: RawQueueOptions = RawQueueOptions()) throws -> RawQueue {
+        let queue = try host.open(address, options)
+        try wait("a queue pair") { queue.accepted != nil || queue.end != nil }
+        return queue
+    }
+
+    func execute(_ queue: RawQueue, _ command: RawCommand, data: [UInt8] = []) throws -> RawCompletion {
+        let id = queue.send(command, data: data)
+        return try completion(of: id, queue)
+    }
+
+    func completion(of id: UInt16, _ queue: RawQueue) throws -> RawCompletion {
+        var found: RawCompletion?
+        try wait("the completion of command \(id)") {
+            found = queue.take(id)
+            return found != nil || queue.end != nil
+        }
+        guard let found else { throw WorldError("the queue ended: \(queue.end ?? ""); \(events.all)") }
+        return found
+    }
+
+    /// An admin queue whose controller is enabled.
+    func admin(
+        _ host: RawHost, nqn: String = TargetWorld.nqn, keepAlive: UInt32 = 0, options: RawQueueOptions = .init()
+    ) throws -> (queue: RawQueue, controllerID: UInt16) {
+        let queue = try open(host, options)
+        let reply = try execute(queue, RawConnect(host, nqn: nqn, keepAlive: keepAlive).command)
+        guard reply.isSuccess else { throw WorldError("Connect: \(reply.status)") }
+        try enable(queue)
+        return (queue, UInt16(truncatingIfNeeded: reply.dword0))
+    }
+
+    /// CC.EN with IOSQES 6 and IOCQES 4.
+    func enable(_ queue: RawQueue) throws {
+        let reply = try execute(queue, .configure(0x0046_0001))
+        guard reply.isSuccess else { throw WorldError("CC: \(reply.status)") }
+    }
+
+    /// An I/O queue of a controller, after Number of Queues.
+    func io(
+        _ host: RawHost, _ controllerID: UInt16, queueID: UInt16 = 1, options: RawQueueOptions = .init(),
+        sqSize: UInt16 = 31
+    ) throws -> RawQueue {
+        var options = options
+        options.queueID = queueID
+        let queue = try open(host, options)
+        guard queue.isOpen else { throw WorldError("the I/O queue was refused: \(queue.rejection ?? [])") }
+        let connect = RawConnect(host, controllerID: controllerID, queueID: queueID, sqSize: sqSize)
+        let reply = try execute(queue, connect.command)
+        guard reply.isSuccess else { throw WorldError("Connect of an I/O queue: \(reply.status)") }
+        return queue
+    }
+
+    /// A host with an admin queue and I/O queues.
+    func attach(
+        _ host: RawHost? = nil, ioQueues: Int = 1, keepAlive: UInt32 = 0, options: RawQueueOptions = .init(),
+        sqSize: UInt16 = 31
+    ) throws -> AttachedHost {
+        let host = host ?? addHost()
+        let (admin, id) = try admin(host, keepAlive: keepAlive)
+        let count = UInt32(ioQueues - 1)
+        let granted = try execute(admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, count << 16 | count))
+        guard granted.isSuccess else { throw WorldError("Number of Queues: \(granted.status)") }
+        let queues = try (1...ioQueues).map {
+            try io(host, id, queueID: UInt16($0), options: options, sqSize: sqSize)
+        }
+        return AttachedHost(host: host, admin: admin, controllerID: id, io: queues)
+    }
+
+    // MARK: Audits
+
+    /// What is free in the pools of all poll groups.
+    var pools: PoolState {
+        var state = PoolState()
+        for group in groups {
+            for device in group.devices {
+                state.requests.append(device.requests.available)
+                state.queuePairs.append(device.queuePairs.available)
+                state.bytesInUse.append(device.data.counters.bytesInUse)
+                state.receives.append((device.context as? SimulatedContext)?.postedSharedReceives ?? -1)
+                state.waiting.append(device.lateCount)
+                if !device.awaitingBuffer.isEmpty || !device.awaitingBlock.isEmpty { state.waiting.append(-1) }
+            }
+            state.controllers.append(group.controllers.count { $0 != nil })
+        }
+        state.devicePairs = targetDevice.existingQueuePairs
+        state.regions = targetDevice.registeredRegions
+        state.subsystemControllers = target.subsystems.map { $0.controllers.count }
+        return state
+    }
+
+    /// What is free when nothing is under way, with all that a reactor makes only once already made.
+    func baseline() throws -> PoolState {
+        if groups.contains(where: { $0.devices.isEmpty }) {
+            let temporary = try attach(ioQueues: groups.count)
+            temporary.host.destroyAll()
+        }
+        pass(milliseconds: 500)
+        return pools
+    }
+
+    /// Waits until the pools are what they were; what differs is a failure of the test.
+    func expectPools(
+        _ expected: PoolState, _ what: String = "", sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        simulation.run(forNanoseconds: 2_000_000_000) { pools == expected }
+        #expect(pools == expected, "\(what), seed \(network.seed)", sourceLocation: sourceLocation)
+    }
+
+    /// A host is still served: it writes a pattern and reads it back.
+    func expectServed(
+        _ attached: AttachedHost, _ what: String = "", sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        do {
+            let value = UInt8.random(in: 1...255, using: &network.random)
+            let offset = attached.scratch(4096)
+            for index in offset..<offset + 4096 { attached.host.memory[index] = value }
+            let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(64, 8)
+            let written = try execute(attached.io[0], write.with(sgl: attached.host.keyed(offset, 4096)))
+            #expect(written.status == .success, "\(what)", sourceLocation: sourceLocation)
+            for index in offset..<offset + 4096 { attached.host.memory[index] = 0 }
+            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(64, 8)
+            let done = try execute(attached.io[0], read.with(sgl: attached.host.keyed(offset, 4096)))
+            #expect(done.status == .success, "\(what)", sourceLocation: sourceLocation)
+            let isRight = attached.host.memory[offset..<offset + 4096].allSatisfy { $0 == value }
+            #expect(isRight, "another host reads what it wrote, \(what)", sourceLocation: sourceLocation)
+        } catch {
+            Issue.record("another host is not served, \(what): \(error)", sourceLocation: sourceLocation)
+        }
+    }
+}
+
+/// What is free, and what is not: equal before and after something that leaves nothing behind.
+struct PoolState: Equatable {
+    var requests: [Int] = []
+    var queuePairs: [Int] = []
+    var bytesInUse: [Int] = []
+    var receives: [Int] = []
+    var waiting: [Int] = []
+    var controllers: [Int] = []
+    var devicePairs = 0
+    var regions = 0
+    var subsystemControllers: [Int] = []
+}
+
+/// A host with its queues.
+final class AttachedHost {
+    let host: RawHost
+    let admin: RawQueue
+    let controllerID: UInt16
+    let io: [RawQueue]
+    private var scratchOffset: Int?
+
+    init(host: RawHost, admin: RawQueue, controllerID: UInt16, io: [RawQueue]) {
+        self.host = host
+        self.admin = admin
+        self.controllerID = controllerID
+        self.io = io
+    }
+
+    /// Memory for data, the same each time.
+    func scratch(_ bytes: Int) -> Int {
+        if let scratchOffset { return scratchOffset }
+        let offset = host.allocate(1 << 20)
+        scratchOffset = offset
+        return offset
+    }
+}

@@ -1,0 +1,174 @@
+import Base
+import BlockInterface
+import CLibNVMe
+import FabricInterface
+import Simulation
+import Testing
+
+@testable import NVMeTarget
+
+/// A host goes away while the target has requests of it in each of their states.
+@Suite struct VanishingTests {
+    enum Moment: String, CaseIterable, Sendable {
+        case beforeEstablished
+        case awaitingBuffer
+        case awaitingRead
+        case transferring
+        case executing
+        case awaitingBlock
+        case held
+        case awaitingSend
+        case responding
+
+        var state: RequestState {
+            switch self {
+            case .beforeEstablished: .received
+            case .awaitingBuffer: .awaitingBuffer
+            case .awaitingRead: .awaitingRead
+            case .transferring: .transferring
+            case .executing, .awaitingBlock: .executing
+            case .held: .held
+            case .awaitingSend: .awaitingSend
+            case .responding: .responding
+            }
+        }
+    }
+
+    enum Ending: String, CaseIterable, Sendable {
+        /// The host says that it goes.
+        case disconnect
+        /// Its process dies: the system says it.
+        case destroy
+        /// Nobody says anything.
+        case powerLoss
+    }
+
+    @Test(arguments: Moment.allCases, Ending.allCases)
+    func everythingComesBack(_ moment: Moment, _ ending: Ending) throws {
+        let scene = try Scene(moment)
+        let world = scene.world
+        let before = try world.baseline()
+        let bad = try scene.victim()
+        try scene.act(bad)
+        try world.wait("a request \(moment.rawValue)") { scene.isReached }
+        switch ending {
+        case .disconnect: for queue in bad.queues { bad.fabric.disconnect(queue.connection!) }
+        case .destroy: bad.destroyAll()
+        case .powerLoss: bad.device.isReachable = false
+        }
+        scene.release()
+        world.simulation.run(forNanoseconds: 5_000_000_000) { world.pools == before }
+        world.expectPools(before, "\(moment), \(ending)")
+        world.expectServed(scene.witness, "\(moment), \(ending)")
+    }
+}
+
+/// A world in which requests stay in one state, and the host whose requests they are.
+private final class Scene {
+    let moment: VanishingTests.Moment
+    let world: TargetWorld
+    let witness: AttachedHost
+    private let disk: SimulatedDisk
+    private var victimName = ""
+
+    init(_ moment: VanishingTests.Moment) throws {
+        self.moment = moment
+        var options = TargetWorld.smallOptions
+        if moment == .awaitingBuffer { options.dataMemory = 64 << 10 }
+        if moment == .awaitingBlock {
+            options.queueDepth = 1024
+            options.sharedReceiveEntries = 1024
+        }
+        var made: SimulatedDisk?
+        world = try TargetWorld(options: options) { network in
+            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
+            made = disk
+            return disk
+        }
+        guard let made else { throw WorldError("no disk") }
+        disk = made
+        witness = try world.attach()
+    }
+
+    func victim() throws -> RawHost {
+        let host = world.addHost()
+        victimName = host.device.name
+        return host
+    }
+
+    /// Lets the host do what brings its requests into the state.
+    func act(_ host: RawHost) throws {
+        if moment == .beforeEstablished {
+            let name = victimName
+            world.network.fate = { message in
+                message.kind == .readyToUse && message.source == name ? .delayed(nanoseconds: 50_000_000) : .delivered
+            }
+            let queue = try world.open(host)
+            queue.send(RawConnect(host).command)
+            return
+        }
+        let (admin, id) = try world.admin(host, keepAlive: 1000)
+        guard try world.execute(admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess else {
+            throw WorldError("Number of Queues")
+        }
+        var options = RawQueueOptions()
+        if moment == .awaitingRead || moment == .transferring { options.responderResources = 1 }
+        if moment == .awaitingBlock { options.hostSendQueueSize = 1023 }
+        let queue = try world.io(host, id, options: options, sqSize: options.hostSendQueueSize)
+        let offset = host.allocate(65536)
+        func command(_ opcode: nvme_io_opcode, _ blocks: Int) -> RawCommand {
+            RawCommand(opcode: opcode.rawValue, nsid: 1).range(0, blocks).with(sgl: host.keyed(offset, blocks * 512))
+        }
+        switch moment {
+        case .beforeEstablished: break
+        case .awaitingBuffer:
+            disk.behaviour.isStuck = true
+            for _ in 0..<8 { queue.send(command(nvme_cmd_read, 64)) }
+        case .awaitingRead, .transferring:
+            world.network.delays.transit = 1_000_000...1_000_000
+            for _ in 0..<8 { queue.send(command(nvme_cmd_write, 64)) }
+        case .executing:
+            disk.behaviour.isStuck = true
+            for _ in 0..<8 { queue.send(command(nvme_cmd_read, 8)) }
+        case .awaitingBlock:
+            disk.behaviour.isStuck = true
+            for _ in 0..<10 {
+                for _ in 0..<60 { queue.send(command(nvme_cmd_read, 1)) }
+                world.pass(milliseconds: 1)
+            }
+        case .held: admin.send(RawCommand(opcode: nvme_admin_async_event.rawValue))
+        case .awaitingSend, .responding:
+            // Without receive buffers nothing that the target sends is taken.
+            queue.repostsReceives = false
+            let list = (0..<16).flatMap { host.keyed(offset + $0 * 512, 512) }
+            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 16)
+                .with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
+            for _ in 0..<RawQueue.responseCount + 24 {
+                queue.send(read, data: list)
+                world.pass(milliseconds: 1)
+            }
+        }
+    }
+
+    /// The victim has a request in the state.
+    var isReached: Bool {
+        world.groups.contains { group in
+            group.devices.contains { device in
+                if moment == .awaitingBlock { return !device.awaitingBlock.isEmpty }
+                if moment == .beforeEstablished {
+                    return device.boundSlots.contains { !device.queuePairs[$0].pointee.early.isEmpty }
+                }
+                return (0..<UInt32(device.requests.capacity)).contains {
+                    device.requests[$0].pointee.state == moment.state
+                }
+            }
+        }
+    }
+
+    /// Lets the world go on as usual.
+    func release() {
+        disk.behaviour.isStuck = false
+        world.network.fate = nil
+        world.network.delays = SimulatedDelays()
+    }
+}
