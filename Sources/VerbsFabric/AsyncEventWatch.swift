@@ -20,20 +20,23 @@ final class AsyncEventWatch {
     }
 
     init(_ verbs: UnsafeMutablePointer<ibv_context>, name: String) throws(FabricError) {
+        // An event is withdrawn with its queue pair, also between the wait for it and the reading: that must not wait.
+        let code = tercet_set_nonblocking(verbs.pointee.async_fd)
+        if code != 0 { throw verbsError("fcntl O_NONBLOCK on the events of \(name)", code) }
         let stop = eventfd(0, Int32(EFD_CLOEXEC))
         if stop < 0 { throw verbsError("eventfd for \(name)", errno) }
         task = .allocate(capacity: 1)
         task.initialize(to: Task(verbs: verbs, stop: stop))
-        let code = pthread_create(
+        let started = pthread_create(
             &thread, nil,
             { context in
                 AsyncEventWatch.run(context!.assumingMemoryBound(to: Task.self).pointee)
                 return nil
             }, task)
-        if code != 0 {
+        if started != 0 {
             _ = close(stop)
             task.deallocate()
-            throw verbsError("pthread_create for \(name)", code)
+            throw verbsError("pthread_create for \(name)", started)
         }
     }
 
@@ -51,7 +54,7 @@ final class AsyncEventWatch {
             while true {
                 guard poll(entries.baseAddress, 2, -1) > 0 else { continue }
                 if entries[0].revents != 0 { return }
-                if entries[1].revents & Int16(POLLIN) == 0 || !takeEvent(task.verbs) {
+                if entries[1].revents & Int16(POLLIN) == 0 || (!takeEvent(task.verbs) && errno != EAGAIN) {
                     // A device that is gone has nothing more to tell; poll passes over negative descriptors.
                     entries[1].fd = -1
                 }

@@ -41,14 +41,15 @@ extension FabricLaw {
                 accept: ConnectionParameters(responderResources: 2, initiatorDepth: 3, privateData: answer),
                 source: world.address)
             defer { pair.close() }
+            let limits = pair.client.context.limits
             try require(
                 pair.request.parameters.privateData.starts(with: hello),
                 "the request's private data, not \(pair.request.parameters.privateData)")
             try require(
-                pair.request.parameters.responderResources == 2,
+                Int(pair.request.parameters.responderResources) == min(2, limits.maxReadsAsInitiator),
                 "the READs that the peer may have running, not \(pair.request.parameters.responderResources)")
             try require(
-                pair.request.parameters.initiatorDepth == 3,
+                Int(pair.request.parameters.initiatorDepth) == min(3, limits.maxReadsAsResponder),
                 "the READs that we may have running, not \(pair.request.parameters.initiatorDepth)")
             try require(pair.request.peerAddress?.host == world.address.host, "the peer's address")
             try require(pair.request.localAddress?.port != 0, "our own address with its port")
