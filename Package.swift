@@ -20,7 +20,9 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 let package = Package(
     name: "tercet",
-    products: [],
+    products: [
+        .library(name: "Tercet", type: .dynamic, targets: ["LibTercet"])
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
@@ -115,6 +117,11 @@ let package = Package(
 
         // One controller of any NVMe-oF target.
         room("NVMeInitiator", ["Base", "FabricInterface", "Memory", "NVMeSpec", "Reactor"]),
+        // The same for programs in C: libTercet.so and Sources/CTercet/include/tercet.h.
+        .systemLibrary(name: "CTercet", path: "Sources/CTercet/include"),
+        room(
+            "LibTercet",
+            ["Base", "CTercet", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "VerbsFabric"]),
         tests(
             "NVMeInitiatorTests",
             [
