@@ -142,6 +142,9 @@ let package = Package(
         // One volume over three members.
         room("Replication", ["Base", "CChecksum"]),
         tests("ReplicationTests", ["Replication", "Base", "CChecksum"]),
+        room(
+            "VolumeDriver",
+            ["Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication"]),
     ],
     swiftLanguageModes: [.v6]
 )

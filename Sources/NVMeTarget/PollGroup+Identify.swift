@@ -19,7 +19,10 @@ extension PollGroup {
         }
         let page: [UInt8]?
         switch command.structure {
-        case .controller: page = identifyController(controller).encoded
+        case .controller:
+            var bytes = identifyController(controller).encoded
+            TercetIdentity(bootInstance: target.bootInstance).store(into: &bytes)
+            page = bytes
         case .activeNamespaces, .commandSetActiveNamespaces, .allocatedNamespaces:
             guard nsid < 0xFFFF_FFFE else { return fail(index, .invalidNamespaceOrFormat.doNotRetry, in: group) }
             page = NamespaceList(controller.subsystem.namespaces.map(\.nsid), after: nsid).encoded

@@ -1,0 +1,88 @@
+import NVMeInitiator
+import Replication
+
+/// The volume's life and its I/O as `async` calls, for the control plane and for tools; usable from anywhere.
+extension Volume {
+    /// Begins to attach; the observer hears of the phases, and of what it waits for.
+    public func attach(nonce: UInt32) {
+        group.send { self.engine.attach(nonce: nonce, now: self.group.now) }
+    }
+
+    /// Begins to detach: drains, flushes, marks clean, releases. The observer hears of `detached` at the end.
+    public func detach() {
+        group.send { _ = self.engine.detach(now: self.group.now) }
+    }
+
+    /// Lets the volume go without making it clean: as if this process had died, but in order.
+    public func abandon() {
+        group.send { self.engine.abandon(now: self.group.now) }
+    }
+
+    /// The state of the volume and its members.
+    public func status() async -> VolumeStatusReport { await group.run { self.engine.status } }
+
+    /// What has been counted since the attach.
+    public func statistics() async -> VolumeStatistics { await group.run { self.engine.statistics } }
+
+    /// Size and regions; meaningful while the volume is served.
+    public func geometry() async -> VolumeGeometry { await group.run { self.engine.geometry } }
+
+    /// The longest I/O, in blocks.
+    public func maximumTransferBlocks() async -> UInt64 { await group.run { self.engine.maximumTransferBlocks } }
+
+    public func pauseResync() { group.send { self.engine.pauseResync() } }
+
+    public func resumeResync() { group.send { self.engine.resumeResync() } }
+
+    /// Bytes per second that resync may copy while the host does I/O; 0 for no limit.
+    public func setResyncRate(_ bytesPerSecond: UInt64) {
+        group.send { self.engine.setResyncRate(bytesPerSecond) }
+    }
+
+    /// Compares the members in the background; the observer hears of differences and of the end.
+    public func startScrub() { group.send { self.engine.startScrub() } }
+
+    public func stopScrub() { group.send { self.engine.stopScrub() } }
+
+    /// Does one I/O and waits for its end; at most `maximumTransferBlocks`.
+    ///
+    /// - Parameter buffer: memory of `memory`; `nil` for operations without data.
+    public func perform(
+        _ operation: HostOperation, start: UInt64 = 0, count: UInt64 = 0, buffer: UnsafeMutableRawPointer? = nil,
+        forceUnitAccess: Bool = false
+    ) async -> HostStatus {
+        let address = UInt64(UInt(bitPattern: buffer))
+        return await withCheckedContinuation { continuation in
+            group.send {
+                let cookie = self.nextWaiter
+                self.nextWaiter += 1
+                self.waiters[cookie] = continuation
+                self.start(
+                    HostRequest(
+                        operation, start: start, count: count, buffer: address, cookie: cookie,
+                        forceUnitAccess: forceUnitAccess))
+            }
+        }
+    }
+
+    /// Submits for `perform`, again and again while the volume has as many I/Os as it takes.
+    private func start(_ request: HostRequest) {
+        if !engine.submit(request, now: group.now) { group.send { self.start(request) } }
+    }
+
+    /// Memory for I/O, or `nil` when none is left.
+    public func allocate(_ bytes: Int) async -> VolumeBuffer? {
+        await group.run { self.memory.allocate(bytes).map { VolumeBuffer(pointer: $0, byteCount: bytes) } }
+    }
+
+    /// Gives memory back.
+    public func free(_ buffer: VolumeBuffer) {
+        group.send { self.memory.free(buffer.pointer) }
+    }
+}
+
+/// Memory that a volume gave out.
+public struct VolumeBuffer: @unchecked Sendable {
+    public let pointer: UnsafeMutableRawPointer
+    public let byteCount: Int
+}

@@ -1,0 +1,128 @@
+import Base
+import FabricInterface
+import NVMeInitiator
+import NVMeSpec
+import Replication
+
+/// Making and ending the connections to members.
+extension Volume {
+    /// What a new connection has found out about its member.
+    struct Greeting: Sendable {
+        var namespace: Int
+        var blocks: UInt64
+        var bootInstance: UInt64
+    }
+
+    func connect(_ link: MemberLink) {
+        link.attempt += 1
+        let attempt = link.attempt
+        let controller = Controller(
+            ControllerOptions(
+                address: link.address.address, subsystemNQN: link.address.subsystemNQN, hostNQN: options.hostNQN,
+                hostID: options.hostID, queueEntries: options.queueEntries,
+                operationsPerQueue: options.configuration.queueDepth * 2 + 64,
+                maxTransferSize: options.configuration.maximumTransfer,
+                keepAliveMilliseconds: options.keepAliveMilliseconds,
+                connectTimeoutMilliseconds: options.connectTimeoutMilliseconds, recovery: .fail),
+            home: group, groups: [group]
+        ) { [weak self] event in
+            // On the group's thread. Once the association has ended, the controller is done with: the engine decides when
+            // the next one is made.
+            if case .disconnected(_, let reason) = event { self?.lost(link, attempt, reason) }
+        }
+        link.controller = controller
+        controller.queues[0].sink = link
+        Task { [self] in
+            do throws(InitiatorError) {
+                let greeting = try await greet(controller, link.address)
+                group.send { self.connected(link, attempt, greeting) }
+            } catch {
+                await controller.close()
+                let reason = "\(error)"
+                group.send { self.notConnected(link, attempt, reason) }
+            }
+        }
+    }
+
+    private func greet(_ controller: Controller, _ address: MemberAddress) async throws(InitiatorError) -> Greeting {
+        try await controller.connect()
+        guard let namespace = controller.namespaces.first(where: { $0.nsid == address.nsid }) else {
+            throw .unsupported("the subsystem shows this host no namespace \(address.nsid)")
+        }
+        if let problem = namespace.problem { throw .unsupported("namespace \(address.nsid): \(problem)") }
+        guard namespace.blockSize == Int(options.configuration.blockSize) else {
+            throw .unsupported(
+                "namespace \(address.nsid) has blocks of \(namespace.blockSize) bytes, the volume "
+                    + "\(options.configuration.blockSize)")
+        }
+        let page = try await controller.identify(.controller)
+        // A controller without a volatile write cache has nothing to lose from one run to the next.
+        let hasCache = controller.association?.identify.volatileWriteCache.contains(.present) ?? true
+        let instance = TercetIdentity(identifyController: page)?.bootInstance
+        return Greeting(
+            namespace: namespace.index, blocks: namespace.blockCount, bootInstance: instance ?? (hasCache ? 0 : 1))
+    }
+
+    private func connected(_ link: MemberLink, _ attempt: UInt64, _ greeting: Greeting) {
+        guard link.attempt == attempt, let controller = link.controller, !link.isEnding else { return }
+        guard let context = controller.queues[0].context else { return lost(link, attempt, "the connection broke") }
+        do {
+            link.keys = try memory.keys(on: context)
+        } catch {
+            return lost(link, attempt, "the volume's memory cannot be registered: \(error)")
+        }
+        link.namespace = greeting.namespace
+        link.lastAssociation += 1
+        link.association = link.lastAssociation
+        // A target that has been started anew has no command of the run before.
+        let isNewRun = link.bootInstance > 1 && greeting.bootInstance > 1 && greeting.bootInstance != link.bootInstance
+        let quiet = UInt64(options.keepAliveMilliseconds) + Volume.commandQuiesceMilliseconds
+        link.deadAt = isNewRun || link.association == 1 ? now : link.endedAt.advanced(byMilliseconds: quiet)
+        link.bootInstance = greeting.bootInstance
+        engine.handle(
+            .connected(
+                link.index, association: link.association, bootInstance: greeting.bootInstance, blocks: greeting.blocks),
+            now: group.now)
+    }
+
+    /// Command Quiesce Time: how long a target may take to end an association's commands after it has noticed the loss
+    /// (NVMe Base, "Command Quiesce Time"); targets do not tell, and this is generous.
+    static let commandQuiesceMilliseconds: UInt64 = 1000
+
+    private func notConnected(_ link: MemberLink, _ attempt: UInt64, _ reason: String) {
+        guard link.attempt == attempt else { return }
+        if link.reason != reason { tell(.memberUnreachable(link.index, reason: reason)) }
+        link.reason = reason
+        link.controller = nil
+        engine.handle(.disconnected(link.index), now: group.now)
+    }
+
+    /// The association has ended, or is to end; the engine is told when nothing of it is under way.
+    private func lost(_ link: MemberLink, _ attempt: UInt64, _ reason: String) {
+        guard link.attempt == attempt, !link.isEnding, let controller = link.controller else { return }
+        link.isEnding = true
+        link.reason = reason
+        // With the controller's closing all its operations have ended, and no device reaches their memory.
+        link.outstanding += 1
+        Task { [self] in
+            await controller.close()
+            group.send { link.outstanding -= 1 }
+        }
+    }
+
+    func disconnect(_ link: MemberLink) {
+        guard link.association != 0 else { return }
+        lost(link, link.attempt, "given up")
+    }
+
+    /// All completions of an ending association have been delivered.
+    func ended(_ link: MemberLink) {
+        link.isEnding = false
+        link.controller = nil
+        link.association = 0
+        link.endedAt = now
+        link.deadAt = .distantFuture
+        tell(.memberUnreachable(link.index, reason: link.reason))
+        engine.handle(.disconnected(link.index), now: now)
+    }
+}

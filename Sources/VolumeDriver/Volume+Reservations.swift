@@ -1,0 +1,77 @@
+import NVMeInitiator
+import NVMeSpec
+import Replication
+
+/// Fencing of members by NVMe reservations: Write Exclusive, Registrants Only.
+extension Volume {
+    func reservation(_ link: MemberLink, _ command: ReservationCommand) {
+        guard let controller = link.controller else { return }
+        let attempt = link.attempt
+        let nsid = link.address.nsid
+        let persists =
+            controller.namespaces.first { $0.nsid == nsid }?.identify.reservations.contains(.persistThroughPowerLoss)
+            ?? false
+        Task { [self] in
+            let answer = await carryOut(command, controller, nsid: nsid, persists: persists)
+            group.send {
+                // After the end of the association no answer of it follows.
+                guard link.attempt == attempt, link.association != 0, !link.isEnding else { return }
+                switch answer {
+                case .status(let status): self.engine.handle(.reservationDone(link.index, status), now: self.group.now)
+                case .report(let report): self.engine.handle(.reservationReport(link.index, report), now: self.group.now)
+                }
+            }
+        }
+    }
+
+    private enum Answer: Sendable {
+        case status(MemberStatus)
+        case report(ReservationReport)
+    }
+
+    private func carryOut(
+        _ command: ReservationCommand, _ controller: Controller, nsid: UInt32, persists: Bool
+    ) async -> Answer {
+        let type = ReservationType.writeExclusiveRegistrantsOnly
+        do throws(InitiatorError) {
+            switch command {
+            case .register(let key):
+                try await controller.registerReservation(
+                    nsid: nsid,
+                    ReservationRegisterCommand(
+                        .register, ignoresExistingKey: true, powerLossPersistence: persists ? .persist : .noChange),
+                    currentKey: 0, newKey: key)
+            case .acquire(let key):
+                try await controller.acquireReservation(
+                    nsid: nsid, ReservationAcquireCommand(.acquire, type: type), currentKey: key)
+            case .preemptAndAbort(let key, let preempted):
+                try await controller.acquireReservation(
+                    nsid: nsid, ReservationAcquireCommand(.preemptAndAbort, type: type), currentKey: key,
+                    preemptKey: preempted)
+            case .preempt(let key, let preempted):
+                try await controller.acquireReservation(
+                    nsid: nsid, ReservationAcquireCommand(.preempt, type: type), currentKey: key,
+                    preemptKey: preempted)
+            case .unregister(let key):
+                try await controller.registerReservation(
+                    nsid: nsid, ReservationRegisterCommand(.unregister), currentKey: key, newKey: 0)
+            case .report:
+                let status = try await controller.reservationReport(nsid: nsid)
+                return .report(ReservationReport(status, hostID: options.hostID))
+            }
+            return .status(.success)
+        } catch {
+            if case .status(let status, _) = error { return .status(MemberStatus(status)) }
+            return .status(.unknown)
+        }
+    }
+}
+
+extension ReservationReport {
+    init(_ status: ReservationStatus, hostID: NVMeSpec.UUIDBytes) {
+        self.init(
+            holderKey: status.registrants.first { $0.holdsReservation }?.key ?? 0,
+            keys: status.registrants.map(\.key),
+            ownKey: status.registrants.first { $0.hostID == hostID }?.key ?? 0)
+    }
+}

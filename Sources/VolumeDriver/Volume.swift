@@ -1,0 +1,194 @@
+import Base
+import FabricInterface
+import Memory
+import NVMeInitiator
+import NVMeSpec
+import Reactor
+import Replication
+
+/// A volume on three members: joins the pure replication engine to three controllers of the initiator.
+///
+/// A poller of the reactor that runs its initiator group, added behind it: in each round the group's completions reach the
+/// engine, and what the engine asks for leaves with the group's next poll. All but `init` belongs to that thread.
+public final class Volume: Poller, @unchecked Sendable {
+    let group: InitiatorGroup
+    let options: VolumeOptions
+    public let memory: VolumeMemory
+    /// Takes the completions of `submit`.
+    public var sink: VolumeSink?
+    private let observer: @Sendable (VolumeEvent) -> Void
+    var engine: VolumeEngine
+    var links: [MemberLink] = []
+    private let inbox: CompletionInbox
+    /// Commands that a member's queue had no room for, oldest first.
+    private var backlog: [MemberRequest] = []
+    private var nextTick = MonotonicTime(nanoseconds: 0)
+    /// The time of the round that is running.
+    private(set) var now = MonotonicTime(nanoseconds: 0)
+    /// I/Os of the `async` calls, by cookie.
+    var waiters: [UInt64: CheckedContinuation<HostStatus, Never>] = [:]
+    var nextWaiter: UInt64 = Volume.firstWaiter
+
+    /// Cookies from here on are those of the `async` calls; `submit` takes smaller ones.
+    static let firstWaiter: UInt64 = 1 << 63
+
+    /// - Parameter observer: called on the group's thread.
+    public init(
+        _ options: VolumeOptions, group: InitiatorGroup,
+        observer: @escaping @Sendable (VolumeEvent) -> Void = { _ in }
+    ) throws(MemoryError) {
+        invariant(options.members.count == memberCount, "a volume has three members")
+        self.options = options
+        self.group = group
+        self.observer = observer
+        memory = try VolumeMemory(
+            engineBytes: VolumeEngine.arenaByteCount(options.configuration), bufferBytes: options.bufferBytes)
+        guard let arena = memory.engine.memory.baseAddress else { invariantViolated("an arena has memory") }
+        engine = VolumeEngine(options.configuration, arena: arena)
+        inbox = CompletionInbox(capacity: options.configuration.queueDepth * 8 + 4096)
+        super.init()
+        for index in 0..<memberCount { links.append(MemberLink(index, options.members[index], inbox: inbox)) }
+    }
+
+    // MARK: The reactor's calls
+
+    public override func poll(now: MonotonicTime) -> Int {
+        self.now = now
+        var work = deliver()
+        for link in links where link.isEnding && link.outstanding == 0 {
+            ended(link)
+            work += 1
+        }
+        for link in links where link.deadAt <= now {
+            link.deadAt = .distantFuture
+            if link.association > 1 {
+                engine.handle(.associationDead(link.index, association: link.association - 1), now: now)
+            }
+        }
+        if now >= nextTick {
+            engine.tick(now: now)
+            nextTick = engine.nextTick
+        }
+        return work + pump()
+    }
+
+    public override var nextDeadline: MonotonicTime {
+        links.reduce(min(nextTick, engine.nextTick)) { min($0, $1.deadAt) }
+    }
+
+    /// Brings members' completions to the engine.
+    private func deliver() -> Int {
+        let completions = inbox.take()
+        if completions.count > 0 { engine.complete(completions, now: now) }
+        return completions.count
+    }
+
+    /// Does what the engine asks for, until it asks for nothing more.
+    private func pump() -> Int {
+        var work = 0
+        while true {
+            retryBacklog()
+            let requests = engine.requests.count
+            for request in engine.requests { send(request) }
+            engine.removeRequests()
+            let completions = engine.completions
+            if completions.count > 0 { complete(completions) }
+            let actions = engine.takeActions()
+            for action in actions { perform(action) }
+            let arrived = deliver()
+            if requests + actions.count + arrived + completions.count == 0 { return work }
+            work += requests + actions.count + completions.count
+        }
+    }
+
+    // MARK: I/O
+
+    /// Accepts a host's I/O; `false` when as many run as the volume takes. `request.buffer` is the address of memory that
+    /// `memory` gave out. Its completion goes to `sink`.
+    public func submit(_ request: HostRequest) -> Bool {
+        invariant(request.cookie < Self.firstWaiter, "the upper half of the cookies is taken")
+        nextTick = MonotonicTime(nanoseconds: 0)
+        return engine.submit(request, now: group.now)
+    }
+
+    private func complete(_ completions: UnsafeBufferPointer<HostCompletion>) {
+        // Copied out: the sink may submit, and the engine's list then changes.
+        withUnsafeTemporaryAllocation(of: HostCompletion.self, capacity: completions.count) { copy in
+            _ = copy.initialize(from: completions)
+            engine.removeCompletions()
+            if !waiters.isEmpty {
+                for completion in copy where completion.cookie >= Self.firstWaiter {
+                    waiters.removeValue(forKey: completion.cookie)?.resume(returning: completion.status)
+                }
+            }
+            if let sink, copy.contains(where: { $0.cookie < Self.firstWaiter }) {
+                sink.completed(UnsafeBufferPointer(copy))
+            }
+        }
+    }
+
+    private func send(_ request: MemberRequest) {
+        let link = links[Int(request.member)]
+        let kind: IOKind
+        switch request.operation {
+        case .read: kind = .read
+        case .write: kind = .write
+        case .writeZeroes: kind = .writeZeroes
+        case .flush: kind = .flush
+        }
+        let operation = IOOperation(
+            kind, namespace: link.namespace, startingLBA: request.start, blockCount: request.count,
+            data: segment(request, link), flags: request.forceUnitAccess ? .forceUnitAccess : [], tag: request.tag)
+        link.outstanding += 1
+        switch link.controller?.queues[0].submit(operation) {
+        case .accepted: return
+        case .full:
+            link.outstanding -= 1
+            backlog.append(request)
+        case .notConnected, .invalid, nil:
+            // The association is ending: the engine hears of it next.
+            link.outstanding -= 1
+            inbox.append(MemberCompletion(tag: request.tag, status: .unknown))
+        }
+    }
+
+    private func retryBacklog() {
+        guard !backlog.isEmpty else { return }
+        let waiting = backlog
+        backlog = []
+        for request in waiting { send(request) }
+    }
+
+    @inline(__always)
+    private func segment(_ request: MemberRequest, _ link: MemberLink) -> IOSegment? {
+        let length = Int(request.count) * Int(options.configuration.blockSize)
+        switch request.bufferOwner {
+        case .none: return nil
+        case .host:
+            guard let address = UnsafeMutableRawPointer(bitPattern: UInt(request.bufferValue)) else { return nil }
+            return IOSegment(
+                address: address, length: length, localKey: link.keys.buffers.localKey,
+                remoteKey: link.keys.buffers.remoteKey)
+        case .arena:
+            guard let base = memory.engine.memory.baseAddress else { return nil }
+            return IOSegment(
+                address: base + Int(request.bufferValue), length: length, localKey: link.keys.engine.localKey,
+                remoteKey: link.keys.engine.remoteKey)
+        }
+    }
+
+    // MARK: Actions
+
+    private func perform(_ action: VolumeAction) {
+        switch action {
+        case .connect(let member): connect(links[member])
+        case .disconnect(let member): disconnect(links[member])
+        case .reservation(let member, let command): reservation(links[member], command)
+        case .phaseChanged(let phase): observer(.phase(phase))
+        case .notice(let notice): observer(.notice(notice))
+        case .attachFailed(let error): observer(.attachFailed(error))
+        }
+    }
+
+    func tell(_ event: VolumeEvent) { observer(event) }
+}

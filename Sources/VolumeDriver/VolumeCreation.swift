@@ -1,0 +1,203 @@
+import Base
+import FabricInterface
+import Memory
+import NVMeInitiator
+import NVMeSpec
+import Reactor
+import Replication
+
+/// Why a volume was not created, or what is there could not be read. Says which member.
+public struct VolumeCreationError: Error, CustomStringConvertible, Sendable {
+    public var description: String
+    public init(_ description: String) { self.description = description }
+}
+
+/// How a new volume is to be.
+public struct VolumeCreation: Sendable {
+    public var volume: Replication.UUIDBytes
+    public var regionSize: UInt32
+    /// Size in bytes; `nil` for as much as the members hold.
+    public var byteCount: UInt64?
+    public var fencing: FencingMode
+    public var minimumCopies: Int
+    /// Members that hold a volume are formatted all the same.
+    public var overwrite: Bool
+
+    public init(
+        volume: Replication.UUIDBytes, regionSize: UInt32 = VolumeGeometry.defaultRegionSize, byteCount: UInt64? = nil,
+        fencing: FencingMode = .reservations, minimumCopies: Int = 2, overwrite: Bool = false
+    ) {
+        self.volume = volume
+        self.regionSize = regionSize
+        self.byteCount = byteCount
+        self.fencing = fencing
+        self.minimumCopies = minimumCopies
+        self.overwrite = overwrite
+    }
+}
+
+/// Members that are looked at, and formatted, before there is a volume to attach.
+public final class MemberProbe: @unchecked Sendable {
+    public let addresses: [MemberAddress]
+    private let group: InitiatorGroup
+    private var controllers: [Controller] = []
+    private var namespaces: [NamespaceDescription] = []
+    private let arena: RegisteredArena
+
+    /// Connects to all members; throws when one cannot be reached or has no such namespace, with nothing left behind.
+    public init(
+        _ addresses: [MemberAddress], hostNQN: String, hostID: NVMeSpec.UUIDBytes, group: InitiatorGroup
+    ) async throws(VolumeCreationError) {
+        self.addresses = addresses
+        self.group = group
+        do { arena = try RegisteredArena(bytes: Self.bufferByteCount) } catch {
+            throw VolumeCreationError(error.description)
+        }
+        for (index, address) in addresses.enumerated() {
+            let controller = Controller(
+                ControllerOptions(
+                    address: address.address, subsystemNQN: address.subsystemNQN, hostNQN: hostNQN, hostID: hostID,
+                    recovery: .fail), home: group, groups: [group])
+            do throws(InitiatorError) {
+                try await controller.connect()
+            } catch {
+                await close()
+                throw VolumeCreationError("member \(index) (\(address)): \(error)")
+            }
+            controllers.append(controller)
+            guard let namespace = controller.namespaces.first(where: { $0.nsid == address.nsid }),
+                namespace.problem == nil
+            else {
+                await close()
+                throw VolumeCreationError(
+                    "member \(index) (\(address)): the subsystem shows this host no usable namespace \(address.nsid)")
+            }
+            namespaces.append(namespace)
+        }
+    }
+
+    private static let bufferByteCount = 1 << 20
+
+    /// Disconnects.
+    public func close() async {
+        for controller in controllers { await controller.close() }
+        controllers = []
+    }
+
+    public func blockSize(of member: MemberIndex) -> UInt32 { UInt32(namespaces[member].blockSize) }
+
+    /// The superblock of a member, read without fencing: for status, and to see what a namespace holds.
+    public func superblock(of member: MemberIndex) async throws(VolumeCreationError) -> Result<Superblock, MetadataError> {
+        let blocks = namespaces[member].blockCount
+        let blockSize = blockSize(of: member)
+        let pageSize = max(4096, Int(blockSize))
+        guard let start = MemberLayout.slotBlock(0, memberBlocks: blocks, blockSize: blockSize) else {
+            return .failure(.tooSmall(member: member, found: blocks, needed: 6 * UInt64(pageSize) / UInt64(blockSize)))
+        }
+        let count = UInt64(2 * pageSize) / UInt64(blockSize)
+        try await transfer(.read, member, start: start, count: count)
+        do throws(MetadataError) {
+            let pages = UnsafeRawBufferPointer(rebasing: arena.memory[..<(2 * pageSize)])
+            return .success(
+                try Superblock.decode(
+                    member: member, slot0: UnsafeRawBufferPointer(rebasing: pages[..<pageSize]),
+                    slot1: UnsafeRawBufferPointer(rebasing: pages[pageSize...])))
+        } catch {
+            return .failure(error)
+        }
+    }
+
+    /// Formats the members as a new volume: the data of all is zeroed, so that the members are equal, then the metadata is
+    /// written. Nothing is written when a member does not fit, or holds a volume already.
+    ///
+    /// - Parameter progress: called with a share from 0 to 1.
+    public func create(
+        _ creation: VolumeCreation, progress: @Sendable (Double) -> Void
+    ) async throws(VolumeCreationError) -> VolumeGeometry {
+        var candidates: [MemberCandidate] = []
+        for index in addresses.indices {
+            let held = try? await superblock(of: index).get()
+            candidates.append(
+                MemberCandidate(
+                    uuid: identity(index), blockSize: blockSize(of: index), blocks: namespaces[index].blockCount,
+                    heldVolume: held?.volume))
+        }
+        let format: VolumeFormat
+        do throws(MetadataError) {
+            format = try VolumeFormat(
+                volume: creation.volume, members: candidates, regionSize: creation.regionSize,
+                dataBlocks: creation.byteCount.map { $0 / UInt64(blockSize(of: 0)) }, fencing: creation.fencing,
+                minimumCopies: creation.minimumCopies, overwrite: creation.overwrite)
+        } catch {
+            throw VolumeCreationError(error.description)
+        }
+        let total = Double(format.geometry.dataBlocks) * Double(addresses.count)
+        var done = 0.0
+        for member in addresses.indices {
+            var block: UInt64 = 0
+            while block < format.geometry.dataBlocks {
+                let count = min(format.geometry.dataBlocks - block, 32768)
+                try await transfer(.writeZeroes, member, start: block, count: count)
+                block += count
+                done += Double(count)
+                progress(done / total)
+            }
+            for page in 0..<format.pageCount {
+                let buffer = UnsafeMutableRawBufferPointer(rebasing: arena.memory[..<format.geometry.pageSize])
+                let start = format.encode(page: page, member: member, into: buffer)
+                try await transfer(.write, member, start: start, count: format.geometry.blocksPerPage)
+            }
+            try await transfer(.flush, member, start: 0, count: 0)
+        }
+        return format.geometry
+    }
+
+    /// Wipes the superblocks: the namespaces are members of nothing afterwards; their data stays.
+    public func destroy() async throws(VolumeCreationError) {
+        for member in addresses.indices {
+            let blockSize = blockSize(of: member)
+            let pageBlocks = UInt64(max(4096, blockSize) / blockSize)
+            for slot in 0..<MemberLayout.slotCount {
+                guard
+                    let start = MemberLayout.slotBlock(
+                        slot, memberBlocks: namespaces[member].blockCount, blockSize: blockSize)
+                else { continue }
+                try await transfer(.writeZeroes, member, start: start, count: pageBlocks)
+            }
+            try await transfer(.flush, member, start: 0, count: 0)
+        }
+    }
+
+    private func identity(_ member: MemberIndex) -> Replication.UUIDBytes {
+        let found = namespaces[member].descriptors
+        let own = found?.uuid ?? found?.nguid ?? NVMeSpec.UUIDBytes(high: found?.eui64 ?? 0, low: UInt64(member) + 1)
+        return Replication.UUIDBytes(high: own.high, low: own.low)
+    }
+
+    private func transfer(
+        _ kind: IOKind, _ member: MemberIndex, start: UInt64, count: UInt64
+    ) async throws(VolumeCreationError) {
+        let queue = controllers[member].queues[0]
+        let length = Int(count) * Int(blockSize(of: member))
+        let arena = arena
+        let region = await group.run { () -> MemoryRegion? in
+            guard let context = queue.context else { return nil }
+            return try? arena.register(with: context, access: [.localWrite, .remoteRead, .remoteWrite])
+        }
+        guard let region, let base = arena.memory.baseAddress else {
+            throw VolumeCreationError("member \(member) (\(addresses[member])): the connection was lost")
+        }
+        let usesData = kind == .read || kind == .write
+        let completion = await queue.perform(
+            IOOperation(
+                kind, namespace: namespaces[member].index, startingLBA: start, blockCount: count,
+                data: usesData
+                    ? IOSegment(address: base, length: length, localKey: region.localKey, remoteKey: region.remoteKey)
+                    : nil))
+        guard completion.isSuccess else {
+            throw VolumeCreationError(
+                "member \(member) (\(addresses[member])): \(kind) of \(count) blocks at \(start) failed: "
+                    + (completion.outcome == .surelyDone ? "\(completion.status)" : "\(completion.failure)"))
+        }
+    }
+}

@@ -1,0 +1,51 @@
+import NVMeSpec
+import Replication
+
+/// Which volume to attach, where its members are, and as whom.
+public struct VolumeOptions: Sendable {
+    public var members: [MemberAddress]
+    public var hostNQN: String
+    /// Fresh for each attachment: to a reservation, a host identifier is a host (invariant 5).
+    public var hostID: NVMeSpec.UUIDBytes
+    public var configuration: VolumeConfiguration
+    /// Keep-alive timeout towards the members, in milliseconds. A member that is lost without a word may hold commands for
+    /// so long.
+    public var keepAliveMilliseconds: UInt32
+    /// Time for a connection to be made, in milliseconds.
+    public var connectTimeoutMilliseconds: UInt32
+    /// Bytes of registered memory for the volume's user.
+    public var bufferBytes: Int
+    /// Commands on each member's queue.
+    public var queueEntries: Int
+
+    public init(
+        members: [MemberAddress], hostNQN: String, hostID: NVMeSpec.UUIDBytes, configuration: VolumeConfiguration,
+        keepAliveMilliseconds: UInt32 = 2000, connectTimeoutMilliseconds: UInt32 = 1000, bufferBytes: Int = 64 << 20,
+        queueEntries: Int = 128
+    ) {
+        self.members = members
+        self.hostNQN = hostNQN
+        self.hostID = hostID
+        self.configuration = configuration
+        self.keepAliveMilliseconds = keepAliveMilliseconds
+        self.connectTimeoutMilliseconds = connectTimeoutMilliseconds
+        self.bufferBytes = bufferBytes
+        self.queueEntries = queueEntries
+    }
+}
+
+/// What a volume tells whoever runs it.
+public enum VolumeEvent: Sendable {
+    case phase(VolumePhase)
+    case notice(VolumeNotice)
+    case attachFailed(AttachError)
+    /// A connection to a member could not be made, or ended; with the reason.
+    case memberUnreachable(MemberIndex, reason: String)
+}
+
+/// Takes a volume's I/O completions, on the group's thread.
+open class VolumeSink {
+    public init() {}
+    /// I/Os have ended; their buffers are the caller's again. New ones may be submitted from here.
+    open func completed(_ completions: UnsafeBufferPointer<HostCompletion>) {}
+}
