@@ -134,7 +134,8 @@ let package = Package(
         .executableTarget(
             name: "tercet",
             dependencies: [
-                "Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "VerbsFabric",
+                "Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication", "VerbsFabric",
+                "VolumeDriver",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: strict),

@@ -112,8 +112,11 @@ extension Volume {
 
     func disconnect(_ link: MemberLink) {
         guard link.association != 0 else { return }
-        lost(link, link.attempt, "given up")
+        lost(link, link.attempt, Volume.givenUp)
     }
+
+    /// The reason of connections that the volume itself ends; why it does is in its notices.
+    public static let givenUp = "given up"
 
     /// All completions of an ending association have been delivered.
     func ended(_ link: MemberLink) {

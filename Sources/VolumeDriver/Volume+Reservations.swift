@@ -18,7 +18,8 @@ extension Volume {
                 guard link.attempt == attempt, link.association != 0, !link.isEnding else { return }
                 switch answer {
                 case .status(let status): self.engine.handle(.reservationDone(link.index, status), now: self.group.now)
-                case .report(let report): self.engine.handle(.reservationReport(link.index, report), now: self.group.now)
+                case .report(let report):
+                    self.engine.handle(.reservationReport(link.index, report), now: self.group.now)
                 }
             }
         }

@@ -87,7 +87,9 @@ public final class MemberProbe: @unchecked Sendable {
     public func blockSize(of member: MemberIndex) -> UInt32 { UInt32(namespaces[member].blockSize) }
 
     /// The superblock of a member, read without fencing: for status, and to see what a namespace holds.
-    public func superblock(of member: MemberIndex) async throws(VolumeCreationError) -> Result<Superblock, MetadataError> {
+    public func superblock(of member: MemberIndex) async throws(VolumeCreationError) -> Result<
+        Superblock, MetadataError
+    > {
         let blocks = namespaces[member].blockCount
         let blockSize = blockSize(of: member)
         let pageSize = max(4096, Int(blockSize))

@@ -12,7 +12,7 @@ struct Tercet: AsyncParsableCommand {
         version: "0.1",
         subcommands: [
             DiscoverCommand.self, ConnectTestCommand.self, IdentifyCommand.self, ReadCommand.self, WriteCommand.self,
-            BenchCommand.self,
+            BenchCommand.self, VolumeCommand.self,
         ])
 }
 

@@ -1,0 +1,55 @@
+import ArgumentParser
+import Foundation
+import NVMeInitiator
+import NVMeSpec
+import Replication
+import VolumeDriver
+
+extension MemberAddress: ExpressibleByArgument {
+    public init?(argument: String) { self.init(argument) }
+}
+
+/// Which volume.
+struct VolumeArguments: ParsableArguments {
+    @Option(
+        name: [.customShort("m"), .customLong("member")],
+        help: ArgumentHelp("A member; three times, in order.", valueName: "ADDRESS:PORT/SUBNQN/NSID"))
+    var members: [MemberAddress] = []
+
+    @Option(name: [.customShort("q"), .customLong("hostnqn")], help: "NQN of this host (default: /etc/nvme/hostnqn).")
+    var hostNQN: String?
+
+    func validate() throws {
+        guard members.count == memberCount else {
+            throw ValidationError("\(members.count) members are given; a volume has \(memberCount)")
+        }
+        if let hostNQN {
+            do { try NQN.validate(hostNQN) } catch { throw ValidationError("host NQN \"\(hostNQN)\": \(error)") }
+        }
+    }
+
+    /// This host, under an identifier of its own for this run: to reservations each attachment is another host.
+    var host: HostIdentity {
+        HostIdentity(nqn: hostNQN, id: NVMeSpec.UUIDBytes(UUID().uuidString.lowercased()))
+    }
+
+    /// What the superblocks of the members that can be reached say.
+    func probe(_ group: InitiatorGroup) async throws -> [Result<Superblock, VolumeCreationError>] {
+        let host = host
+        var found: [Result<Superblock, VolumeCreationError>] = []
+        for (index, address) in members.enumerated() {
+            do throws(VolumeCreationError) {
+                let probe = try await MemberProbe([address], hostNQN: host.nqn, hostID: host.id, group: group)
+                let superblock = try await probe.superblock(of: 0)
+                await probe.close()
+                switch superblock {
+                case .success(let superblock): found.append(.success(superblock))
+                case .failure(let error): found.append(.failure(VolumeCreationError("\(address): \(error)")))
+                }
+            } catch {
+                found.append(.failure(VolumeCreationError("member \(index): \(error)")))
+            }
+        }
+        return found
+    }
+}

@@ -1,0 +1,127 @@
+import ArgumentParser
+import Base
+import Foundation
+import Histogram
+import NVMeInitiator
+import Reactor
+import Replication
+import VolumeDriver
+
+struct VolumeBenchCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "bench",
+        abstract: "Load the volume with reads and writes, check every read, and show each second. WRITES DESTROY DATA.",
+        discussion: """
+            What happens to members meanwhile is told as it happens. At the end all that was written is read back, and \
+            the volume is detached when all members are in sync again.
+            """)
+
+    @OptionGroup var volume: VolumeArguments
+    @Option(name: .customLong("rwmixread"), help: "Share of reads, in percent.") var mix: UInt64 = 30
+    @Option(name: .customLong("bs"), help: "Bytes of one I/O; k and m may follow.") var blockSize = ByteCount(4096)
+    @Option(name: .customLong("iodepth"), help: "I/Os under way.") var depth = 16
+    @Option(name: .customLong("runtime"), help: "Seconds.") var seconds: Double = 10
+    @Option(name: .customLong("start-block"), help: "First logical block to use.") var startBlock: UInt64 = 0
+    @Option(help: "Bytes to use; k, m and g may follow (default: all).") var size: ByteCount?
+    @Option(help: "Where the I/Os go depends on this number only.") var seed: UInt64 = 1
+    @Flag(help: "Print JSON.") var json = false
+
+    func validate() throws {
+        guard mix <= 100 else { throw ValidationError("--rwmixread is a percentage") }
+        guard (1...256).contains(depth) else { throw ValidationError("--iodepth is between 1 and 256") }
+        guard blockSize.value % 512 == 0, blockSize.value <= 1 << 20 else {
+            throw ValidationError("--bs is a multiple of 512, at most 1m")
+        }
+    }
+
+    func run() async throws {
+        let session = try Session()
+        defer { session.end() }
+        let attached = try await VolumeSession(volume, depth: max(depth, 64), session: session)
+        let geometry = await attached.volume.geometry()
+        guard blockSize.value % Int(geometry.blockSize) == 0 else {
+            throw CommandFailure("--bs is not a multiple of the volume's block size \(geometry.blockSize)")
+        }
+        guard startBlock < geometry.dataBlocks else { throw CommandFailure("--start-block is beyond the volume's end") }
+        let bytes = min(
+            UInt64(size?.value ?? Int.max), (geometry.dataBlocks - startBlock) * UInt64(geometry.blockSize))
+        let plan = VolumeWorker.Plan(
+            startBlock: startBlock, readPercentage: mix,
+            blocksPerUnit: UInt64(blockSize.value) / UInt64(geometry.blockSize),
+            unitBytes: blockSize.value, unitCount: min(bytes / UInt64(blockSize.value), 1 << 24), depth: depth,
+            seed: seed)
+        guard plan.unitCount > UInt64(depth) else { throw CommandFailure("--size is too small for --iodepth") }
+        guard let memory = await attached.volume.allocate(blockSize.value * depth) else {
+            throw CommandFailure("no memory for --bs times --iodepth")
+        }
+        let worker = VolumeWorker(plan, volume: attached.volume, memory: memory.pointer)
+        let (reactor, group) = (session.reactors[0], session.groups[0])
+        let end = MonotonicTime.now().advanced(byMilliseconds: UInt64(seconds * 1000))
+        await withCheckedContinuation { continuation in
+            group.send {
+                reactor.add(worker)
+                worker.run(until: end, continuation)
+            }
+        }
+        let problem = await group.run { worker.problem }
+        if let problem { throw CommandFailure("verification failed: \(problem)") }
+        try await attached.waitUntilHealed { _ in }
+        let report = await group.run { VolumeBenchReport(worker) }
+        let counts = await attached.volume.statistics()
+        try await attached.detach()
+        if json { try printJSON(report.object(counts)) } else { report.show(counts) }
+    }
+}
+
+/// What a volume's bench measured.
+struct VolumeBenchReport: Sendable {
+    var seconds: [VolumeWorker.Second]
+    var reads: UInt64
+    var writes: UInt64
+    var bytesWritten: UInt64
+    var longestSilence: UInt64
+    var readLatency: Histogram<UInt64>
+    var writeLatency: Histogram<UInt64>
+
+    init(_ worker: VolumeWorker) {
+        seconds = worker.seconds
+        reads = worker.reads
+        writes = worker.writes
+        bytesWritten = worker.bytesWritten
+        longestSilence = worker.longestSilence
+        readLatency = worker.readLatency
+        writeLatency = worker.writeLatency
+    }
+
+    func show(_ counts: VolumeStatistics) {
+        print("second      IOPS   mean µs    max ms")
+        for (index, second) in seconds.enumerated() {
+            let mean = second.count == 0 ? 0 : Double(second.nanoseconds) / Double(second.count) / 1e3
+            print(String(format: "%6d %9llu %9.1f %9.1f", index, second.count, mean, Double(second.slowest) / 1e6))
+        }
+        for (name, latency) in [("read", readLatency), ("write", writeLatency)] where latency.totalCount > 0 {
+            print(
+                String(
+                    format: "%@: %llu I/Os, mean %.1f µs, p50 %.1f, p99 %.1f, max %.1f", name, latency.totalCount,
+                    latency.mean / 1e3, Double(latency.valueAtPercentile(50)) / 1e3,
+                    Double(latency.valueAtPercentile(99)) / 1e3, Double(latency.maxRecorded) / 1e3))
+        }
+        print(String(format: "longest time without a completion: %.1f ms", Double(longestSilence) / 1e6))
+        print(
+            "written: \(bytesWritten) bytes; copied in resync: \(counts.bytesCopied) bytes in \(counts.regionsCopied) regions"
+        )
+        print("verified: every read had what was written last; all members are in sync")
+    }
+
+    func object(_ counts: VolumeStatistics) -> [String: Any] {
+        [
+            "seconds": seconds.map {
+                ["ios": $0.count, "latency_ns_sum": $0.nanoseconds, "latency_ns_max": $0.slowest]
+            },
+            "reads": reads, "writes": writes, "bytes_written": bytesWritten, "bytes_resynced": counts.bytesCopied,
+            "longest_silence_ns": longestSilence, "member_losses": counts.memberLosses,
+            "read_latency_ns": ["mean": readLatency.mean, "p99": readLatency.valueAtPercentile(99)],
+            "write_latency_ns": ["mean": writeLatency.mean, "p99": writeLatency.valueAtPercentile(99)],
+        ]
+    }
+}

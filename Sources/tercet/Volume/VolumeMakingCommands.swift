@@ -1,0 +1,124 @@
+import ArgumentParser
+import Foundation
+import Replication
+import VolumeDriver
+
+struct VolumeCreateCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "create", abstract: "Format three namespaces as one volume. THEIR CONTENTS ARE LOST.")
+
+    @OptionGroup var volume: VolumeArguments
+    @Option(help: "UUID of the volume (default: a new one).") var uuid: String?
+    @Option(help: "Size; k, m, g and t may follow (default: as much as the members hold).") var size: ByteCount?
+    @Option(name: .customLong("region-size"), help: "Unit of tracking and copying.") var regionSize = ByteCount(1 << 20)
+    @Option(help: "reservations, or none where the targets have none: then nothing stops a second writer.")
+    var fencing = Fencing.reservations
+    @Flag(help: "Format members that hold a volume all the same.") var overwrite = false
+
+    enum Fencing: String, ExpressibleByArgument, CaseIterable {
+        case reservations, none
+    }
+
+    func validate() throws {
+        if let uuid, Replication.UUIDBytes(uuid) == nil { throw ValidationError("\"\(uuid)\" is not a UUID") }
+        guard regionSize.value <= 1 << 30 else { throw ValidationError("--region-size is at most 1g") }
+    }
+
+    func run() async throws {
+        let session = try Session()
+        defer { session.end() }
+        let host = volume.host
+        let name = uuid ?? UUID().uuidString.lowercased()
+        guard let identifier = Replication.UUIDBytes(name) else { throw CommandFailure("\"\(name)\" is not a UUID") }
+        do throws(VolumeCreationError) {
+            let probe = try await MemberProbe(
+                volume.members, hostNQN: host.nqn, hostID: host.id, group: session.groups[0])
+            let showsProgress = isatty(STDERR_FILENO) != 0
+            let geometry: VolumeGeometry
+            do throws(VolumeCreationError) {
+                geometry = try await probe.create(
+                    VolumeCreation(
+                        volume: identifier, regionSize: UInt32(regionSize.value),
+                        byteCount: size.map { UInt64($0.value) },
+                        fencing: fencing == .none ? .none : .reservations, overwrite: overwrite)
+                ) { share in
+                    if showsProgress {
+                        FileHandle.standardError.write(Data("\rformatting: \(Int(share * 100)) %".utf8))
+                    }
+                }
+            } catch {
+                await probe.close()
+                throw error
+            }
+            await probe.close()
+            if showsProgress { FileHandle.standardError.write(Data("\r\u{1B}[K".utf8)) }
+            print(
+                "volume \(identifier): \(geometry.dataBlocks) blocks of \(geometry.blockSize) bytes, "
+                    + "\(geometry.regionCount) regions of \(geometry.regionSize) bytes")
+            if fencing == .none { print("warning: fencing is none: see to it that one host alone attaches the volume") }
+        } catch {
+            throw CommandFailure(error.description)
+        }
+    }
+}
+
+struct VolumeDestroyCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "destroy", abstract: "Wipe the volume's metadata from its members; their data stays.")
+
+    @OptionGroup var volume: VolumeArguments
+
+    func run() async throws {
+        let session = try Session()
+        defer { session.end() }
+        let host = volume.host
+        do throws(VolumeCreationError) {
+            let probe = try await MemberProbe(
+                volume.members, hostNQN: host.nqn, hostID: host.id, group: session.groups[0])
+            try await probe.destroy()
+            await probe.close()
+        } catch {
+            throw CommandFailure(error.description)
+        }
+    }
+}
+
+struct VolumeStatusCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status", abstract: "Show what each member's superblock says; changes nothing.")
+
+    @OptionGroup var volume: VolumeArguments
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() async throws {
+        let session = try Session()
+        defer { session.end() }
+        let found = try await volume.probe(session.groups[0])
+        if json { return try printJSON(["members": zip(volume.members, found).map(object)]) }
+        for (index, result) in found.enumerated() {
+            switch result {
+            case .failure(let error): print("member \(index) (\(volume.members[index])): \(error)")
+            case .success(let superblock):
+                let states = superblock.members.map { $0.state == .inSync ? "in sync" : "behind" }
+                print(
+                    "member \(index) (\(volume.members[index])): volume \(superblock.volume), record \(superblock.stamp), "
+                        + "\(superblock.isClean ? "clean" : "in use"), members: " + states.joined(separator: ", ")
+                        + (superblock.fencing == .none ? ", fencing: none" : ""))
+            }
+        }
+    }
+
+    private func object(_ address: MemberAddress, _ result: Result<Superblock, VolumeCreationError>) -> [String: Any] {
+        switch result {
+        case .failure(let error): return ["address": "\(address)", "error": error.description]
+        case .success(let superblock):
+            return [
+                "address": "\(address)", "volume": "\(superblock.volume)", "epoch": superblock.stamp.epoch,
+                "version": superblock.stamp.version, "clean": superblock.isClean,
+                "fencing": superblock.fencing == .none ? "none" : "reservations",
+                "blocks": superblock.geometry.dataBlocks, "block_size": superblock.geometry.blockSize,
+                "members": superblock.members.map { $0.state == .inSync ? "in sync" : "behind" },
+            ]
+        }
+    }
+}

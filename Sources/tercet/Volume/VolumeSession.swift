@@ -1,0 +1,155 @@
+import Foundation
+import NVMeInitiator
+import NVMeSpec
+import Reactor
+import Replication
+import Synchronization
+import VolumeDriver
+
+/// An attached volume, for the length of one command: attaches, tells what happens on standard error, detaches.
+final class VolumeSession {
+    let session: Session
+    let volume: Volume
+    private let log: EventLog
+
+    /// What the volume has told, and who waits to hear it.
+    final class EventLog: Sendable {
+        private struct State {
+            var phase = VolumePhase.detached
+            var failure: String?
+            var waiters: [CheckedContinuation<Void, Never>] = []
+        }
+        private let state = Mutex(State())
+        private let start = Date()
+
+        func take(_ event: VolumeEvent) {
+            let waiters = state.withLock { state in
+                switch event {
+                case .phase(let phase):
+                    state.phase = phase
+                    if phase == .deposed { state.failure = "another host has attached the volume: this one is deposed" }
+                case .attachFailed(let error): state.failure = "the volume cannot be attached: \(error.explanation)"
+                case .notice, .memberUnreachable: break
+                }
+                defer { state.waiters = [] }
+                return state.waiters
+            }
+            if let line = event.line { say(line) }
+            for waiter in waiters { waiter.resume() }
+        }
+
+        private func say(_ line: String) {
+            let seconds = String(format: "%7.3f s", Date().timeIntervalSince(start))
+            FileHandle.standardError.write(Data("\(seconds)  \(line)\n".utf8))
+        }
+
+        /// Waits until the volume is in `phase`; throws when it has failed.
+        func wait(for phase: VolumePhase) async throws {
+            while true {
+                let (current, failure) = state.withLock { ($0.phase, $0.failure) }
+                if let failure { throw CommandFailure(failure) }
+                if current == phase { return }
+                await withCheckedContinuation { continuation in
+                    let isLate = state.withLock { state in
+                        if state.phase != current || state.failure != nil { return true }
+                        state.waiters.append(continuation)
+                        return false
+                    }
+                    if isLate { continuation.resume() }
+                }
+            }
+        }
+    }
+
+    /// Attaches the volume.
+    init(_ arguments: VolumeArguments, depth: Int = 64, session: Session) async throws {
+        self.session = session
+        let group = session.groups[0]
+        let found = try await arguments.probe(group)
+        guard let superblock = found.compactMap({ try? $0.get() }).first else {
+            let problems = found.compactMap { result -> String? in
+                if case .failure(let error) = result { return error.description }
+                return nil
+            }
+            throw CommandFailure("no member can be read: " + problems.joined(separator: "; "))
+        }
+        var configuration = VolumeConfiguration(volume: superblock.volume, blockSize: superblock.geometry.blockSize)
+        configuration.queueDepth = depth
+        configuration.formattedBlocks = superblock.members.map(\.blocks)
+        let host = arguments.host
+        let log = EventLog()
+        self.log = log
+        do {
+            volume = try Volume(
+                VolumeOptions(
+                    members: arguments.members, hostNQN: host.nqn, hostID: host.id, configuration: configuration),
+                group: group
+            ) { log.take($0) }
+        } catch {
+            throw CommandFailure("memory for the volume: \(error)")
+        }
+        let reactor = session.reactors[0]
+        let volume = volume
+        await group.run { reactor.add(volume) }
+        volume.attach(nonce: UInt32.random(in: 1...UInt32.max))
+        try await log.wait(for: .serving)
+    }
+
+    /// Waits until all members are in sync; `progress` hears how many regions are left.
+    func waitUntilHealed(progress: (Int) -> Void) async throws {
+        while true {
+            let status = await volume.status()
+            guard status.phase != .deposed else { throw CommandFailure("the volume was taken over by another host") }
+            if status.members.allSatisfy({ $0.isInSync && $0.phase == .active }) && status.unreconciledRegions == 0 {
+                return
+            }
+            progress(status.members.map(\.behindRegions).reduce(0, +) + status.unreconciledRegions)
+            try await Task.sleep(for: .milliseconds(100))
+        }
+    }
+
+    /// Detaches in order: the volume is clean afterwards.
+    func detach() async throws {
+        volume.detach()
+        try await log.wait(for: .detached)
+    }
+}
+
+extension VolumeEvent {
+    /// For people; `nil` for what they need not hear.
+    var line: String? {
+        switch self {
+        case .memberUnreachable(_, Volume.givenUp): nil
+        case .phase(let phase): "volume: \(phase)"
+        case .attachFailed(let error): "attach failed: \(error.explanation)"
+        case .memberUnreachable(let member, let reason): "member \(member): not reachable: \(reason)"
+        case .notice(let notice):
+            switch notice {
+            case .memberLost(_, .removed): nil
+            case .memberLost(let member, let reason): "member \(member): lost (\(reason)); going on without it"
+            case .memberReturning(let member): "member \(member): back; being brought up to date"
+            case .memberInSync(let member): "member \(member): in sync"
+            case .memberDemoted(let member): "member \(member): failed writes; it is behind"
+            case .memberRefused(_, let error): "\(error)"
+            case .newerEpoch(let member, let epoch): "member \(member): has epoch \(epoch), which is newer than ours"
+            case .waitingFor(let members): "waiting for members \(members)"
+            case .mismatch(let region): "members differ in region \(region)"
+            case .regionUnreadable(let region): "region \(region) cannot be read from any member"
+            case .scrubFinished(let mismatches): "scrub finished: \(mismatches) regions differ"
+            case .grown(let blocks): "grown to \(blocks) blocks"
+            case .growFailed: "growing failed"
+            }
+        }
+    }
+}
+
+extension AttachError {
+    var explanation: String {
+        switch self {
+        case .metadata(let error): error.description
+        case .superseded(let member): "another host attached at the same time (seen on member \(member))"
+        case .abandoned: "it was let go"
+        case .epochExhausted: "its epoch is at the largest value; create it anew"
+        }
+    }
+}
