@@ -53,6 +53,7 @@ extension VolumeEngine {
             return superseded(member)
         }
         if let victim = others.contains(report.holderKey) ? report.holderKey : others.first {
+            preemptedAt = now
             let preempt =
                 fault == .preemptWithoutAbort
                 ? ReservationCommand.preempt(key: attachmentKey, preempted: victim)

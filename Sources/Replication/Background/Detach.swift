@@ -7,6 +7,7 @@ enum DetachStep: UInt8, BitwiseCopyable {
 
 extension VolumeEngine {
     /// Detaches: drains, flushes all members, clears the maps, marks clean, releases, in that order. New I/O is refused.
+    /// The reservations stay where another's was preempted less than `releaseDelay` ago.
     /// False where the volume is not being served.
     public mutating func detach(now: MonotonicTime) -> Bool {
         self.now = now
@@ -49,8 +50,9 @@ extension VolumeEngine {
         case .recording:
             guard record.isValid else { return }
             detachStep = .releasing
+            let mayRelease = preemptedAt.map { now.nanoseconds(since: $0) > configuration.releaseDelay } ?? true
             for member in 0..<memberCount where members[member].phase.isConnected {
-                if record.fencing == .reservations, active.has(member) {
+                if record.fencing == .reservations, active.has(member), mayRelease {
                     members[member].step = .unregister
                     actions.append(.reservation(member, .unregister(key: attachmentKey)))
                 } else {

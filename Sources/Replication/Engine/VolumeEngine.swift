@@ -45,6 +45,8 @@ public struct VolumeEngine: ~Copyable {
     // Attaching.
     var attachmentKey: UInt64 = 0
     var attachNonce: UInt32 = 0
+    /// When another's registration was preempted last.
+    var preemptedAt: MonotonicTime?
     var attachDeadline = MonotonicTime.distantFuture
     var isDeciding = false
     var isWaitingNoticed = false

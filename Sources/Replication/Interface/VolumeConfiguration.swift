@@ -47,6 +47,10 @@ public struct VolumeConfiguration: Sendable {
     public var slowFactor: UInt64 = 8
     public var slowMargin: UInt64 = 20_000_000
     public var slowDuration: UInt64 = 50_000_000
+    /// A detach releases the reservations only when nobody was preempted for this long; else they stay, and the next attach
+    /// preempts them. It is longer than any initiator's keep-alive timeout and quiesce time: a deposed initiator that was
+    /// stopped meanwhile could write after a release while its old association stands.
+    public var releaseDelay: UInt64 = 60_000_000_000
     /// How long a member that was demoted for being slow stays out, at first; doubled each time.
     public var slowCooldown: UInt64 = 5_000_000_000
 

@@ -45,7 +45,7 @@ struct ModelOracle {
 
     /// The write was acknowledged. False when its value had been ruled out before.
     mutating func writeAcknowledged(
-        _ block: Int, id: UInt64, value: UInt64, durable: Bool, writer: UInt64, holders: MemberSet, now: UInt64
+        _ block: Int, id: UInt64, value: UInt64, durable: Bool, writer: UInt64, holders: MemberSet, startedAt: UInt64
     ) -> Bool {
         sequence += 1
         let concurrents = concurrent.removeValue(forKey: key(id, block)) ?? []
@@ -55,7 +55,8 @@ struct ModelOracle {
         if durable {
             state.undurable = []
         } else {
-            if state.undurable.isEmpty { state.undurableSince = now }
+            // A member may have lost its cache between its completion and the acknowledgement.
+            state.undurableSince = state.undurable.isEmpty ? startedAt : min(startedAt, state.undurableSince)
             for old in state.candidates where old != value && !state.undurable.contains(old) {
                 state.undurable.append(old)
             }

@@ -10,6 +10,7 @@ final class ModelWorkload {
         var snapshots: [[UInt64]] = []
         var versions: [UInt64] = []
         var startedSequence: UInt64
+        var startedAt: UInt64
         /// Submitted when a later initiator served already: it must have no effect.
         var isLate: Bool
     }
@@ -72,6 +73,7 @@ final class ModelWorkload {
         let isLate = simulation.isServed(after: host)
         var operation = HostOperation(
             request: request, value: value, id: simulation.values, startedSequence: simulation.oracle.sequence,
+            startedAt: simulation.queue.now,
             isLate: isLate)
         if kind == .write {
             for index in 0..<count {
@@ -141,7 +143,7 @@ final class ModelWorkload {
                 let isPossible = simulation.oracle.writeAcknowledged(
                     block, id: operation.id, value: operation.value, durable: request.forceUnitAccess,
                     writer: initiator?.engine.reservationKey ?? 0,
-                    holders: initiator?.engine.membersInSync ?? .all, now: simulation.queue.now)
+                    holders: initiator?.engine.membersInSync ?? .all, startedAt: operation.startedAt)
                 if !isPossible {
                     simulation.fail("h\(host): block \(block): acknowledged \(operation.value), ruled out before")
                 }
