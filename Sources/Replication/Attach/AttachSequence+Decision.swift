@@ -29,10 +29,14 @@ extension VolumeEngine {
         if fault == .equalEpochsTrusted, haveEqualStamps(ready) { dirty.clear() }
 
         var intact: MemberSet = []
+        var nearlyIntact: MemberSet = []
         for member in 0..<memberCount where present.has(member) {
             let instance = members[member].bootInstance
             if instance != 0 && instance == best.members[member].bootInstance || fault == .bootInstanceIgnored {
                 intact.insert(MemberSet(member))
+            }
+            if instance != 0, instance == best.members[member].attachedInstance {
+                nearlyIntact.insert(MemberSet(member))
             }
         }
         // Acknowledged writes that were not flushed are on a member that kept its cache. Where none of those present did,
@@ -40,7 +44,8 @@ extension VolumeEngine {
         if !dirty.isEmpty, intact == [], present != recorded, !configuration.acceptCacheLoss {
             return wait(for: recorded.subtracting(present))
         }
-        let source = intact == [] ? present.first : intact.first
+        // Without any, one that kept what the last attachment acknowledged goes before one that lost that too.
+        let source = (intact != [] ? intact : nearlyIntact != [] ? nearlyIntact : present).first
         adoptDecision(best, ready: ready, present: present, intact: intact, source: source, dirty: dirty)
     }
 
@@ -102,6 +107,7 @@ extension VolumeEngine {
             uuids[member] = replacementUUIDs[member] ?? best.members[member].uuid
             record.behindSince[member] = best.members[member].behindSinceEpoch
             record.bootInstances[member] = best.members[member].bootInstance
+            record.attachedInstances[member] = best.members[member].attachedInstance
             // A member whose cache may be lost counts as such until it has been reconciled; the source is the truth.
             if present.has(member), dirty.isEmpty || intact.has(member) || member == source {
                 record.bootInstances[member] = members[member].bootInstance
@@ -166,7 +172,7 @@ extension VolumeEngine {
         checkJoined(member)
     }
 
-    /// Has all bitmap pages written to a member.
+    /// Has all bitmap pages written to a member, and what it has cached flushed.
     private mutating func startJoining(_ member: MemberIndex) {
         let blocks = members[member].found.map { $0.members[member].blocks } ?? members[member].blocks
         let needsNewLayout = members[member].found?.geometry != maps.geometry
@@ -183,11 +189,17 @@ extension VolumeEngine {
             maps.pageNeeds[page].insert(MemberSet(member))
             maps.dirtyPages[page] = true
         }
+        // The record that follows may drop the only other member that has cached what this one has.
+        members[member].step = .flush
+        members[member].joinPending = 1
+        send(Tag(.join, member: member), .flush)
     }
 
     /// Makes a member active once it has all pages.
     mutating func checkJoined(_ member: MemberIndex) {
-        guard members[member].phase == .joining, !isStaged(for: member) else { return }
+        guard members[member].phase == .joining, members[member].joinPending == 0, !isStaged(for: member) else {
+            return
+        }
         for page in 0..<maps.pageCount where maps.pageNeeds[page].has(member) { return }
         become(member, .active)
         active.insert(MemberSet(member))

@@ -48,6 +48,9 @@ extension VolumeEngine {
     mutating func joinReadCompleted(_ tag: Tag, _ status: MemberStatus) {
         let member = tag.member
         members[member].joinPending -= 1
+        if members[member].phase == .joining {
+            return status == .success ? checkJoined(member) : loseMember(member, .joinFailed)
+        }
         guard members[member].phase == .surveying || members[member].phase == .reading else { return }
         guard status == .success else {
             if status == .mediaError, members[member].step == .maps {

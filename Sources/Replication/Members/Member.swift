@@ -52,6 +52,7 @@ enum JoinStep: UInt8, BitwiseCopyable {
     case surveyReport, surveySuperblock, surveyFormattedSuperblock
     case register, fenceReport, preempt, acquire, verify
     case superblock, maps
+    case flush
     case unregister
 }
 

@@ -45,7 +45,8 @@ struct ModelOracle {
 
     /// The write was acknowledged. False when its value had been ruled out before.
     mutating func writeAcknowledged(
-        _ block: Int, id: UInt64, value: UInt64, durable: Bool, writer: UInt64, holders: MemberSet, startedAt: UInt64
+        _ block: Int, id: UInt64, value: UInt64, durable: Bool, writer: UInt64, holders: MemberSet, startedAt: UInt64,
+        lastStop: [UInt64]
     ) -> Bool {
         sequence += 1
         let concurrents = concurrent.removeValue(forKey: key(id, block)) ?? []
@@ -67,6 +68,10 @@ struct ModelOracle {
                     && (concurrents.contains(candidate) || state.pending.contains { $0.value == candidate })
             }
             state.candidates = [value] + others
+            // Its holders may all have lost it before it was acknowledged.
+            if !durable, (0..<3).allSatisfy({ !holders.has($0) || lastStop[$0] >= startedAt }) {
+                state.candidates += state.undurable.filter { !state.candidates.contains($0) }
+            }
             state.writer = writer
         }
         state.lastAcknowledged = sequence

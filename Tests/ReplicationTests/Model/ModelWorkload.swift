@@ -143,7 +143,8 @@ final class ModelWorkload {
                 let isPossible = simulation.oracle.writeAcknowledged(
                     block, id: operation.id, value: operation.value, durable: request.forceUnitAccess,
                     writer: initiator?.engine.reservationKey ?? 0,
-                    holders: initiator?.engine.membersInSync ?? .all, startedAt: operation.startedAt)
+                    holders: initiator?.engine.membersInSync ?? .all, startedAt: operation.startedAt,
+                    lastStop: simulation.targets.map(\.lastStop))
                 if !isPossible {
                     simulation.fail("h\(host): block \(block): acknowledged \(operation.value), ruled out before")
                 }
