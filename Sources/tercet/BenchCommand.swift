@@ -30,6 +30,9 @@ struct BenchCommand: AsyncParsableCommand {
 
     @Option(name: .customLong("runtime"), help: "Seconds.") var seconds: Double = 10
 
+    @Option(name: .customLong("number-ios"), help: "End after so many I/Os on each queue, if the time is not up before.")
+    var ioCount: UInt64?
+
     @Option(help: "Bytes from the beginning of the namespace to use; k, m and g may follow (default: all).")
     var size: ByteCount?
 
@@ -108,7 +111,7 @@ struct BenchCommand: AsyncParsableCommand {
             let plan = BenchPlan(
                 readPercentage: readPercentage, isRandom: pattern.rawValue.hasPrefix("rand"), blockSize: bytes,
                 depth: depth, namespace: namespace, firstUnit: UInt64(index) * each, unitCount: each, verify: verify,
-                seed: seed &+ UInt64(index))
+                seed: seed &+ UInt64(index), ioCount: ioCount ?? .max)
             workers.append(
                 BenchWorker(
                     plan, queue: queue,

@@ -16,6 +16,8 @@ struct BenchPlan: Sendable {
     var unitCount: UInt64
     var verify: Bool
     var seed: UInt64
+    /// I/Os to submit at most.
+    var ioCount: UInt64
 }
 
 /// What a worker counted; read by others through the reactor.
@@ -45,6 +47,7 @@ final class BenchWorker: Poller, @unchecked Sendable {
     private let versions: UnsafeMutablePointer<UInt32>
     private var random: BenchRandom
     private var cursor: UInt64 = 0
+    private var submittedCount: UInt64 = 0
     private var phase = Phase.idle
     private var end = MonotonicTime.distantFuture
     private var finished: CheckedContinuation<Void, Never>?
@@ -112,7 +115,7 @@ final class BenchWorker: Poller, @unchecked Sendable {
     override func poll(now: MonotonicTime) -> Int {
         guard phase != .idle else { return 0 }
         switch phase {
-        case .running where now >= end || counts.mismatch != nil:
+        case .running where now >= end || submittedCount >= plan.ioCount || counts.mismatch != nil:
             phase = plan.verify && counts.mismatch == nil ? .readingBack : .ending
             cursor = 0
         case .readingBack where cursor >= plan.unitCount || counts.mismatch != nil:
@@ -142,6 +145,8 @@ final class BenchWorker: Poller, @unchecked Sendable {
             let index = Int(free[freeCount - 1])
             guard submit(index, unit, isRead: isRead, now) else { break }
             freeCount -= 1
+            submittedCount += 1
+            if phase == .running, submittedCount >= plan.ioCount { break }
             submitted += 1
         }
         return submitted
