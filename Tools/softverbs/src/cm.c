@@ -116,6 +116,7 @@ struct sv_event *sv_event_post(struct sv_id *id, enum rdma_cm_event_type type, i
 static struct sv_event *extract(struct sv_id *id) {
     struct sv_event_channel *channel = (struct sv_event_channel *)id->id.channel;
     struct sv_event *taken = NULL, **taken_end = &taken, *last = NULL;
+    unsigned count = 0;
     if (!channel) return NULL;
     for (struct sv_event **place = &channel->head; *place;) {
         struct sv_event *event = *place;
@@ -124,13 +125,14 @@ static struct sv_event *extract(struct sv_id *id) {
             event->next = NULL;
             *taken_end = event;
             taken_end = &event->next;
-            sv_signal_take(channel->channel.fd);
         } else {
             last = event;
+            count++;
             place = &event->next;
         }
     }
     channel->tail = last;
+    if (taken) sv_signal_reset(channel->channel.fd, count);
     return taken;
 }
 

@@ -77,10 +77,11 @@ void sv_signal_post(int fd) {
     while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {}
 }
 
-void sv_signal_take(int fd) {
+void sv_signal_reset(int fd, unsigned count) {
     uint64_t value;
     struct iovec part = {&value, sizeof value};
-    if (preadv2(fd, &part, 1, -1, RWF_NOWAIT) < 0) return; // somebody else took it
+    while (preadv2(fd, &part, 1, -1, RWF_NOWAIT) > 0) {}
+    for (value = count; value && write(fd, &value, sizeof value) < 0 && errno == EINTR;) {}
 }
 
 int sv_signal_wait(int fd) {

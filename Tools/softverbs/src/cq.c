@@ -171,16 +171,18 @@ SV_EXPORT int ibv_destroy_cq(struct ibv_cq *base) {
     if (channel) {
         pthread_mutex_lock(&channel->lock);
         struct sv_cq *last = NULL;
+        unsigned count = 0;
         for (struct sv_cq **place = &channel->head; *place;) {
             if (*place == cq) {
                 *place = cq->next_event;
             } else {
                 last = *place;
+                count += last->queued_events;
                 place = &(*place)->next_event;
             }
         }
         channel->tail = last;
-        while (cq->queued_events > 0) cq->queued_events--, sv_signal_take(channel->channel.fd);
+        if (cq->queued_events) sv_signal_reset(channel->channel.fd, count);
         reported = cq->reported_events;
         channel->channel.refcnt--;
         pthread_mutex_unlock(&channel->lock);

@@ -163,18 +163,22 @@ void sv_async_drop(struct ibv_context *base, void *element) {
     struct sv_context *context = sv_context(base);
     pthread_mutex_lock(&context->async_lock);
     struct sv_async *last = NULL;
+    unsigned count = 0;
+    bool removed = false;
     for (struct sv_async **place = &context->async_head; *place;) {
         struct sv_async *event = *place;
         if ((void *)event->event.element.qp == element) {
             *place = event->next;
             free(event);
-            sv_signal_take(base->async_fd);
+            removed = true;
         } else {
             last = event;
+            count++;
             place = &event->next;
         }
     }
     context->async_tail = last;
+    if (removed) sv_signal_reset(base->async_fd, count);
     pthread_mutex_unlock(&context->async_lock);
 }
 

@@ -10,7 +10,10 @@
 //   lose=P           connection requests are lost: unreachable after the time limit; P in a million
 #include "softverbs.h"
 
+#include <libgen.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 bool sv_fault_active;
 
@@ -53,20 +56,40 @@ static void parse(char *text) {
 
 static const char *file_name(void) { return getenv("SOFTVERBS_FAULT_FILE"); }
 
-bool sv_fault_changed(void) {
+static void read_file(void) {
     const char *name = file_name();
     struct stat status;
-    if (!name || stat(name, &status) < 0) return false;
-    if (status.st_mtim.tv_sec == file_time.tv_sec && status.st_mtim.tv_nsec == file_time.tv_nsec) return false;
-    file_time = status.st_mtim;
+    if (!name || stat(name, &status) < 0) return;
+    if (status.st_mtim.tv_sec == file_time.tv_sec && status.st_mtim.tv_nsec == file_time.tv_nsec) return;
     char text[1024] = "";
     FILE *file = fopen(name, "re");
-    if (!file) return false;
+    if (!file) return;
     text[fread(text, 1, sizeof text - 1, file)] = 0;
     fclose(file);
+    file_time = status.st_mtim;
     atomic_store(&registrations, 0);
     parse(text);
-    return true;
+}
+
+// A descriptor that is readable when a file appears or changes beside the control file; -1 without one.
+int sv_fault_watch(void) {
+    const char *name = file_name();
+    char *copy = name ? strdup(name) : NULL;
+    if (!copy) return -1;
+    int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (fd >= 0 && inotify_add_watch(fd, dirname(copy), IN_CLOSE_WRITE | IN_MOVED_TO) < 0) {
+        sv_log("%s: %s", name, strerror(errno));
+        close(fd);
+        fd = -1;
+    }
+    free(copy);
+    return fd;
+}
+
+void sv_fault_changed(int fd) {
+    char events[4096];
+    while (read(fd, events, sizeof events) > 0) {}
+    read_file();
 }
 
 void sv_fault_load(void) {
@@ -76,7 +99,7 @@ void sv_fault_load(void) {
         if (copy) parse(copy);
         free(copy);
     }
-    sv_fault_changed();
+    read_file();
 }
 
 static bool chance(uint64_t per_million) { return per_million && random_number() % 1000000 < per_million; }

@@ -117,9 +117,8 @@ static struct sv_peer *adopt(int link, const struct hello *hello, int fds[2]) {
     }
     peer->links[peer->link_count++] = link;
     atomic_fetch_add(&peer->references, 1);
-    uint64_t serial = peer->serial;
+    sv_progress_watch(link, SV_SOURCE_LINK, peer->serial);
     pthread_mutex_unlock(&lock);
-    sv_progress_watch(link, SV_SOURCE_LINK, serial);
     return peer;
 }
 

@@ -61,6 +61,7 @@ static void *run(void *argument) {
             case SV_SOURCE_LINK: sv_peer_readable(serial); break;
             case SV_SOURCE_CM_LISTENER: sv_cm_listener_readable(serial); break;
             case SV_SOURCE_CM: sv_cm_readable(serial); break;
+            case SV_SOURCE_FAULTS: sv_fault_changed((int)serial); break;
             }
         }
         if (atomic_load(&sv_process.ticking)) {
@@ -83,6 +84,8 @@ int sv_progress_start(void) {
     if (sv_progress_watch(sv_process.kick_fd, SV_SOURCE_KICK, 0) < 0 ||
         sv_progress_watch(sv_process.link_listener, SV_SOURCE_LINK_LISTENER, 0) < 0)
         return errno;
+    int faults = sv_fault_watch();
+    if (faults >= 0) sv_progress_watch(faults, SV_SOURCE_FAULTS, (uint64_t)faults);
     if (sv_config.removal_signal > 0) {
         struct sigaction action = {.sa_handler = removal_handler, .sa_flags = SA_RESTART};
         sigaction(sv_config.removal_signal, &action, NULL);

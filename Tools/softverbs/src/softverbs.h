@@ -26,7 +26,8 @@ struct sv_signal {
 };
 int sv_signal_open(void);
 void sv_signal_post(int fd);
-void sv_signal_take(int fd); // if there is one
+// After entries were removed: a reader that is already under way finds one more or nothing, but none is forgotten.
+void sv_signal_reset(int fd, unsigned count);
 int sv_signal_wait(int fd); // 0, or -1 and errno; honours O_NONBLOCK
 
 // ---- Configuration
@@ -51,7 +52,8 @@ bool sv_fault_registration(void);
 bool sv_fault_drop_qp(uint32_t *operations); // counts one operation of a queue pair
 uint64_t sv_fault_delay_ns(void);
 void sv_fault_load(void);
-bool sv_fault_changed(void); // re-reads the control file
+int sv_fault_watch(void);
+void sv_fault_changed(int fd);
 extern bool sv_fault_active;
 
 // ---- Process and peers
@@ -101,7 +103,8 @@ void sv_spin(unsigned *round);
 
 // ---- The progress thread
 
-enum sv_source { SV_SOURCE_KICK = 1, SV_SOURCE_LINK_LISTENER, SV_SOURCE_LINK, SV_SOURCE_CM_LISTENER, SV_SOURCE_CM };
+enum sv_source { SV_SOURCE_KICK = 1, SV_SOURCE_LINK_LISTENER, SV_SOURCE_LINK, SV_SOURCE_CM_LISTENER, SV_SOURCE_CM,
+                 SV_SOURCE_FAULTS };
 int sv_progress_start(void);
 int sv_progress_watch(int fd, enum sv_source source, uint64_t serial);
 void sv_progress_forget(int fd);

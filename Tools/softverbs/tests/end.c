@@ -230,12 +230,20 @@ void end_prepare(int children) {
     }
 }
 
+void end_start(struct end *end, struct end_request request) {
+    if (send(end->fd, &request, sizeof request, MSG_NOSIGNAL) < 0) bail("the child is gone");
+}
+
+struct end_reply end_finish(struct end *end) {
+    struct end_reply reply = {.result = -1};
+    if (recv(end->fd, &reply, sizeof reply, 0) != sizeof reply) reply.result = -1;
+    return reply;
+}
+
 struct end_reply end_do(struct end *end, struct end_request request) {
     if (end->local) return local_do(end->local, &request);
-    struct end_reply reply = {.result = -1};
-    if (send(end->fd, &request, sizeof request, MSG_NOSIGNAL) < 0 || recv(end->fd, &reply, sizeof reply, 0) != sizeof reply)
-        reply.result = -1;
-    return reply;
+    if (send(end->fd, &request, sizeof request, MSG_NOSIGNAL) < 0) return (struct end_reply){.result = -1};
+    return end_finish(end);
 }
 
 void end_open(struct end *end, bool remote, const struct end_options *options) {

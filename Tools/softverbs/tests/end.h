@@ -56,6 +56,9 @@ void end_open(struct end *end, bool remote, const struct end_options *options);
 void end_close(struct end *end);
 void end_connect(struct end *one, struct end *other);
 struct end_reply end_do(struct end *end, struct end_request request);
+// Without waiting for the child; the reply has to be taken later.
+void end_start(struct end *end, struct end_request request);
+struct end_reply end_finish(struct end *end);
 
 int end_recv(struct end *end, uint64_t wr_id, uint64_t offset, uint32_t length);
 int end_send(struct end *end, struct end_request request); // .opcode, .offset, .length, .flags, .wr_id, ...
