@@ -154,7 +154,7 @@ extension VolumeEngine {
                 notice(.newerEpoch(member, found.stamp.epoch))
                 return depose(.superseded(member: member))
             }
-            if let foundMaps = readyMaps[member], fault != .ownIntentsIgnored {
+            if let foundMaps = readyMaps[member], fault != .lossNotMarked {
                 let own = RegionMap(wordCount: maps.intents.wordCount)
                 copyWords(foundMaps.intents, own)
                 for region in maps.regionCount..<own.wordCount * 64 { own[region] = false }

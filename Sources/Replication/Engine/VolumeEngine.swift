@@ -255,10 +255,8 @@ public struct VolumeEngine: ~Copyable {
             invariantViolated("a completion belongs to a command that was sent")
         }
         members[tag.member].outstanding -= 1
-        var status = completion.status
-        if status == .reservationConflict, phase != .deposed {
-            if fault == .conflictIsBadMember { status = .mediaError } else { depose(.superseded(member: tag.member)) }
-        }
+        let status = completion.status
+        if status == .reservationConflict { depose(.superseded(member: tag.member)) }
         switch tag.purpose {
         case .operation: operationCompleted(tag, status)
         case .page: pageCompleted(tag, status)

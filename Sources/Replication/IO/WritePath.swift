@@ -129,7 +129,8 @@ extension VolumeEngine {
         guard inSync.subtracting(done) == [] || fault == .flushSkipsMember || fault == .acknowledgeBeforeRecord else {
             return false
         }
-        if !record.isValid, fault != .acknowledgeBeforeRecord { return false }
+        if fault == .acknowledgeBeforeRecord { return true }
+        if !record.isValid { return false }
         guard slots[index].kind.isWrite else { return true }
         guard done.count >= record.minimumCopies || fault == .returningMemberNotWritten else { return false }
         for member in 0..<memberCount where !done.has(member) {

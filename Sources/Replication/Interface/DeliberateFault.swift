@@ -28,19 +28,16 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable {
     case returningMemberNotWritten
     /// Writes of a degraded volume are not noted (md 46669e8).
     case behindBitsNotSet
-    /// A returning member's own map is not read.
-    case ownIntentsIgnored
     /// A member is used again while its old association's commands may still land.
     case oldAssociationNotAwaited
-    /// A reservation conflict is taken for a bad member.
-    case conflictIsBadMember
     /// Members that are behind serve reads.
     case behindMemberRead
     /// A region's bit is cleared without a flush.
     case intentClearedUnflushed
     /// Dirty regions are read from any member before they are reconciled.
     case unreconciledRead
-    /// What a lost member had not flushed is not marked.
+    /// What a lost member had not flushed is not marked, neither by the survivors nor from its own map. (Each alone hides
+    /// the lack of the other, because all active members hold the same bits.)
     case lossNotMarked
     /// The lowest record found is believed, not the highest.
     case oldestRecordTrusted

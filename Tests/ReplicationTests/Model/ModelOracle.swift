@@ -116,7 +116,10 @@ struct ModelOracle {
     mutating func readReturned(_ block: Int, _ value: UInt64, snapshot: [UInt64], version: UInt64) -> Bool {
         let state = blocks[block]
         let isLegal = state.candidates.contains(value) || snapshot.contains(value)
-        if isLegal, state.version == version, state.pending.isEmpty { blocks[block].candidates = [value] }
+        // What has been read is there: a write under way that was seen has taken effect.
+        if isLegal, state.version == version, state.pending.allSatisfy({ $0.value == value }), state.pending.count < 2 {
+            blocks[block].candidates = [value]
+        }
         return isLegal
     }
 }

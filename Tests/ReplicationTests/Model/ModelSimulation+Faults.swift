@@ -78,6 +78,12 @@ extension ModelSimulation {
                 cut[index] = true
                 queue.after(span / 2 + UInt64(random.below(20_000_000))) { self.cut[index] = false }
             }
+        case .crashAtLoss:
+            crashesAtLossOf = member
+            for initiator in initiators where initiator.isAlive { initiator.breakConnection(member, after: 10_000) }
+        case .slowRecords:
+            target.recordDelay = 30_000_000
+            queue.after(span) { target.recordDelay = 0 }
         case .scrub:
             guard let initiator = initiators.last(where: { $0.isAlive }), initiator.isServing else { return }
             initiator.deliver { initiator.engine.startScrub() }
@@ -104,6 +110,15 @@ extension ModelSimulation {
         queue.after(span) { [self] in
             if !isHealing, !initiators.contains(where: { $0.isAlive }) { startInitiator() }
         }
+    }
+
+    /// The next initiator meets the member that was lost, and one of the two others.
+    func crashAtLoss(of member: Int) {
+        guard !isHealing else { return }
+        let other = (member + 1 + random.below(2)) % 3
+        cut[other] = true
+        queue.after(120_000_000) { self.cut[other] = false }
+        crashInitiator(after: 1_000_000)
     }
 
     private func compete() {

@@ -17,7 +17,7 @@ enum ModelFault: CaseIterable {
     case kill, powerLoss, quickRestart, partition, oneWayPartition, breakConnection
     case writeErrors, latentError, busy, slow, full
     case initiatorCrash, initiatorPause, competitor, cleanDetach, powerLossOfAll, everything
-    case scrub
+    case scrub, crashAtLoss, slowRecords
 }
 
 /// One run: three targets, initiators one after another or against each other, faults, and oracles; all from one seed.
@@ -48,6 +48,9 @@ final class ModelSimulation {
     var faultCounts: [String: Int] = [:]
     var noticeCounts: [String: Int] = [:]
     var hostCount = 0
+    /// The initiator crashes with the first acknowledgement after it has lost this member.
+    var crashesAtLossOf = -1
+    var crashesAtAcknowledgement = -1
     var fresh: MemberSet = []
     var uuids: [UUIDBytes]
 
@@ -176,6 +179,7 @@ final class ModelSimulation {
             cutOneWay[index] = false
             target.isBusy = false
             target.isFull = false
+            target.recordDelay = 0
             target.slowness = 1
             target.failsWritesIn = 0..<0
             target.unreadable = []
@@ -303,6 +307,9 @@ final class ModelSimulation {
         case .memberInSync(let member):
             fresh.remove(MemberSet(member))
             checkCoverage("member \(member) in sync")
+        case .memberLost(let member, _) where member == crashesAtLossOf:
+            crashesAtLossOf = -1
+            crashesAtAcknowledgement = member
         default: break
         }
         let name = "\(notice)".prefix { $0 != "(" }
