@@ -22,10 +22,11 @@ extension Controller {
         }
     }
 
-    /// Sends Keep Alive at half the timeout; where the controller counts any traffic (TBKAS), only when there was none.
+    /// Sends Keep Alive at half the timeout; where the controller counts any traffic (TBKAS), only when there was none in
+    /// the last quarter: traffic at a quarter's beginning then leaves half of the time for the command.
     private func keepAlive(_ number: UInt64) async {
-        let period = UInt64(options.keepAliveMilliseconds) / 2
         let countsTraffic = identify.attributes.contains(.trafficBasedKeepAlive)
+        let period = UInt64(options.keepAliveMilliseconds) / (countsTraffic ? 4 : 2)
         var before = await answers()
         while true {
             await home.sleep(milliseconds: period)

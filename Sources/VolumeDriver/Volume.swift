@@ -65,6 +65,8 @@ public final class Volume: Poller, @unchecked Sendable {
                 engine.handle(.associationDead(link.index, association: link.association - 1), now: now)
             }
         }
+        // What the engine wants is later after each event: it counts from the earliest that it has wanted.
+        nextTick = min(nextTick, engine.nextTick)
         if now >= nextTick {
             engine.tick(now: now)
             nextTick = engine.nextTick
