@@ -1,5 +1,6 @@
 import Base
 import FabricInterface
+import NVMeSpec
 
 /// The life of a queue pair at the target.
 enum QueuePairState: UInt8, BitwiseCopyable {
@@ -83,6 +84,8 @@ struct NamespaceSlot: BitwiseCopyable {
     /// Which hosts the reservation lets read, and write: a bit a host.
     var readers = UInt64.max
     var writers = UInt64.max
+    /// What the state of the namespace's ANA group answers to I/O; success where it lets it through.
+    var access = Status.success
     /// Alignment that the device wants of memory.
     var memoryAlignment: UInt32 = 512
 }

@@ -1,4 +1,5 @@
 import BlockInterface
+import NVMeSpec
 import Synchronization
 
 /// A subsystem as one reactor sees it: its namespaces in a table that the I/O path indexes, and the reactor's counters.
@@ -56,7 +57,21 @@ final class SubsystemView {
             slot.pointee.memoryAlignment = UInt32(max(1, geometry.memoryAlignment))
             slot.pointee.isReadOnly = namespace.definition.isReadOnly || geometry.isReadOnly
             (slot.pointee.readers, slot.pointee.writers) = subsystem.masks(of: namespace)
+            slot.pointee.access = Status(subsystem.anaState(of: namespace.definition.anaGroup))
             slot.pointee.isPresent = true
+        }
+    }
+}
+
+extension Status {
+    /// What I/O to a namespace ends in while its ANA group is in a state (NVMe Base, "Asymmetric Namespace Access States");
+    /// without Do Not Retry, for another path may do it.
+    fileprivate init(_ state: ANAState) {
+        switch state {
+        case .optimized, .nonOptimized: self = .success
+        case .inaccessible: self = .asymmetricAccessInaccessible
+        case .persistentLoss: self = .asymmetricAccessPersistentLoss
+        case .change: self = .asymmetricAccessTransition
         }
     }
 }
