@@ -85,6 +85,7 @@ extension DeviceGroup {
         let slot = requests[index].pointee.queuePair
         let queuePair = queuePairs[slot]
         queuePair.pointee.sendsAvailable += Int32(requests[index].pointee.heldSends)
+        queuePair.pointee.endedWork &+= 1
         if completion.status != .success { connectionBroke(slot, completion) }
         end(index)
         sendQueueMoved(slot)
@@ -132,6 +133,7 @@ extension DeviceGroup {
         queuePair.pointee.state.move(to: .closing)
         queuePair.pointee.closingSince = now
         context.fail(queuePair.pointee.handle)
+        dropLateCapsules(of: queuePair.pointee.handle)
         while let index = queuePair.pointee.early.removeFirst(requests.slots) { end(index) }
         while let index = queuePair.pointee.awaitingSend.removeFirst(requests.slots) { end(index) }
         while let index = queuePair.pointee.awaitingRead.removeFirst(requests.slots) { end(index) }

@@ -111,7 +111,20 @@ extension DeviceGroup {
         guard queuePairs[request.pointee.queuePair].pointee.role == .io,
             command.opcode != FabricsCommandType.opcode, !command.isReservation
         else { return owner.execute(request: index, in: self, now: now) }
-        if !awaitingBlock.isEmpty || !submitToBlock(index) { awaitingBlock.append(index, requests.slots) }
+        if awaitingBlock.isAwaited(channel(of: index)) || !submitToBlock(index) { awaitBlock(index) }
+    }
+
+    /// The channel of the namespace that a request is for; `noSlot` where there is none.
+    @inline(__always)
+    private func channel(of index: UInt32) -> UInt32 {
+        let request = requests[index]
+        guard let namespaces = queuePairs[request.pointee.queuePair].pointee.namespaces else { return noSlot }
+        return namespaces[Int(request.pointee.command.nsid - 1)].channel
+    }
+
+    /// Lets a request wait for room in its channel.
+    private func awaitBlock(_ index: UInt32) {
+        awaitingBlock.append(index, channel(of: index), requests.slots)
     }
 
     /// Hands the command to the namespace's channel; `false` when the channel is full.
@@ -230,7 +243,7 @@ extension DeviceGroup {
         } else if request.pointee.command.opcode == NVMOpcode.datasetManagement.rawValue,
             request.pointee.nextRange <= request.pointee.command.cdw10 & 0xFF, request.pointee.status.isSuccess
         {
-            if !submitToBlock(index) { awaitingBlock.append(index, requests.slots) }
+            if !submitToBlock(index) { awaitBlock(index) }
         } else {
             answer(index, request.pointee.status)
         }

@@ -19,6 +19,7 @@ extension DeviceGroup {
         queuePair.pointee.connection = connection
         queuePair.pointee.queueID = parameters.queueID
         queuePair.pointee.entries = UInt32(entries)
+        queuePair.pointee.sendEntries = Int32(sends)
         queuePair.pointee.sendsAvailable = Int32(sends)
         queuePair.pointee.readsAvailable = Int32(readDepth)
         queuePair.pointee.readDepth = Int32(readDepth)
@@ -36,5 +37,19 @@ extension DeviceGroup {
         queuePair.pointee.generation &+= 1
         boundSlots.removeAll { $0 == slot }
         queuePairs.give(slot)
+    }
+
+    /// Whether posted work of a queue pair has not moved for so long that its host cannot be waited for any more.
+    func isStalled(_ slot: UInt32, now: MonotonicTime) -> Bool {
+        let queuePair = queuePairs[slot]
+        guard queuePair.pointee.state == .live else { return false }
+        if queuePair.pointee.endedWork != queuePair.pointee.endedWorkSeen
+            || queuePair.pointee.sendsAvailable == queuePair.pointee.sendEntries
+        {
+            queuePair.pointee.endedWorkSeen = queuePair.pointee.endedWork
+            queuePair.pointee.lastProgress = now
+            return false
+        }
+        return now >= queuePair.pointee.lastProgress.advanced(byMilliseconds: Limits.stalledMilliseconds)
     }
 }

@@ -28,6 +28,21 @@ extension DeviceGroup {
         begin(request, slot: slot, receive: receive, byteCount: completion.byteCount, now: now)
     }
 
+    /// Gives back the buffers of a queue pair's capsules that no request has taken up: its number may be another's by then.
+    func dropLateCapsules(of handle: QueuePairHandle) {
+        var kept = 0
+        for position in 0..<lateCount {
+            let completion = lateCapsules[(lateHead + position) % receiveEntries]
+            if completion.queuePair == handle {
+                repostReceive(UInt32(truncatingIfNeeded: completion.id))
+            } else {
+                lateCapsules[(lateHead + kept) % receiveEntries] = completion
+                kept += 1
+            }
+        }
+        lateCount = kept
+    }
+
     /// Binds a request to a capsule and starts it.
     private func begin(_ index: UInt32, slot: UInt32, receive: UInt32, byteCount: UInt32, now: MonotonicTime) {
         let queuePair = queuePairs[slot]
@@ -201,12 +216,16 @@ extension DeviceGroup {
                 bufferAcquired(index, now: now)
             }
         }
-        while let index = awaitingBlock.removeFirst(requests.slots) {
+        guard !awaitingBlock.isEmpty else { return }
+        for channel in 0..<awaitingBlock.channelCount { retryBlock(channel) }
+    }
+
+    private func retryBlock(_ channel: Int) {
+        while let index = awaitingBlock.removeFirst(channel, requests.slots) {
             if isDead(index) {
                 end(index)
             } else if !submitToBlock(index) {
-                awaitingBlock.prepend(index, requests.slots)
-                break
+                return awaitingBlock.prepend(index, channel, requests.slots)
             }
         }
     }

@@ -104,6 +104,7 @@ extension DeviceGroup {
         let queuePair = queuePairs[slot]
         queuePair.pointee.readsAvailable += Int32(request.pointee.heldReads)
         queuePair.pointee.sendsAvailable += Int32(request.pointee.heldSends)
+        queuePair.pointee.endedWork &+= 1
         request.pointee.heldReads = 0
         request.pointee.heldSends = 0
         if completion.status != .success { connectionBroke(slot, completion) }

@@ -47,7 +47,7 @@ final class DeviceGroup {
     /// Requests in `awaitingBuffer`.
     var awaitingBuffer = RequestList()
     /// Requests whose block operation the channel had no room for.
-    var awaitingBlock = RequestList()
+    var awaitingBlock = ChannelWaitLists()
 
     /// The time of the round that is running.
     private(set) var now = MonotonicTime(nanoseconds: 0)

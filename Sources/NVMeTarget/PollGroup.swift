@@ -279,6 +279,9 @@ public final class PollGroup: Poller {
                     queuePair.pointee.commandsSinceReport = 0
                     controllers[Int(queuePair.pointee.controller)]?.heard(at: now)
                 }
+                if device.isStalled(slot, now: now) {
+                    queuePairFailed(slot, in: device, reason: "the host takes no answers")
+                }
                 if queuePair.pointee.state == .closing, queuePair.pointee.requests == 0,
                     now >= queuePair.pointee.closingSince.advanced(byMilliseconds: Limits.closingGraceMilliseconds)
                 {

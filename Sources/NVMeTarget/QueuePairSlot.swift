@@ -51,6 +51,13 @@ struct QueuePairSlot: BitwiseCopyable {
     var requests: UInt32 = 0
     /// Free entries of the send queue.
     var sendsAvailable: Int32 = 0
+    /// Entries of the send queue.
+    var sendEntries: Int32 = 0
+    /// Counts ended work of the send queue, with what it was and when at the last look: a host that takes no answers is
+    /// not waited for.
+    var endedWork: UInt32 = 0
+    var endedWorkSeen: UInt32 = 0
+    var lastProgress = MonotonicTime(nanoseconds: 0)
     /// READs that may still be started.
     var readsAvailable: Int32 = 0
     var readDepth: Int32 = 0

@@ -6,7 +6,7 @@ import NVMeSpec
 let noSlot = UInt32.max
 
 /// The life of a request, from the arrival of its capsule to the completion of its answer.
-enum RequestState: UInt8, BitwiseCopyable {
+package enum RequestState: UInt8, BitwiseCopyable {
     case free
     /// The capsule has arrived and has not been looked at.
     case received

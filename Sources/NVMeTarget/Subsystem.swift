@@ -62,13 +62,16 @@ public final class Subsystem: Sendable {
     var definition: SubsystemDefinition { state.withLock { $0.definition } }
 
     /// The sum of all reactors' counters. They go on counting meanwhile: a value may be a moment old.
-    var statistics: Statistics {
+    public var statistics: Statistics {
         state.withLock { $0.counters }.reduce(Statistics()) { $0 + $1.pointer.pointee }
     }
 
     func allows(host: String) -> Bool {
         state.withLock { !$0.isRemoved && ($0.definition.allowsAnyHost || $0.definition.hosts.contains(host)) }
     }
+
+    /// Controllers that exist.
+    package var controllerCount: Int { state.withLock { $0.controllers.count } }
 
     /// Namespaces in the order of their identifiers.
     var namespaces: [Namespace] {

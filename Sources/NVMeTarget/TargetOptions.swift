@@ -59,6 +59,9 @@ enum Limits {
     static let queuePairs = 1024
     /// How long a closed queue pair is kept for completions of the shared receive queue that name it, in milliseconds.
     static let closingGraceMilliseconds: UInt64 = 20
+    /// How long posted work of a queue pair may stand still before the host is given up, in milliseconds. A host that
+    /// takes no answers holds requests that others need.
+    static let stalledMilliseconds: UInt64 = 10_000
     /// How often a busy reactor asks for connection events, in nanoseconds.
     static let eventCheckNanoseconds: UInt64 = 200_000
     /// How often timers are looked at, in milliseconds.

@@ -8,7 +8,8 @@ public final class SimulatedFabric: Fabric {
     let network: SimulatedNetwork
     var events: [ConnectionEvent] = []
     var connections: [ConnectionHandle: SimulatedConnection] = [:]
-    private var contexts: [SimulatedContext] = []
+    /// The contexts that were asked for, in that order.
+    public private(set) var contexts: [SimulatedContext] = []
 
     /// - Parameter devices: of one network; at least one.
     public init(_ devices: [SimulatedDevice]) {

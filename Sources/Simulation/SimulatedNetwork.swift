@@ -117,7 +117,8 @@ public final class SimulatedNetwork {
 
     // MARK: Messages
 
-    func draw(_ range: ClosedRange<UInt64>) -> UInt64 {
+    /// A number of the range, as the seed decides.
+    public func draw(_ range: ClosedRange<UInt64>) -> UInt64 {
         range.lowerBound == range.upperBound ? range.lowerBound : .random(in: range, using: &random)
     }
 
