@@ -60,8 +60,8 @@ extension DeviceGroup {
     ) {
         var local = UInt64(UInt(bitPattern: request.pointee.data))
         var remaining = request.pointee.dataLength
-        for position in 0..<request.pointee.descriptorCount {
-            let descriptor = descriptor(position, of: request)
+        for position in 0..<Int(request.pointee.descriptorCount) {
+            let descriptor = descriptor(UInt8(position), of: request)
             let length = min(descriptor.length, remaining)
             post(
                 WorkRequest(

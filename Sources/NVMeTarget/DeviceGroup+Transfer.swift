@@ -69,9 +69,9 @@ extension DeviceGroup {
         let count = min(remaining, queuePair.pointee.readsAvailable, queuePair.pointee.sendsAvailable)
         guard count > 0 else { return false }
         var local = UInt64(UInt(bitPattern: request.pointee.data)) + UInt64(fetchedBytes(request))
-        for step in 0..<count {
+        for step in 0..<Int(count) {
             let descriptor = descriptor(request.pointee.nextDescriptor, of: request)
-            let isLast = step == count - 1
+            let isLast = step == Int(count) - 1
             post(
                 WorkRequest(
                     id: (isLast ? WorkKind.read : .unsignaled).id(index), queuePair: queuePair.pointee.handle,
@@ -92,7 +92,9 @@ extension DeviceGroup {
 
     private func fetchedBytes(_ request: UnsafeMutablePointer<RequestSlot>) -> Int {
         var bytes = 0
-        for position in 0..<request.pointee.nextDescriptor { bytes += Int(descriptor(position, of: request).length) }
+        for position in 0..<Int(request.pointee.nextDescriptor) {
+            bytes += Int(descriptor(UInt8(position), of: request).length)
+        }
         return bytes
     }
 

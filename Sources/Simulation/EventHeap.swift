@@ -28,40 +28,56 @@ struct SimulatedEvent: BitwiseCopyable {
     }
 }
 
-/// The events to come, the earliest first: a binary heap.
-struct EventHeap {
-    private var events: [SimulatedEvent] = []
+/// The events to come, the earliest first: a binary heap in raw memory, which grows and never shrinks. (An array's
+/// operations allocate in unoptimised builds, where tests count allocations too.)
+struct EventHeap: ~Copyable {
+    private var events: UnsafeMutablePointer<SimulatedEvent>
+    private var capacity = 4096
+    private(set) var count = 0
 
-    init() { events.reserveCapacity(4096) }
+    init() { events = .allocate(capacity: capacity) }
 
-    var isEmpty: Bool { events.isEmpty }
-    var count: Int { events.count }
-    var first: SimulatedEvent? { events.first }
+    deinit { events.deallocate() }
+
+    /// The time of the earliest event.
+    var firstTime: UInt64? { count > 0 ? events.pointee.time : nil }
 
     mutating func insert(_ event: SimulatedEvent) {
-        events.append(event)
-        var child = events.count - 1
-        while child > 0 {
-            let parent = (child - 1) / 2
-            guard events[child].isBefore(events[parent]) else { return }
-            events.swapAt(child, parent)
-            child = parent
+        if count == capacity { grow() }
+        var place = count
+        count += 1
+        while place > 0 {
+            let parent = (place - 1) / 2
+            guard event.isBefore(events[parent]) else { break }
+            (events + place).initialize(to: events[parent])
+            place = parent
         }
+        (events + place).initialize(to: event)
     }
 
     mutating func removeFirst() -> SimulatedEvent? {
-        guard let first = events.first, let last = events.popLast() else { return nil }
-        guard !events.isEmpty else { return first }
-        events[0] = last
-        var parent = 0
+        guard count > 0 else { return nil }
+        let first = events.pointee
+        count -= 1
+        let last = events[count]
+        var place = 0
         while true {
-            var smallest = parent
-            for child in (2 * parent + 1)...(2 * parent + 2) where child < events.count {
-                if events[child].isBefore(events[smallest]) { smallest = child }
-            }
-            if smallest == parent { return first }
-            events.swapAt(parent, smallest)
-            parent = smallest
+            var child = 2 * place + 1
+            guard child < count else { break }
+            if child + 1 < count, events[child + 1].isBefore(events[child]) { child += 1 }
+            guard events[child].isBefore(last) else { break }
+            events[place] = events[child]
+            place = child
         }
+        events[place] = last
+        return first
+    }
+
+    private mutating func grow() {
+        let larger = UnsafeMutablePointer<SimulatedEvent>.allocate(capacity: capacity * 2)
+        larger.moveInitialize(from: events, count: count)
+        events.deallocate()
+        events = larger
+        capacity *= 2
     }
 }

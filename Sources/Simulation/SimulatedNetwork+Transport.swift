@@ -223,7 +223,7 @@ extension SimulatedQueuePair {
     /// Copies the local pieces of a checked request to `target`.
     func gather(_ request: WorkRequest, to target: UnsafeMutableRawPointer) {
         var position = target
-        for number in 0..<request.segmentCount {
+        for number in 0..<Int(request.segmentCount) {
             let piece = number == 0 ? request.segments.0 : request.segments.1
             guard piece.length > 0, let source = UnsafeRawPointer(bitPattern: UInt(piece.address)) else { continue }
             // Source and target may be the same memory where both ends are in one process.
@@ -235,7 +235,7 @@ extension SimulatedQueuePair {
     /// Copies from `source` to the local pieces of a checked request.
     func scatter(_ source: UnsafeMutableRawPointer, _ request: WorkRequest) {
         var position = UnsafeRawPointer(source)
-        for number in 0..<request.segmentCount {
+        for number in 0..<Int(request.segmentCount) {
             let piece = number == 0 ? request.segments.0 : request.segments.1
             guard piece.length > 0, let target = UnsafeMutableRawPointer(bitPattern: UInt(piece.address)) else {
                 continue

@@ -83,7 +83,7 @@ public final class SimulatedNetwork {
 
     /// When the next event happens; never where nothing is under way.
     public var nextEventTime: MonotonicTime {
-        events.first.map { MonotonicTime(nanoseconds: $0.time) } ?? .distantFuture
+        events.firstTime.map { MonotonicTime(nanoseconds: $0) } ?? .distantFuture
     }
 
     /// Goes on to the next event and lets it happen; `false` where nothing is under way.
