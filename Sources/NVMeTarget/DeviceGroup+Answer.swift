@@ -40,7 +40,7 @@ extension DeviceGroup {
         post(
             WorkRequest(
                 id: WorkKind.response.id(index), queuePair: queuePair.pointee.handle,
-                opcode: invalidate ? .sendWithInvalidate : .send, flags: [.signaled, .solicited],
+                opcode: invalidate ? .sendWithInvalidate : .send, flags: .answer,
                 segment: ScatterGatherElement(entry, length: CompletionEntry.byteCount, localKey: responseKey),
                 remoteKey: invalidate ? request.pointee.descriptor.key : 0))
         queuePair.pointee.sendsAvailable -= writes + 1
@@ -145,5 +145,12 @@ extension DeviceGroup {
             default: break
             }
         }
+    }
+}
+
+extension WorkFlags {
+    /// Those of the SEND that carries an answer. Not a literal of two, which allocates in unoptimised builds.
+    fileprivate static var answer: WorkFlags {
+        WorkFlags(rawValue: WorkFlags.signaled.rawValue | WorkFlags.solicited.rawValue)
     }
 }
