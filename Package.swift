@@ -93,7 +93,7 @@ let package = Package(
         tests(
             "NVMeTargetTests",
             [
-                "AllocationProbe", "Base", "BlockInterface", "CLibNVMe", "FabricInterface", "Memory", "MemoryBlock",
+                "AllocationProbe", "Base", "BlockInterface", "CLibNVMe", "FabricInterface", "MemoryBlock",
                 "NVMeTarget", "Reactor", "Simulation",
             ]),
 

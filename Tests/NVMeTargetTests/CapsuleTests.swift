@@ -1,8 +1,7 @@
 import CLibNVMe
 import FabricInterface
+import NVMeTarget
 import Testing
-
-@testable import NVMeTarget
 
 /// Capsules that no host should send.
 @Suite struct CapsuleTests {

@@ -1,10 +1,9 @@
 import BlockInterface
 import CLibNVMe
 import FabricInterface
+import NVMeTarget
 import Simulation
 import Testing
-
-@testable import NVMeTarget
 
 /// I/O commands that are well formed and ask for what there is not.
 @Suite struct CommandTests {

@@ -1,7 +1,6 @@
 import CLibNVMe
+import NVMeTarget
 import Testing
-
-@testable import NVMeTarget
 
 /// The Connect command and its refusals (NVMe over Fabrics, "Connect Command"; the offsets are those of libnvme's
 /// `struct nvmf_connect_data` and of the command's dwords).

@@ -1,8 +1,7 @@
 import FabricInterface
+import NVMeTarget
 import Simulation
 import Testing
-
-@testable import NVMeTarget
 
 /// What the private data of a connection request may say. The rejection is 4 bytes: RECFMT 0 and a status of the NVMe RDMA
 /// Transport specification, "RDMA_CM_REJECT Private Data" (Linux: `enum nvme_rdma_cm_status`).

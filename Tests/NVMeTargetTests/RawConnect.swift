@@ -1,4 +1,5 @@
 import CLibNVMe
+import NVMeTarget
 
 /// A Connect command and its data in the host's memory, each field as a test wants it.
 struct RawConnect {

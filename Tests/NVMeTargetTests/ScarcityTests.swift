@@ -1,10 +1,9 @@
 import BlockInterface
 import CLibNVMe
 import FabricInterface
+import NVMeTarget
 import Simulation
 import Testing
-
-@testable import NVMeTarget
 
 /// What happens when something is short: READ depth, send queue, data memory, receive buffers.
 @Suite struct ScarcityTests {
@@ -173,5 +172,96 @@ import Testing
             .with(sgl: attached.host.keyed(attached.scratch(4096), 4096, type: 0x4F))
         let reply = try world.execute(attached.io[0], command)
         #expect(reply.isSuccess && reply.invalidatedKey == nil)
+    }
+
+    /// A host without receive buffers takes no answers: it may hold requests for a while, not for ever.
+    @Test func aHostThatTakesNoAnswersIsEnded() throws {
+        var options = TargetWorld.smallOptions
+        options.sharedReceiveEntries = 16
+        let world = try TargetWorld(options: options)
+        let witness = try world.attach()
+        let before = try world.baseline()
+        let hostile = try fillRequests(world)
+        let read = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1)
+        let id = witness.io[0].send(read)
+        world.pass(milliseconds: 1000)
+        #expect(witness.io[0].completions.isEmpty, "all requests are taken")
+        try world.wait("the end of the host", milliseconds: 30_000) { hostile.io[0].end != nil }
+        #expect(try world.completion(of: id, witness.io[0]).isSuccess)
+        hostile.host.destroyAll()
+        world.expectPools(before)
+        world.expectServed(witness)
+    }
+
+    /// A capsule that waits for a request when its host goes is not taken for one of the host that comes next.
+    @Test func aCapsuleThatWaitsGoesWithItsHost() throws {
+        var options = TargetWorld.smallOptions
+        options.sharedReceiveEntries = 16
+        let world = try TargetWorld(options: options)
+        let witness = try world.attach()
+        let before = try world.baseline()
+        let leaving = try world.attach()
+        let hostile = try fillRequests(world)
+        let left = leaving.io[0].send(RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1))
+        world.pass(milliseconds: 10)
+        leaving.host.destroyAll()
+        world.pass(milliseconds: 500)
+        // The new host's queue pairs get the numbers of those that were freed.
+        let host = world.addHost()
+        let queues = try (0..<2).map { _ in try world.open(host) }
+        world.pass(milliseconds: 10)
+        hostile.host.destroyAll()
+        world.pass(milliseconds: 500)
+        for queue in queues {
+            #expect(queue.isOpen)
+            #expect(queue.completions.isEmpty, "an answer to command \(left) of another host")
+        }
+        host.destroyAll()
+        world.expectPools(before)
+        world.expectServed(witness)
+    }
+
+    /// A host whose answers nobody takes, so many of them that no request is free.
+    private func fillRequests(_ world: TargetWorld) throws -> AttachedHost {
+        var options = RawQueueOptions()
+        options.receives = 4
+        let hostile = try world.attach(options: options)
+        hostile.io[0].repostsReceives = false
+        for _ in 0..<40 {
+            hostile.io[0].send(RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1))
+            world.pass(milliseconds: 1)
+        }
+        try world.wait("that no request is free") { world.groups[0].poolUse[0].freeRequests == 0 }
+        return hostile
+    }
+
+    @Test func aStuckNamespaceDoesNotHoldUpAnother() throws {
+        var options = TargetWorld.smallOptions
+        options.queueDepth = 1024
+        options.sharedReceiveEntries = 1024
+        var made: SimulatedDisk?
+        let world = try TargetWorld(options: options) { network in
+            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
+            made = disk
+            return disk
+        }
+        let other = SimulatedDisk("other", network: world.network, blockCount: 8192)
+        try world.target.addNamespace(
+            NamespaceDefinition(
+                nsid: 2, device: other, identity: BlockIdentity(uuid: [UInt8](repeating: 2, count: 16))),
+            to: TargetWorld.nqn)
+        let attached = try world.attach(sqSize: 1023, hostSendQueueSize: 1023)
+        let before = try world.baseline()
+        made?.behaviour.isStuck = true
+        let stuck = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1)
+        for _ in 0..<10 {
+            for _ in 0..<60 { attached.io[0].send(stuck) }
+            world.pass(milliseconds: 1)
+        }
+        #expect(world.groups[0].poolUse[0].awaitsBlock)
+        #expect(try world.execute(attached.io[0], RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 2)).isSuccess)
+        made?.behaviour.isStuck = false
+        try world.wait("the rest") { attached.io[0].completions.count == 600 }
+        world.expectPools(before)
     }
 }

@@ -2,14 +2,12 @@ import Base
 import BlockInterface
 import CLibNVMe
 import FabricInterface
-import Memory
 import MemoryBlock
+import NVMeTarget
 import Reactor
 import Simulation
 import Synchronization
 import Testing
-
-@testable import NVMeTarget
 
 /// What a test found that it did not expect, where it cannot go on.
 struct WorldError: Error, CustomStringConvertible {
@@ -32,6 +30,7 @@ final class TargetWorld {
     let targetDevice: SimulatedDevice
     let target: Target
     let groups: [PollGroup]
+    private let fabrics: [SimulatedFabric]
     let address: SocketAddress
     let events = TargetEvents()
     let disk: any BlockDevice
@@ -65,7 +64,9 @@ final class TargetWorld {
                 nsid: 1, device: disk, identity: BlockIdentity(uuid: [UInt8](repeating: 0xAB, count: 16))), to: Self.nqn
         )
         let device = targetDevice
-        groups = (0..<count).map { _ in PollGroup(target: target, fabric: SimulatedFabric([device])) }
+        let fabrics = (0..<count).map { _ in SimulatedFabric([device]) }
+        self.fabrics = fabrics
+        groups = fabrics.map { PollGroup(target: target, fabric: $0) }
         address = SocketAddress(host: "192.0.2.1", port: 4420)!
         try groups[0].listen(TargetListener(address: address, portID: 1))
         for group in groups { simulation.add(group) }
@@ -151,9 +152,11 @@ final class TargetWorld {
     /// A host with an admin queue and I/O queues.
     func attach(
         _ host: RawHost? = nil, ioQueues: Int = 1, keepAlive: UInt32 = 0, options: RawQueueOptions = .init(),
-        sqSize: UInt16 = 31
+        sqSize: UInt16 = 31, hostSendQueueSize: UInt16 = 31
     ) throws -> AttachedHost {
         let host = host ?? addHost()
+        var options = options
+        options.hostSendQueueSize = hostSendQueueSize
         let (admin, id) = try admin(host, keepAlive: keepAlive)
         let count = UInt32(ioQueues - 1)
         let granted = try execute(admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, count << 16 | count))
@@ -169,26 +172,18 @@ final class TargetWorld {
     /// What is free in the pools of all poll groups.
     var pools: PoolState {
         var state = PoolState()
-        for group in groups {
-            for device in group.devices {
-                state.requests.append(device.requests.available)
-                state.queuePairs.append(device.queuePairs.available)
-                state.bytesInUse.append(device.data.counters.bytesInUse)
-                state.receives.append((device.context as? SimulatedContext)?.postedSharedReceives ?? -1)
-                state.waiting.append(device.lateCount)
-                if !device.awaitingBuffer.isEmpty || !device.awaitingBlock.isEmpty { state.waiting.append(-1) }
-            }
-            state.controllers.append(group.controllers.count { $0 != nil })
-        }
+        state.uses = groups.map(\.poolUse)
+        state.controllers = groups.map(\.heldControllers)
+        state.receives = fabrics.flatMap { $0.contexts.map(\.postedSharedReceives) }
         state.devicePairs = targetDevice.existingQueuePairs
         state.regions = targetDevice.registeredRegions
-        state.subsystemControllers = target.subsystems.map { $0.controllers.count }
+        state.subsystemControllers = target.subsystems.map { $0.controllerCount }
         return state
     }
 
     /// What is free when nothing is under way, with all that a reactor makes only once already made.
     func baseline() throws -> PoolState {
-        if groups.contains(where: { $0.devices.isEmpty }) {
+        if groups.contains(where: { $0.poolUse.isEmpty }) {
             let temporary = try attach(ioQueues: groups.count)
             temporary.host.destroyAll()
         }
@@ -229,11 +224,8 @@ final class TargetWorld {
 
 /// What is free, and what is not: equal before and after something that leaves nothing behind.
 struct PoolState: Equatable {
-    var requests: [Int] = []
-    var queuePairs: [Int] = []
-    var bytesInUse: [Int] = []
+    var uses: [[PoolUse]] = []
     var receives: [Int] = []
-    var waiting: [Int] = []
     var controllers: [Int] = []
     var devicePairs = 0
     var regions = 0

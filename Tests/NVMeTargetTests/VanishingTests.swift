@@ -1,11 +1,9 @@
-import Base
 import BlockInterface
 import CLibNVMe
 import FabricInterface
+import NVMeTarget
 import Simulation
 import Testing
-
-@testable import NVMeTarget
 
 /// A host goes away while the target has requests of it in each of their states.
 @Suite struct VanishingTests {
@@ -152,16 +150,8 @@ private final class Scene {
 
     /// The victim has a request in the state.
     var isReached: Bool {
-        world.groups.contains { group in
-            group.devices.contains { device in
-                if moment == .awaitingBlock { return !device.awaitingBlock.isEmpty }
-                if moment == .beforeEstablished {
-                    return device.boundSlots.contains { !device.queuePairs[$0].pointee.early.isEmpty }
-                }
-                return (0..<UInt32(device.requests.capacity)).contains {
-                    device.requests[$0].pointee.state == moment.state
-                }
-            }
+        world.groups.flatMap(\.poolUse).contains { use in
+            moment == .awaitingBlock ? use.awaitsBlock : use.requests[moment.state] ?? 0 > 0
         }
     }
 

@@ -1,0 +1,190 @@
+import CLibNVMe
+import NVMeTarget
+import Simulation
+import Testing
+
+/// The life of a controller: properties, reset, shutdown, keep-alive, Abort, who may stay.
+@Suite struct ControllerTests {
+    private let flush = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1)
+    private let keepAlive = RawCommand(opcode: nvme_admin_keep_alive.rawValue)
+
+    @Test func propertiesSayWhatTheControllerIs() throws {
+        let world = try TargetWorld()
+        let host = world.addHost()
+        let queue = try world.open(host)
+        #expect(try world.execute(queue, RawConnect(host).command).isSuccess)
+        let capabilities = try world.execute(queue, .getProperty(NVME_REG_CAP, is8Bytes: true))
+        // MQES is 0-based; CSS bit 37 is the NVM command set; TO is not 0.
+        #expect(capabilities.isSuccess && capabilities.dword0 & 0xFFFF == 31)
+        #expect(capabilities.dword1 & 1 << 5 != 0 && capabilities.dword0 >> 24 != 0)
+        #expect(try world.execute(queue, .getProperty(NVME_REG_VS)).dword0 >> 16 >= 1)
+        #expect(try world.execute(queue, .getProperty(NVME_REG_CSTS)).dword0 == 0)
+        let invalid = NVME_SC_INVALID_FIELD.rawValue
+        #expect(try world.execute(queue, .getProperty(NVME_REG_CAP)).status.code == invalid, "4 bytes of 8")
+        #expect(try world.execute(queue, .getProperty(NVME_REG_VS, is8Bytes: true)).status.code == invalid)
+        for offset: UInt32 in [1, 0x0C, 0x10, 0x24, 0x28, 0x30, 0x1000, .max] {
+            let get = RawCommand.fabrics(nvme_fabrics_type_property_get).with(11, offset)
+            #expect(try world.execute(queue, get).status.code == invalid, "offset \(offset)")
+            let set = RawCommand.fabrics(nvme_fabrics_type_property_set).with(11, offset).with(12, 1)
+            #expect(try world.execute(queue, set).status.code == invalid, "offset \(offset)")
+        }
+        for register in [NVME_REG_CAP, NVME_REG_VS, NVME_REG_CSTS] {
+            let set = RawCommand.fabrics(nvme_fabrics_type_property_set).with(11, register.rawValue).with(12, 1)
+            #expect(try world.execute(queue, set).status.code == invalid)
+        }
+        // Entry sizes other than 64 and 16 bytes: CSTS.CFS (bit 1), and no CSTS.RDY.
+        #expect(try world.execute(queue, .configure(0x0000_0001)).isSuccess)
+        #expect(try world.execute(queue, .getProperty(NVME_REG_CSTS)).dword0 & 3 == 2)
+        #expect(try world.execute(queue, .configure(0)).isSuccess)
+        try world.enable(queue)
+        #expect(try world.execute(queue, .getProperty(NVME_REG_CSTS)).dword0 & 3 == 1)
+    }
+
+    @Test func aResetEndsTheIOQueuesAndAShutdownCompletes() throws {
+        let world = try TargetWorld(groups: 2)
+        let witness = try world.attach()
+        let before = try world.baseline()
+        let attached = try world.attach(ioQueues: 4)
+        #expect(try world.execute(attached.admin, .configure(0)).isSuccess)
+        try world.wait("the end of the I/O queues") { attached.io.allSatisfy { $0.end != nil } }
+        #expect(attached.admin.isOpen)
+        #expect(try world.execute(attached.admin, .getProperty(NVME_REG_CSTS)).dword0 & 1 == 0)
+        #expect(try world.execute(attached.admin, keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
+        try world.enable(attached.admin)
+        #expect(try world.execute(attached.admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
+        let queue = try world.io(attached.host, attached.controllerID)
+        #expect(try world.execute(queue, flush).isSuccess)
+        // CC.SHN 01b: CSTS.SHST (bits 3:2) becomes 10b, complete.
+        #expect(try world.execute(attached.admin, .configure(0x0046_4001)).isSuccess)
+        #expect(try world.execute(attached.admin, .getProperty(NVME_REG_CSTS)).dword0 >> 2 & 3 == 2)
+        world.expectServed(witness)
+        attached.host.destroyAll()
+        world.expectPools(before)
+    }
+
+    @Test(arguments: [1, 2]) func aSilentHostIsEndedAndABusyOneIsNot(groups: Int) throws {
+        let world = try TargetWorld(groups: groups)
+        let witness = try world.attach()
+        let before = try world.baseline()
+        let attached = try world.attach(ioQueues: 2, keepAlive: 1000)
+        // Traffic on any queue counts (Identify Controller, CTRATT bit 6, TBKAS).
+        for round in 0..<20 {
+            world.pass(milliseconds: 400)
+            #expect(try world.execute(attached.io[round % 2], flush).isSuccess)
+        }
+        for _ in 0..<5 {
+            world.pass(milliseconds: 700)
+            #expect(try world.execute(attached.admin, keepAlive).isSuccess)
+        }
+        #expect(attached.io.allSatisfy { $0.isOpen })
+        world.pass(milliseconds: 1500)
+        #expect(attached.admin.end == "disconnected" && attached.io.allSatisfy { $0.end == "disconnected" })
+        #expect(world.events.contains("keep-alive"))
+        world.expectServed(witness, "a host without a timer stays")
+        attached.host.destroyAll()
+        world.expectPools(before)
+    }
+
+    @Test func theTimerCanBeSetAndSwitchedOff() throws {
+        let world = try TargetWorld()
+        let attached = try world.attach(keepAlive: 1000)
+        #expect(try world.execute(attached.admin, .setFeature(NVME_FEAT_FID_KATO, 5000)).isSuccess)
+        world.pass(milliseconds: 4000)
+        #expect(attached.admin.isOpen)
+        #expect(try world.execute(attached.admin, .setFeature(NVME_FEAT_FID_KATO, 0)).isSuccess)
+        world.pass(milliseconds: 60_000)
+        #expect(attached.admin.isOpen)
+    }
+
+    // MARK: Abort
+
+    @Test(arguments: [1, 2]) func anAbortWithdrawsWhatWaits(groups: Int) throws {
+        var made: SimulatedDisk?
+        let world = try TargetWorld(groups: groups) { network in
+            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
+            made = disk
+            return disk
+        }
+        let disk = try #require(made)
+        let attached = try world.attach(ioQueues: 2)
+        let before = try world.baseline()
+        // On the same reactor and, where there are two, on the other one.
+        for queueID in [1, 2] {
+            let queue = attached.io[queueID - 1]
+            disk.behaviour.isStuck = true
+            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8)
+                .with(sgl: attached.host.keyed(attached.scratch(4096), 4096))
+            let ids = (0..<3).map { _ in queue.send(read) }
+            world.pass(milliseconds: 5)
+            func abort(_ id: UInt16, sq: Int) throws -> RawCompletion {
+                try world.execute(
+                    attached.admin,
+                    RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, UInt32(sq) | UInt32(id) << 16))
+            }
+            let reply = try abort(ids[1], sq: queueID)
+            #expect(reply.isSuccess && reply.dword0 & 1 == 0, "it was aborted")
+            #expect(try world.completion(of: ids[1], queue).status.code == NVME_SC_ABORT_REQ.rawValue)
+            let unknown = try abort(0x7777, sq: queueID)
+            #expect(unknown.isSuccess && unknown.dword0 & 1 == 1, "there is no such command")
+            disk.behaviour.isStuck = false
+            #expect(try world.completion(of: ids[0], queue).isSuccess)
+            #expect(try world.completion(of: ids[2], queue).isSuccess)
+            let late = try abort(ids[0], sq: queueID)
+            #expect(late.isSuccess && late.dword0 & 1 == 1, "it had ended")
+        }
+        let event = attached.admin.send(RawCommand(opcode: nvme_admin_async_event.rawValue))
+        world.pass(milliseconds: 5)
+        let reply = try world.execute(
+            attached.admin, RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, UInt32(event) << 16))
+        #expect(reply.isSuccess && reply.dword0 & 1 == 0)
+        #expect(try world.completion(of: event, attached.admin).status.code == NVME_SC_ABORT_REQ.rawValue)
+        world.expectPools(before)
+    }
+
+    @Test func anAbortWhoseQueueEndsMeanwhileLeavesNothingBehind() throws {
+        let world = try TargetWorld(groups: 2)
+        let before = try world.baseline()
+        for _ in 0..<8 {
+            let attached = try world.attach(ioQueues: 4)
+            for queueID in 1...4 {
+                attached.admin.send(
+                    RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, UInt32(queueID) | 0x7777 << 16))
+            }
+            world.simulation.run(forNanoseconds: world.network.draw(500...6_000))
+            attached.host.destroyAll()
+            world.pass(milliseconds: 300)
+        }
+        world.expectPools(before)
+    }
+
+    // MARK: Who may stay
+
+    @Test func aHostThatIsNoLongerAllowedIsDisconnected() throws {
+        let world = try TargetWorld(groups: 2)
+        let friend = try world.attach(ioQueues: 2)
+        let before = try world.baseline()
+        let other = try world.attach(ioQueues: 2)
+        try world.target.setHosts(of: TargetWorld.nqn, allowsAny: false, hosts: [friend.host.nqn])
+        try world.wait("the end") { other.admin.end != nil && other.io.allSatisfy { $0.end != nil } }
+        world.expectServed(friend)
+        other.host.destroyAll()
+        world.expectPools(before)
+        try world.target.removeSubsystem(TargetWorld.nqn)
+        try world.wait("the end of all") { friend.admin.end != nil && friend.io.allSatisfy { $0.end != nil } }
+    }
+
+    @Test func queuesAreSpreadOverTheReactors() throws {
+        let world = try TargetWorld(groups: 2)
+        let hosts = try (0..<2).map { _ in try world.attach(ioQueues: 4) }
+        let before = world.target.subsystems[0].statistics.otherCommands
+        for attached in hosts {
+            for queue in attached.io {
+                for _ in 0..<10 { #expect(try world.execute(queue, flush).isSuccess) }
+            }
+            world.expectServed(attached)
+        }
+        let counts = world.groups.map { $0.poolUse[0].boundQueuePairs }
+        #expect(counts == [5, 5], "two admin queues and eight I/O queues")
+        #expect(world.target.subsystems[0].statistics.otherCommands == before + 80)
+    }
+}
