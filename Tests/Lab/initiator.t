@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# tercet, our initiator, over Soft-RoCE: against Linux's own target and against tercetd, on the same stores.
+. "$(dirname "$0")/lab.sh"
+
+tercet=${TERCET:-$project/.build/release/tercet}
+lab_fabric
+
+# tercet COMMAND OPTION...: against the target that is running.
+tercet() {
+  local command=$1
+  shift
+  timeout 120 "$tercet" "$command" -a "$address4" -s "$port" -n "$nqn" "$@"
+}
+
+bench() { tercet bench --rw randrw --verify --size 32m "$@"; }
+
+# Whether the bench has its queues for the first time, or again: three connections, each seen from both ends.
+connections() { [ "$(rdma resource show qp 2>/dev/null | grep -c 'state RTS')" -ge 6 ]; }
+
+times_in_bench() { [ "$(grep -c "$1" "$tap_folder/bench")" -ge "$2" ]; }
+
+for target in nvmet tercetd; do
+  for store in ram drive4096; do
+    choose_backend "$store" || { skip "$target on $store" "no such store here"; continue; }
+    require "$target starts on $store" start_target "$nqn=$path"
+    expect_output "discover shows the subsystem" "subnqn: +$nqn\$" \
+      timeout 60 "$tercet" discover -a "$address4" -s "$port"
+    expect_output "connect-test connects two queues" "2 I/O queues" tercet connect-test -i 2
+    output_has "connect-test reads the namespace" "blocks of $block_size bytes: block 0 read"
+    expect_output "identify names the subsystem" "subnqn *: $nqn\$" tercet identify
+    for size in 512 4096 65536 1048576 4194304; do
+      [ "$size" -ge "$block_size" ] || continue
+      check "bench --verify with $size bytes" bench --bs "$size" --iodepth 4 --runtime 2
+    done
+    check "bench --verify at depth 1" bench --iodepth 1 --runtime 2
+    check "bench --verify at depth 256, 2 queues" bench --iodepth 256 --queues 2 --runtime 3
+    [ -z "$address6" ] ||
+      check "bench --verify over IPv6" timeout 120 "$tercet" bench -a "$address6" -s "$port" -n "$nqn" --rw randrw \
+        --verify --size 32m --runtime 2
+    check "the target ends in good order" stop_target
+  done
+
+  # Killed and started again under load; a drive keeps what it has.
+  choose_backend drive4096 || continue
+  require "$target starts again" start_target "$nqn=$path"
+  bench --iodepth 16 --queues 2 --runtime 20 --fast-io-fail-tmo 60 >"$tap_folder/bench" 2>&1 &
+  bench_pid=$!
+  for round in 1 2; do
+    wait_until 30 connections
+    check "$target is killed, number $round" kill_target
+    check "... the loss is noticed" wait_until 30 times_in_bench "connection lost" "$round"
+    check "... the target starts again" restart_target
+    check "... the connection comes back" wait_until 60 times_in_bench "connected again" "$round"
+  done
+  wait "$bench_pid"
+  status=$?
+  expect_equal "the bench ends well: every read had what was written last" 0 "$status"
+  [ "$status" -eq 0 ] || diagnose <"$tap_folder/bench"
+  check "the target ends in good order" stop_target
+done
+done_testing
