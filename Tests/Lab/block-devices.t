@@ -5,7 +5,8 @@ program=$(ls -t .build/release/block-device-laws .build/debug/block-device-laws 
 [ -n "$program" ] || { echo "Bail out! block-device-laws is not built"; exit 1; }
 
 folder=$(mktemp -d)
-trap 'umount "$folder/store" 2>/dev/null; rm -rf "$folder"' EXIT
+# A drive that was removed is there again for the tests that follow.
+trap 'umount "$folder/store" 2>/dev/null; rm -rf "$folder"; [ "${LAB:-}" != 1 ] || echo 1 >/sys/bus/pci/rescan' EXIT
 mkdir "$folder/store"
 truncate -s 32M "$folder/file" "$folder/image"
 paths=("$folder/file")

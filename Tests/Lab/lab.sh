@@ -25,18 +25,24 @@ lab_fabric() {
   fi
 }
 
+# Sets drive to the lab's drive with the block size $1.
+find_drive() {
+  local folder size model
+  for folder in /sys/block/nvme*n1; do
+    read -r size <"$folder/queue/logical_block_size" && read -r model <"$folder/device/model" || continue
+    drive=/dev/${folder##*/}
+    [[ $size = "$1" && $model = "QEMU NVMe"* ]] && return 0
+  done
+  return 1
+}
+
 # block_device BLOCKSIZE: prints a block device that may be overwritten. In the lab an emulated NVMe drive, elsewhere
 # a loop device over a file of the test's own.
 block_device() {
-  local device image
+  local image
   if [ "${LAB:-}" = 1 ]; then
-    for device in /sys/block/nvme*n1; do
-      if [ "$(cat "$device/queue/logical_block_size")" = "$1" ] && grep -q '^QEMU NVMe' "$device/device/model" 2>/dev/null; then
-        echo "/dev/$(basename "$device")"
-        return 0
-      fi
-    done
-    return 1
+    wait_until 20 find_drive "$1" && echo "$drive"
+    return
   fi
   image=$tap_folder/drive$1.img
   truncate -s 256M "$image"
