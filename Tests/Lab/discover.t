@@ -34,8 +34,10 @@ check "... and disconnects" disconnect "$discovery_nqn"
 
 check "connect-all connects to every subsystem" \
   nvme connect-all -t rdma -a "$address4" -s "$port" --hostnqn="$host_nqn" --hostid="$host_id"
-expect_equal "... one controller for the first" 1 "$(controllers "$nqn" | wc -l)"
-expect_equal "... and one for the second" 1 "$(controllers "$nqn.second" | wc -l)"
+# One record for each address that a subsystem can be reached at, and one controller for each record.
+recorded() { discover | grep -cE "subnqn: +$1\$"; }
+expect_equal "... by each of its records: the first" "$(recorded "$nqn")" "$(controllers "$nqn" | wc -l)"
+expect_equal "... and the second" "$(recorded "$nqn.second")" "$(controllers "$nqn.second" | wc -l)"
 check "... which disconnect" disconnect "$nqn"
 check "... one after the other" disconnect "$nqn.second"
 
