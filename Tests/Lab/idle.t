@@ -15,10 +15,14 @@ if [ "$target" = tercetd ]; then
   sleep "$seconds"
   after=$(used)
   diagnose "$((after - before)) ticks of $(getconf CLK_TCK) a second, in $seconds s"
-  expect_at_most "the daemon used at most 1 % of a processor" $((seconds * $(getconf CLK_TCK) / 100)) $((after - before))
+  # An emulated processor is many times slower than a real one, and counts as its own the time that the real one was away.
+  percent=1
+  [ "${LAB:-}" != 1 ] || percent=3
+  expect_at_most "the daemon used at most $percent % of a processor" $((percent * seconds * $(getconf CLK_TCK) / 100)) \
+    $((after - before))
   diagnose "$(grep VmRSS "/proc/$tercetd_pid/status")"
 else
-  skip "the daemon used at most 1 % of a processor" "nvmet is no process"
+  skip "the daemon is idle" "nvmet is no process"
 fi
 for name in $(controllers "$nqn"); do check "$name is still live" state_is "$name" live; done
 check "all disconnect" disconnect

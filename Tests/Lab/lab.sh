@@ -148,24 +148,22 @@ disconnect() {
   nvme disconnect -n "${1:-$nqn}" && wait_until 30 no_controller "${1:-$nqn}"
 }
 
-# start_load SECONDS [OPTION...]: fio writes and verifies $namespace in the background for so long; end_load waits for
-# its end, whose exit status is the result, and prints what it said.
+# start_load [OPTION...]: fio writes and verifies $namespace in the background until end_load, which succeeds if no
+# I/O failed and all that was read was right, and prints what fio said.
 load=
 start_load() {
-  local seconds=$1
-  shift
   fio --name=load --filename="$namespace" --ioengine=libaio --direct=1 --rw=randwrite --bs=4k --iodepth=16 --size=64M --thread \
-    --time_based --runtime="$seconds" --verify=crc32c --verify_backlog=256 --verify_fatal=1 --verify_state_save=0 "$@" \
+    --time_based --runtime=1800 --verify=crc32c --verify_backlog=256 --verify_fatal=1 --verify_state_save=0 "$@" \
     >"$tap_folder/load" 2>&1 </dev/null &
   load=$!
 }
 
 end_load() {
-  local status=0
-  wait "$load" || status=$?
+  kill -INT "$load" || return
+  wait "$load"
   load=
   cat "$tap_folder/load"
-  return "$status"
+  grep -q 'err= 0' "$tap_folder/load" && ! grep -qE 'error=|verify:|bad (magic|header)' "$tap_folder/load"
 }
 
 # Whether the load is under way: so many sectors have been written since the mark.
