@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lab.sh"
 
 require "the target starts" start_target "$nqn=ram:64M"
-for host in 01 02 03 04; do check "host $host connects" connect_as "$host" keep_alive_tmo=5; done
+for host in 01 02 03 04; do check "host $host connects" connect_as "$host" keep_alive_tmo=15; done
 expect_equal "four hosts are connected" 4 "$(controllers "$nqn" | wc -l)"
 
 if [ "$target" = tercetd ]; then
