@@ -20,6 +20,8 @@ final class ModelInitiator {
     var isServing = false
     var servedAt = UInt64.max
     private var lastInSync = MemberSet.all
+    private(set) var notices: [VolumeNotice] = []
+    private(set) var attachError: AttachError?
     let workload: ModelWorkload
 
     init(_ simulation: ModelSimulation, host: Int, _ configuration: VolumeConfiguration, fault: DeliberateFault) {
@@ -169,8 +171,11 @@ final class ModelInitiator {
                 simulation.served(by: self)
             }
             if phase == .deposed || phase == .detached { simulation.ended(self, phase) }
-        case .notice(let notice): simulation.noticed(self, notice)
+        case .notice(let notice):
+            notices.append(notice)
+            simulation.noticed(self, notice)
         case .attachFailed(let error):
+            attachError = error
             simulation.trace { "attach failed: \(error)" }
             simulation.attachFailed(self, error)
         }

@@ -9,7 +9,9 @@ extension ModelSimulation {
     private func mediaDelay(_ target: ModelTarget) -> UInt64 {
         var delay = (20_000 + UInt64(random.below(300_000))) * target.slowness
         // Now and then a command is stuck for long, and lands in the end.
-        if !isHealing, random.below(500) == 0 { delay += 50_000_000 + UInt64(random.below(250_000_000)) }
+        if !isHealing, !profile.faults.isEmpty, random.below(500) == 0 {
+            delay += 50_000_000 + UInt64(random.below(250_000_000))
+        }
         return delay
     }
 

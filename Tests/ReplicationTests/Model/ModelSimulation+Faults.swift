@@ -4,6 +4,7 @@ import Replication
 /// What goes wrong.
 extension ModelSimulation {
     func scheduleFault() {
+        guard !profile.faults.isEmpty else { return }
         queue.after(1_000_000 + random.next() % profile.faultInterval) { [self] in
             guard !isHealing, failure == nil else { return }
             inject(profile.faults[random.below(profile.faults.count)])

@@ -124,9 +124,13 @@ final class ModelWorkload {
         submitMore()
     }
 
+    /// How the last I/O ended.
+    private(set) var lastStatus: HostStatus?
+
     private func check(_ operation: HostOperation, _ status: HostStatus) {
         let request = operation.request
         let range = Int(request.start)..<Int(request.start + request.count)
+        lastStatus = status
         guard status == .success else {
             if !operation.isLate { abandon(operation) }
             return
