@@ -320,7 +320,7 @@ static void open_link(struct sv_qp *qp, struct sv_peer *peer) {
         qp->remote = &peer->segment->qps[qp->peer_index];
         qp->remote_ring = peer->segment->rings[qp->peer_index];
     }
-    qp->sent = qp->received = qp->announced = qp->last_read = 0;
+    qp->sent = qp->received = qp->announced = qp->last_read = qp->last_reference = 0;
     qp->starved = false;
     struct sv_qp_shared *shared = qp->shared;
     shared->destination = destination;
@@ -348,6 +348,7 @@ SV_EXPORT int ibv_modify_qp(struct ibv_qp *base, struct ibv_qp_attr *attributes,
         if (!elsewhere && !peer && errno != ECONNREFUSED && errno != ECONNRESET) return errno;
         // A peer that does not exist: nothing will be acknowledged.
     }
+    if (to == IBV_QPS_ERR || to == IBV_QPS_RESET) sv_send_linger(qp);
     pthread_mutex_lock(&qp->lock);
     int error = mask & IBV_QP_CUR_STATE && attributes->cur_qp_state != base->state ? EINVAL : 0;
     if (!error) error = allowed(base->state, to, mask);
@@ -394,6 +395,7 @@ SV_EXPORT int ibv_query_qp(struct ibv_qp *base, struct ibv_qp_attr *attributes, 
 
 SV_EXPORT int ibv_destroy_qp(struct ibv_qp *base) {
     struct sv_qp *qp = sv_qp(base);
+    sv_send_linger(qp);
     // From the outside in: after this nobody else can find it.
     sv_cq_detach(sv_cq(base->send_cq), qp);
     if (base->recv_cq != base->send_cq) sv_cq_detach(sv_cq(base->recv_cq), qp);

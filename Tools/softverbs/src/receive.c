@@ -1,9 +1,11 @@
 // Receive queues, shared receive queues, and taking messages out of a queue pair's ring.
 #include "softverbs.h"
 
+enum { SPARE = 16 }; // entries beyond the capacity, for buffers that are given back
+
 int sv_receive_queue_open(struct sv_receive_queue *queue, uint32_t capacity, uint32_t max_sge) {
     uint32_t slots = 1;
-    while (slots < capacity) slots *= 2;
+    while (slots < capacity + SPARE) slots *= 2;
     *queue = (struct sv_receive_queue){.capacity = capacity, .mask = slots - 1, .max_sge = max_sge ? max_sge : 1};
     queue->entries = calloc(slots, sizeof *queue->entries);
     queue->sges = calloc((size_t)slots * queue->max_sge, sizeof *queue->sges);
@@ -18,13 +20,17 @@ void sv_receive_queue_close(struct sv_receive_queue *queue) {
     *queue = (struct sv_receive_queue){0};
 }
 
+static void append(struct sv_receive_queue *queue, uint64_t wr_id, const struct ibv_sge *sges, int count) {
+    uint32_t slot = queue->tail & queue->mask;
+    queue->entries[slot] = (struct sv_recv){wr_id, count};
+    memcpy(&queue->sges[(size_t)slot * queue->max_sge], sges, sizeof *sges * (size_t)count);
+    queue->tail++;
+}
+
 int sv_receive_queue_push(struct sv_receive_queue *queue, const struct ibv_recv_wr *wr) {
     if (wr->num_sge < 0 || (uint32_t)wr->num_sge > queue->max_sge) return EINVAL;
     if (queue->tail - queue->head >= queue->capacity) return ENOMEM;
-    uint32_t slot = queue->tail & queue->mask;
-    queue->entries[slot] = (struct sv_recv){wr->wr_id, wr->num_sge};
-    memcpy(&queue->sges[(size_t)slot * queue->max_sge], wr->sg_list, sizeof *wr->sg_list * (size_t)wr->num_sge);
-    queue->tail++;
+    append(queue, wr->wr_id, wr->sg_list, wr->num_sge);
     return 0;
 }
 
@@ -99,7 +105,21 @@ static bool take(struct sv_qp *qp, struct sv_recv *recv, struct ibv_sge *sges) {
     return found;
 }
 
+// Gives a buffer back that was taken for a message which, as it turned out, never arrived.
+static void give_back(struct sv_qp *qp, const struct sv_recv *recv, const struct ibv_sge *sges) {
+    struct sv_srq *srq = qp->qp.qp_base.srq ? sv_srq(qp->qp.qp_base.srq) : NULL;
+    struct sv_receive_queue *queue = srq ? &srq->queue : &qp->receives;
+    if (srq) pthread_mutex_lock(&srq->lock);
+    if (queue->tail - queue->head <= queue->mask) append(queue, recv->wr_id, sges, recv->num_sge);
+    if (srq) pthread_mutex_unlock(&srq->lock);
+}
+
 // ---- Messages
+
+static bool sender_is_there(struct sv_qp *qp) {
+    return atomic_load(&qp->remote->link) == SV_LINK_OPEN && atomic_load(&qp->remote->epoch) == qp->remote_epoch &&
+           !atomic_load(&qp->peer->dead);
+}
 
 // Moves the data of a message by reference, which is still in the sender's memory: from there, or back to there for a
 // READ. The sender waits for `receiving` before it gives up a message.
@@ -108,7 +128,7 @@ static bool move(struct sv_qp *qp, struct sv_slot *slot, struct iovec *pieces, i
     uint32_t parts = slot->num_sge < SV_MAX_SGE ? slot->num_sge : SV_MAX_SGE;
     memcpy(references, slot->payload, sizeof *references * parts);
     atomic_store(&qp->shared->receiving, 1);
-    bool copied = atomic_load(&qp->remote->link) == SV_LINK_OPEN && atomic_load(&qp->remote->epoch) == qp->remote_epoch;
+    bool copied = sender_is_there(qp);
     int piece = 0;
     for (uint32_t part = 0; part < parts && copied; part++) {
         uint64_t address = references[part].address, rest = references[part].length;
@@ -184,6 +204,8 @@ static bool identify(struct sv_qp *qp) {
 static bool receive(struct sv_qp *qp, struct sv_slot *slot) {
     struct ibv_qp *base = &qp->qp.qp_base;
     if (slot->opcode >= SV_SLOT_ATOMIC) return sv_respond(qp, slot);
+    // Its data went with the sender: it never arrived.
+    if (slot->flags & SV_SLOT_BY_REFERENCE && !sender_is_there(qp)) return false;
     // A message that waited belongs to whoever changes its mark first: us, or its sender, who has lost patience.
     uint32_t waiting = SV_WAIT_RNR;
     if (atomic_load(&slot->wait) != SV_WAIT_NONE && !atomic_compare_exchange_strong(&slot->wait, &waiting, SV_WAIT_TAKEN))
@@ -231,10 +253,20 @@ static bool receive(struct sv_qp *qp, struct sv_slot *slot) {
         sv_cq_push(sv_cq(base->recv_cq), &wc, solicited);
         return true;
     }
+    if (wc.status == IBV_WC_WR_FLUSH_ERR) {
+        give_back(qp, &recv, sges);
+        sv_receive_lost(qp);
+        return false;
+    }
     sv_cq_push(sv_cq(base->recv_cq), &wc, true);
-    if (wc.status != IBV_WC_WR_FLUSH_ERR) sv_receive_refuse(qp, refusal(wc.status)); // else the sender is gone
+    sv_receive_refuse(qp, refusal(wc.status));
     sv_qp_error_locked(qp, IBV_WC_WR_FLUSH_ERR);
     return false;
+}
+
+// The sender's memory could not be read or written: it is gone, or it has unmapped what it registered.
+void sv_receive_lost(struct sv_qp *qp) {
+    if (sender_is_there(qp)) sv_receive_refuse(qp, IBV_WC_LOC_PROT_ERR);
 }
 
 // Tells the sender that the message at the head of our ring failed.

@@ -118,7 +118,7 @@ static enum ibv_wc_status do_atomic(struct sv_slot *slot, uint64_t address) {
     return IBV_WC_SUCCESS;
 }
 
-// Responder of READs, WRITEs and atomics that came through the ring. False if the queue pair failed.
+// Responder of READs, WRITEs and atomics that came through the ring. False if that failed.
 bool sv_respond(struct sv_qp *qp, struct sv_slot *slot) {
     static const uint32_t needs[] = {[SV_SLOT_ATOMIC] = IBV_ACCESS_REMOTE_ATOMIC, [SV_SLOT_WRITE] = IBV_ACCESS_REMOTE_WRITE,
                                      [SV_SLOT_READ] = IBV_ACCESS_REMOTE_READ};
@@ -146,11 +146,13 @@ bool sv_respond(struct sv_qp *qp, struct sv_slot *slot) {
         qp->received++;
         return true;
     }
-    if (!gone) {
-        sv_receive_refuse(qp, status);
-        sv_async_post(qp->qp.qp_base.context, status == IBV_WC_REM_ACCESS_ERR ? IBV_EVENT_QP_ACCESS_ERR
-                      : IBV_EVENT_QP_REQ_ERR, &qp->qp.qp_base);
+    if (gone) {
+        sv_receive_lost(qp);
+        return false;
     }
+    sv_receive_refuse(qp, status);
+    sv_async_post(qp->qp.qp_base.context, status == IBV_WC_REM_ACCESS_ERR ? IBV_EVENT_QP_ACCESS_ERR
+                  : IBV_EVENT_QP_REQ_ERR, &qp->qp.qp_base);
     sv_qp_error_locked(qp, IBV_WC_WR_FLUSH_ERR);
     return false;
 }
@@ -181,6 +183,7 @@ static void put_message(struct sv_qp *qp, struct sv_send *send, enum sv_slot_opc
         for (int i = 0; i < count; i++)
             to[i] = (struct sv_reference){(uintptr_t)pieces[i].iov_base, pieces[i].iov_len};
         slot->flags |= SV_SLOT_BY_REFERENCE;
+        qp->last_reference = qp->sent + 1;
     } else if (opcode != SV_SLOT_WRITE_IMM) {
         uint8_t *to = slot->payload;
         for (int i = 0; i < count; i++) {
@@ -390,6 +393,26 @@ void sv_send_flush(struct sv_qp *qp, enum ibv_wc_status first) {
         first = IBV_WC_WR_FLUSH_ERR;
     }
     qp->send_issued = qp->send_head;
+}
+
+// Messages whose data is still in this process would be lost if the queue pair closed now. An adapter would have sent
+// them long ago: lets the peer take them, unless it is not ready or does not react. Without locks.
+void sv_send_linger(struct sv_qp *qp) {
+    enum { LINGER_NS = 10000000 };
+    bool kicked = false;
+    unsigned round = 0;
+    for (uint64_t end = sv_now() + LINGER_NS; sv_now() < end; sv_spin(&round)) {
+        pthread_mutex_lock(&qp->lock);
+        bool open = qp->qp.qp_base.state == IBV_QPS_RTS && qp->send_head != qp->send_issued && readiness(qp) == READY &&
+                    !atomic_load(&qp->peer->dead);
+        uint32_t count = open ? acknowledged(qp) : 0;
+        bool wanted = open && (int32_t)(qp->last_reference - count) > 0 &&
+                      atomic_load(&qp->remote_ring[count % SV_RING_SLOTS].wait) != SV_WAIT_RNR;
+        if (wanted && !kicked) sv_peer_kick(qp->peer);
+        pthread_mutex_unlock(&qp->lock);
+        if (!wanted) return;
+        kicked = true;
+    }
 }
 
 // ---- Posting

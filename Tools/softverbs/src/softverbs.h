@@ -288,6 +288,7 @@ struct sv_qp {
     uint32_t send_mask, send_capacity;
     uint32_t send_head, send_issued, send_tail;
     uint32_t sent; // messages put into the peer's ring
+    uint32_t last_reference; // of them, the last by reference
     uint32_t last_read; // of them, the last that brings data back
     uint64_t deadline; // of the peer's answer, 0 for none
     uint64_t delay_until;
@@ -319,9 +320,11 @@ bool sv_qp_awaits_peer(struct sv_qp *qp);
 void sv_qp_all_fatal(void);
 void sv_send_progress(struct sv_qp *qp);
 void sv_send_retire(struct sv_qp *qp);
+void sv_send_linger(struct sv_qp *qp);
 void sv_send_flush(struct sv_qp *qp, enum ibv_wc_status first);
 void sv_receive_progress(struct sv_qp *qp);
 void sv_receive_flush(struct sv_qp *qp);
+void sv_receive_lost(struct sv_qp *qp);
 void sv_receive_refuse(struct sv_qp *qp, enum ibv_wc_status status);
 bool sv_respond(struct sv_qp *qp, struct sv_slot *slot);
 bool sv_fetch(struct sv_qp *qp, struct sv_slot *slot, struct iovec *pieces, int count);

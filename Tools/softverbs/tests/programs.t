@@ -31,13 +31,13 @@ pair() {
 port=19000
 next() { port=$((port + 1)); }
 
-next; pair "ibv_rc_pingpong" ":$port" ibv_rc_pingpong -n 300 -p $port -g 0 -- ibv_rc_pingpong -n 300 -p $port -g 0 127.0.0.1
-next; pair "ibv_rc_pingpong with events" ":$port" ibv_rc_pingpong -n 300 -p $port -e -- ibv_rc_pingpong -n 300 -p $port -e 127.0.0.1
-next; pair "ibv_rc_pingpong with ibv_wr_*" ":$port" ibv_rc_pingpong -n 300 -p $port -N -- ibv_rc_pingpong -n 300 -p $port -N 127.0.0.1
-next; pair "ibv_rc_pingpong with timestamps" ":$port" ibv_rc_pingpong -n 300 -p $port -t -- ibv_rc_pingpong -n 300 -p $port -t 127.0.0.1
-next; pair "ibv_rc_pingpong, data checked" ":$port" ibv_rc_pingpong -n 300 -p $port -c -- ibv_rc_pingpong -n 300 -p $port -c 127.0.0.1
-next; pair "ibv_srq_pingpong" ":$port" ibv_srq_pingpong -n 300 -p $port -g 0 -- ibv_srq_pingpong -n 300 -p $port -g 0 127.0.0.1
-next; pair "ibv_srq_pingpong with events" ":$port" ibv_srq_pingpong -n 300 -p $port -e -- ibv_srq_pingpong -n 300 -p $port -e 127.0.0.1
+next; pair "ibv_rc_pingpong" ":$port " ibv_rc_pingpong -n 300 -p $port -g 0 -- ibv_rc_pingpong -n 300 -p $port -g 0 127.0.0.1
+next; pair "ibv_rc_pingpong with events" ":$port " ibv_rc_pingpong -n 300 -p $port -e -- ibv_rc_pingpong -n 300 -p $port -e 127.0.0.1
+next; pair "ibv_rc_pingpong with ibv_wr_*" ":$port " ibv_rc_pingpong -n 300 -p $port -N -- ibv_rc_pingpong -n 300 -p $port -N 127.0.0.1
+next; pair "ibv_rc_pingpong with timestamps" ":$port " ibv_rc_pingpong -n 300 -p $port -t -- ibv_rc_pingpong -n 300 -p $port -t 127.0.0.1
+next; pair "ibv_rc_pingpong, data checked" ":$port " ibv_rc_pingpong -n 300 -p $port -c -- ibv_rc_pingpong -n 300 -p $port -c 127.0.0.1
+next; pair "ibv_srq_pingpong" ":$port " ibv_srq_pingpong -n 300 -p $port -g 0 -- ibv_srq_pingpong -n 300 -p $port -g 0 127.0.0.1
+next; pair "ibv_srq_pingpong with events" ":$port " ibv_srq_pingpong -n 300 -p $port -e -- ibv_srq_pingpong -n 300 -p $port -e 127.0.0.1
 
 next; pair "rping -v" "/$port/" rping -s -v -V -C 20 -a 127.0.0.1 -p $port -- rping -c -v -V -C 20 -a 127.0.0.1 -p $port
 [ "$(grep -c 'ping data: rdma-ping' "$scratch/client")" -eq 20 ]
@@ -54,10 +54,10 @@ for cm in "" "-R"; do
     "ib_atomic_lat" "ib_send_bw -e" "ib_send_lat -e"; do
     next
     # shellcheck disable=SC2086
-    pair "$tool $cm" "$port" $tool $cm -n 200 -p $port -- $tool $cm -n 200 -p $port 127.0.0.1
+    pair "$tool $cm" "$([ -n "$cm" ] && echo "/$port/" || echo ":$port ")" $tool $cm -n 200 -p $port -- $tool $cm -n 200 -p $port 127.0.0.1
   done
 done
-next; pair "ib_send_bw -q 4 -R, shared receive queue" "$port" ib_send_bw -q 4 -R --use-srq -n 200 -p $port -- ib_send_bw -q 4 -R --use-srq -n 200 -p $port 127.0.0.1
-next; pair "ib_send_bw -b, both directions" "$port" ib_send_bw -b -n 200 -p $port -- ib_send_bw -b -n 200 -p $port 127.0.0.1
-next; pair "ib_write_bw -b -q 2" "$port" ib_write_bw -b -q 2 -n 200 -p $port -- ib_write_bw -b -q 2 -n 200 -p $port 127.0.0.1
+next; pair "ib_send_bw -q 4 -R, shared receive queue" "/$port/" ib_send_bw -q 4 -R --use-srq -n 200 -p $port -- ib_send_bw -q 4 -R --use-srq -n 200 -p $port 127.0.0.1
+next; pair "ib_send_bw -b, both directions" ":$port " ib_send_bw -b -n 200 -p $port -- ib_send_bw -b -n 200 -p $port 127.0.0.1
+next; pair "ib_write_bw -b -q 2" ":$port " ib_write_bw -b -q 2 -n 200 -p $port -- ib_write_bw -b -q 2 -n 200 -p $port 127.0.0.1
 done_testing
