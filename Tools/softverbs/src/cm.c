@@ -180,6 +180,7 @@ void sv_id_free(struct sv_id *id) {
     pthread_cond_destroy(&id->acknowledged);
     free(id->id.route.path_rec);
     free(id->ep_attributes);
+    free(id->request);
     free(id);
 }
 
@@ -217,6 +218,8 @@ SV_EXPORT int rdma_destroy_id(struct rdma_cm_id *base) {
         sv_cm_send(id, SV_CM_DREQ, NULL, 0);
     if (id->state == SV_CM_LISTENING) id->state = SV_CM_BOUND; // no further requests
     if (id->socket_fd >= 0) sv_progress_forget(id->socket_fd), close(id->socket_fd), id->socket_fd = -1;
+    free(id->request);
+    id->request = NULL;
     id->deadline = id->timewait = 0;
     id->state = SV_CM_IDLE;
     sv_event_drop(id);

@@ -81,6 +81,8 @@ struct sv_id {
     uint32_t remote_qp;
     uint8_t responder_resources, initiator_depth, retry_count, rnr_retry_count;
     uint64_t deadline, timewait;
+    struct sv_cm_message *request; // that has not found its listener yet
+    uint64_t refused_at;           // when it is given up
     uint32_t events_reported, events_completed;
     pthread_cond_t acknowledged;
 };
@@ -103,7 +105,8 @@ struct sv_event *sv_event_post_message(struct sv_id *id, struct sv_id *counted, 
 void sv_event_drop(struct sv_id *id);
 
 int sv_cm_send(struct sv_id *id, enum sv_cm_type type, const struct rdma_conn_param *parameters, uint8_t reason);
-int sv_cm_open(struct sv_id *id); // socket to a listener at the destination: 0 or errno
+int sv_cm_request(struct sv_id *id, const struct rdma_conn_param *parameters); // 0 or errno; what follows is an event
+void sv_cm_try_request(struct sv_id *id);
 int sv_cm_bind_name(struct sv_id *id, struct sockaddr *address); // 0 or errno; sets the port
 void sv_cm_finish(struct sv_id *id, int status); // reports the disconnect once
 

@@ -181,22 +181,14 @@ SV_EXPORT int rdma_connect(struct rdma_cm_id *base, struct rdma_conn_param *para
     int error = id->state != SV_CM_ROUTE ? EINVAL : 0;
     if (!error) {
         id->retry_count = sent.retry_count & 7;
-        bool lost = sv_fault_drop_connect();
-        int opened = lost ? 0 : sv_fault_refuse_connect() ? ECONNREFUSED : sv_cm_open(id);
-        if (!opened && !lost) {
-            opened = sv_cm_send(id, SV_CM_REQ, &sent, 0);
-            if (opened) close(id->socket_fd), id->socket_fd = -1;
-        }
-        if (opened == ECONNREFUSED || opened == EPIPE || opened == ECONNRESET) {
-            sv_event_post_message(id, id, RDMA_CM_EVENT_REJECTED, SV_REJECT_NO_LISTENER, NULL, SV_CM_REJECT_PRIVATE);
-        } else if (opened && opened != EAGAIN) {
-            error = opened;
-        } else {
-            // Without an answer, or with a listener whose queue is full: unreachable in the end.
+        if (sv_fault_drop_connect()) { // without an answer: unreachable in the end
             id->state = SV_CM_CONNECTING;
             id->deadline = sv_now() + (uint64_t)sv_config.cm_timeout_ms * 1000000u;
-            if (id->socket_fd >= 0) sv_progress_watch(id->socket_fd, SV_SOURCE_CM, id->serial);
             sv_progress_tick();
+        } else if (sv_fault_refuse_connect()) {
+            sv_event_post_message(id, id, RDMA_CM_EVENT_REJECTED, SV_REJECT_NO_LISTENER, NULL, SV_CM_REJECT_PRIVATE);
+        } else {
+            error = sv_cm_request(id, &sent);
         }
     }
     pthread_mutex_unlock(&sv_cm_lock);

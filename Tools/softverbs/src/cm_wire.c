@@ -91,7 +91,8 @@ int sv_cm_bind_name(struct sv_id *id, struct sockaddr *address) {
     return EADDRINUSE;
 }
 
-int sv_cm_open(struct sv_id *id) {
+// A socket to whoever listens at the destination: 0 or errno.
+static int open_socket(struct sv_id *id) {
     struct sockaddr *address = &id->id.route.addr.dst_addr;
     char texts[3][64];
     int count = 0;
@@ -119,7 +120,8 @@ int sv_cm_open(struct sv_id *id) {
     return error;
 }
 
-int sv_cm_send(struct sv_id *id, enum sv_cm_type type, const struct rdma_conn_param *parameters, uint8_t reason) {
+static struct sv_cm_message make_message(struct sv_id *id, enum sv_cm_type type, const struct rdma_conn_param *parameters,
+                                         uint8_t reason) {
     struct sv_cm_message message = {.magic = SV_MAGIC, .type = type, .reason = reason};
     if (parameters) {
         message.qp_num = id->id.qp ? id->id.qp->qp_num : parameters->qp_num;
@@ -135,7 +137,54 @@ int sv_cm_send(struct sv_id *id, enum sv_cm_type type, const struct rdma_conn_pa
     }
     message.source = id->id.route.addr.src_storage;
     message.destination = id->id.route.addr.dst_storage;
-    return send(id->socket_fd, &message, sizeof message, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof message ? 0 : errno;
+    return message;
+}
+
+static int send_message(struct sv_id *id, const struct sv_cm_message *message) {
+    return send(id->socket_fd, message, sizeof *message, MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof *message ? 0 : errno;
+}
+
+int sv_cm_send(struct sv_id *id, enum sv_cm_type type, const struct rdma_conn_param *parameters, uint8_t reason) {
+    struct sv_cm_message message = make_message(id, type, parameters, reason);
+    return send_message(id, &message);
+}
+
+// Tries to deliver the request: 0, EAGAIN while it is worth trying again, or why not.
+static int deliver_request(struct sv_id *id) {
+    int error = open_socket(id);
+    if (!error) {
+        error = send_message(id, id->request);
+        if (!error) error = sv_progress_watch(id->socket_fd, SV_SOURCE_CM, id->serial) ? errno : 0;
+        if (error) close(id->socket_fd), id->socket_fd = -1;
+    }
+    bool nobody = error == ECONNREFUSED || error == EPIPE || error == ECONNRESET;
+    return nobody ? sv_now() < id->refused_at ? EAGAIN : ECONNREFUSED : error;
+}
+
+int sv_cm_request(struct sv_id *id, const struct rdma_conn_param *parameters) {
+    id->request = malloc(sizeof *id->request);
+    if (!id->request) return ENOMEM;
+    *id->request = make_message(id, SV_CM_REQ, parameters, 0);
+    id->state = SV_CM_CONNECTING;
+    uint64_t now = sv_now();
+    id->deadline = now + (uint64_t)sv_config.cm_timeout_ms * 1000000u;
+    id->refused_at = now + (uint64_t)sv_config.cm_refuse_ms * 1000000u;
+    sv_cm_try_request(id);
+    sv_progress_tick();
+    return 0;
+}
+
+void sv_cm_try_request(struct sv_id *id) {
+    int error = deliver_request(id);
+    if (error == EAGAIN) return; // a listener may come back, or take one more
+    free(id->request);
+    id->request = NULL;
+    if (!error) return;
+    id->state = SV_CM_ROUTE;
+    id->deadline = 0;
+    if (error == ECONNREFUSED)
+        sv_event_post_message(id, id, RDMA_CM_EVENT_REJECTED, SV_REJECT_NO_LISTENER, NULL, SV_CM_REJECT_PRIVATE);
+    else sv_event_post(id, RDMA_CM_EVENT_CONNECT_ERROR, -error);
 }
 
 // ---- The progress thread
@@ -293,9 +342,12 @@ bool sv_cm_tick(uint64_t now) {
             id->timewait = 0;
             sv_event_post(id, RDMA_CM_EVENT_TIMEWAIT_EXIT, 0);
         }
+        if (id->request) sv_cm_try_request(id);
         if (id->deadline && now >= id->deadline) {
             id->deadline = 0;
             if (id->state == SV_CM_CONNECTING) {
+                free(id->request);
+                id->request = NULL;
                 close_socket(id);
                 id->state = SV_CM_ROUTE;
                 sv_event_post(id, RDMA_CM_EVENT_UNREACHABLE, -ETIMEDOUT);

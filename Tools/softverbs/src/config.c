@@ -19,6 +19,7 @@ struct sv_config sv_config = {
     .max_srq_wr = 32767,
     .max_inline = SV_SLOT_PAYLOAD,
     .cm_timeout_ms = 20000,
+    .cm_refuse_ms = 250,
 };
 
 static void limit(const char *name, int *value, int minimum) {
@@ -49,6 +50,7 @@ void sv_config_load(void) {
     limit("SOFTVERBS_MAX_SRQ", &sv_config.max_srq, 0);
     limit("SOFTVERBS_MAX_SRQ_WR", &sv_config.max_srq_wr, 1);
     limit("SOFTVERBS_MAX_INLINE", &sv_config.max_inline, 0);
+    limit("SOFTVERBS_CM_REFUSE_MS", &sv_config.cm_refuse_ms, 0);
     limit("SOFTVERBS_CM_TIMEOUT_MS", &sv_config.cm_timeout_ms, 1);
     const char *signal = getenv("SOFTVERBS_REMOVAL_SIGNAL");
     sv_config.removal_signal = signal ? atoi(signal) : 0;

@@ -259,6 +259,26 @@ void sv_peer_readable(uint64_t serial) {
     sv_peer_put(peer);
 }
 
+bool sv_peer_is_dead(struct sv_peer *peer) {
+    if (peer->self) return false;
+    bool dead = atomic_load(&peer->dead);
+    if (dead) return true;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < peer->link_count && !dead; i++) {
+        char byte;
+        ssize_t size = recv(peer->links[i], &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+        dead = size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR);
+    }
+    pthread_mutex_unlock(&lock);
+    if (dead) atomic_store(&peer->dead, true);
+    return dead;
+}
+
+void sv_peer_spin(struct sv_peer *peer, unsigned *round) {
+    sv_spin(round);
+    if (*round % 64 == 0) sv_peer_is_dead(peer);
+}
+
 static void quiesce(struct sv_peer *peer, uint32_t index) {
     uint32_t limit = atomic_load(&peer->segment->qp_limit);
     for (uint32_t i = 0; i < limit && i < SV_MAX_QP; i++) {
@@ -266,7 +286,7 @@ static void quiesce(struct sv_peer *peer, uint32_t index) {
         unsigned round = 0;
         while (atomic_load(&qp->hazard) == (SV_HAZARD | index) &&
                qp->destination >> SV_QP_BITS == sv_process.slot && !atomic_load(&peer->dead))
-            sv_spin(&round);
+            sv_peer_spin(peer, &round);
         while (peer->self && atomic_load(&qp->own_hazard) == (SV_HAZARD | index)) sv_spin(&round);
     }
 }

@@ -138,7 +138,7 @@ static void wait_for_accesses(struct sv_qp *qp) {
     unsigned round = 0;
     while (((atomic_load(&qp->remote->hazard) && qp->remote->destination == qp->qp.qp_base.qp_num) ||
             atomic_load(&qp->remote->receiving)) && !atomic_load(&qp->peer->dead))
-        sv_spin(&round);
+        sv_peer_spin(qp->peer, &round);
 }
 
 void sv_qp_error_locked(struct sv_qp *qp, enum ibv_wc_status first) {

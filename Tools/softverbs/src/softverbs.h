@@ -35,7 +35,7 @@ int sv_signal_wait(int fd); // 0, or -1 and errno; honours O_NONBLOCK
 struct sv_config {
     int max_sge, max_sge_rd, max_qp, max_qp_wr, max_cq, max_cqe, max_mr, max_pd, max_rd_atom, max_srq, max_srq_wr;
     int max_inline;
-    int cm_timeout_ms;
+    int cm_timeout_ms, cm_refuse_ms;
     int removal_signal;
     int log_level;
 };
@@ -100,6 +100,9 @@ bool sv_peer_copy(struct sv_peer *peer, const struct iovec *local, int local_cou
                   bool write);
 void sv_peer_close_all(void);
 void sv_spin(unsigned *round);
+// Whether the peer has ended, looked up: the progress thread, which is told, may itself be the one that waits.
+bool sv_peer_is_dead(struct sv_peer *peer);
+void sv_peer_spin(struct sv_peer *peer, unsigned *round); // one round of waiting for something that the peer does
 
 // ---- The progress thread
 
