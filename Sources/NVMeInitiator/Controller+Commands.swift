@@ -103,6 +103,17 @@ extension Controller {
 
     // MARK: Abort
 
+    /// Asks the controller to end the commands that operations with a tag have under way on a queue. The operations end by
+    /// their own completions, aborted or not.
+    ///
+    /// - Returns: how many commands the controller says it has aborted.
+    public func abort(tag: UInt64, on queue: IOQueue) async throws(InitiatorError) -> Int {
+        let commands = await queue.group.run { (queue.queueID, queue.commandIDs(tag: tag)) }
+        var aborted = 0
+        for command in commands.1 where try await abort(queueID: commands.0, commandID: command) { aborted += 1 }
+        return aborted
+    }
+
     /// Abort: asks the controller to end a command. Whether it did is in the command's own answer too.
     ///
     /// - Returns: whether the command was aborted.

@@ -238,7 +238,12 @@ public final class Controller: @unchecked Sendable {
     }
 
     private func finishClosing() async {
-        for queue in queues { queue.keepsOperations = false }
+        for queue in queues {
+            await queue.group.onExecutor {
+                queue.keepsOperations = false
+                queue.endFailure = .closed
+            }
+        }
         await tearDown("closed")
         await failWaiting(.closed)
         published.withLock { $0.association = nil }

@@ -1,5 +1,6 @@
 import Base
 import FabricInterface
+import Memory
 import NVMeSpec
 
 /// Who connects to what: the same for all queues of an association.
@@ -30,6 +31,7 @@ extension IOQueue {
                 failed(reason)
             })
         table.pointee.limits = TransferLimits()
+        queueID = identity.queueID
         do throws(InitiatorError) { return try await sendConnect(identity) } catch {
             await close("Connect failed")
             throw error
@@ -54,6 +56,35 @@ extension IOQueue {
                     status: completion.status, result: UInt32(truncatingIfNeeded: completion.result)))
         }
         return ConnectResult(rawValue: UInt32(truncatingIfNeeded: completion.result))
+    }
+
+    /// Identifiers of the commands that operations with a tag have under way. On the group's thread.
+    func commandIDs(tag: UInt64) -> [UInt16] {
+        guard let reference, table.pointee.isLive else { return [] }
+        let queuePair = group.devices[reference.device].queuePairs + Int(reference.slot)
+        return (0..<Int(queuePair.pointee.depth)).compactMap { index in
+            let request = queuePair.pointee.requests[index]
+            guard request.state == .posted || request.state == .sent else { return nil }
+            let operation = table.pointee.slots[Int(request.operation)]
+            guard operation.tag == tag, !operation.isAwaited else { return nil }
+            return CommandIdentifier.make(index: UInt32(index), generation: request.generation)
+        }
+    }
+
+    /// Registers an arena with the device of this queue's connection, for the access that its use needs: remote write
+    /// (with local write) for memory that is read into, remote read for memory that is written out.
+    public func register(
+        _ arena: RegisteredArena, access: MemoryAccess
+    ) async throws(InitiatorError) -> MemoryRegion {
+        let result = await group.run { () -> Result<MemoryRegion, FabricError>? in
+            guard let context = self.context else { return nil }
+            return Result { () throws(FabricError) in try arena.register(with: context, access: access) }
+        }
+        switch result {
+        case nil: throw .connectionLost(lossReason)
+        case .success(let region): return region
+        case .failure(let error): throw .fabric(error)
+        }
     }
 
     /// Ends the connection and waits until no device reaches the operations' memory any more. On the group's executor.

@@ -14,12 +14,16 @@ public final class IOQueue: @unchecked Sendable {
     public var sink: CompletionSink?
     /// The queue pair, while there is one.
     var reference: QueuePairReference?
+    /// QID of the connection.
+    var queueID: UInt16 = 0
     /// While the connection is being ended.
     var closing: Task<Void, Never>?
     /// Why the connection was lost, for errors.
     var lossReason = "there is no connection"
     /// Operations wait for the next connection when this one is lost.
     var keepsOperations = false
+    /// What operations are told that end with the connection.
+    var endFailure = IOFailure.connectionLost
     /// The domain of the device that the operations' memory is registered with.
     private var lastDomain: UInt?
     private var waiters: [UInt64: Waiter] = [:]
@@ -279,7 +283,7 @@ public final class IOQueue: @unchecked Sendable {
                 if slot.pointee.state == .issued { slot.pointee.state.move(to: .pending) }
                 table.pointee.pending.append(index, table.pointee.slots)
             } else {
-                end(index, slot.pointee.hasTimedOut ? .timeout : .connectionLost)
+                end(index, slot.pointee.hasTimedOut ? .timeout : endFailure)
             }
         }
         if !keepingOperations { table.pointee.isOpen = false }

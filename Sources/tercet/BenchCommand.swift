@@ -30,7 +30,8 @@ struct BenchCommand: AsyncParsableCommand {
 
     @Option(name: .customLong("runtime"), help: "Seconds.") var seconds: Double = 10
 
-    @Option(name: .customLong("number-ios"), help: "End after so many I/Os on each queue, if the time is not up before.")
+    @Option(
+        name: .customLong("number-ios"), help: "End after so many I/Os on each queue, if the time is not up before.")
     var ioCount: UInt64?
 
     @Option(help: "Bytes from the beginning of the namespace to use; k, m and g may follow (default: all).")

@@ -16,20 +16,13 @@ final class DataMemory: Sendable {
 
     init(_ queue: IOQueue, bytes: Int, for direction: Direction) async throws {
         do { arena = try RegisteredArena(bytes: bytes) } catch { throw CommandFailure("\(error)") }
-        let arena = arena
         let access: MemoryAccess = direction == .reading ? [.localWrite, .remoteWrite] : [.remoteRead]
-        let result = await queue.group.run { () -> Result<MemoryRegion, FabricError>? in
-            guard let context = queue.context else { return nil }
-            return Result { () throws(FabricError) in try arena.register(with: context, access: access) }
-        }
-        switch result {
-        case nil: throw CommandFailure("the connection was lost")
-        case .failure(let error): throw CommandFailure("\(error)")
-        case .success(let region):
+        do {
+            let region = try await queue.register(arena, access: access)
             segment = IOSegment(
                 address: arena.memory.baseAddress!, length: bytes, localKey: region.localKey,
                 remoteKey: region.remoteKey)
-        }
+        } catch { throw CommandFailure("\(error)") }
     }
 
     /// A part of it.

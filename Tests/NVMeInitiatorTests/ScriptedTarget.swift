@@ -20,6 +20,8 @@ enum Reaction {
     /// A completion for the command with this identifier, then nothing.
     case complete(UInt16)
     case answerTwice
+    /// A status for another command of a queue, then success for this one.
+    case end(queue: UInt16, UInt16, Status)
     /// An answer that invalidates a key.
     case invalidate(UInt32)
     case ignore
@@ -215,6 +217,11 @@ final class ScriptedTarget {
         case .complete(let other): respond(queue, CompletionEntry(commandID: other))
         case .answerTwice:
             respond(queue, CompletionEntry(commandID: identifier))
+            respond(queue, CompletionEntry(commandID: identifier))
+        case .end(let other, let command, let status):
+            if let other = queues.values.first(where: { $0.id == other }) {
+                respond(other, CompletionEntry(commandID: command, status: status))
+            }
             respond(queue, CompletionEntry(commandID: identifier))
         case .invalidate(let key):
             var bytes = [UInt8](repeating: 0, count: 16)
