@@ -78,6 +78,8 @@ extension VolumeEngine {
         case .success:
             members[member].superblockSequence += 1
             members[member].confirmedVersion = version
+            // A new member has the volume's metadata from now on, and is found by it when it comes back.
+            freshMembers.remove(MemberSet(member))
             reviewRecord()
         case .busy, .notDone, .pathError: break
         default: return loseMember(member, .metadataFailed)

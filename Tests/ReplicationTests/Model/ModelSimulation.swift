@@ -115,6 +115,7 @@ final class ModelSimulation {
         configuration.housekeepingInterval = 20_000_000
         configuration.slowCooldown = 20_000_000
         configuration.fresh = fresh
+        configuration.suspendPolicy = suspendPolicy
         return configuration
     }
 
@@ -163,11 +164,13 @@ final class ModelSimulation {
     }
 
     func attachFailed(_ initiator: ModelInitiator, _ error: AttachError) {
-        if case .metadata(let error) = error { fail("attach failed: \(error)") }
+        if case .metadata(let error) = error, !expectsAttachError { fail("attach failed: \(error)") }
     }
 
     var isFinished = false
     var expectsMismatch = false
+    var expectsAttachError = false
+    var suspendPolicy = SuspendPolicy.wait
 
     // MARK: Healing and the last checks
 

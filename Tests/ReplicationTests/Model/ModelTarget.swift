@@ -89,6 +89,15 @@ final class ModelTarget {
         blocks = count
     }
 
+    /// A new namespace is in this one's place.
+    func erase() {
+        memset(durable, 0, blocks * Self.blockSize)
+        memset(view, 0, blocks * Self.blockSize)
+        isDirty = Array(repeating: false, count: blocks)
+        registrants = []
+        holder = nil
+    }
+
     func writeBlock(_ block: Int, from source: UnsafeRawPointer?, forceUnitAccess: Bool) {
         let offset = block * Self.blockSize
         if let source {

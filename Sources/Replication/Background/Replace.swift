@@ -1,0 +1,37 @@
+import Base
+
+extension VolumeEngine {
+    /// Puts a new namespace in a member's place; `connect` for the member means the new one from now on. Everything is
+    /// copied to it, and the volume is served meanwhile. False where the volume is not served, where no other member is
+    /// in sync, or where the new namespace is one of the volume's already.
+    public mutating func replaceMember(_ member: MemberIndex, uuid: UUIDBytes, now: MonotonicTime) -> Bool {
+        self.now = now
+        let others = active.intersection(inSync).subtracting(MemberSet(member))
+        guard phase == .serving || phase == .suspended, others != [], !uuids.contains(uuid) else { return false }
+        loseMember(member, .removed)
+        uuids[member] = uuid
+        replacementUUIDs[member] = uuid
+        freshMembers.insert(MemberSet(member))
+        inSync.remove(MemberSet(member))
+        if reconcileSource == member { reconcileSource = fastest(others) }
+        endReconcileIfSingle()
+        let everything = RegionMap(wordCount: maps.intents.wordCount)
+        everything.setAll(count: maps.regionCount)
+        addAll(everything, kind: member)
+        everything.free()
+        members[member].found = nil
+        members[member].layout = nil
+        members[member].superblockSequence = 0
+        // What the old namespace may still do is not the new one's concern.
+        members[member].undeadAssociation = 0
+        members[member].reconnectDelay = 0
+        if members[member].phase == .refused {
+            become(member, .connecting)
+            actions.append(.connect(member))
+        }
+        changeRecord()
+        reviewService()
+        pump()
+        return true
+    }
+}

@@ -1,0 +1,123 @@
+import Base
+import Replication
+import Testing
+
+/// What an operator does to a volume that is served.
+@Suite struct OperationsTests {
+    @Test(arguments: [false, true])
+    func replaceMember(isInterrupted: Bool) {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        for region in 0..<6 { #expect(scenario.does(.write, region * 8, 8) == .success) }
+        let initiator = scenario.initiator
+        let uuid = UUIDBytes(high: 7, low: 9)
+        // The new namespace is empty.
+        scenario.targets[1].crash(power: false, now: scenario.simulation.queue.now, &scenario.simulation.random)
+        scenario.simulation.targetDied(1)
+        scenario.targets[1].erase()
+        scenario.targets[1].start()
+        #expect(replace(initiator, 1, uuid))
+        #expect(scenario.does(.write, 40, 8) == .success, "the volume is served meanwhile")
+        if isInterrupted {
+            #expect(scenario.reaches { scenario.simulation.superblock(scenario.targets[1]) != nil })
+            initiator.breakConnection(1, after: 0)
+        }
+        #expect(scenario.reaches { scenario.isInSync(1) })
+        #expect(initiator.engine.statistics.regionsCopied >= 13)
+        for member in 0..<3 {
+            #expect(scenario.simulation.superblock(scenario.targets[member])?.members[1].uuid == uuid)
+        }
+        #expect(scenario.ending() == nil)
+    }
+
+    private func replace(_ initiator: ModelInitiator, _ member: Int, _ uuid: UUIDBytes) -> Bool {
+        let isAccepted = initiator.engine.replaceMember(member, uuid: uuid, now: initiator.now)
+        initiator.process()
+        return isAccepted
+    }
+
+    @Test func replaceIsRefusedWithoutASource() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        let initiator = scenario.initiator
+        #expect(!replace(initiator, 0, UUIDBytes(high: 7, low: 2)))
+        scenario.stop(0)
+        scenario.stop(1)
+        #expect(scenario.reaches { scenario.status.phase == .suspended })
+        #expect(!replace(initiator, 2, UUIDBytes(high: 7, low: 8)))
+        for member in 0...1 { scenario.targets[member].start() }
+        #expect(scenario.ending() == nil)
+    }
+
+    @Test func resyncPausesAndGoesOn() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        let initiator = scenario.initiator
+        initiator.deliver { initiator.engine.pauseResync() }
+        scenario.simulation.cut[2] = true
+        for region in 0..<6 { #expect(scenario.does(.write, region * 8, 8) == .success) }
+        scenario.simulation.cut[2] = false
+        #expect(scenario.reaches { scenario.status.members[2].phase == .active })
+        #expect(!scenario.reaches(within: 300) { scenario.isInSync(2) })
+        #expect(scenario.status.members[2].behindRegions >= 6)
+        initiator.deliver { initiator.engine.resumeResync() }
+        #expect(scenario.reaches { scenario.isInSync(2) })
+        #expect(scenario.ending() == nil)
+    }
+
+    @Test func slowMemberIsDemotedAndComesBack() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        for _ in 0..<10 { #expect(scenario.does(.write) == .success) }
+        scenario.targets[1].slowness = 5000
+        let before = scenario.simulation.queue.now
+        #expect(scenario.does(.write) == .success)
+        #expect(scenario.simulation.queue.now - before < 100_000_000, "one wait, until it is demoted")
+        #expect(scenario.initiator.engine.statistics.slowDemotions == 1)
+        let after = scenario.simulation.queue.now
+        #expect(scenario.does(.write) == .success)
+        #expect(scenario.simulation.queue.now - after < 2_000_000, "and none after that")
+        scenario.targets[1].slowness = 1
+        #expect(scenario.reaches { scenario.isInSync(1) })
+        #expect(scenario.ending() == nil)
+    }
+
+    @Test func aVolumeSetToFailDoesNotWait() {
+        let scenario = Scenario()
+        scenario.simulation.suspendPolicy = .fail
+        #expect(scenario.attach())
+        scenario.stop(1)
+        scenario.stop(2)
+        scenario.submit(.write)
+        #expect(scenario.isDone())
+        #expect(scenario.initiator.workload.lastStatus == .suspended)
+        #expect(scenario.does(.read) == .suspended)
+        for member in 1...2 { scenario.targets[member].start() }
+        #expect(scenario.reaches { scenario.initiator.isServing })
+        #expect(scenario.does(.write) == .success)
+        #expect(scenario.ending() == nil)
+    }
+
+    @Test func membersOfTwoVolumesAreNotWritten() {
+        let scenario = Scenario()
+        let target = scenario.targets[2]
+        // Another volume's superblock is there.
+        let page = TestPage()
+        var other = scenario.simulation.superblock(target)!
+        other.volume = UUIDBytes(high: 66, low: 6)
+        other.sequence = 9
+        other.encode(into: page.bytes)
+        let slot = Int(scenario.simulation.format.layouts[2].slotBlock(1)) * 512
+        (target.view + slot).copyMemory(from: page.bytes.baseAddress!, byteCount: 4096)
+        scenario.simulation.expectsAttachError = true
+        scenario.simulation.isFinished = true
+        scenario.simulation.startInitiator()
+        #expect(scenario.reaches { scenario.initiator.attachError != nil })
+        let expected = MetadataError.wrongVolume(member: 2, found: other.volume, expected: testVolume)
+        #expect(scenario.initiator.attachError == .metadata(expected))
+        for target in scenario.targets {
+            #expect(!target.isDirty.contains(true), "nothing was written")
+            #expect(target.registrants.isEmpty)
+        }
+    }
+}
