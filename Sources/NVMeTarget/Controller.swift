@@ -40,7 +40,8 @@ final class Controller: Sendable {
         var errorLog = ErrorLog()
         /// Namespaces that changed since the host last read the log.
         var changedNamespaces: Set<UInt32> = []
-        /// What the host is to be told of reservations, oldest first; and the kinds that it does not want, by namespace.
+        /// What the host is to be told of reservations, oldest first; and the kinds that it does not want, by
+        /// namespace.
         var notifications: [ReservationNotificationLog] = []
         var notificationCount: UInt64 = 0
         var reservationMasks: [UInt32: ReservationNotificationMask] = [:]

@@ -18,8 +18,8 @@ extension DeviceGroup {
         }
     }
 
-    /// A command of `victims` is at the block device. One whose data is still being fetched is not counted: it is judged
-    /// again before it gets there.
+    /// A command of `victims` is at the block device. One whose data is still being fetched is not counted: it is
+    /// judged again before it gets there.
     func isRunning(nsid: UInt32, of victims: UInt64, in namespaces: UnsafeMutablePointer<NamespaceSlot>) -> Bool {
         for index in 0..<UInt32(requests.capacity) where concerns(index, nsid, victims, namespaces) {
             if requests[index].pointee.state == .executing { return true }

@@ -139,7 +139,8 @@ extension DeviceGroup {
             answer(index, .namespaceNotReady)
             return true
         }
-        // Judged anew as well: the host may have been preempted meanwhile, and what is at the device cannot be taken back.
+        // Judged anew as well: the host may have been preempted meanwhile, and what is at the device cannot be taken
+        // back.
         let opcode = NVMOpcode(rawValue: command.opcode)
         guard let opcode, isAllowed(opcode, namespace, queuePair) else {
             answer(index, .reservationConflict.doNotRetry)

@@ -28,7 +28,8 @@ extension DeviceGroup {
         begin(request, slot: slot, receive: receive, byteCount: completion.byteCount, now: now)
     }
 
-    /// Gives back the buffers of a queue pair's capsules that no request has taken up: its number may be another's by then.
+    /// Gives back the buffers of a queue pair's capsules that no request has taken up: its number may be another's by
+    /// then.
     func dropLateCapsules(of handle: QueuePairHandle) {
         var kept = 0
         for position in 0..<lateCount {

@@ -41,8 +41,8 @@ extension PollGroup {
 
     // MARK: Abort
 
-    /// Abort: what has not started is withdrawn and says so itself; bit 0 of the result is clear then (NVMe Base, "Abort
-    /// command").
+    /// Abort: what has not started is withdrawn and says so itself; bit 0 of the result is clear then (NVMe Base,
+    /// "Abort command").
     private func abort(_ index: UInt32, _ abort: AbortCommand, _ controller: Controller, in group: DeviceGroup) {
         let queue: QueueLocation? = controller.state.withLock { state in
             abort.sqID == 0 ? state.adminQueue : state.ioQueues[abort.sqID]

@@ -98,7 +98,8 @@ extension PollGroup {
     private func identifyNamespace(_ nsid: UInt32, _ structure: IdentifyStructure, _ controller: Controller) -> [UInt8]?
     {
         guard let namespace = controller.subsystem.namespace(nsid) else {
-            // NVMe Base: Identify Namespace of an inactive namespace is zeroes; the other structures have nothing to say.
+            // NVMe Base: Identify Namespace of an inactive namespace is zeroes; the other structures have nothing to
+            // say.
             return structure == .namespace || structure == .allocatedNamespace
                 ? [UInt8](repeating: 0, count: IdentifyStructure.byteCount) : nil
         }

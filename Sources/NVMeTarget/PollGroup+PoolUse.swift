@@ -1,8 +1,8 @@
 import Base
 import Memory
 
-/// What is taken and what is free in the pools of one device group; for tests and simulations, which show that everything
-/// comes back.
+/// What is taken and what is free in the pools of one device group; for tests and simulations, which show that
+/// everything comes back.
 package struct PoolUse: Equatable, Sendable {
     package var freeRequests: Int
     /// Requests by what they are doing.

@@ -3,7 +3,8 @@ import FabricInterface
 import NVMeSpec
 import Synchronization
 
-/// Property Get and Set: the registers of a fabrics controller (NVMe-oF, "Property Get Command", "Property Set Command").
+/// Property Get and Set: the registers of a fabrics controller (NVMe-oF, "Property Get Command", "Property Set
+/// Command").
 extension PollGroup {
     func propertyGet(_ index: UInt32, _ command: PropertyGetCommand, in group: DeviceGroup) {
         guard let controller = controller(of: index, in: group) else {

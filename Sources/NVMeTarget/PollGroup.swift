@@ -5,8 +5,8 @@ import NVMeSpec
 import Reactor
 import Synchronization
 
-/// What one reactor serves: its listeners, its connections, its device groups, and the controllers whose admin queues it
-/// has (SPDK's and our word for the set that one thread polls).
+/// What one reactor serves: its listeners, its connections, its device groups, and the controllers whose admin queues
+/// it has (SPDK's and our word for the set that one thread polls).
 public final class PollGroup: Poller {
     let target: Target
     let fabric: Fabric

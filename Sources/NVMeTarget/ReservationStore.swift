@@ -20,8 +20,8 @@ struct MalformedReservation: Error, CustomStringConvertible {
 }
 
 extension Reservation {
-    // The stored form, little-endian: magic, version, count, generation, type, holder's place or FFFFFFFFh; then for each
-    // registrant its host identifier and key; CRC32C of all before it at the end.
+    // The stored form, little-endian: magic, version, count, generation, type, holder's place or FFFFFFFFh; then for
+    // each registrant its host identifier and key; CRC32C of all before it at the end.
     private static let magic: UInt32 = 0x5245_5354
     private static let version: UInt32 = 1
     private static let headerWords = 6

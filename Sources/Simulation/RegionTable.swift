@@ -1,7 +1,7 @@
 import FabricInterface
 
-/// The memory regions of one device, found by key. A key names a place of the table and how often that place was used, so
-/// that the key of a region that has ended is known to be stale.
+/// The memory regions of one device, found by key. A key names a place of the table and how often that place was used,
+/// so that the key of a region that has ended is known to be stale.
 struct RegionTable {
     private struct Region {
         var start: UInt = 0

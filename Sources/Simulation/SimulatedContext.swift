@@ -14,8 +14,8 @@ private struct QueuedCompletion: BitwiseCopyable {
 
 /// One simulated device as one simulated reactor uses it.
 ///
-/// Strict where devices are strict: a queue that is too full, memory that is not registered and work on a queue pair that is
-/// not connected fail as they do there, and what would silently ruin a device traps.
+/// Strict where devices are strict: a queue that is too full, memory that is not registered and work on a queue pair
+/// that is not connected fail as they do there, and what would silently ruin a device traps.
 public final class SimulatedContext: FabricContext {
     public let device: SimulatedDevice
     unowned let fabric: SimulatedFabric

@@ -10,8 +10,8 @@ public final class SimulatedDevice {
     public var limits: DeviceLimits
     /// Bytes that a SEND may carry inline.
     public var maxInlineData = 256
-    /// Whether anything that this device sends arrives, and anything arrives at it. A device that is not reachable loses
-    /// messages without a word, as a machine without power does.
+    /// Whether anything that this device sends arrives, and anything arrives at it. A device that is not reachable
+    /// loses messages without a word, as a machine without power does.
     public var isReachable = true
     public let network: SimulatedNetwork
     /// Says which device this is; see `FabricContext.domain`.

@@ -14,8 +14,8 @@ public struct SimulatedDiskBehaviour: Sendable {
     public init() {}
 }
 
-/// A disk of a simulated machine. Writes reach a volatile cache when they complete and the media with a flush; a loss of
-/// power keeps any part of what was not flushed, block by block.
+/// A disk of a simulated machine. Writes reach a volatile cache when they complete and the media with a flush; a loss
+/// of power keeps any part of what was not flushed, block by block.
 public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     // One thread drives a simulation; the protocol asks for Sendable because real devices are shared by reactors.
     public let name: String
@@ -71,8 +71,8 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     /// Reads of this block end in `unrecoveredReadError` until it is written.
     public func makeUnreadable(_ block: UInt64) { unreadable.insert(block) }
 
-    /// Power is lost: each block that was written and not flushed is kept or lost, as the seed decides; what was running
-    /// may have been done or not, and never ends.
+    /// Power is lost: each block that was written and not flushed is kept or lost, as the seed decides; what was
+    /// running may have been done or not, and never ends.
     public func losePower() {
         for weak in channels { weak.channel?.losePower() }
         channels.removeAll()

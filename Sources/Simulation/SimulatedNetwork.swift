@@ -1,11 +1,11 @@
 import Base
 import FabricInterface
 
-/// One simulated world: its time, its devices, and what is under way between them. All fabrics and disks of a simulation
-/// share it.
+/// One simulated world: its time, its devices, and what is under way between them. All fabrics and disks of a
+/// simulation share it.
 ///
-/// Everything happens in one thread and in an order that the seed decides: the same calls with the same seed make the same
-/// history. Time passes only in `step` and what is built on it.
+/// Everything happens in one thread and in an order that the seed decides: the same calls with the same seed make the
+/// same history. Time passes only in `step` and what is built on it.
 public final class SimulatedNetwork {
     public private(set) var now: MonotonicTime
     public let seed: UInt64

@@ -1,8 +1,8 @@
 import Base
 import Reactor
 
-/// Runs pollers against a simulated network as reactors would, in one thread and in virtual time: while there is work they
-/// are polled in turn, and when there is none time goes on to the next event or the next timer.
+/// Runs pollers against a simulated network as reactors would, in one thread and in virtual time: while there is work
+/// they are polled in turn, and when there is none time goes on to the next event or the next timer.
 public final class Simulation {
     public let network: SimulatedNetwork
     private var pollers: [Poller] = []

@@ -3,8 +3,8 @@ import NVMeTarget
 import Simulation
 import Testing
 
-/// What the private data of a connection request may say. The rejection is 4 bytes: RECFMT 0 and a status of the NVMe RDMA
-/// Transport specification, "RDMA_CM_REJECT Private Data" (Linux: `enum nvme_rdma_cm_status`).
+/// What the private data of a connection request may say. The rejection is 4 bytes: RECFMT 0 and a status of the NVMe
+/// RDMA Transport specification, "RDMA_CM_REJECT Private Data" (Linux: `enum nvme_rdma_cm_status`).
 @Suite struct ConnectionManagerTests {
     struct Case: CustomTestStringConvertible, Sendable {
         var name: String
