@@ -193,9 +193,10 @@ final class TargetWorld {
 
     /// Waits until the pools are what they were; what differs is a failure of the test.
     func expectPools(
-        _ expected: PoolState, _ what: String = "", sourceLocation: SourceLocation = #_sourceLocation
+        _ expected: PoolState, _ what: String = "", withinMilliseconds limit: UInt64 = 2000,
+        sourceLocation: SourceLocation = #_sourceLocation
     ) {
-        simulation.run(forNanoseconds: 2_000_000_000) { pools == expected }
+        simulation.run(forNanoseconds: limit * 1_000_000) { pools == expected }
         #expect(pools == expected, "\(what), seed \(network.seed)", sourceLocation: sourceLocation)
     }
 

@@ -1,0 +1,75 @@
+import CLibNVMe
+import NVMeTarget
+import Simulation
+import Testing
+
+/// The loss of any one message, and hosts that fall silent halfway.
+@Suite struct LossTests {
+    /// A whole visit of a host, with the message lost that comes `step` messages after its beginning. Returns whether
+    /// there were as many.
+    private func visit(groups: Int, losing step: UInt64) throws -> Bool {
+        let world = try TargetWorld(groups: groups, seed: step + 1)
+        let witness = try world.attach()
+        let before = try world.baseline()
+        let host = world.addHost()
+        let lost = world.network.counters.messages + step
+        var wasLost = false
+        world.network.fate = { message in
+            guard message.step == lost else { return .delivered }
+            wasLost = true
+            return .lost
+        }
+        // What the host cannot do after the loss is no failure.
+        try? session(world, host)
+        host.destroyAll()
+        world.pass(milliseconds: 10)
+        world.network.fate = nil
+        world.expectPools(before, "message \(step), \(groups) reactors", withinMilliseconds: 60_000)
+        world.expectServed(witness, "message \(step), \(groups) reactors")
+        return wasLost
+    }
+
+    private func session(_ world: TargetWorld, _ host: RawHost) throws {
+        let attached = try world.attach(host, ioQueues: 2, keepAlive: 1000)
+        attached.admin.send(RawCommand(opcode: nvme_admin_async_event.rawValue))
+        let offset = attached.scratch(8192)
+        let list = host.keyed(offset, 4096) + host.keyed(offset + 4096, 4096)
+        let sgl = RawSGL.offset(0, length: 32, type: 0x31)
+        for queue in attached.io {
+            let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(0, 16).with(sgl: sgl)
+            _ = try world.execute(queue, write, data: list)
+            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 16).with(sgl: sgl)
+            _ = try world.execute(queue, read, data: list)
+        }
+        for queue in host.queues { host.fabric.disconnect(queue.connection!) }
+    }
+
+    @Test(arguments: [1, 2]) func theLossOfAnyMessageLeavesNothingBehind(groups: Int) throws {
+        var step: UInt64 = 0
+        while try visit(groups: groups, losing: step) { step += 1 }
+        #expect(step > 40, "a visit has more messages than \(step)")
+    }
+
+    /// A queue pair without a Connect command is not kept for ever: there are only so many.
+    @Test func aHostThatNeverConnectsIsEnded() throws {
+        let world = try TargetWorld()
+        let witness = try world.attach()
+        let before = try world.baseline()
+        let silent = world.addHost()
+        let queue = try world.open(silent)
+        #expect(queue.isOpen)
+        world.pass(milliseconds: 60_000)
+        #expect(queue.end != nil)
+        silent.destroyAll()
+        // One that had no power any more before the target heard that it was connected.
+        let dark = world.addHost()
+        world.network.fate = { $0.kind == .readyToUse ? .lost : .delivered }
+        _ = try world.open(dark)
+        world.network.fate = nil
+        dark.device.isReachable = false
+        world.pass(milliseconds: 60_000)
+        world.expectPools(before)
+        #expect(witness.admin.isOpen, "a host that has connected may be silent")
+        world.expectServed(witness)
+    }
+}
