@@ -7,7 +7,7 @@ extension DeviceGroup {
     /// Fills a slot for a queue pair that is about to be accepted.
     func bind(
         _ slot: UInt32, _ handle: QueuePairHandle, _ connection: ConnectionHandle, _ parameters: RDMAConnectRequest,
-        entries: Int, sends: Int, readDepth: Int
+        entries: Int, sends: Int, readDepth: Int, now: MonotonicTime
     ) {
         invariant(Int(handle.index) < handleCapacity, "a fabric numbers its queue pairs densely")
         let queuePair = queuePairs[slot]
@@ -15,6 +15,7 @@ extension DeviceGroup {
         queuePair.pointee = QueuePairSlot()
         queuePair.pointee.generation = generation
         queuePair.pointee.state.move(to: .accepted)
+        queuePair.pointee.acceptedAt = now
         queuePair.pointee.handle = handle
         queuePair.pointee.connection = connection
         queuePair.pointee.queueID = parameters.queueID
@@ -39,8 +40,23 @@ extension DeviceGroup {
         queuePairs.give(slot)
     }
 
+    /// Why a queue pair cannot be kept any longer, if so.
+    func expiry(of slot: UInt32, now: MonotonicTime) -> String? {
+        let queuePair = queuePairs[slot]
+        switch queuePair.pointee.state {
+        case .free, .closing: return nil
+        case .accepted, .live:
+            if queuePair.pointee.role == .unconnected,
+                now >= queuePair.pointee.acceptedAt.advanced(byMilliseconds: Limits.connectMilliseconds)
+            {
+                return "the host has not sent Connect"
+            }
+            return isStalled(slot, now: now) ? "the host takes no answers" : nil
+        }
+    }
+
     /// Whether posted work of a queue pair has not moved for so long that its host cannot be waited for any more.
-    func isStalled(_ slot: UInt32, now: MonotonicTime) -> Bool {
+    private func isStalled(_ slot: UInt32, now: MonotonicTime) -> Bool {
         let queuePair = queuePairs[slot]
         guard queuePair.pointee.state == .live else { return false }
         if queuePair.pointee.endedWork != queuePair.pointee.endedWorkSeen

@@ -210,7 +210,7 @@ public final class PollGroup: Poller {
                 QueuePairOptions(sendEntries: sends, receiveEntries: 0, usesSharedReceiveQueue: true, sendSegments: 1))
             let depth = min(Int(request.parameters.initiatorDepth), context.limits.maxReadsAsInitiator, 255)
             device.bind(
-                slot, handle, connection, parameters, entries: entries, sends: sends, readDepth: depth)
+                slot, handle, connection, parameters, entries: entries, sends: sends, readDepth: depth, now: now)
             connections[connection] = Place(device: device.index, slot: slot, request: request)
             try fabric.accept(
                 connection,
@@ -280,8 +280,8 @@ public final class PollGroup: Poller {
                     queuePair.pointee.commandsSinceReport = 0
                     controllers[Int(queuePair.pointee.controller)]?.heard(at: now)
                 }
-                if device.isStalled(slot, now: now) {
-                    queuePairFailed(slot, in: device, reason: "the host takes no answers")
+                if let reason = device.expiry(of: slot, now: now) {
+                    queuePairFailed(slot, in: device, reason: reason)
                 }
                 if queuePair.pointee.state == .closing, queuePair.pointee.requests == 0,
                     now >= queuePair.pointee.closingSince.advanced(byMilliseconds: Limits.closingGraceMilliseconds)
