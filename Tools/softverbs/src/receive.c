@@ -23,7 +23,7 @@ void sv_receive_queue_close(struct sv_receive_queue *queue) {
 static void append(struct sv_receive_queue *queue, uint64_t wr_id, const struct ibv_sge *sges, int count) {
     uint32_t slot = queue->tail & queue->mask;
     queue->entries[slot] = (struct sv_recv){wr_id, count};
-    memcpy(&queue->sges[(size_t)slot * queue->max_sge], sges, sizeof *sges * (size_t)count);
+    if (count) memcpy(&queue->sges[(size_t)slot * queue->max_sge], sges, sizeof *sges * (size_t)count);
     queue->tail++;
 }
 

@@ -437,7 +437,7 @@ static int append(struct sv_qp *qp, struct ibv_send_wr *wr) {
         }
     } else {
         if (length > 1u << 31) return EINVAL;
-        memcpy(elements(qp, slot), wr->sg_list, sizeof *wr->sg_list * (size_t)wr->num_sge);
+        if (wr->num_sge) memcpy(elements(qp, slot), wr->sg_list, sizeof *wr->sg_list * (size_t)wr->num_sge);
     }
     *send = (struct sv_send){
         .wr_id = wr->wr_id,

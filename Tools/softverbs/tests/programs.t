@@ -47,6 +47,7 @@ next; stops=1 pair "rping against a persistent server" "/$port/" rping -s -P -a 
 next; pair "rdma_server and rdma_client" "/$port/" rdma_server -s 127.0.0.1 -p $port -- rdma_client -s 127.0.0.1 -p $port
 next; pair "ucmatose" "/$port/" ucmatose -b 127.0.0.1 -p $port -c 4 -C 100 -- ucmatose -s 127.0.0.1 -p $port -c 4 -C 100
 next; pair "ucmatose, migrating" "/$port/" ucmatose -b 127.0.0.1 -p $port -m -- ucmatose -s 127.0.0.1 -p $port -m
+next; stops=1 pair "cmtime, 1000 connections" "/$port/" cmtime -b 127.0.0.1 -p $port -c 1000 -- cmtime -s 127.0.0.1 -p $port -c 1000
 next; pair "rstream" "/$port/" rstream -b 127.0.0.1 -p $port -S 4096 -C 1000 -- rstream -s 127.0.0.1 -p $port -S 4096 -C 1000
 
 for cm in "" "-R"; do
