@@ -10,10 +10,15 @@ extension PollGroup {
         guard let controller = controller(of: index, in: group) else {
             return fail(index, .commandSequenceError.doNotRetry, in: group)
         }
-        guard let property = Property(rawValue: command.offset), property.byteCount == command.size.byteCount else {
+        guard let property = Property(rawValue: command.offset) else {
+            // Reserved properties and those of other transports read as zero: nvme-cli's show-regs asks for all of them.
+            group.requests[index].pointee.result = 0
+            return group.answer(index, .success)
+        }
+        guard property.byteCount == command.size.byteCount else {
             return fail(index, .invalidField.doNotRetry, in: group)
         }
-        let value: UInt64? = controller.state.withLock { state in
+        let value: UInt64 = controller.state.withLock { state in
             switch property {
             case .capabilities: capabilities.rawValue
             case .version: UInt64(PollGroup.version.rawValue)
@@ -23,10 +28,9 @@ extension PollGroup {
                 UInt64(
                     ControllerReadyTimeouts(withMedia: PollGroup.timeout, independentOfMedia: PollGroup.timeout)
                         .rawValue)
-            case .subsystemReset: nil
+            case .subsystemReset: 0
             }
         }
-        guard let value else { return fail(index, .invalidField.doNotRetry, in: group) }
         group.requests[index].pointee.result = value
         group.answer(index, .success)
     }

@@ -90,8 +90,8 @@ public final class Reactor: @unchecked Sendable {
                 lastWork = now
                 emptyPolls = 0
             } else if now.nanoseconds(since: lastWork) >= options.idleSpellNanoseconds {
-                sleep()
-                lastWork = .now()
+                // After a deadline alone there is no more work to expect: the next empty round sleeps again at once.
+                if sleep() { lastWork = .now() }
                 emptyPolls = 0
             } else {
                 emptyPolls += 1
@@ -107,10 +107,11 @@ public final class Reactor: @unchecked Sendable {
         return work
     }
 
-    /// Arms all notifications, looks once more, and sleeps until one of them, a deadline or a letter.
-    private func sleep() {
+    /// Arms all notifications, looks once more, and sleeps until one of them, a deadline or a letter. Returns false if it
+    /// was a deadline alone.
+    private func sleep() -> Bool {
         for poller in pollers { poller.prepareToSleep() }
-        if round(.now()) > 0 { return }
+        if round(.now()) > 0 { return true }
         watchDescriptors()
         var deadline = MonotonicTime.distantFuture
         for poller in pollers { deadline = min(deadline, poller.nextDeadline) }
@@ -120,11 +121,12 @@ public final class Reactor: @unchecked Sendable {
             timeout = Int32(min((wait + 999_999) / 1_000_000, 3_600_000))
         }
         sleeps.add(1, ordering: .relaxed)
-        withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: 8) { events in
-            _ = epoll_wait(epoll, events.baseAddress, Int32(events.count), timeout)
+        let ready = withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: 8) { events in
+            epoll_wait(epoll, events.baseAddress, Int32(events.count), timeout)
         }
         mailbox.acknowledge()
         for poller in pollers { poller.wokeUp() }
+        return ready != 0
     }
 
     /// Brings the epoll set up to date; descriptors seldom change.
