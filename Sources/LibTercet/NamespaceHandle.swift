@@ -183,6 +183,8 @@ final class NamespaceHandle {
 
     func submit(_ io: UnsafePointer<tercet_io>) -> Int32 {
         guard freeCount.pointee > 0 else { return -EAGAIN }
+        // The caller may have done other things since its last poll.
+        if freeCount.pointee == depth { group.advance(to: .now()) }
         let slot = Int(free[freeCount.pointee - 1])
         guard let operation = operation(io, slot) else {
             releaseRegistration(slot)

@@ -78,6 +78,10 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
         return work
     }
 
+    /// Tells the time between polls: who submits after a long pause without polling calls this first, so that deadlines
+    /// count from now.
+    public func advance(to now: MonotonicTime) { self.now = max(self.now, now) }
+
     public override var nextDeadline: MonotonicTime {
         var deadline = MonotonicTime.distantFuture
         for timer in timers { deadline = min(deadline, timer.deadline) }
