@@ -49,6 +49,62 @@ import Testing
         #expect(scenario.ending() == nil)
     }
 
+    /// Grows under load, undisturbed, or with a member or the initiator lost in the middle.
+    @Test(arguments: [-1, 0, 100, 200, 300, 400, 600, 800, 1000, 1500], ["member", "initiator"])
+    func grow(disturbedAfter microseconds: Int, who: String) {
+        let scenario = Scenario(seed: UInt64(microseconds + 2))
+        let simulation = scenario.simulation
+        #expect(scenario.attach())
+        for region in 0..<12 { #expect(scenario.does(.write, region * 8, 8) == .success) }
+        let initiator = scenario.initiator
+        let isTooEarly = initiator.engine.grow(dataBlocks: 300, now: initiator.now)
+        #expect(!isTooEarly, "the namespaces are too small")
+        for target in scenario.targets {
+            target.resize(420)
+            initiator.deliver {
+                initiator.engine.handle(.resized(target.index, blocks: 420), now: initiator.now)
+            }
+        }
+        scenario.submit(.write, 3, 7)
+        simulation.formattedBlocks = [200, 200, 200]
+        let accepted = initiator.engine.grow(dataBlocks: 300, now: initiator.now)
+        #expect(accepted)
+        initiator.process()
+        if microseconds >= 0 {
+            let instant = simulation.queue.now + UInt64(microseconds) * 1000
+            _ = scenario.reaches { simulation.queue.now >= instant }
+            if who == "member" {
+                initiator.breakConnection(microseconds % 3, after: 0)
+            } else {
+                initiator.isAlive = false
+                initiator.workload.hostDied()
+                #expect(scenario.attach())
+            }
+        }
+        #expect(scenario.reaches { scenario.initiator.isServing && scenario.initiator.workload.running.isEmpty })
+        #expect(
+            scenario.reaches {
+                (0..<3).allSatisfy { scenario.isInSync($0) } && scenario.status.unreconciledRegions == 0
+            })
+        let blocks = scenario.initiator.engine.geometry.dataBlocks
+        if microseconds < 0 { #expect(blocks == 300) }
+        #expect(blocks == 300 || blocks == 100)
+        if blocks == 300 {
+            let layouts = (0..<3).compactMap {
+                try? MemberLayout(member: $0, memberBlocks: 420, geometry: scenario.initiator.engine.geometry)
+            }
+            simulation.layouts = layouts
+            simulation.comparedBlocks = 300
+        } else if let superblock = (0..<3).compactMap({ simulation.superblock(scenario.targets[$0]) }).first {
+            simulation.layouts = (0..<3).compactMap {
+                try? MemberLayout(
+                    member: $0, memberBlocks: superblock.members[$0].blocks,
+                    geometry: scenario.initiator.engine.geometry)
+            }
+        }
+        #expect(scenario.ending() == nil)
+    }
+
     @Test func resyncPausesAndGoesOn() {
         let scenario = Scenario()
         #expect(scenario.attach())

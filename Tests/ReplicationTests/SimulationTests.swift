@@ -16,6 +16,17 @@ private let installsHandlers: Void = {
 }()
 
 @Suite(.serialized) struct SimulationTests {
+    @Test func aSeedReplaysExactly() {
+        for seed in [7, 77, 777] as [UInt64] {
+            let runs = (0..<2).map { _ in
+                let simulation = ModelSimulation(seed: seed)
+                let failure = simulation.run()
+                return "\(simulation.hash) \(simulation.queue.now) \(failure ?? "sound")"
+            }
+            #expect(runs[0] == runs[1])
+        }
+    }
+
     @Test func seeds() {
         installsHandlers
         let environment = getenv("TERCET_SEED").map { String(cString: $0) }

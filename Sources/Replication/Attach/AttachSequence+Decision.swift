@@ -73,7 +73,7 @@ extension VolumeEngine {
         maps = larger
     }
 
-    private func copyWords(_ source: RegionMap, _ target: RegionMap) {
+    func copyWords(_ source: RegionMap, _ target: RegionMap) {
         for word in 0..<min(source.wordCount, target.wordCount) { target.words[word] |= source.words[word] }
     }
 
@@ -173,7 +173,7 @@ extension VolumeEngine {
     }
 
     /// Has all bitmap pages written to a member, and what it has cached flushed.
-    private mutating func startJoining(_ member: MemberIndex) {
+    mutating func startJoining(_ member: MemberIndex) {
         let blocks = members[member].found.map { $0.members[member].blocks } ?? members[member].blocks
         let needsNewLayout = members[member].found?.geometry != maps.geometry
         do throws(MetadataError) {
@@ -228,6 +228,7 @@ extension VolumeEngine {
             active.count >= 2 && active.intersection(inSync) != [], "invariant 5: two members hold the new record")
         become(active.count < max(2, record.minimumCopies) ? .suspended : .serving)
         for member in 0..<memberCount where active.has(member) { members[member].reconnectDelay = 0 }
+        endGrowth(isDone: true)
         copies.mayStart = true
         reviewReconciled()
         releaseHeld()

@@ -11,7 +11,10 @@ extension VolumeEngine {
             members[member].superblockSequence = 0
             return memberIsReady(member)
         }
-        guard let block = slotsBlock(member, blocks: found.members[member].blocks) else {
+        guard
+            let block = slotsBlock(
+                member, blocks: members[member].layout?.memberBlocks ?? found.members[member].blocks)
+        else {
             return loseMember(member, .joinFailed)
         }
         readSlots(member, .superblock, at: block)
@@ -28,6 +31,7 @@ extension VolumeEngine {
                     member: member, memberBlocks: found.members[member].blocks, geometry: found.geometry)
             else { return refuse(member, .invalidField(member: member, field: "size")) }
             members[member].layout = layout
+            formattedBlocks[member] = layout.memberBlocks
             readyMaps[member]?.free()
             readyMaps[member] = FoundMaps(found.geometry)
             members[member].mapCursor = 0

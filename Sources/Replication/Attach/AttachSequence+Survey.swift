@@ -5,6 +5,7 @@ extension VolumeEngine {
     mutating func startSurvey(_ member: MemberIndex) {
         become(member, .surveying)
         members[member].found = nil
+        members[member].layout = nil
         guard let block = slotsBlock(member, blocks: members[member].blocks) else {
             return refuse(
                 member, .tooSmall(member: member, found: members[member].blocks, needed: 6 * blocksPerPage))
@@ -74,7 +75,7 @@ extension VolumeEngine {
             if attachmentKey == 0 { record.fencing = found.fencing }
         case .failure(let error):
             // After the namespace was resized the metadata is where its end used to be.
-            let formatted = configuration.formattedBlocks[member]
+            let formatted = formattedBlocks[member]
             if members[member].step == .surveySuperblock, formatted != 0, formatted != members[member].blocks,
                 error == .notFormatted(member: member) || error == .bothSlotsCorrupt(member: member)
             {

@@ -62,6 +62,10 @@ public struct VolumeEngine: ~Copyable {
     var uuids: [UUIDBytes] = [.zero, .zero, .zero]
     var replacementUUIDs: [UUIDBytes?] = [nil, nil, nil]
     var freshMembers: MemberSet
+    /// The size that each member had when its metadata was last known to be at its end; 0 where not known.
+    var formattedBlocks: [UInt64]
+    /// The geometry that the volume is being enlarged to.
+    var growthTarget: VolumeGeometry?
 
     // Output.
     var requestQueue: OutputQueue<MemberRequest>
@@ -101,6 +105,7 @@ public struct VolumeEngine: ~Copyable {
         staging = StagingPages()
         copies = CopyTable(count: configuration.copyConcurrency)
         freshMembers = configuration.fresh
+        formattedBlocks = configuration.formattedBlocks
         requestQueue = OutputQueue(capacity: capacity * 4 + 256)
         completionQueue = OutputQueue(capacity: capacity)
     }
@@ -169,6 +174,7 @@ public struct VolumeEngine: ~Copyable {
             memberConnected(member, association: association, bootInstance: bootInstance, blocks: blocks)
         case .disconnected(let member): memberDisconnected(member)
         case .associationDead(let member, let association): associationDied(member, association)
+        case .resized(let member, let blocks): memberResized(member, blocks: blocks)
         case .registrationPreempted(let member): depose(.superseded(member: member))
         case .reservationDone(let member, let status): reservationDone(member, status)
         case .reservationReport(let member, let report): reservationReported(member, report)

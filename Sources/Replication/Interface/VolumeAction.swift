@@ -106,6 +106,8 @@ public enum MemberEvent: Equatable, Sendable {
     /// No command of the association, nor of earlier ones, can reach the media any more: the target drained it at
     /// Connect, its commands were aborted, or the keep-alive timeout and the command quiesce time have passed.
     case associationDead(MemberIndex, association: UInt64)
+    /// The namespace's size has changed (NVMe asynchronous event "Namespace Attribute Changed").
+    case resized(MemberIndex, blocks: UInt64)
     /// The member's target notified that this host's registration was preempted (NVMe reservation notification log,
     /// "Registration Preempted"): another initiator has taken the volume over.
     case registrationPreempted(MemberIndex)

@@ -39,6 +39,7 @@ public enum MemberPhase: UInt8, Sendable, BitwiseCopyable {
         case (.draining, .surveying), (.surveying, .surveyed), (.surveyed, .fencing), (.fencing, .reading): true
         case (.reading, .ready), (.ready, .joining), (.joining, .active): true
         case (.ready, .reading), (.joining, .reading), (.active, .reading): true
+        case (.active, .joining), (.joining, .surveying), (.active, .surveying), (.ready, .surveying): true
         case (.disconnecting, .disconnected), (.disconnecting, .refused), (.refused, .connecting): true
         case (_, .disconnected), (_, .disconnecting): isConnected
         default: false

@@ -119,7 +119,7 @@ extension VolumeEngine {
     }
 
     /// No member in sync is left: everything starts again from what the members hold, with the host's I/O kept.
-    private mutating func enterRecovery() {
+    mutating func enterRecovery() {
         detachStep = .idle
         become(.recovering)
         isDeciding = false

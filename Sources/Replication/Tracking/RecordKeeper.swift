@@ -106,6 +106,7 @@ extension VolumeEngine {
     }
 
     private func memberBlocks(_ member: MemberIndex) -> UInt64 {
-        members[member].layout?.memberBlocks ?? members[member].blocks
+        if let layout = members[member].layout { return layout.memberBlocks }
+        return formattedBlocks[member] != 0 ? formattedBlocks[member] : members[member].blocks
     }
 }

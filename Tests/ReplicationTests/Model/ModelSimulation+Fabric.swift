@@ -48,7 +48,7 @@ extension ModelSimulation {
                 command.data = copy
             }
             command.isRunning = true
-            let isRecord = isWrite && request.start >= format.layouts[target.index].slotBlock(0)
+            let isRecord = isWrite && request.start >= layouts[target.index].slotBlock(0)
             queue.after(mediaDelay(target) + (isRecord ? target.recordDelay : 0)) { [self] in
                 guard !command.isOver, target.isUp else { return }
                 let status = target.execute(command)

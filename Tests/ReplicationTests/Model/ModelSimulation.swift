@@ -30,6 +30,9 @@ final class ModelSimulation {
     let targets: [ModelTarget]
     let format: VolumeFormat
     let dataBlocks: Int
+    /// Where the members' metadata is, and how many blocks are compared at the end: both change when the volume grows.
+    var layouts: [MemberLayout]
+    var comparedBlocks: Int
     var oracle: ModelOracle
     var initiators: [ModelInitiator] = []
     /// The initiator that served last.
@@ -68,6 +71,8 @@ final class ModelSimulation {
         }
         format = try! VolumeFormat(volume: testVolume, members: candidates, regionSize: 4096, dataBlocks: 100)
         dataBlocks = Int(format.geometry.dataBlocks)
+        layouts = format.layouts
+        comparedBlocks = dataBlocks
         oracle = ModelOracle(blocks: dataBlocks)
         targets = (0..<3).map { ModelTarget(index: $0, blocks: blocks) }
         let page = TestPage()
@@ -115,6 +120,7 @@ final class ModelSimulation {
         configuration.housekeepingInterval = 20_000_000
         configuration.slowCooldown = 20_000_000
         configuration.fresh = fresh
+        configuration.formattedBlocks = formattedBlocks
         configuration.suspendPolicy = suspendPolicy
         return configuration
     }
@@ -171,6 +177,7 @@ final class ModelSimulation {
     var expectsMismatch = false
     var expectsAttachError = false
     var suspendPolicy = SuspendPolicy.wait
+    var formattedBlocks: [UInt64] = [0, 0, 0]
 
     // MARK: Healing and the last checks
 
@@ -242,7 +249,7 @@ final class ModelSimulation {
 
     private func compareMembers() {
         guard failure == nil else { return }
-        for other in 1...2 where memcmp(targets[0].view, targets[other].view, dataBlocks * 512) != 0 {
+        for other in 1...2 where memcmp(targets[0].view, targets[other].view, comparedBlocks * 512) != 0 {
             fail("members 0 and \(other) differ after a clean detach")
         }
         for target in targets where target.isDirty[0..<dataBlocks].contains(true) {
@@ -255,7 +262,7 @@ final class ModelSimulation {
     }
 
     func superblock(_ target: ModelTarget) -> Superblock? {
-        let base = target.view + Int(format.layouts[target.index].slotBlock(0)) * 512
+        let base = target.view + Int(layouts[target.index].slotBlock(0)) * 512
         return try? Superblock.decode(
             member: target.index, slot0: UnsafeRawBufferPointer(start: base, count: 4096),
             slot1: UnsafeRawBufferPointer(start: base + 4096, count: 4096))
@@ -298,7 +305,7 @@ final class ModelSimulation {
         let ordinal =
             kind == BitmapPage.inFlightKind
             ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: kind, on: member)
-        let base = targets[member].view + Int(format.layouts[member].pageBlock(ordinal: ordinal, page: 0)) * 512
+        let base = targets[member].view + Int(layouts[member].pageBlock(ordinal: ordinal, page: 0)) * 512
         let page = UnsafeMutableRawBufferPointer(start: base, count: 4096)
         guard BitmapPage.isIntact(page, volume: testVolume, kind: kind, number: 0) else { return true }
         return page[BitmapPage.headerSize + region / 8] >> UInt8(region % 8) & 1 == 1
