@@ -144,6 +144,9 @@ static void completions(struct side *s) {
 
 static void destroy_connection(struct side *s) {
     rdma_disconnect(s->id);
+    // Receives that are not polled before their queue pair goes would be missing in the shared queue.
+    s->ended = true;
+    completions(s);
     rdma_destroy_qp(s->id);
     check(!rdma_destroy_id(s->id), "destroy id");
     s->id = NULL;
