@@ -105,6 +105,9 @@ public final class Volume: Poller, @unchecked Sendable {
 
     // MARK: I/O
 
+    /// How many members hold every acknowledged write now.
+    public var membersInSync: Int { engine.membersInSync.count }
+
     /// Accepts a host's I/O; `false` when as many run as the volume takes. `request.buffer` is the address of memory that
     /// `memory` gave out. Its completion goes to `sink`.
     public func submit(_ request: HostRequest) -> Bool {

@@ -94,10 +94,10 @@ struct VolumeBenchReport: Sendable {
     }
 
     func show(_ counts: VolumeStatistics) {
-        print("second      IOPS   mean µs    max ms")
-        for (index, second) in seconds.enumerated() {
-            let mean = second.count == 0 ? 0 : Double(second.nanoseconds) / Double(second.count) / 1e3
-            print(String(format: "%6d %9llu %9.1f %9.1f", index, second.count, mean, Double(second.slowest) / 1e6))
+        print("second   in sync      IOPS   mean µs    max ms")
+        for (index, second) in seconds.enumerated() { print(row(String(index), [second])) }
+        for members in Set(seconds.map(\.membersInSync)).sorted(by: >) {
+            print(row("all", seconds.filter { $0.membersInSync == members }))
         }
         for (name, latency) in [("read", readLatency), ("write", writeLatency)] where latency.totalCount > 0 {
             print(
@@ -111,6 +111,18 @@ struct VolumeBenchReport: Sendable {
             "written: \(bytesWritten) bytes; copied in resync: \(counts.bytesCopied) bytes in \(counts.regionsCopied) regions"
         )
         print("verified: every read had what was written last; all members are in sync")
+    }
+
+    private func row(_ name: String, _ seconds: [VolumeWorker.Second]) -> String {
+        let count = seconds.map(\.count).reduce(0, +)
+        let mean = Double(seconds.map(\.nanoseconds).reduce(0, +)) / Double(max(count, 1)) / 1e3
+        let slowest = Double(seconds.map(\.slowest).max() ?? 0) / 1e6
+        let padded = String(repeating: " ", count: max(0, 6 - name.count)) + name
+        return padded
+            + String(
+                format: " %9d %9llu %9.1f %9.1f", seconds.first?.membersInSync ?? 0,
+                count / UInt64(max(seconds.count, 1)),
+                mean, slowest)
     }
 
     func object(_ counts: VolumeStatistics) -> [String: Any] {

@@ -22,6 +22,8 @@ final class VolumeWorker: Poller, @unchecked Sendable {
         var count: UInt64 = 0
         var nanoseconds: UInt64 = 0
         var slowest: UInt64 = 0
+        /// The fewest members that were in sync.
+        var membersInSync = memberCount
     }
 
     private struct Slot {
@@ -187,10 +189,12 @@ final class VolumeWorker: Poller, @unchecked Sendable {
     }
 
     private func count(_ took: UInt64, at now: MonotonicTime) {
-        let second = Int(now.nanoseconds(since: begin) / 1_000_000_000)
+        // What ends after the time is up was begun in the last second.
+        let second = Int(min(now, end).nanoseconds(since: begin) / 1_000_000_000)
         while seconds.count <= second { seconds.append(Second()) }
         seconds[second].count += 1
         seconds[second].nanoseconds += took
         seconds[second].slowest = max(seconds[second].slowest, took)
+        seconds[second].membersInSync = min(seconds[second].membersInSync, volume.membersInSync)
     }
 }
