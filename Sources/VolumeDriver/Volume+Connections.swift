@@ -26,9 +26,7 @@ extension Volume {
                 connectTimeoutMilliseconds: options.connectTimeoutMilliseconds, recovery: .fail),
             home: group, groups: [group]
         ) { [weak self] event in
-            // On the group's thread. Once the association has ended, the controller is done with: the engine decides when
-            // the next one is made.
-            if case .disconnected(_, let reason) = event { self?.lost(link, attempt, reason) }
+            self?.take(event, link, attempt)
         }
         link.controller = controller
         controller.queues[0].sink = link
@@ -41,6 +39,32 @@ extension Volume {
                 let reason = "\(error)"
                 group.send { self.notConnected(link, attempt, reason) }
             }
+        }
+    }
+
+    /// What a member's controller tells, on the group's thread.
+    private func take(_ event: ControllerEvent, _ link: MemberLink, _ attempt: UInt64) {
+        guard link.attempt == attempt else { return }
+        switch event {
+        // Once the association has ended, the controller is done with: the engine decides when the next one is made.
+        case .disconnected(_, let reason): lost(link, attempt, reason)
+        case .namespacesChanged:
+            guard link.association != 0, !link.isEnding,
+                let namespace = link.controller?.namespaces.first(where: { $0.nsid == link.address.nsid })
+            else { return }
+            engine.handle(.resized(link.index, blocks: namespace.blockCount), now: group.now)
+        case .asyncEvent(.reservationLogAvailable):
+            guard link.association != 0, !link.isEnding, let controller = link.controller else { return }
+            Task { [self] in
+                guard let page = try? await controller.logPage(.reservationNotification, byteCount: 64),
+                    let log = try? ReservationNotificationLog(decoding: page), log.kind == .registrationPreempted
+                else { return }
+                group.send {
+                    guard link.attempt == attempt, link.association != 0, !link.isEnding else { return }
+                    self.engine.handle(.registrationPreempted(link.index), now: self.group.now)
+                }
+            }
+        default: break
         }
     }
 
