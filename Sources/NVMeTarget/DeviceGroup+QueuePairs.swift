@@ -16,6 +16,7 @@ extension DeviceGroup {
         queuePair.pointee.generation = generation
         queuePair.pointee.state.move(to: .accepted)
         queuePair.pointee.acceptedAt = now
+        queuePair.pointee.lastProgress = now
         queuePair.pointee.handle = handle
         queuePair.pointee.connection = connection
         queuePair.pointee.queueID = parameters.queueID

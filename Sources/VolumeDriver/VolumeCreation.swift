@@ -136,6 +136,7 @@ public final class MemberProbe: @unchecked Sendable {
         let total = Double(format.geometry.dataBlocks) * Double(addresses.count)
         var done = 0.0
         for member in addresses.indices {
+            try await takeOver(member)
             var block: UInt64 = 0
             while block < format.geometry.dataBlocks {
                 let count = min(format.geometry.dataBlocks - block, 32768)
@@ -150,6 +151,7 @@ public final class MemberProbe: @unchecked Sendable {
                 try await transfer(.write, member, start: start, count: format.geometry.blocksPerPage)
             }
             try await transfer(.flush, member, start: 0, count: 0)
+            await release(member)
         }
         return format.geometry
     }
@@ -157,6 +159,7 @@ public final class MemberProbe: @unchecked Sendable {
     /// Wipes the superblocks: the namespaces are members of nothing afterwards; their data stays.
     public func destroy() async throws(VolumeCreationError) {
         for member in addresses.indices {
+            try await takeOver(member)
             let blockSize = blockSize(of: member)
             let pageBlocks = UInt64(max(4096, blockSize) / blockSize)
             for slot in 0..<MemberLayout.slotCount {
@@ -167,8 +170,41 @@ public final class MemberProbe: @unchecked Sendable {
                 try await transfer(.writeZeroes, member, start: start, count: pageBlocks)
             }
             try await transfer(.flush, member, start: 0, count: 0)
+            await release(member)
         }
     }
+
+    /// Keeps everybody else out of a member before it is written, also an earlier host whose reservation was left: its
+    /// commands have ended when this returns. A target without reservations is written as it is.
+    private func takeOver(_ member: MemberIndex) async throws(VolumeCreationError) {
+        let (controller, nsid) = (controllers[member], addresses[member].nsid)
+        guard let report = try? await controller.reservationReport(nsid: nsid), !report.registrants.isEmpty else {
+            return
+        }
+        do throws(InitiatorError) {
+            try await controller.registerReservation(
+                nsid: nsid, ReservationRegisterCommand(.register, ignoresExistingKey: true), currentKey: 0,
+                newKey: Self.key)
+            // The holder first: with its registration goes its reservation.
+            for registrant in report.registrants.sorted(by: { $0.holdsReservation && !$1.holdsReservation }) {
+                try await controller.acquireReservation(
+                    nsid: nsid, ReservationAcquireCommand(.preemptAndAbort, type: .writeExclusiveRegistrantsOnly),
+                    currentKey: Self.key, preemptKey: registrant.key)
+            }
+        } catch {
+            throw VolumeCreationError("member \(member) (\(addresses[member])): another host has it reserved: \(error)")
+        }
+    }
+
+    /// Gives up what `takeOver` took.
+    private func release(_ member: MemberIndex) async {
+        // Where nothing was registered there is nothing to clear, and the refusal says just that.
+        try? await controllers[member].releaseReservation(
+            nsid: addresses[member].nsid, ReservationReleaseCommand(.clear, type: nil), currentKey: Self.key)
+    }
+
+    /// The key of this short-lived registration; attachments have an epoch in its upper half.
+    private static let key: UInt64 = 1
 
     private func identity(_ member: MemberIndex) -> Replication.UUIDBytes {
         let found = namespaces[member].descriptors
