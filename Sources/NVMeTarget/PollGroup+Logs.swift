@@ -57,8 +57,12 @@ extension PollGroup {
         case .reservationNotification:
             return controller.takeNotification(retains: command.retainsEvent).encoded
         case .ana:
-            return anaLog(controller.subsystem).encoded(
+            let page = anaLog(controller.subsystem).encoded(
                 groupsOnly: command.specificParameter & ANALog.returnGroupsOnly != 0)
+            // As long as Identify Controller (NANAGRPID, NN) lets it become: nvme-cli reads that much, in pieces.
+            let longest =
+                ANALog.headerByteCount + target.options.maxNamespaces * (ANALog.Group.headerByteCount + 4)
+            return page + [UInt8](repeating: 0, count: max(0, longest - page.count))
         default:
             return nil
         }
