@@ -2,14 +2,13 @@ import CChecksum
 import Replication
 import Testing
 
-/// A page of memory that a test owns.
-final class TestPage {
+/// A page of memory that stays until the test run ends: pointers into it outlive the last use of the value.
+struct TestPage {
     let bytes: UnsafeMutableRawBufferPointer
     init(_ count: Int = 4096) {
         bytes = .allocate(byteCount: count, alignment: 4096)
         bytes.initializeMemory(as: UInt8.self, repeating: 0)
     }
-    deinit { bytes.deallocate() }
     var raw: UnsafeRawBufferPointer { UnsafeRawBufferPointer(bytes) }
 }
 
