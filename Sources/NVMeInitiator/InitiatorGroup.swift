@@ -125,7 +125,7 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
 
     /// Ends what is left and frees the fabric. The group must not be polled again; close its controllers before.
     public func close() {
-        for connection in places.keys { fabric.destroy(connection) }
+        for connection in places.keys.sorted(by: { $0.value < $1.value }) { fabric.destroy(connection) }
         for timer in timers { timer.continuation.resume() }
         timers = []
         fabric.close()
@@ -174,7 +174,10 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
                 devices[reference.device].fail(reference.slot, "an operation was not answered in time")
             }
         }
-        for (connection, opening) in openings where opening.deadline <= now {
+        guard !openings.isEmpty else { return }
+        // In an order that does not depend on hashing: a simulation repeats it.
+        let late = openings.filter { $0.value.deadline <= now }.sorted { $0.key.value < $1.key.value }
+        for (connection, opening) in late {
             abandon(connection, .timeout("connection to \(opening.request.address)"))
         }
     }

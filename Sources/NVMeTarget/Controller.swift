@@ -46,6 +46,9 @@ final class Controller: Sendable {
         var notificationCount: UInt64 = 0
         var reservationMasks: [UInt32: ReservationNotificationMask] = [:]
         var isEnded = false
+
+        /// By their identifiers, so that a simulation repeats what is done with them.
+        var ioQueuesInOrder: [QueueLocation] { ioQueues.sorted { $0.key < $1.key }.map(\.value) }
     }
 
     let id: UInt16

@@ -77,7 +77,7 @@ extension Controller {
                 if isValid { state.status.isReady = true } else { state.status.isFatal = true }
             } else if !new.isEnabled && old.isEnabled {
                 // Controller reset: I/O queues end, the association and its admin queue stay.
-                orphans = Array(state.ioQueues.values)
+                orphans = state.ioQueuesInOrder
                 state.ioQueues = [:]
                 state.grantedIOQueues = 0
                 state.asyncEventConfiguration = []

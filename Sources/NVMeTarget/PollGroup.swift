@@ -123,7 +123,7 @@ public final class PollGroup: Poller {
             target.removeListener(listener)
         }
         listeners = [:]
-        for connection in connections.keys { fabric.destroy(connection) }
+        for connection in connections.keys.sorted(by: { $0.value < $1.value }) { fabric.destroy(connection) }
         connections = [:]
         devices = []
         fabric.close()

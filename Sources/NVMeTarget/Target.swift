@@ -241,11 +241,11 @@ public final class Target: Sendable {
         let queues: [QueueLocation]? = controller.state.withLock { state in
             guard !state.isEnded else { return nil }
             state.isEnded = true
-            let all = state.ioQueues.values + [state.adminQueue].compactMap { $0 }
+            let all = state.ioQueuesInOrder + [state.adminQueue].compactMap { $0 }
             state.ioQueues = [:]
             state.adminQueue = nil
             state.events.reset()
-            return Array(all)
+            return all
         }
         guard let queues else { return }
         controller.subsystem.removeController(controller)

@@ -30,7 +30,7 @@ extension Volume {
         }
         link.controller = controller
         controller.queues[0].sink = link
-        Task { [self] in
+        group.spawn { [self] in
             do throws(InitiatorError) {
                 let greeting = try await greet(controller, link.address)
                 group.send { self.connected(link, attempt, greeting) }
@@ -55,7 +55,7 @@ extension Volume {
             engine.handle(.resized(link.index, blocks: namespace.blockCount), now: group.now)
         case .asyncEvent(.reservationLogAvailable):
             guard link.association != 0, !link.isEnding, let controller = link.controller else { return }
-            Task { [self] in
+            group.spawn { [self] in
                 guard let page = try? await controller.logPage(.reservationNotification, byteCount: 64),
                     let log = try? ReservationNotificationLog(decoding: page), log.kind == .registrationPreempted
                 else { return }
@@ -100,7 +100,7 @@ extension Volume {
         link.association = link.lastAssociation
         // A target that has been started anew has no command of the run before.
         let isNewRun = link.bootInstance > 1 && greeting.bootInstance > 1 && greeting.bootInstance != link.bootInstance
-        let quiet = UInt64(options.keepAliveMilliseconds) + Volume.commandQuiesceMilliseconds
+        let quiet = UInt64(options.keepAliveMilliseconds) + options.commandQuiesceMilliseconds
         link.deadAt = isNewRun || link.association == 1 ? now : link.endedAt.advanced(byMilliseconds: quiet)
         link.bootInstance = greeting.bootInstance
         engine.handle(
@@ -108,10 +108,6 @@ extension Volume {
                 link.index, association: link.association, bootInstance: greeting.bootInstance, blocks: greeting.blocks),
             now: group.now)
     }
-
-    /// Command Quiesce Time: how long a target may take to end an association's commands after it has noticed the loss
-    /// (NVMe Base, "Command Quiesce Time"); targets do not tell, and this is generous.
-    static let commandQuiesceMilliseconds: UInt64 = 1000
 
     private func notConnected(_ link: MemberLink, _ attempt: UInt64, _ reason: String) {
         guard link.attempt == attempt else { return }
@@ -128,7 +124,7 @@ extension Volume {
         link.reason = reason
         // With the controller's closing all its operations have ended, and no device reaches their memory.
         link.outstanding += 1
-        Task { [self] in
+        group.spawn { [self] in
             await controller.close()
             group.send { link.outstanding -= 1 }
         }

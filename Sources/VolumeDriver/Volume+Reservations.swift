@@ -11,7 +11,7 @@ extension Volume {
         let persists =
             controller.namespaces.first { $0.nsid == nsid }?.identify.reservations.contains(.persistThroughPowerLoss)
             ?? false
-        Task { [self] in
+        group.spawn { [self] in
             let answer = await carryOut(command, controller, nsid: nsid, persists: persists)
             group.send {
                 // After the end of the association no answer of it follows.

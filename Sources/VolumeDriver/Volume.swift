@@ -17,7 +17,7 @@ public final class Volume: Poller, @unchecked Sendable {
     /// Takes the completions of `submit`.
     public var sink: VolumeSink?
     private let observer: @Sendable (VolumeEvent) -> Void
-    var engine: VolumeEngine
+    package var engine: VolumeEngine
     var links: [MemberLink] = []
     private let inbox: CompletionInbox
     /// Commands that a member's queue had no room for, oldest first.
@@ -33,9 +33,17 @@ public final class Volume: Poller, @unchecked Sendable {
     static let firstWaiter: UInt64 = 1 << 63
 
     /// - Parameter observer: called on the group's thread.
-    public init(
+    public convenience init(
         _ options: VolumeOptions, group: InitiatorGroup,
         observer: @escaping @Sendable (VolumeEvent) -> Void = { _ in }
+    ) throws(MemoryError) {
+        try self.init(options, group: group, fault: .none, observer: observer)
+    }
+
+    /// A volume whose engine is broken on purpose, for the simulation.
+    package init(
+        _ options: VolumeOptions, group: InitiatorGroup, fault: DeliberateFault,
+        observer: @escaping @Sendable (VolumeEvent) -> Void
     ) throws(MemoryError) {
         invariant(options.members.count == memberCount, "a volume has three members")
         self.options = options
@@ -44,7 +52,7 @@ public final class Volume: Poller, @unchecked Sendable {
         memory = try VolumeMemory(
             engineBytes: VolumeEngine.arenaByteCount(options.configuration), bufferBytes: options.bufferBytes)
         guard let arena = memory.engine.memory.baseAddress else { invariantViolated("an arena has memory") }
-        engine = VolumeEngine(options.configuration, arena: arena)
+        engine = VolumeEngine(options.configuration, arena: arena, fault: fault)
         inbox = CompletionInbox(capacity: options.configuration.queueDepth * 8 + 4096)
         super.init()
         for index in 0..<memberCount { links.append(MemberLink(index, options.members[index], inbox: inbox)) }

@@ -11,6 +11,9 @@ public struct VolumeOptions: Sendable {
     /// Keep-alive timeout towards the members, in milliseconds. A member that is lost without a word may hold commands for
     /// so long.
     public var keepAliveMilliseconds: UInt32
+    /// Command Quiesce Time, in milliseconds: how long a target may take to end an association's commands after it has
+    /// noticed the loss (NVMe Base, "Command Quiesce Time"). Targets do not tell; 1 s is generous.
+    public var commandQuiesceMilliseconds: UInt64
     /// Time for a connection to be made, in milliseconds.
     public var connectTimeoutMilliseconds: UInt32
     /// Bytes of registered memory for the volume's user.
@@ -20,7 +23,8 @@ public struct VolumeOptions: Sendable {
 
     public init(
         members: [MemberAddress], hostNQN: String, hostID: NVMeSpec.UUIDBytes, configuration: VolumeConfiguration,
-        keepAliveMilliseconds: UInt32 = 2000, connectTimeoutMilliseconds: UInt32 = 1000, bufferBytes: Int = 64 << 20,
+        keepAliveMilliseconds: UInt32 = 2000, commandQuiesceMilliseconds: UInt64 = 1000,
+        connectTimeoutMilliseconds: UInt32 = 1000, bufferBytes: Int = 64 << 20,
         queueEntries: Int = 128
     ) {
         self.members = members
@@ -28,6 +32,7 @@ public struct VolumeOptions: Sendable {
         self.hostID = hostID
         self.configuration = configuration
         self.keepAliveMilliseconds = keepAliveMilliseconds
+        self.commandQuiesceMilliseconds = commandQuiesceMilliseconds
         self.connectTimeoutMilliseconds = connectTimeoutMilliseconds
         self.bufferBytes = bufferBytes
         self.queueEntries = queueEntries
