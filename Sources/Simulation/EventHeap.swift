@@ -11,6 +11,8 @@ struct SimulatedEvent: BitwiseCopyable {
         case resume
         /// A queue pair's patience with its peer ends.
         case timeout
+        /// Nothing but that time passes: somebody has something to do then.
+        case wake
         /// A closure that `SimulatedNetwork.schedule` keeps.
         case action
     }

@@ -14,16 +14,20 @@ public final class SimulatedDevice {
     /// loses messages without a word, as a machine without power does.
     public var isReachable = true
     public let network: SimulatedNetwork
+    /// Which machine of a simulation it is in, for hooks that decide on messages.
+    public let node: Int
     /// Says which device this is; see `FabricContext.domain`.
     let number: UInt
     var regions = RegionTable()
     var queuePairCount = 0
 
-    init(_ name: String, addresses: [String], limits: DeviceLimits, number: UInt, network: SimulatedNetwork) {
+    init(_ name: String, addresses: [String], limits: DeviceLimits, number: UInt, node: Int, network: SimulatedNetwork)
+    {
         self.name = name
         self.addresses = addresses
         self.limits = limits
         self.number = number
+        self.node = node
         self.network = network
     }
 

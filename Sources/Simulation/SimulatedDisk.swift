@@ -6,8 +6,15 @@ import Glibc
 public struct SimulatedDiskBehaviour: Sendable {
     /// Nanoseconds of an operation, drawn anew for each.
     public var latency: ClosedRange<UInt64> = 10_000...100_000
+    /// Nanoseconds that operations on these blocks take longer.
+    public var slowBlocks: Range<UInt64> = 0..<0
+    public var slowness: UInt64 = 0
     /// Ends each operation with this instead of doing it.
     public var failure: BlockStatus?
+    /// Writes to these blocks end in `writeFault`.
+    public var failingWrites: Range<UInt64> = 0..<0
+    /// Writes end in `capacityExceeded`.
+    public var isFull = false
     /// Operations are taken and do not end until this is false again.
     public var isStuck = false
 
@@ -26,8 +33,11 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     private var change = BlockDeviceChange.unchanged
 
     /// What a read returns, and what survives a loss of power. Blocks that were never written are zeroes.
-    private var cached: [UInt64: [UInt8]] = [:]
-    private var durable: [UInt64: [UInt8]] = [:]
+    private var cached: UnsafeMutableRawPointer
+    private var durable: UnsafeMutableRawPointer
+    /// Blocks that were written and not flushed: marked, and listed in the order of their writes.
+    private var isUnflushed: [Bool]
+    private var unflushed: [UInt64] = []
     private var unreadable: Set<UInt64> = []
     private var channels: [WeakChannel] = []
 
@@ -41,6 +51,14 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         geometry = BlockGeometry(
             blockSize: blockSize, blockCount: blockCount, hasVolatileWriteCache: true, canDeallocate: true,
             deallocatedReadsZeroes: true)
+        cached = calloc(Int(blockCount), Int(blockSize))
+        durable = calloc(Int(blockCount), Int(blockSize))
+        isUnflushed = Array(repeating: false, count: Int(blockCount))
+    }
+
+    deinit {
+        free(cached)
+        free(durable)
     }
 
     public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
@@ -55,31 +73,87 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         return change
     }
 
+    // MARK: What a test looks at
+
+    /// What reads return now.
+    public var contents: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: cached, count: Int(geometry.byteCount))
+    }
+
+    /// What would be there after a loss of power that keeps nothing.
+    public var durableContents: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: durable, count: Int(geometry.byteCount))
+    }
+
+    /// Blocks that were written and not flushed.
+    public var unflushedCount: Int { isUnflushed.count { $0 } }
+
+    /// Whether a block was written and not flushed.
+    public func isUnflushed(_ block: UInt64) -> Bool { isUnflushed[Int(block)] }
+
+    /// Blocks that cannot be read.
+    public var unreadableCount: Int { unreadable.count }
+
     // MARK: What a test does to it
 
-    /// The device grows or shrinks; blocks beyond the end are gone.
-    public func resize(toBlocks count: UInt64) {
+    /// The device grows or shrinks; blocks beyond the end are gone, new ones hold `fill`.
+    public func resize(toBlocks count: UInt64, fill: UInt8 = 0) {
+        let size = Int(geometry.blockSize)
+        let old = Int(geometry.blockCount)
+        cached = realloc(cached, Int(count) * size)
+        durable = realloc(durable, Int(count) * size)
+        if Int(count) > old {
+            memset(cached + old * size, Int32(fill), (Int(count) - old) * size)
+            memset(durable + old * size, Int32(fill), (Int(count) - old) * size)
+            isUnflushed += Array(repeating: false, count: Int(count) - old)
+        } else {
+            isUnflushed.removeLast(old - Int(count))
+            unflushed.removeAll { $0 >= count }
+        }
         geometry.blockCount = count
-        cached = cached.filter { $0.key < count }
-        durable = durable.filter { $0.key < count }
         change = .resized
     }
 
     /// The device is pulled out: everything ends in `deviceGone`.
     public func vanish() { change = .vanished }
 
+    /// Another device is in this one's place, all zeroes.
+    public func erase() {
+        memset(cached, 0, Int(geometry.byteCount))
+        memset(durable, 0, Int(geometry.byteCount))
+        for block in unflushed { isUnflushed[Int(block)] = false }
+        unflushed = []
+        unreadable = []
+    }
+
     /// Reads of this block end in `unrecoveredReadError` until it is written.
     public func makeUnreadable(_ block: UInt64) { unreadable.insert(block) }
+
+    /// All blocks can be read again.
+    public func makeReadable() { unreadable = [] }
+
+    /// The process that used the disk has died: each block of what was running is done or not, as the seed decides, and
+    /// nothing of it happens later.
+    public func endOperations() {
+        for weak in channels { weak.channel?.abandon() }
+        channels.removeAll()
+    }
 
     /// Power is lost: each block that was written and not flushed is kept or lost, as the seed decides; what was
     /// running may have been done or not, and never ends.
     public func losePower() {
-        for weak in channels { weak.channel?.losePower() }
-        channels.removeAll()
-        for block in Set(cached.keys).union(durable.keys).sorted() where cached[block] != durable[block] {
-            if Bool.random(using: &network.random) { durable[block] = cached[block] }
+        endOperations()
+        let size = Int(geometry.blockSize)
+        for block in unflushed where isUnflushed[Int(block)] {
+            let offset = Int(block) * size
+            if Bool.random(using: &network.random) {
+                memcpy(durable + offset, cached + offset, size)
+            } else {
+                memcpy(cached + offset, durable + offset, size)
+            }
+            isUnflushed[Int(block)] = false
         }
-        cached = durable
+        unflushed = []
     }
 
     // MARK: Operations
@@ -92,12 +166,12 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
             request.operation == .flush || request.length == 0
                 || geometry.contains(offset: request.offset, length: request.length)
         else { return .outOfRange }
-        let size = UInt64(geometry.blockSize)
-        let blocks = request.offset / size..<(request.offset / size + request.length / size)
+        let blocks = self.blocks(of: request)
         switch request.operation {
-        case .flush: durable = cached
+        case .flush: flush()
         case .verify: if blocks.contains(where: unreadable.contains) { return .unrecoveredReadError }
         case .deallocate, .writeZeroes:
+            if let problem = writeProblem(blocks) { return problem }
             for block in blocks { store(nil, block, request.flags) }
         case .write, .read, .compare:
             guard let buffer = request.buffer else { return request.length == 0 ? .success : .internalError }
@@ -106,35 +180,70 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         return .success
     }
 
+    /// Does those blocks of an operation that the seed chooses; of a flush, nothing.
+    func performPartly(_ request: BlockRequest) {
+        guard change != .vanished, behaviour.failure == nil,
+            geometry.contains(offset: request.offset, length: request.length),
+            writeProblem(blocks(of: request)) == nil
+        else { return }
+        let size = Int(geometry.blockSize)
+        for (place, block) in blocks(of: request).enumerated() where Bool.random(using: &network.random) {
+            switch request.operation {
+            case .write: if let buffer = request.buffer { store(buffer + place * size, block, request.flags) }
+            case .deallocate, .writeZeroes: store(nil, block, request.flags)
+            case .read, .flush, .compare, .verify: return
+            }
+        }
+    }
+
+    func blocks(of request: BlockRequest) -> Range<UInt64> {
+        let size = UInt64(geometry.blockSize)
+        return request.offset / size..<(request.offset / size + request.length / size)
+    }
+
+    private func writeProblem(_ blocks: Range<UInt64>) -> BlockStatus? {
+        if behaviour.isFull { return .capacityExceeded }
+        return blocks.overlaps(behaviour.failingWrites) ? .writeFault : nil
+    }
+
+    private func flush() {
+        let size = Int(geometry.blockSize)
+        for block in unflushed where isUnflushed[Int(block)] {
+            memcpy(durable + Int(block) * size, cached + Int(block) * size, size)
+            isUnflushed[Int(block)] = false
+        }
+        unflushed.removeAll(keepingCapacity: true)
+    }
+
     private func transfer(
         _ request: BlockRequest, _ blocks: Range<UInt64>, _ buffer: UnsafeMutableRawPointer
     ) -> BlockStatus {
         let size = Int(geometry.blockSize)
-        for block in blocks {
-            let memory = UnsafeMutableRawBufferPointer(
-                start: buffer + Int(block - blocks.lowerBound) * size, count: size)
-            if request.operation == .write {
-                store(Array(memory), block, request.flags)
-                continue
-            }
-            if unreadable.contains(block) { return .unrecoveredReadError }
-            let content = cached[block]
-            if request.operation == .compare {
-                let isEqual =
-                    content.map { memcmp(memory.baseAddress!, $0, size) == 0 } ?? memory.allSatisfy { $0 == 0 }
-                if !isEqual { return .compareFailure }
-            } else if let content {
-                memory.copyBytes(from: content)
-            } else {
-                memory.initializeMemory(as: UInt8.self, repeating: 0)
-            }
+        if request.operation == .write {
+            if let problem = writeProblem(blocks) { return problem }
+            for (place, block) in blocks.enumerated() { store(buffer + place * size, block, request.flags) }
+            return .success
         }
+        if !unreadable.isEmpty, blocks.contains(where: unreadable.contains) { return .unrecoveredReadError }
+        let start = cached + Int(request.offset)
+        if request.operation == .compare {
+            return memcmp(buffer, start, Int(request.length)) == 0 ? .success : .compareFailure
+        }
+        memcpy(buffer, start, Int(request.length))
         return .success
     }
 
-    private func store(_ content: [UInt8]?, _ block: UInt64, _ flags: BlockFlags) {
-        cached[block] = content
-        if flags.contains(.forceUnitAccess) { durable[block] = content }
-        unreadable.remove(block)
+    private func store(_ content: UnsafeMutableRawPointer?, _ block: UInt64, _ flags: BlockFlags) {
+        let size = Int(geometry.blockSize)
+        let place = cached + Int(block) * size
+        if let content { memcpy(place, content, size) } else { memset(place, 0, size) }
+        if flags.contains(.forceUnitAccess) {
+            memcpy(durable + Int(block) * size, place, size)
+            isUnflushed[Int(block)] = false
+        } else if !isUnflushed[Int(block)] {
+            isUnflushed[Int(block)] = true
+            unflushed.append(block)
+        }
+        if !unreadable.isEmpty { unreadable.remove(block) }
     }
 }

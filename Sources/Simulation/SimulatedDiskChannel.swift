@@ -21,29 +21,37 @@ final class SimulatedDiskChannel: BlockChannel {
         var taken = 0
         for request in requests {
             guard running < depth else { break }
-            let latency = network.draw(disk.behaviour.latency)
+            var latency = network.draw(disk.behaviour.latency)
+            if disk.behaviour.slowness > 0, disk.blocks(of: request).overlaps(disk.behaviour.slowBlocks) {
+                latency += disk.behaviour.slowness
+            }
             queued.append((request, network.now.advanced(byNanoseconds: latency)))
             // An event, so that a simulation that skips idle time does not skip this.
-            network.schedule(afterNanoseconds: latency) {}
+            network.insert(.wake, afterNanoseconds: latency)
             taken += 1
         }
         return taken
     }
 
     override func poll(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
-        let now = disk.network.now
-        if !disk.behaviour.isStuck {
+        if !queued.isEmpty, !disk.behaviour.isStuck {
             // The order in which the disk ends its operations is that of their times, not of their submission.
-            let due = queued.filter { $0.due <= now }.sorted { $0.due < $1.due }
-            queued.removeAll { $0.due <= now }
-            for (request, _) in due {
+            while let place = earliest(), queued[place].due <= disk.network.now {
+                let request = queued.remove(at: place).request
                 ended.append(BlockCompletion(tag: request.tag, status: disk.perform(request)))
             }
         }
+        guard !ended.isEmpty else { return 0 }
         let count = min(completions.count, ended.count)
         for index in 0..<count { completions[index] = ended[index] }
         ended.removeFirst(count)
         return count
+    }
+
+    private func earliest() -> Int? {
+        var found: Int?
+        for place in queued.indices where found.map({ queued[place].due < queued[$0].due }) ?? true { found = place }
+        return found
     }
 
     override func cancel(tag: UInt64) -> Bool {
@@ -53,8 +61,9 @@ final class SimulatedDiskChannel: BlockChannel {
         return true
     }
 
-    func losePower() {
-        for (request, _) in queued where Bool.random(using: &disk.network.random) { _ = disk.perform(request) }
+    /// What is running is done in part, and nobody hears of it.
+    func abandon() {
+        for (request, _) in queued { disk.performPartly(request) }
         queued = []
         ended = []
     }

@@ -238,10 +238,10 @@ extension SimulatedNetwork {
         _ kind: SimulatedMessage.Kind, from entry: SimulatedConnection, to target: SimulatedDevice,
         _ body: @escaping () -> Void, lost: () -> Void
     ) {
-        guard let transit = transitTime(kind, from: entry.device, to: target, delays.connectionManager) else {
+        guard let transit = transit(kind, from: entry.device, to: target, delays.connectionManager) else {
             return lost()
         }
-        entry.lastArrival = max(entry.lastArrival, now.nanoseconds + transit)
+        entry.lastArrival = max(entry.lastArrival, now.nanoseconds + transit.time)
         schedule(afterNanoseconds: entry.lastArrival - now.nanoseconds, body)
     }
 

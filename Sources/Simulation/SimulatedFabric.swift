@@ -4,7 +4,7 @@ import Glibc
 
 /// The connection manager of one simulated reactor, over the devices of its process.
 public final class SimulatedFabric: Fabric {
-    public let devices: [SimulatedDevice]
+    public private(set) var devices: [SimulatedDevice]
     let network: SimulatedNetwork
     var events: [ConnectionEvent] = []
     var connections: [ConnectionHandle: SimulatedConnection] = [:]
@@ -20,6 +20,38 @@ public final class SimulatedFabric: Fabric {
 
     /// Connections that have not been destroyed.
     public var connectionCount: Int { connections.count }
+
+    /// Whether connection events wait to be taken.
+    public var hasEvents: Bool { !events.isEmpty }
+
+    // MARK: What a test does to it
+
+    /// The process has died, and its machine has not: the kernel ends its connections.
+    public func endConnections() {
+        for connection in connections.keys.sorted(by: { $0.value < $1.value }) { beginDisconnect(connection) }
+    }
+
+    /// Connections of the device to the machine `node` break, as if a switch had been restarted.
+    public func breakConnections(to node: Int) {
+        for connection in connections.keys.sorted(by: { $0.value < $1.value }) {
+            guard let entry = connections[connection], entry.peer?.device.node == node else { continue }
+            entry.queuePair?.fail(first: .retryExceeded)
+        }
+    }
+
+    /// The device is pulled out: its queue pairs fail, and nothing reaches it.
+    public func remove(_ device: SimulatedDevice) {
+        network.remove(device)
+        devices.removeAll { $0 === device }
+        for connection in connections.keys.sorted(by: { $0.value < $1.value }) {
+            guard let entry = connections[connection], entry.device === device else { continue }
+            entry.end()
+            entry.report { .deviceRemoved($0) }
+        }
+    }
+
+    /// A device is plugged in.
+    public func add(_ device: SimulatedDevice) { devices.append(device) }
 
     // MARK: Listening
 

@@ -13,12 +13,17 @@ public struct SimulatedMessage: Sendable {
         case send
         case rdmaWrite
         case rdmaRead
+        /// The answer to work of a queue pair; only `SimulatedNetwork.acknowledgementFate` sees these.
+        case acknowledgement
     }
 
     public var kind: Kind
     /// The names of the devices that it goes from and to.
     public var source: String
     public var destination: String
+    /// Their `SimulatedDevice.node`.
+    public var sourceNode: Int
+    public var destinationNode: Int
     /// How many messages the network has carried before this one.
     public var step: UInt64
 }
@@ -30,6 +35,8 @@ public enum SimulatedFate: Sendable, Equatable {
     case delayed(nanoseconds: UInt64)
     /// Never arrives. On a queue pair the transport gives up after its retries: the connection is lost.
     case lost
+    /// An RDMA READ or WRITE arrives and is refused: a remote access error, which ends the connection. Others arrive.
+    case refused
 }
 
 /// Times of the simulated network, in nanoseconds.

@@ -23,16 +23,18 @@ extension SimulatedNetwork {
                 case .rdmaRead: .rdmaRead
                 }
             guard
-                let transit = transitTime(
+                let transit = transit(
                     kind, from: queuePair.context.device, to: destination, delays.transit)
             else {
                 // The transport sends it again and again until its patience ends; nothing behind it gets through.
                 queuePair.launched = queuePair.sends.tail
-                waitForTransport(queuePair)
+                // Its patience counts from the first loss.
+                if !queuePair.isStalled || queuePair.waitsForReceive { waitForTransport(queuePair) }
                 return
             }
+            if transit.isRefused { queuePair.sends[queuePair.launched].pointee.status = .remoteAccessError }
             queuePair.launched += 1
-            queuePair.lastArrival = max(queuePair.lastArrival, now.nanoseconds + transit)
+            queuePair.lastArrival = max(queuePair.lastArrival, now.nanoseconds + transit.time)
             insert(.arrival, queuePair.reference, at: queuePair.lastArrival)
         }
     }
@@ -75,8 +77,9 @@ extension SimulatedNetwork {
                 queuePair.context.device.isReachable
             else { return waitForTransport(queuePair) }
             let request = queuePair.sends[position].pointee.request
-            let status: CompletionStatus
+            var status = queuePair.sends[position].pointee.status
             switch request.opcode {
+            case _ where status != .success: break
             case .send, .sendWithInvalidate:
                 guard peer.hasReceive else { return waitForReceive(queuePair, at: peer) }
                 status = deliver(request, position, from: queuePair, to: peer)
@@ -94,8 +97,10 @@ extension SimulatedNetwork {
                 counters.remoteAccessErrors += 1
                 peer.fail()
             }
-            queuePair.lastAcknowledgement = max(
-                queuePair.lastAcknowledgement, now.nanoseconds + draw(delays.transit))
+            guard let transit = acknowledgementTime(from: peer.context.device, to: queuePair.context.device) else {
+                return waitForTransport(queuePair)
+            }
+            queuePair.lastAcknowledgement = max(queuePair.lastAcknowledgement, now.nanoseconds + transit)
             insert(.acknowledgement, queuePair.reference, at: queuePair.lastAcknowledgement)
         }
     }

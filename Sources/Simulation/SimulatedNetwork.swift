@@ -14,12 +14,18 @@ public final class SimulatedNetwork {
     public internal(set) var counters = SimulatedCounters()
     /// Decides the fate of each message; without it all are delivered.
     public var fate: ((SimulatedMessage) -> SimulatedFate)?
+    /// Decides the fate of the answer to work that has been done; without it all are delivered. One that is lost leaves
+    /// the sender without knowing.
+    public var acknowledgementFate: ((SimulatedMessage) -> SimulatedFate)?
+    /// Folds all that has happened: equal where two runs had the same history.
+    public private(set) var historyHash: UInt64 = 0xcbf2_9ce4_8422_2325
 
     private var events = EventHeap()
     private var nextSequence: UInt64 = 0
     private var actions: [UInt64: () -> Void] = [:]
     private var devices: [SimulatedDevice] = []
     private var nextHandle: UInt64 = 1
+    private var nextDevice: UInt = 1
     private var nextPort: UInt16 = 49152
     var queuePairs = QueuePairRegistry()
     var listeners: [SimulatedListener] = []
@@ -35,12 +41,19 @@ public final class SimulatedNetwork {
 
     /// Adds a device with its addresses.
     public func makeDevice(
-        _ name: String, addresses: [String], limits: DeviceLimits = .simulated
+        _ name: String, addresses: [String], limits: DeviceLimits = .simulated, node: Int = 0
     ) -> SimulatedDevice {
         let device = SimulatedDevice(
-            name, addresses: addresses, limits: limits, number: UInt(devices.count + 1), network: self)
+            name, addresses: addresses, limits: limits, number: nextDevice, node: node, network: self)
+        nextDevice += 1
         devices.append(device)
         return device
+    }
+
+    /// Takes a device out of the network: nothing reaches it any more, and its addresses are free for another.
+    public func remove(_ device: SimulatedDevice) {
+        device.isReachable = false
+        devices.removeAll { $0 === device }
     }
 
     func device(at address: String) -> SimulatedDevice? { devices.first { $0.addresses.contains(address) } }
@@ -91,11 +104,13 @@ public final class SimulatedNetwork {
     public func step() -> Bool {
         guard let event = events.removeFirst() else { return false }
         now = MonotonicTime(nanoseconds: event.time)
+        note(event.time ^ UInt64(event.kind.rawValue) << 56 ^ UInt64(event.queuePair.index) << 40)
         switch event.kind {
         case .arrival: arrived(event.queuePair)
         case .acknowledgement: acknowledged(event.queuePair)
         case .resume: resumed(event.queuePair, waiting: event.value)
         case .timeout: timedOut(event.queuePair, waiting: event.value)
+        case .wake: break
         case .action: actions.removeValue(forKey: event.value)?()
         }
         return true
@@ -115,6 +130,9 @@ public final class SimulatedNetwork {
         return count
     }
 
+    /// Adds something to the history that two runs are compared by.
+    public func note(_ value: UInt64) { historyHash = (historyHash ^ value) &* 0x100_0000_01b3 }
+
     // MARK: Messages
 
     /// A number of the range, as the seed decides.
@@ -122,26 +140,47 @@ public final class SimulatedNetwork {
         range.lowerBound == range.upperBound ? range.lowerBound : .random(in: range, using: &random)
     }
 
-    /// The time that a message takes, or `nil` where it is lost.
-    func transitTime(
+    /// The time that a message takes, and whether it is refused there; `nil` where it is lost.
+    func transit(
         _ kind: SimulatedMessage.Kind, from source: SimulatedDevice, to destination: SimulatedDevice,
         _ range: ClosedRange<UInt64>
-    ) -> UInt64? {
+    ) -> (time: UInt64, isRefused: Bool)? {
         let step = counters.messages
         counters.messages += 1
         let time = draw(range)
-        let isReachable = source.isReachable && destination.isReachable
-        var decided = SimulatedFate.delivered
-        if isReachable, let fate {
-            decided = fate(
-                SimulatedMessage(kind: kind, source: source.name, destination: destination.name, step: step))
-        }
-        switch decided {
-        case .delivered where isReachable: return time
-        case .delayed(let more) where isReachable: return time + more
-        default:
+        guard source.isReachable, destination.isReachable else {
             counters.lostMessages += 1
             return nil
         }
+        guard let fate else { return (time, false) }
+        switch fate(message(kind, source, destination, step)) {
+        case .delivered: return (time, false)
+        case .delayed(let more): return (time + more, false)
+        case .refused: return (time, kind == .rdmaRead || kind == .rdmaWrite)
+        case .lost:
+            counters.lostMessages += 1
+            return nil
+        }
+    }
+
+    /// The time that an answer takes to come back, or `nil` where it is lost.
+    func acknowledgementTime(from source: SimulatedDevice, to destination: SimulatedDevice) -> UInt64? {
+        let time = draw(delays.transit)
+        guard let acknowledgementFate else { return time }
+        switch acknowledgementFate(message(.acknowledgement, source, destination, counters.messages)) {
+        case .delivered, .refused: return time
+        case .delayed(let more): return time + more
+        case .lost:
+            counters.lostMessages += 1
+            return nil
+        }
+    }
+
+    private func message(
+        _ kind: SimulatedMessage.Kind, _ source: SimulatedDevice, _ destination: SimulatedDevice, _ step: UInt64
+    ) -> SimulatedMessage {
+        SimulatedMessage(
+            kind: kind, source: source.name, destination: destination.name, sourceNode: source.node,
+            destinationNode: destination.node, step: step)
     }
 }
