@@ -33,6 +33,8 @@ struct BrokenVariant: CustomStringConvertible, Sendable {
         BrokenVariant(fault: .intentClearedUnflushed, faults: [.initiatorCrash, .powerLoss], within: 200),
         BrokenVariant(fault: .unreconciledRead, faults: [.initiatorCrash], within: 300, interval: 10_000_000),
         BrokenVariant(fault: .lossNotMarked, faults: [.powerLoss, .quickRestart], within: 50),
+        BrokenVariant(
+            fault: .lostCacheInSync, faults: [.powerLoss, .initiatorCrash], within: 400, interval: 12_000_000),
         BrokenVariant(fault: .oldestRecordTrusted, faults: [.kill, .initiatorCrash, .partition], within: 100),
     ]
 }

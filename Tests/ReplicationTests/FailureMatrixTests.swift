@@ -4,11 +4,11 @@ import Testing
 /// A run in which only what the test says goes wrong.
 final class Scenario {
     let simulation: ModelSimulation
-    init(seed: UInt64 = 1) {
+    init(seed: UInt64 = 1, fault: DeliberateFault = .none) {
         var profile = ModelProfile()
         profile.faults = []
         profile.operations = 0
-        simulation = ModelSimulation(seed: seed, profile: profile)
+        simulation = ModelSimulation(seed: seed, profile: profile, fault: fault)
     }
 
     var initiator: ModelInitiator { simulation.initiators.last! }
@@ -190,6 +190,26 @@ final class Scenario {
         #expect(scenario.reaches { scenario.isInSync(1) })
         #expect(scenario.initiator.engine.statistics.regionsCopied >= 6)
         #expect(scenario.ending() == nil)
+    }
+
+    @Test(arguments: 0..<3)
+    func flushedDataOutlivesAPowerLossOfAllWhereOneMemberHadLostItsCacheBefore(first: MemberIndex) {
+        for fault in [DeliberateFault.none, .lostCacheInSync] where fault == .none || first == 0 {
+            let scenario = Scenario(fault: fault)
+            #expect(scenario.attach())
+            for region in 0..<12 { #expect(scenario.does(.write, region * 8, 8) == .success) }
+            // One loses its cache, and the initiator dies before it has recorded that.
+            scenario.crashInitiator()
+            scenario.stop(first, power: true)
+            scenario.targets[first].start()
+            #expect(scenario.attach())
+            #expect(scenario.does(.flush) == .success)
+            scenario.crashInitiator()
+            for member in 0..<3 { scenario.stop(member, power: true) }
+            for member in 0..<3 { scenario.targets[member].start() }
+            #expect(scenario.attach())
+            #expect((scenario.ending() == nil) == (fault == .none), "\(fault)")
+        }
     }
 
     @Test func targetRestartsQuicklyAtTheSameAddress() {

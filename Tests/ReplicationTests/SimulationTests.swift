@@ -27,6 +27,18 @@ private let installsHandlers: Void = {
         }
     }
 
+    /// Seeds that found a bug, with what it was.
+    @Test(
+        arguments: [
+            // A flush was acknowledged while a member that had lost its cache was still being reconciled; after a power loss
+            // of all, that member was taken for the source.
+            12606
+        ] as [UInt64])
+    func seedThatFailedOnce(seed: UInt64) {
+        let simulation = ModelSimulation(seed: seed)
+        #expect(simulation.run() == nil)
+    }
+
     @Test func seeds() {
         installsHandlers
         let environment = getenv("TERCET_SEED").map { String(cString: $0) }

@@ -29,14 +29,10 @@ extension VolumeEngine {
         if fault == .equalEpochsTrusted, haveEqualStamps(ready) { dirty.clear() }
 
         var intact: MemberSet = []
-        var nearlyIntact: MemberSet = []
         for member in 0..<memberCount where present.has(member) {
             let instance = members[member].bootInstance
             if instance != 0 && instance == best.members[member].bootInstance || fault == .bootInstanceIgnored {
                 intact.insert(MemberSet(member))
-            }
-            if instance != 0, instance == best.members[member].attachedInstance {
-                nearlyIntact.insert(MemberSet(member))
             }
         }
         // Acknowledged writes that were not flushed are on a member that kept its cache. Where none of those present did,
@@ -44,9 +40,10 @@ extension VolumeEngine {
         if !dirty.isEmpty, intact == [], present != recorded, !configuration.acceptCacheLoss {
             return wait(for: recorded.subtracting(present))
         }
-        // Without any, one that kept what the last attachment acknowledged goes before one that lost that too.
-        let source = (intact != [] ? intact : nearlyIntact != [] ? nearlyIntact : present).first
-        adoptDecision(best, ready: ready, present: present, intact: intact, source: source, dirty: dirty)
+        // One that lost its cache beside one that kept it is behind where regions are dirty, and recorded as such: a flush
+        // that is acknowledged before it has been copied to makes nothing durable there.
+        let kept = dirty.isEmpty || intact == [] || fault == .lostCacheInSync ? present : intact
+        adoptDecision(best, ready: ready, inSync: kept, source: (intact == [] ? kept : intact).first, dirty: dirty)
     }
 
     private mutating func wait(for awaited: MemberSet) {
@@ -95,31 +92,26 @@ extension VolumeEngine {
     }
 
     private mutating func adoptDecision(
-        _ best: Superblock, ready: MemberSet, present: MemberSet, intact: MemberSet, source: MemberIndex,
-        dirty: RegionMap
+        _ best: Superblock, ready: MemberSet, inSync kept: MemberSet, source: MemberIndex, dirty: RegionMap
     ) {
         record.fencing = best.fencing
         record.minimumCopies = best.minimumCopies
         record.isClean = false
         if best.stamp.attachmentKey == attachmentKey { record.version = max(record.version, best.stamp.version) }
-        inSync = present
+        inSync = kept
         for member in 0..<memberCount {
             uuids[member] = replacementUUIDs[member] ?? best.members[member].uuid
             record.behindSince[member] = best.members[member].behindSinceEpoch
             record.bootInstances[member] = best.members[member].bootInstance
-            record.attachedInstances[member] = best.members[member].attachedInstance
-            // A member whose cache may be lost counts as such until it has been reconciled; the source is the truth.
-            if present.has(member), dirty.isEmpty || intact.has(member) || member == source {
-                record.bootInstances[member] = members[member].bootInstance
-            }
+            if kept.has(member) { record.bootInstances[member] = members[member].bootInstance }
         }
         for member in 0..<memberCount {
             let behind = maps.behind(member)
-            if present.has(member) {
+            if kept.has(member) {
                 behind.clear()
                 continue
             }
-            for holder in 0..<memberCount where present.has(holder) {
+            for holder in 0..<memberCount where kept.has(holder) {
                 if let found = readyMaps[holder] { copyWords(found.behind(member), behind) }
             }
             copyWords(dirty, behind)
@@ -130,7 +122,7 @@ extension VolumeEngine {
         maps.unflushed.copy(from: dirty)
         maps.unflushedBefore.clear()
         maps.unreconciled.clear()
-        if present.count > 1 { maps.unreconciled.copy(from: dirty) }
+        if kept.count > 1 { maps.unreconciled.copy(from: dirty) }
         for kind in 0..<VolumeMaps.kindCount { maps.durable[kind].clear() }
         for member in 0..<memberCount { maps.repair[member].clear() }
         reconcileSource = source

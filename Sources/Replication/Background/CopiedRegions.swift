@@ -90,18 +90,10 @@ extension VolumeEngine {
         markPage(maps.page(kind: kind, region: region))
     }
 
-    /// Takes members into sync that lack nothing any more, and records the caches that may be relied on again.
+    /// Takes members into sync that lack nothing any more.
     mutating func reviewReconciled() {
         guard phase == .serving else { return }
         var hasChanged = false
-        if maps.unreconciled.isEmpty {
-            for member in 0..<memberCount where active.has(member) && inSync.has(member) {
-                if record.bootInstances[member] != members[member].bootInstance {
-                    record.bootInstances[member] = members[member].bootInstance
-                    hasChanged = true
-                }
-            }
-        }
         for member in 0..<memberCount where active.has(member) && !inSync.has(member) {
             guard maps.behind(member).isEmpty, !copies.isCopying(to: member), !copied.contains(to: member) else {
                 continue

@@ -13,7 +13,7 @@ extension VolumeEngine {
         replacementUUIDs[member] = uuid
         freshMembers.insert(MemberSet(member))
         inSync.remove(MemberSet(member))
-        if reconcileSource == member { reconcileSource = bestSource(others) }
+        if reconcileSource == member { reconcileSource = fastest(others) }
         endReconcileIfSingle()
         let everything = RegionMap(wordCount: maps.intents.wordCount)
         everything.setAll(count: maps.regionCount)

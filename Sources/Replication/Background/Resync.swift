@@ -154,8 +154,7 @@ extension VolumeEngine {
         let reconciles = maps.unreconciled[region]
         var good = sources
         for member in 0..<memberCount where maps.repair[member][region] { good.remove(MemberSet(member)) }
-        let source =
-            reconciles ? good.has(reconcileSource) ? reconcileSource : bestSource(good) : fastest(good)
+        let source = reconciles && good.has(reconcileSource) ? reconcileSource : fastest(good)
         guard source >= 0 else { return copyHasNoSource(slot) }
         var destinations: MemberSet = []
         for member in 0..<memberCount where active.has(member) && member != source {

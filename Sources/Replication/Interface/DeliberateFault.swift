@@ -39,6 +39,8 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable {
     /// What a lost member had not flushed is not marked, neither by the survivors nor from its own map. (Each alone hides
     /// the lack of the other, because all active members hold the same bits.)
     case lossNotMarked
+    /// A member that lost its cache stays in sync beside one that kept it, to be reconciled.
+    case lostCacheInSync
     /// The lowest record found is believed, not the highest.
     case oldestRecordTrusted
 }

@@ -55,9 +55,8 @@ extension VolumeEngine {
     /// Takes a lost member out of the members in sync, if others are left that are there.
     private mutating func excuse(_ member: MemberIndex) {
         guard inSync.has(member), inSync.intersection(active) != [] else { return }
-        guard mayLeave(member) else { return enterRecovery() }
         inSync.remove(MemberSet(member))
-        if reconcileSource == member { reconcileSource = bestSource(active.intersection(inSync)) }
+        if reconcileSource == member { reconcileSource = fastest(active.intersection(inSync)) }
         endReconcileIfSingle()
         changeRecord()
     }
@@ -76,7 +75,6 @@ extension VolumeEngine {
         _ = requestBehind(member, regions)
         delayCopies(to: member)
         guard inSync.has(member), active.intersection(inSync).count > 1 else { return }
-        guard mayLeave(member) else { return loseMember(member, .outcomeUnknown) }
         statistics.demotions += 1
         notice(.memberDemoted(member))
         for region in 0..<maps.regionCount where maps.repair[member][region] || maps.unreconciled[region] {
@@ -84,32 +82,9 @@ extension VolumeEngine {
         }
         maps.repair[member].clear()
         inSync.remove(MemberSet(member))
-        if reconcileSource == member { reconcileSource = bestSource(active.intersection(inSync)) }
+        if reconcileSource == member { reconcileSource = fastest(active.intersection(inSync)) }
         endReconcileIfSingle()
         changeRecord()
-    }
-
-    /// Members in sync whose caches have not been lost since they last held everything.
-    private func intact(_ set: MemberSet) -> MemberSet {
-        var intact = set
-        for member in 0..<memberCount where set.has(member) {
-            let instance = members[member].bootInstance
-            if instance == 0 || instance != record.bootInstances[member] { intact.remove(MemberSet(member)) }
-        }
-        return intact
-    }
-
-    /// The member that dirty regions are best copied from.
-    func bestSource(_ set: MemberSet) -> MemberIndex {
-        let intact = intact(set)
-        return fastest(intact == [] ? set : intact)
-    }
-
-    /// Until all is reconciled, a member that kept its cache may alone hold what was acknowledged: the others go on
-    /// without it only if one of them kept its cache too.
-    private func mayLeave(_ member: MemberIndex) -> Bool {
-        maps.unreconciled.isEmpty || intact(MemberSet(member)) == [] || configuration.acceptCacheLoss
-            || intact(active.intersection(inSync).subtracting(MemberSet(member))) != []
     }
 
     /// Lets copies to a member wait, longer each time.

@@ -12,7 +12,7 @@ extension Superblock {
     /// | 40, 41, 42, 43 | member; fencing; minimum copies; flags (bit 0: clean) |
     /// | 44-47, 48-51, 56-63 | block size; region size; data blocks |
     /// | 64-71, 72-79 | attachment key; version |
-    /// | 88-279 | three members of 64 bytes: UUID, blocks, boot instance, behind since, state (1) at 40, attached instance at 48 |
+    /// | 88-279 | three members of 64 bytes: UUID, blocks, boot instance, behind since, state (1) at 40 |
     static let encodedSize = 280
     private static let magic: UInt64 = 0x4253_5445_4352_4554
 
@@ -47,7 +47,6 @@ extension Superblock {
             store(record.bootInstance, base + 24)
             store(record.behindSinceEpoch, base + 32)
             store(record.state.rawValue, base + 40)
-            store(record.attachedInstance, base + 48)
         }
         store(tercet_crc32c(page.baseAddress, page.count), 12)
     }
@@ -93,7 +92,6 @@ extension Superblock {
             members.append(
                 MemberRecord(
                     uuid: uuid(base), blocks: load(base + 16, UInt64.self), bootInstance: load(base + 24, UInt64.self),
-                    attachedInstance: load(base + 48, UInt64.self),
                     state: state, behindSinceEpoch: load(base + 32, UInt64.self)))
         }
         let superblock = Superblock(

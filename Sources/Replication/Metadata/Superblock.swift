@@ -44,22 +44,17 @@ public struct MemberRecord: Equatable, Sendable, BitwiseCopyable {
     public var blocks: UInt64
     /// The target's boot instance when the member was last taken into sync; 0 where the target does not tell.
     public var bootInstance: UInt64
-    /// The target's boot instance during the attachment that wrote the record: since then it holds what was acknowledged
-    /// in it, even if it lacks what was before.
-    public var attachedInstance: UInt64
     public var state: MemberDataState
     /// The epoch in which the member fell behind; 0 while in sync.
     public var behindSinceEpoch: UInt64
 
     public init(
-        uuid: UUIDBytes, blocks: UInt64, bootInstance: UInt64 = 0, attachedInstance: UInt64 = 0,
-        state: MemberDataState = .inSync,
+        uuid: UUIDBytes, blocks: UInt64, bootInstance: UInt64 = 0, state: MemberDataState = .inSync,
         behindSinceEpoch: UInt64 = 0
     ) {
         self.uuid = uuid
         self.blocks = blocks
         self.bootInstance = bootInstance
-        self.attachedInstance = attachedInstance
         self.state = state
         self.behindSinceEpoch = behindSinceEpoch
     }

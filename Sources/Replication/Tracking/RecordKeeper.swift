@@ -11,8 +11,6 @@ struct RecordKeeper: ~Copyable {
     var isClean = false
     /// The boot instance of each member's target since which it holds all that it acknowledged.
     var bootInstances: [UInt64] = [0, 0, 0]
-    /// The boot instance of each member's target in this attachment.
-    var attachedInstances: [UInt64] = [0, 0, 0]
     var behindSince: [UInt64] = [0, 0, 0]
 }
 
@@ -30,9 +28,6 @@ extension VolumeEngine {
                 record.behindSince[member] = epoch
             }
         }
-        for member in 0..<memberCount where active.has(member) {
-            record.attachedInstances[member] = members[member].bootInstance
-        }
         for member in 0..<memberCount where active.has(member) { writeRecord(to: member) }
     }
 
@@ -49,7 +44,6 @@ extension VolumeEngine {
             records.append(
                 MemberRecord(
                     uuid: uuids[index], blocks: memberBlocks(index), bootInstance: record.bootInstances[index],
-                    attachedInstance: record.attachedInstances[index],
                     state: inSync.has(index) ? .inSync : .behind, behindSinceEpoch: record.behindSince[index]))
         }
         let superblock = Superblock(
