@@ -59,14 +59,16 @@ let package = Package(
 
         // What every fabric has to keep, and the check of a verbs device against it.
         .target(
-            name: "FabricLaws", dependencies: ["AllocationProbe", "FabricInterface", "Memory"], path: "Tests/FabricLaws", swiftSettings: strict),
+            name: "FabricLaws", dependencies: ["AllocationProbe", "FabricInterface", "Memory"],
+            path: "Tests/FabricLaws", swiftSettings: strict),
         .executableTarget(
             name: "verbs-fabric-laws", dependencies: ["FabricInterface", "FabricLaws", "VerbsFabric"],
             path: "Tests/VerbsFabricLaws", swiftSettings: strict),
 
         // A world in one process, in virtual time.
         room("Simulation", ["Base", "BlockInterface", "FabricInterface", "Reactor"]),
-        tests("SimulationTests", ["Base", "BlockInterface", "BlockLaws", "FabricInterface", "FabricLaws", "Simulation"]),
+        tests(
+            "SimulationTests", ["Base", "BlockInterface", "BlockLaws", "FabricInterface", "FabricLaws", "Simulation"]),
 
         // Block devices.
         room("AIOBlock", ["Base", "BlockInterface", "CAIO", "CLinux"]),
@@ -117,15 +119,22 @@ let package = Package(
 
         // One controller of any NVMe-oF target.
         room("NVMeInitiator", ["Base", "FabricInterface", "Memory", "NVMeSpec", "Reactor"]),
-        // The same for programs in C: libTercet.so and Sources/CTercet/include/tercet.h.
+        // The same, and volumes, for programs in C: libtercet.so and Sources/CTercet/include/tercet.h. The package manager
+        // names the file libTercet.so, as a product may not share the name of the executable; Tools/library adds the link
+        // with the name that programs are built against.
         .systemLibrary(name: "CTercet", path: "Sources/CTercet/include"),
-        room(
-            "LibTercet",
-            ["Base", "CTercet", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "VerbsFabric"]),
+        .target(
+            name: "LibTercet",
+            dependencies: [
+                "Base", "CTercet", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication",
+                "VerbsFabric", "VolumeDriver",
+            ], swiftSettings: strict,
+            linkerSettings: [.unsafeFlags(["-Xlinker", "-soname", "-Xlinker", "libtercet.so"])]),
         tests(
             "NVMeInitiatorTests",
             [
-                "Base", "FabricInterface", "FabricLaws", "LoopbackFabric", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor",
+                "Base", "FabricInterface", "FabricLaws", "LoopbackFabric", "Memory", "NVMeInitiator", "NVMeSpec",
+                "Reactor",
             ]),
         .target(
             name: "LoopbackFabric", dependencies: ["FabricInterface"], path: "Tests/LoopbackFabric",
@@ -134,7 +143,8 @@ let package = Package(
         .executableTarget(
             name: "tercet",
             dependencies: [
-                "Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication", "VerbsFabric",
+                "Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication",
+                "VerbsFabric",
                 "VolumeDriver",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),

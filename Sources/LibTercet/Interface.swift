@@ -8,27 +8,66 @@ public func tercet_open(
     _ options: UnsafePointer<tercet_options>?, _ handle: UnsafeMutablePointer<OpaquePointer?>?,
     _ message: UnsafeMutablePointer<CChar>?, _ message_size: Int
 ) -> Int32 {
-    guard let options, let handle else { return -EINVAL }
+    guard let options else { return -EINVAL }
+    return open(handle, UnsafeMutableRawBufferPointer(start: message, count: message == nil ? 0 : message_size)) {
+        () throws(OpenFailure) in try NamespaceHandle(OpenOptions(options))
+    }
+}
+
+@c @implementation
+public func tercet_open_volume(
+    _ options: UnsafePointer<tercet_volume_options>?, _ handle: UnsafeMutablePointer<OpaquePointer?>?,
+    _ message: UnsafeMutablePointer<CChar>?, _ message_size: Int
+) -> Int32 {
+    guard let options else { return -EINVAL }
+    return open(handle, UnsafeMutableRawBufferPointer(start: message, count: message == nil ? 0 : message_size)) {
+        () throws(OpenFailure) in try VolumeHandle(VolumeOpenOptions(options))
+    }
+}
+
+private func open(
+    _ handle: UnsafeMutablePointer<OpaquePointer?>?, _ message: UnsafeMutableRawBufferPointer,
+    _ make: () throws(OpenFailure) -> Handle
+) -> Int32 {
+    guard let handle else { return -EINVAL }
     do throws(OpenFailure) {
-        let opened = try NamespaceHandle(OpenOptions(options))
-        handle.pointee = OpaquePointer(Unmanaged.passRetained(opened).toOpaque())
+        handle.pointee = OpaquePointer(Unmanaged.passRetained(try make()).toOpaque())
         return 0
     } catch {
-        if let message, message_size > 0 {
-            error.message.withCString { text in
-                let length = min(strlen(text), message_size - 1)
-                memcpy(message, text, length)
-                message[length] = 0
-            }
-        }
+        copy(error.message, to: message)
         return error.code
     }
 }
 
 @c @implementation
-public func tercet_close(_ handle: OpaquePointer?) {
-    guard let handle else { return }
-    Unmanaged<NamespaceHandle>.fromOpaque(UnsafeRawPointer(handle)).takeRetainedValue().close()
+public func tercet_close(_ handle: OpaquePointer?) -> Int32 {
+    guard let handle else { return 0 }
+    return Unmanaged<Handle>.fromOpaque(UnsafeRawPointer(handle)).takeRetainedValue().close()
+}
+
+@c @implementation
+public func tercet_get_status(_ handle: OpaquePointer?, _ status: UnsafeMutablePointer<tercet_status>?) -> Int32 {
+    guard let status else { return -EINVAL }
+    let size = status.pointee.size
+    guard size >= MemoryLayout<Int>.size else { return -EINVAL }
+    return with(handle, -EINVAL) { handle in
+        var filled = handle.status
+        filled.size = size
+        // A caller that was built with an older header has room for fewer fields.
+        withUnsafeBytes(of: &filled) {
+            UnsafeMutableRawPointer(status).copyMemory(from: $0.baseAddress!, byteCount: min(size, $0.count))
+        }
+        return 0
+    }
+}
+
+@c @implementation
+public func tercet_describe(
+    _ completion: UnsafePointer<tercet_completion>?, _ text: UnsafeMutablePointer<CChar>?, _ text_size: Int
+) -> UnsafePointer<CChar>? {
+    guard let text else { return nil }
+    copy(completion?.pointee.text ?? "", to: UnsafeMutableRawBufferPointer(start: text, count: text_size))
+    return UnsafePointer(text)
 }
 
 @c @implementation
@@ -41,17 +80,17 @@ public func tercet_block_count(_ handle: OpaquePointer?) -> UInt64 { with(handle
 
 @c @implementation
 public func tercet_alloc(_ handle: OpaquePointer?, _ bytes: Int) -> UnsafeMutableRawPointer? {
-    with(handle, nil) { $0.allocate(bytes) }
+    with(handle, nil) { $0.memory.allocate(bytes) }
 }
 
 @c @implementation
 public func tercet_free(_ handle: OpaquePointer?, _ memory: UnsafeMutableRawPointer?) {
-    with(handle, ()) { if let memory { $0.free(memory) } }
+    with(handle, ()) { if let memory { $0.memory.free(memory) } }
 }
 
 @c @implementation
 public func tercet_invalidate(_ handle: OpaquePointer?, _ memory: UnsafeMutableRawPointer?, _ bytes: Int) {
-    with(handle, ()) { $0.invalidate(UnsafeRawBufferPointer(start: memory, count: bytes)) }
+    with(handle, ()) { $0.memory.invalidate(UnsafeRawBufferPointer(start: memory, count: bytes)) }
 }
 
 @c @implementation
@@ -71,7 +110,7 @@ public func tercet_poll(
 
 /// Calls `body` with the object behind a handle, without counting a reference.
 @inline(__always)
-private func with<Result>(_ handle: OpaquePointer?, _ none: Result, _ body: (NamespaceHandle) -> Result) -> Result {
+private func with<Result>(_ handle: OpaquePointer?, _ none: Result, _ body: (Handle) -> Result) -> Result {
     guard let handle else { return none }
-    return Unmanaged<NamespaceHandle>.fromOpaque(UnsafeRawPointer(handle))._withUnsafeGuaranteedRef { body($0) }
+    return Unmanaged<Handle>.fromOpaque(UnsafeRawPointer(handle))._withUnsafeGuaranteedRef { body($0) }
 }

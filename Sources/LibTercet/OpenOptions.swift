@@ -3,6 +3,8 @@ import FabricInterface
 import Glibc
 import NVMeInitiator
 import NVMeSpec
+import Replication
+import VolumeDriver
 
 /// Why a namespace could not be opened.
 struct OpenFailure: Error {
@@ -19,13 +21,8 @@ struct OpenOptions {
     var pinnedBytes: Int
 
     init(_ pointer: UnsafePointer<tercet_options>) throws(OpenFailure) {
-        // A caller that was built with an older header gives fewer fields; the rest are zero.
         var given = tercet_options()
-        let size = pointer.withMemoryRebound(to: Int.self, capacity: 1) { $0.pointee }
-        guard size >= MemoryLayout<Int>.size else {
-            throw OpenFailure(code: -EINVAL, message: "tercet_options.size is not set")
-        }
-        memcpy(&given, pointer, min(size, MemoryLayout<tercet_options>.size))
+        try take(&given, from: pointer, "tercet_options")
         let host = given.address.map { String(cString: $0) } ?? ""
         guard let address = SocketAddress(host: host, port: given.port == 0 ? 4420 : given.port) else {
             throw OpenFailure(code: -EINVAL, message: "\"\(host)\" is not an IPv4 or IPv6 address")
@@ -35,17 +32,15 @@ struct OpenOptions {
             throw OpenFailure(code: -EINVAL, message: "NQN \"\(subsystem)\": \(error)")
         }
         let text = given.host_id.map { String(cString: $0) }
-        guard let id = text == nil ? OpenOptions.randomID() : UUIDBytes(text ?? "") else {
+        guard let id = text == nil ? randomID() : NVMeSpec.UUIDBytes(text ?? "") else {
             throw OpenFailure(code: -EINVAL, message: "\"\(text ?? "")\" is not a UUID")
         }
-        depth = given.depth == 0 ? 128 : Int(given.depth)
-        guard depth <= 1023 else { throw OpenFailure(code: -EINVAL, message: "a depth of at most 1023") }
+        depth = try checkedDepth(given.depth)
         nsid = given.nsid == 0 ? nil : given.nsid
-        pinnedBytes = given.pinned_bytes == 0 ? 1 << 30 : Int(clamping: given.pinned_bytes)
+        pinnedBytes = checkedPinnedBytes(given.pinned_bytes)
         controller = ControllerOptions(
-            address: address, subsystemNQN: subsystem,
-            hostNQN: given.host_nqn.map { String(cString: $0) } ?? NQN.uuid(id), hostID: id, queueEntries: depth + 1,
-            operationsPerQueue: depth)
+            address: address, subsystemNQN: subsystem, hostNQN: try checkedHostNQN(given.host_nqn, id), hostID: id,
+            queueEntries: depth + 1, operationsPerQueue: depth)
         if given.keep_alive_ms > 0 { controller.keepAliveMilliseconds = given.keep_alive_ms }
         if given.io_timeout_ms > 0 { controller.ioTimeoutMilliseconds = given.io_timeout_ms }
         if given.fast_io_fail_ms == .max {
@@ -54,11 +49,96 @@ struct OpenOptions {
             controller.fastIOFailMilliseconds = UInt64(given.fast_io_fail_ms)
         }
     }
+}
 
-    /// A random UUID (RFC 9562, version 4).
-    private static func randomID() -> UUIDBytes {
-        var generator = SystemRandomNumberGenerator()
-        return UUIDBytes(
-            high: generator.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, low: generator.next() & (1 << 62 - 1) | 1 << 63)
+/// `struct tercet_volume_options`, checked.
+struct VolumeOpenOptions {
+    var members: [MemberAddress] = []
+    var hostNQN: String
+    /// Fresh: to reservations each attachment is another host.
+    var hostID: NVMeSpec.UUIDBytes
+    var depth: Int
+    var pinnedBytes: Int
+    var attachTimeoutMilliseconds: UInt64
+    private var keepAliveMilliseconds: UInt32
+    private var commandTimeoutMilliseconds: UInt32
+    private var suspendPolicy: SuspendPolicy
+
+    init(_ pointer: UnsafePointer<tercet_volume_options>) throws(OpenFailure) {
+        var given = tercet_volume_options()
+        try take(&given, from: pointer, "tercet_volume_options")
+        let text = given.members.map { String(cString: $0) } ?? ""
+        let parts = text.split(separator: ",", omittingEmptySubsequences: false)
+        guard parts.count == memberCount else {
+            throw OpenFailure(code: -EINVAL, message: "\(parts.count) members are given; a volume has \(memberCount)")
+        }
+        for part in parts {
+            guard let member = MemberAddress(String(part)) else {
+                throw OpenFailure(code: -EINVAL, message: "\"\(part)\" is not ADDRESS:PORT/SUBNQN/NSID")
+            }
+            do { try NQN.validate(member.subsystemNQN) } catch {
+                throw OpenFailure(code: -EINVAL, message: "NQN \"\(member.subsystemNQN)\": \(error)")
+            }
+            members.append(member)
+        }
+        hostID = randomID()
+        hostNQN = try checkedHostNQN(given.host_nqn, hostID)
+        depth = try checkedDepth(given.depth)
+        pinnedBytes = checkedPinnedBytes(given.pinned_bytes)
+        keepAliveMilliseconds = given.keep_alive_ms == 0 ? 2000 : given.keep_alive_ms
+        commandTimeoutMilliseconds = given.io_timeout_ms == 0 ? 5000 : given.io_timeout_ms
+        attachTimeoutMilliseconds = given.attach_timeout_ms == 0 ? 30_000 : UInt64(given.attach_timeout_ms)
+        suspendPolicy = given.fails_when_suspended == 0 ? .wait : .fail
     }
+
+    /// How to attach the volume that a member's superblock tells of.
+    func volume(_ superblock: Superblock) -> VolumeOptions {
+        var configuration = VolumeConfiguration(volume: superblock.volume, blockSize: superblock.geometry.blockSize)
+        configuration.queueDepth = max(depth, 64)
+        configuration.formattedBlocks = superblock.members.map(\.blocks)
+        configuration.suspendPolicy = suspendPolicy
+        configuration.commandTimeout = UInt64(commandTimeoutMilliseconds) * 1_000_000
+        return VolumeOptions(
+            members: members, hostNQN: hostNQN, hostID: hostID, configuration: configuration,
+            keepAliveMilliseconds: keepAliveMilliseconds)
+    }
+}
+
+/// Copies a structure that begins with its size. A caller that was built with an older header gives fewer fields; the rest
+/// stay zero.
+private func take<Structure: BitwiseCopyable>(
+    _ given: inout Structure, from pointer: UnsafePointer<Structure>, _ name: String
+) throws(OpenFailure) {
+    let size = UnsafeRawPointer(pointer).load(as: Int.self)
+    guard size >= MemoryLayout<Int>.size else {
+        throw OpenFailure(code: -EINVAL, message: "\(name).size is not set")
+    }
+    withUnsafeMutableBytes(of: &given) {
+        $0.copyMemory(from: UnsafeRawBufferPointer(start: pointer, count: min(size, $0.count)))
+    }
+}
+
+private func checkedDepth(_ depth: UInt32) throws(OpenFailure) -> Int {
+    guard depth <= 1023 else { throw OpenFailure(code: -EINVAL, message: "a depth of at most 1023") }
+    return depth == 0 ? 128 : Int(depth)
+}
+
+private func checkedPinnedBytes(_ bytes: UInt64) -> Int { bytes == 0 ? 1 << 30 : Int(clamping: bytes) }
+
+private func checkedHostNQN(
+    _ given: UnsafePointer<CChar>?, _ id: NVMeSpec.UUIDBytes
+) throws(OpenFailure) -> String {
+    guard let given else { return NQN.uuid(id) }
+    let name = String(cString: given)
+    do { try NQN.validate(name) } catch {
+        throw OpenFailure(code: -EINVAL, message: "host NQN \"\(name)\": \(error)")
+    }
+    return name
+}
+
+/// A random UUID (RFC 9562, version 4).
+private func randomID() -> NVMeSpec.UUIDBytes {
+    var generator = SystemRandomNumberGenerator()
+    return NVMeSpec.UUIDBytes(
+        high: generator.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, low: generator.next() & (1 << 62 - 1) | 1 << 63)
 }

@@ -15,6 +15,7 @@ public final class RegisteredArena: @unchecked Sendable {
 
     private struct Registration: @unchecked Sendable {
         var domain: UInt
+        var access: MemoryAccess
         var region: MemoryRegion
         var context: FabricContext
     }
@@ -69,18 +70,20 @@ public final class RegisteredArena: @unchecked Sendable {
         munmap(mapping, mappedBytes)
     }
 
-    /// The registration with the device of `context`, made when first asked for: for local use and, where `access` says
-    /// so, for peers. It lasts as long as the arena. The access of the first call holds for all.
+    /// The registration with the device of `context` for one kind of access, made when first asked for: for local use
+    /// and, where `access` says so, for peers. It lasts as long as the arena.
     public func register(
         with context: FabricContext, access: MemoryAccess = [.localWrite]
     ) throws(FabricError) -> MemoryRegion {
         let domain = context.domain
-        let known = registrations.withLock { list in list.first { $0.domain == domain }?.region }
+        let known = registrations.withLock { list in list.first { $0.domain == domain && $0.access == access }?.region }
         if let known { return known }
         let region = try context.register(memory, access: access)
-        let box = Registration(domain: domain, region: region, context: context)
+        let box = Registration(domain: domain, access: access, region: region, context: context)
         let first = registrations.withLock { list -> MemoryRegion? in
-            if let other = list.first(where: { $0.domain == domain }) { return other.region }
+            if let other = list.first(where: { $0.domain == domain && $0.access == access }) {
+                return other.region
+            }
             list.append(box)
             return nil
         }

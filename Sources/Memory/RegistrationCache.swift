@@ -24,6 +24,8 @@ public struct RegistrationCounters: Equatable, Sendable {
     public var invalidations: UInt64 = 0
     public var pinnedBytes = 0
     public var regions = 0
+
+    public init() {}
 }
 
 /// The registrations of callers' own memory with one device, shared by all queue pairs and reactors that use it.

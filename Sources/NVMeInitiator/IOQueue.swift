@@ -63,6 +63,10 @@ public final class IOQueue: @unchecked Sendable {
     /// reactor's thread.
     public var context: FabricContext? { reference.map { group.devices[$0.device].context } }
 
+    /// A number for the device that operations' memory must be registered with: that of the connection, or of the last one
+    /// while there is none; -1 before the first one. On the reactor's thread.
+    public var deviceNumber: Int { table.pointee.device }
+
     /// Does an operation and waits for its end. For the control plane: `submit` costs a hundredth of it.
     public func perform(_ operation: IOOperation) async -> IOCompletion {
         await withTaskExecutorPreference(group.executor) {
@@ -266,6 +270,7 @@ public final class IOQueue: @unchecked Sendable {
         // Another device: the keys of what waits mean nothing to it.
         if let lastDomain, lastDomain != domain { failAll(.connectionLost) }
         lastDomain = domain
+        table.pointee.device = reference.device
         table.pointee.isLive = true
     }
 

@@ -46,6 +46,8 @@ struct OperationTable: BitwiseCopyable {
     var defaultTimeoutMilliseconds: UInt32 = 0
     /// The queue pair's slot in its device group; `noSlot` without a connection.
     var queuePair = noSlot
+    /// The device of the last connection that was good for I/O, as the group numbers it; -1 before the first one.
+    var device = -1
     /// No operation's time is over before this.
     var earliestDeadline = MonotonicTime.distantFuture
     /// Completions seen: the controller lives.

@@ -18,8 +18,10 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
     var lastAssociation: UInt64 = 0
     /// Its place in the controller's namespaces.
     var namespace = 0
-    /// What the volume's memory is called on this member's device.
-    var keys = VolumeMemory.Keys()
+    /// What the engine's memory is called on this member's device.
+    var keys = TransferKeys()
+    /// The number that the user's memory has for the device.
+    var device = 0
     var bootInstance: UInt64 = 0
     /// Commands that have not completed.
     var outstanding = 0

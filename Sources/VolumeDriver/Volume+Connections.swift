@@ -1,5 +1,6 @@
 import Base
 import FabricInterface
+import Memory
 import NVMeInitiator
 import NVMeSpec
 import Replication
@@ -91,7 +92,9 @@ extension Volume {
         guard link.attempt == attempt, let controller = link.controller, !link.isEnding else { return }
         guard let context = controller.queues[0].context else { return lost(link, attempt, "the connection broke") }
         do {
-            link.keys = try memory.keys(on: context)
+            link.keys = try memory.engine.transferKeys(with: context)
+            link.device = try hostMemory.device(context)
+            recentDevice = link.device
         } catch {
             return lost(link, attempt, "the volume's memory cannot be registered: \(error)")
         }

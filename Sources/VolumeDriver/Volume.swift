@@ -13,7 +13,9 @@ import Replication
 public final class Volume: Poller, @unchecked Sendable {
     let group: InitiatorGroup
     let options: VolumeOptions
+    /// Buffers for I/O, where the user brings no memory along.
     public let memory: VolumeMemory
+    let hostMemory: HostMemory
     /// Takes the completions of `submit`.
     public var sink: VolumeSink?
     private let observer: @Sendable (VolumeEvent) -> Void
@@ -32,17 +34,19 @@ public final class Volume: Poller, @unchecked Sendable {
     /// Cookies from here on are those of the `async` calls; `submit` takes smaller ones.
     static let firstWaiter: UInt64 = 1 << 63
 
-    /// - Parameter observer: called on the group's thread.
+    /// - Parameters:
+    ///   - hostMemory: what `HostRequest.buffer` names; `nil` for addresses of buffers that `memory` gives out.
+    ///   - observer: called on the group's thread.
     public convenience init(
-        _ options: VolumeOptions, group: InitiatorGroup,
+        _ options: VolumeOptions, group: InitiatorGroup, hostMemory: HostMemory? = nil,
         observer: @escaping @Sendable (VolumeEvent) -> Void = { _ in }
     ) throws(MemoryError) {
-        try self.init(options, group: group, fault: .none, observer: observer)
+        try self.init(options, group: group, hostMemory: hostMemory, fault: .none, observer: observer)
     }
 
     /// A volume whose engine is broken on purpose, for the simulation.
     package init(
-        _ options: VolumeOptions, group: InitiatorGroup, fault: DeliberateFault,
+        _ options: VolumeOptions, group: InitiatorGroup, hostMemory: HostMemory? = nil, fault: DeliberateFault,
         observer: @escaping @Sendable (VolumeEvent) -> Void
     ) throws(MemoryError) {
         invariant(options.members.count == memberCount, "a volume has three members")
@@ -50,7 +54,9 @@ public final class Volume: Poller, @unchecked Sendable {
         self.group = group
         self.observer = observer
         memory = try VolumeMemory(
-            engineBytes: VolumeEngine.arenaByteCount(options.configuration), bufferBytes: options.bufferBytes)
+            engineBytes: VolumeEngine.arenaByteCount(options.configuration),
+            bufferBytes: hostMemory == nil ? options.bufferBytes : 0)
+        self.hostMemory = hostMemory ?? memory
         guard let arena = memory.engine.memory.baseAddress else { invariantViolated("an arena has memory") }
         engine = VolumeEngine(options.configuration, arena: arena, fault: fault)
         inbox = CompletionInbox(capacity: options.configuration.queueDepth * 8 + 4096)
@@ -116,8 +122,26 @@ public final class Volume: Poller, @unchecked Sendable {
     /// How many members hold every acknowledged write now.
     public var membersInSync: Int { engine.membersInSync.count }
 
-    /// Accepts a host's I/O; `false` when as many run as the volume takes. `request.buffer` is the address of memory that
-    /// `memory` gave out. Its completion goes to `sink`.
+    /// Blocks of the volume; meaningful while it is served.
+    public var dataBlocks: UInt64 { engine.geometry.dataBlocks }
+
+    /// Bytes of a region; meaningful while the volume is served.
+    public var regionSize: UInt32 { engine.geometry.regionSize }
+
+    /// The device of the member that was connected last, as `HostMemory` numbers it: with one device, that of all.
+    public internal(set) var recentDevice = 0
+
+    /// The longest I/O that `submit` takes, in blocks; meaningful while the volume is served.
+    public var longestTransferBlocks: UInt64 { engine.maximumTransferBlocks }
+
+    /// The state of the volume and its members, as `status()` tells it elsewhere.
+    public var currentStatus: VolumeStatusReport { engine.status }
+
+    /// Whether all connections to members have ended, and with them all use of memory.
+    public var isDisconnected: Bool { links.allSatisfy { $0.controller == nil && $0.outstanding == 0 } }
+
+    /// Accepts a host's I/O; `false` when as many run as the volume takes. `request.buffer` names memory as `HostMemory`
+    /// says. Its completion goes to `sink`.
     public func submit(_ request: HostRequest) -> Bool {
         invariant(request.cookie < Self.firstWaiter, "the upper half of the cookies is taken")
         nextTick = MonotonicTime(nanoseconds: 0)
@@ -149,9 +173,14 @@ public final class Volume: Poller, @unchecked Sendable {
         case .writeZeroes: kind = .writeZeroes
         case .flush: kind = .flush
         }
+        let data = segment(request, link)
+        if data == nil, request.bufferOwner != .none {
+            // It cannot be registered now; that is not the member's fault.
+            return inbox.append(MemberCompletion(tag: request.tag, status: .notDone))
+        }
         let operation = IOOperation(
             kind, namespace: link.namespace, startingLBA: request.start, blockCount: request.count,
-            data: segment(request, link), flags: request.forceUnitAccess ? .forceUnitAccess : [], tag: request.tag)
+            data: data, flags: request.forceUnitAccess ? .forceUnitAccess : [], tag: request.tag)
         link.outstanding += 1
         switch link.controller?.queues[0].submit(operation) {
         case .accepted: return
@@ -175,18 +204,15 @@ public final class Volume: Poller, @unchecked Sendable {
     @inline(__always)
     private func segment(_ request: MemberRequest, _ link: MemberLink) -> IOSegment? {
         let length = Int(request.count) * Int(options.configuration.blockSize)
+        let isIncoming = request.operation == .read
         switch request.bufferOwner {
         case .none: return nil
         case .host:
-            guard let address = UnsafeMutableRawPointer(bitPattern: UInt(request.bufferValue)) else { return nil }
-            return IOSegment(
-                address: address, length: length, localKey: link.keys.buffers.localKey,
-                remoteKey: link.keys.buffers.remoteKey)
+            return hostMemory.segment(
+                request.bufferValue, length: length, isIncoming: isIncoming, device: link.device)
         case .arena:
             guard let base = memory.engine.memory.baseAddress else { return nil }
-            return IOSegment(
-                address: base + Int(request.bufferValue), length: length, localKey: link.keys.engine.localKey,
-                remoteKey: link.keys.engine.remoteKey)
+            return IOSegment(base + Int(request.bufferValue), length, link.keys.region(isIncoming: isIncoming))
         }
     }
 

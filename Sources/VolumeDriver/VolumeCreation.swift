@@ -78,6 +78,27 @@ public final class MemberProbe: @unchecked Sendable {
 
     private static let bufferByteCount = 1 << 20
 
+    /// What the superblocks of members say, as far as they can be reached; read without fencing.
+    public static func superblocks(
+        of members: [MemberAddress], hostNQN: String, hostID: NVMeSpec.UUIDBytes, group: InitiatorGroup
+    ) async -> [Result<Superblock, VolumeCreationError>] {
+        var found: [Result<Superblock, VolumeCreationError>] = []
+        for (index, address) in members.enumerated() {
+            do throws(VolumeCreationError) {
+                let probe = try await MemberProbe([address], hostNQN: hostNQN, hostID: hostID, group: group)
+                let superblock = try await probe.superblock(of: 0)
+                await probe.close()
+                switch superblock {
+                case .success(let superblock): found.append(.success(superblock))
+                case .failure(let error): found.append(.failure(VolumeCreationError("\(address): \(error)")))
+                }
+            } catch {
+                found.append(.failure(VolumeCreationError("member \(index): \(error)")))
+            }
+        }
+        return found
+    }
+
     /// Disconnects.
     public func close() async {
         for controller in controllers { await controller.close() }
@@ -220,7 +241,7 @@ public final class MemberProbe: @unchecked Sendable {
         let arena = arena
         let region = await group.run { () -> MemoryRegion? in
             guard let context = queue.context else { return nil }
-            return try? arena.register(with: context, access: [.localWrite, .remoteRead, .remoteWrite])
+            return try? arena.register(with: context, access: kind == .read ? .incoming : .outgoing)
         }
         guard let region, let base = arena.memory.baseAddress else {
             throw VolumeCreationError("member \(member) (\(addresses[member])): the connection was lost")

@@ -2,36 +2,46 @@ import FabricInterface
 import Memory
 import NVMeInitiator
 
-/// The volume's registered memory: the engine's own pages, and buffers for the volume's user. Registered once with each
-/// device, so that one write is read by three targets from the same place.
-public final class VolumeMemory: @unchecked Sendable {
-    /// What the two arenas are called on one device.
-    struct Keys {
-        var engine = MemoryRegion(handle: 0, localKey: 0, remoteKey: 0)
-        var buffers = MemoryRegion(handle: 0, localKey: 0, remoteKey: 0)
-    }
-
+/// The volume's registered memory: the engine's own pages, and buffers for a user who brings no memory along. Registered
+/// once with each device and direction, so that one write is read by three targets from the same place.
+public final class VolumeMemory: HostMemory, @unchecked Sendable {
     let engine: RegisteredArena
-    let buffers: RegisteredArena
-    private let pool: DataPool
+    private let buffers: RegisteredArena?
+    private let pool: DataPool?
+    private var devices: [(domain: UInt, keys: TransferKeys)] = []
 
+    /// - Parameter bufferBytes: 0 for no buffers.
     init(engineBytes: Int, bufferBytes: Int) throws(MemoryError) {
         engine = try RegisteredArena(bytes: engineBytes)
-        buffers = try RegisteredArena(bytes: bufferBytes)
-        pool = DataPool(buffers, reservedBytes: 0)
+        buffers = bufferBytes > 0 ? try RegisteredArena(bytes: bufferBytes) : nil
+        pool = buffers.map { DataPool($0, reservedBytes: 0) }
+        super.init()
     }
 
     /// A buffer for I/O on the volume, or `nil` when none is left. On the group's thread.
-    public func allocate(_ bytes: Int) -> UnsafeMutableRawPointer? { pool.allocate(bytes, priority: .io) }
+    public func allocate(_ bytes: Int) -> UnsafeMutableRawPointer? { pool?.allocate(bytes, priority: .io) }
 
     /// Gives a buffer back. On the group's thread.
-    public func free(_ buffer: UnsafeMutableRawPointer) { pool.free(buffer) }
+    public func free(_ buffer: UnsafeMutableRawPointer) { pool?.free(buffer) }
 
-    /// Registers both arenas with a device.
-    func keys(on context: FabricContext) throws(FabricError) -> Keys {
-        let access: MemoryAccess = [.localWrite, .remoteRead, .remoteWrite]
-        return Keys(
-            engine: try engine.register(with: context, access: access),
-            buffers: try buffers.register(with: context, access: access))
+    public override func device(_ context: FabricContext) throws(FabricError) -> Int {
+        let domain = context.domain
+        if let known = devices.firstIndex(where: { $0.domain == domain }) { return known }
+        devices.append((domain, try buffers?.transferKeys(with: context) ?? TransferKeys()))
+        return devices.count - 1
+    }
+
+    /// `buffer` is an address within a buffer that `allocate` gave out.
+    public override func segment(_ buffer: UInt64, length: Int, isIncoming: Bool, device: Int) -> IOSegment? {
+        guard let address = UnsafeMutableRawPointer(bitPattern: UInt(buffer)) else { return nil }
+        return IOSegment(address, length, devices[device].keys.region(isIncoming: isIncoming))
+    }
+}
+
+extension IOSegment {
+    /// Memory under the keys of its region.
+    @inline(__always)
+    init(_ address: UnsafeMutableRawPointer, _ length: Int, _ region: MemoryRegion) {
+        self.init(address: address, length: length, localKey: region.localKey, remoteKey: region.remoteKey)
     }
 }

@@ -54,3 +54,15 @@ open class VolumeSink {
     /// I/Os have ended; their buffers are the caller's again. New ones may be submitted from here.
     open func completed(_ completions: UnsafeBufferPointer<HostCompletion>) {}
 }
+
+extension AttachError {
+    /// Why the attach was given up, for people.
+    public var explanation: String {
+        switch self {
+        case .metadata(let error): error.description
+        case .superseded(let member): "another host attached at the same time (seen on member \(member))"
+        case .abandoned: "it was let go"
+        case .epochExhausted: "its epoch is at the largest value; create it anew"
+        }
+    }
+}

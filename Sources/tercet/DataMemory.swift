@@ -16,7 +16,7 @@ final class DataMemory: Sendable {
 
     init(_ queue: IOQueue, bytes: Int, for direction: Direction) async throws {
         do { arena = try RegisteredArena(bytes: bytes) } catch { throw CommandFailure("\(error)") }
-        let access: MemoryAccess = direction == .reading ? [.localWrite, .remoteWrite] : [.remoteRead]
+        let access: MemoryAccess = direction == .reading ? .incoming : .outgoing
         do {
             let region = try await queue.register(arena, access: access)
             segment = IOSegment(

@@ -1,15 +1,55 @@
 #!/usr/bin/env bash
-# A program in C, compiled against tercet.h alone, on libtercet and softverbs.
+# Programs in C, compiled against tercet.h alone, on libtercet and softverbs: a namespace, a volume of three members, several
+# handles, and targets that stop and die.
 
-. "$(dirname "$0")/native.sh"
+. "$(dirname "$0")/volume.sh"
 
 library=${LIBTERCET:-$project/.build/release/libTercet.so}
 mkdir "$tap_folder/bin"
-require "the target starts" export_target ram:64M
-require "a C program compiles against the header and links to the library" \
-  cc -Wall -Wextra -Werror -pedantic -std=gnu11 -I"$project/Sources/CTercet/include" -o "$tap_folder/bin/roundtrip" \
-  "$project/Tests/Native/c/roundtrip.c" "$library" -Wl,-rpath,"$(dirname "$library")"
-check "its round trips" timeout 120 "$(on_softverbs "$tap_folder/bin/roundtrip")" "$address" "$port" "$nqn"
-grep -E '^(not )?ok' "$tap_folder/output" | diagnose
+ln -s "$library" "$tap_folder/bin/libtercet.so"
+
+# compile PROGRAM: with the header and the library alone.
+compile() {
+  cc -Wall -Wextra -Werror -pedantic -std=gnu11 -O1 -I"$project/Sources/CTercet/include" -o "$tap_folder/bin/$1" \
+    "$project/Tests/Native/c/$1.c" -L"$tap_folder/bin" -ltercet -Wl,-rpath,"$tap_folder/bin" -lpthread
+}
+
+# passes NAME PROGRAM ARGUMENT...: passes if a program does, and shows its tests.
+passes() {
+  local name=$1 program
+  program=$(on_softverbs "$tap_folder/bin/$2")
+  shift 2
+  check "$name" timeout 120 "$program" "$@"
+  grep -E '^((not )?ok|#)' "$tap_folder/output" | diagnose
+}
+
+for program in roundtrip handles outage; do
+  require "$program compiles against the header and links to libtercet" compile "$program"
+done
+expect_output "the library is called libtercet.so" 'SONAME.*\[libtercet.so\]' readelf -d "$library"
+
+for number in 0 1 2; do require "target $number starts" start_member "$number"; done
+require "a volume is created" volume create
+list=$(IFS=,; printf '%s' "$address:$port/$nqn.0/1,$address:$((port + 1))/$nqn.1/1,$address:$((port + 2))/$nqn.2/1")
+passes "every call, on a volume" roundtrip volume "$list"
+check "the members are equal" members_are_equal
+
+passes_and_restarts() {
+  "$(on_softverbs "$tap_folder/bin/outage")" "${target_pids[1]}" volume "$list" >"$tap_folder/outage.txt" 2>&1 &
+  local outage=$!
+  wait_until 60 grep -q '^# start' "$tap_folder/outage.txt" && { wait "${target_pids[1]}" 2>/dev/null; start_member 1; }
+  wait "$outage"
+}
+check "a member dies and returns" passes_and_restarts
+grep -E '^((not )?ok|#)' "$tap_folder/outage.txt" | diagnose
+check "the members are equal again" members_are_equal
+check "the volume is destroyed" volume destroy
+stop_members
+
+port=$((port + 3))
+require "a target starts" export_target ram:64M
+passes "every call, on a namespace" roundtrip namespace "$address" "$port" "$nqn"
+passes "several handles, threads and processes" handles namespace "$address" "$port" "$nqn"
+passes "a target that stops" outage "$tercetd_pid" namespace "$address" "$port" "$nqn"
 check "the target ends in good order" stop_tercetd
 done_testing

@@ -2,7 +2,7 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/native.sh"
 
-target_pids=(0 0 0)
+target_pids=()
 members=()
 for number in 0 1 2; do
   truncate -s 64M "$tap_folder/disk$number"
@@ -24,7 +24,7 @@ kill_member() {
 }
 
 stop_members() { kill "${target_pids[@]}"; wait "${target_pids[@]}"; }
-at_exit 'kill -KILL "${target_pids[@]}"'
+at_exit '[ ${#target_pids[@]} -eq 0 ] || kill -KILL "${target_pids[@]}"'
 
 # volume COMMAND OPTION...: runs tercet volume on the three members.
 volume() {

@@ -36,20 +36,6 @@ struct VolumeArguments: ParsableArguments {
     /// What the superblocks of the members that can be reached say.
     func probe(_ group: InitiatorGroup) async throws -> [Result<Superblock, VolumeCreationError>] {
         let host = host
-        var found: [Result<Superblock, VolumeCreationError>] = []
-        for (index, address) in members.enumerated() {
-            do throws(VolumeCreationError) {
-                let probe = try await MemberProbe([address], hostNQN: host.nqn, hostID: host.id, group: group)
-                let superblock = try await probe.superblock(of: 0)
-                await probe.close()
-                switch superblock {
-                case .success(let superblock): found.append(.success(superblock))
-                case .failure(let error): found.append(.failure(VolumeCreationError("\(address): \(error)")))
-                }
-            } catch {
-                found.append(.failure(VolumeCreationError("member \(index): \(error)")))
-            }
-        }
-        return found
+        return await MemberProbe.superblocks(of: members, hostNQN: host.nqn, hostID: host.id, group: group)
     }
 }

@@ -142,14 +142,3 @@ extension VolumeEvent {
         }
     }
 }
-
-extension AttachError {
-    var explanation: String {
-        switch self {
-        case .metadata(let error): error.description
-        case .superseded(let member): "another host attached at the same time (seen on member \(member))"
-        case .abandoned: "it was let go"
-        case .epochExhausted: "its epoch is at the largest value; create it anew"
-        }
-    }
-}
