@@ -150,6 +150,12 @@ let package = Package(
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ], swiftSettings: strict),
 
+        // Stock fio on targets that it starts, breaks and compares; its engine is Tools/fio/engine.
+        .executableTarget(
+            name: "tercet-fio",
+            dependencies: ["CLinux", .product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: strict),
+
         // One volume over three members.
         room("Replication", ["Base", "CChecksum"]),
         tests("ReplicationTests", ["Replication", "Base", "CChecksum"]),

@@ -1,0 +1,29 @@
+import Foundation
+
+/// Why the run cannot go on, for the user.
+struct Failure: Error {
+    var message: String
+    /// 1: something went wrong. 2: wrong usage. 128 and more: a signal ended the run.
+    var exitStatus: Int32
+
+    init(_ message: String, exitStatus: Int32 = 1) {
+        self.message = message
+        self.exitStatus = exitStatus
+    }
+}
+
+/// Says something of this program's own, apart from fio's output.
+func say(_ message: String) {
+    let text = "tercet-fio: \(message)\n"
+    _ = text.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+}
+
+/// Seconds since some fixed moment.
+func now() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+}
+
+/// A number with so many digits behind the point.
+func text(_ value: Double, digits: Int) -> String { String(format: "%.\(digits)f", value) }
