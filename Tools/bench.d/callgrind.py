@@ -1,0 +1,87 @@
+"""Programs under callgrind, and what it counted, by the object that the instructions are in."""
+
+import collections
+import os
+import re
+import shutil
+import subprocess
+
+import load
+
+
+class CallgrindError(Exception):
+    """What is needed for counting is not there or does not work."""
+
+
+class Callgrind:
+    """Runs programs under callgrind, in a folder with copies of them that valgrind 3.19 can read: without debug
+    information of DWARF 5, which it aborts on."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        if not shutil.which("valgrind"):
+            raise CallgrindError("valgrind is missing: run Tools/setup --bench")
+        self.shim = f"{folder}/sigsuspend.so"
+        source = f"{load.TOOLS}/bench.d/sigsuspend.c"
+        _run("cc", "-O2", "-shared", "-fPIC", "-o", self.shim, source)
+        self.count = 0
+
+    def copy(self, path):
+        """A copy of a program or library without its debug information."""
+        copied = f"{self.folder}/{os.path.basename(path)}"
+        if not os.path.exists(copied):
+            shutil.copy(path, copied)
+            _run("strip", "-g", copied)
+        return copied
+
+    def command(self, command):
+        """The command that runs another one, and the file that the counts will be in."""
+        self.count += 1
+        result = f"{self.folder}/callgrind.{self.count}"
+        return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={result}", *command], result
+
+
+def _run(*command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise CallgrindError(f"{command[0]}: {done.stderr.strip()}")
+
+
+def instructions(path):
+    """Instructions by object, from a file that callgrind wrote."""
+    names, counts = {}, collections.Counter()
+    current, is_call = None, False
+    with open(path) as file:
+        for line in file:
+            named = re.match(r"(c?)ob=\((\d+)\)(?: (.*))?", line)
+            if named:
+                # A name is spelled out where it occurs first, be it as the object or as the one that is called.
+                if named[3]:
+                    names[named[2]] = named[3]
+                if not named[1]:
+                    current = named[2]
+            elif line.startswith("calls="):
+                is_call = True
+            elif line[0] in "0123456789+-*":
+                # The line behind a call has what the callee cost, which is counted there.
+                fields = line.split()
+                if not is_call and len(fields) > 1:
+                    counts[current] += int(fields[1])
+                is_call = False
+    return {names.get(number, number): count for number, count in counts.items()}
+
+
+KINDS = (
+    ("softverbs", r"libsoftverbs"),
+    ("tercet", r"/(tercetd|tercet|lib[tT]ercet\.so|tercet-fio-engine\.so)$"),
+    ("swift", r"libswift|libdispatch|libFoundation|lib_Foundation|libBlocksRuntime"),
+    ("fio", r"/fio$"),
+)
+
+
+def by_kind(counts):
+    """The same by whose instructions they are: tercet's, the Swift runtime's, softverbs', fio's, the rest (libc)."""
+    kinds = collections.Counter()
+    for path, count in counts.items():
+        kinds[next((kind for kind, pattern in KINDS if re.search(pattern, path)), "other")] += count
+    return kinds

@@ -1,0 +1,97 @@
+"""What is measured: the cells, the peers, and how long all of it is expected to take."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One kind of load; Tools/fio/bench has a job file of its name."""
+
+    name: str
+    pattern: str
+    block_size: int
+    depth: int
+
+    @property
+    def is_sequential(self):
+        return not self.pattern.startswith("rand")
+
+    @property
+    def read_share(self):
+        """Percent of the I/Os that are reads."""
+        return {"randread": 100, "read": 100, "randwrite": 0, "write": 0, "randrw": 70}[self.pattern]
+
+
+CELLS = [
+    Cell(f"{name}-4k-qd{depth}", pattern, 4096, depth)
+    for name, pattern in (("randread", "randread"), ("randwrite", "randwrite"), ("randrw70", "randrw"))
+    for depth in (1, 32)
+] + [Cell(f"{pattern}-128k-qd8", pattern, 131072, 8) for pattern in ("read", "write")]
+
+# Every block written once, without a limit of time: memory and empty files answer otherwise before that.
+FILL = Cell("fill", "write", 1 << 20, 4)
+
+QUICK_CELLS = [cell.name for cell in CELLS if cell.pattern != "randrw"]
+
+PARTS = {
+    "kernel": "Linux's initiator at tercetd and at nvmet-rdma",
+    "initiator": "our initiator at tercetd and at nvmet-rdma",
+    "volume": "the replicated volume beside md-raid1 over three nvme-rdma devices",
+    "native": "on softverbs: our initiator at tercetd, one member and three, null, RAM and a file",
+    "instructions": "on softverbs under callgrind: instructions for each I/O, target and initiator",
+}
+LAB_PARTS = ("kernel", "initiator", "volume")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A ratio of two peers on one store, in one part's tables."""
+
+    title: str
+    ours: str
+    theirs: str
+
+
+# Peers are named INITIATOR@TARGET; a volume's store has the peers' own names.
+COMPARISONS = [
+    Comparison("tercetd / nvmet-rdma, both under Linux's initiator", "linux@tercetd", "linux@nvmet"),
+    Comparison("our initiator / Linux's, both at nvmet-rdma", "tercet@nvmet", "linux@nvmet"),
+    Comparison("our initiator / Linux's, both at tercetd", "tercet@tercetd", "linux@tercetd"),
+    Comparison("our initiator and target / Linux's initiator and target", "tercet@tercetd", "linux@nvmet"),
+    Comparison("our volume at tercetd / md-raid1 at nvmet-rdma", "volume@tercetd", "md-raid1@nvmet"),
+    Comparison("our volume / md-raid1, both at tercetd", "volume@tercetd", "md-raid1@tercetd"),
+    Comparison("three members / one, RAM", "volume-ram", "ram"),
+    Comparison("three members / one, file", "volume-file", "file"),
+]
+
+
+@dataclass
+class Options:
+    """What the command line chose."""
+
+    parts: list = field(default_factory=lambda: list(PARTS))
+    cells: list = field(default_factory=lambda: [cell.name for cell in CELLS])
+    quick: bool = False
+    rounds: int = 3
+    seconds: float = 3.0
+    stores: list = field(default_factory=list)
+    volume_store: str = ""
+    poll: bool = False
+    cpus: int = 2
+    drives: list = field(default_factory=list)
+
+    def chosen_cells(self):
+        return [cell for cell in CELLS if cell.name in self.cells]
+
+
+# Seconds that a measurement takes besides its own, as first guesses; progress learns better ones.
+LAB_OVERHEAD = 3.0
+NATIVE_OVERHEAD = 0.5
+INSTRUCTIONS_SECONDS = 12.0
+
+
+def lab_steps(options):
+    """How many measurements the parts in the lab make, the warm-up included."""
+    peers = 2 * len(options.stores) * sum(part in options.parts for part in ("kernel", "initiator"))
+    peers += 3 * ("volume" in options.parts)
+    return peers * (options.rounds * len(options.chosen_cells()) + 1)
