@@ -101,6 +101,17 @@ extension Controller {
         }
     }
 
+    // MARK: Quiesce
+
+    /// Ends another association of this host with the subsystem, and returns when none of its commands can reach the media
+    /// any more. Only where the target says that it does so (`TercetIdentity.Abilities.quiesce`).
+    ///
+    /// - Parameter controllerID: CNTLID of that association.
+    public func quiesce(controllerID: UInt16) async throws(InitiatorError) {
+        let entry = SubmissionEntry(.quiesce(QuiesceCommand(controllerID: controllerID)), commandID: 0)
+        _ = try await command(entry, name: "Quiesce")
+    }
+
     // MARK: Abort
 
     /// Asks the controller to end the commands that operations with a tag have under way on a queue. The operations end by

@@ -9,6 +9,7 @@ public enum AdminCommand: Hashable, Sendable, BitwiseCopyable {
     case getFeatures(GetFeaturesCommand)
     case asynchronousEventRequest
     case keepAlive
+    case quiesce(QuiesceCommand)
     /// Not a command that a controller of ours executes: answer with the status.
     case invalid(Status)
 
@@ -25,7 +26,8 @@ public enum AdminCommand: Hashable, Sendable, BitwiseCopyable {
         case .getFeatures: self = .getFeatures(GetFeaturesCommand(entry))
         case .asynchronousEventRequest: self = .asynchronousEventRequest
         case .keepAlive: self = .keepAlive
-        default: self = .invalid(.invalidOpcode)
+        default:
+            self = entry.opcode == QuiesceCommand.opcode ? .quiesce(QuiesceCommand(entry)) : .invalid(.invalidOpcode)
         }
     }
 }
@@ -230,6 +232,9 @@ extension SubmissionEntry {
             cdw14 = UInt32(command.uuidIndex & 0x7F)
         case .asynchronousEventRequest: opcode = AdminOpcode.asynchronousEventRequest.rawValue
         case .keepAlive: opcode = AdminOpcode.keepAlive.rawValue
+        case .quiesce(let command):
+            opcode = QuiesceCommand.opcode
+            cdw10 = UInt32(command.controllerID)
         case .invalid: invariantViolated("an invalid command is never sent")
         }
     }

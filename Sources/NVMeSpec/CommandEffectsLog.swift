@@ -22,6 +22,12 @@ public struct CommandEffectsLog: FixedStructure, Hashable {
         set { io[Int(opcode.rawValue)] = newValue }
     }
 
+    /// Effects of `QuiesceCommand`, which is vendor specific.
+    public var quiesce: CommandEffects {
+        get { admin[Int(QuiesceCommand.opcode)] }
+        set { admin[Int(QuiesceCommand.opcode)] = newValue }
+    }
+
     /// Effects of the Fabrics commands.
     public var fabrics: CommandEffects {
         get { admin[Int(FabricsCommandType.opcode)] }

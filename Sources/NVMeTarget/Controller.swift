@@ -18,6 +18,7 @@ enum ControllerEnd: Sendable {
     case reset
     case removed
     case queueLost
+    case replaced
 }
 
 /// A dynamic controller: made by the Connect of its admin queue, gone with that queue.
@@ -46,6 +47,8 @@ final class Controller: Sendable {
         var notificationCount: UInt64 = 0
         var reservationMasks: [UInt32: ReservationNotificationMask] = [:]
         var isEnded = false
+        /// Queue pairs, open or closing, that may have commands of this association.
+        var busyQueuePairs = 0
 
         /// By their identifiers, so that a simulation repeats what is done with them.
         var ioQueuesInOrder: [QueueLocation] { ioQueues.sorted { $0.key < $1.key }.map(\.value) }
@@ -63,7 +66,7 @@ final class Controller: Sendable {
 
     init(
         id: UInt16, subsystem: Subsystem, hostNQN: String, hostID: UUIDBytes, localAddress: SocketAddress?,
-        keepAliveMilliseconds: UInt32, now: MonotonicTime
+        keepAliveMilliseconds: UInt32, adminQueue: QueueLocation, now: MonotonicTime
     ) {
         self.id = id
         self.subsystem = subsystem
@@ -72,6 +75,8 @@ final class Controller: Sendable {
         self.localAddress = localAddress
         var initial = State()
         initial.keepAliveMilliseconds = keepAliveMilliseconds
+        initial.adminQueue = adminQueue
+        initial.busyQueuePairs = 1
         state = Mutex(initial)
         lastTraffic = Atomic(now.nanoseconds)
     }

@@ -26,6 +26,10 @@ extension DeviceGroup {
         let sendsData = !request.pointee.failed && !request.pointee.command.sendsData && request.pointee.dataLength > 0
         let writes = sendsData ? Int32(request.pointee.descriptorCount) : 0
         guard queuePair.pointee.sendsAvailable > writes else { return false }
+        guard sendBudget > writes else {
+            awaitsBudget = true
+            return false
+        }
         if writes > 0 { postWrites(request, index, to: queuePair.pointee.handle) }
 
         let entry = responses[index]
@@ -44,6 +48,7 @@ extension DeviceGroup {
                 segment: ScatterGatherElement(entry, length: CompletionEntry.byteCount, localKey: responseKey),
                 remoteKey: invalidate ? request.pointee.descriptor.key : 0))
         queuePair.pointee.sendsAvailable -= writes + 1
+        sendBudget -= writes + 1
         request.pointee.heldSends = UInt16(writes + 1)
         request.pointee.state.move(to: .responding)
         queuePair.pointee.unanswered -= 1
@@ -85,6 +90,7 @@ extension DeviceGroup {
         let slot = requests[index].pointee.queuePair
         let queuePair = queuePairs[slot]
         queuePair.pointee.sendsAvailable += Int32(requests[index].pointee.heldSends)
+        sendBudget += Int32(requests[index].pointee.heldSends)
         queuePair.pointee.endedWork &+= 1
         if completion.status != .success { connectionBroke(slot, completion) }
         end(index)
@@ -106,6 +112,14 @@ extension DeviceGroup {
         request.pointee.state.move(to: .free)
         requests.give(index)
         queuePair.pointee.requests -= 1
+        if queuePair.pointee.requests == 0, queuePair.pointee.state == .closing { drained(slot) }
+    }
+
+    /// A closing queue pair has no request any more.
+    private func drained(_ slot: UInt32) {
+        guard !queuePairs[slot].pointee.isDrained else { return }
+        queuePairs[slot].pointee.isDrained = true
+        owner.queuePairDrained(slot, in: self)
     }
 
     @inline(__always)
@@ -142,6 +156,19 @@ extension DeviceGroup {
             case .held: end(index)
             case .awaitingBuffer where awaitingBuffer.remove(index, requests.slots): end(index)
             case .executing where awaitingBlock.remove(index, requests.slots): end(index)
+            default: break
+            }
+        }
+        if queuePair.pointee.requests == 0 { drained(slot) }
+    }
+
+    /// Ends the requests whose work is posted. The queue pair has been destroyed: nothing of it completes any more.
+    func endPosted(of slot: UInt32) {
+        for index in 0..<UInt32(requests.capacity) where requests[index].pointee.queuePair == slot {
+            switch requests[index].pointee.state {
+            case .transferring, .responding:
+                sendBudget += Int32(requests[index].pointee.heldSends)
+                end(index)
             default: break
             }
         }

@@ -33,12 +33,20 @@ extension DeviceGroup {
     /// Frees a slot. Its queue pair is destroyed by the caller.
     func unbind(_ slot: UInt32) {
         let queuePair = queuePairs[slot]
-        slotOfHandle[Int(queuePair.pointee.handle.index)] = noSlot
+        if !queuePair.pointee.isDestroyed { slotOfHandle[Int(queuePair.pointee.handle.index)] = noSlot }
         if queuePair.pointee.state != .closing { queuePair.pointee.state.move(to: .closing) }
         queuePair.pointee.state.move(to: .free)
         queuePair.pointee.generation &+= 1
         boundSlots.removeAll { $0 == slot }
         queuePairs.give(slot)
+    }
+
+    /// A closing queue pair has been destroyed although its work had not completed.
+    func destroyed(_ slot: UInt32) {
+        let queuePair = queuePairs[slot]
+        slotOfHandle[Int(queuePair.pointee.handle.index)] = noSlot
+        queuePair.pointee.isDestroyed = true
+        endPosted(of: slot)
     }
 
     /// Why a queue pair cannot be kept any longer, if so.

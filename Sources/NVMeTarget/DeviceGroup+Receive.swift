@@ -160,7 +160,7 @@ extension DeviceGroup {
             answer(index, .invalidSGLSegmentDescriptor.doNotRetry)
             return nil
         }
-        guard count > 0, Int(length) % SGLDescriptor.byteCount == 0, count <= options.maxDescriptors else {
+        guard count > 0, Int(length) % SGLDescriptor.byteCount == 0, count <= maxDescriptors else {
             answer(index, .invalidNumberOfSGLDescriptors.doNotRetry)
             return nil
         }

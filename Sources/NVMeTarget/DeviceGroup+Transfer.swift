@@ -66,8 +66,13 @@ extension DeviceGroup {
         let request = requests[index]
         let queuePair = queuePairs[request.pointee.queuePair]
         let remaining = Int32(request.pointee.descriptorCount - request.pointee.nextDescriptor)
-        let count = min(remaining, queuePair.pointee.readsAvailable, queuePair.pointee.sendsAvailable)
-        guard count > 0 else { return false }
+        // Two by two: more arguments are an array, which unoptimised builds allocate.
+        let entries = min(queuePair.pointee.sendsAvailable, sendBudget)
+        let count = min(remaining, min(queuePair.pointee.readsAvailable, entries))
+        guard count > 0 else {
+            if sendBudget == 0 { awaitsBudget = true }
+            return false
+        }
         var local = UInt64(UInt(bitPattern: request.pointee.data)) + UInt64(fetchedBytes(request))
         for step in 0..<Int(count) {
             let descriptor = descriptor(request.pointee.nextDescriptor, of: request)
@@ -84,6 +89,7 @@ extension DeviceGroup {
         }
         queuePair.pointee.readsAvailable -= count
         queuePair.pointee.sendsAvailable -= count
+        sendBudget -= count
         request.pointee.heldReads = UInt16(count)
         request.pointee.heldSends = UInt16(count)
         request.pointee.state.move(to: .transferring)
@@ -106,6 +112,7 @@ extension DeviceGroup {
         let queuePair = queuePairs[slot]
         queuePair.pointee.readsAvailable += Int32(request.pointee.heldReads)
         queuePair.pointee.sendsAvailable += Int32(request.pointee.heldSends)
+        sendBudget += Int32(request.pointee.heldSends)
         queuePair.pointee.endedWork &+= 1
         request.pointee.heldReads = 0
         request.pointee.heldSends = 0
@@ -138,6 +145,13 @@ extension DeviceGroup {
                 return
             }
         }
+    }
+
+    /// Goes on with all who wait for the budget, as soon as it is enough for any answer.
+    func retryPosting() {
+        guard sendBudget > Int32(maxDescriptors) else { return }
+        awaitsBudget = false
+        for slot in boundSlots { sendQueueMoved(slot) }
     }
 
     @inline(__always)

@@ -10,6 +10,8 @@ protocol DeviceGroupOwner: AnyObject {
     func execute(request: UInt32, in group: DeviceGroup, now: MonotonicTime)
     /// A queue pair broke, or its host broke the rules.
     func queuePairFailed(_ slot: UInt32, in group: DeviceGroup, reason: String)
+    /// A closing queue pair has no request any more. Once for each queue pair.
+    func queuePairDrained(_ slot: UInt32, in group: DeviceGroup)
 }
 
 /// Everything that one reactor has on one RDMA device: the shared receive queue and its buffers, the requests, the data
@@ -36,6 +38,14 @@ final class DeviceGroup {
     /// Queue pair slots by `QueuePairHandle.index`.
     let slotOfHandle: UnsafeMutablePointer<UInt32>
     let handleCapacity: Int
+
+    /// Data block descriptors that one command may have: an answer with as many, and its SEND, fits into a send queue.
+    let maxDescriptors: Int
+    /// Work that may still be posted. When queue pairs fail all of their work completes, signaled or not, and the
+    /// completion queue must have room for it.
+    var sendBudget: Int32
+    /// Somebody waits for it.
+    var awaitsBudget = false
 
     /// Slots that a queue pair has.
     var boundSlots: [UInt32] = []
@@ -70,7 +80,18 @@ final class DeviceGroup {
         self.options = options
         self.blocks = blocks
         self.owner = owner
-        receiveEntries = min(options.sharedReceiveEntries, context.limits.maxSharedReceiveWorkRequests)
+        let granted = context.grantedOptions
+        receiveEntries = granted.sharedReceiveEntries
+        let budget = granted.completionQueueEntries - receiveEntries
+        maxDescriptors = min(options.maxDescriptors, context.limits.maxWorkRequests - 1, budget - 1)
+        sendBudget = Int32(clamping: budget)
+        guard receiveEntries > 0, maxDescriptors > 0 else {
+            throw FabricError(
+                operation: "queues on \(context.deviceName)", code: 0,
+                reason: "the device has too few entries: \(context.limits.maxWorkRequests) of a send queue, "
+                    + "\(granted.completionQueueEntries) of a completion queue, \(receiveEntries) of a shared receive queue"
+            )
+        }
         let requestCount = receiveEntries * 2
         let capsuleStride = 512 + (options.inCapsuleDataSize + 511) / 512 * 512
         let dataAccess: MemoryAccess = context.limits.isIWARP ? [.localWrite, .remoteWrite] : .localWrite
@@ -124,6 +145,7 @@ final class DeviceGroup {
     /// produced: receive buffers first, so that no host can outrun them.
     func finishRound(now: MonotonicTime) {
         retryWaiting(now: now)
+        if awaitsBudget { retryPosting() }
         flush()
     }
 

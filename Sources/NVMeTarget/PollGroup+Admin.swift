@@ -15,6 +15,7 @@ extension PollGroup {
         case .keepAlive: group.answer(index, .success)
         case .asynchronousEventRequest: holdAsyncEventRequest(index, controller, in: group)
         case .abort(let command): abort(index, command, controller, in: group)
+        case .quiesce(let command): quiesce(index, command, controller, in: group)
         }
     }
 

@@ -48,6 +48,12 @@ extension PollGroup {
         }
         let location = QueueLocation(
             group: self.index, device: group.index, slot: slot, generation: group.queuePairs[slot].pointee.generation)
+        // A command of an association that has ended may still be at a block device. The host takes it for failed, and may
+        // write the same blocks over the new association: that waits until the old command has landed.
+        let isHeld = hold(index, in: group, until: .host(nqn: data.hostNQN, id: data.hostID), of: subsystem) {
+            $0.execute(request: $1, in: $2, now: $0.now)
+        }
+        if isHeld { return }
         var keepAlive = min(connect.keepAliveMilliseconds, target.options.maxKeepAliveMilliseconds)
         // A discovery controller without a keep-alive timeout ends after two minutes of silence.
         if subsystem.isDiscovery && keepAlive == 0 { keepAlive = 120_000 }
@@ -56,10 +62,9 @@ extension PollGroup {
         let controller = subsystem.addController { id in
             Controller(
                 id: id, subsystem: subsystem, hostNQN: data.hostNQN, hostID: data.hostID, localAddress: address,
-                keepAliveMilliseconds: keepAlive, now: now)
+                keepAliveMilliseconds: keepAlive, adminQueue: location, now: now)
         }
         guard let controller else { throw ConnectFailure(status: .connectControllerBusy) }
-        controller.state.withLock { $0.adminQueue = location }
         connected(index, connect, controller, role: .admin, in: group)
         target.observe(
             .hostConnected(
@@ -91,6 +96,7 @@ extension PollGroup {
             }
             guard state.ioQueues[connect.queueID] == nil else { return ConnectFailure(status: .commandSequenceError) }
             state.ioQueues[connect.queueID] = location
+            state.busyQueuePairs += 1
             return nil
         }
         if let refusal { throw refusal }

@@ -20,8 +20,8 @@ extension PollGroup {
         let page: [UInt8]?
         switch command.structure {
         case .controller:
-            var bytes = identifyController(controller).encoded
-            TercetIdentity(bootInstance: target.bootInstance).store(into: &bytes)
+            var bytes = identifyController(controller, in: group).encoded
+            TercetIdentity(bootInstance: target.bootInstance, abilities: .quiesce).store(into: &bytes)
             page = bytes
         case .activeNamespaces, .commandSetActiveNamespaces, .allocatedNamespaces:
             guard nsid < 0xFFFF_FFFE else { return fail(index, .invalidNamespaceOrFormat.doNotRetry, in: group) }
@@ -44,7 +44,7 @@ extension PollGroup {
         }
     }
 
-    private func identifyController(_ controller: Controller) -> IdentifyController {
+    private func identifyController(_ controller: Controller, in group: DeviceGroup) -> IdentifyController {
         let definition = controller.subsystem.definition
         let options = target.options
         var page = IdentifyController()
@@ -89,7 +89,7 @@ extension PollGroup {
             page.sglSupport.insert(.offset)
             page.ioCommandCapsuleSize += UInt32(options.inCapsuleDataSize / 16)
         }
-        page.maxSGLDescriptors = UInt8(options.maxDescriptors)
+        page.maxSGLDescriptors = UInt8(group.maxDescriptors)
         page.fabricsCommands = 1
         return page
     }

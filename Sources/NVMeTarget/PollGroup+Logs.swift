@@ -97,6 +97,7 @@ extension PollGroup {
         ] {
             log[opcode] = .supported
         }
+        log.quiesce = .supported
         for opcode: NVMOpcode in [.flush, .read, .compare, .verify] { log[opcode] = .supported }
         for opcode: NVMOpcode in [.write, .writeZeroes, .datasetManagement] {
             log[opcode] = [.supported, .changesContent]

@@ -25,6 +25,8 @@ extension PollGroup {
     /// Controllers that queue pairs of this group belong to, and the places of their table.
     package var heldControllers: Int { controllers.count { $0 != nil } }
     package var controllerPlaces: Int { controllers.count }
+    /// Subsystems that this group knows.
+    package var heldViews: Int { views.count }
 }
 
 extension DeviceGroup {

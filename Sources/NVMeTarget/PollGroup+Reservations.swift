@@ -151,33 +151,6 @@ extension PollGroup {
 
     // MARK: Requests that wait
 
-    /// A held request, recognised after its queue pair may have gone.
-    struct RequestTicket: Sendable {
-        var device: UInt32
-        var slot: UInt32
-        var generation: UInt32
-        var request: UInt32
-    }
-
-    private func ticket(_ index: UInt32, in group: DeviceGroup) -> RequestTicket {
-        let slot = group.requests[index].pointee.queuePair
-        return RequestTicket(
-            device: group.index, slot: slot, generation: group.queuePairs[slot].pointee.generation, request: index)
-    }
-
-    /// The device group of a held request that is still there.
-    private func group(of ticket: RequestTicket) -> DeviceGroup? {
-        let group = devices[Int(ticket.device)]
-        let queuePair = group.queuePairs[ticket.slot]
-        // Closing a queue pair ends its held requests.
-        return queuePair.pointee.generation == ticket.generation && queuePair.pointee.state == .live ? group : nil
-    }
-
-    private func finish(_ ticket: RequestTicket, _ status: Status) {
-        guard let group = group(of: ticket) else { return }
-        if status.isSuccess { group.answer(ticket.request, status) } else { fail(ticket.request, status, in: group) }
-    }
-
     /// Tries the reservation commands that found another one at work.
     func retryReservations() {
         guard !waitingReservations.isEmpty else { return }

@@ -15,6 +15,8 @@ public final class PollGroup: Poller {
     private(set) var index = 0
     private(set) var devices: [DeviceGroup] = []
     private(set) var views: [Int: SubsystemView] = [:]
+    /// Some of them may be of subsystems that have been removed.
+    private var checksViews = false
     /// Controllers that queue pairs of this group belong to; a queue pair holds a place in it.
     private(set) var controllers: [Controller?] = []
     private var connections: [ConnectionHandle: Place] = [:]
@@ -283,20 +285,33 @@ public final class PollGroup: Poller {
                 if let reason = device.expiry(of: slot, now: now) {
                     queuePairFailed(slot, in: device, reason: reason)
                 }
-                if queuePair.pointee.state == .closing, queuePair.pointee.requests == 0,
-                    now >= queuePair.pointee.closingSince.advanced(byMilliseconds: Limits.closingGraceMilliseconds)
-                {
-                    let connection = queuePair.pointee.connection
-                    releaseController(queuePair.pointee.controller)
-                    device.unbind(slot)
-                    connections[connection] = nil
-                    fabric.destroy(connection)
-                }
+                if queuePair.pointee.state == .closing { release(slot, in: device, now: now) }
             }
         }
+        if checksViews { dropEndedViews() }
         for controller in controllers {
             if let controller, controller.keepAliveDeadline <= now { target.end(controller, .keepAliveTimeout) }
         }
+    }
+
+    /// Frees a closing queue pair when its requests have ended; destroys it when its work has not completed for so long
+    /// that it never will.
+    private func release(_ slot: UInt32, in device: DeviceGroup, now: MonotonicTime) {
+        let queuePair = device.queuePairs[slot]
+        let connection = queuePair.pointee.connection
+        let closed = now.nanoseconds(since: queuePair.pointee.closingSince) / 1_000_000
+        if queuePair.pointee.requests > 0, closed >= Limits.flushMilliseconds, !queuePair.pointee.isDestroyed {
+            connections[connection] = nil
+            fabric.destroy(connection)
+            device.destroyed(slot)
+        }
+        guard queuePair.pointee.requests == 0, closed >= Limits.closingGraceMilliseconds else { return }
+        releaseController(queuePair.pointee.controller)
+        let isDestroyed = queuePair.pointee.isDestroyed
+        device.unbind(slot)
+        if isDestroyed { return }
+        connections[connection] = nil
+        fabric.destroy(connection)
     }
 
     // MARK: Tables
@@ -329,7 +344,21 @@ public final class PollGroup: Poller {
         return view
     }
 
+    /// Frees the views of removed subsystems that no queue pair and no fence looks at any more.
+    private func dropEndedViews() {
+        checksViews = false
+        for (index, view) in views where view.subsystem.isRemoved {
+            let isUsed =
+                drains.contains { $0.namespaces == view.namespaces }
+                || devices.contains { device in
+                    device.boundSlots.contains { device.queuePairs[$0].pointee.namespaces == view.namespaces }
+                }
+            if isUsed { checksViews = true } else { views[index] = nil }
+        }
+    }
+
     func synchronize(_ view: SubsystemView) {
+        checksViews = true
         view.synchronize(blocks) { nsid, error in
             target.observe(
                 .namespaceFailed(subsystem: view.subsystem.nqn, nsid: nsid, reason: error.description))

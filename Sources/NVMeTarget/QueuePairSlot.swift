@@ -80,6 +80,10 @@ struct QueuePairSlot: BitwiseCopyable {
     /// Commands since the controller was last told that the host is alive.
     var commandsSinceReport: UInt32 = 0
     var closingSince = MonotonicTime(nanoseconds: 0)
+    /// Closing, and destroyed before its work had completed: its handle may be another's.
+    var isDestroyed = false
+    /// Closing, and its last request has ended.
+    var isDrained = false
 }
 
 /// A namespace as one reactor sees it.

@@ -44,6 +44,9 @@ public final class Subsystem: Sendable {
         var counters: [StatisticsReference] = []
         /// Hosts that have connected, each at the place of its bit in `NamespaceSlot.readers` and `writers`.
         var hosts: [UUIDBytes] = []
+        /// Controllers that have ended and whose queue pairs still have commands; and who waits for their end.
+        var draining: [Controller] = []
+        var drainWaiters: [DrainWaiter] = []
     }
 
     let nqn: String
@@ -69,6 +72,9 @@ public final class Subsystem: Sendable {
     func allows(host: String) -> Bool {
         state.withLock { !$0.isRemoved && ($0.definition.allowsAnyHost || $0.definition.hosts.contains(host)) }
     }
+
+    /// It has been removed from its target.
+    var isRemoved: Bool { state.withLock { $0.isRemoved } }
 
     /// Controllers that exist.
     package var controllerCount: Int { state.withLock { $0.controllers.count } }
@@ -141,9 +147,14 @@ public final class Subsystem: Sendable {
         return (readers, writers)
     }
 
-    func removeController(_ controller: Controller) {
+    /// Takes a controller out and returns the queues that are to be closed; `nil` where it has ended already. Until its
+    /// commands are over it is `draining`, without a moment in which it is neither.
+    func end(_ controller: Controller) -> [QueueLocation]? {
         state.withLock { state in
+            guard let (queues, isBusy) = controller.end() else { return nil }
             if state.controllers[controller.id] === controller { state.controllers[controller.id] = nil }
+            if isBusy { state.draining.append(controller) }
+            return queues
         }
     }
 

@@ -236,19 +236,10 @@ public final class Target: Sendable {
         discoveryChanged()
     }
 
-    /// Ends a controller: all its queues are closed, wherever they are. Does nothing the second time.
+    /// Ends a controller: all its queues are closed, wherever they are. Does nothing the second time. Its commands are over
+    /// when it is no longer among its subsystem's `draining`.
     func end(_ controller: Controller, _ reason: ControllerEnd) {
-        let queues: [QueueLocation]? = controller.state.withLock { state in
-            guard !state.isEnded else { return nil }
-            state.isEnded = true
-            let all = state.ioQueuesInOrder + [state.adminQueue].compactMap { $0 }
-            state.ioQueues = [:]
-            state.adminQueue = nil
-            state.events.reset()
-            return all
-        }
-        guard let queues else { return }
-        controller.subsystem.removeController(controller)
+        guard let queues = controller.subsystem.end(controller) else { return }
         for queue in queues { group(queue.group).closeQueue(queue) }
         observe(
             .hostDisconnected(
@@ -294,6 +285,7 @@ extension ControllerEnd {
         case .reset: "controller reset"
         case .removed: "no longer allowed, or the subsystem was removed"
         case .queueLost: "one of its queues broke"
+        case .replaced: "its host has ended it from another association"
         }
     }
 }

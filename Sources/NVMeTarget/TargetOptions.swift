@@ -59,6 +59,9 @@ enum Limits {
     static let queuePairs = 1024
     /// How long a closed queue pair is kept for completions of the shared receive queue that name it, in milliseconds.
     static let closingGraceMilliseconds: UInt64 = 20
+    /// How long a closed queue pair is given to complete its posted work as flushed, in milliseconds; then it is destroyed
+    /// with what it has.
+    static let flushMilliseconds: UInt64 = 5_000
     /// How long a queue pair is kept that no Connect command has come for, in milliseconds.
     static let connectMilliseconds: UInt64 = 30_000
     /// How long posted work of a queue pair may stand still before the host is given up, in milliseconds. A host that

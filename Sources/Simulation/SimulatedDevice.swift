@@ -13,6 +13,8 @@ public final class SimulatedDevice {
     /// Whether anything that this device sends arrives, and anything arrives at it. A device that is not reachable
     /// loses messages without a word, as a machine without power does.
     public var isReachable = true
+    /// Work of queue pairs that fail never completes, as on a device that has stopped.
+    public var withholdsFlushes = false
     public let network: SimulatedNetwork
     /// Which machine of a simulation it is in, for hooks that decide on messages.
     public let node: Int

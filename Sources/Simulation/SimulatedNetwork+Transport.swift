@@ -297,7 +297,7 @@ extension SimulatedQueuePair {
         state = .error
         var status = first
         while let entry = sends.removeFirst() {
-            report(entry.request, status)
+            if !context.device.withholdsFlushes { report(entry.request, status) }
             status = .flushed
         }
         readsRunning = 0

@@ -23,6 +23,8 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
     /// The number that the user's memory has for the device.
     var device = 0
     var bootInstance: UInt64 = 0
+    /// CNTLID of the last association, for the target to make sure that its commands are over.
+    var controllerID: UInt16?
     /// Commands that have not completed.
     var outstanding = 0
     /// The association has ended: the engine is told when all completions have been delivered.

@@ -12,6 +12,9 @@ extension Volume {
         var namespace: Int
         var blocks: UInt64
         var bootInstance: UInt64
+        var controllerID: UInt16?
+        /// The target has said that all commands of the association before are over.
+        var isQuiesced: Bool
     }
 
     func connect(_ link: MemberLink) {
@@ -31,9 +34,10 @@ extension Volume {
         }
         link.controller = controller
         controller.queues[0].sink = link
+        let previous = link.controllerID.map { (run: link.bootInstance, controllerID: $0) }
         group.spawn { [self] in
             do throws(InitiatorError) {
-                let greeting = try await greet(controller, link.address)
+                let greeting = try await greet(controller, link.address, after: previous)
                 group.send { self.connected(link, attempt, greeting) }
             } catch {
                 await controller.close()
@@ -69,7 +73,9 @@ extension Volume {
         }
     }
 
-    private func greet(_ controller: Controller, _ address: MemberAddress) async throws(InitiatorError) -> Greeting {
+    private func greet(
+        _ controller: Controller, _ address: MemberAddress, after previous: (run: UInt64, controllerID: UInt16)?
+    ) async throws(InitiatorError) -> Greeting {
         try await controller.connect()
         guard let namespace = controller.namespaces.first(where: { $0.nsid == address.nsid }) else {
             throw .unsupported("the subsystem shows this host no namespace \(address.nsid)")
@@ -83,9 +89,18 @@ extension Volume {
         let page = try await controller.identify(.controller)
         // A controller without a volatile write cache has nothing to lose from one run to the next.
         let hasCache = controller.association?.identify.volatileWriteCache.contains(.present) ?? true
-        let instance = TercetIdentity(identifyController: page)?.bootInstance
+        let identity = TercetIdentity(identifyController: page)
+        let isQuiesced: Bool
+        if let identity, let previous, identity.abilities.contains(.quiesce), identity.bootInstance == previous.run {
+            try await controller.quiesce(controllerID: previous.controllerID)
+            isQuiesced = true
+        } else {
+            isQuiesced = false
+        }
         return Greeting(
-            namespace: namespace.index, blocks: namespace.blockCount, bootInstance: instance ?? (hasCache ? 0 : 1))
+            namespace: namespace.index, blocks: namespace.blockCount,
+            bootInstance: identity?.bootInstance ?? (hasCache ? 0 : 1),
+            controllerID: controller.association?.controllerID, isQuiesced: isQuiesced)
     }
 
     private func connected(_ link: MemberLink, _ attempt: UInt64, _ greeting: Greeting) {
@@ -104,8 +119,10 @@ extension Volume {
         // A target that has been started anew has no command of the run before.
         let isNewRun = link.bootInstance > 1 && greeting.bootInstance > 1 && greeting.bootInstance != link.bootInstance
         let quiet = UInt64(options.keepAliveMilliseconds) + options.commandQuiesceMilliseconds
-        link.deadAt = isNewRun || link.association == 1 ? now : link.endedAt.advanced(byMilliseconds: quiet)
+        let isDead = isNewRun || link.association == 1 || greeting.isQuiesced
+        link.deadAt = isDead ? now : link.endedAt.advanced(byMilliseconds: quiet)
         link.bootInstance = greeting.bootInstance
+        link.controllerID = greeting.controllerID
         engine.handle(
             .connected(
                 link.index, association: link.association, bootInstance: greeting.bootInstance, blocks: greeting.blocks),

@@ -88,7 +88,7 @@ import Testing
             let reply = try world.execute(attached.io[0], RawCommand(opcode: opcode, nsid: 1))
             #expect(reply.status == RawStatus(code: NVME_SC_INVALID_OPCODE.rawValue, doNotRetry: true), "\(opcode)")
         }
-        let admin: Set<UInt32> = [0x02, 0x06, 0x08, 0x09, 0x0A, 0x0C, 0x18, 0x7F]
+        let admin: Set<UInt32> = [0x02, 0x06, 0x08, 0x09, 0x0A, 0x0C, 0x18, 0x7F, 0xC0]
         for opcode in (0...0xFF).map(UInt32.init) where !admin.contains(opcode) {
             let reply = try world.execute(attached.admin, RawCommand(opcode: opcode))
             #expect(reply.status.code == NVME_SC_INVALID_OPCODE.rawValue, "admin \(opcode)")

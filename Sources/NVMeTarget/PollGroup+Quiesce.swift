@@ -1,0 +1,150 @@
+import Base
+import NVMeSpec
+import Synchronization
+
+/// Waiting until commands of associations that have ended can no longer reach the media.
+///
+/// A host whose command timed out takes it for failed; the command may still be at a block device, and land after one that
+/// the host sent later, over another association. So a host's new association begins when the commands of those that have
+/// ended are over, and `QuiesceCommand` ends one that the target still takes for alive.
+extension PollGroup {
+    /// Quiesce: ends another association of this host, and is answered when its commands are over.
+    func quiesce(_ index: UInt32, _ command: QuiesceCommand, _ controller: Controller, in group: DeviceGroup) {
+        guard command.controllerID != controller.id, !controller.isDiscovery else {
+            return fail(index, .invalidField.doNotRetry, in: group)
+        }
+        if let other = controller.subsystem.controller(command.controllerID) {
+            // Somebody else's association is none of this host's business.
+            guard other.hostNQN == controller.hostNQN, other.hostID == controller.hostID else {
+                return fail(index, .invalidField.doNotRetry, in: group)
+            }
+            target.end(other, .replaced)
+        }
+        let isHeld = hold(index, in: group, until: .controller(command.controllerID), of: controller.subsystem) {
+            _, request, group in group.answer(request, .success)
+        }
+        if !isHeld { group.answer(index, .success) }
+    }
+
+    /// Keeps a request until associations that have ended are over; `false` where they are, and nothing is kept.
+    ///
+    /// - Parameter resume: called on this group's thread, unless the request's queue pair has gone.
+    func hold(
+        _ index: UInt32, in group: DeviceGroup, until scope: DrainScope, of subsystem: Subsystem,
+        then resume: @escaping @Sendable (PollGroup, UInt32, DeviceGroup) -> Void
+    ) -> Bool {
+        let here = target.group(self.index)
+        let ticket = ticket(index, in: group)
+        let waits = subsystem.wait(
+            DrainWaiter(scope: scope) {
+                here.run { pollGroup in
+                    guard let group = pollGroup.group(of: ticket) else { return }
+                    resume(pollGroup, ticket.request, group)
+                }
+            })
+        if waits, group.requests[index].pointee.state != .held { group.requests[index].pointee.state.move(to: .held) }
+        return waits
+    }
+
+    func queuePairDrained(_ slot: UInt32, in group: DeviceGroup) {
+        let place = group.queuePairs[slot].pointee.controller
+        if place != noSlot, let controller = controllers[Int(place)] { controller.releaseQueue() }
+    }
+
+    // MARK: Held requests
+
+    /// A held request, recognised after its queue pair may have gone.
+    struct RequestTicket: Sendable {
+        var device: UInt32
+        var slot: UInt32
+        var generation: UInt32
+        var request: UInt32
+    }
+
+    func ticket(_ index: UInt32, in group: DeviceGroup) -> RequestTicket {
+        let slot = group.requests[index].pointee.queuePair
+        return RequestTicket(
+            device: group.index, slot: slot, generation: group.queuePairs[slot].pointee.generation, request: index)
+    }
+
+    /// The device group of a held request that is still there.
+    func group(of ticket: RequestTicket) -> DeviceGroup? {
+        let group = devices[Int(ticket.device)]
+        let queuePair = group.queuePairs[ticket.slot]
+        // Closing a queue pair ends its held requests.
+        return queuePair.pointee.generation == ticket.generation && queuePair.pointee.state == .live ? group : nil
+    }
+
+    func finish(_ ticket: RequestTicket, _ status: Status) {
+        guard let group = group(of: ticket) else { return }
+        if status.isSuccess { group.answer(ticket.request, status) } else { fail(ticket.request, status, in: group) }
+    }
+}
+
+/// Associations that have ended: all those of a host with a subsystem, or one.
+enum DrainScope: Sendable {
+    case host(nqn: String, id: UUIDBytes)
+    case controller(UInt16)
+
+    func covers(_ controller: Controller) -> Bool {
+        switch self {
+        case .host(let nqn, let id): controller.hostNQN == nqn && controller.hostID == id
+        case .controller(let id): controller.id == id
+        }
+    }
+}
+
+/// Somebody who waits for the end of associations' commands.
+struct DrainWaiter: Sendable {
+    let scope: DrainScope
+    /// Called once, from the thread on which the last command ended.
+    let resume: @Sendable () -> Void
+}
+
+extension Subsystem {
+    /// Lets somebody wait; `false` where there is nothing to wait for.
+    fileprivate func wait(_ waiter: DrainWaiter) -> Bool {
+        state.withLock { state in
+            guard state.draining.contains(where: waiter.scope.covers) else { return false }
+            state.drainWaiters.append(waiter)
+            return true
+        }
+    }
+
+    /// The last command of an ended controller is over: those go on who waited for it alone.
+    fileprivate func drained(_ controller: Controller) {
+        let ready = state.withLock { state -> [DrainWaiter] in
+            state.draining.removeAll { $0 === controller }
+            let draining = state.draining
+            let ready = state.drainWaiters.filter { !draining.contains(where: $0.scope.covers) }
+            state.drainWaiters.removeAll { !draining.contains(where: $0.scope.covers) }
+            return ready
+        }
+        for waiter in ready { waiter.resume() }
+    }
+}
+
+extension Controller {
+    /// Marks the controller as ended. Returns its queues, and whether any of its queue pairs may have commands; `nil` where
+    /// it has ended already.
+    func end() -> (queues: [QueueLocation], isBusy: Bool)? {
+        state.withLock { state in
+            guard !state.isEnded else { return nil }
+            state.isEnded = true
+            let queues = state.ioQueuesInOrder + [state.adminQueue].compactMap { $0 }
+            state.ioQueues = [:]
+            state.adminQueue = nil
+            state.events.reset()
+            return (queues, state.busyQueuePairs > 0)
+        }
+    }
+
+    /// A queue pair is closing and its last command is over.
+    fileprivate func releaseQueue() {
+        let isOver = state.withLock { state in
+            state.busyQueuePairs -= 1
+            return state.isEnded && state.busyQueuePairs == 0
+        }
+        if isOver { subsystem.drained(self) }
+    }
+}

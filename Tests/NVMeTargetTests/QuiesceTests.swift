@@ -1,0 +1,160 @@
+import BlockInterface
+import CLibNVMe
+import NVMeTarget
+import Simulation
+import Testing
+
+/// A host's commands are over before the host goes on over another association.
+@Suite struct QuiesceTests {
+    /// Vendor specific opcode C0h with the controller's identifier in dword 10.
+    private func quiesce(_ controllerID: UInt16) -> RawCommand {
+        RawCommand(opcode: 0xC0).with(10, UInt32(controllerID))
+    }
+
+    /// A world whose disk takes operations and does not end them while it is stuck.
+    private func world(groups: Int) throws -> (TargetWorld, SimulatedDisk) {
+        var made: SimulatedDisk?
+        let world = try TargetWorld(groups: groups) { network in
+            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
+            made = disk
+            return disk
+        }
+        return (world, made!)
+    }
+
+    /// Another machine of the same host: a second port, or the same one after its end.
+    private func twin(of host: RawHost, in world: TargetWorld) -> RawHost {
+        let twin = world.addHost()
+        twin.nqn = host.nqn
+        twin.id = host.id
+        return twin
+    }
+
+    private func write(_ attached: AttachedHost, _ value: UInt8, _ length: Int = 4096) -> UInt16 {
+        let offset = attached.host.allocate(length)
+        for index in offset..<offset + length { attached.host.memory[index] = value }
+        return attached.io[0].send(
+            RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(0, length / 512)
+                .with(sgl: attached.host.keyed(offset, length)))
+    }
+
+    private func firstByte(_ world: TargetWorld, _ attached: AttachedHost) throws -> UInt8 {
+        let offset = attached.scratch(4096)
+        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8)
+            .with(sgl: attached.host.keyed(offset, 4096))
+        #expect(try world.execute(attached.io[0], read).isSuccess)
+        return attached.host.memory[offset]
+    }
+
+    @Test(arguments: [1, 3]) func connectWaitsForCommandsOfAnAssociationThatEnded(groups: Int) throws {
+        let (world, disk) = try world(groups: groups)
+        let first = try world.attach(ioQueues: groups)
+        let stranger = try world.attach()
+        disk.behaviour.isStuck = true
+        for queue in first.io {
+            let offset = first.host.allocate(4096)
+            queue.send(
+                RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(64, 8)
+                    .with(sgl: first.host.keyed(offset, 4096)))
+        }
+        _ = write(first, 0xAA)
+        world.pass(milliseconds: 5)
+        first.host.destroyAll()
+        world.pass(milliseconds: 50)
+
+        let second = twin(of: first.host, in: world)
+        let queue = try world.open(second)
+        let connect = queue.send(RawConnect(second).command)
+        world.pass(milliseconds: 1000)
+        #expect(queue.take(connect) == nil, "the old association's write may still land")
+        #expect(queue.isOpen)
+        // Nobody else has to wait for it.
+        let other = try world.attach()
+        #expect(other.admin.isOpen)
+
+        disk.behaviour.isStuck = false
+        #expect(try world.completion(of: connect, queue).isSuccess)
+        second.destroyAll()
+        let again = try world.attach(second)
+        #expect(try firstByte(world, again) == 0xAA, "the old write has landed before")
+        let id = write(again, 0xBB)
+        #expect(try world.completion(of: id, again.io[0]).isSuccess)
+        world.pass(milliseconds: 1000)
+        #expect(try firstByte(world, again) == 0xBB, "and not after the new one")
+        world.expectServed(stranger)
+    }
+
+    @Test(arguments: [1, 3]) func quiesceEndsAnAssociationThatTheTargetTakesForAlive(groups: Int) throws {
+        let (world, disk) = try world(groups: groups)
+        let first = try world.attach(ioQueues: groups)
+        disk.behaviour.isStuck = true
+        _ = write(first, 0xAA)
+        world.pass(milliseconds: 5)
+        let second = try world.attach(twin(of: first.host, in: world))
+        #expect(first.admin.isOpen, "a second path to the subsystem leaves the first one alone")
+
+        let id = second.admin.send(quiesce(first.controllerID))
+        world.pass(milliseconds: 1000)
+        #expect(first.admin.end != nil && first.io.allSatisfy { $0.end != nil })
+        #expect(second.admin.take(id) == nil, "its write is at the device")
+        disk.behaviour.isStuck = false
+        #expect(try world.completion(of: id, second.admin).isSuccess)
+        #expect(try firstByte(world, second) == 0xAA)
+        // What is gone already needs no waiting.
+        #expect(try world.execute(second.admin, quiesce(first.controllerID)).isSuccess)
+        #expect(try world.execute(second.admin, quiesce(0x7FFF)).isSuccess)
+        world.expectServed(second)
+    }
+
+    @Test func quiesceIsForTheHostsOwnOtherAssociations() throws {
+        let (world, _) = try world(groups: 1)
+        let first = try world.attach()
+        let other = try world.attach()
+        let refused = RawStatus(code: NVME_SC_INVALID_FIELD.rawValue, doNotRetry: true)
+        #expect(try world.execute(first.admin, quiesce(other.controllerID)).status == refused)
+        #expect(try world.execute(first.admin, quiesce(first.controllerID)).status == refused)
+        // The same name with another identifier is another host (NVMe Base, "Host Identifier").
+        let namesake = world.addHost()
+        namesake.nqn = other.host.nqn
+        let third = try world.attach(namesake)
+        #expect(try world.execute(third.admin, quiesce(other.controllerID)).status == refused)
+        world.expectServed(first)
+        world.expectServed(other)
+        world.expectServed(third)
+    }
+
+    /// Whoever waits may go as well.
+    @Test func aConnectThatWaitsGoesWithItsHost() throws {
+        let (world, disk) = try world(groups: 2)
+        let witness = try world.attach()
+        let before = try world.baseline()
+        let first = try world.attach(ioQueues: 2)
+        disk.behaviour.isStuck = true
+        _ = write(first, 0xAA)
+        world.pass(milliseconds: 5)
+        first.host.destroyAll()
+        world.pass(milliseconds: 50)
+        let second = twin(of: first.host, in: world)
+        let queue = try world.open(second)
+        queue.send(RawConnect(second).command)
+        world.pass(milliseconds: 100)
+        second.destroyAll()
+        world.pass(milliseconds: 100)
+        disk.behaviour.isStuck = false
+        world.expectPools(before)
+        world.expectServed(witness)
+    }
+
+    @Test func identifySaysThatQuiesceIsThere() throws {
+        let (world, _) = try world(groups: 1)
+        let host = try world.attach()
+        let offset = host.scratch(4096)
+        let identify = RawCommand(opcode: nvme_admin_identify.rawValue).with(10, 1)
+            .with(sgl: host.host.keyed(offset, 4096))
+        #expect(try world.execute(host.admin, identify).isSuccess)
+        // The mark of these targets, the run, and bit 0 of the word behind it.
+        let page = Array(host.host.memory[offset + 3072..<offset + 3096])
+        #expect(Array(page[..<8]) == [0x31, 0x30, 0x74, 0x65, 0x72, 0x63, 0x65, 0x74])
+        #expect(page[8] == 7 && page[16] == 1)
+    }
+}
