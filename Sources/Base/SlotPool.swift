@@ -6,6 +6,7 @@ public struct SlotPool<Slot: BitwiseCopyable>: ~Copyable {
     public let capacity: Int
     @usableFromInline let free: UnsafeMutablePointer<UInt32>
     @usableFromInline var freeCount: Int
+    @usableFromInline var used = 0
 
     /// Allocates `capacity` slots, each a copy of `initial`.
     public init(capacity: Int, initial: Slot) {
@@ -23,6 +24,9 @@ public struct SlotPool<Slot: BitwiseCopyable>: ~Copyable {
         free.deallocate()
     }
 
+    /// No slot from here on has ever been taken.
+    @inlinable public var usedCount: Int { used }
+
     /// Slots that are not taken.
     @inlinable public var available: Int { freeCount }
 
@@ -31,7 +35,9 @@ public struct SlotPool<Slot: BitwiseCopyable>: ~Copyable {
     public mutating func take() -> UInt32? {
         guard freeCount > 0 else { return nil }
         freeCount -= 1
-        return free[freeCount]
+        let index = free[freeCount]
+        used = max(used, Int(index) + 1)
+        return index
     }
 
     /// Gives a slot back.

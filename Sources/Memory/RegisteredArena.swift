@@ -103,7 +103,7 @@ public struct MemoryError: Error, Equatable, CustomStringConvertible, Sendable {
     /// The errno value.
     public var code: Int32
 
-    init(operation: String, code: Int32) {
+    public init(operation: String, code: Int32) {
         self.operation = operation
         self.code = code
     }

@@ -9,6 +9,7 @@ final class MemoryChannel: BlockChannel {
 
     /// Readable while there is work left and the reactor is about to sleep: the work is done by `poll` alone.
     private let eventDescriptor: Int32
+    private var isReadable = false
 
     /// - Parameter memory: `nil` for a null device.
     init(
@@ -39,13 +40,16 @@ final class MemoryChannel: BlockChannel {
     override var notificationDescriptor: Int32 { eventDescriptor }
 
     override func armNotification() {
-        acknowledgeNotification()
-        if queue.count == 0 { return }
+        if queue.count == 0 { return acknowledgeNotification() }
+        if isReadable { return }
+        isReadable = true
         var one: UInt64 = 1
         _ = write(eventDescriptor, &one, 8)
     }
 
     override func acknowledgeNotification() {
+        guard isReadable else { return }
+        isReadable = false
         var count: UInt64 = 0
         _ = read(eventDescriptor, &count, 8)
     }

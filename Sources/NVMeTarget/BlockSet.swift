@@ -116,6 +116,13 @@ final class BlockSet {
         for index in 0..<count { slots[index].channel?.takeUnretainedValue().acknowledgeNotification() }
     }
 
+    func acknowledgeNotification(_ descriptor: Int32) {
+        for index in 0..<count {
+            guard let channel = slots[index].channel?.takeUnretainedValue() else { continue }
+            if channel.notificationDescriptor == descriptor { channel.acknowledgeNotification() }
+        }
+    }
+
     private func grow() {
         let larger = UnsafeMutablePointer<ChannelSlot>.allocate(capacity: max(16, capacity * 2))
         larger.initialize(repeating: ChannelSlot(), count: max(16, capacity * 2))

@@ -44,7 +44,8 @@ extension DeviceGroup {
         post(
             WorkRequest(
                 id: WorkKind.response.id(index), queuePair: queuePair.pointee.handle,
-                opcode: invalidate ? .sendWithInvalidate : .send, flags: .answer,
+                opcode: invalidate ? .sendWithInvalidate : .send,
+                flags: queuePair.pointee.answerFlags,
                 segment: ScatterGatherElement(entry, length: CompletionEntry.byteCount, localKey: responseKey),
                 remoteKey: invalidate ? request.pointee.descriptor.key : 0))
         queuePair.pointee.sendsAvailable -= writes + 1
@@ -53,8 +54,7 @@ extension DeviceGroup {
         request.pointee.state.move(to: .responding)
         queuePair.pointee.unanswered -= 1
         // The buffer goes back before the answer leaves: the two lists are posted in that order.
-        repostReceive(request.pointee.receive)
-        request.pointee.receive = noSlot
+        returnReceive(request)
         count(request, queuePair)
         return true
     }
@@ -102,11 +102,12 @@ extension DeviceGroup {
         let request = requests[index]
         let slot = request.pointee.queuePair
         let queuePair = queuePairs[slot]
-        if request.pointee.receive != noSlot {
-            repostReceive(request.pointee.receive)
+        if request.pointee.state != .responding {
+            returnReceive(request)
             queuePair.pointee.unanswered -= 1
         }
         if request.pointee.allocatedLength > 0, let memory = request.pointee.data {
+            shares.giveBytes(request.pointee.allocatedLength, request.pointee.channel)
             data.free(memory)
         }
         request.pointee.state.move(to: .free)
@@ -151,7 +152,7 @@ extension DeviceGroup {
         while let index = queuePair.pointee.early.removeFirst(requests.slots) { end(index) }
         while let index = queuePair.pointee.awaitingSend.removeFirst(requests.slots) { end(index) }
         while let index = queuePair.pointee.awaitingRead.removeFirst(requests.slots) { end(index) }
-        for index in 0..<UInt32(requests.capacity) where requests[index].pointee.queuePair == slot {
+        for index in 0..<UInt32(requests.usedCount) where requests[index].pointee.queuePair == slot {
             switch requests[index].pointee.state {
             case .held: end(index)
             case .awaitingBuffer where awaitingBuffer.remove(index, requests.slots): end(index)
@@ -164,7 +165,7 @@ extension DeviceGroup {
 
     /// Ends the requests whose work is posted. The queue pair has been destroyed: nothing of it completes any more.
     func endPosted(of slot: UInt32) {
-        for index in 0..<UInt32(requests.capacity) where requests[index].pointee.queuePair == slot {
+        for index in 0..<UInt32(requests.usedCount) where requests[index].pointee.queuePair == slot {
             switch requests[index].pointee.state {
             case .transferring, .responding:
                 sendBudget += Int32(requests[index].pointee.heldSends)
@@ -177,7 +178,7 @@ extension DeviceGroup {
 
 extension WorkFlags {
     /// Those of the SEND that carries an answer. Not a literal of two, which allocates in unoptimised builds.
-    fileprivate static var answer: WorkFlags {
+    static var answer: WorkFlags {
         WorkFlags(rawValue: WorkFlags.signaled.rawValue | WorkFlags.solicited.rawValue)
     }
 }

@@ -5,7 +5,7 @@ import NVMeSpec
 extension DeviceGroup {
     /// Ends commands of `victims` to a namespace that have not reached the block device.
     func abortWaiting(nsid: UInt32, of victims: UInt64, in namespaces: UnsafeMutablePointer<NamespaceSlot>) {
-        for index in 0..<UInt32(requests.capacity) where concerns(index, nsid, victims, namespaces) {
+        for index in 0..<UInt32(requests.usedCount) where concerns(index, nsid, victims, namespaces) {
             let queuePair = queuePairs[requests[index].pointee.queuePair]
             let withdrawn =
                 switch requests[index].pointee.state {
@@ -21,7 +21,7 @@ extension DeviceGroup {
     /// A command of `victims` is at the block device. One whose data is still being fetched is not counted: it is
     /// judged again before it gets there.
     func isRunning(nsid: UInt32, of victims: UInt64, in namespaces: UnsafeMutablePointer<NamespaceSlot>) -> Bool {
-        for index in 0..<UInt32(requests.capacity) where concerns(index, nsid, victims, namespaces) {
+        for index in 0..<UInt32(requests.usedCount) where concerns(index, nsid, victims, namespaces) {
             if requests[index].pointee.state == .executing { return true }
         }
         return false

@@ -16,6 +16,8 @@ extension DeviceGroup {
             namespaces[Int(nsid - 1)].isPresent
         else { return answer(index, .invalidNamespaceOrFormat.doNotRetry) }
         let namespace = namespaces + Int(nsid - 1)
+        request.pointee.channel = namespace.pointee.channel
+        takeShare(request)
         guard namespace.pointee.access.isSuccess else { return answer(index, namespace.pointee.access) }
         guard isAllowed(opcode, namespace, queuePair) else { return answer(index, .reservationConflict.doNotRetry) }
         guard !namespace.pointee.isReadOnly || !opcode.changesData else {

@@ -25,6 +25,9 @@ extension DeviceGroup {
         queuePair.pointee.sendsAvailable = Int32(sends)
         queuePair.pointee.readsAvailable = Int32(readDepth)
         queuePair.pointee.readDepth = Int32(readDepth)
+        if context.inlineDataLimit(of: handle) >= CompletionEntry.byteCount {
+            queuePair.pointee.answerFlags.insert(.inline)
+        }
         queuePair.pointee.remoteInvalidate = options.sendWithInvalidate && context.limits.supportsSendWithInvalidate
         slotOfHandle[Int(handle.index)] = slot
         boundSlots.append(slot)

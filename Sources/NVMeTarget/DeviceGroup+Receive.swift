@@ -52,6 +52,7 @@ extension DeviceGroup {
         request.pointee.state.move(to: .received)
         request.pointee.queuePair = slot
         request.pointee.receive = receive
+        heldReceives += 1
         request.pointee.arrival = now
         request.pointee.capsuleDataLength = byteCount - UInt32(SubmissionEntry.byteCount)
         request.pointee.command = SubmissionEntry(from: capsule(receive))
@@ -120,7 +121,7 @@ extension DeviceGroup {
     /// returns `nil` when it is not one that the target accepts.
     func describeData(_ index: UInt32) -> Int? {
         let request = requests[index]
-        let capsule = capsule(request.pointee.receive)
+        let capsule = capsule(of: request)
         switch SGLDescriptor(request.pointee.command.dataPointer) {
         case .none:
             return 0
@@ -164,7 +165,7 @@ extension DeviceGroup {
             answer(index, .invalidNumberOfSGLDescriptors.doNotRetry)
             return nil
         }
-        let list = UnsafeRawPointer(capsule(request.pointee.receive)) + SubmissionEntry.byteCount + Int(offset)
+        let list = UnsafeRawPointer(capsule(of: request)) + SubmissionEntry.byteCount + Int(offset)
         var total = 0
         for position in 0..<count {
             guard
@@ -190,8 +191,7 @@ extension DeviceGroup {
     func descriptor(_ position: UInt8, of request: UnsafeMutablePointer<RequestSlot>) -> KeyedDescriptor {
         if position == 0 { return request.pointee.descriptor }
         let list =
-            UnsafeRawPointer(capsule(request.pointee.receive)) + SubmissionEntry.byteCount
-            + Int(request.pointee.segmentOffset)
+            UnsafeRawPointer(capsule(of: request)) + SubmissionEntry.byteCount + Int(request.pointee.segmentOffset)
         guard
             case .keyed(let address, let length, let key, let invalidate) =
                 SGLDescriptor(from: list + Int(position) * SGLDescriptor.byteCount)
@@ -207,18 +207,23 @@ extension DeviceGroup {
             lateCount -= 1
             received(completion, now: now)
         }
-        while let index = awaitingBuffer.removeFirst(requests.slots) {
-            if isDead(index) {
-                end(index)
-            } else if !takeBuffer(index) {
-                awaitingBuffer.prepend(index, requests.slots)
-                break
-            } else {
-                bufferAcquired(index, now: now)
-            }
+        if !awaitingBuffer.isEmpty {
+            for list in 0..<awaitingBuffer.channelCount { retryBuffer(list, now: now) }
         }
         guard !awaitingBlock.isEmpty else { return }
         for channel in 0..<awaitingBlock.channelCount { retryBlock(channel) }
+    }
+
+    private func retryBuffer(_ list: Int, now: MonotonicTime) {
+        while let index = awaitingBuffer.removeFirst(list, requests.slots) {
+            if isDead(index) {
+                end(index)
+            } else if takeBuffer(index) {
+                bufferAcquired(index, now: now)
+            } else {
+                return awaitingBuffer.prepend(index, list, requests.slots)
+            }
+        }
     }
 
     private func retryBlock(_ channel: Int) {

@@ -10,12 +10,13 @@ extension DeviceGroup {
         let request = requests[index]
         if request.pointee.hasHostData {
             bufferAcquired(index, now: now)
-        } else if awaitingBuffer.isEmpty || isPrivileged(index), takeBuffer(index) {
+        } else if !awaitingBuffer.isAwaited(request.pointee.channel &+ 1) || isPrivileged(index), takeBuffer(index) {
             bufferAcquired(index, now: now)
         } else {
             countWait(index, \.waitsForMemory)
             request.pointee.state.move(to: .awaitingBuffer)
-            awaitingBuffer.append(index, requests.slots)
+            // `noSlot` is the greatest number there is: what is for no channel goes to 0.
+            awaitingBuffer.append(index, request.pointee.channel &+ 1, requests.slots)
         }
     }
 
@@ -28,7 +29,11 @@ extension DeviceGroup {
         let request = requests[index]
         guard request.pointee.data == nil else { return true }
         let length = Int(request.pointee.dataLength)
-        guard let memory = data.allocate(length, priority: isPrivileged(index) ? .admin : .io) else { return false }
+        let free = data.commonBytes - data.counters.bytesInUse
+        guard shares.mayTake(length, request.pointee.channel, free: free),
+            let memory = data.allocate(length, priority: isPrivileged(index) ? .admin : .io)
+        else { return false }
+        shares.takeBytes(request.pointee.dataLength, request.pointee.channel)
         request.pointee.data = memory
         request.pointee.dataKey = dataKey
         request.pointee.allocatedLength = UInt32(length)

@@ -54,8 +54,14 @@ final class DeviceGroup {
     let lateCapsules: UnsafeMutablePointer<WorkCompletion>
     var lateHead = 0
     var lateCount = 0
-    /// Requests in `awaitingBuffer`.
-    var awaitingBuffer = RequestList()
+    /// Capsules whose receive buffers others need, by request.
+    let aside: CapsuleStore
+    /// Receive buffers that requests hold.
+    var heldReceives = 0
+    /// What each channel holds of the buffers and the memory.
+    var shares = ChannelShares()
+    /// Requests in `awaitingBuffer`: those for no channel at 0, those for a channel behind its place.
+    var awaitingBuffer = ChannelWaitLists()
     /// Requests whose block operation the channel had no room for.
     var awaitingBlock = ChannelWaitLists()
 
@@ -92,11 +98,12 @@ final class DeviceGroup {
                     + "\(granted.completionQueueEntries) of a completion queue, \(receiveEntries) of a shared receive queue"
             )
         }
-        let requestCount = receiveEntries * 2
+        let requestCount = max(options.requests, receiveEntries * 2)
         let capsuleStride = 512 + (options.inCapsuleDataSize + 511) / 512 * 512
         let dataAccess: MemoryAccess = context.limits.isIWARP ? [.localWrite, .remoteWrite] : .localWrite
         do {
             capsules = try ControlMemory(slotBytes: capsuleStride, count: receiveEntries)
+            aside = try CapsuleStore(stride: capsuleStride, count: requestCount)
             responses = try ControlMemory(slotBytes: CompletionEntry.byteCount, count: requestCount)
             let arena = try RegisteredArena(bytes: options.dataMemory + options.controlMemory)
             data = DataPool(arena, reservedBytes: options.controlMemory)
@@ -181,6 +188,14 @@ final class DeviceGroup {
     @inline(__always)
     func capsule(_ receive: UInt32) -> UnsafeMutableRawPointer {
         capsules[receive] + DeviceGroup.capsuleOffset
+    }
+
+    /// The capsule of a request: in its receive buffer, or set aside.
+    @inline(__always)
+    func capsule(of request: UnsafeMutablePointer<RequestSlot>) -> UnsafeMutableRawPointer {
+        _fastPath(request.pointee.receive != noSlot)
+            ? capsule(request.pointee.receive)
+            : aside[UInt32(request - requests.slots)] + DeviceGroup.capsuleOffset
     }
 
     @inline(__always)

@@ -78,7 +78,7 @@ extension PollGroup {
         guard Int(queue.device) < devices.count else { return false }
         let group = devices[Int(queue.device)]
         guard group.queuePairs[queue.slot].pointee.generation == queue.generation else { return false }
-        for index in 0..<UInt32(group.requests.capacity) {
+        for index in 0..<UInt32(group.requests.usedCount) {
             let request = group.requests[index]
             guard request.pointee.queuePair == queue.slot, request.pointee.command.commandID == commandID else {
                 continue

@@ -32,7 +32,7 @@ extension PollGroup {
 extension DeviceGroup {
     fileprivate var poolUse: PoolUse {
         var states: [RequestState: Int] = [:]
-        for index in 0..<UInt32(requests.capacity) where requests[index].pointee.state != .free {
+        for index in 0..<UInt32(requests.usedCount) where requests[index].pointee.state != .free {
             states[requests[index].pointee.state, default: 0] += 1
         }
         return PoolUse(

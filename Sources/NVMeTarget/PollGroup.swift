@@ -82,15 +82,30 @@ public final class PollGroup: Poller {
     }
 
     public override func prepareToSleep() {
-        nextEventCheck = MonotonicTime(nanoseconds: 0)
+        // A connection event that is there keeps its descriptor readable, where it has one.
+        if fabric.eventDescriptor < 0 { nextEventCheck = MonotonicTime(nanoseconds: 0) }
         for device in devices { device.context.armNotification() }
         blocks.armNotifications()
     }
 
     public override func wokeUp() {
         mailbox.acknowledge()
+        nextEventCheck = MonotonicTime(nanoseconds: 0)
         for device in devices { device.context.acknowledgeNotification() }
         blocks.acknowledgeNotifications()
+    }
+
+    // A system call for each descriptor that was not the one would take longer than the work that woke the reactor up.
+    public override func becameReady(_ descriptor: Int32) {
+        if descriptor == mailbox.descriptor { return mailbox.acknowledge() }
+        if descriptor == fabric.eventDescriptor {
+            nextEventCheck = MonotonicTime(nanoseconds: 0)
+            return
+        }
+        for device in devices where device.context.notificationDescriptor == descriptor {
+            return device.context.acknowledgeNotification()
+        }
+        blocks.acknowledgeNotification(descriptor)
     }
 
     public override var descriptorGeneration: UInt64 { generation &+ blocks.generation }
@@ -209,7 +224,9 @@ public final class PollGroup: Poller {
             let sends = min(entries * 2 + options.maxDescriptors + 1, context.limits.maxWorkRequests)
             let handle = try context.createQueuePair(
                 for: connection,
-                QueuePairOptions(sendEntries: sends, receiveEntries: 0, usesSharedReceiveQueue: true, sendSegments: 1))
+                QueuePairOptions(
+                    sendEntries: sends, receiveEntries: 0, usesSharedReceiveQueue: true, sendSegments: 1,
+                    maxInlineData: CompletionEntry.byteCount))
             let depth = min(Int(request.parameters.initiatorDepth), context.limits.maxReadsAsInitiator, 255)
             device.bind(
                 slot, handle, connection, parameters, entries: entries, sends: sends, readDepth: depth, now: now)

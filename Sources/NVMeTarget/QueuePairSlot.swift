@@ -43,6 +43,9 @@ struct QueuePairSlot: BitwiseCopyable {
     var entries: UInt32 = 0
     var sqHead: UInt16 = 0
     var flowControlDisabled = false
+    /// How the SEND of an answer is posted: inline where the device takes as many bytes, so that it does not have to fetch
+    /// them.
+    var answerFlags = WorkFlags.answer
     /// SEND carries the command's key to be invalidated.
     var remoteInvalidate = false
     /// Commands received and not answered.

@@ -76,8 +76,11 @@ struct RequestSlot: BitwiseCopyable {
     var status = Status.success
     /// Slot of the queue pair.
     var queuePair = noSlot
-    /// Slot of the receive buffer that holds the capsule, until the answer is posted.
+    /// Slot of the receive buffer that holds the capsule, until the answer is posted; `noSlot` also where the capsule was
+    /// set aside.
     var receive = noSlot
+    /// The channel whose share of buffers and memory the request takes from.
+    var channel = noSlot
     /// The next request in whatever list this one waits in.
     var next = noSlot
     /// Where the descriptor list begins in the capsule's data, where there are several descriptors.

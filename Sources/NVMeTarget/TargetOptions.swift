@@ -10,6 +10,8 @@ public struct TargetOptions: Sendable, Equatable {
     public var maxTransferSize: Int
     /// Buffers of the shared receive queue of one reactor and device.
     public var sharedReceiveEntries: Int
+    /// Commands that one reactor works on at once for the hosts of a device, at least twice `sharedReceiveEntries`.
+    public var requests: Int
     /// Data memory of one reactor and device, in bytes.
     public var dataMemory: Int
     /// Memory that only fabrics and admin commands may take, in bytes.
@@ -25,7 +27,7 @@ public struct TargetOptions: Sendable, Equatable {
 
     public init(
         queueDepth: Int = 128, maxIOQueues: Int = 64, inCapsuleDataSize: Int = 4096, maxTransferSize: Int = 1 << 20,
-        sharedReceiveEntries: Int = 2048, dataMemory: Int = 64 << 20,
+        sharedReceiveEntries: Int = 2048, requests: Int = 16384, dataMemory: Int = 64 << 20,
         controlMemory: Int = 1 << 20, sendWithInvalidate: Bool = true,
         maxNamespaces: Int = 256, maxDescriptors: Int = 16, maxKeepAliveMilliseconds: UInt32 = 600_000
     ) {
@@ -34,6 +36,7 @@ public struct TargetOptions: Sendable, Equatable {
         self.inCapsuleDataSize = inCapsuleDataSize
         self.maxTransferSize = maxTransferSize
         self.sharedReceiveEntries = sharedReceiveEntries
+        self.requests = requests
         self.dataMemory = dataMemory
         self.controlMemory = controlMemory
         self.sendWithInvalidate = sendWithInvalidate
@@ -68,7 +71,7 @@ enum Limits {
     /// takes no answers holds requests that others need.
     static let stalledMilliseconds: UInt64 = 10_000
     /// How often a busy reactor asks for connection events, in nanoseconds.
-    static let eventCheckNanoseconds: UInt64 = 200_000
+    static let eventCheckNanoseconds: UInt64 = 2_000_000
     /// How often timers are looked at, in milliseconds.
     static let tickMilliseconds: UInt64 = 100
 }

@@ -20,6 +20,10 @@ open class Poller {
     /// Clears the notifications after the reactor woke up.
     open func wokeUp() {}
 
+    /// One of the descriptors that the reactor watches, perhaps not one of this poller's, was readable when it woke up. Clears
+    /// its notification; a poller that does not tell them apart clears all of its own.
+    open func becameReady(_ descriptor: Int32) { wokeUp() }
+
     /// Changes whenever `descriptors` does.
     open var descriptorGeneration: UInt64 { 0 }
 

@@ -7,7 +7,8 @@ import Synchronization
 public struct ReactorOptions: Sendable {
     /// How long the reactor goes on polling after the last work before it sleeps, in nanoseconds.
     public var idleSpellNanoseconds: UInt64
-    /// Polls without work after which the processor is offered to other threads; they may need it to make our work.
+    /// Polls without work after which the clock is read, and the processor offered to other threads; they may need it to
+    /// make our work.
     public var pollsBeforeYield: Int
 
     public init(idleSpellNanoseconds: UInt64 = 200_000, pollsBeforeYield: Int = 16) {
@@ -82,21 +83,28 @@ public final class Reactor: @unchecked Sendable {
             let allowed = tercet_allowed_processor(Int32(processor))
             if allowed >= 0 { _ = tercet_pin_to_processor(allowed) }
         }
-        var lastWork = MonotonicTime.now()
+        // The clock is read after a round with work, and once for several without: where the system has to ask a device for
+        // the time, that takes longer than the poll.
+        var now = MonotonicTime.now()
+        var lastWork = now
         var emptyPolls = 0
         while !stopping.load(ordering: .acquiring) {
-            let now = MonotonicTime.now()
             if round(now) > 0 {
+                now = .now()
                 lastWork = now
                 emptyPolls = 0
-            } else if now.nanoseconds(since: lastWork) >= options.idleSpellNanoseconds {
-                // After a deadline alone there is no more work to expect: the next empty round sleeps again at once.
-                if sleep() { lastWork = .now() }
-                emptyPolls = 0
-            } else {
-                emptyPolls += 1
-                if emptyPolls % options.pollsBeforeYield == 0 { sched_yield() }
+                continue
             }
+            emptyPolls += 1
+            guard emptyPolls >= options.pollsBeforeYield else { continue }
+            emptyPolls = 0
+            now = .now()
+            if now.nanoseconds(since: lastWork) < options.idleSpellNanoseconds {
+                sched_yield()
+                continue
+            }
+            sleep(now)
+            now = .now()
         }
         pollers.removeAll()
     }
@@ -107,26 +115,27 @@ public final class Reactor: @unchecked Sendable {
         return work
     }
 
-    /// Arms all notifications, looks once more, and sleeps until one of them, a deadline or a letter. Returns false if it
-    /// was a deadline alone.
-    private func sleep() -> Bool {
+    /// Arms all notifications, looks once more, and sleeps until one of them, a deadline or a letter.
+    private func sleep(_ now: MonotonicTime) {
         for poller in pollers { poller.prepareToSleep() }
-        if round(.now()) > 0 { return true }
+        if round(now) > 0 { return }
         watchDescriptors()
         var deadline = MonotonicTime.distantFuture
         for poller in pollers { deadline = min(deadline, poller.nextDeadline) }
         var timeout: Int32 = -1
         if deadline < .distantFuture {
-            let wait = deadline.nanoseconds(since: .now())
+            let wait = deadline.nanoseconds(since: now)
             timeout = Int32(min((wait + 999_999) / 1_000_000, 3_600_000))
         }
         sleeps.add(1, ordering: .relaxed)
-        let ready = withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: 8) { events in
-            epoll_wait(epoll, events.baseAddress, Int32(events.count), timeout)
+        withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: 8) { events in
+            let count = epoll_wait(epoll, events.baseAddress, Int32(events.count), timeout)
+            for index in 0..<Int(max(count, 0)) {
+                let descriptor = events[index].data.fd
+                if descriptor == mailbox.descriptor { mailbox.acknowledge() }
+                for poller in pollers { poller.becameReady(descriptor) }
+            }
         }
-        mailbox.acknowledge()
-        for poller in pollers { poller.wokeUp() }
-        return ready != 0
     }
 
     /// Brings the epoll set up to date; descriptors seldom change.

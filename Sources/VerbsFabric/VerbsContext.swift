@@ -153,7 +153,8 @@ public final class VerbsContext: FabricContext {
     public override func acknowledgeNotification() {
         var queue: UnsafeMutablePointer<ibv_cq>?
         var context: UnsafeMutableRawPointer?
-        while ibv_get_cq_event(channel, &queue, &context) == 0 { unacknowledged += 1 }
+        // One notification for each time that it was asked for; what is left makes the descriptor readable again.
+        if ibv_get_cq_event(channel, &queue, &context) == 0 { unacknowledged += 1 }
         if unacknowledged >= Self.acknowledgeBatch {
             ibv_ack_cq_events(completionQueue, unacknowledged)
             unacknowledged = 0

@@ -9,11 +9,12 @@ expect_equal "four hosts are connected" 4 "$(controllers "$nqn" | wc -l)"
 if [ "$target" = tercetd ]; then
   # The daemon's processor time so far, in clock ticks.
   used() { awk '{print $14 + $15}' "/proc/$tercetd_pid/stat"; }
+  switches() { cat "/proc/$tercetd_pid"/task/*/status | awk '/ctxt_switches/ {sum += $2} END {print sum}'; }
   seconds=20
   sleep 2
-  before=$(used)
+  before=$(used) switches_before=$(switches)
   sleep "$seconds"
-  after=$(used)
+  after=$(used) switched=$(($(switches) - switches_before))
   diagnose "$((after - before)) ticks of $(getconf CLK_TCK) a second, in $seconds s"
   # An emulated processor is ten to twenty times slower than a real one, and counts as its own the time that the real one was
   # away.
@@ -21,6 +22,10 @@ if [ "$target" = tercetd ]; then
   [ "${LAB:-}" != 1 ] || percent=10
   expect_at_most "the daemon used at most $percent % of a processor" $((percent * seconds * $(getconf CLK_TCK) / 100)) \
     $((after - before))
+  # Ten rounds of timers a second in each of two reactors, two switches each, and as many again for what the hosts send; a
+  # reactor that polled would be switched thousands of times.
+  diagnose "$switched context switches"
+  expect_at_most "the daemon sleeps: context switches" $((seconds * 2 * 10 * 2 * 2)) "$switched"
   diagnose "$(grep VmRSS "/proc/$tercetd_pid/status")"
 else
   skip "the daemon is idle" "nvmet is no process"

@@ -1,6 +1,7 @@
 import BlockInterface
 import CLibNVMe
 import FabricInterface
+import MemoryBlock
 import NVMeTarget
 import Simulation
 import Testing
@@ -178,6 +179,7 @@ import Testing
     @Test func aHostThatTakesNoAnswersIsEnded() throws {
         var options = TargetWorld.smallOptions
         options.sharedReceiveEntries = 16
+        options.requests = 32
         let world = try TargetWorld(options: options)
         let witness = try world.attach()
         let before = try world.baseline()
@@ -197,6 +199,7 @@ import Testing
     @Test func aCapsuleThatWaitsGoesWithItsHost() throws {
         var options = TargetWorld.smallOptions
         options.sharedReceiveEntries = 16
+        options.requests = 32
         let world = try TargetWorld(options: options)
         let witness = try world.attach()
         let before = try world.baseline()
@@ -233,6 +236,74 @@ import Testing
         }
         try world.wait("that no request is free") { world.groups[0].poolUse[0].freeRequests == 0 }
         return hostile
+    }
+
+    /// Commands for a device that does not answer take neither all receive buffers nor all data memory: another namespace,
+    /// another host and one that comes later are served as if nothing was.
+    @Test(arguments: [512, 4096, 16384]) func aStuckNamespaceLeavesBuffersForOthers(bytes: Int) throws {
+        var options = TargetWorld.smallOptions
+        options.sharedReceiveEntries = 32
+        options.requests = 1024
+        options.dataMemory = 512 << 10
+        let world = try TargetWorld(options: options) { SimulatedDisk("disk", network: $0, blockCount: 8192) }
+        guard let disk = world.disk as? SimulatedDisk else { throw WorldError("no disk") }
+        let other = try RAMDevice(byteCount: 4 << 20)
+        try world.target.addNamespace(
+            NamespaceDefinition(
+                nsid: 2, device: other, identity: BlockIdentity(uuid: [UInt8](repeating: 2, count: 16))),
+            to: TargetWorld.nqn)
+        let hosts = try (0..<6).map { _ in try world.attach() }
+        let before = try world.baseline()
+        disk.behaviour.isStuck = true
+        // In the capsule where they fit, else fetched; reads as well. More than there are buffers of any kind.
+        var sent: [(AttachedHost, UInt16, Int?)] = []
+        for (number, attached) in hosts.enumerated() {
+            let offset = attached.scratch(bytes)
+            pattern(attached.host, offset, bytes, number)
+            let data = Array(attached.host.memory[offset..<offset + bytes])
+            for command in 0..<24 {
+                let lba = UInt64((number * 24 + command) * 32)
+                let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(lba, bytes / 512)
+                if command % 4 == 3 {
+                    let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(lba, bytes / 512)
+                        .with(sgl: attached.host.keyed(attached.host.allocate(bytes), bytes))
+                    sent.append((attached, attached.io[0].send(read), nil))
+                } else if bytes <= 4096, command % 2 == 0 {
+                    let capsule = write.with(sgl: RawSGL.offset(0, length: UInt32(bytes)))
+                    sent.append((attached, attached.io[0].send(capsule, data: data), Int(lba)))
+                } else {
+                    let keyed = write.with(sgl: attached.host.keyed(offset, bytes))
+                    sent.append((attached, attached.io[0].send(keyed), Int(lba)))
+                }
+            }
+            world.pass(milliseconds: 2)
+        }
+        world.pass(milliseconds: 100)
+        let late = try world.attach()
+        for attached in [hosts[0], hosts[5], late] {
+            for opcode in [nvme_cmd_write, nvme_cmd_read] {
+                let offset = attached.host.allocate(4096)
+                let command = RawCommand(opcode: opcode.rawValue, nsid: 2).range(0, 8)
+                    .with(sgl: attached.host.keyed(offset, 4096))
+                #expect(try world.execute(attached.io[0], command).isSuccess)
+            }
+        }
+        #expect(world.groups[0].poolUse[0].lateCapsules == 0)
+        #expect(hosts.allSatisfy { $0.io[0].completions.isEmpty })
+
+        disk.behaviour.isStuck = false
+        for (attached, id, _) in sent { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
+        for (number, attached) in hosts.enumerated() {
+            let offset = attached.host.allocate(bytes)
+            for case (let sender, _, let lba?) in sent where sender === attached {
+                let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(UInt64(lba), bytes / 512)
+                    .with(sgl: attached.host.keyed(offset, bytes))
+                #expect(try world.execute(attached.io[0], read).isSuccess)
+                #expect(matches(attached.host, offset, bytes, number), "block \(lba)")
+            }
+        }
+        late.host.destroyAll()
+        world.expectPools(before)
     }
 
     @Test func aStuckNamespaceDoesNotHoldUpAnother() throws {

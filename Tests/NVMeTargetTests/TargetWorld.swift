@@ -42,7 +42,8 @@ final class TargetWorld {
     static let nqn = "nqn.2024-01.io.tercet:volume"
 
     static let smallOptions = TargetOptions(
-        queueDepth: 32, maxIOQueues: 8, sharedReceiveEntries: 128, dataMemory: 8 << 20, controlMemory: 256 << 10,
+        queueDepth: 32, maxIOQueues: 8, sharedReceiveEntries: 128, requests: 256, dataMemory: 8 << 20,
+        controlMemory: 256 << 10,
         maxNamespaces: 16)
 
     init(
