@@ -87,6 +87,12 @@ struct HostIdentity {
         self.id = id ?? HostIdentity.line("/etc/nvme/hostid").flatMap { UUIDBytes($0) } ?? fromName ?? fallback
     }
 
+    /// A host that nobody has been before.
+    static func fresh() -> HostIdentity {
+        let id = UUIDBytes(UUID().uuidString.lowercased()) ?? UUIDBytes()
+        return HostIdentity(nqn: NQN.uuid(id), id: id)
+    }
+
     private static func line(_ path: String) -> String? {
         guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
         let line = text.trimmingCharacters(in: .whitespacesAndNewlines)
