@@ -8,7 +8,7 @@ extension VolumeEngine {
         var best: Superblock?
         for member in 0..<memberCount where members[member].phase == .ready {
             ready.insert(MemberSet(member))
-            guard let found = members[member].found, !freshMembers.has(member) else { continue }
+            guard let found = members[member].found else { continue }
             let isBetter = best.map { fault == .oldestRecordTrusted ? found.stamp < $0.stamp : found.stamp > $0.stamp }
             if isBetter ?? true { best = found }
         }
@@ -18,6 +18,12 @@ extension VolumeEngine {
             notice(.newerEpoch(ready.first, best.stamp.epoch))
             return depose(.superseded(member: best.member))
         }
+        // One that was replaced has been taken in already when it holds the newest record. Else it has no vote: two others
+        // are needed, one of which holds the last valid record.
+        for member in 0..<memberCount where members[member].found?.stamp == best.stamp {
+            freshMembers.remove(MemberSet(member))
+        }
+        guard ready.subtracting(freshMembers).count >= 2 else { return wait(for: MemberSet.all.subtracting(ready)) }
         let recorded = best.inSync
         let present = recorded.intersection(ready).subtracting(freshMembers)
         guard present != [] else { return wait(for: recorded) }

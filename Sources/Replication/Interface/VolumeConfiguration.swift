@@ -15,7 +15,9 @@ public struct VolumeConfiguration: Sendable {
     public var formattedBlocks: [UInt64] = [0, 0, 0]
     /// Members that are not to be used in this attachment.
     public var excluded: MemberSet = []
-    /// Members that were replaced: they need not hold a superblock of this volume, and everything is copied to them.
+    /// Members that were replaced: they need not hold a superblock of this volume, and everything is copied to them. Until
+    /// one has been taken in, it has no vote: both others are needed. A namespace that was a member of the volume before
+    /// is to be wiped first.
     public var fresh: MemberSet = []
     /// Serve even though writes that were acknowledged and not flushed may be lost, because the members that might have
     /// kept them in their caches are not there.
