@@ -78,6 +78,9 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
         return work
     }
 
+    /// Nothing is connected or under way, and no task waits.
+    package var isIdle: Bool { queues.isEmpty && openings.isEmpty && closings.isEmpty && timers.isEmpty }
+
     /// Tells the time between polls: who submits after a long pause without polling calls this first, so that deadlines
     /// count from now.
     public func advance(to now: MonotonicTime) { self.now = max(self.now, now) }

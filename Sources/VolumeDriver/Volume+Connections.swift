@@ -27,7 +27,11 @@ extension Volume {
                 operationsPerQueue: options.configuration.queueDepth * 2 + 64,
                 maxTransferSize: options.configuration.maximumTransfer,
                 keepAliveMilliseconds: options.keepAliveMilliseconds,
-                connectTimeoutMilliseconds: options.connectTimeoutMilliseconds, recovery: .fail),
+                connectTimeoutMilliseconds: options.connectTimeoutMilliseconds,
+                // No command of the control plane may take longer than a step of taking a member in: a target that went
+                // away in the middle of one would keep the member out for as long.
+                adminTimeoutMilliseconds: UInt32(clamping: options.configuration.joinTimeout / 1_000_000),
+                recovery: .fail),
             home: group, groups: [group]
         ) { [weak self] event in
             self?.take(event, link, attempt)

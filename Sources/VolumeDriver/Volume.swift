@@ -64,14 +64,19 @@ public final class Volume: Poller, @unchecked Sendable {
         for index in 0..<memberCount { links.append(MemberLink(index, options.members[index], inbox: inbox)) }
     }
 
+    /// There are connections to members, or some are being made or ended.
+    package var hasConnections: Bool { links.contains { $0.controller != nil } }
+
     // MARK: The reactor's calls
 
     public override func poll(now: MonotonicTime) -> Int {
         self.now = now
         var work = deliver()
         for link in links where link.isEnding && link.outstanding == 0 {
+            // What was asked for since the last round, or had no room, ends before the engine hears of the end; another
+            // member's end may have asked for more.
+            work += pump() + 1
             ended(link)
-            work += 1
         }
         for link in links where link.deadAt <= now {
             link.deadAt = .distantFuture
