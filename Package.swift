@@ -70,6 +70,20 @@ let package = Package(
         tests(
             "SimulationTests", ["Base", "BlockInterface", "BlockLaws", "FabricInterface", "FabricLaws", "Simulation"]),
 
+        // Whole volumes in such a world: real targets, initiators and volumes, faults and oracles.
+        room(
+            "VolumeSimulation",
+            [
+                "Base", "BlockInterface", "FabricInterface", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "Replication",
+                "Simulation", "VolumeDriver",
+            ]),
+        .executableTarget(
+            name: "tercet-simulate",
+            dependencies: [
+                "VolumeSimulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: strict),
+        tests("VolumeSimulationTests", ["VolumeSimulation"]),
+
         // Block devices.
         room("AIOBlock", ["Base", "BlockInterface", "CAIO", "CLinux"]),
         room("MemoryBlock", ["Base", "BlockInterface", "CLinux"]),

@@ -1,0 +1,144 @@
+import Base
+import FabricInterface
+import NVMeInitiator
+import NVMeSpec
+import Replication
+import Simulation
+import VolumeDriver
+
+/// One run of a program that attaches the volume: the real initiator and volume, and a workload on it.
+final class InitiatorProcess: @unchecked Sendable {
+    // One thread drives a simulation; the volume's observer is Sendable because real volumes have reactors of their own.
+    let number: Int
+    let network: SimulatedNetwork
+    private(set) var device: SimulatedDevice
+    let fabric: SimulatedFabric
+    private(set) var group: InitiatorGroup?
+    private(set) var volume: Volume?
+    private(set) var workload: Workload?
+    private(set) var isAlive = true
+    /// The process is stopped and will go on.
+    var isPaused = false
+    var wasPaused = false
+    var isDeposed = false
+    /// It is about to end by itself.
+    var isEnding = false
+    var phase = VolumePhase.detached
+    /// When it first served, and the key of its attachment: a greater one is a later one.
+    var servedAt: UInt64?
+    var attachmentKey: UInt64 = 0
+    /// The members in sync when last looked at.
+    var lastInSync = MemberSet.all
+    private let host: String
+
+    init(
+        _ number: Int, network: SimulatedNetwork, members: [SocketAddress], configuration: VolumeConfiguration,
+        profile: Profile
+    ) {
+        self.number = number
+        self.network = network
+        host = "198.51.\(100 + number / 200).\(1 + number % 200)"
+        device = network.makeDevice("host\(number)", addresses: [host], node: Self.node(number))
+        fabric = SimulatedFabric([device])
+        let group = InitiatorGroup(fabric: fabric, options: InitiatorGroupOptions(completionEntries: 1024))
+        self.group = group
+        let options = VolumeOptions(
+            members: members.map { MemberAddress(address: $0, subsystemNQN: TargetMachine.nqn, nsid: 1) },
+            hostNQN: "nqn.2026-11.io.tercet:host\(number)",
+            hostID: NVMeSpec.UUIDBytes(high: 0x7465_7263, low: UInt64(number)), configuration: configuration,
+            keepAliveMilliseconds: profile.keepAliveMilliseconds,
+            commandQuiesceMilliseconds: profile.commandQuiesceMilliseconds, connectTimeoutMilliseconds: 50,
+            bufferBytes: 256 << 10, queueEntries: 32)
+        do {
+            volume = try Volume(options, group: group, fault: profile.deliberateFault) { [weak self] event in
+                self?.observe?(event)
+            }
+        } catch {
+            invariantViolated("there is memory for a simulated volume")
+        }
+    }
+
+    var observe: ((VolumeEvent) -> Void)?
+
+    static func node(_ number: Int) -> Int { 100 + number }
+    var node: Int { Self.node(number) }
+
+    /// Gives it something to do, and lets it attach.
+    func begin(_ workload: Workload, nonce: UInt32) {
+        self.workload = workload
+        volume?.sink = workload.sink
+        volume?.attach(nonce: nonce)
+    }
+
+    /// What is polled, in this order.
+    var isRunning: Bool { isAlive && !isPaused }
+
+    func poll(now: MonotonicTime) -> Int {
+        guard let group, let volume, let workload else { return 0 }
+        let work = group.poll(now: now) + volume.poll(now: now)
+        return work + workload.poll(now: now)
+    }
+
+    func prepareToSleep() { group?.prepareToSleep() }
+
+    var nextDeadline: MonotonicTime {
+        guard let group, let volume, let workload else { return .distantFuture }
+        return min(group.nextDeadline, volume.nextDeadline, workload.nextDeadline)
+    }
+
+    // MARK: Ends
+
+    /// The process dies.
+    ///
+    /// - Parameter isSilent: nobody is told: its machine is gone.
+    /// - Returns: whether all of it came to its end.
+    func die(isSilent: Bool) -> Bool {
+        guard isAlive else { return true }
+        isAlive = false
+        observe = nil
+        if isSilent { device.isReachable = false }
+        fabric.endConnections()
+        if !fabric.devices.isEmpty { fabric.remove(device) }
+        let isDone = takeDown()
+        group?.close()
+        workload = nil
+        volume = nil
+        group = nil
+        return isDone
+    }
+
+    /// What a process that has ended has not given back, for people; empty when it was all.
+    var leftovers: [String] {
+        var found: [String] = []
+        if device.registeredRegions > 0 { found.append("\(device.registeredRegions) memory regions") }
+        if device.existingQueuePairs > 0 { found.append("\(device.existingQueuePairs) queue pairs") }
+        return found.map { "initiator \(number): \($0)" }
+    }
+
+    /// Takes down what is left of the process, outside of the world's time, so that its memory comes back.
+    private func takeDown() -> Bool {
+        guard let group, let volume else { return true }
+        var time = network.now
+        volume.abandon()
+        // Twice nothing: a task that has been resumed in one round runs in the next.
+        var quietRounds = 0
+        for round in 0..<4000 {
+            time = time.advanced(byNanoseconds: round < 100 ? 1_000_000 : 100_000_000)
+            let work = group.poll(now: time) + volume.poll(now: time)
+            quietRounds = work == 0 && !volume.hasConnections && group.isIdle ? quietRounds + 1 : 0
+            if quietRounds == 2 { return true }
+        }
+        return false
+    }
+
+    func removeDevice() {
+        guard isAlive, device.isReachable else { return }
+        fabric.remove(device)
+    }
+
+    func returnDevice() {
+        guard isAlive, fabric.devices.isEmpty else { return }
+        device = network.makeDevice("host\(number)", addresses: [host], node: node)
+        fabric.add(device)
+    }
+}

@@ -1,0 +1,83 @@
+/// What a run is to have met: the rows of the failure matrix, and what else has a way of its own through the volume. A
+/// branch that a long run never meets is not tested by it.
+public enum MatrixBranch: String, CaseIterable, Sendable, Codable {
+    // The rows of the failure matrix, in its order.
+    case targetFailsWrite = "one target fails a write"
+    case targetTimesOut = "one target times out"
+    case queuePairBreaks = "a queue pair breaks"
+    case twoTargetsLost = "two targets lost: suspended"
+    case serviceResumed = "served again after a suspension"
+    case recordWriteFails = "the record's write fails on a survivor"
+    case deposed = "a conflict or a notification deposes"
+    case initiatorDiesBetweenSends = "the initiator dies with writes under way, and the next one reconciles"
+    case initiatorDiesInRecordUpdate = "the initiator dies inside a record update"
+    case powerLossWithDirtyCache = "a target loses its power and unflushed blocks"
+    case targetRestartsQuickly = "a target is back before it was missed"
+    case returnsWithOlderEpoch = "a member returns with an older epoch"
+    case returnsWithNewerEpoch = "an initiator meets a member of a newer epoch"
+    case resyncSourceFails = "a member in sync is lost during a resync"
+    case readErrorRepaired = "a read error is served by another member, and repaired"
+    case mismatchReported = "a scrub reports a mismatch"
+    case detachedClean = "a clean detach"
+
+    // The rest of the design.
+    case noMemberInSync = "no member in sync is left: recovery"
+    case memberReturned = "a member returned and was resynced"
+    case slowMemberDemoted = "a slow member is demoted"
+    case memberFull = "a member is full"
+    case inputOutputFailsSuspended = "I/O fails because the volume is suspended"
+    case mediaErrorReturned = "no member could do an I/O"
+    case deposedByCompetitor = "a paused initiator comes back after it was fenced"
+    case attachSuperseded = "an attach is superseded"
+    case preempted = "registrations of another initiator are preempted"
+    case overlapHeld = "an I/O waits for one that it overlaps"
+    case commandRetried = "a command is sent again after a pause"
+    case memberReplaced = "a member is replaced"
+    case volumeGrown = "the volume grows"
+    case scrubFinished = "a scrub finishes"
+    case regionQuarantined = "a region is quarantined, and repaired"
+    case receiverNotReady = "a SEND finds no receive buffer"
+    case remoteAccessError = "a remote access error"
+    case deviceRemoved = "an RDMA device is removed"
+    case readHeldBack = "an RDMA READ waits for its turn"
+
+    /// Its place among all.
+    var index: Int { Self.indices[self] ?? 0 }
+    private static let indices = Dictionary(uniqueKeysWithValues: allCases.enumerated().map { ($1, $0) })
+}
+
+/// What one or many worlds have gone through.
+public struct SimulationCounts: Sendable {
+    public var worlds = 0
+    /// Virtual nanoseconds.
+    public var simulated: UInt64 = 0
+    /// I/Os that were submitted, by operation, and that were acknowledged.
+    public var submitted: [UInt64] = Array(repeating: 0, count: 5)
+    public var acknowledged: UInt64 = 0
+    public var initiators = 0
+    public var messages: UInt64 = 0
+    /// By `FaultKind`, in the order of its cases.
+    public var faults: [UInt64] = Array(repeating: 0, count: FaultKind.allCases.count)
+    /// By `MatrixBranch`, in the order of its cases.
+    public var branches: [UInt64] = Array(repeating: 0, count: MatrixBranch.allCases.count)
+
+    public init() {}
+
+    public mutating func add(_ other: SimulationCounts) {
+        worlds += other.worlds
+        simulated += other.simulated
+        acknowledged += other.acknowledged
+        initiators += other.initiators
+        messages += other.messages
+        for place in submitted.indices { submitted[place] += other.submitted[place] }
+        for place in faults.indices { faults[place] += other.faults[place] }
+        for place in branches.indices { branches[place] += other.branches[place] }
+    }
+
+    public mutating func meet(_ branch: MatrixBranch) { branches[branch.index] += 1 }
+
+    public subscript(branch: MatrixBranch) -> UInt64 { branches[branch.index] }
+
+    /// Branches that were never met.
+    public var missed: [MatrixBranch] { MatrixBranch.allCases.filter { self[$0] == 0 } }
+}

@@ -1,0 +1,69 @@
+import Replication
+import Simulation
+
+/// How one world is to be; all of it follows from the seed, unless a test says otherwise.
+public struct Profile: Sendable {
+    /// I/Os of the workload.
+    public var operations = 250
+    /// I/Os that run at once.
+    public var depth = 6
+    /// What may go wrong, and the mean time between two faults in nanoseconds.
+    public var faults: Set<FaultKind> = Set(FaultKind.allCases)
+    public var faultInterval: UInt64 = 30_000_000
+    public var maximumFaults = 60
+    public var blockSize: UInt32 = 512
+    public var dataBlocks: UInt64 = 96
+    public var inCapsuleDataSize = 4096
+    public var sharedReceiveEntries = 128
+    public var minimumCopies = 2
+    public var suspendPolicy = SuspendPolicy.wait
+    public var keepAliveMilliseconds: UInt32 = 100
+    public var commandQuiesceMilliseconds: UInt64 = 50
+    /// A block goes bad on one member at the end, below all that the volume knows of, and a scrub has to find it.
+    public var rots = false
+    /// A bug in the engine, for tests that show that the simulation notices.
+    package var deliberateFault = DeliberateFault.none
+
+    public init() {}
+
+    /// The profile that a seed means.
+    public init(seed: UInt64) {
+        var random = SeededRandom(seed: seed ^ 0x7072_6f66)
+        // Each world sees some kinds of faults only: rare combinations come up more often so.
+        let share = Int.random(in: 15...80, using: &random)
+        faults = Set(FaultKind.allCases.filter { _ in Int.random(in: 0..<100, using: &random) < share })
+        faultInterval = [8_000_000, 20_000_000, 40_000_000, 100_000_000].randomElement(using: &random)!
+        depth = Int.random(in: 1...10, using: &random)
+        operations = [60, 200, 400].randomElement(using: &random)!
+        dataBlocks = UInt64.random(in: 64...128, using: &random)
+        inCapsuleDataSize = [0, 1024, 4096].randomElement(using: &random)!
+        sharedReceiveEntries = [48, 128].randomElement(using: &random)!
+        minimumCopies = [1, 2, 2, 2].randomElement(using: &random)!
+        suspendPolicy = Int.random(in: 0..<5, using: &random) == 0 ? .fail : .wait
+        rots = Int.random(in: 0..<20, using: &random) == 0
+    }
+
+    /// Virtual nanoseconds for which faults happen.
+    func duration(seed: UInt64) -> UInt64 {
+        var random = SeededRandom(seed: seed ^ 0x6475_7261)
+        return UInt64.random(in: 50_000_000...1_200_000_000, using: &random)
+    }
+
+    /// Blocks of a member: the volume's, its metadata, and some that are not used.
+    var memberBlocks: UInt64 { (dataBlocks + 5 * 8 + 15) / 8 * 8 }
+
+    /// The faults that a seed means under this profile, in the order of their times.
+    func schedule(seed: UInt64) -> [Fault] {
+        var random = SeededRandom(seed: seed ^ 0x6661_756c)
+        let kinds = FaultKind.allCases.filter(faults.contains)
+        guard !kinds.isEmpty else { return [] }
+        var time: UInt64 = 0
+        return (0..<maximumFaults).map { _ in
+            time += 1_000_000 + UInt64.random(in: 0...2 * faultInterval, using: &random)
+            let longest: UInt64 = Int.random(in: 0..<4, using: &random) == 0 ? 400_000_000 : 60_000_000
+            return Fault(
+                kind: kinds.randomElement(using: &random)!, time: time, member: Int.random(in: 0..<3, using: &random),
+                span: UInt64.random(in: 500_000...longest, using: &random), choice: random.next())
+        }
+    }
+}

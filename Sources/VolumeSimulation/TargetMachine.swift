@@ -1,0 +1,182 @@
+import Base
+import BlockInterface
+import FabricInterface
+import NVMeSpec
+import NVMeTarget
+import Replication
+import Simulation
+
+/// A machine with a disk and, while it runs, the real target serving it as one namespace.
+final class TargetMachine {
+    let index: MemberIndex
+    let disk: SimulatedDisk
+    let network: SimulatedNetwork
+    let address: SocketAddress
+    private let options: TargetOptions
+    private let store: SimulatedReservationStore
+    private(set) var process: TargetProcess?
+    /// The daemon is stopped and will go on.
+    var isPaused = false
+    /// When the daemon was last down. Its boot instance changes then, whether or not the cache was lost: an initiator
+    /// cannot know.
+    private(set) var lastStop: UInt64 = 0
+    private var boots: UInt64 = 100
+    /// Which namespace is in the machine: raised when another one takes its place.
+    private(set) var generation: UInt64 = 0
+    var observe: @Sendable (TargetEvent) -> Void = { _ in }
+
+    static let nqn = "nqn.2026-11.io.tercet:simulated"
+    static let port: UInt16 = 4420
+
+    init(_ index: MemberIndex, network: SimulatedNetwork, blocks: UInt64, profile: Profile) {
+        self.index = index
+        self.network = network
+        disk = SimulatedDisk(
+            "disk\(index)", network: network, blockSize: profile.blockSize, blockCount: blocks)
+        store = SimulatedReservationStore(network)
+        guard let address = SocketAddress(host: Self.host(index), port: Self.port) else {
+            invariantViolated("a simulated address is one")
+        }
+        self.address = address
+        options = TargetOptions(
+            queueDepth: 32, maxIOQueues: 2, inCapsuleDataSize: profile.inCapsuleDataSize, maxTransferSize: 16384,
+            sharedReceiveEntries: profile.sharedReceiveEntries, dataMemory: 512 << 10, controlMemory: 128 << 10,
+            maxNamespaces: 2)
+    }
+
+    private static func host(_ index: Int) -> String { "192.0.2.\(index + 1)" }
+
+    var isUp: Bool { process != nil }
+
+    /// Identifies the namespace that is in the machine now.
+    var namespaceUUID: Replication.UUIDBytes { UUIDBytes(high: 7, low: UInt64(index) + 1 + generation * 16) }
+
+    // MARK: The process
+
+    func start() {
+        guard process == nil else { return }
+        boots += 1
+        store.processNumber += 1
+        let device = network.makeDevice("target\(index)", addresses: [Self.host(index)], node: index)
+        let fabric = SimulatedFabric([device])
+        let observe = observe
+        let target = Target(options: options, bootInstance: boots, now: network.now, observe: observe)
+        let uuid = namespaceUUID
+        var identity = BlockIdentity()
+        identity.uuid = (0..<16).map { UInt8(truncatingIfNeeded: ($0 < 8 ? uuid.high : uuid.low) >> (56 - $0 % 8 * 8)) }
+        do {
+            try target.addSubsystem(SubsystemDefinition(nqn: Self.nqn, serialNumber: "S\(index)"))
+            try target.addNamespace(
+                NamespaceDefinition(nsid: 1, device: disk, identity: identity, store: store), to: Self.nqn)
+            let group = PollGroup(target: target, fabric: fabric)
+            try group.listen(TargetListener(address: address, portID: 1))
+            process = TargetProcess(device: device, fabric: fabric, target: target, group: group)
+        } catch {
+            invariantViolated("a simulated target starts")
+        }
+    }
+
+    /// The daemon dies. What it had under way at the disk may be done in part.
+    ///
+    /// - Parameters:
+    ///   - power: the disk's cache goes too, as far as chance wants.
+    ///   - isSilent: nobody is told: the machine is gone, not the daemon alone.
+    func stop(power: Bool, isSilent: Bool) {
+        guard let process else { return }
+        if isSilent { process.device.isReachable = false }
+        process.fabric.endConnections()
+        network.remove(process.device)
+        // What is at the disk ends before the process's memory goes.
+        if power { disk.losePower() } else { disk.endOperations() }
+        process.group.close()
+        self.process = nil
+        isPaused = false
+        lastStop = network.now.nanoseconds
+        store.processNumber += 1
+    }
+
+    /// Another namespace, empty, is put in this one's place; the machine is down.
+    func replaceNamespace() {
+        invariant(process == nil, "a namespace is replaced while its machine is down")
+        generation += 1
+        disk.erase()
+        store.erase()
+    }
+
+    func removeDevice() {
+        guard let process, process.device.isReachable else { return }
+        process.fabric.remove(process.device)
+    }
+
+    func returnDevice() {
+        guard let process, process.fabric.devices.isEmpty else { return }
+        process.device = network.makeDevice("target\(index)", addresses: [Self.host(index)], node: index)
+        process.fabric.add(process.device)
+    }
+
+    // MARK: What is left at the end
+
+    /// What a target that nobody uses still holds, for people; empty when all is back in its pools.
+    var leftovers: [String] {
+        guard let process else { return [] }
+        var found: [String] = []
+        for use in process.group.poolUse {
+            if !use.requests.isEmpty {
+                found.append("requests \(use.requests.map { "\($0.key): \($0.value)" }.sorted())")
+            }
+            if use.boundQueuePairs > 0 { found.append("\(use.boundQueuePairs) queue pairs") }
+            if use.bytesInUse > 0 { found.append("\(use.bytesInUse) bytes of data memory") }
+            if use.lateCapsules > 0 { found.append("\(use.lateCapsules) capsules") }
+        }
+        for context in process.fabric.contexts
+        where context.device === process.device && context.postedSharedReceives != options.sharedReceiveEntries {
+            found.append("\(options.sharedReceiveEntries - context.postedSharedReceives) receive buffers")
+        }
+        let controllers = process.target.subsystems.reduce(0) { $0 + $1.controllerCount }
+        if controllers > 0 { found.append("\(controllers) controllers") }
+        if process.device.existingQueuePairs > 0 {
+            found.append("\(process.device.existingQueuePairs) device queue pairs")
+        }
+        return found.map { "target \(index): \($0)" }
+    }
+}
+
+/// One run of the target daemon.
+final class TargetProcess {
+    fileprivate(set) var device: SimulatedDevice
+    let fabric: SimulatedFabric
+    let target: Target
+    let group: PollGroup
+
+    init(device: SimulatedDevice, fabric: SimulatedFabric, target: Target, group: PollGroup) {
+        self.device = device
+        self.fabric = fabric
+        self.target = target
+        self.group = group
+    }
+}
+
+/// Where a machine keeps reservations: a file that is durable a while after it was asked for.
+final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
+    private let network: SimulatedNetwork
+    private var stored: [UInt8]?
+    /// Raised when the process ends: what it had asked for and was not done is not done any more.
+    var processNumber: UInt64 = 0
+
+    init(_ network: SimulatedNetwork) { self.network = network }
+
+    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { stored }
+
+    func save(
+        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
+    ) {
+        let process = processNumber
+        network.schedule(afterNanoseconds: network.draw(20_000...400_000)) { [self] in
+            guard processNumber == process else { return }
+            stored = bytes
+            completion(nil)
+        }
+    }
+
+    func erase() { stored = nil }
+}

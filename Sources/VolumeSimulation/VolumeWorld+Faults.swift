@@ -1,0 +1,295 @@
+import Base
+import BlockInterface
+import NVMeSpec
+import NVMeTarget
+import Replication
+import Simulation
+import VolumeDriver
+
+/// What goes wrong, and what operators do.
+extension VolumeWorld {
+    /// Faults that destroy data touch one member at a time, so that one good copy of everything remains.
+    private func mayDestroy(_ member: MemberIndex) -> Bool {
+        fresh == []
+            && targets.allSatisfy {
+                $0.index == member
+                    || ($0.disk.unreadableCount == 0 && $0.disk.behaviour.failingWrites.isEmpty
+                        && !$0.disk.behaviour.isFull)
+            }
+    }
+
+    /// Runs `body` later, unless the faults have stopped by then.
+    private func later(_ delay: UInt64, _ body: @escaping (VolumeWorld) -> Void) {
+        network.schedule(afterNanoseconds: delay) { [unowned self] in
+            if !isHealing, failure == nil { body(self) }
+        }
+    }
+
+    func inject(_ fault: Fault) {
+        guard let place = FaultKind.allCases.firstIndex(of: fault.kind) else { return }
+        trace { "FAULT \(fault)" }
+        network.note(fault.time ^ UInt64(place))
+        counts.faults[place] += 1
+        happened.append(fault)
+        switch fault.kind {
+        case .targetKill, .targetPowerLoss, .targetQuickRestart, .targetPause, .powerLossOfAll, .inaccessible:
+            injectTarget(fault)
+        case .writeErrors, .latentError, .slowDisk, .stuckDisk, .fullDisk, .slowRecords: injectDisk(fault)
+        case .partition, .partitionFromMember, .partitionToMember, .partitionOfSome, .flapping, .connectionBreak,
+            .loss, .slowLink, .remoteAccessError, .targetDeviceRemoval, .initiatorDeviceRemoval:
+            injectFabric(fault)
+        case .initiatorCrash, .initiatorPowerLoss, .initiatorPause, .competitor, .crashAtLoss: injectInitiator(fault)
+        case .cleanDetach, .scrub, .resyncPause, .replace, .grow: operate(fault)
+        }
+    }
+
+    // MARK: Targets
+
+    private func injectTarget(_ fault: Fault) {
+        let target = targets[fault.member]
+        switch fault.kind {
+        case .targetKill: takeDown(target, power: false, for: fault.span)
+        case .targetPowerLoss: takeDown(target, power: true, for: fault.span)
+        case .targetQuickRestart:
+            meet(.targetRestartsQuickly)
+            takeDown(target, power: fault.choice & 1 == 0, for: 50_000 + fault.choice % 400_000)
+        case .targetPause:
+            guard target.isUp, !target.isPaused else { return }
+            target.isPaused = true
+            later(fault.span) { $0.targets[fault.member].isPaused = false }
+        case .powerLossOfAll:
+            checkCoverage("before a loss of all power")
+            for target in targets {
+                takeDown(target, power: true, for: fault.span / 2 + draw(0...20_000_000))
+            }
+            if fault.choice & 1 == 0 { crash(isSilent: true, after: fault.span / 2) }
+        case .inaccessible:
+            setAccess(.inaccessible, target)
+            later(fault.span) { $0.setAccess(.optimized, $0.targets[fault.member]) }
+        default: break
+        }
+    }
+
+    private func setAccess(_ state: ANAState, _ target: TargetMachine) {
+        // One that is down comes back accessible.
+        try? target.process?.target.setANAState(state, group: 1, of: TargetMachine.nqn)
+    }
+
+    func takeDown(_ target: TargetMachine, power: Bool, for span: UInt64) {
+        guard target.isUp else { return }
+        if power, target.disk.unflushedCount > 0 { meet(.powerLossWithDirtyCache) }
+        target.stop(power: power, isSilent: power)
+        history.cachesLost(lastStops)
+        later(span) { $0.bringBack(target) }
+    }
+
+    func bringBack(_ target: TargetMachine) {
+        guard !target.isUp else { return }
+        trace { "target \(target.index) is back" }
+        noteReturn(target.index)
+        target.start()
+        checkCoverage("member \(target.index) is back")
+    }
+
+    // MARK: Disks
+
+    private func injectDisk(_ fault: Fault) {
+        let disk = targets[fault.member].disk
+        let blocks = UInt64(history.blocks.count)
+        switch fault.kind {
+        case .writeErrors:
+            guard mayDestroy(fault.member) else { return }
+            // Sometimes the superblock's blocks.
+            let slots = layouts[fault.member].slotBlock(0)
+            let start = fault.choice % 5 == 0 ? slots : fault.choice % blocks
+            disk.behaviour.failingWrites = start..<start + 1 + fault.choice % 16
+            later(fault.span) { $0.targets[fault.member].disk.behaviour.failingWrites = 0..<0 }
+        case .latentError:
+            guard mayDestroy(fault.member) else { return }
+            disk.makeUnreadable(fault.choice % blocks)
+            later(fault.span) { $0.targets[fault.member].disk.makeReadable() }
+        case .slowDisk:
+            disk.behaviour.slowBlocks = 0..<UInt64.max
+            disk.behaviour.slowness = 1_000_000 + fault.choice % 30_000_000
+            later(fault.span) { $0.targets[fault.member].disk.behaviour.slowness = 0 }
+        case .slowRecords:
+            let slots = layouts[fault.member].slotBlock(0)
+            disk.behaviour.slowBlocks = slots..<slots + 2 * format.geometry.blocksPerPage
+            disk.behaviour.slowness = 5_000_000 + fault.choice % 30_000_000
+            later(fault.span) { $0.targets[fault.member].disk.behaviour.slowness = 0 }
+        case .stuckDisk:
+            disk.behaviour.isStuck = true
+            later(fault.span) { $0.targets[fault.member].disk.behaviour.isStuck = false }
+        case .fullDisk:
+            guard mayDestroy(fault.member) else { return }
+            disk.behaviour.isFull = true
+            meet(.memberFull)
+            later(fault.span) { $0.targets[fault.member].disk.behaviour.isFull = false }
+        default: break
+        }
+    }
+
+    // MARK: The fabric
+
+    private func injectFabric(_ fault: Fault) {
+        let member = fault.member
+        switch fault.kind {
+        case .partition:
+            links.cut(member, true)
+            later(fault.span) { $0.connect(member) }
+        case .partitionFromMember:
+            links.isCutFrom[member] = true
+            later(fault.span) { $0.connect(member) }
+        case .partitionToMember:
+            links.isCutTo[member] = true
+            later(fault.span) { $0.connect(member) }
+        case .partitionOfSome:
+            for index in 0..<memberCount where fault.choice >> UInt64(index) & 1 == 1 {
+                links.cut(index, true)
+                later(fault.span / 2 + fault.choice % 20_000_000) { $0.connect(index) }
+            }
+        case .flapping: flap(member, times: 1 + Int(fault.choice % 6), span: fault.span / 6)
+        case .connectionBreak: breakConnections(to: member)
+        case .loss:
+            links.lossInterval[member] = 5 + fault.choice % 300
+            later(fault.span) { $0.links.lossInterval[member] = 0 }
+        case .slowLink:
+            links.delay[member] = 50_000 + fault.choice % 5_000_000
+            later(fault.span) { $0.links.delay[member] = 0 }
+        case .remoteAccessError: links.refuses[member] = true
+        case .targetDeviceRemoval:
+            meet(.deviceRemoved)
+            targets[member].removeDevice()
+            later(fault.span) { $0.targets[member].returnDevice() }
+        case .initiatorDeviceRemoval:
+            guard let initiator = current else { return }
+            meet(.deviceRemoved)
+            initiator.removeDevice()
+            later(fault.span) { _ in initiator.returnDevice() }
+        default: break
+        }
+    }
+
+    private func connect(_ member: MemberIndex) {
+        links.cut(member, false)
+        noteReturn(member)
+    }
+
+    private func flap(_ member: MemberIndex, times: Int, span: UInt64) {
+        guard times > 0 else { return }
+        links.cut(member, true)
+        later(1 + span / 2) { world in
+            world.connect(member)
+            world.later(1 + span / 2) { $0.flap(member, times: times - 1, span: span) }
+        }
+    }
+
+    private func breakConnections(to member: MemberIndex) {
+        for initiator in initiators where initiator.isAlive { initiator.fabric.breakConnections(to: member) }
+    }
+
+    // MARK: Initiators
+
+    private func injectInitiator(_ fault: Fault) {
+        switch fault.kind {
+        case .initiatorCrash: crash(isSilent: false, after: fault.span / 4)
+        case .initiatorPowerLoss: crash(isSilent: true, after: fault.span / 4)
+        case .initiatorPause:
+            guard let initiator = current, !initiator.isPaused else { return }
+            initiator.isPaused = true
+            initiator.wasPaused = true
+            if fault.choice & 1 == 0 { later(fault.span / 4) { $0.compete() } }
+            later(fault.span) { _ in initiator.isPaused = false }
+        case .competitor: compete()
+        case .crashAtLoss:
+            crashesAtLossOf = fault.member
+            breakConnections(to: fault.member)
+        default: break
+        }
+    }
+
+    func crash(isSilent: Bool, after span: UInt64) {
+        guard let initiator = current else { return }
+        noteCrash(initiator)
+        end(initiator, isSilent: isSilent)
+        checkCoverage("an initiator crashed")
+        later(span) { world in
+            if !world.initiators.contains(where: { $0.isAlive }) { world.startInitiator() }
+        }
+    }
+
+    /// The next initiator meets the member that was lost, and one of the two others.
+    func crashAtLoss(of member: MemberIndex) {
+        guard !isHealing else { return }
+        let other = (member + 1 + below(2)) % memberCount
+        links.cut(other, true)
+        later(120_000_000) { $0.connect(other) }
+        crash(isSilent: chance(50), after: 1_000_000)
+    }
+
+    private func compete() {
+        guard initiators.count(where: { $0.isAlive }) < 3 else { return }
+        meet(.preempted)
+        startInitiator()
+    }
+
+    // MARK: Operators
+
+    private func operate(_ fault: Fault) {
+        guard let initiator = current, !initiator.isPaused, let volume = initiator.volume, initiator.phase == .serving,
+            !isServed(after: initiator)
+        else { return }
+        switch fault.kind {
+        case .cleanDetach:
+            initiator.workload?.isStopped = true
+            if !volume.engine.detach(now: network.now) { initiator.workload?.isStopped = false }
+        case .scrub: volume.engine.startScrub()
+        case .resyncPause:
+            volume.engine.pauseResync()
+            later(fault.span) { _ in initiator.volume?.engine.resumeResync() }
+        case .replace: replace(fault, volume: initiator)
+        case .grow: grow(fault, initiator)
+        default: break
+        }
+    }
+
+    private func replace(_ fault: Fault, volume initiator: InitiatorProcess) {
+        guard let volume = initiator.volume, mayDestroy(fault.member), !isGrowing,
+            volume.engine.membersInSync.subtracting(MemberSet(fault.member)).count == 2,
+            registeredBlocks == targets.map({ $0.disk.geometry.blockCount })
+        else { return }
+        let target = targets[fault.member]
+        let uuid = Replication.UUIDBytes(high: 7, low: UInt64(fault.member) + 1 + (target.generation + 1) * 16)
+        guard volume.engine.replaceMember(fault.member, uuid: uuid, now: network.now) else { return }
+        meet(.memberReplaced)
+        fresh.insert(MemberSet(fault.member))
+        target.stop(power: true, isSilent: true)
+        target.replaceNamespace()
+        history.cachesLost(lastStops)
+        later(fault.span / 8) { $0.bringBack(target) }
+    }
+
+    private func grow(_ fault: Fault, _ initiator: InitiatorProcess) {
+        guard !isGrowing, fresh == [], registeredBlocks == targets.map({ $0.disk.geometry.blockCount }),
+            registeredBlocks.allSatisfy({ $0 < 1000 })
+        else { return }
+        let more = 64 + fault.choice % 64
+        for target in targets {
+            target.disk.resize(toBlocks: target.disk.geometry.blockCount + more, fill: 0xA0 + UInt8(target.index))
+            target.process?.target.refreshNamespaces()
+        }
+        // The operator asks again until the members have told their new sizes.
+        tryToGrow(initiator, to: UInt64(history.blocks.count) + 1 + fault.choice % 16, times: 100)
+    }
+
+    private func tryToGrow(_ initiator: InitiatorProcess, to blocks: UInt64, times: Int) {
+        guard times > 0, initiator.isAlive, !isServed(after: initiator), let volume = initiator.volume else { return }
+        if !initiator.isPaused, initiator.phase == .serving,
+            volume.engine.grow(dataBlocks: blocks, now: network.now)
+        {
+            isGrowing = true
+            return
+        }
+        later(10_000_000) { $0.tryToGrow(initiator, to: blocks, times: times - 1) }
+    }
+}

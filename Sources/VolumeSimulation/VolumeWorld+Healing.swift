@@ -1,0 +1,149 @@
+import Base
+import BlockInterface
+import NVMeSpec
+import NVMeTarget
+import Replication
+import Simulation
+import VolumeDriver
+
+/// The end of a world: the faults stop, and everything has to come right.
+extension VolumeWorld {
+    /// Virtual time within which all members are in sync once the faults have stopped.
+    static let healingBound: UInt64 = 20_000_000_000
+
+    func heal() {
+        isHealing = true
+        trace { "HEAL" }
+        links.heal()
+        crashesAtLossOf = nil
+        crashesAtAcknowledgement = nil
+        for target in targets {
+            var behaviour = target.disk.behaviour
+            behaviour.slowness = 0
+            behaviour.isStuck = false
+            behaviour.isFull = false
+            behaviour.failingWrites = 0..<0
+            target.disk.behaviour = behaviour
+            target.disk.makeReadable()
+            target.isPaused = false
+            target.returnDevice()
+            try? target.process?.target.setANAState(.optimized, group: 1, of: TargetMachine.nqn)
+            bringBack(target)
+        }
+        for initiator in initiators where initiator.isAlive {
+            initiator.isPaused = false
+            initiator.returnDevice()
+            initiator.volume?.engine.resumeResync()
+        }
+        // One that lost its notification and has no I/O does not learn that it was deposed.
+        for initiator in initiators where initiator.isAlive && isServed(after: initiator) {
+            end(initiator, isSilent: false)
+        }
+        if !initiators.contains(where: { $0.isAlive }) { startInitiator() }
+        // Commands that are stuck end first, or time out.
+        let calm = network.now.advanced(byNanoseconds: 300_000_000)
+        let deadline = network.now.advanced(byNanoseconds: Self.healingBound)
+        run(until: deadline) { network.now >= calm && isWhole }
+        guard failure == nil else { return }
+        guard isWhole, let initiator = current else {
+            let states = initiators.filter { $0.isAlive }.map { initiator in
+                "h\(initiator.number) \(initiator.phase), \(initiator.workload?.running.count ?? 0) I/Os under way, "
+                    + (initiator.volume.map { "\($0.engine.status)" } ?? "")
+            }
+            return fail("not whole \(Self.healingBound / 1_000_000_000) s after the faults stopped: \(states)")
+        }
+        initiator.workload?.isStopped = true
+        run(until: deadline) { initiator.workload?.running.isEmpty ?? true }
+        readEverything(initiator, until: deadline)
+        if failure == nil, profile.rots { rotAndScrub(initiator, until: deadline) }
+        if failure == nil { detach(initiator, until: deadline) }
+        if failure == nil { compareMembers() }
+        if failure == nil { findLeftovers() }
+    }
+
+    private var isWhole: Bool {
+        guard let initiator = current, initiators.count(where: { $0.isAlive }) == 1, let volume = initiator.volume,
+            initiator.phase == .serving
+        else { return false }
+        let status = volume.engine.status
+        return status.members.allSatisfy { $0.isInSync && $0.phase == .active } && status.unreconciledRegions == 0
+            && status.isRecordValid && status.quarantinedRegions == 0
+    }
+
+    private func readEverything(_ initiator: InitiatorProcess, until deadline: MonotonicTime) {
+        guard let workload = initiator.workload else { return }
+        var block = 0
+        while failure == nil, block < history.blocks.count {
+            let count = min(8, history.blocks.count - block)
+            workload.submit(.read, start: block, count: count)
+            guard run(until: deadline, { workload.running.isEmpty }) else { break }
+            if workload.lastStatus != .success {
+                return fail("reading block \(block) ends in \(workload.lastStatus.map { "\($0)" } ?? "nothing")")
+            }
+            block += count
+        }
+        if failure == nil, block < history.blocks.count { fail("reading everything does not end") }
+    }
+
+    /// A block goes bad below all that the volume knows of: a scrub reports it, nobody votes, and the operator chooses.
+    private func rotAndScrub(_ initiator: InitiatorProcess, until deadline: MonotonicTime) {
+        guard let volume = initiator.volume, let workload = initiator.workload else { return }
+        // Regions that a write may just have touched are not compared: they rest first.
+        workload.submit(.flush, start: 0, count: 0)
+        run(until: deadline) { workload.running.isEmpty && volume.engine.status.dirtyRegions == 0 }
+        let block = below(Int(profile.dataBlocks))
+        let member = below(memberCount)
+        let region = block / Int(format.geometry.blocksPerRegion)
+        rottenRegion = region
+        let offset = block * Int(profile.blockSize) + below(Int(profile.blockSize))
+        for memory in [targets[member].disk.contents, targets[member].disk.durableContents] { memory[offset] ^= 0xFF }
+        let before = counts[.mismatchReported]
+        volume.engine.startScrub()
+        guard run(until: deadline, { counts[.mismatchReported] > before }) else {
+            if failure == nil { fail("a scrub does not find that region \(region) differs on member \(member)") }
+            return
+        }
+        workload.submit(.read, start: block, count: 1)
+        run(until: deadline) { workload.running.isEmpty }
+        if workload.lastStatus != .mediaError { fail("a region whose members differ is served") }
+        volume.engine.repairRegion(region, from: (member + 1) % memberCount, now: network.now)
+        run(until: deadline) { volume.engine.status.quarantinedRegions == 0 }
+        workload.submit(.read, start: block, count: 1)
+        run(until: deadline) { workload.running.isEmpty }
+        if failure == nil, workload.lastStatus != .success { fail("a repaired region is not served") }
+        rottenRegion = nil
+        meet(.regionQuarantined)
+    }
+
+    private func detach(_ initiator: InitiatorProcess, until deadline: MonotonicTime) {
+        isFinished = true
+        guard let volume = initiator.volume, volume.engine.detach(now: network.now) else {
+            return fail("a detach is refused")
+        }
+        run(until: deadline) { !initiator.isAlive }
+        if failure == nil, initiator.isAlive { fail("a detach does not end: \(volume.engine.status)") }
+    }
+
+    private func compareMembers() {
+        guard let best = bestRecord else { return fail("no member has a record") }
+        let bytes = Int(best.geometry.dataBlocks) * Int(profile.blockSize)
+        for other in 1..<memberCount where !isEqual(targets[0].disk.contents, targets[other].disk.contents, 0..<bytes) {
+            fail("members 0 and \(other) differ after a clean detach")
+        }
+        for target in targets {
+            if (0..<best.geometry.dataBlocks).contains(where: target.disk.isUnflushed) {
+                fail("member \(target.index) has unflushed blocks after a clean detach")
+            }
+            guard let record = record(target.index) else { return fail("member \(target.index) has no record") }
+            if !record.isClean || record.inSync != .all { fail("member \(target.index) is not marked clean") }
+        }
+    }
+
+    /// Everything is back in its pools.
+    private func findLeftovers() {
+        run(until: network.now.advanced(byNanoseconds: 2_000_000_000)) { targets.allSatisfy { $0.leftovers.isEmpty } }
+        for problem in targets.flatMap(\.leftovers) + initiators.flatMap(\.leftovers) {
+            fail("left behind: \(problem)")
+        }
+    }
+}

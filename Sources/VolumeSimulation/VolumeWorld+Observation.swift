@@ -1,0 +1,119 @@
+import Base
+import BlockInterface
+import Replication
+import Simulation
+import VolumeDriver
+
+/// What volumes tell their users.
+extension VolumeWorld {
+    func observed(_ event: VolumeEvent, by initiator: InitiatorProcess) {
+        guard initiator.isAlive else { return }
+        trace { "h\(initiator.number) \(event)" }
+        switch event {
+        case .phase(let phase): entered(phase, initiator)
+        case .notice(let notice): noticed(notice, initiator)
+        case .attachFailed(let error):
+            if case .metadata(let error) = error { fail("h\(initiator.number): the attach failed: \(error)") }
+            if case .superseded = error { meet(.attachSuperseded) }
+        case .memberUnreachable: break
+        }
+    }
+
+    private func entered(_ phase: VolumePhase, _ initiator: InitiatorProcess) {
+        guard let volume = initiator.volume else { return }
+        let previous = initiator.phase
+        initiator.phase = phase
+        switch phase {
+        case .serving:
+            if initiator.servedAt == nil {
+                setServing(initiator, volume.engine.geometry)
+                if volume.engine.status.unreconciledRegions > 0, crashedWithWrites { meet(.initiatorDiesBetweenSends) }
+                crashedWithWrites = false
+                checkCoverage("after the attach")
+            } else if previous == .suspended {
+                meet(.serviceResumed)
+            }
+        case .suspended: if previous == .serving { meet(.twoTargetsLost) }
+        case .recovering: meet(.noMemberInSync)
+        case .deposed:
+            meet(.deposed)
+            if initiator.wasPaused { meet(.deposedByCompetitor) }
+            ended(initiator)
+        case .detached: if previous == .detaching || previous == .deposed || previous == .attaching { ended(initiator) }
+        case .attaching, .detaching: break
+        }
+    }
+
+    /// An initiator was deposed, or has detached: its program ends, and another one begins where there is none.
+    private func ended(_ initiator: InitiatorProcess) {
+        if initiator.phase == .detached, initiator.servedAt != nil, !initiator.isDeposed { meet(.detachedClean) }
+        if initiator.phase == .deposed { initiator.isDeposed = true }
+        initiator.workload?.isStopped = true
+        guard !initiator.isEnding else { return }
+        initiator.isEnding = true
+        network.schedule(afterNanoseconds: 1_000_000) { [unowned self] in
+            guard initiator.isAlive else { return }
+            end(initiator, isSilent: false)
+            if !initiators.contains(where: { $0.isAlive }), !isFinished { startInitiator() }
+        }
+    }
+
+    private func noticed(_ notice: VolumeNotice, _ initiator: InitiatorProcess) {
+        guard let volume = initiator.volume else { return }
+        let isCurrent = serving === initiator && !isServed(after: initiator)
+        switch notice {
+        case .memberLost(let member, let reason): lost(member, reason, initiator)
+        case .memberReturning(let member):
+            if returnsBehind[member] { meet(.returnsWithOlderEpoch) }
+            returnsBehind[member] = false
+        case .memberInSync(let member):
+            guard isCurrent else { return }
+            fresh.remove(MemberSet(member))
+            meet(.memberReturned)
+            checkCoverage("member \(member) is in sync")
+        case .memberDemoted: meet(.targetFailsWrite)
+        case .newerEpoch: meet(.returnsWithNewerEpoch)
+        case .mismatch(let region):
+            meet(.mismatchReported)
+            // One that has been deposed without knowing looks at members that are not its own any more.
+            if isCurrent, rottenRegion != region { fail("a scrub found that the members differ in region \(region)") }
+        case .scrubFinished: meet(.scrubFinished)
+        case .grown:
+            isGrowing = false
+            meet(.volumeGrown)
+            if isCurrent {
+                registeredBlocks = targets.map { $0.disk.geometry.blockCount }
+                learn(volume.engine.geometry)
+            }
+        case .growFailed: isGrowing = false
+        case .memberRefused(let member, let error):
+            if isCurrent { fail("h\(initiator.number): member \(member) is refused: \(error)") }
+        case .waitingFor, .regionUnreadable: break
+        }
+    }
+
+    private func lost(_ member: MemberIndex, _ reason: MemberLossReason, _ initiator: InitiatorProcess) {
+        if member == crashesAtLossOf {
+            crashesAtLossOf = nil
+            crashesAtAcknowledgement = member
+        }
+        switch reason {
+        case .timedOut: meet(.targetTimesOut)
+        case .disconnected, .outcomeUnknown: meet(.queuePairBreaks)
+        case .metadataFailed: meet(.recordWriteFails)
+        case .slow: meet(.slowMemberDemoted)
+        case .removed, .joinFailed: break
+        }
+        guard let status = initiator.volume?.engine.status, status.members[member].isInSync else { return }
+        let isCopying = status.members.contains { $0.phase == .active && !$0.isInSync && $0.behindRegions > 0 }
+        if isCopying { meet(.resyncSourceFails) }
+    }
+
+    /// Counts of an engine that is about to go.
+    func collect(_ initiator: InitiatorProcess) {
+        guard let statistics = initiator.volume?.engine.statistics else { return }
+        if statistics.readFailovers > 0, statistics.regionsRepaired > 0 { meet(.readErrorRepaired) }
+        if statistics.overlapsHeld > 0 { meet(.overlapHeld) }
+        if statistics.retries > 0 { meet(.commandRetried) }
+    }
+}

@@ -1,0 +1,306 @@
+import Base
+import FabricInterface
+import NVMeTarget
+import Replication
+import Simulation
+import VolumeDriver
+
+/// How a world ended.
+public struct WorldResult: Sendable {
+    public var seed: UInt64
+    /// What went wrong first; `nil` where nothing did.
+    public var failure: String?
+    /// Equal for two runs with the same history.
+    public var hash: UInt64
+    public var counts: SimulationCounts
+    /// The faults that happened.
+    public var faults: [Fault]
+}
+
+/// One simulated world: three real targets on simulated disks, real initiators with real volumes one after another or
+/// against each other, a simulated network, faults, a workload and the oracles; in one thread, in virtual time, all of it
+/// decided by one seed.
+public final class VolumeWorld {
+    public let seed: UInt64
+    public let profile: Profile
+    let network: SimulatedNetwork
+    let targets: [TargetMachine]
+    let format: VolumeFormat
+    var initiators: [InitiatorProcess] = []
+    /// The initiator that served last.
+    private(set) weak var serving: InitiatorProcess?
+    var history: BlockHistory
+    /// The members' sizes as the registry knows them, and the members that were replaced and have not everything yet.
+    var registeredBlocks: [UInt64]
+    var fresh: MemberSet = []
+    var isGrowing = false
+    private var random: SeededRandom
+    private var values: UInt64 = 0
+    let duration: UInt64
+    let thinkTime: UInt64
+    let wordsPerBlock: Int
+
+    // Faults.
+    let schedule: [Fault]
+    var happened: [Fault] = []
+    var isHealing = false
+    var isFinished = false
+    var links = LinkFaults()
+    /// The initiator crashes with the first acknowledgement after it has lost this member.
+    var crashesAtLossOf: MemberIndex?
+    var crashesAtAcknowledgement: MemberIndex?
+    /// The last initiator died with writes under way.
+    var crashedWithWrites = false
+    /// Members that can be reached again with a record of an older epoch.
+    var returnsBehind = [false, false, false]
+    /// The region that has gone bad, where one has.
+    var rottenRegion: Int?
+
+    // Results.
+    var completedOperations: UInt64 = 0
+    var counts = SimulationCounts()
+    private(set) var failure: String?
+    private let tracer: ((String) -> Void)?
+
+    static let volume = UUIDBytes(high: 0x5445_5243, low: 0x4554)
+    static let regionSize: UInt32 = 4096
+
+    /// - Parameters:
+    ///   - schedule: the faults; those that the seed means where it is `nil`.
+    ///   - trace: called with each line of the world's history.
+    public init(
+        seed: UInt64, profile: Profile? = nil, schedule: [Fault]? = nil, trace: ((String) -> Void)? = nil
+    ) {
+        let profile = profile ?? Profile(seed: seed)
+        self.seed = seed
+        self.profile = profile
+        tracer = trace
+        network = SimulatedNetwork(seed: seed)
+        network.delays.transportTimeout = 40_000_000
+        network.delays.connectTimeout = 100_000_000
+        random = SeededRandom(seed: seed ^ 0x776f_726b)
+        duration = profile.duration(seed: seed)
+        thinkTime = duration / UInt64(max(profile.operations, 1))
+        self.schedule = schedule ?? profile.schedule(seed: seed)
+        wordsPerBlock = Int(profile.blockSize) / 8
+        let candidates = (0..<memberCount).map {
+            MemberCandidate(
+                uuid: UUIDBytes(high: 7, low: UInt64($0) + 1), blockSize: profile.blockSize,
+                blocks: profile.memberBlocks)
+        }
+        guard
+            let format = try? VolumeFormat(
+                volume: Self.volume, members: candidates, regionSize: Self.regionSize, dataBlocks: profile.dataBlocks,
+                minimumCopies: profile.minimumCopies)
+        else { invariantViolated("a simulated volume can be formatted") }
+        self.format = format
+        registeredBlocks = candidates.map(\.blocks)
+        history = BlockHistory(blocks: Int(format.geometry.dataBlocks))
+        let network = network
+        targets = (0..<memberCount).map {
+            TargetMachine($0, network: network, blocks: profile.memberBlocks, profile: profile)
+        }
+        for target in targets { write(format, to: target) }
+        network.fate = { [unowned self] in links.fate($0) }
+        network.acknowledgementFate = { [unowned self] in links.fate($0) }
+        links.random = SeededRandom(seed: seed ^ 0x6c69_6e6b)
+    }
+
+    private func write(_ format: VolumeFormat, to target: TargetMachine) {
+        let page = UnsafeMutableRawBufferPointer.allocate(byteCount: format.geometry.pageSize, alignment: 4096)
+        defer { page.deallocate() }
+        for number in 0..<format.pageCount {
+            let start = Int(format.encode(page: number, member: target.index, into: page)) * Int(profile.blockSize)
+            for memory in [target.disk.contents, target.disk.durableContents] {
+                UnsafeMutableRawBufferPointer(rebasing: memory[start..<start + page.count]).copyMemory(
+                    from: UnsafeRawBufferPointer(page))
+            }
+        }
+    }
+
+    // MARK: Chance
+
+    func draw(_ range: ClosedRange<UInt64>) -> UInt64 { .random(in: range, using: &random) }
+    func below(_ limit: Int) -> Int { Int.random(in: 0..<max(limit, 1), using: &random) }
+    func chance(_ percent: Int) -> Bool { below(100) < percent }
+
+    /// A value that no write has had.
+    func nextValue() -> UInt64 {
+        values += 1
+        return values
+    }
+
+    // MARK: What is noted
+
+    func trace(_ line: () -> String) {
+        if let tracer { tracer("\(network.now.nanoseconds / 1000 - 1_000_000) us: \(line())") }
+    }
+
+    func fail(_ what: String) {
+        trace { "FAILURE \(what)" }
+        if failure == nil { failure = what }
+    }
+
+    func meet(_ branch: MatrixBranch) { counts.meet(branch) }
+
+    func note(_ status: HostStatus) {
+        switch status {
+        case .suspended: meet(.inputOutputFailsSuspended)
+        case .mediaError: meet(.mediaErrorReturned)
+        default: break
+        }
+    }
+
+    func count(_ operation: Replication.HostOperation) { counts.submitted[Int(operation.rawValue)] += 1 }
+
+    var lastStops: [UInt64] { targets.map(\.lastStop) }
+
+    // MARK: The run
+
+    /// Lets the world live, heals it, and looks at what is left.
+    public func run() -> WorldResult {
+        for target in targets { target.start() }
+        startInitiator()
+        for fault in schedule where fault.time < duration {
+            network.schedule(afterNanoseconds: fault.time) { [unowned self] in
+                guard !isHealing, failure == nil else { return }
+                inject(fault)
+            }
+        }
+        let lastFault = network.now.advanced(byNanoseconds: duration)
+        run(until: lastFault) { false }
+        if failure == nil { heal() }
+        for initiator in initiators where initiator.isAlive { end(initiator, isSilent: false) }
+        for target in targets { target.stop(power: false, isSilent: false) }
+        counts.worlds = 1
+        counts.simulated = network.now.nanoseconds - 1_000_000_000
+        counts.acknowledged = completedOperations
+        counts.initiators = initiators.count
+        counts.messages = network.counters.messages
+        if network.counters.receiverNotReady > 0 { meet(.receiverNotReady) }
+        if network.counters.remoteAccessErrors > 0 { meet(.remoteAccessError) }
+        if network.counters.readsHeldBack > 0 { meet(.readHeldBack) }
+        network.note(completedOperations)
+        network.note(values)
+        return WorldResult(
+            seed: seed, failure: failure, hash: network.historyHash, counts: counts, faults: happened)
+    }
+
+    /// Lets time pass until the condition holds, or something is wrong; returns whether it holds.
+    @discardableResult
+    func run(until end: MonotonicTime, _ condition: () -> Bool) -> Bool {
+        while failure == nil {
+            if condition() { return true }
+            if network.now >= end { return false }
+            step(until: end)
+        }
+        return false
+    }
+
+    /// Virtual nanoseconds that a round of polling takes.
+    private static let roundNanoseconds: UInt64 = 1_000
+
+    private func step(until end: MonotonicTime) {
+        let now = network.now
+        if poll(now) > 0 { return network.run(until: now.advanced(byNanoseconds: Self.roundNanoseconds)) }
+        // As reactors sleep: they arm, look once more, and let time pass.
+        var wake = min(end, network.nextEventTime)
+        var isBusy = false
+        for target in targets where !target.isPaused {
+            guard let process = target.process else { continue }
+            process.group.prepareToSleep()
+            wake = min(wake, process.group.nextDeadline)
+            isBusy = isBusy || process.fabric.hasEvents
+        }
+        for initiator in initiators where initiator.isRunning {
+            initiator.prepareToSleep()
+            wake = min(wake, initiator.nextDeadline)
+            isBusy = isBusy || initiator.fabric.hasEvents
+        }
+        network.run(until: isBusy ? now : max(wake, now.advanced(byNanoseconds: Self.roundNanoseconds)))
+    }
+
+    private func poll(_ now: MonotonicTime) -> Int {
+        var work = 0
+        for target in targets where !target.isPaused { work += target.process?.group.poll(now: now) ?? 0 }
+        for place in initiators.indices where initiators[place].isRunning { work += initiators[place].poll(now: now) }
+        return work
+    }
+
+    // MARK: Initiators
+
+    func startInitiator() {
+        let process = InitiatorProcess(
+            initiators.count + 1, network: network, members: targets.map(\.address), configuration: configuration,
+            profile: profile)
+        guard let volume = process.volume else { return }
+        initiators.append(process)
+        trace { "h\(process.number) starts" }
+        process.observe = { [unowned self, unowned process] in observed($0, by: process) }
+        process.begin(Workload(self, process, volume), nonce: UInt32(truncatingIfNeeded: draw(1...0xFFFF_FFFF)))
+    }
+
+    private var configuration: VolumeConfiguration {
+        var configuration = VolumeConfiguration(volume: Self.volume, blockSize: profile.blockSize)
+        configuration.queueDepth = 16
+        configuration.maximumTransfer = 4096
+        configuration.commandTimeout = 100_000_000
+        configuration.attachGrace = 30_000_000
+        configuration.joinTimeout = 300_000_000
+        configuration.reconnectDelay = 2_000_000
+        configuration.reconnectDelayMaximum = 20_000_000
+        configuration.housekeepingInterval = 20_000_000
+        configuration.slowCooldown = 20_000_000
+        configuration.releaseDelay = 1_000_000_000
+        configuration.fresh = fresh
+        configuration.formattedBlocks = registeredBlocks
+        configuration.suspendPolicy = profile.suspendPolicy
+        return configuration
+    }
+
+    /// The process dies: crashed, or because it is done.
+    func end(_ initiator: InitiatorProcess, isSilent: Bool) {
+        trace { "h\(initiator.number) ends\(isSilent ? " silently" : "")" }
+        collect(initiator)
+        initiator.workload?.die()
+        if !initiator.die(isSilent: isSilent) { fail("h\(initiator.number) does not come to its end") }
+    }
+
+    /// Whether an initiator has served whose attachment is later than that of another.
+    func isServed(after initiator: InitiatorProcess) -> Bool {
+        let key = initiator.volume?.engine.reservationKey ?? initiator.attachmentKey
+        return initiators.contains { $0.servedAt != nil && $0.attachmentKey > key }
+    }
+
+    /// The latest initiator that lives.
+    var current: InitiatorProcess? { initiators.last { $0.isAlive } }
+
+    /// Takes notice of members that are no longer in sync, before anything is made of it.
+    func look(at initiator: InitiatorProcess) {
+        guard serving === initiator, let volume = initiator.volume else { return }
+        let inSync = volume.engine.membersInSync
+        guard inSync != initiator.lastInSync else { return }
+        history.left(initiator.lastInSync.subtracting(inSync))
+        initiator.lastInSync = inSync
+    }
+
+    func acknowledged() {
+        guard let member = crashesAtAcknowledgement else { return }
+        crashesAtAcknowledgement = nil
+        network.schedule(afterNanoseconds: 0) { [unowned self] in crashAtLoss(of: member) }
+    }
+
+    func setServing(_ initiator: InitiatorProcess, _ geometry: VolumeGeometry) {
+        serving = initiator
+        initiator.servedAt = network.now.nanoseconds
+        initiator.attachmentKey = initiator.volume?.engine.reservationKey ?? 0
+        isGrowing = false
+        learn(geometry)
+    }
+
+    /// The volume may have grown, in this attachment or an earlier one.
+    func learn(_ geometry: VolumeGeometry) {
+        guard geometry.dataBlocks > UInt64(history.blocks.count) else { return }
+        history.grow(to: Int(geometry.dataBlocks))
+    }
+}

@@ -1,0 +1,245 @@
+import Base
+import Glibc
+import Replication
+import Simulation
+import VolumeDriver
+
+/// The I/O of one initiator: random, overlapping, checked by the block history.
+final class Workload {
+    /// An I/O that has not ended.
+    struct Running {
+        var request: HostRequest
+        var value: UInt64
+        var id: UInt64
+        var snapshots: [[UInt64]] = []
+        var versions: [UInt64] = []
+        var startedSequence: UInt64
+        var startedAt: UInt64
+        /// Submitted when a later initiator served already: it must have no effect.
+        var isLate: Bool
+    }
+
+    private unowned let world: VolumeWorld
+    private unowned let process: InitiatorProcess
+    private unowned let volume: Volume
+    let sink = Sink()
+    private(set) var running: [UInt64: Running] = [:]
+    private var cookies: UInt64 = 0
+    private var nextSubmission: MonotonicTime
+    /// Nothing is submitted but what is asked for.
+    var isStopped = false
+    /// How the last I/O ended.
+    private(set) var lastStatus: HostStatus?
+    /// Memory that has been given back once.
+    private var buffers: Set<UnsafeMutableRawPointer> = []
+
+    final class Sink: VolumeSink {
+        weak var workload: Workload?
+        override func completed(_ completions: UnsafeBufferPointer<HostCompletion>) {
+            for completion in completions { workload?.completed(completion) }
+        }
+    }
+
+    static let bufferBytes = 4096
+    private static let poison: UInt8 = 0xEE
+
+    init(_ world: VolumeWorld, _ process: InitiatorProcess, _ volume: Volume) {
+        self.world = world
+        self.process = process
+        self.volume = volume
+        nextSubmission = world.network.now
+        sink.workload = self
+    }
+
+    // MARK: Submission
+
+    private var mayBegin: Bool {
+        switch process.phase {
+        case .serving, .suspended, .recovering: !isStopped && process.servedAt != nil
+        default: false
+        }
+    }
+
+    func poll(now: MonotonicTime) -> Int {
+        world.look(at: process)
+        guard mayBegin, now >= nextSubmission, running.count < world.profile.depth else { return 0 }
+        // Bursts, and pauses between them.
+        let pause = world.draw(0...2 * world.thinkTime)
+        nextSubmission = now.advanced(byNanoseconds: world.chance(30) ? 0 : pause)
+        submitRandom()
+        return 1
+    }
+
+    var nextDeadline: MonotonicTime {
+        mayBegin && running.count < world.profile.depth ? nextSubmission : .distantFuture
+    }
+
+    private func submitRandom() {
+        let blocks = world.history.blocks.count
+        // Half of the I/O is at one place, so that it overlaps.
+        let start = world.chance(50) ? world.below(blocks) : world.below(min(16, blocks))
+        let count = min(1 + world.below(8), blocks - start)
+        switch world.below(100) {
+        case 0..<45: submit(.write, start: start, count: count, forceUnitAccess: world.chance(15))
+        case 45..<75: submit(.read, start: start, count: count)
+        case 75..<85: submit(.flush, start: 0, count: 0)
+        case 85..<93: submit(.writeZeroes, start: start, count: count, forceUnitAccess: world.chance(15))
+        default: submit(.deallocate, start: start, count: count)
+        }
+    }
+
+    func submit(_ kind: Replication.HostOperation, start: Int, count: Int, forceUnitAccess: Bool = false) {
+        var buffer: UnsafeMutableRawPointer?
+        if kind == .read || kind == .write {
+            guard let taken = takeBuffer() else { return }
+            buffer = taken
+        }
+        cookies += 1
+        let request = HostRequest(
+            kind, start: UInt64(start), count: UInt64(count), buffer: UInt64(UInt(bitPattern: buffer)),
+            cookie: cookies, forceUnitAccess: forceUnitAccess)
+        let id = world.nextValue()
+        var operation = Running(
+            request: request, value: kind == .write ? id : 0, id: id, startedSequence: world.history.sequence,
+            startedAt: world.network.now.nanoseconds, isLate: world.isServed(after: process))
+        if kind == .write, let buffer {
+            buffer.withMemoryRebound(to: UInt64.self, capacity: count * world.wordsPerBlock) {
+                $0.update(repeating: id, count: count * world.wordsPerBlock)
+            }
+        }
+        if kind != .flush, !operation.isLate {
+            for block in start..<start + count {
+                if kind == .read {
+                    operation.snapshots.append(world.history.blocks[block].candidates)
+                    operation.versions.append(world.history.blocks[block].version)
+                } else {
+                    world.history.writeStarted(block, id: id, value: operation.value)
+                }
+            }
+        }
+        running[cookies] = operation
+        world.trace {
+            "h\(self.process.number) submit \(kind) \(start)+\(count)\(forceUnitAccess ? " FUA" : "") value \(operation.value)"
+                + (operation.isLate ? ", deposed" : "")
+        }
+        world.count(kind)
+        if !volume.submit(request) {
+            running[cookies] = nil
+            abandon(operation)
+            giveBuffer(request)
+        }
+    }
+
+    // MARK: Buffers
+
+    private func takeBuffer() -> UnsafeMutableRawPointer? {
+        guard let buffer = volume.memory.allocate(Self.bufferBytes) else { return nil }
+        if !buffers.insert(buffer).inserted {
+            let bytes = UnsafeRawBufferPointer(start: buffer, count: Self.bufferBytes)
+            if bytes.contains(where: { $0 != Self.poison }) {
+                world.fail("h\(process.number): a buffer that had been given back was written")
+            }
+        }
+        return buffer
+    }
+
+    /// The buffer is ours again, and is used for something else at once.
+    private func giveBuffer(_ request: HostRequest) {
+        guard let buffer = UnsafeMutableRawPointer(bitPattern: UInt(request.buffer)) else { return }
+        memset(buffer, Int32(Self.poison), Self.bufferBytes)
+        volume.memory.free(buffer)
+    }
+
+    // MARK: Completion
+
+    private func completed(_ completion: HostCompletion) {
+        guard process.isAlive else { return }
+        guard let operation = running.removeValue(forKey: completion.cookie) else {
+            return world.fail("h\(process.number): I/O \(completion.cookie) completed twice")
+        }
+        let request = operation.request
+        world.network.note(completion.cookie ^ UInt64(completion.status.rawValue) << 32)
+        world.trace {
+            "h\(self.process.number) \(completion.status) \(request.operation) \(request.start)+\(request.count) value \(operation.value)"
+        }
+        lastStatus = completion.status
+        world.look(at: process)
+        check(operation, completion.status)
+        giveBuffer(request)
+    }
+
+    private func check(_ operation: Running, _ status: HostStatus) {
+        guard status == .success else {
+            if !operation.isLate { abandon(operation) }
+            return world.note(status)
+        }
+        world.completedOperations += 1
+        switch operation.request.operation {
+        case .flush: if !operation.isLate { world.history.flushed(since: operation.startedSequence) }
+        case .write, .writeZeroes, .deallocate: checkWrite(operation)
+        case .read: checkRead(operation)
+        }
+    }
+
+    private func checkWrite(_ operation: Running) {
+        let request = operation.request
+        guard !operation.isLate else {
+            return world.fail("h\(process.number): a write submitted after its deposition was acknowledged")
+        }
+        world.acknowledged()
+        for block in Int(request.start)..<Int(request.start + request.count) {
+            let isPossible = world.history.writeAcknowledged(
+                block,
+                BlockHistory.Acknowledgement(
+                    id: operation.id, value: operation.value, isDurable: request.forceUnitAccess,
+                    writer: volume.engine.reservationKey, holders: volume.engine.membersInSync,
+                    startedAt: operation.startedAt, lastStop: world.lastStops))
+            if !isPossible {
+                world.fail(
+                    "h\(process.number): block \(block): \(operation.value) was acknowledged, and had been ruled out")
+            }
+        }
+    }
+
+    private func checkRead(_ operation: Running) {
+        let request = operation.request
+        guard !operation.isLate, !world.isServed(after: process),
+            let buffer = UnsafeRawPointer(bitPattern: UInt(request.buffer))
+        else { return }
+        let words = world.wordsPerBlock
+        for index in 0..<Int(request.count) {
+            let block = Int(request.start) + index
+            let content = UnsafeBufferPointer(
+                start: (buffer + index * words * 8).assumingMemoryBound(to: UInt64.self), count: words)
+            let value = content[0]
+            let isUnknown = world.history.blocks[block].isUnknown
+            if !isUnknown, content.contains(where: { $0 != value }) {
+                world.fail("h\(process.number): block \(block) is torn")
+            }
+            let candidates = world.history.blocks[block].candidates
+            let isLegal = world.history.readReturned(
+                block, value, snapshot: operation.snapshots[index], version: operation.versions[index])
+            if !isLegal {
+                world.fail("h\(process.number): block \(block): read \(value); possible: \(candidates)")
+            }
+        }
+    }
+
+    private func abandon(_ operation: Running) {
+        let request = operation.request
+        guard request.operation != .read, request.operation != .flush else { return }
+        for block in Int(request.start)..<Int(request.start + request.count) {
+            world.history.writeAbandoned(block, id: operation.id)
+        }
+    }
+
+    /// The process is gone: what it had not heard of may be there or not.
+    func die() {
+        isStopped = true
+        sink.workload = nil
+        for cookie in running.keys.sorted() {
+            if let operation = running[cookie], !operation.isLate { abandon(operation) }
+        }
+        running = [:]
+    }
+}
