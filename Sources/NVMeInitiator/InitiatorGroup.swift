@@ -81,6 +81,9 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     /// Nothing is connected or under way, and no task waits.
     package var isIdle: Bool { queues.isEmpty && openings.isEmpty && closings.isEmpty && timers.isEmpty }
 
+    /// Whether `poll` has letters to open.
+    package var hasLetters: Bool { !mailbox.isEmpty }
+
     /// Tells the time between polls: who submits after a long pause without polling calls this first, so that deadlines
     /// count from now.
     public func advance(to now: MonotonicTime) { self.now = max(self.now, now) }

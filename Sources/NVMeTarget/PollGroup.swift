@@ -115,6 +115,9 @@ public final class PollGroup: Poller {
             + blocks.descriptors
     }
 
+    /// Whether `poll` has letters to open.
+    package var hasLetters: Bool { !mailbox.isEmpty }
+
     // MARK: Listeners
 
     /// Listens at an address. On the group's own thread.

@@ -25,6 +25,9 @@ public final class Mailbox: Sendable {
         _ = write(descriptor, &one, 8)
     }
 
+    /// Whether nothing has arrived.
+    public var isEmpty: Bool { count.load(ordering: .acquiring) == 0 }
+
     /// Runs what has arrived; returns how many letters that were. One atomic load when there is nothing.
     @discardableResult
     public func drain() -> Int {

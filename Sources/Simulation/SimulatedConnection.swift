@@ -46,7 +46,12 @@ final class SimulatedConnection {
     /// Tells the fabric that has the connection, now or when one adopts it.
     func report(_ event: (ConnectionHandle) -> ConnectionEvent) {
         guard !isDestroyed else { return }
-        if let fabric { fabric.events.append(event(handle)) } else { heldEvents.append(event(handle)) }
+        if let fabric {
+            fabric.events.append(event(handle))
+            fabric.hasNews = true
+        } else {
+            heldEvents.append(event(handle))
+        }
     }
 
     /// Takes the queue pair to the error state and marks the connection's end.

@@ -193,6 +193,7 @@ public final class SimulatedContext: FabricContext {
 
     func push(_ completion: WorkCompletion, releases: Int, sharedReceive: ReceiveRequest?) {
         invariant(!completions.isFull, "a completion queue is large enough for all that is posted")
+        fabric.hasNews = true
         completions.append(
             QueuedCompletion(
                 completion: completion, releases: releases,

@@ -15,6 +15,9 @@ public struct SimulatedDiskBehaviour: Sendable {
     public var failingWrites: Range<UInt64> = 0..<0
     /// Writes end in `capacityExceeded`.
     public var isFull = false
+    /// A flush ends, and flushes nothing; a write with FUA stays in the cache. Disks that lie.
+    public var ignoresFlush = false
+    public var ignoresForceUnitAccess = false
     /// Operations are taken and do not end until this is false again.
     public var isStuck = false
 
@@ -40,6 +43,8 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     private var unflushed: [UInt64] = []
     private var unreadable: Set<UInt64> = []
     private var channels: [WeakChannel] = []
+    /// When the first of the operations under way may end: a simulation need not poll before.
+    public internal(set) var nextCompletion = MonotonicTime.distantFuture
 
     private struct WeakChannel {
         weak var channel: SimulatedDiskChannel?
@@ -137,6 +142,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     public func endOperations() {
         for weak in channels { weak.channel?.abandon() }
         channels.removeAll()
+        nextCompletion = .distantFuture
     }
 
     /// Power is lost: each block that was written and not flushed is kept or lost, as the seed decides; what was
@@ -168,7 +174,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         else { return .outOfRange }
         let blocks = self.blocks(of: request)
         switch request.operation {
-        case .flush: flush()
+        case .flush: if !behaviour.ignoresFlush { flush() }
         case .verify: if blocks.contains(where: unreadable.contains) { return .unrecoveredReadError }
         case .deallocate, .writeZeroes:
             if let problem = writeProblem(blocks) { return problem }
@@ -237,7 +243,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         let size = Int(geometry.blockSize)
         let place = cached + Int(block) * size
         if let content { memcpy(place, content, size) } else { memset(place, 0, size) }
-        if flags.contains(.forceUnitAccess) {
+        if flags.contains(.forceUnitAccess), !behaviour.ignoresForceUnitAccess {
             memcpy(durable + Int(block) * size, place, size)
             isUnflushed[Int(block)] = false
         } else if !isUnflushed[Int(block)] {

@@ -25,7 +25,9 @@ final class SimulatedDiskChannel: BlockChannel {
             if disk.behaviour.slowness > 0, disk.blocks(of: request).overlaps(disk.behaviour.slowBlocks) {
                 latency += disk.behaviour.slowness
             }
-            queued.append((request, network.now.advanced(byNanoseconds: latency)))
+            let due = network.now.advanced(byNanoseconds: latency)
+            queued.append((request, due))
+            disk.nextCompletion = min(disk.nextCompletion, due)
             // An event, so that a simulation that skips idle time does not skip this.
             network.insert(.wake, afterNanoseconds: latency)
             taken += 1
@@ -41,6 +43,7 @@ final class SimulatedDiskChannel: BlockChannel {
                 ended.append(BlockCompletion(tag: request.tag, status: disk.perform(request)))
             }
         }
+        disk.nextCompletion = ended.isEmpty ? earliest().map { queued[$0].due } ?? .distantFuture : disk.network.now
         guard !ended.isEmpty else { return 0 }
         let count = min(completions.count, ended.count)
         for index in 0..<count { completions[index] = ended[index] }

@@ -23,6 +23,9 @@ public final class SimulatedFabric: Fabric {
 
     /// Whether connection events wait to be taken.
     public var hasEvents: Bool { !events.isEmpty }
+    /// Something has come in since this was made false: a completion or a connection event. A simulation need not poll
+    /// before.
+    public var hasNews = false
 
     // MARK: What a test does to it
 

@@ -18,7 +18,7 @@ final class InitiatorProcess: @unchecked Sendable {
     private(set) var workload: Workload?
     private(set) var isAlive = true
     /// The process is stopped and will go on.
-    var isPaused = false
+    var isPaused = false { didSet { touch() } }
     var wasPaused = false
     var isDeposed = false
     /// It is about to end by itself.
@@ -30,6 +30,9 @@ final class InitiatorProcess: @unchecked Sendable {
     /// The members in sync when last looked at.
     var lastInSync = MemberSet.all
     private let host: String
+    private var isTouched = true
+    /// When it is to be polled even if nothing happens.
+    private(set) var deadline = MonotonicTime(nanoseconds: 0)
 
     init(
         _ number: Int, network: SimulatedNetwork, members: [SocketAddress], configuration: VolumeConfiguration,
@@ -50,8 +53,8 @@ final class InitiatorProcess: @unchecked Sendable {
             commandQuiesceMilliseconds: profile.commandQuiesceMilliseconds, connectTimeoutMilliseconds: 50,
             bufferBytes: 256 << 10, queueEntries: 32)
         do {
-            volume = try Volume(options, group: group, fault: profile.deliberateFault) { [weak self] event in
-                self?.observe?(event)
+            volume = try Volume(options, group: group, fault: profile.deliberateFault) { [unowned self] event in
+                observe?(event)
             }
         } catch {
             invariantViolated("there is memory for a simulated volume")
@@ -73,18 +76,27 @@ final class InitiatorProcess: @unchecked Sendable {
     /// What is polled, in this order.
     var isRunning: Bool { isAlive && !isPaused }
 
-    func poll(now: MonotonicTime) -> Int {
-        guard let group, let volume, let workload else { return 0 }
-        let work = group.poll(now: now) + volume.poll(now: now)
-        return work + workload.poll(now: now)
+    /// Polls where there may be something to do; `true` where there may be more at once.
+    func pollIfDue(_ now: MonotonicTime) -> Bool {
+        guard isTouched || fabric.hasNews || deadline <= now, let group, let volume, let workload else {
+            guard let group, group.hasLetters else { return false }
+            isTouched = true
+            return pollIfDue(now)
+        }
+        isTouched = false
+        fabric.hasNews = false
+        // The group goes round once more behind the others: what they ask for leaves with its poll.
+        isTouched = group.poll(now: now) + volume.poll(now: now) + workload.poll(now: now) > 0 || isTouched
+        if !isTouched {
+            group.prepareToSleep()
+            isTouched = fabric.hasEvents || group.hasLetters
+        }
+        deadline = min(group.nextDeadline, min(volume.nextDeadline, workload.nextDeadline))
+        return isTouched
     }
 
-    func prepareToSleep() { group?.prepareToSleep() }
-
-    var nextDeadline: MonotonicTime {
-        guard let group, let volume, let workload else { return .distantFuture }
-        return min(group.nextDeadline, volume.nextDeadline, workload.nextDeadline)
-    }
+    /// Something was done to it from outside: it is to be polled.
+    func touch() { isTouched = true }
 
     // MARK: Ends
 

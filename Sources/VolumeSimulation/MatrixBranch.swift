@@ -45,39 +45,3 @@ public enum MatrixBranch: String, CaseIterable, Sendable, Codable {
     var index: Int { Self.indices[self] ?? 0 }
     private static let indices = Dictionary(uniqueKeysWithValues: allCases.enumerated().map { ($1, $0) })
 }
-
-/// What one or many worlds have gone through.
-public struct SimulationCounts: Sendable {
-    public var worlds = 0
-    /// Virtual nanoseconds.
-    public var simulated: UInt64 = 0
-    /// I/Os that were submitted, by operation, and that were acknowledged.
-    public var submitted: [UInt64] = Array(repeating: 0, count: 5)
-    public var acknowledged: UInt64 = 0
-    public var initiators = 0
-    public var messages: UInt64 = 0
-    /// By `FaultKind`, in the order of its cases.
-    public var faults: [UInt64] = Array(repeating: 0, count: FaultKind.allCases.count)
-    /// By `MatrixBranch`, in the order of its cases.
-    public var branches: [UInt64] = Array(repeating: 0, count: MatrixBranch.allCases.count)
-
-    public init() {}
-
-    public mutating func add(_ other: SimulationCounts) {
-        worlds += other.worlds
-        simulated += other.simulated
-        acknowledged += other.acknowledged
-        initiators += other.initiators
-        messages += other.messages
-        for place in submitted.indices { submitted[place] += other.submitted[place] }
-        for place in faults.indices { faults[place] += other.faults[place] }
-        for place in branches.indices { branches[place] += other.branches[place] }
-    }
-
-    public mutating func meet(_ branch: MatrixBranch) { branches[branch.index] += 1 }
-
-    public subscript(branch: MatrixBranch) -> UInt64 { branches[branch.index] }
-
-    /// Branches that were never met.
-    public var missed: [MatrixBranch] { MatrixBranch.allCases.filter { self[$0] == 0 } }
-}

@@ -23,6 +23,8 @@ public struct Profile: Sendable {
     public var rots = false
     /// A bug in the engine, for tests that show that the simulation notices.
     package var deliberateFault = DeliberateFault.none
+    /// A promise that the machines do not keep, for the same.
+    package var machineDefect: MachineDefect?
 
     public init() {}
 
@@ -53,17 +55,23 @@ public struct Profile: Sendable {
     var memberBlocks: UInt64 { (dataBlocks + 5 * 8 + 15) / 8 * 8 }
 
     /// The faults that a seed means under this profile, in the order of their times.
-    func schedule(seed: UInt64) -> [Fault] {
+    public func faults(seed: UInt64) -> [Fault] {
         var random = SeededRandom(seed: seed ^ 0x6661_756c)
         let kinds = FaultKind.allCases.filter(faults.contains)
         guard !kinds.isEmpty else { return [] }
+        let end = duration(seed: seed)
+        var schedule: [Fault] = []
         var time: UInt64 = 0
-        return (0..<maximumFaults).map { _ in
+        while schedule.count < maximumFaults {
             time += 1_000_000 + UInt64.random(in: 0...2 * faultInterval, using: &random)
+            if time >= end { break }
             let longest: UInt64 = Int.random(in: 0..<4, using: &random) == 0 ? 400_000_000 : 60_000_000
-            return Fault(
-                kind: kinds.randomElement(using: &random)!, time: time, member: Int.random(in: 0..<3, using: &random),
-                span: UInt64.random(in: 500_000...longest, using: &random), choice: random.next())
+            schedule.append(
+                Fault(
+                    kind: kinds.randomElement(using: &random)!, time: time,
+                    member: Int.random(in: 0..<3, using: &random),
+                    span: UInt64.random(in: 500_000...longest, using: &random), choice: random.next()))
         }
+        return schedule
     }
 }

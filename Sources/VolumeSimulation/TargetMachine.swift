@@ -34,6 +34,9 @@ final class TargetMachine {
         disk = SimulatedDisk(
             "disk\(index)", network: network, blockSize: profile.blockSize, blockCount: blocks)
         store = SimulatedReservationStore(network)
+        store.isForgetful = profile.machineDefect == .reservationsForgotten
+        disk.behaviour.ignoresFlush = profile.machineDefect == .flushIgnored
+        disk.behaviour.ignoresForceUnitAccess = profile.machineDefect == .forceUnitAccessIgnored
         guard let address = SocketAddress(host: Self.host(index), port: Self.port) else {
             invariantViolated("a simulated address is one")
         }
@@ -147,6 +150,25 @@ final class TargetProcess {
     let fabric: SimulatedFabric
     let target: Target
     let group: PollGroup
+    /// When it is to be polled even if nothing happens.
+    private(set) var deadline = MonotonicTime(nanoseconds: 0)
+    private var hadWork = true
+
+    /// Polls where there may be something to do; `true` where there may be more at once.
+    func pollIfDue(_ now: MonotonicTime, _ disk: SimulatedDisk) -> Bool {
+        guard hadWork || fabric.hasNews || group.hasLetters || deadline <= now || disk.nextCompletion <= now else {
+            return false
+        }
+        fabric.hasNews = false
+        hadWork = group.poll(now: now) > 0
+        // As a reactor arms before it sleeps, and looks once more.
+        if !hadWork {
+            group.prepareToSleep()
+            hadWork = fabric.hasEvents
+        }
+        deadline = group.nextDeadline
+        return hadWork
+    }
 
     init(device: SimulatedDevice, fabric: SimulatedFabric, target: Target, group: PollGroup) {
         self.device = device
@@ -165,7 +187,10 @@ final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
 
     init(_ network: SimulatedNetwork) { self.network = network }
 
-    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { stored }
+    /// It forgets what was stored, as a target without PTPL.
+    var isForgetful = false
+
+    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { isForgetful ? nil : stored }
 
     func save(
         _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void

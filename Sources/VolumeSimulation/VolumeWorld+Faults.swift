@@ -185,7 +185,7 @@ extension VolumeWorld {
     }
 
     private func breakConnections(to member: MemberIndex) {
-        for initiator in initiators where initiator.isAlive { initiator.fabric.breakConnections(to: member) }
+        for initiator in alive { initiator.fabric.breakConnections(to: member) }
     }
 
     // MARK: Initiators
@@ -214,7 +214,7 @@ extension VolumeWorld {
         end(initiator, isSilent: isSilent)
         checkCoverage("an initiator crashed")
         later(span) { world in
-            if !world.initiators.contains(where: { $0.isAlive }) { world.startInitiator() }
+            if world.alive.isEmpty { world.startInitiator() }
         }
     }
 
@@ -228,7 +228,7 @@ extension VolumeWorld {
     }
 
     private func compete() {
-        guard initiators.count(where: { $0.isAlive }) < 3 else { return }
+        guard alive.count < 3 else { return }
         meet(.preempted)
         startInitiator()
     }
@@ -239,6 +239,7 @@ extension VolumeWorld {
         guard let initiator = current, !initiator.isPaused, let volume = initiator.volume, initiator.phase == .serving,
             !isServed(after: initiator)
         else { return }
+        initiator.touch()
         switch fault.kind {
         case .cleanDetach:
             initiator.workload?.isStopped = true
@@ -284,6 +285,7 @@ extension VolumeWorld {
 
     private func tryToGrow(_ initiator: InitiatorProcess, to blocks: UInt64, times: Int) {
         guard times > 0, initiator.isAlive, !isServed(after: initiator), let volume = initiator.volume else { return }
+        initiator.touch()
         if !initiator.isPaused, initiator.phase == .serving,
             volume.engine.grow(dataBlocks: blocks, now: network.now)
         {

@@ -30,23 +30,23 @@ extension VolumeWorld {
             try? target.process?.target.setANAState(.optimized, group: 1, of: TargetMachine.nqn)
             bringBack(target)
         }
-        for initiator in initiators where initiator.isAlive {
+        for initiator in alive {
             initiator.isPaused = false
             initiator.returnDevice()
             initiator.volume?.engine.resumeResync()
         }
         // One that lost its notification and has no I/O does not learn that it was deposed.
-        for initiator in initiators where initiator.isAlive && isServed(after: initiator) {
+        for initiator in alive where isServed(after: initiator) {
             end(initiator, isSilent: false)
         }
-        if !initiators.contains(where: { $0.isAlive }) { startInitiator() }
+        if alive.isEmpty { startInitiator() }
         // Commands that are stuck end first, or time out.
         let calm = network.now.advanced(byNanoseconds: 300_000_000)
         let deadline = network.now.advanced(byNanoseconds: Self.healingBound)
         run(until: deadline) { network.now >= calm && isWhole }
         guard failure == nil else { return }
         guard isWhole, let initiator = current else {
-            let states = initiators.filter { $0.isAlive }.map { initiator in
+            let states = alive.map { initiator in
                 "h\(initiator.number) \(initiator.phase), \(initiator.workload?.running.count ?? 0) I/Os under way, "
                     + (initiator.volume.map { "\($0.engine.status)" } ?? "")
             }
@@ -62,7 +62,7 @@ extension VolumeWorld {
     }
 
     private var isWhole: Bool {
-        guard let initiator = current, initiators.count(where: { $0.isAlive }) == 1, let volume = initiator.volume,
+        guard let initiator = current, alive.count == 1, let volume = initiator.volume,
             initiator.phase == .serving
         else { return false }
         let status = volume.engine.status
@@ -99,6 +99,7 @@ extension VolumeWorld {
         for memory in [targets[member].disk.contents, targets[member].disk.durableContents] { memory[offset] ^= 0xFF }
         let before = counts[.mismatchReported]
         volume.engine.startScrub()
+        initiator.touch()
         guard run(until: deadline, { counts[.mismatchReported] > before }) else {
             if failure == nil { fail("a scrub does not find that region \(region) differs on member \(member)") }
             return
@@ -107,6 +108,7 @@ extension VolumeWorld {
         run(until: deadline) { workload.running.isEmpty }
         if workload.lastStatus != .mediaError { fail("a region whose members differ is served") }
         volume.engine.repairRegion(region, from: (member + 1) % memberCount, now: network.now)
+        initiator.touch()
         run(until: deadline) { volume.engine.status.quarantinedRegions == 0 }
         workload.submit(.read, start: block, count: 1)
         run(until: deadline) { workload.running.isEmpty }
@@ -117,6 +119,7 @@ extension VolumeWorld {
 
     private func detach(_ initiator: InitiatorProcess, until deadline: MonotonicTime) {
         isFinished = true
+        initiator.touch()
         guard let volume = initiator.volume, volume.engine.detach(now: network.now) else {
             return fail("a detach is refused")
         }

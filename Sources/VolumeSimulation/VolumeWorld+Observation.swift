@@ -54,7 +54,7 @@ extension VolumeWorld {
         network.schedule(afterNanoseconds: 1_000_000) { [unowned self] in
             guard initiator.isAlive else { return }
             end(initiator, isSilent: false)
-            if !initiators.contains(where: { $0.isAlive }), !isFinished { startInitiator() }
+            if alive.isEmpty, !isFinished { startInitiator() }
         }
     }
 

@@ -26,9 +26,11 @@ public final class VolumeWorld {
     let network: SimulatedNetwork
     let targets: [TargetMachine]
     let format: VolumeFormat
-    var initiators: [InitiatorProcess] = []
+    private(set) var initiators: [InitiatorProcess] = []
+    /// Those that have not ended.
+    private(set) var alive: [InitiatorProcess] = []
     /// The initiator that served last.
-    private(set) weak var serving: InitiatorProcess?
+    private(set) var serving: InitiatorProcess?
     var history: BlockHistory
     /// The members' sizes as the registry knows them, and the members that were replaced and have not everything yet.
     var registeredBlocks: [UInt64]
@@ -81,7 +83,7 @@ public final class VolumeWorld {
         random = SeededRandom(seed: seed ^ 0x776f_726b)
         duration = profile.duration(seed: seed)
         thinkTime = duration / UInt64(max(profile.operations, 1))
-        self.schedule = schedule ?? profile.schedule(seed: seed)
+        self.schedule = schedule ?? profile.faults(seed: seed)
         wordsPerBlock = Int(profile.blockSize) / 8
         let candidates = (0..<memberCount).map {
             MemberCandidate(
@@ -161,7 +163,7 @@ public final class VolumeWorld {
     public func run() -> WorldResult {
         for target in targets { target.start() }
         startInitiator()
-        for fault in schedule where fault.time < duration {
+        for fault in schedule {
             network.schedule(afterNanoseconds: fault.time) { [unowned self] in
                 guard !isHealing, failure == nil else { return }
                 inject(fault)
@@ -170,12 +172,12 @@ public final class VolumeWorld {
         let lastFault = network.now.advanced(byNanoseconds: duration)
         run(until: lastFault) { false }
         if failure == nil { heal() }
-        for initiator in initiators where initiator.isAlive { end(initiator, isSilent: false) }
+        for initiator in alive { end(initiator, isSilent: false) }
         for target in targets { target.stop(power: false, isSilent: false) }
         counts.worlds = 1
         counts.simulated = network.now.nanoseconds - 1_000_000_000
         counts.acknowledged = completedOperations
-        counts.initiators = initiators.count
+        counts.initiators = UInt64(initiators.count)
         counts.messages = network.counters.messages
         if network.counters.receiverNotReady > 0 { meet(.receiverNotReady) }
         if network.counters.remoteAccessErrors > 0 { meet(.remoteAccessError) }
@@ -202,29 +204,19 @@ public final class VolumeWorld {
 
     private func step(until end: MonotonicTime) {
         let now = network.now
-        if poll(now) > 0 { return network.run(until: now.advanced(byNanoseconds: Self.roundNanoseconds)) }
-        // As reactors sleep: they arm, look once more, and let time pass.
-        var wake = min(end, network.nextEventTime)
         var isBusy = false
+        var wake = end
         for target in targets where !target.isPaused {
             guard let process = target.process else { continue }
-            process.group.prepareToSleep()
-            wake = min(wake, process.group.nextDeadline)
-            isBusy = isBusy || process.fabric.hasEvents
+            if process.pollIfDue(now, target.disk) { isBusy = true }
+            wake = min(wake, process.deadline)
         }
-        for initiator in initiators where initiator.isRunning {
-            initiator.prepareToSleep()
-            wake = min(wake, initiator.nextDeadline)
-            isBusy = isBusy || initiator.fabric.hasEvents
+        for initiator in alive where !initiator.isPaused {
+            if initiator.pollIfDue(now) { isBusy = true }
+            wake = min(wake, initiator.deadline)
         }
-        network.run(until: isBusy ? now : max(wake, now.advanced(byNanoseconds: Self.roundNanoseconds)))
-    }
-
-    private func poll(_ now: MonotonicTime) -> Int {
-        var work = 0
-        for target in targets where !target.isPaused { work += target.process?.group.poll(now: now) ?? 0 }
-        for place in initiators.indices where initiators[place].isRunning { work += initiators[place].poll(now: now) }
-        return work
+        let next = now.advanced(byNanoseconds: Self.roundNanoseconds)
+        network.run(until: isBusy ? next : max(next, min(wake, network.nextEventTime)))
     }
 
     // MARK: Initiators
@@ -235,6 +227,7 @@ public final class VolumeWorld {
             profile: profile)
         guard let volume = process.volume else { return }
         initiators.append(process)
+        alive.append(process)
         trace { "h\(process.number) starts" }
         process.observe = { [unowned self, unowned process] in observed($0, by: process) }
         process.begin(Workload(self, process, volume), nonce: UInt32(truncatingIfNeeded: draw(1...0xFFFF_FFFF)))
@@ -263,6 +256,7 @@ public final class VolumeWorld {
         trace { "h\(initiator.number) ends\(isSilent ? " silently" : "")" }
         collect(initiator)
         initiator.workload?.die()
+        alive.removeAll { $0 === initiator }
         if !initiator.die(isSilent: isSilent) { fail("h\(initiator.number) does not come to its end") }
     }
 
@@ -273,7 +267,7 @@ public final class VolumeWorld {
     }
 
     /// The latest initiator that lives.
-    var current: InitiatorProcess? { initiators.last { $0.isAlive } }
+    var current: InitiatorProcess? { alive.last }
 
     /// Takes notice of members that are no longer in sync, before anything is made of it.
     func look(at initiator: InitiatorProcess) {

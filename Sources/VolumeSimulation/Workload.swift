@@ -34,7 +34,7 @@ final class Workload {
     private var buffers: Set<UnsafeMutableRawPointer> = []
 
     final class Sink: VolumeSink {
-        weak var workload: Workload?
+        var workload: Workload?
         override func completed(_ completions: UnsafeBufferPointer<HostCompletion>) {
             for completion in completions { workload?.completed(completion) }
         }
@@ -89,6 +89,7 @@ final class Workload {
     }
 
     func submit(_ kind: Replication.HostOperation, start: Int, count: Int, forceUnitAccess: Bool = false) {
+        process.touch()
         var buffer: UnsafeMutableRawPointer?
         if kind == .read || kind == .write {
             guard let taken = takeBuffer() else { return }

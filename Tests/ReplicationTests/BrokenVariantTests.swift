@@ -35,6 +35,8 @@ struct BrokenVariant: CustomStringConvertible, Sendable {
         BrokenVariant(fault: .lossNotMarked, faults: [.powerLoss, .quickRestart], within: 50),
         BrokenVariant(
             fault: .lostCacheInSync, faults: [.powerLoss, .initiatorCrash], within: 400, interval: 12_000_000),
+        BrokenVariant(fault: .recordSentIsBelieved, faults: [.crashAtLoss, .slowRecords], within: 400),
+        BrokenVariant(fault: .lossNotRecorded, faults: [.crashAtLoss, .kill], within: 200),
         BrokenVariant(fault: .oldestRecordTrusted, faults: [.kill, .initiatorCrash, .partition], within: 100),
     ]
 }

@@ -43,4 +43,8 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable {
     case lostCacheInSync
     /// The lowest record found is believed, not the highest.
     case oldestRecordTrusted
+    /// A record counts as soon as it has been sent (DRBD 7bc900858).
+    case recordSentIsBelieved
+    /// A member that lags is left out, and no record says so (DRBD 1eac40e06).
+    case lossNotRecorded
 }

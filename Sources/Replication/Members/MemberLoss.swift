@@ -58,7 +58,7 @@ extension VolumeEngine {
         inSync.remove(MemberSet(member))
         if reconcileSource == member { reconcileSource = fastest(active.intersection(inSync)) }
         endReconcileIfSingle()
-        changeRecord()
+        if fault != .lossNotRecorded { changeRecord() }
     }
 
     /// With one member in sync left there is nothing to differ from.

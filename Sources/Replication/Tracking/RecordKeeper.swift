@@ -61,6 +61,10 @@ extension VolumeEngine {
             Tag(.superblock, member: member), .write,
             start: layout.slotBlock(Int(sequence & 1)), count: maps.geometry.blocksPerPage,
             owner: .arena, buffer: UInt64(offset), forceUnitAccess: true)
+        if fault == .recordSentIsBelieved, phase == .serving || phase == .suspended {
+            members[member].confirmedVersion = record.version
+            reviewRecord()
+        }
     }
 
     mutating func superblockCompleted(_ tag: Tag, _ status: MemberStatus) {

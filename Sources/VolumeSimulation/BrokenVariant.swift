@@ -1,0 +1,145 @@
+import Replication
+
+/// A bug that the volume is given on purpose, and the worlds in which it shows soonest: the simulation has to notice it.
+public struct BrokenVariant: Sendable, CustomStringConvertible {
+    /// As `tercet-simulate --broken` takes it.
+    public let name: String
+    /// What is wrong, and who has had the bug.
+    public let explanation: String
+    /// Seeds within which it has to be noticed.
+    public let within: Int
+    let defect: Defect
+    let faults: Set<FaultKind>
+    let interval: UInt64
+
+    public var description: String { name }
+
+    /// Where the bug is.
+    enum Defect: Sendable {
+        case engine(DeliberateFault)
+        /// Something that the volume relies on does not keep its promise.
+        case machine(MachineDefect)
+    }
+
+    /// The variant of a name; `nil` where there is none.
+    public init?(_ name: String) {
+        guard let found = Self.all.first(where: { $0.name == name }) else { return nil }
+        self = found
+    }
+
+    private init(
+        _ defect: Defect, _ explanation: String, faults: Set<FaultKind>, interval: UInt64 = 20_000_000, within: Int
+    ) {
+        switch defect {
+        case .engine(let fault): name = "\(fault)"
+        case .machine(let fault): name = "\(fault)"
+        }
+        self.defect = defect
+        self.explanation = explanation
+        self.faults = faults
+        self.interval = interval
+        self.within = within
+    }
+
+    public static var names: [String] { all.map { "\($0.name): \($0.explanation)" } }
+
+    public static let all: [BrokenVariant] = [
+        BrokenVariant(
+            .engine(.intentAfterSend), "the bitmap's bit is set after the send",
+            faults: [.initiatorCrash, .targetPowerLoss, .slowDisk], within: 100),
+        BrokenVariant(
+            .engine(.acknowledgeBeforeRecord),
+            "a write is acknowledged before the record that excuses a member is durable: Mayastor 141a5fb0",
+            faults: [.crashAtLoss, .slowRecords], within: 200),
+        BrokenVariant(
+            .engine(.recordConfirmedByOne), "one member's confirmation makes a record valid: DRBD 669942686",
+            faults: [.crashAtLoss, .slowRecords, .initiatorCrash], within: 400),
+        BrokenVariant(
+            .engine(.preemptWithoutAbort), "commands of the deposed initiator that run already are not aborted",
+            faults: [.initiatorPowerLoss, .competitor, .slowDisk, .stuckDisk], within: 200),
+        BrokenVariant(
+            .engine(.bufferGivenBackAtTimeout), "a buffer is given back while a member may still read it",
+            faults: [.slowLink, .partition, .stuckDisk, .connectionBreak], within: 100),
+        BrokenVariant(
+            .engine(.flushSkipsMember), "a flush leaves out one member",
+            faults: [.targetPowerLoss, .initiatorCrash, .targetKill], within: 200),
+        BrokenVariant(
+            .engine(.resyncWithoutLock), "copying and writing do not exclude each other",
+            faults: [.targetQuickRestart, .connectionBreak, .slowDisk], within: 200),
+        BrokenVariant(
+            .engine(.equalEpochsTrusted), "set bits are dropped where all records agree: DRBD 3cb0ba6d1",
+            faults: [.initiatorCrash, .initiatorPowerLoss], within: 100),
+        BrokenVariant(
+            .engine(.bootInstanceIgnored), "a target that lost its cache is believed to hold what it had not flushed",
+            faults: [.targetPowerLoss, .initiatorCrash], interval: 12_000_000, within: 400),
+        BrokenVariant(
+            .engine(.overlapUnordered), "overlapping writes are sent without order: SPDK and md raid1",
+            faults: [.slowLink], within: 50),
+        BrokenVariant(
+            .engine(.readOfInFlightBlock), "a block is read while a write to it is in flight",
+            faults: [.slowDisk, .slowLink, .initiatorCrash], within: 100),
+        BrokenVariant(
+            .engine(.returningMemberNotWritten),
+            "writes are not sent to a member that is being rebuilt: Mayastor ea4902ca",
+            faults: [.connectionBreak, .targetKill], within: 100),
+        BrokenVariant(
+            .engine(.behindBitsNotSet), "writes of a degraded volume are not noted: md 46669e8",
+            faults: [.targetKill, .partition], within: 100),
+        BrokenVariant(
+            .engine(.oldAssociationNotAwaited),
+            "a member is used again while its old association's commands may land: SPDK #3593",
+            faults: [.connectionBreak, .stuckDisk, .slowDisk], within: 400),
+        BrokenVariant(
+            .engine(.behindMemberRead), "members that are behind serve reads",
+            faults: [.targetKill, .connectionBreak], within: 100),
+        BrokenVariant(
+            .engine(.intentClearedUnflushed), "a region's bit is cleared without a flush",
+            faults: [.initiatorCrash, .targetPowerLoss], within: 200),
+        BrokenVariant(
+            .engine(.unreconciledRead), "dirty regions are read from any member before they are reconciled",
+            faults: [.initiatorCrash, .initiatorPowerLoss], interval: 10_000_000, within: 400),
+        BrokenVariant(
+            .engine(.lossNotMarked), "what a lost member had not flushed is not marked",
+            faults: [.targetPowerLoss, .targetQuickRestart], within: 100),
+        BrokenVariant(
+            .engine(.oldestRecordTrusted), "the lowest record is believed, not the highest",
+            faults: [.targetKill, .initiatorCrash, .partition], within: 200),
+        BrokenVariant(
+            .engine(.recordSentIsBelieved), "a record counts when it has been sent: DRBD 7bc900858",
+            faults: [.crashAtLoss, .slowRecords, .initiatorCrash], within: 400),
+        BrokenVariant(
+            .engine(.lossNotRecorded), "a lagging member leaves no record anywhere: DRBD 1eac40e06",
+            faults: [.crashAtLoss, .targetKill, .initiatorCrash], within: 100),
+        BrokenVariant(
+            .machine(.reservationsForgotten), "a target forgets its reservations when it is restarted",
+            faults: [.initiatorPause, .competitor, .targetQuickRestart, .targetKill], within: 400),
+        BrokenVariant(
+            .machine(.flushIgnored), "a disk says that it has flushed, and has not",
+            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 200),
+        BrokenVariant(
+            .machine(.forceUnitAccessIgnored), "a disk keeps what was written with FUA in its cache",
+            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 200),
+    ]
+}
+
+/// A promise that a machine of the simulation does not keep.
+public enum MachineDefect: Sendable {
+    case reservationsForgotten
+    case flushIgnored
+    case forceUnitAccessIgnored
+}
+
+extension Profile {
+    /// The profile that a seed means, with the faults under which a variant shows.
+    public init(seed: UInt64, broken variant: BrokenVariant?) {
+        self.init(seed: seed)
+        guard let variant else { return }
+        faults = variant.faults
+        faultInterval = variant.interval
+        rots = false
+        switch variant.defect {
+        case .engine(let fault): deliberateFault = fault
+        case .machine(let defect): machineDefect = defect
+        }
+    }
+}

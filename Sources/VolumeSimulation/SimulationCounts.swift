@@ -1,0 +1,72 @@
+import Replication
+
+/// What one or many worlds have gone through.
+public struct SimulationCounts: Sendable, Equatable {
+    public var worlds: UInt64 = 0
+    /// Virtual nanoseconds.
+    public var simulated: UInt64 = 0
+    public var acknowledged: UInt64 = 0
+    public var initiators: UInt64 = 0
+    public var messages: UInt64 = 0
+    /// I/Os that were submitted, by `HostOperation`.
+    public var submitted: [UInt64] = Array(repeating: 0, count: operationNames.count)
+    /// By `FaultKind`, in the order of its cases.
+    public var faults: [UInt64] = Array(repeating: 0, count: FaultKind.allCases.count)
+    /// By `MatrixBranch`, in the order of its cases.
+    public var branches: [UInt64] = Array(repeating: 0, count: MatrixBranch.allCases.count)
+
+    private static let operationNames = ["reads", "writes", "zeroing writes", "trims", "flushes"]
+
+    public init() {}
+
+    /// All numbers in one list, for another process.
+    public var encoded: [UInt64] {
+        [worlds, simulated, acknowledged, initiators, messages] + submitted + faults + branches
+    }
+
+    /// Reads the list; `nil` where it is another release's.
+    public init?(encoded: [UInt64]) {
+        guard encoded.count == SimulationCounts().encoded.count else { return nil }
+        (worlds, simulated, acknowledged) = (encoded[0], encoded[1], encoded[2])
+        (initiators, messages) = (encoded[3], encoded[4])
+        var rest = encoded.dropFirst(5)
+        func take(_ count: Int) -> [UInt64] {
+            defer { rest = rest.dropFirst(count) }
+            return Array(rest.prefix(count))
+        }
+        submitted = take(submitted.count)
+        faults = take(faults.count)
+        branches = take(branches.count)
+    }
+
+    public mutating func add(_ other: SimulationCounts) {
+        let sums = zip(encoded, other.encoded).map { $0 &+ $1 }
+        if let sum = SimulationCounts(encoded: sums) { self = sum }
+    }
+
+    public mutating func meet(_ branch: MatrixBranch) { branches[branch.index] += 1 }
+
+    public subscript(branch: MatrixBranch) -> UInt64 { branches[branch.index] }
+
+    /// Branches that were never met.
+    public var missed: [MatrixBranch] { MatrixBranch.allCases.filter { self[$0] == 0 } }
+
+    /// What was done, what went wrong and what was met, for people.
+    public var report: String {
+        var lines = ["I/Os: " + zip(Self.operationNames, submitted).map { "\($1) \($0)" }.joined(separator: ", ")]
+        lines.append("\(initiators) initiators, \(messages) messages")
+        lines.append("faults and operations:")
+        for (kind, count) in zip(FaultKind.allCases, faults) { lines.append(Self.row(count, kind.rawValue)) }
+        lines.append("branches of the failure matrix:")
+        for branch in MatrixBranch.allCases { lines.append(Self.row(self[branch], branch.rawValue)) }
+        if !missed.isEmpty {
+            lines.append("never met: " + missed.map(\.rawValue).joined(separator: "; "))
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    private static func row(_ count: UInt64, _ name: String) -> String {
+        let number = "\(count)"
+        return String(repeating: " ", count: max(0, 10 - number.utf8.count)) + number + "  " + name
+    }
+}
