@@ -9,6 +9,6 @@ struct VolumeCommand: AsyncParsableCommand {
             """,
         subcommands: [
             VolumeCreateCommand.self, VolumeStatusCommand.self, VolumeWriteCommand.self, VolumeReadCommand.self,
-            VolumeBenchCommand.self, VolumeHealCommand.self, VolumeDestroyCommand.self,
+            VolumeBenchCommand.self, VolumeExerciseCommand.self, VolumeHealCommand.self, VolumeDestroyCommand.self,
         ])
 }

@@ -1,0 +1,189 @@
+import Base
+import Reactor
+import Replication
+import VolumeDriver
+
+/// Loads a volume with overlapping writes, zeroes, trims, flushes and reads, and checks it against a record that outlives
+/// this process. Lives on the volume's reactor.
+final class VolumeExerciser: Poller, @unchecked Sendable {
+    struct Plan: Sendable {
+        /// Blocks that are changed, counted from the record's first.
+        var window: Range<UInt64>
+        var depth: Int
+        /// Blocks of one I/O, at most.
+        var blocksMax: UInt64
+        var seed: UInt64
+    }
+
+    private struct Slot {
+        var operation = HostOperation.read
+        var start: UInt64 = 0
+        var count: UInt64 = 0
+        var number: UInt64 = 0
+        var range: Range<UInt64> { start..<start + count }
+    }
+
+    private final class Sink: VolumeSink {
+        unowned(unsafe) var exerciser: VolumeExerciser?
+        override func completed(_ completions: UnsafeBufferPointer<HostCompletion>) {
+            exerciser?.completed(completions)
+        }
+    }
+
+    private enum Phase { case idle, readingBack, running, ending }
+
+    private let plan: Plan
+    private let record: ExerciseRecord
+    private let volume: Volume
+    private let memory: UnsafeMutableRawPointer
+    private let sink = Sink()
+    private var slots: [Slot]
+    private var free: [Int]
+    /// What each block of a slot's read has to hold.
+    private var expected: [UInt64]
+    private var random: BenchRandom
+    private var cursor: UInt64 = 0
+    private var phase = Phase.idle
+    private var milliseconds: UInt64 = 0
+    private var end = MonotonicTime.distantFuture
+    private var finished: CheckedContinuation<Void, Never>?
+    private(set) var problem: String?
+    private(set) var operations: UInt64 = 0
+
+    /// Memory that it needs for `plan`.
+    static func byteCount(_ plan: Plan, blockSize: Int) -> Int { plan.depth * Int(plan.blocksMax) * blockSize }
+
+    init(_ plan: Plan, record: ExerciseRecord, volume: Volume, memory: UnsafeMutableRawPointer) {
+        self.plan = plan
+        self.record = record
+        self.volume = volume
+        self.memory = memory
+        slots = Array(repeating: Slot(), count: plan.depth)
+        free = Array(0..<plan.depth)
+        expected = Array(repeating: 0, count: plan.depth * Int(plan.blocksMax))
+        random = BenchRandom(seed: plan.seed)
+        super.init()
+        sink.exerciser = self
+        volume.sink = sink
+    }
+
+    /// Reads everything back, then loads the window for so long. On the reactor's thread.
+    func run(milliseconds: UInt64, _ finished: CheckedContinuation<Void, Never>) {
+        self.milliseconds = milliseconds
+        self.finished = finished
+        phase = .readingBack
+    }
+
+    override func poll(now: MonotonicTime) -> Int {
+        switch phase {
+        case .idle: return 0
+        case .readingBack where problem != nil: phase = .ending
+        case .readingBack where cursor == record.blockCount && free.count == plan.depth:
+            phase = .running
+            end = now.advanced(byMilliseconds: milliseconds)
+        case .running where now >= end || problem != nil: phase = .ending
+        default: break
+        }
+        if phase == .ending {
+            if free.count == plan.depth {
+                phase = .idle
+                finished?.resume()
+                finished = nil
+            }
+            return 0
+        }
+        return submit()
+    }
+
+    override var nextDeadline: MonotonicTime { phase == .running ? end : .distantFuture }
+
+    private func buffer(_ slot: Int) -> UnsafeMutableRawPointer {
+        memory + slot * Int(plan.blocksMax) * record.blockSize
+    }
+
+    private func submit() -> Int {
+        var submitted = 0
+        while let index = free.last, phase == .running || cursor < record.blockCount {
+            if phase == .readingBack {
+                let count = min(plan.blocksMax, record.blockCount - cursor)
+                slots[index] = Slot(operation: .read, start: cursor, count: count)
+                cursor += count
+            } else {
+                slots[index] = choose()
+            }
+            free.removeLast()
+            submit(index)
+            submitted += 1
+        }
+        return submitted
+    }
+
+    private func choose() -> Slot {
+        let count = 1 + random.next(below: plan.blocksMax)
+        var span = UInt64(plan.window.count) - count + 1
+        // Half of all go to a small part: they overlap others that are under way.
+        if random.next(below: 2) == 0 { span = min(span, 4 * plan.blocksMax) }
+        let start = plan.window.lowerBound + random.next(below: span)
+        let operation: HostOperation =
+            switch random.next(below: 100) {
+            case 0..<50: .write
+            case 50..<70: .read
+            case 70..<80: .writeZeroes
+            case 80..<90: .deallocate
+            default: .flush
+            }
+        return Slot(operation: operation, start: start, count: operation == .flush ? 0 : count)
+    }
+
+    private func submit(_ index: Int) {
+        let slot = slots[index]
+        switch slot.operation {
+        case .write:
+            slots[index].number = record.submitted(slot.range, zeroes: false)
+            for block in slot.range {
+                record.fill(
+                    buffer(index) + Int(block - slot.start) * record.blockSize, block: block,
+                    number: slots[index].number)
+            }
+        case .writeZeroes, .deallocate: slots[index].number = record.submitted(slot.range, zeroes: true)
+        case .read:
+            for block in slot.range {
+                expected[index * Int(plan.blocksMax) + Int(block - slot.start)] = record.newest(block)
+            }
+        case .flush: break
+        }
+        let accepted = volume.submit(
+            HostRequest(
+                slot.operation, start: slot.operation == .flush ? 0 : record.startBlock + slot.start, count: slot.count,
+                buffer: UInt64(UInt(bitPattern: buffer(index))), cookie: UInt64(index),
+                forceUnitAccess: slot.operation == .write && random.next(below: 8) == 0))
+        invariant(accepted, "the volume takes as many I/Os as it was attached for")
+    }
+
+    private func completed(_ completions: UnsafeBufferPointer<HostCompletion>) {
+        for completion in completions {
+            let index = Int(completion.cookie)
+            let slot = slots[index]
+            free.append(index)
+            guard completion.status == .success else {
+                problem =
+                    problem
+                    ?? "\(slot.operation) of \(slot.count) at \(record.startBlock + slot.start): \(completion.status)"
+                continue
+            }
+            operations += 1
+            switch slot.operation {
+            case .write, .writeZeroes, .deallocate: record.acknowledged(slot.number, slot.range)
+            case .read:
+                for block in slot.range {
+                    let offset = Int(block - slot.start)
+                    let found = record.problem(
+                        buffer(index) + offset * record.blockSize, block: block,
+                        expected: phase == .readingBack ? nil : expected[index * Int(plan.blocksMax) + offset])
+                    problem = problem ?? found
+                }
+            case .flush: break
+            }
+        }
+    }
+}
