@@ -34,7 +34,7 @@ extension Volume {
 
     public func resumeResync() { group.send { self.engine.resumeResync() } }
 
-    /// Bytes per second that resync may copy while the host does I/O; 0 for no limit.
+    /// Bytes per second that resync may copy; 0 for no limit. Regions that a read waits for are copied at once.
     public func setResyncRate(_ bytesPerSecond: UInt64) {
         group.send { self.engine.setResyncRate(bytesPerSecond) }
     }

@@ -30,6 +30,42 @@ import Testing
         #expect(scenario.ending() == nil)
     }
 
+    @Test func aMemberThatWasReplacedIsNotTakenForTheOneInItsPlace() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        for region in 0..<6 { #expect(scenario.does(.write, region * 8, 8) == .success) }
+        let target = scenario.targets[0]
+        scenario.stop(0)
+        let old = [UInt8](UnsafeRawBufferPointer(start: target.view, count: target.blocks * 512))
+        target.erase()
+        target.start()
+        #expect(replace(scenario.initiator, 0, UUIDBytes(high: 7, low: 9)))
+        #expect(scenario.reaches { scenario.isInSync(0) })
+        for region in 0..<6 { #expect(scenario.does(.write, region * 8, 8) == .success) }
+        for wasServing in [true, false] {
+            // The old one is there again, at the address of the new one.
+            if !wasServing { scenario.crashInitiator() }
+            scenario.stop(0)
+            let new = [UInt8](UnsafeRawBufferPointer(start: target.view, count: target.blocks * 512))
+            for memory in [target.view, target.durable] {
+                old.withUnsafeBytes { memory.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+            }
+            target.start()
+            if !wasServing { #expect(scenario.attach()) }
+            #expect(scenario.reaches { scenario.initiator.notices.contains(.memberRefused(0, .replaced(member: 0))) })
+            for region in 0..<6 { #expect(scenario.does(.read, region * 8, 8) == .success) }
+            scenario.stop(0)
+            for memory in [target.view, target.durable] {
+                new.withUnsafeBytes { memory.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
+            }
+            target.start()
+            scenario.crashInitiator()
+            #expect(scenario.attach())
+            #expect(scenario.reaches { scenario.isInSync(0) })
+        }
+        #expect(scenario.ending() == nil)
+    }
+
     private func replace(_ initiator: ModelInitiator, _ member: Int, _ uuid: UUIDBytes) -> Bool {
         let isAccepted = initiator.engine.replaceMember(member, uuid: uuid, now: initiator.now)
         initiator.process()
@@ -118,6 +154,22 @@ import Testing
         #expect(scenario.status.members[2].behindRegions >= 6)
         initiator.deliver { initiator.engine.resumeResync() }
         #expect(scenario.reaches { scenario.isInSync(2) })
+        #expect(scenario.ending() == nil)
+    }
+
+    @Test func resyncKeepsToItsRate() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        let initiator = scenario.initiator
+        // A region of 4 KiB in 20 ms.
+        initiator.deliver { initiator.engine.setResyncRate(50 * 4096) }
+        scenario.simulation.cut[2] = true
+        for region in 0..<12 { #expect(scenario.does(.write, region * 8, 8) == .success) }
+        scenario.simulation.cut[2] = false
+        #expect(scenario.reaches { scenario.status.members[2].phase == .active })
+        let began = scenario.simulation.queue.now
+        #expect(scenario.reaches { scenario.isInSync(2) })
+        #expect(scenario.simulation.queue.now - began >= 11 * 20_000_000)
         #expect(scenario.ending() == nil)
     }
 

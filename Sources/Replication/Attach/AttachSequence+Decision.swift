@@ -13,6 +13,12 @@ extension VolumeEngine {
             if isBetter ?? true { best = found }
         }
         guard let best else { return }
+        var isOneReplaced = false
+        for member in 0..<memberCount where ready.has(member) && isReplaced(member, by: best.members[member].uuid) {
+            isOneReplaced = true
+            refuse(member, .replaced(member: member))
+        }
+        if isOneReplaced { return }
         // Another attachment's record, written after we were fenced out, or before we fenced: it is not ours to overwrite.
         if best.stamp.attachmentKey > attachmentKey {
             notice(.newerEpoch(ready.first, best.stamp.epoch))
@@ -50,6 +56,12 @@ extension VolumeEngine {
         // that is acknowledged before it has been copied to makes nothing durable there.
         let kept = dirty.isEmpty || intact == [] || fault == .lostCacheInSync ? present : intact
         adoptDecision(best, ready: ready, inSync: kept, source: (intact == [] ? kept : intact).first, dirty: dirty)
+    }
+
+    /// Whether a member was the volume's until another took its place: its record, and so its data, is of before.
+    private func isReplaced(_ member: MemberIndex, by uuid: UUIDBytes) -> Bool {
+        guard let found = members[member].found, !freshMembers.has(member) else { return false }
+        return found.members[member].uuid != uuid
     }
 
     private mutating func wait(for awaited: MemberSet) {
@@ -147,6 +159,7 @@ extension VolumeEngine {
     /// Takes in a member that has come back to a volume that is served: it is behind, and gets all metadata, then all
     /// writes (invariant 8).
     mutating func admit(_ member: MemberIndex) {
+        if isReplaced(member, by: uuids[member]) { return refuse(member, .replaced(member: member)) }
         if let found = members[member].found, !freshMembers.has(member) {
             if found.stamp.attachmentKey > attachmentKey {
                 notice(.newerEpoch(member, found.stamp.epoch))

@@ -25,7 +25,7 @@ struct CopyTable: ~Copyable {
     /// There may be something to copy.
     var mayStart = false
     var isPaused = false
-    /// Bytes per second while the host does I/O; 0 for no limit.
+    /// Bytes per second; 0 for no limit.
     var rate: UInt64 = 0
     /// When the rate allows the next region.
     var nextAt = MonotonicTime(nanoseconds: 0)
@@ -61,7 +61,7 @@ extension VolumeEngine {
         copies.mayStart = true
     }
 
-    /// Bytes per second that are copied while the host does I/O; 0 for no limit.
+    /// Bytes per second that are copied, but for regions that a read waits for; 0 for no limit.
     public mutating func setResyncRate(_ bytesPerSecond: UInt64) { copies.rate = bytesPerSecond }
 
     /// Starts copies of regions that need it: first those that a read waits for.
@@ -72,7 +72,7 @@ extension VolumeEngine {
                 startCopy(region)
                 continue
             }
-            if hostRunning > 0, now < copies.nextAt { return }
+            if now < copies.nextAt { return }
             guard let region = nextRegion() else {
                 copies.mayStart = false
                 break

@@ -214,6 +214,8 @@ public struct VolumeEngine: ~Copyable {
         }
         if !maps.dirtyPages.isEmpty || copied.count > 0 || copies.mayStart { pumpBackground() }
         if phase != .serving { pumpPhase() }
+        // A scrub goes on at once where nobody else wants the members, else with the next tick.
+        if scrub.isRunning, hostRunning == 0 { tickScrub() }
     }
 
     private mutating func pumpBackground() {

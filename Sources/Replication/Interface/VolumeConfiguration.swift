@@ -29,7 +29,7 @@ public struct VolumeConfiguration: Sendable {
     public var maximumTransfer = 1 << 20
     /// Regions that are copied at once.
     public var copyConcurrency = 2
-    /// Bytes per second that resync may copy while the host does I/O; 0 for no limit.
+    /// Bytes per second that resync may copy; 0 for no limit. Regions that a read waits for are copied at once.
     public var resyncRate: UInt64 = 0
     /// A member's command that takes longer means that the connection is given up.
     public var commandTimeout: UInt64 = 5_000_000_000

@@ -186,7 +186,7 @@ extension VolumeEngine {
             switch members[member].phase {
             case .disconnected:
                 guard now >= members[member].connectAt, phase != .deposed, !isEnding else { continue }
-                guard !configuration.excluded.has(member) else { continue }
+                guard !configuration.excluded.has(member) || replacementUUIDs[member] != nil else { continue }
                 become(member, .connecting)
                 actions.append(.connect(member))
             case .surveying, .fencing, .reading, .joining:

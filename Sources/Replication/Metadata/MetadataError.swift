@@ -12,6 +12,8 @@ public enum MetadataError: Error, Equatable, Sendable, CustomStringConvertible {
     case wrongVolume(member: MemberIndex, found: UUIDBytes, expected: UUIDBytes)
     /// The member is one of this volume's, in another place.
     case wrongMember(member: MemberIndex, found: MemberIndex)
+    /// The member was one of this volume's until another was put in its place.
+    case replaced(member: MemberIndex)
     /// The same namespace was given twice.
     case sameNamespace(member: MemberIndex, other: MemberIndex)
     case wrongBlockSize(member: MemberIndex, found: UInt32, expected: UInt32)
@@ -42,6 +44,8 @@ public enum MetadataError: Error, Equatable, Sendable, CustomStringConvertible {
             "member \(member): belongs to volume \(found), not to \(expected); check the address and namespace given"
         case .wrongMember(let member, let found):
             "member \(member): is member \(found) of this volume; give the members in their order"
+        case .replaced(let member):
+            "member \(member): was replaced by another namespace, and holds old data; give that one's address"
         case .sameNamespace(let member, let other):
             "member \(member): is the same namespace as member \(other); give three different namespaces"
         case .wrongBlockSize(let member, let found, let expected):
