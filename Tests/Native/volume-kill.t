@@ -33,6 +33,7 @@ for round in $(seq "$rounds"); do
   kinds=(target initiator both)
   kind=${kinds[RANDOM % 3]} victim=$((RANDOM % 3)) before=$((RANDOM % 700)) dead=$((RANDOM % 400)) seed=$((SEED * 1000 + round))
   began=$(milliseconds_now)
+  : >"$tap_folder/exercise.txt"
   exercise 1 &
   load=$!
   wait_until 20 told serving
