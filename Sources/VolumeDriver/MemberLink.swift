@@ -9,7 +9,8 @@ import Replication
 /// Belongs to the group's thread.
 final class MemberLink: CompletionSink, @unchecked Sendable {
     let index: MemberIndex
-    let address: MemberAddress
+    /// Where the next connection goes.
+    var address: MemberAddress
     /// Raised with each connection that is asked for: news of an earlier one are recognised.
     var attempt: UInt64 = 0
     var controller: Controller?

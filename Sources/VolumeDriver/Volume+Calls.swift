@@ -42,6 +42,34 @@ extension Volume {
     /// Compares the members in the background; the observer hears of differences and of the end.
     public func startScrub() { group.send { self.engine.startScrub() } }
 
+    /// Declares `source` right for a region in which a scrub found members to differ, and has the others repaired.
+    public func repairRegion(_ region: Int, from source: MemberIndex) {
+        group.send { self.engine.repairRegion(region, from: source, now: self.group.now) }
+    }
+
+    /// Puts the namespace at `address` in a member's place; everything is copied to it while the volume is served. False
+    /// where no other member is in sync, where the volume is not served, or where the namespace is one of its others.
+    ///
+    /// - Parameter uuid: what the namespace is known by.
+    public func replaceMember(
+        _ member: MemberIndex, with address: MemberAddress, uuid: Replication.UUIDBytes
+    ) async -> Bool {
+        await group.run {
+            self.giveUpConnecting(self.links[member])
+            guard self.engine.replaceMember(member, uuid: uuid, now: self.group.now) else { return false }
+            self.links[member].address = address
+            self.links[member].bootInstance = 0
+            self.links[member].controllerID = nil
+            return true
+        }
+    }
+
+    /// Enlarges the volume after its namespaces have grown; the observer hears `grown` or `growFailed`. False where a
+    /// member is not in sync, or has not grown by enough.
+    public func grow(dataBlocks: UInt64) async -> Bool {
+        await group.run { self.engine.grow(dataBlocks: dataBlocks, now: self.group.now) }
+    }
+
     public func stopScrub() { group.send { self.engine.stopScrub() } }
 
     /// Does one I/O and waits for its end; at most `maximumTransferBlocks`.

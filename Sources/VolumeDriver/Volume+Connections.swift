@@ -20,9 +20,10 @@ extension Volume {
     func connect(_ link: MemberLink) {
         link.attempt += 1
         let attempt = link.attempt
+        let address = link.address
         let controller = Controller(
             ControllerOptions(
-                address: link.address.address, subsystemNQN: link.address.subsystemNQN, hostNQN: options.hostNQN,
+                address: address.address, subsystemNQN: address.subsystemNQN, hostNQN: options.hostNQN,
                 hostID: options.hostID, queueEntries: options.queueEntries,
                 operationsPerQueue: options.configuration.queueDepth * 2 + 64,
                 maxTransferSize: options.configuration.maximumTransfer,
@@ -41,7 +42,7 @@ extension Volume {
         let previous = link.controllerID.map { (run: link.bootInstance, controllerID: $0) }
         group.spawn { [self] in
             do throws(InitiatorError) {
-                let greeting = try await greet(controller, link.address, after: previous)
+                let greeting = try await greet(controller, address, after: previous)
                 group.send { self.connected(link, attempt, greeting) }
             } catch {
                 await controller.close()
@@ -75,6 +76,15 @@ extension Volume {
             }
         default: break
         }
+    }
+
+    /// Ends an attempt to connect that has not come to an association.
+    func giveUpConnecting(_ link: MemberLink) {
+        guard link.association == 0, !link.isEnding, let controller = link.controller else { return }
+        link.attempt += 1
+        link.controller = nil
+        group.spawn { await controller.close() }
+        engine.handle(.disconnected(link.index), now: group.now)
     }
 
     private func greet(

@@ -79,14 +79,23 @@ public final class MemberProbe: @unchecked Sendable {
     private static let bufferByteCount = 1 << 20
 
     /// What the superblocks of members say, as far as they can be reached; read without fencing.
+    ///
+    /// - Parameter formattedBytes: the size that namespaces had which have been resized since; 0 for none.
     public static func superblocks(
-        of members: [MemberAddress], hostNQN: String, hostID: NVMeSpec.UUIDBytes, group: InitiatorGroup
+        of members: [MemberAddress], hostNQN: String, hostID: NVMeSpec.UUIDBytes, group: InitiatorGroup,
+        formattedBytes: UInt64 = 0
     ) async -> [Result<Superblock, VolumeCreationError>] {
         var found: [Result<Superblock, VolumeCreationError>] = []
         for (index, address) in members.enumerated() {
             do throws(VolumeCreationError) {
                 let probe = try await MemberProbe([address], hostNQN: hostNQN, hostID: hostID, group: group)
-                let superblock = try await probe.superblock(of: 0)
+                let superblock: Result<Superblock, MetadataError>
+                do throws(VolumeCreationError) {
+                    superblock = try await probe.superblock(of: 0, formattedBytes: formattedBytes)
+                } catch {
+                    await probe.close()
+                    throw error
+                }
                 await probe.close()
                 switch superblock {
                 case .success(let superblock): found.append(.success(superblock))
@@ -107,11 +116,22 @@ public final class MemberProbe: @unchecked Sendable {
 
     public func blockSize(of member: MemberIndex) -> UInt32 { UInt32(namespaces[member].blockSize) }
 
-    /// The superblock of a member, read without fencing: for status, and to see what a namespace holds.
-    public func superblock(of member: MemberIndex) async throws(VolumeCreationError) -> Result<
-        Superblock, MetadataError
-    > {
-        let blocks = namespaces[member].blockCount
+    public func blocks(of member: MemberIndex) -> UInt64 { namespaces[member].blockCount }
+
+    /// The superblock of a member, read without fencing: for status, and to see what a namespace holds. Where the
+    /// namespace's end has none, that of a namespace of `formattedBytes` is looked at, unless they are 0.
+    public func superblock(
+        of member: MemberIndex, formattedBytes: UInt64 = 0
+    ) async throws(VolumeCreationError) -> Result<Superblock, MetadataError> {
+        let found = try await superblock(of: member, blocks: namespaces[member].blockCount)
+        let formatted = formattedBytes / UInt64(blockSize(of: member))
+        guard case .failure = found, formatted > 0, formatted < namespaces[member].blockCount else { return found }
+        return try await superblock(of: member, blocks: formatted)
+    }
+
+    private func superblock(
+        of member: MemberIndex, blocks: UInt64
+    ) async throws(VolumeCreationError) -> Result<Superblock, MetadataError> {
         let blockSize = blockSize(of: member)
         let pageSize = max(4096, Int(blockSize))
         guard let start = MemberLayout.slotBlock(0, memberBlocks: blocks, blockSize: blockSize) else {
@@ -227,7 +247,8 @@ public final class MemberProbe: @unchecked Sendable {
     /// The key of this short-lived registration; attachments have an epoch in its upper half.
     private static let key: UInt64 = 1
 
-    private func identity(_ member: MemberIndex) -> Replication.UUIDBytes {
+    /// What the namespace is known by: its UUID, NGUID or EUI-64, else its place.
+    public func identity(_ member: MemberIndex) -> Replication.UUIDBytes {
         let found = namespaces[member].descriptors
         let own = found?.uuid ?? found?.nguid ?? NVMeSpec.UUIDBytes(high: found?.eui64 ?? 0, low: UInt64(member) + 1)
         return Replication.UUIDBytes(high: own.high, low: own.low)

@@ -19,6 +19,13 @@ struct VolumeArguments: ParsableArguments {
     @Option(name: [.customShort("q"), .customLong("hostnqn")], help: "NQN of this host (default: /etc/nvme/hostnqn).")
     var hostNQN: String?
 
+    @Option(
+        name: .customLong("old-size"),
+        help: ArgumentHelp(
+            "Size that the namespaces had when the volume was last attached, where they have been enlarged since.",
+            valueName: "bytes"))
+    var oldSize: ByteCount?
+
     func validate() throws {
         guard members.count == memberCount else {
             throw ValidationError("\(members.count) members are given; a volume has \(memberCount)")
@@ -36,6 +43,7 @@ struct VolumeArguments: ParsableArguments {
     /// What the superblocks of the members that can be reached say.
     func probe(_ group: InitiatorGroup) async throws -> [Result<Superblock, VolumeCreationError>] {
         let host = host
-        return await MemberProbe.superblocks(of: members, hostNQN: host.nqn, hostID: host.id, group: group)
+        return await MemberProbe.superblocks(
+            of: members, hostNQN: host.nqn, hostID: host.id, group: group, formattedBytes: UInt64(oldSize?.value ?? 0))
     }
 }

@@ -65,7 +65,7 @@ struct VolumeBenchCommand: AsyncParsableCommand {
         }
         let problem = await group.run { worker.problem }
         if let problem { throw CommandFailure("verification failed: \(problem)") }
-        try await attached.waitUntilHealed { _ in }
+        try await attached.waitUntilHealed()
         let report = await group.run { VolumeBenchReport(worker) }
         let counts = await attached.volume.statistics()
         try await attached.detach()

@@ -62,6 +62,7 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
         var arguments = VolumeArguments()
         arguments.members = members
         arguments.hostNQN = hostNQN
+        arguments.oldSize = nil
         let attached = try await VolumeSession(arguments, depth: max(depth, 64), session: session)
         let geometry = await attached.volume.geometry()
         guard Int(geometry.blockSize) == blockSize.value else {
@@ -90,7 +91,7 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
         }
         let (problem, operations) = await group.run { (exerciser.problem, exerciser.operations) }
         if let problem { throw CommandFailure("verification failed: \(problem)") }
-        try await attached.waitUntilHealed { _ in }
+        try await attached.waitUntilHealed()
         let counts = await attached.volume.statistics()
         try await attached.detach()
         let regions = geometry.regions(start: startBlock + start, count: length)

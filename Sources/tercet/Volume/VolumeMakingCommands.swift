@@ -14,6 +14,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
     @Option(help: "reservations, or none where the targets have none: then nothing stops a second writer.")
     var fencing = Fencing.reservations
     @Flag(help: "Format members that hold a volume all the same.") var overwrite = false
+    @Flag(help: "Print JSON.") var json = false
 
     enum Fencing: String, ExpressibleByArgument, CaseIterable {
         case reservations, none
@@ -30,36 +31,40 @@ struct VolumeCreateCommand: AsyncParsableCommand {
         let host = volume.host
         let name = uuid ?? UUID().uuidString.lowercased()
         guard let identifier = Replication.UUIDBytes(name) else { throw CommandFailure("\"\(name)\" is not a UUID") }
+        let geometry: VolumeGeometry
         do throws(VolumeCreationError) {
             let probe = try await MemberProbe(
                 volume.members, hostNQN: host.nqn, hostID: host.id, group: session.groups[0])
-            let showsProgress = isatty(STDERR_FILENO) != 0
-            let geometry: VolumeGeometry
+            let progress = ProgressLine()
+            defer { progress.clear() }
             do throws(VolumeCreationError) {
                 geometry = try await probe.create(
                     VolumeCreation(
                         volume: identifier, regionSize: UInt32(regionSize.value),
                         byteCount: size.map { UInt64($0.value) },
                         fencing: fencing == .none ? .none : .reservations, overwrite: overwrite)
-                ) { share in
-                    if showsProgress {
-                        FileHandle.standardError.write(Data("\rformatting: \(Int(share * 100)) %".utf8))
-                    }
-                }
+                ) { progress.show("formatting: \(Int($0 * 100)) %") }
             } catch {
                 await probe.close()
                 throw error
             }
             await probe.close()
-            if showsProgress { FileHandle.standardError.write(Data("\r\u{1B}[K".utf8)) }
-            print(
-                "volume \(identifier): \(geometry.dataBlocks) blocks of \(geometry.blockSize) bytes, "
-                    + "\(geometry.regionCount) regions of \(geometry.regionSize) bytes")
-            if fencing == .none { print("warning: fencing is none: see to it that one host alone attaches the volume") }
         } catch {
             throw CommandFailure(error.description)
         }
+        if fencing == .none { warn("fencing is none: see to it that one host alone attaches the volume") }
+        if json {
+            return try printJSON([
+                "volume": "\(identifier)", "blocks": geometry.dataBlocks, "block_size": geometry.blockSize,
+                "regions": geometry.regionCount, "region_size": geometry.regionSize, "fencing": fencing.rawValue,
+            ])
+        }
+        print(
+            "volume \(identifier): \(geometry.dataBlocks) blocks of \(geometry.blockSize) bytes, "
+                + "\(geometry.regionCount) regions of \(geometry.regionSize) bytes")
     }
+
+    private func warn(_ text: String) { FileHandle.standardError.write(Data("warning: \(text)\n".utf8)) }
 }
 
 struct VolumeDestroyCommand: AsyncParsableCommand {
@@ -85,7 +90,11 @@ struct VolumeDestroyCommand: AsyncParsableCommand {
 
 struct VolumeStatusCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "Show what each member's superblock says; changes nothing.")
+        commandName: "status", abstract: "Show what each member's superblock says; changes nothing.",
+        discussion: """
+            The data is at the beginning of each member, without an offset, and metadata behind it: a member that is in \
+            sync can be read alone, by any NVMe-oF host, as an image of the volume. Do not write to it there.
+            """)
 
     @OptionGroup var volume: VolumeArguments
     @Flag(help: "Print JSON.") var json = false
@@ -106,6 +115,13 @@ struct VolumeStatusCommand: AsyncParsableCommand {
                         + (superblock.fencing == .none ? ", fencing: none" : ""))
             }
         }
+        guard let geometry = found.compactMap({ try? $0.get() }).max(by: { $0.stamp < $1.stamp })?.geometry else {
+            return
+        }
+        print(
+            "data: bytes 0 to \(geometry.dataBlocks * UInt64(geometry.blockSize) - 1) of each member; "
+                + "\(geometry.dataBlocks) blocks of \(geometry.blockSize) bytes, \(geometry.regionCount) regions of "
+                + "\(geometry.regionSize) bytes")
     }
 
     private func object(_ address: MemberAddress, _ result: Result<Superblock, VolumeCreationError>) -> [String: Any] {
@@ -117,6 +133,7 @@ struct VolumeStatusCommand: AsyncParsableCommand {
                 "version": superblock.stamp.version, "clean": superblock.isClean,
                 "fencing": superblock.fencing == .none ? "none" : "reservations",
                 "blocks": superblock.geometry.dataBlocks, "block_size": superblock.geometry.blockSize,
+                "data_offset": 0, "region_size": superblock.geometry.regionSize,
                 "members": superblock.members.map { $0.state == .inSync ? "in sync" : "behind" },
             ]
         }

@@ -1,3 +1,4 @@
+import Base
 import Foundation
 import NVMeInitiator
 import NVMeSpec
@@ -17,6 +18,7 @@ final class VolumeSession {
         private struct State {
             var phase = VolumePhase.detached
             var failure: String?
+            var outcome = VolumeOutcome()
             var waiters: [CheckedContinuation<Void, Never>] = []
         }
         private let state = Mutex(State())
@@ -29,7 +31,8 @@ final class VolumeSession {
                     state.phase = phase
                     if phase == .deposed { state.failure = "another host has attached the volume: this one is deposed" }
                 case .attachFailed(let error): state.failure = "the volume cannot be attached: \(error.explanation)"
-                case .notice, .memberUnreachable: break
+                case .notice(let notice): state.outcome.take(notice)
+                case .memberUnreachable: break
                 }
                 defer { state.waiters = [] }
                 return state.waiters
@@ -41,6 +44,14 @@ final class VolumeSession {
         private func say(_ line: String) {
             let seconds = String(format: "%7.3f s", Date().timeIntervalSince(start))
             FileHandle.standardError.write(Data("\(seconds)  \(line)\n".utf8))
+        }
+
+        /// What has been told of scrubs and growth; throws when the volume has failed.
+        func outcome() throws -> VolumeOutcome {
+            try state.withLock { state in
+                if let failure = state.failure { throw CommandFailure(failure) }
+                return state.outcome
+            }
         }
 
         /// Waits until the volume is in `phase`; throws when it has failed.
@@ -61,12 +72,12 @@ final class VolumeSession {
         }
     }
 
-    /// Attaches the volume.
-    init(_ arguments: VolumeArguments, depth: Int = 64, session: Session) async throws {
+    /// Attaches the volume, without the members in `excluded`.
+    init(_ arguments: VolumeArguments, depth: Int = 64, excluded: MemberSet = [], session: Session) async throws {
         self.session = session
         let group = session.groups[0]
         let found = try await arguments.probe(group)
-        guard let superblock = found.compactMap({ try? $0.get() }).first else {
+        guard let superblock = found.compactMap({ try? $0.get() }).max(by: { $0.stamp < $1.stamp }) else {
             let problems = found.compactMap { result -> String? in
                 if case .failure(let error) = result { return error.description }
                 return nil
@@ -76,6 +87,7 @@ final class VolumeSession {
         var configuration = VolumeConfiguration(volume: superblock.volume, blockSize: superblock.geometry.blockSize)
         configuration.queueDepth = depth
         configuration.formattedBlocks = superblock.members.map(\.blocks)
+        configuration.excluded = excluded
         let host = arguments.host
         let log = EventLog()
         self.log = log
@@ -95,23 +107,47 @@ final class VolumeSession {
         try await log.wait(for: .serving)
     }
 
-    /// Waits until all members are in sync; `progress` hears how many regions are left.
-    func waitUntilHealed(progress: (Int) -> Void) async throws {
+    /// Waits until all members are in sync, or `end` has come; `progress` hears how many regions are left.
+    func waitUntilHealed(
+        until end: MonotonicTime = .distantFuture, progress: (Int) -> Void = { _ in }
+    ) async throws {
         while true {
             let status = await volume.status()
             guard status.phase != .deposed else { throw CommandFailure("the volume was taken over by another host") }
             if status.members.allSatisfy({ $0.isInSync && $0.phase == .active }) && status.unreconciledRegions == 0 {
-                return
+                return progress(0)
             }
             progress(status.members.map(\.behindRegions).reduce(0, +) + status.unreconciledRegions)
-            try await Task.sleep(for: .milliseconds(100))
+            if MonotonicTime.now() >= end { return }
+            try await Task.sleep(for: .milliseconds(20))
         }
     }
+
+    func outcome() throws -> VolumeOutcome { try log.outcome() }
 
     /// Detaches in order: the volume is clean afterwards.
     func detach() async throws {
         volume.detach()
         try await log.wait(for: .detached)
+    }
+}
+
+/// What a volume has told of the operations that an operator starts.
+struct VolumeOutcome: Sendable {
+    /// Regions in which a scrub found members to differ.
+    var mismatches: [Int] = []
+    var isScrubFinished = false
+    /// Whether growing ended well; `nil` until it has ended.
+    var hasGrown: Bool?
+
+    mutating func take(_ notice: VolumeNotice) {
+        switch notice {
+        case .mismatch(let region): mismatches.append(region)
+        case .scrubFinished: isScrubFinished = true
+        case .grown: hasGrown = true
+        case .growFailed: hasGrown = false
+        default: break
+        }
     }
 }
 

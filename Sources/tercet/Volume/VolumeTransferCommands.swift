@@ -86,33 +86,3 @@ struct VolumeReadCommand: AsyncParsableCommand {
         try await attached.detach()
     }
 }
-
-struct VolumeHealCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "heal", abstract: "Attach, wait until all members are in sync, and detach.")
-
-    @OptionGroup var volume: VolumeArguments
-    @Flag(help: "Compare all members afterwards, region by region.") var scrub = false
-
-    func run() async throws {
-        let session = try Session()
-        defer { session.end() }
-        let attached = try await VolumeSession(volume, session: session)
-        try await attached.waitUntilHealed { left in
-            if isatty(STDERR_FILENO) != 0 {
-                FileHandle.standardError.write(Data("\r\(left) regions left   ".utf8))
-            }
-        }
-        if scrub {
-            let total = await attached.volume.geometry().regionCount
-            attached.volume.startScrub()
-            while await attached.volume.statistics().regionsScrubbed < UInt64(total) {
-                try await Task.sleep(for: .milliseconds(50))
-            }
-        }
-        let counts = await attached.volume.statistics()
-        try await attached.detach()
-        print("all members are in sync; \(counts.bytesCopied) bytes were copied")
-        if counts.mismatches > 0 { throw CommandFailure("\(counts.mismatches) regions differ between members") }
-    }
-}

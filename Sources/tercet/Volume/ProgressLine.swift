@@ -1,0 +1,12 @@
+import Foundation
+
+/// A line on the standard error that is written over as something goes on, where that is a terminal.
+struct ProgressLine {
+    private let isShown = isatty(STDERR_FILENO) != 0
+
+    func show(_ text: String) {
+        if isShown { FileHandle.standardError.write(Data("\r\u{1B}[K\(text)".utf8)) }
+    }
+
+    func clear() { show("") }
+}

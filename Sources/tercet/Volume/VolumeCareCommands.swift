@@ -1,0 +1,178 @@
+import ArgumentParser
+import Base
+import Foundation
+import Replication
+import VolumeDriver
+
+/// What the commands say that attach a volume, work on it and detach it.
+let takesOver = """
+    The command attaches the volume itself and detaches it at the end: whoever has it attached is fenced and stops as \
+    deposed; where that happens to this command, it ends with status 1.
+    """
+
+struct VolumeHealCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "heal", abstract: "Bring all members into sync.",
+        discussion: takesOver + """
+             What has been copied need not be copied again: where the command is interrupted, or ends after --for, the \
+            next one goes on from there.
+            """)
+
+    @OptionGroup var volume: VolumeArguments
+    @Option(help: ArgumentHelp("Copy at most so much in a second; k, m and g may follow.", valueName: "bytes"))
+    var rate: ByteCount?
+    @Option(name: .customLong("for"), help: ArgumentHelp("Pause and detach after so long.", valueName: "seconds"))
+    var seconds: Double?
+    @Flag(help: "Compare all members afterwards, as scrub does.") var scrub = false
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() async throws {
+        let session = try Session()
+        defer { session.end() }
+        let attached = try await VolumeSession(volume, session: session)
+        attached.volume.setResyncRate(UInt64(rate?.value ?? 0))
+        let left = try await attached.heal(seconds: seconds)
+        var result = ScrubResult()
+        if scrub, left == 0 { result = try await attached.scrub(repairingFrom: nil) }
+        let counts = await attached.volume.statistics()
+        try await attached.detach()
+        if json {
+            var object: [String: Any] = [
+                "bytes_copied": counts.bytesCopied, "regions_copied": counts.regionsCopied, "regions_left": left,
+            ]
+            if scrub, left == 0 { object.merge(result.object) { old, _ in old } }
+            try printJSON(object)
+        } else if left == 0 {
+            print("all members are in sync; \(counts.bytesCopied) bytes were copied")
+        } else {
+            print("paused with \(left) regions left; \(counts.bytesCopied) bytes were copied")
+        }
+        try result.check()
+    }
+}
+
+struct VolumeScrubCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "scrub", abstract: "Compare the members, region by region.",
+        discussion: takesOver + """
+             All members are brought into sync first. Nothing tells which of two members is right in a region in which \
+            they differ: such regions are named, and the command ends with status 1; with --repair-from the named member \
+            is declared right, and they are copied from it.
+            """)
+
+    @OptionGroup var volume: VolumeArguments
+    @Option(
+        name: .customLong("repair-from"),
+        help: ArgumentHelp("Copy regions that differ from this member: 0, 1 or 2.", valueName: "member"))
+    var source: Int?
+    @Flag(help: "Print JSON.") var json = false
+
+    func validate() throws {
+        if let source, !(0..<memberCount).contains(source) { throw ValidationError("--repair-from is 0, 1 or 2") }
+    }
+
+    func run() async throws {
+        let session = try Session()
+        defer { session.end() }
+        let attached = try await VolumeSession(volume, session: session)
+        _ = try await attached.heal(seconds: nil)
+        let result = try await attached.scrub(repairingFrom: source)
+        try await attached.detach()
+        if json {
+            try printJSON(result.object)
+        } else {
+            print(
+                "\(result.compared) regions compared, \(result.differing.count) differ, \(result.repaired) repaired"
+                    + (result.differing.isEmpty
+                        ? "" : ": regions " + result.differing.map(String.init).joined(separator: ", ")))
+        }
+        try result.check()
+    }
+}
+
+struct VolumeDetachCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "detach",
+        abstract: "Take the volume from whoever has it, or had it when it died, and leave it clean.",
+        discussion: takesOver + " Members that are behind stay so; heal brings them into sync.")
+
+    @OptionGroup var volume: VolumeArguments
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() async throws {
+        let session = try Session()
+        defer { session.end() }
+        let attached = try await VolumeSession(volume, session: session)
+        let status = await attached.volume.status()
+        try await attached.detach()
+        let behind = status.members.indices.filter { !status.members[$0].isInSync }
+        if json {
+            try printJSON(["epoch": status.epoch, "members_behind": behind])
+        } else {
+            print(
+                "detached"
+                    + (behind.isEmpty ? "" : "; behind: members " + behind.map(String.init).joined(separator: ", ")))
+        }
+    }
+}
+
+/// What a scrub found.
+struct ScrubResult {
+    var compared = 0
+    var differing: [Int] = []
+    var repaired = 0
+
+    var object: [String: Any] {
+        ["regions_compared": compared, "regions_differing": differing, "regions_repaired": repaired]
+    }
+
+    /// Throws where regions differ and have not been repaired.
+    func check() throws {
+        if differing.count > repaired {
+            throw CommandFailure("\(differing.count - repaired) regions differ between members")
+        }
+    }
+}
+
+extension VolumeSession {
+    /// Waits until all members are in sync, for `seconds` at most; the result is how many regions are left.
+    func heal(seconds: Double?) async throws -> Int {
+        let progress = ProgressLine()
+        defer { progress.clear() }
+        let end = seconds.map { MonotonicTime.now().advanced(byMilliseconds: UInt64($0 * 1000)) } ?? .distantFuture
+        var left = 0
+        try await waitUntilHealed(until: end) { regions in
+            left = regions
+            progress.show("\(regions) regions left")
+        }
+        return left
+    }
+
+    /// Compares all members, and repairs what differs where a source is given.
+    func scrub(repairingFrom source: MemberIndex?) async throws -> ScrubResult {
+        let progress = ProgressLine()
+        defer { progress.clear() }
+        let total = await volume.geometry().regionCount
+        let before = await volume.statistics().regionsScrubbed
+        volume.startScrub()
+        var result = ScrubResult()
+        while true {
+            let outcome = try outcome()
+            result.compared = Int(await volume.statistics().regionsScrubbed - before)
+            result.differing = outcome.mismatches
+            progress.show("\(result.compared) of \(total) regions compared, \(result.differing.count) differ")
+            if outcome.isScrubFinished { break }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        guard let source else { return result }
+        for region in result.differing { volume.repairRegion(region, from: source) }
+        while true {
+            let status = await volume.status()
+            result.repaired = result.differing.count - max(status.quarantinedRegions, status.unreconciledRegions)
+            _ = try outcome()
+            if status.quarantinedRegions == 0, status.unreconciledRegions == 0 { return result }
+            progress.show("\(result.repaired) of \(result.differing.count) regions repaired")
+            try await Task.sleep(for: .milliseconds(20))
+        }
+    }
+}

@@ -1,0 +1,160 @@
+import ArgumentParser
+import Foundation
+import NVMeInitiator
+import Replication
+import VolumeDriver
+
+struct VolumeReplaceCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "replace", abstract: "Put another namespace in a member's place. ITS CONTENTS ARE LOST.",
+        discussion: takesOver + """
+             The old member need not be reached, and is not written; the two others have to be in sync. Everything is \
+            copied to the new one. Where the command is interrupted, give it again. Afterwards the new address belongs \
+            among the members, in the old one's place; the old one is refused there.
+            """)
+
+    @OptionGroup var volume: VolumeArguments
+    @Option(name: .customLong("replace"), help: ArgumentHelp("Which: 0, 1 or 2.", valueName: "member")) var member: Int
+    @Option(name: .customLong("with"), help: ArgumentHelp("The new one.", valueName: "ADDRESS:PORT/SUBNQN/NSID"))
+    var address: MemberAddress
+    @Option(help: ArgumentHelp("Copy at most so much in a second; k, m and g may follow.", valueName: "bytes"))
+    var rate: ByteCount?
+    @Flag(help: "Take a namespace that holds a volume all the same.") var overwrite = false
+    @Flag(help: "Print JSON.") var json = false
+
+    func validate() throws {
+        guard (0..<memberCount).contains(member) else { throw ValidationError("--replace is 0, 1 or 2") }
+    }
+
+    func run() async throws {
+        let session = try Session()
+        defer { session.end() }
+        let group = session.groups[0]
+        let found = try await volume.probe(group)
+        guard let newest = found.compactMap({ try? $0.get() }).max(by: { $0.stamp < $1.stamp }) else {
+            throw CommandFailure("no member can be read: see tercet volume status")
+        }
+        for other in 0..<memberCount where other != member && newest.members[other].state != .inSync {
+            throw CommandFailure("member \(other) is behind: bring it into sync first, with tercet volume heal")
+        }
+        let uuid = try await checkNew(newest, group)
+        let attached = try await VolumeSession(volume, excluded: MemberSet(member), session: session)
+        attached.volume.setResyncRate(UInt64(rate?.value ?? 0))
+        guard await attached.volume.replaceMember(member, with: address, uuid: uuid) else {
+            throw CommandFailure("the other members are not in sync, or \(address) is one of them")
+        }
+        _ = try await attached.heal(seconds: nil)
+        let counts = await attached.volume.statistics()
+        try await attached.detach()
+        if json {
+            try printJSON(["member": member, "address": "\(address)", "bytes_copied": counts.bytesCopied])
+        } else {
+            print("member \(member) is now \(address); \(counts.bytesCopied) bytes were copied")
+        }
+    }
+
+    /// Refuses a namespace that does not fit, or that is in use; returns what it is known by.
+    private func checkNew(_ record: Superblock, _ group: InitiatorGroup) async throws -> Replication.UUIDBytes {
+        let host = volume.host
+        do throws(VolumeCreationError) {
+            let probe = try await MemberProbe([address], hostNQN: host.nqn, hostID: host.id, group: group)
+            let (blocks, blockSize) = (probe.blocks(of: 0), probe.blockSize(of: 0))
+            let identity = probe.identity(0)
+            let superblock: Result<Superblock, MetadataError>
+            do throws(VolumeCreationError) {
+                superblock = try await probe.superblock(of: 0)
+            } catch {
+                await probe.close()
+                throw error
+            }
+            await probe.close()
+            guard blockSize == record.geometry.blockSize else {
+                throw VolumeCreationError(
+                    "\(address) has blocks of \(blockSize) bytes, the volume \(record.geometry.blockSize)")
+            }
+            guard (try? MemberLayout(member: member, memberBlocks: blocks, geometry: record.geometry)) != nil else {
+                throw VolumeCreationError(
+                    "\(address) has \(blocks) blocks, too few for the volume's \(record.geometry.dataBlocks) and its metadata"
+                )
+            }
+            for other in 0..<memberCount where other != member && record.members[other].uuid == identity {
+                throw VolumeCreationError("\(address) is member \(other) of the volume")
+            }
+            if !overwrite, case .success(let held) = superblock,
+                held.volume != record.volume || held.members[member].uuid != record.members[member].uuid
+                    || identity != record.members[member].uuid
+            {
+                throw VolumeCreationError(
+                    "\(address) holds volume \(held.volume): say --overwrite if that is to be lost")
+            }
+            return identity
+        } catch {
+            throw CommandFailure(error.description)
+        }
+    }
+}
+
+struct VolumeGrowCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "grow", abstract: "Enlarge the volume after its three namespaces have been enlarged.",
+        discussion: takesOver + """
+             The metadata moves to the namespaces' new ends, so they have to grow by more than it takes. --old-size says \
+            where it is now: it is needed until the volume has grown. The new blocks are copied from one member to the others.
+            """)
+
+    @OptionGroup var volume: VolumeArguments
+    @Option(help: "New size; k, m, g and t may follow (default: as much as the members hold).") var size: ByteCount?
+    @Flag(help: "Print JSON.") var json = false
+
+    func run() async throws {
+        let session = try Session()
+        defer { session.end() }
+        let largest = try await largestVolume(session.groups[0])
+        let attached = try await VolumeSession(volume, session: session)
+        _ = try await attached.heal(seconds: nil)
+        let old = await attached.volume.geometry()
+        let blocks = size.map { UInt64($0.value) / UInt64(old.blockSize) } ?? largest(old)
+        guard blocks > old.dataBlocks else {
+            try await attached.detach()
+            throw CommandFailure(
+                "the volume has \(old.dataBlocks) blocks already; the members hold \(largest(old)) at most")
+        }
+        guard await attached.volume.grow(dataBlocks: blocks) else {
+            try await attached.detach()
+            throw CommandFailure(
+                "the members are too small for \(blocks) blocks, or have grown by less than the metadata takes")
+        }
+        while try attached.outcome().hasGrown == nil { try await Task.sleep(for: .milliseconds(20)) }
+        guard try attached.outcome().hasGrown == true else {
+            throw CommandFailure("a member was lost meanwhile; the volume has its old size")
+        }
+        _ = try await attached.heal(seconds: nil)
+        let geometry = await attached.volume.geometry()
+        try await attached.detach()
+        if json {
+            try printJSON([
+                "blocks": geometry.dataBlocks, "block_size": geometry.blockSize, "regions": geometry.regionCount,
+            ])
+        } else {
+            print(
+                "the volume has \(geometry.dataBlocks) blocks of \(geometry.blockSize) bytes now, \(old.dataBlocks) before"
+            )
+        }
+    }
+
+    /// What the smallest of the members holds.
+    private func largestVolume(_ group: InitiatorGroup) async throws -> (VolumeGeometry) -> UInt64 {
+        let host = volume.host
+        do throws(VolumeCreationError) {
+            let probe = try await MemberProbe(volume.members, hostNQN: host.nqn, hostID: host.id, group: group)
+            let blocks = volume.members.indices.map { probe.blocks(of: $0) }.min() ?? 0
+            await probe.close()
+            return { geometry in
+                MemberLayout.largestVolume(
+                    memberBlocks: blocks, blockSize: geometry.blockSize, regionSize: geometry.regionSize) ?? 0
+            }
+        } catch {
+            throw CommandFailure(error.description)
+        }
+    }
+}
