@@ -61,6 +61,8 @@ public final class PollGroup: Poller {
         }
         // By index: an iterator over objects allocates in unoptimised builds, where tests count too.
         for place in 0..<devices.count { work += devices[place].poll(now: now) }
+        // Submitted before it is polled: what a device in memory does is done at once, and answered in this round.
+        blocks.submit()
         work += blocks.poll { completion in
             devices[Int(completion.tag >> 32)]
                 .blockOperationEnded(UInt32(truncatingIfNeeded: completion.tag), completion.status)

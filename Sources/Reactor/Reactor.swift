@@ -7,13 +7,13 @@ import Synchronization
 public struct ReactorOptions: Sendable {
     /// How long the reactor goes on polling after the last work before it sleeps, in nanoseconds.
     public var idleSpellNanoseconds: UInt64
-    /// Polls without work after which the clock is read, and the processor offered to other threads; they may need it to
-    /// make our work.
-    public var pollsBeforeYield: Int
+    /// Rounds without work after which the clock is read, and the processor offered to other threads: they may need it to
+    /// make our work. Also rounds with work after which the clock is read.
+    public var roundsBeforeYield: Int
 
-    public init(idleSpellNanoseconds: UInt64 = 200_000, pollsBeforeYield: Int = 16) {
+    public init(idleSpellNanoseconds: UInt64 = 200_000, roundsBeforeYield: Int = 16) {
         self.idleSpellNanoseconds = idleSpellNanoseconds
-        self.pollsBeforeYield = pollsBeforeYield
+        self.roundsBeforeYield = roundsBeforeYield
     }
 }
 
@@ -83,28 +83,36 @@ public final class Reactor: @unchecked Sendable {
             let allowed = tercet_allowed_processor(Int32(processor))
             if allowed >= 0 { _ = tercet_pin_to_processor(allowed) }
         }
-        // The clock is read after a round with work, and once for several without: where the system has to ask a device for
-        // the time, that takes longer than the poll.
+        // Reading the clock and yielding are system calls, at least where the clock source has to be asked: none while there is
+        // work, one each when it ends, for what was posted may need this processor to go on, and after that few.
         var now = MonotonicTime.now()
         var lastWork = now
-        var emptyPolls = 0
+        var workRounds = 0
+        var emptyRounds = 0
         while !stopping.load(ordering: .acquiring) {
             if round(now) > 0 {
-                now = .now()
-                lastWork = now
-                emptyPolls = 0
+                workRounds += 1
+                emptyRounds = 0
+                if workRounds % options.roundsBeforeYield == 0 { now = .now() }
                 continue
             }
-            emptyPolls += 1
-            guard emptyPolls >= options.pollsBeforeYield else { continue }
-            emptyPolls = 0
+            if workRounds > 0 {
+                workRounds = 0
+                sched_yield()
+                now = .now()
+                lastWork = now
+                continue
+            }
+            emptyRounds += 1
+            guard emptyRounds >= options.roundsBeforeYield else { continue }
+            emptyRounds = 0
             now = .now()
             if now.nanoseconds(since: lastWork) < options.idleSpellNanoseconds {
                 sched_yield()
-                continue
+            } else {
+                sleep(now)
+                now = .now()
             }
-            sleep(now)
-            now = .now()
         }
         pollers.removeAll()
     }

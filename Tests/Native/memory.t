@@ -9,16 +9,24 @@ resident() { awk '/^VmRSS/ {print $2}' "/proc/$tercetd_pid/status"; }
 # Memory that the process may not swap out: what is registered with the device, where that locks it.
 locked() { awk '/^VmPin|^VmLck/ {sum += $2} END {print sum + 0}' "/proc/$tercetd_pid/status"; }
 
-# holders COUNT: so many hosts connect and stay. Sets $holder.
+# holders COUNT: so many hosts connect and stay, up to 25 of them in one process. Sets $holding.
+holding=()
 holders() {
-  "$tercet" connect-test -a "$address" -s "$port" -n "$nqn" -i 4 -Q 128 --hosts "$1" --hold 120 >"$tap_folder/holder" 2>&1 </dev/null &
-  holder=$!
-  at_exit "kill $holder"
-  wait_until 60 grep -q "^$1 connected" "$tap_folder/holder"
+  local left=$1 log count
+  holding=()
+  while [ "$left" -gt 0 ]; do
+    count=$((left > 25 ? 25 : left)) log=$tap_folder/holder$left
+    rm -f "$log"
+    "$tercet" connect-test -a "$address" -s "$port" -n "$nqn" -i 4 -Q 128 --hosts "$count" --hold 300 >"$log" 2>&1 </dev/null &
+    holding+=($!)
+    at_exit "kill $!"
+    wait_until 60 grep -q "^$count connected" "$log" || { cat "$log"; return 1; }
+    left=$((left - count))
+  done
 }
 
-gone() { ! kill -0 "$holder" 2>/dev/null; }
-release() { kill "$holder" && wait_until 20 gone; }
+gone() { ! kill -0 "${holding[@]}" 2>/dev/null; }
+release() { kill "${holding[@]}" && wait_until 20 gone; }
 
 # Buffers that are used for the first time are not any host's.
 require "all reactors have served somebody" bench --rw randrw --queues 2 --runtime 1
