@@ -8,8 +8,8 @@
 enum {
     most_depth = 1023,
     shared_depth = 512,
-    // A volume's keep-alive timeout is 2 s unless it is said otherwise, and wants a poll twice in that time.
-    keeper_period_us = 250000,
+    // A volume's keep-alive timeout is 2 s unless it is said otherwise; what a poll sends is answered by the next.
+    keeper_period_us = 50000,
 };
 
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -22,6 +22,7 @@ static struct tercet *open_handle(const struct engine_options *options, unsigned
         struct tercet_volume_options volume = {
             .size = sizeof volume, .members = options->volume, .host_nqn = options->hostnqn, .depth = depth,
             .keep_alive_ms = options->keep_alive_ms, .io_timeout_ms = options->io_timeout_ms,
+            .attach_timeout_ms = options->attach_timeout_ms,
         };
         error = tercet_open_volume(&volume, &handle, failure->message, sizeof failure->message);
     } else {
@@ -44,7 +45,8 @@ void connection_poll(struct connection *connection) {
         struct io_u *io_u = completions[index].user_data;
         struct job *job = io_u->engine_data;
         io_u->error = (unsigned int)-completions[index].error;
-        job->done[job->tail++ & job->mask] = io_u;
+        if (io_u == job->awaited) job->awaited = NULL;
+        else job->done[job->tail++ & job->mask] = io_u;
     }
     report_completed(connection->report, (unsigned int)count);
     atomic_store_explicit(&connection->was_polled, true, memory_order_relaxed);
@@ -70,6 +72,8 @@ static void *keep(void *unused) {
             if (!try_to_take(connection)) continue;
             if (!was_polled) connection_poll(connection);
             report_status(connection->report, connection->handle);
+            // Only jobs count.
+            atomic_store(&connection->was_polled, false);
             connection_release(connection);
         }
         pthread_mutex_unlock(&registry_lock);

@@ -17,6 +17,7 @@ struct job {
     struct io_u **events;      /* what the last getevents took from it */
     struct io_u **queued;      /* submitted since the last commit */
     unsigned int queued_count;
+    struct io_u *awaited;      /* its completion is not fio's to fetch: engine_queue waits for it; NULL once it is there */
 };
 
 /* How big the target is. */

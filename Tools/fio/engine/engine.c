@@ -185,6 +185,35 @@ static bool describe(const struct thread_data *td, struct io_u *io_u, struct ter
     }
 }
 
+// Lets others have the processor, more the longer nothing comes: where targets share it with us, they are why.
+static void wait_a_little(unsigned int rounds) {
+    if (rounds > 4096) usleep(50);
+    else if (rounds > 16) sched_yield();
+}
+
+// Flushes, and waits for it. What was queued before leaves first, with fio's help.
+static enum fio_q_status flush(struct job *job, struct io_u *io_u, const struct tercet_io *io) {
+    if (job->queued_count) return FIO_Q_BUSY;
+    io_u->engine_data = job;
+    connection_take(job->connection);
+    const int error = tercet_submit(job->connection->handle, io);
+    if (error == 0) {
+        report_submitted(job->connection->report);
+        job->awaited = io_u;
+    }
+    for (unsigned int rounds = 0;; rounds++) {
+        connection_poll(job->connection);
+        const bool is_done = !job->awaited;
+        connection_release(job->connection);
+        if (is_done) break;
+        wait_a_little(rounds);
+        connection_take(job->connection);
+    }
+    if (error == -EAGAIN) return FIO_Q_BUSY;
+    if (error) io_u->error = (unsigned int)-error;
+    return FIO_Q_COMPLETED;
+}
+
 static enum fio_q_status engine_queue(struct thread_data *td, struct io_u *io_u) {
     struct job *job = td->io_ops_data;
     struct tercet_io io;
@@ -193,6 +222,8 @@ static enum fio_q_status engine_queue(struct thread_data *td, struct io_u *io_u)
         io_u->error = EINVAL;
         return FIO_Q_COMPLETED;
     }
+    // As fio's other engines do, and as it counts on: otherwise it asks for the same flush again while one is under way.
+    if (ddir_sync(io_u->ddir)) return flush(job, io_u, &io);
     io_u->engine_data = job;
     connection_take(job->connection);
     const int error = tercet_submit(job->connection->handle, &io);
@@ -227,12 +258,6 @@ static int engine_commit(struct thread_data *td) {
     connection_poll(job->connection);
     connection_release(job->connection);
     return 0;
-}
-
-// Lets others have the processor, more the longer nothing comes: where targets share it with us, they are why.
-static void wait_a_little(unsigned int rounds) {
-    if (rounds > 4096) usleep(50);
-    else if (rounds > 16) sched_yield();
 }
 
 static bool is_over(const struct timespec *limit, const struct timespec *start) {

@@ -20,6 +20,8 @@ struct fio_option engine_option_table[] = {
     {OPTION(io_timeout_ms, FIO_OPT_INT, "Deadline of an I/O in milliseconds; 0: the library's"), .def = "0"},
     {OPTION(fast_io_fail_ms, FIO_OPT_INT, "I/O of a namespace waits so long for a lost connection; 0: the library's"),
      .def = "0"},
+    {OPTION(attach_timeout_ms, FIO_OPT_INT, "A volume that cannot be served within this is an error; 0: the library's"),
+     .def = "0"},
     {
         OPTION(trim_command, FIO_OPT_STR, "What a trim sends"),
         .def = "deallocate",

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# tercet-fio over Soft-RoCE: a namespace and a volume under a load that verifies what it wrote, and a target killed and
+# started again meanwhile.
+. "$(dirname "$0")/lab.sh"
+
+tercet_fio=${TERCET_FIO:-$project/.build/release/tercet-fio}
+export TMPDIR=$tap_folder
+
+# fio_on COUNT OPTION...: tercet-fio with targets of its own.
+fio_on() {
+  local count=$1
+  shift
+  (cd "$tap_folder" && timeout 300 "$tercet_fio" --substrate device --targets "$count" "$@")
+}
+
+# load SECONDS: a job that writes, and reads back and checks, for so long.
+load() {
+  words=(--name=load --filename=tercet --rw=randwrite --bsrange=512-32k --blockalign=512 --size=16m --iodepth=8 --time_based
+    --runtime="$1" --verify=crc32c --verify_backlog=50 --verify_fatal=1 --verify_state_save=0)
+}
+
+once=(--name=once --filename=tercet --rw=randwrite --bs=16k --iodepth=8 --size=4m --verify=crc32c --verify_state_save=0)
+expect_output "a namespace: what was written is read back" 'read: IOPS' fio_on 1 --backing ram:32M "${once[@]}"
+expect_output "... by jobs that are threads" 'read: IOPS' fio_on 1 --backing ram:32M --thread "${once[@]}"
+expect_output "... with memory of fio's own" 'read: IOPS' fio_on 1 --backing ram:32M --mem=mmap "${once[@]}"
+expect_output "a volume: members are equal" 'members are equal: [1-9]' fio_on 3 --backing ram:32M --check "${once[@]}"
+load 30
+expect_output "a target is killed and started again: no error, members equal" 'members are equal: [1-9]' \
+  fio_on 3 --backing file:32M --check --fault 'at 5s kill target 1' --fault 'at 12s restart target 1' "${words[@]}"
+output_has "... something was verified" 'read: IOPS'
+grep '^tercet-fio:' "$tap_folder/output" | diagnose
+load 20
+expect_output "a target stands still: no error, members equal" 'members are equal: [1-9]' \
+  fio_on 3 --backing file:32M --check --fault 'at 5s stop target 2' --fault 'at 10s continue target 2' "${words[@]}"
+grep '^tercet-fio:' "$tap_folder/output" | diagnose
+expect_refusal "links cannot be cut here" 'links are cut on softverbs only' fio_on 3 --fault 'at 1s cut link of target 1' "${words[@]}"
+expect_refusal "nobody answers" 'func=tercet' fio_on 1 --member "$address4:4999/$nqn/1" "${once[@]}"
+left() { pgrep -f "$tap_folder/(disk|state)|$tercet_fio"; }
+check "nothing is left" eval '! left'
+done_testing
