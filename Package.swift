@@ -150,6 +150,11 @@ let package = Package(
                 "Base", "FabricInterface", "FabricLaws", "LoopbackFabric", "Memory", "NVMeInitiator", "NVMeSpec",
                 "Reactor",
             ]),
+        // Every call of the initiator against a target of any make.
+        .executableTarget(
+            name: "initiator-calls",
+            dependencies: ["FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "VerbsFabric"],
+            path: "Tests/InitiatorCalls", swiftSettings: strict),
         .target(
             name: "LoopbackFabric", dependencies: ["FabricInterface"], path: "Tests/LoopbackFabric",
             swiftSettings: strict),

@@ -23,6 +23,7 @@ extension Controller {
         if !options.isDiscovery, !queues.isEmpty {
             try await connectQueues(connected.controllerID)
         }
+        await enableRetryDelays()
         try await configureEvents()
         if !options.isDiscovery { try await scanNamespaces() }
         await activateQueues()
@@ -85,6 +86,17 @@ extension Controller {
         }
     }
 
+    /// Tells a controller that has Command Retry Delay Times that we heed them (Linux: `nvme_configure_host_options`). One
+    /// that refuses does not use them.
+    private func enableRetryDelays() async {
+        guard identify.commandRetryDelay1 > 0, !options.isDiscovery else { return }
+        var behavior = HostBehaviorSupport()
+        behavior.advancedCommandRetry = 1
+        let entry = SubmissionEntry(
+            .setFeatures(SetFeaturesCommand(.hostBehaviorSupport, value: 0)), nsid: 0, commandID: 0)
+        _ = try? await command(entry, name: "Set Features \(FeatureID.hostBehaviorSupport)", sending: behavior.encoded)
+    }
+
     // MARK: I/O queues
 
     private func connectQueues(_ controllerID: UInt16) async throws(InitiatorError) {
@@ -144,9 +156,10 @@ extension Controller {
     private func activateQueues() async {
         for queue in queues.prefix(connectedQueues) {
             let timeout = options.ioTimeoutMilliseconds
+            let rule = options.recovery == .repeat ? RetryRule(identify) : RetryRule()
             await queue.group.onExecutor {
                 guard let context = queue.context else { return }
-                queue.activate(limits: self.limits(context), timeoutMilliseconds: timeout)
+                queue.activate(limits: self.limits(context), timeoutMilliseconds: timeout, retryRule: rule)
             }
         }
     }

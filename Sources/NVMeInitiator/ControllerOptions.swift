@@ -6,7 +6,8 @@ public enum RecoveryPolicy: Sendable, Equatable {
     /// They end at once: `unknown` where a command may have left, `surelyNotDone` where none did. New ones are refused
     /// until the connection is back. For who has another copy to turn to.
     case fail
-    /// They wait for the connection and are repeated, for `fastIOFailMilliseconds`. A write that is repeated may take
+    /// They wait for the connection and are repeated, for `fastIOFailMilliseconds`. Operations that the controller answers
+    /// with an error of the moment are repeated too, until their deadline (`RetryRule`). A write that is repeated may take
     /// effect twice; that is harmless as long as the controller ends the old association before it serves the new one.
     case `repeat`
 }

@@ -89,7 +89,7 @@ extension DeviceGroup {
             operation.pointee.hasFailed = true
         }
         if operation.pointee.commands == 0, operation.pointee.state == .issued {
-            table.pointee.complete(request.pointee.operation, .surelyDone)
+            table.pointee.conclude(request.pointee.operation, now: now)
         }
     }
 }

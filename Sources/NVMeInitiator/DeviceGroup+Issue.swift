@@ -20,7 +20,7 @@ extension DeviceGroup {
             if operation.pointee.isIssued || operation.pointee.hasFailed {
                 table.pointee.pending.removeFirst(table.pointee.slots)
                 operation.pointee.state.move(to: .issued)
-                if operation.pointee.commands == 0 { table.pointee.complete(index, .surelyDone) }
+                if operation.pointee.commands == 0 { table.pointee.conclude(index, now: now) }
             }
         }
     }

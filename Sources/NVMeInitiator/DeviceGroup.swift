@@ -30,6 +30,7 @@ final class DeviceGroup {
     private struct Counts {
         var work = 0
         var receives = 0
+        var now = MonotonicTime(nanoseconds: 0)
         /// The receives collected are all for this queue pair.
         var receiver = QueuePairHandle(index: 0)
     }
@@ -62,14 +63,18 @@ final class DeviceGroup {
         counts.deallocate()
     }
 
+    /// The time of the round that is running.
+    var now: MonotonicTime { counts.pointee.now }
+
     /// Takes completions and ends what they end; returns how much there was.
     func poll(now: MonotonicTime) -> Int {
+        counts.pointee.now = now
         let count = context.poll(into: completions)
-        for index in 0..<count { handle(completions[index], now: now) }
+        for index in 0..<count { handle(completions[index]) }
         return count
     }
 
-    private func handle(_ completion: WorkCompletion, now: MonotonicTime) {
+    private func handle(_ completion: WorkCompletion) {
         let (kind, slot, index) = WorkKind.parse(completion.id)
         invariant(Int(slot) < Limits.queuePairs, "work belongs to a queue pair of the group")
         switch kind {

@@ -261,10 +261,11 @@ public final class IOQueue: @unchecked Sendable {
     // MARK: Connections
 
     /// The queue has a connection whose Connect was answered: what waits may leave.
-    func activate(limits: TransferLimits, timeoutMilliseconds: UInt32) {
+    func activate(limits: TransferLimits, timeoutMilliseconds: UInt32, retryRule: RetryRule = RetryRule()) {
         guard let reference else { return }
         table.pointee.limits = limits
         table.pointee.defaultTimeoutMilliseconds = timeoutMilliseconds
+        table.pointee.retryRule = retryRule
         table.pointee.isOpen = true
         let domain = group.devices[reference.device].context.domain
         // Another device: the keys of what waits mean nothing to it.
@@ -281,11 +282,11 @@ public final class IOQueue: @unchecked Sendable {
         table.pointee.pending.removeAll()
         for index in 0..<UInt32(table.pointee.capacity) {
             let slot = table.pointee.slots + Int(index)
-            guard slot.pointee.state == .pending || slot.pointee.state == .issued else { continue }
+            guard slot.pointee.state.isUnderWay else { continue }
             slot.pointee.commands = 0
             if keepingOperations, !slot.pointee.isCommand, !slot.pointee.hasTimedOut {
                 slot.pointee.rewind()
-                if slot.pointee.state == .issued { slot.pointee.state.move(to: .pending) }
+                if slot.pointee.state != .pending { slot.pointee.state.move(to: .pending) }
                 table.pointee.pending.append(index, table.pointee.slots)
             } else {
                 end(index, slot.pointee.hasTimedOut ? .timeout : endFailure)
@@ -304,8 +305,7 @@ public final class IOQueue: @unchecked Sendable {
     private func failAll(_ failure: IOFailure) {
         table.pointee.pending.removeAll()
         for index in 0..<UInt32(table.pointee.capacity) {
-            let state = table.pointee.slots[Int(index)].state
-            if state == .pending || state == .issued { end(index, failure) }
+            if table.pointee.slots[Int(index)].state.isUnderWay { end(index, failure) }
         }
     }
 
@@ -314,7 +314,8 @@ public final class IOQueue: @unchecked Sendable {
         table.pointee.complete(index, outcome, failure)
     }
 
-    /// Ends operations whose time is over, where no device can reach their memory; marks the others. Returns whether the
+    /// Has operations done again whose delay is over. Ends those whose time is over, where no device can reach their
+    /// memory; marks the others. Returns whether the
     /// connection has to end for some.
     func expire(now: MonotonicTime) -> Bool {
         guard now >= table.pointee.earliestDeadline else { return false }
@@ -323,7 +324,17 @@ public final class IOQueue: @unchecked Sendable {
         var hasGone = false
         for index in 0..<UInt32(table.pointee.capacity) {
             let slot = table.pointee.slots + Int(index)
-            guard slot.pointee.state == .pending || slot.pointee.state == .issued else { continue }
+            guard slot.pointee.state.isUnderWay else { continue }
+            if slot.pointee.state == .delayed {
+                // It is done again before its deadline, or not at all.
+                if slot.pointee.retryAt > now {
+                    earliest = min(earliest, slot.pointee.retryAt)
+                    continue
+                }
+                slot.pointee.rewind()
+                slot.pointee.state.move(to: .pending)
+                table.pointee.pending.append(index, table.pointee.slots)
+            }
             if slot.pointee.deadline > now {
                 earliest = min(earliest, slot.pointee.deadline)
             } else if slot.pointee.commands > 0 {

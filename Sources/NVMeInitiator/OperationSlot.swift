@@ -8,15 +8,20 @@ enum OperationState: UInt8, BitwiseCopyable {
     case pending
     /// All its commands are under way.
     case issued
+    /// Answered with an error, and to be done again when its time has come.
+    case delayed
     /// Ended; its completion waits to be delivered at the end of the round.
     case completed
+
+    /// Accepted, and not ended.
+    @inline(__always) var isUnderWay: Bool { self == .pending || self == .issued || self == .delayed }
 
     /// The one place where an operation changes its state.
     @inline(__always)
     mutating func move(to next: OperationState) {
         switch (self, next) {
         case (.free, .pending), (.pending, .issued), (.pending, .completed), (.issued, .completed), (.completed, .free),
-            (.issued, .pending):
+            (.issued, .pending), (.issued, .delayed), (.delayed, .pending), (.delayed, .completed):
             self = next
         default: invariantViolated("an operation makes only the listed transitions")
         }
@@ -37,6 +42,10 @@ struct OperationSlot: BitwiseCopyable {
     var hasFailed = false
     /// Its time is over: it fails once its connection is down.
     var hasTimedOut = false
+    /// How often it was done again after an error.
+    var retries: UInt16 = 0
+    /// When it is done again, while it is delayed.
+    var retryAt = MonotonicTime.distantFuture
     /// Commands under way.
     var commands: UInt32 = 0
     var next = noSlot

@@ -44,11 +44,12 @@ struct OperationTable: BitwiseCopyable {
     /// Commands are issued: the connection is there and Connect has been answered.
     var isLive = false
     var defaultTimeoutMilliseconds: UInt32 = 0
+    var retryRule = RetryRule()
     /// The queue pair's slot in its device group; `noSlot` without a connection.
     var queuePair = noSlot
     /// The device of the last connection that was good for I/O, as the group numbers it; -1 before the first one.
     var device = -1
-    /// No operation's time is over before this.
+    /// No operation's time is over, and none is to be done again, before this.
     var earliestDeadline = MonotonicTime.distantFuture
     /// Completions seen: the controller lives.
     var answers: UInt64 = 0

@@ -51,6 +51,8 @@ struct DiscoverCommand: AsyncParsableCommand {
                 FileHandle.standardError.write(Data("tercet: \(reason)\n".utf8))
             } else if let log = try? await controller.discoveryLog() {
                 try show(log, options.address)
+                // Whoever reads along, from a pipe or a file, sees it now.
+                fflush(nil)
             }
         }
         await controller.close()

@@ -159,6 +159,32 @@ import Testing
         #expect(failed.status.matches(.compareFailure))
     }
 
+    /// The SGL identifier of a command: byte 15 of its data pointer, byte 39 of the command (NVMe Base, "SGL Descriptor").
+    private func descriptorType(_ entry: SubmissionEntry) -> UInt8 {
+        withUnsafeTemporaryAllocation(byteCount: 64, alignment: 8) { bytes in
+            entry.store(to: bytes.baseAddress!)
+            return bytes[39]
+        }
+    }
+
+    @Test func asksForTheInvalidationOfAKeyOnlyWhereTheCallerSaysSo() throws {
+        try world.connect(controller).get()
+        let memory = try world.memory(controller, bytes: 512)
+        var segment = memory.segment
+        try succeed(IOOperation(.read, blockCount: 1, data: segment))
+        segment.invalidatesKey = true
+        world.target.react = { $0.queue > 0 ? .invalidate(segment.remoteKey) : nil }
+        try succeed(IOOperation(.read, blockCount: 1, data: segment))
+        // 4h keyed data block, 0h address, Fh invalidate key.
+        #expect(world.target.commands(.read).map(descriptorType) == [0x40, 0x4F])
+        // A target that is asked to invalidate may leave it (the simulated fabric has ended the other key for good).
+        let otherMemory = try world.memory(controller, bytes: 512)
+        var other = otherMemory.segment
+        other.invalidatesKey = true
+        world.target.react = { _ in nil }
+        try succeed(IOOperation(.read, blockCount: 1, data: other))
+    }
+
     @Test func refusesWhatDoesNotFit() throws {
         let queue = controller.queues[0]
         #expect(queue.submit(IOOperation(.flush)) == .notConnected)
