@@ -45,7 +45,7 @@ class Bench:
         if self.members == 1:
             one = load.TercetBench(["-a", native.ADDRESS, "-s", str(self.port), "-n", f"{native.NQN}.null"])
             return [self.tools.copy(load.TERCET), *one.command(cell, 600, "", ios=ios)[1:]]
-        self.tools.copy(f"{load.PROJECT}/.build/release/libTercet.so")
+        self.tools.copy(f"{load.PROJECT}/.build/release/libtercet.so")
         volume = ",".join(target.member(f"ram{number}") for number in (1, 2, 3))
         return [
             "/usr/bin/fio", f"--ioengine=external:{self.tools.copy(load.ENGINE)}", f"--volume={volume}",

@@ -52,7 +52,13 @@ class Comparison:
     theirs: str
 
 
-# Peers are named INITIATOR@TARGET; a volume's store has the peers' own names.
+# The peers in the order of the tables: INITIATOR@TARGET where Linux's RDMA is, what is exported on softverbs.
+PEERS = (
+    "linux@nvmet", "linux@tercetd", "tercet@nvmet", "tercet@tercetd",
+    "md-raid1@nvmet", "md-raid1@tercetd", "volume@tercetd",
+    "null", "ram", "file", "volume-ram", "volume-file",
+)
+
 COMPARISONS = [
     Comparison("tercetd / nvmet-rdma, both under Linux's initiator", "linux@tercetd", "linux@nvmet"),
     Comparison("our initiator / Linux's, both at nvmet-rdma", "tercet@nvmet", "linux@nvmet"),

@@ -71,7 +71,7 @@ def _native_panels(summary):
     here = {(entry["peer"], entry["cell"]): entry for entry in summary if entry["store"] == "softverbs" and "iops" in entry}
     names = [cell.name for cell in plan.CELLS if any(cell.name == name for _, name in here)]
     series = []
-    for peer in dict.fromkeys(peer for peer, _ in here):
+    for peer in (peer for peer in plan.PEERS if any(peer == name for name, _ in here)):
         entries = [here.get((peer, name)) for name in names]
         series.append((peer, [
             entry and tuple(entry["iops"][kind] / 1e3 for kind in ("median", "min", "max")) for entry in entries

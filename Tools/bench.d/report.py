@@ -88,7 +88,7 @@ def throughput_tables(summary):
     """A table for each store: I/Os a second of each peer, or MB/s of what is sequential, with least and most."""
     for store in dict.fromkeys(entry["store"] for entry in summary):
         here = [entry for entry in summary if entry["store"] == store]
-        peers = list(dict.fromkeys(entry["peer"] for entry in here))
+        peers = _peers(here)
         rows = [
             [cell.name, *(_throughput(_entry(here, cell, peer), cell) for peer in peers)]
             for cell in plan.CELLS
@@ -104,7 +104,7 @@ def latency_tables(summary):
     """A table for each store: mean and 99th percentile of the latency."""
     for store in dict.fromkeys(entry["store"] for entry in summary):
         here = [entry for entry in summary if entry["store"] == store]
-        peers = list(dict.fromkeys(entry["peer"] for entry in here))
+        peers = _peers(here)
         rows = []
         for cell in plan.CELLS:
             entries = [_entry(here, cell, peer) for peer in peers]
@@ -125,13 +125,12 @@ def processor_tables(summary):
             (title, who) for title, who in PROCESSOR_COLUMNS if any(who in entry["cpu_us_per_io"] for entry in here)
         ]
         for cell in plan.CELLS:
-            for entry in here:
-                if entry["cell"] == cell.name:
+            for peer in _peers(here):
+                entry = _entry(here, cell, peer)
+                if entry:
                     used = entry["cpu_us_per_io"]
-                    rows.append([
-                        f"{cell.name} {entry['peer']}",
-                        *(f"{used[who]:.1f}" if who in used else "-" for _, who in columns),
-                    ])
+                    fields = (f"{used[who]:.1f}" if who in used else "-" for _, who in columns)
+                    rows.append([f"{cell.name} {peer}", *fields])
         if rows:
             yield f"{_place(store)}: processor time in us for each I/O", table(["", *(title for title, _ in columns)], rows)
 
@@ -203,6 +202,10 @@ def text(result):
 
 def _place(store):
     return store if store == "softverbs" else f"store {store}"
+
+
+def _peers(entries):
+    return [peer for peer in plan.PEERS if any(entry["peer"] == peer for entry in entries)]
 
 
 def _entry(entries, cell, peer):
