@@ -40,7 +40,7 @@ def measure(options, out, say):
     ]
     if not machine_has_rdma():
         drives = [option for size in ("256M", "256M", "256M", "256M") for option in ("--nvme", size)]
-        limit = str(300 + int(2 * plan.lab_steps(options) * (options.seconds + plan.LAB_OVERHEAD)))
+        limit = str(600 + int(3 * plan.lab_steps(options) * (options.seconds + plan.LAB_OVERHEAD)))
         command = [
             f"{load.TOOLS}/lab", "run", "--cpus", str(options.cpus), *drives, "--timeout", limit, "--out", f"{out}/lab",
             "--", *command,

@@ -78,8 +78,8 @@ class Options:
     parts: list = field(default_factory=lambda: list(PARTS))
     cells: list = field(default_factory=lambda: [cell.name for cell in CELLS])
     quick: bool = False
-    rounds: int = 3
-    seconds: float = 3.0
+    rounds: int = 4
+    seconds: float = 2.0
     stores: list = field(default_factory=list)
     volume_store: str = ""
     poll: bool = False
@@ -90,10 +90,12 @@ class Options:
         return [cell for cell in CELLS if cell.name in self.cells]
 
 
-# Seconds that a measurement takes besides its own, as first guesses; progress learns better ones.
-LAB_OVERHEAD = 3.0
+# Seconds on a quiet machine, as first guesses; progress learns better ones. What a measurement takes besides its own
+# time, what one count of instructions takes, and what it takes until the lab is ready and its stores are filled.
+LAB_OVERHEAD = 1.8
 NATIVE_OVERHEAD = 0.5
-INSTRUCTIONS_SECONDS = 12.0
+INSTRUCTIONS_SECONDS = 7.0
+LAB_START = 80.0
 
 
 def lab_steps(options):

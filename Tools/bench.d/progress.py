@@ -26,6 +26,11 @@ class Progress:
             "instructions": plan.INSTRUCTIONS_SECONDS,
         }
         self.taken = {kind: [] for kind in self.left}
+        start = plan.LAB_START if self.left["lab"] else 0.0
+        self.note(f"{self.total} measurements, {_duration(start + self._rest())} on a quiet machine")
+
+    def _rest(self):
+        return sum(count * self.cost[kind] for kind, count in self.left.items())
 
     def elapsed(self):
         return time.monotonic() - self.start
@@ -45,9 +50,8 @@ class Progress:
         known = sorted(self.taken[kind][1:])
         if known:
             self.cost[kind] = sum(known) / len(known)
-        left = sum(count * self.cost[kind] for kind, count in self.left.items())
         done = self.total - sum(self.left.values())
-        print(f"[{done}/{self.total}, {_duration(left)} left] {_line(event)}", file=sys.stderr, flush=True)
+        print(f"[{done}/{self.total}, {_duration(self._rest())} left] {_line(event)}", file=sys.stderr, flush=True)
 
 
 def _line(event):
