@@ -27,7 +27,6 @@ def draw(result, path):
         "set grid ytics",
         "set xtics rotate by -20 scale 0",
         "set key outside right top",
-        "set yrange [0:*]",
         *(line for panel in panels for line in panel),
         "unset multiplot",
     ]
@@ -54,14 +53,14 @@ def _panel(title, unit, names, series, extra=()):
 def _ratio_panels(ratios):
     """A panel for each comparison, a series for each store, a line where both are equal."""
     panels = []
-    names = [cell.name for cell in plan.CELLS if any(entry["cell"] == cell.name for entry in ratios)]
     for title in dict.fromkeys(entry["title"] for entry in ratios):
         here = {(entry["store"], entry["cell"]): entry for entry in ratios if entry["title"] == title}
+        names = [cell.name for cell in plan.CELLS if any(cell.name == name for _, name in here)]
         series = []
         for store in dict.fromkeys(store for store, _ in here):
             found = [here.get((store, name)) for name in names]
             series.append((store, [entry and (entry["median"], entry["min"], entry["max"]) for entry in found]))
-        equal = ["unset arrow", "set arrow from graph 0,first 1 to graph 1,first 1 nohead lw 2 dt 2 front"]
+        equal = ["set yrange [0:1.1<*]", "unset arrow", "set arrow from graph 0,first 1 to graph 1,first 1 nohead lw 2 dt 2 front"]
         panels.append(_panel(title, "ratio of I/Os a second", names, series, equal))
     return panels
 
@@ -78,7 +77,7 @@ def _native_panels(summary):
         ]))
     if not series:
         return []
-    return [_panel("our initiator at tercetd on softverbs", "thousand I/Os a second", names, series, ["unset arrow"])]
+    return [_panel("our initiator at tercetd on softverbs", "thousand I/Os a second", names, series, ["set yrange [0:*]", "unset arrow"])]
 
 
 def _quoted(text):
