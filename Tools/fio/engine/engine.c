@@ -185,10 +185,27 @@ static bool describe(const struct thread_data *td, struct io_u *io_u, struct ter
     }
 }
 
+enum {
+    polls_before_yielding = 16,
+    // Longer than a round trip on an idle machine; whoever has not answered by then needs this processor, or takes its time.
+    spell_before_sleeping_us = 200,
+};
+
+// A spell without anything to fetch.
+struct spell {
+    unsigned int polls;
+    struct timespec start;
+};
+
 // Lets others have the processor, more the longer nothing comes: where targets share it with us, they are why.
-static void wait_a_little(unsigned int rounds) {
-    if (rounds > 4096) usleep(50);
-    else if (rounds > 16) sched_yield();
+static void wait_a_little(struct spell *spell) {
+    if (++spell->polls < polls_before_yielding) return;
+    struct timespec now;
+    fio_gettime(&now, NULL);
+    if (spell->polls == polls_before_yielding) spell->start = now;
+    // Yielding is not enough for a kernel's threads that work for the peer.
+    if (utime_since(&spell->start, &now) > spell_before_sleeping_us) usleep(20);
+    else sched_yield();
 }
 
 // Flushes, and waits for it. What was queued before leaves first, with fio's help.
@@ -201,12 +218,12 @@ static enum fio_q_status flush(struct job *job, struct io_u *io_u, const struct 
         report_submitted(job->connection->report);
         job->awaited = io_u;
     }
-    for (unsigned int rounds = 0;; rounds++) {
+    for (struct spell spell = {0};;) {
         connection_poll(job->connection);
         const bool is_done = !job->awaited;
         connection_release(job->connection);
         if (is_done) break;
-        wait_a_little(rounds);
+        wait_a_little(&spell);
         connection_take(job->connection);
     }
     if (error == -EAGAIN) return FIO_Q_BUSY;
@@ -273,7 +290,7 @@ static int engine_getevents(struct thread_data *td, unsigned int min, unsigned i
     struct connection *connection = job->connection;
     struct timespec start = {0};
     if (limit) fio_gettime(&start, NULL);
-    for (unsigned int rounds = 0;; rounds++) {
+    for (struct spell spell = {0};;) {
         connection_take(connection);
         if (job->tail - job->head < min || min == 0) connection_poll(connection);
         unsigned int count = job->tail - job->head;
@@ -285,7 +302,7 @@ static int engine_getevents(struct thread_data *td, unsigned int min, unsigned i
             return (int)count;
         }
         connection_release(connection);
-        wait_a_little(rounds);
+        wait_a_little(&spell);
     }
 }
 
