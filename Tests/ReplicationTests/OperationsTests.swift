@@ -190,6 +190,22 @@ import Testing
         #expect(scenario.ending() == nil)
     }
 
+    /// On overloaded processors each target stalls now and then: nobody is slower than the others.
+    @Test func membersThatStallInTurnAreNotDemoted() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        for _ in 0..<10 { #expect(scenario.does(.write) == .success) }
+        for round in 0..<9 {
+            let target = scenario.targets[round % 3]
+            target.stallUntil = scenario.simulation.queue.now + (round == 0 ? 60 : 90) * 1_000_000
+            for _ in 0..<10 { #expect(scenario.does(.write) == .success) }
+            #expect(scenario.simulation.queue.now >= target.stallUntil, "the stall was waited for")
+        }
+        #expect(scenario.initiator.engine.statistics.slowDemotions == 0)
+        #expect(scenario.initiator.engine.statistics.memberLosses == 0)
+        #expect(scenario.ending() == nil)
+    }
+
     @Test func aVolumeSetToFailDoesNotWait() {
         let scenario = Scenario()
         scenario.simulation.suspendPolicy = .fail

@@ -8,10 +8,12 @@ extension VolumeEngine {
         let sample = now.nanoseconds(since: slots[index].issuedAt)
         let average = members[member].latency
         members[member].latency = average == 0 ? sample : average - average / 8 + sample / 8
+        members[member].slowest = max(members[member].slowest, sample)
     }
 
-    /// Demotes a member that is slower than the others' slowest by a factor and a margin for a while: one slow target
-    /// costs that long once, not its latency on every write. Never below what the volume needs.
+    /// Demotes a member that is slower than the slowest that the others have lately been, by a factor and a margin for a
+    /// while: one slow target costs that long once, not its latency on every write. Where all stall now and then, as on
+    /// processors that are overloaded, none stands out. Never below what the volume needs.
     mutating func tickSlowMembers() {
         tickScrub()
         guard configuration.slowFactor > 0, phase == .serving else { return }
@@ -22,11 +24,16 @@ extension VolumeEngine {
                 oldest[member] = max(oldest[member], age)
             }
         }
+        for member in 0..<memberCount {
+            // What was slow is forgotten by half within about a second of ticks.
+            members[member].slowest -= members[member].slowest / 256
+            members[member].slowest = max(members[member].slowest, oldest[member])
+        }
         for member in 0..<memberCount where active.has(member) {
             let own = max(members[member].latency, oldest[member])
             var others: UInt64 = 0
             for other in 0..<memberCount where other != member && active.has(other) && inSync.has(other) {
-                others = max(others, members[other].latency, oldest[other])
+                others = max(others, members[other].slowest)
             }
             let limit = others.multipliedReportingOverflow(by: configuration.slowFactor)
             let isSlow = !limit.overflow && own > max(limit.partialValue, others + configuration.slowMargin)

@@ -44,11 +44,11 @@ public struct VolumeConfiguration: Sendable {
     public var retryDelay: UInt64 = 5_000_000
     /// How often regions without writes are looked for, flushed and marked clean.
     public var housekeepingInterval: UInt64 = 2_000_000_000
-    /// A member is demoted when its latency exceeds the others' by this factor and this margin for this long; a factor of
-    /// 0 means never.
+    /// A member is demoted when its latency exceeds what the others' slowest I/Os of late have taken by this factor and this
+    /// margin for this long; a factor of 0 means never. Margin and duration are more than a process waits for a processor.
     public var slowFactor: UInt64 = 8
-    public var slowMargin: UInt64 = 20_000_000
-    public var slowDuration: UInt64 = 50_000_000
+    public var slowMargin: UInt64 = 50_000_000
+    public var slowDuration: UInt64 = 100_000_000
     /// A detach releases the reservations only when nobody was preempted for this long; else they stay, and the next attach
     /// preempts them. It is longer than any initiator's keep-alive timeout and quiesce time: a deposed initiator that was
     /// stopped meanwhile could write after a release while its old association stands.

@@ -73,6 +73,8 @@ struct Member {
     var outstanding = 0
     /// Average latency of reads and writes, in nanoseconds.
     var latency: UInt64 = 0
+    /// The slowest read or write of late, in nanoseconds; decays.
+    var slowest: UInt64 = 0
     var slowSince = MonotonicTime.distantFuture
     var slowCooldown: UInt64 = 0
     var lossReason = MemberLossReason.disconnected

@@ -8,6 +8,7 @@ extension ModelSimulation {
 
     private func mediaDelay(_ target: ModelTarget) -> UInt64 {
         var delay = (20_000 + UInt64(random.below(300_000))) * target.slowness
+        if target.stallUntil > queue.now { delay += target.stallUntil - queue.now }
         // Now and then a command is stuck for long, and lands in the end.
         if !isHealing, !profile.faults.isEmpty, random.below(500) == 0 {
             delay += 50_000_000 + UInt64(random.below(250_000_000))

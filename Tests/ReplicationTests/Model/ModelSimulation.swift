@@ -118,6 +118,8 @@ final class ModelSimulation {
         configuration.reconnectDelay = 2_000_000
         configuration.reconnectDelayMaximum = 20_000_000
         configuration.housekeepingInterval = 20_000_000
+        configuration.slowMargin = 20_000_000
+        configuration.slowDuration = 50_000_000
         configuration.slowCooldown = 20_000_000
         configuration.fresh = fresh
         configuration.formattedBlocks = formattedBlocks

@@ -58,6 +58,8 @@ final class ModelTarget {
     var isFull = false
     var isBusy = false
     var slowness: UInt64 = 1
+    /// Nothing lands before this time.
+    var stallUntil: UInt64 = 0
     /// What the superblock slots take longer than the rest.
     var recordDelay: UInt64 = 0
     /// A new association of a host ends the old one's commands first.
