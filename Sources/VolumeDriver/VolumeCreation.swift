@@ -273,7 +273,9 @@ public final class MemberProbe: @unchecked Sendable {
                 kind, namespace: namespaces[member].index, startingLBA: start, blockCount: count,
                 data: usesData
                     ? IOSegment(address: base, length: length, localKey: region.localKey, remoteKey: region.remoteKey)
-                    : nil))
+                    : nil,
+                // What is thin stays thin.
+                flags: kind == .writeZeroes ? .mayDeallocate : []))
         guard completion.isSuccess else {
             throw VolumeCreationError(
                 "member \(member) (\(addresses[member])): \(kind) of \(count) blocks at \(start) failed: "

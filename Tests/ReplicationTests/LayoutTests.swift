@@ -162,7 +162,7 @@ func testSuperblock(sequence: UInt64 = 7, stampVersion: UInt64 = 3) throws -> Su
         try testSuperblock().encode(into: good.bytes)
         try testSuperblock().encode(into: newer.bytes)
         newer.bytes[8] = 2
-        reseal(newer)
+        reseal(newer.bytes)
         #expect(throws: MetadataError.newerFormat(member: 1, found: 2, supported: 1)) {
             try Superblock.decode(member: 1, slot0: good.raw, slot1: newer.raw)
         }
@@ -175,7 +175,7 @@ func testSuperblock(sequence: UInt64 = 7, stampVersion: UInt64 = 3) throws -> Su
         let page = TestPage()
         try testSuperblock().encode(into: page.bytes)
         page.bytes[offset] = 77
-        reseal(page)
+        reseal(page.bytes)
         #expect(throws: MetadataError.invalidField(member: 1, field: field)) {
             try Superblock.decode(member: 1, slot0: page.raw, slot1: page.raw)
         }
@@ -228,17 +228,16 @@ func testSuperblock(sequence: UInt64 = 7, stampVersion: UInt64 = 3) throws -> Su
             }
             if random.next() & 1 == 0 {
                 a.bytes.copyBytes(from: Array("TERCETSB".utf8) + [1, 0, 0, 0])
-                reseal(a)
+                reseal(a.bytes)
             }
             _ = try? Superblock.decode(member: 0, slot0: a.raw, slot1: b.raw)
         }
     }
 }
 
-func reseal(_ page: TestPage) {
-    page.bytes.storeBytes(of: 0, toByteOffset: 12, as: UInt32.self)
-    page.bytes.storeBytes(
-        of: tercet_crc32c(page.bytes.baseAddress, 4096).littleEndian, toByteOffset: 12, as: UInt32.self)
+func reseal(_ page: UnsafeMutableRawBufferPointer) {
+    page.storeBytes(of: 0, toByteOffset: 12, as: UInt32.self)
+    page.storeBytes(of: tercet_crc32c(page.baseAddress, 4096).littleEndian, toByteOffset: 12, as: UInt32.self)
 }
 
 /// A small generator of random numbers that gives the same ones everywhere (Steele, Lea and Flood, 2014).

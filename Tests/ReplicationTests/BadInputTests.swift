@@ -1,0 +1,103 @@
+import Glibc
+import Replication
+import Testing
+
+/// Members whose metadata is not what it should be: the attach fails, says which member and why, and writes nothing.
+@Suite struct BadInputTests {
+    /// Attaches to what `spoil` leaves, and returns the error.
+    private func attachError(_ spoil: (Scenario) -> Void) -> AttachError? {
+        let scenario = Scenario()
+        spoil(scenario)
+        scenario.simulation.expectsAttachError = true
+        scenario.simulation.isFinished = true
+        scenario.simulation.startInitiator()
+        #expect(scenario.reaches { scenario.initiator.attachError != nil })
+        for target in scenario.targets {
+            #expect(!target.isDirty.contains(true), "nothing was written")
+            #expect(target.registrants.isEmpty, "nothing was reserved")
+        }
+        return scenario.initiator.attachError
+    }
+
+    /// A superblock slot of a member, as bytes.
+    private func slot(_ scenario: Scenario, _ member: Int, _ number: Int) -> UnsafeMutableRawBufferPointer {
+        let offset = Int(scenario.simulation.layouts[member].slotBlock(number)) * ModelTarget.blockSize
+        return UnsafeMutableRawBufferPointer(start: scenario.targets[member].view + offset, count: 4096)
+    }
+
+    @Test func oneTornSuperblockSlotIsNoError() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        #expect(scenario.does(.write) == .success)
+        scenario.crashInitiator()
+        let sequences = (0..<2).map { slot(scenario, 1, $0).load(fromByteOffset: 16, as: UInt64.self) }
+        slot(scenario, 1, sequences[0] > sequences[1] ? 0 : 1)[200] ^= 1
+        #expect(scenario.attach())
+        #expect(scenario.does(.read) == .success)
+        #expect(scenario.ending() == nil)
+    }
+
+    @Test func bothSuperblockSlotsCorrupt() {
+        let error = attachError { scenario in
+            for number in 0..<2 { slot(scenario, 1, number)[number == 0 ? 100 : 4000] ^= 0xff }
+        }
+        #expect(error == .metadata(.bothSlotsCorrupt(member: 1)))
+    }
+
+    @Test func noSuperblock() {
+        let error = attachError { scenario in
+            for number in 0..<2 { slot(scenario, 2, number).initializeMemory(as: UInt8.self, repeating: 0) }
+        }
+        #expect(error == .metadata(.notFormatted(member: 2)))
+    }
+
+    @Test func metadataOfANewerFormat() throws {
+        let error = attachError { scenario in
+            for number in 0..<2 where slot(scenario, 0, number)[0] != 0 {
+                slot(scenario, 0, number)[8] = 2
+                reseal(slot(scenario, 0, number))
+            }
+        }
+        #expect(error == .metadata(.newerFormat(member: 0, found: 2, supported: 1)))
+    }
+
+    @Test func membersInAnotherOrder() {
+        let error = attachError { scenario in
+            let (a, b) = (scenario.targets[0], scenario.targets[1])
+            for (left, right) in [(a.view, b.view), (a.durable, b.durable)] {
+                for byte in 0..<a.blocks * ModelTarget.blockSize {
+                    let kept = left.load(fromByteOffset: byte, as: UInt8.self)
+                    left.storeBytes(
+                        of: right.load(fromByteOffset: byte, as: UInt8.self), toByteOffset: byte, as: UInt8.self)
+                    right.storeBytes(of: kept, toByteOffset: byte, as: UInt8.self)
+                }
+            }
+        }
+        let isNamed =
+            error == .metadata(.wrongMember(member: 0, found: 1))
+            || error == .metadata(.wrongMember(member: 1, found: 0))
+        #expect(isNamed, "\(String(describing: error))")
+    }
+
+    @Test func aMemberThatShrank() {
+        let error = attachError { scenario in
+            scenario.simulation.formattedBlocks = [200, 200, 200]
+            scenario.targets[1].resize(180)
+        }
+        #expect(error == .metadata(.shrunk(member: 1, found: 180, expected: 200)))
+    }
+
+    @Test func aTornBitmapPageMeansThatEverythingIsDirty() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        #expect(scenario.does(.write) == .success)
+        scenario.crashInitiator()
+        let layout = scenario.simulation.layouts[1]
+        let offset = Int(layout.pageBlock(ordinal: BitmapPage.inFlightOrdinal, page: 0)) * ModelTarget.blockSize
+        scenario.targets[1].view.storeBytes(of: 0x5a, toByteOffset: offset + 77, as: UInt8.self)
+        #expect(scenario.attach())
+        #expect(scenario.reaches { scenario.status.unreconciledRegions == 0 && scenario.isInSync(1) })
+        #expect(scenario.initiator.engine.statistics.regionsCopied >= 13)
+        #expect(scenario.ending() == nil)
+    }
+}
