@@ -19,6 +19,10 @@ load() {
     --verify_fatal=1 --verify_state_save=0)
 }
 
+# In a fresh lab all programs are read for the first time, by an emulated processor: a connection may outlast its time limit.
+first=(--backing ram:16M --name=first --filename=tercet --rw=read --bs=4k --size=64k)
+require "a first connection is made" wait_until 120 fio_on 1 "${first[@]}"
+
 once=(--name=once --filename=tercet --rw=randwrite --bs=16k --iodepth=8 --size=4m --verify=crc32c --verify_state_save=0)
 expect_output "a namespace: what was written is read back" 'read: IOPS' fio_on 1 --backing ram:32M "${once[@]}"
 expect_output "... by jobs that are threads" 'read: IOPS' fio_on 1 --backing ram:32M --thread "${once[@]}"
