@@ -159,6 +159,11 @@ public final class MemberProbe: @unchecked Sendable {
     ) async throws(VolumeCreationError) -> VolumeGeometry {
         var candidates: [MemberCandidate] = []
         for index in addresses.indices {
+            guard creation.fencing == .none || !namespaces[index].identify.reservations.isEmpty else {
+                throw VolumeCreationError(
+                    "member \(index) (\(addresses[index])): its target knows no reservations, so that nothing stops a "
+                        + "second writer; ask for fencing none if that is to be so")
+            }
             let held = try? await superblock(of: index).get()
             candidates.append(
                 MemberCandidate(
