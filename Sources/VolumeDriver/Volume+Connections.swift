@@ -60,7 +60,9 @@ extension Volume {
         case .disconnected(_, let reason): lost(link, attempt, reason)
         case .namespacesChanged:
             guard link.association != 0, !link.isEnding,
-                let namespace = link.controller?.namespaces.first(where: { $0.nsid == link.address.nsid })
+                let namespace = link.controller?.namespaces.first(where: { $0.nsid == link.address.nsid }),
+                // One that could not be looked at, because its connection has just gone, has no size.
+                namespace.problem == nil
             else { return }
             engine.handle(.resized(link.index, blocks: namespace.blockCount), now: group.now)
         case .asyncEvent(.reservationLogAvailable):

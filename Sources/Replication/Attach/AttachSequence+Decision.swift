@@ -5,25 +5,28 @@ extension VolumeEngine {
     /// regions are copied from (invariants 5 and 7).
     mutating func decide() {
         var ready: MemberSet = []
-        var best: Superblock?
+        var highest: Superblock?
         for member in 0..<memberCount where members[member].phase == .ready {
             ready.insert(MemberSet(member))
             guard let found = members[member].found else { continue }
-            let isBetter = best.map { fault == .oldestRecordTrusted ? found.stamp < $0.stamp : found.stamp > $0.stamp }
-            if isBetter ?? true { best = found }
+            let isBetter = highest.map {
+                fault == .oldestRecordTrusted ? found.stamp < $0.stamp : found.stamp > $0.stamp
+            }
+            if isBetter ?? true { highest = found }
         }
-        guard let best else { return }
+        guard let newest = highest else { return }
         var isOneReplaced = false
-        for member in 0..<memberCount where ready.has(member) && isReplaced(member, by: best.members[member].uuid) {
+        for member in 0..<memberCount where ready.has(member) && isReplaced(member, by: newest.members[member].uuid) {
             isOneReplaced = true
             refuse(member, .replaced(member: member))
         }
         if isOneReplaced { return }
         // Another attachment's record, written after we were fenced out, or before we fenced: it is not ours to overwrite.
-        if best.stamp.attachmentKey > attachmentKey {
-            notice(.newerEpoch(ready.first, best.stamp.epoch))
-            return depose(.superseded(member: best.member))
+        if newest.stamp.attachmentKey > attachmentKey {
+            notice(.newerEpoch(ready.first, newest.stamp.epoch))
+            return depose(.superseded(member: newest.member))
         }
+        let best = lastValid(newest, ready)
         // One that was replaced has been taken in already when it holds the newest record. Else it has no vote: two others
         // are needed, one of which holds the last valid record.
         for member in 0..<memberCount where members[member].found?.stamp == best.stamp {
@@ -56,6 +59,26 @@ extension VolumeEngine {
         // that is acknowledged before it has been copied to makes nothing durable there.
         let kept = dirty.isEmpty || intact == [] || fault == .lostCacheInSync ? present : intact
         adoptDecision(best, ready: ready, inSync: kept, source: (intact == [] ? kept : intact).first, dirty: dirty)
+    }
+
+    /// The newest record that may have been valid. One is valid once every member that it names in sync has confirmed it:
+    /// where such a member holds an older one, nothing was ever acknowledged by the newer, and the one before it holds.
+    /// To believe the newer could make a member the truth that was named when it had lost its cache already.
+    private func lastValid(_ newest: Superblock, _ ready: MemberSet) -> Superblock {
+        var best = newest
+        while true {
+            var isLacked = false
+            var older: Superblock?
+            for member in 0..<memberCount where ready.has(member) && !freshMembers.has(member) {
+                guard let found = members[member].found, found.stamp < best.stamp, found.geometry == best.geometry,
+                    found.members.map(\.uuid) == best.members.map(\.uuid)
+                else { continue }
+                if best.inSync.has(member) { isLacked = true }
+                if older.map({ $0.stamp < found.stamp }) ?? true { older = found }
+            }
+            guard isLacked, let older else { return best }
+            best = older
+        }
     }
 
     /// Whether a member was the volume's until another took its place: its record, and so its data, is of before.

@@ -64,6 +64,10 @@ extension VolumeEngine {
     mutating func endGrowth(isDone: Bool) {
         guard growthTarget != nil else { return }
         growthTarget = nil
+        // The metadata is at the new ends: there it is looked for when a member comes back.
+        for member in 0..<memberCount where isDone {
+            if let layout = members[member].layout { formattedBlocks[member] = layout.memberBlocks }
+        }
         notice(isDone ? .grown(dataBlocks: maps.geometry.dataBlocks) : .growFailed)
     }
 }
