@@ -14,6 +14,11 @@ public struct Profile: Sendable {
     public var blockSize: UInt32 = 512
     public var dataBlocks: UInt64 = 96
     public var inCapsuleDataSize = 4096
+    /// Nanoseconds of a message, one way, and of a disk's operation.
+    public var transit: ClosedRange<UInt64> = 1_000...3_000
+    public var diskLatency: ClosedRange<UInt64> = 10_000...100_000
+    /// RDMA READs that a device has running at once.
+    public var readDepth = 16
     public var sharedReceiveEntries = 128
     public var minimumCopies = 2
     public var suspendPolicy = SuspendPolicy.wait
@@ -39,7 +44,10 @@ public struct Profile: Sendable {
         operations = [60, 200, 400].randomElement(using: &random)!
         dataBlocks = UInt64.random(in: 64...128, using: &random)
         inCapsuleDataSize = [0, 1024, 4096].randomElement(using: &random)!
-        sharedReceiveEntries = [48, 128].randomElement(using: &random)!
+        transit = [1_000...3_000, 5_000...100_000, 20_000...800_000].randomElement(using: &random)!
+        diskLatency = [10_000...100_000, 50_000...1_000_000, 200_000...4_000_000].randomElement(using: &random)!
+        readDepth = [1, 2, 16].randomElement(using: &random)!
+        sharedReceiveEntries = [24, 48, 128].randomElement(using: &random)!
         minimumCopies = [1, 2, 2, 2].randomElement(using: &random)!
         suspendPolicy = Int.random(in: 0..<5, using: &random) == 0 ? .fail : .wait
         rots = Int.random(in: 0..<20, using: &random) == 0

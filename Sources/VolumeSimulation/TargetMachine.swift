@@ -13,6 +13,7 @@ final class TargetMachine {
     let network: SimulatedNetwork
     let address: SocketAddress
     private let options: TargetOptions
+    private var limits: DeviceLimits
     private let store: SimulatedReservationStore
     private(set) var process: TargetProcess?
     /// The daemon is stopped and will go on.
@@ -21,6 +22,8 @@ final class TargetMachine {
     /// cannot know.
     private(set) var lastStop: UInt64 = 0
     private var boots: UInt64 = 100
+    /// How often an RDMA READ has waited for its turn.
+    private(set) var readWaits: UInt64 = 0
     /// Which namespace is in the machine: raised when another one takes its place.
     private(set) var generation: UInt64 = 0
     var observe: @Sendable (TargetEvent) -> Void = { _ in }
@@ -33,8 +36,10 @@ final class TargetMachine {
         self.network = network
         disk = SimulatedDisk(
             "disk\(index)", network: network, blockSize: profile.blockSize, blockCount: blocks)
+        disk.behaviour.latency = profile.diskLatency
+        limits = .simulated
+        limits.maxReadsAsInitiator = profile.readDepth
         store = SimulatedReservationStore(network)
-        store.isForgetful = profile.machineDefect == .reservationsForgotten
         disk.behaviour.ignoresFlush = profile.machineDefect == .flushIgnored
         disk.behaviour.ignoresForceUnitAccess = profile.machineDefect == .forceUnitAccessIgnored
         guard let address = SocketAddress(host: Self.host(index), port: Self.port) else {
@@ -60,7 +65,8 @@ final class TargetMachine {
         guard process == nil else { return }
         boots += 1
         store.processNumber += 1
-        let device = network.makeDevice("target\(index)", addresses: [Self.host(index)], node: index)
+        let device = network.makeDevice(
+            "target\(index)", addresses: [Self.host(index)], limits: limits, node: index)
         let fabric = SimulatedFabric([device])
         let observe = observe
         let target = Target(options: options, bootInstance: boots, now: network.now, observe: observe)
@@ -91,6 +97,7 @@ final class TargetMachine {
         network.remove(process.device)
         // What is at the disk ends before the process's memory goes.
         if power { disk.losePower() } else { disk.endOperations() }
+        readWaits += process.target.subsystems.reduce(0) { $0 + $1.statistics.waitsForReadDepth }
         process.group.close()
         self.process = nil
         isPaused = false
@@ -113,7 +120,8 @@ final class TargetMachine {
 
     func returnDevice() {
         guard let process, process.fabric.devices.isEmpty else { return }
-        process.device = network.makeDevice("target\(index)", addresses: [Self.host(index)], node: index)
+        process.device = network.makeDevice(
+            "target\(index)", addresses: [Self.host(index)], limits: limits, node: index)
         process.fabric.add(process.device)
     }
 
@@ -187,10 +195,7 @@ final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
 
     init(_ network: SimulatedNetwork) { self.network = network }
 
-    /// It forgets what was stored, as a target without PTPL.
-    var isForgetful = false
-
-    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { isForgetful ? nil : stored }
+    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { stored }
 
     func save(
         _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void

@@ -106,8 +106,10 @@ extension VolumeWorld {
             later(fault.span) { $0.targets[fault.member].disk.behaviour.failingWrites = 0..<0 }
         case .latentError:
             guard mayDestroy(fault.member) else { return }
-            disk.makeUnreadable(fault.choice % blocks)
-            later(fault.span) { $0.targets[fault.member].disk.makeReadable() }
+            // Until they are written again: where the I/O is most often.
+            let start = fault.choice & 1 == 0 ? fault.choice % 16 : fault.choice % blocks
+            for block in start..<min(start + 1 + fault.choice % 4, blocks) { disk.makeUnreadable(block) }
+            later(400_000_000) { $0.targets[fault.member].disk.makeReadable() }
         case .slowDisk:
             disk.behaviour.slowBlocks = 0..<UInt64.max
             disk.behaviour.slowness = 1_000_000 + fault.choice % 30_000_000

@@ -144,7 +144,9 @@ extension VolumeWorld {
 
     /// Everything is back in its pools.
     private func findLeftovers() {
-        run(until: network.now.advanced(byNanoseconds: 2_000_000_000)) { targets.allSatisfy { $0.leftovers.isEmpty } }
+        healedAt = network.now
+        // A queue pair whose host went without a word before it had sent Connect is kept for 30 s.
+        run(until: network.now.advanced(byNanoseconds: 40_000_000_000)) { targets.allSatisfy { $0.leftovers.isEmpty } }
         for problem in targets.flatMap(\.leftovers) + initiators.flatMap(\.leftovers) {
             fail("left behind: \(problem)")
         }

@@ -37,6 +37,9 @@ extension VolumeWorld {
         case .recovering: meet(.noMemberInSync)
         case .deposed:
             meet(.deposed)
+            if let best = bestRecord, best.stamp.attachmentKey > volume.engine.reservationKey {
+                meet(.returnsWithNewerEpoch)
+            }
             if initiator.wasPaused { meet(.deposedByCompetitor) }
             ended(initiator)
         case .detached: if previous == .detaching || previous == .deposed || previous == .attaching { ended(initiator) }
@@ -72,7 +75,6 @@ extension VolumeWorld {
             meet(.memberReturned)
             checkCoverage("member \(member) is in sync")
         case .memberDemoted: meet(.targetFailsWrite)
-        case .newerEpoch: meet(.returnsWithNewerEpoch)
         case .mismatch(let region):
             meet(.mismatchReported)
             // One that has been deposed without knowing looks at members that are not its own any more.
@@ -88,7 +90,7 @@ extension VolumeWorld {
         case .growFailed: isGrowing = false
         case .memberRefused(let member, let error):
             if isCurrent { fail("h\(initiator.number): member \(member) is refused: \(error)") }
-        case .waitingFor, .regionUnreadable: break
+        case .waitingFor, .regionUnreadable, .newerEpoch: break
         }
     }
 

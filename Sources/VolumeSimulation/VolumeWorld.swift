@@ -47,6 +47,8 @@ public final class VolumeWorld {
     var happened: [Fault] = []
     var isHealing = false
     var isFinished = false
+    /// When all was done but the looking for leftovers, which only takes time.
+    var healedAt: MonotonicTime?
     var links = LinkFaults()
     /// The initiator crashes with the first acknowledgement after it has lost this member.
     var crashesAtLossOf: MemberIndex?
@@ -80,6 +82,7 @@ public final class VolumeWorld {
         network = SimulatedNetwork(seed: seed)
         network.delays.transportTimeout = 40_000_000
         network.delays.connectTimeout = 100_000_000
+        network.delays.transit = profile.transit
         random = SeededRandom(seed: seed ^ 0x776f_726b)
         duration = profile.duration(seed: seed)
         thinkTime = duration / UInt64(max(profile.operations, 1))
@@ -175,13 +178,13 @@ public final class VolumeWorld {
         for initiator in alive { end(initiator, isSilent: false) }
         for target in targets { target.stop(power: false, isSilent: false) }
         counts.worlds = 1
-        counts.simulated = network.now.nanoseconds - 1_000_000_000
+        counts.simulated = (healedAt ?? network.now).nanoseconds - 1_000_000_000
         counts.acknowledged = completedOperations
         counts.initiators = UInt64(initiators.count)
         counts.messages = network.counters.messages
         if network.counters.receiverNotReady > 0 { meet(.receiverNotReady) }
         if network.counters.remoteAccessErrors > 0 { meet(.remoteAccessError) }
-        if network.counters.readsHeldBack > 0 { meet(.readHeldBack) }
+        if targets.contains(where: { $0.readWaits > 0 }) { meet(.readHeldBack) }
         network.note(completedOperations)
         network.note(values)
         return WorldResult(

@@ -10,7 +10,20 @@ struct BrokenVariant: CustomStringConvertible, Sendable {
     var interval: UInt64 = 30_000_000
     var competes = false
     var drains = true
-    var description: String { "\(fault)" }
+    var description: String { Self.known[fault.rawValue].map { "\(fault): \($0)" } ?? "\(fault)" }
+
+    /// Bugs that systems of this kind have had, by the fault that restates them.
+    static let known: [UInt8: String] = [
+        DeliberateFault.acknowledgeBeforeRecord.rawValue: "Mayastor 141a5fb0",
+        DeliberateFault.recordConfirmedByOne.rawValue: "DRBD 669942686",
+        DeliberateFault.recordSentIsBelieved.rawValue: "DRBD 7bc900858",
+        DeliberateFault.lossNotRecorded.rawValue: "DRBD 1eac40e06",
+        DeliberateFault.equalEpochsTrusted.rawValue: "DRBD 3cb0ba6d1",
+        DeliberateFault.overlapUnordered.rawValue: "SPDK and md raid1",
+        DeliberateFault.returningMemberNotWritten.rawValue: "Mayastor ea4902ca",
+        DeliberateFault.behindBitsNotSet.rawValue: "md 46669e8",
+        DeliberateFault.oldAssociationNotAwaited.rawValue: "SPDK #3593",
+    ]
 
     static let all: [BrokenVariant] = [
         BrokenVariant(fault: .intentAfterSend, faults: [.initiatorCrash, .powerLoss], within: 50),

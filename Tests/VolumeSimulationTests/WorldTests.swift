@@ -1,10 +1,73 @@
 import Testing
 import VolumeSimulation
 
+/// Whole volumes: real targets, initiators and volumes, in worlds that seeds decide. `Tools/test --only simulation` runs
+/// many more of them.
 @Suite(.serialized) struct WorldTests {
-    @Test func aWorldWithoutFaultsIsSound() {
-        var profile = Profile(seed: 1)
-        profile.faults = []
-        #expect(VolumeWorld(seed: 1, profile: profile).run().failure == nil)
+    @Test func seedsAreSound() {
+        for seed in UInt64(1)...25 { expectSound(seed, Profile(seed: seed)) }
+    }
+
+    @Test func aSeedReplaysExactly() {
+        for seed in [7, 77, 777] as [UInt64] {
+            let first = VolumeWorld(seed: seed).run()
+            let second = VolumeWorld(seed: seed).run()
+            #expect(first.hash == second.hash)
+            #expect(first.counts == second.counts)
+        }
+    }
+
+    @Test(arguments: BrokenVariant.all)
+    func brokenVariantIsCaught(variant: BrokenVariant) {
+        for seed in 1...UInt64(variant.within) {
+            let result = VolumeWorld(seed: seed, profile: Profile(seed: seed, broken: variant)).run()
+            if let failure = result.failure {
+                print("\(variant.name): caught by seed \(seed): \(failure.prefix(120))")
+                return
+            }
+        }
+        Issue.record("\(variant.name) was not caught within \(variant.within) seeds")
+    }
+
+    @Test func thereAreFifteenVariants() { #expect(BrokenVariant.all.count >= 15) }
+
+    // MARK: What the simulation has found
+
+    /// The engine was told that a member is gone while it had I/O for it that had not left: it trapped.
+    @Test func membersAreLostAtOnce() { expectSound([.initiatorDeviceRemoval], seeds: 1...20) }
+
+    /// A target that went away in the middle of an admin command kept its member out for a minute.
+    @Test func targetsGoAwayInTheMiddleOfAdminCommands() { expectSound([.targetDeviceRemoval], seeds: 1...20) }
+
+    /// A member that had just been replaced held the newest record, and the next initiator did not believe it.
+    @Test func initiatorsDieAfterAMemberWasReplaced() {
+        expectSound([.replace, .crashAtLoss, .cleanDetach, .initiatorPause], seeds: 40...70)
+    }
+
+    /// A record that was never valid named a member in sync that had lost its cache, and was believed.
+    @Test func connectionsBreakWhileATargetIsRestarted() {
+        expectSound([.targetQuickRestart, .connectionBreak], seeds: 1...30)
+    }
+
+    /// After two growths the metadata of a member that came back was looked for at its first place; and a namespace that
+    /// could not be looked at while its target went down counted as shrunk.
+    @Test func targetsAreRestartedWhileAVolumeGrows() {
+        expectSound([.grow, .targetQuickRestart, .targetPowerLoss, .connectionBreak], seeds: 1...30)
+    }
+
+    // MARK: Checks
+
+    private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {
+        for seed in seeds {
+            var profile = Profile(seed: seed)
+            profile.faults = faults
+            profile.faultInterval = 15_000_000
+            expectSound(seed, profile)
+        }
+    }
+
+    private func expectSound(_ seed: UInt64, _ profile: Profile) {
+        let failure = VolumeWorld(seed: seed, profile: profile).run().failure
+        #expect(failure == nil, "seed \(seed)")
     }
 }
