@@ -31,6 +31,8 @@ final class InitiatorProcess: @unchecked Sendable {
     var lastInSync = MemberSet.all
     private let host: String
     private var isTouched = true
+    /// What it had still to do when it was given up, for people.
+    private(set) var ending = ""
     /// When it is to be polled even if nothing happens.
     private(set) var deadline = MonotonicTime(nanoseconds: 0)
 
@@ -137,6 +139,7 @@ final class InitiatorProcess: @unchecked Sendable {
         for round in 0..<4000 {
             time = time.advanced(byNanoseconds: round < 100 ? 1_000_000 : 100_000_000)
             let work = group.poll(now: time) + volume.poll(now: time)
+            ending = "\(work) pieces of work, connections: \(volume.hasConnections), idle: \(group.isIdle)"
             quietRounds = work == 0 && !volume.hasConnections && group.isIdle ? quietRounds + 1 : 0
             if quietRounds == 2 { return true }
         }

@@ -55,6 +55,11 @@ import VolumeSimulation
         expectSound([.grow, .targetQuickRestart, .targetPowerLoss, .connectionBreak], seeds: 1...30)
     }
 
+    /// A detach that lost two members never ended, although they came back.
+    @Test func membersComeBackDuringADetach() {
+        expectSound([.cleanDetach, .partitionOfSome, .targetKill, .targetQuickRestart], seeds: 1...40)
+    }
+
     // MARK: Checks
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {

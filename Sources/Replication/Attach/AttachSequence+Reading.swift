@@ -96,7 +96,8 @@ extension VolumeEngine {
         become(member, .ready)
         switch phase {
         case .serving, .suspended: admit(member)
-        case .detaching where detachStep == .idle: admit(member)
+        // A detach needs two members that hold its record: one that comes back is taken in while it is under way.
+        case .detaching where detachStep != .releasing: admit(member)
         default: break
         }
     }
