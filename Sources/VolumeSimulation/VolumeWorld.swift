@@ -260,7 +260,8 @@ public final class VolumeWorld {
         collect(initiator)
         initiator.workload?.die()
         alive.removeAll { $0 === initiator }
-        if !initiator.die(isSilent: isSilent) { fail("h\(initiator.number) does not come to its end: \(initiator.ending)") }
+        guard !initiator.die(isSilent: isSilent) else { return }
+        fail("h\(initiator.number) does not come to its end: \(initiator.ending)")
     }
 
     /// Whether an initiator has served whose attachment is later than that of another.
