@@ -60,6 +60,17 @@ import VolumeSimulation
         expectSound([.cleanDetach, .partitionOfSome, .targetKill, .targetQuickRestart], seeds: 1...40)
     }
 
+    /// Writes under way when a volume grew, and given back to a host that does not wait, were read on one member and not on
+    /// another.
+    @Test func aVolumeGrowsWithWritesUnderWay() {
+        for seed in UInt64(1)...30 {
+            var profile = Profile(seed: seed)
+            profile.faults = [.grow, .inaccessible, .initiatorDeviceRemoval]
+            profile.suspendPolicy = .fail
+            expectSound(seed, profile)
+        }
+    }
+
     // MARK: Checks
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {

@@ -44,6 +44,8 @@ extension VolumeEngine {
         copyWords(maps.intents, larger.intents)
         maps.free()
         maps = larger
+        // Writes that were under way, and were given back to a host that does not wait, are on some members only.
+        maps.unreconciled.copy(from: maps.intents)
         // What the namespaces hold behind the old end differs from member to member, the old metadata included.
         for region in Int(old.dataBlocks / old.blocksPerRegion)..<maps.regionCount {
             maps.unreconciled[region] = true

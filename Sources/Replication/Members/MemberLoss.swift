@@ -145,6 +145,8 @@ extension VolumeEngine {
         members[member].slowest = 0
         members[member].keysSeen = []
         members[member].joinFailed = false
+        // A volume that has ended, or is about to, keeps no connection that was being made.
+        if phase == .deposed || phase == .detached || isEnding { return loseMember(member, .removed) }
         startSurveyIfDrained(member)
     }
 
