@@ -44,6 +44,9 @@ import VolumeSimulation
         expectSound([.replace, .crashAtLoss, .cleanDetach, .initiatorPause], seeds: 40...70)
     }
 
+    /// A member that had been replaced was waited for, because it might have kept its cache.
+    @Test func allPowerIsLostWhileAMemberIsReplaced() { expectSound([.powerLossOfAll, .replace], seeds: 1...30) }
+
     /// A record that was never valid named a member in sync that had lost its cache, and was believed.
     @Test func connectionsBreakWhileATargetIsRestarted() {
         expectSound([.targetQuickRestart, .connectionBreak], seeds: 1...30)

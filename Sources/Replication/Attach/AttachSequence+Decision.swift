@@ -51,10 +51,9 @@ extension VolumeEngine {
             }
         }
         // Acknowledged writes that were not flushed are on a member that kept its cache. Where none of those present did,
-        // one that is absent may have: it is waited for, unless there is none.
-        if !dirty.isEmpty, intact == [], present != recorded, !configuration.acceptCacheLoss {
-            return wait(for: recorded.subtracting(present))
-        }
+        // one that is absent may have: it is waited for, unless there is none, or it has been replaced.
+        let awaited = recorded.subtracting(present).subtracting(freshMembers)
+        if !dirty.isEmpty, intact == [], awaited != [], !configuration.acceptCacheLoss { return wait(for: awaited) }
         // One that lost its cache beside one that kept it is behind where regions are dirty, and recorded as such: a flush
         // that is acknowledged before it has been copied to makes nothing durable there.
         let kept = dirty.isEmpty || intact == [] || fault == .lostCacheInSync ? present : intact
