@@ -130,7 +130,8 @@ extension VolumeEngine {
             return false
         }
         if fault == .acknowledgeBeforeRecord { return true }
-        if !record.isValid { return false }
+        // Also while it detaches, a member that voted with the record may be lost.
+        guard record.isValid, active.count >= 2 else { return false }
         guard slots[index].kind.isWrite else { return true }
         guard done.count >= record.minimumCopies || fault == .returningMemberNotWritten else { return false }
         for member in 0..<memberCount where !done.has(member) {
