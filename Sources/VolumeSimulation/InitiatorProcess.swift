@@ -21,6 +21,8 @@ final class InitiatorProcess: @unchecked Sendable {
     var isPaused = false { didSet { touch() } }
     var wasPaused = false
     var isDeposed = false
+    /// Members that it knows to have been replaced.
+    var knownFresh: MemberSet
     /// It is about to end by itself.
     var isEnding = false
     var phase = VolumePhase.detached
@@ -42,6 +44,7 @@ final class InitiatorProcess: @unchecked Sendable {
     ) {
         self.number = number
         self.network = network
+        knownFresh = configuration.fresh
         host = "198.51.\(100 + number / 200).\(1 + number % 200)"
         device = network.makeDevice("host\(number)", addresses: [host], node: Self.node(number))
         fabric = SimulatedFabric([device])

@@ -266,6 +266,7 @@ extension VolumeWorld {
         guard volume.engine.replaceMember(fault.member, uuid: uuid, now: network.now) else { return }
         meet(.memberReplaced)
         fresh.insert(MemberSet(fault.member))
+        initiator.knownFresh.insert(MemberSet(fault.member))
         target.stop(power: true, isSilent: true)
         target.replaceNamespace()
         history.cachesLost(lastStops)

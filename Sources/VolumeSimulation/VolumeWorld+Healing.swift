@@ -36,7 +36,8 @@ extension VolumeWorld {
             initiator.volume?.engine.resumeResync()
         }
         // One that lost its notification and has no I/O does not learn that it was deposed.
-        for initiator in alive where isServed(after: initiator) {
+        // One that began before the operator replaced a member through another has to be told: it begins anew.
+        for initiator in alive where isServed(after: initiator) || fresh.subtracting(initiator.knownFresh) != [] {
             end(initiator, isSilent: false)
         }
         if alive.isEmpty { startInitiator() }
