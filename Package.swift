@@ -85,7 +85,7 @@ let package = Package(
             dependencies: [
                 "VolumeSimulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
-        tests("VolumeSimulationTests", ["VolumeSimulation"]),
+        tests("VolumeSimulationTests", ["Replication", "VolumeSimulation"]),
 
         // Block devices.
         room("AIOBlock", ["Base", "BlockInterface", "CAIO", "CLinux"]),

@@ -1,3 +1,4 @@
+import Replication
 import Testing
 import VolumeSimulation
 
