@@ -20,6 +20,7 @@ extension IOQueue {
         _ identity: QueueIdentity, failed: @escaping @Sendable (String) -> Void
     ) async throws(InitiatorError) -> ConnectResult {
         await closing?.value
+        earlyFailure = nil
         let options = identity.options
         reference = try await group.openQueuePair(
             QueuePairRequest(
@@ -27,9 +28,16 @@ extension IOQueue {
                 controllerID: identity.controllerID, entries: identity.entries, table: table,
                 timeoutMilliseconds: options.connectTimeoutMilliseconds
             ) { [unowned self] reason in
+                if reference == nil { earlyFailure = reason }
                 beginClosing(reason)
                 failed(reason)
             })
+        // The connection may have broken before this task came to run again.
+        if let reason = earlyFailure {
+            earlyFailure = nil
+            await close(reason)
+            throw .connectionLost(reason)
+        }
         table.pointee.limits = TransferLimits()
         queueID = identity.queueID
         do throws(InitiatorError) { return try await sendConnect(identity) } catch {

@@ -18,6 +18,8 @@ public final class IOQueue: @unchecked Sendable {
     var queueID: UInt16 = 0
     /// While the connection is being ended.
     var closing: Task<Void, Never>?
+    /// Why the connection broke before `open` knew of it.
+    var earlyFailure: String?
     /// Why the connection was lost, for errors.
     var lossReason = "there is no connection"
     /// Operations wait for the next connection when this one is lost.

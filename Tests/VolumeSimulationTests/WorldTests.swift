@@ -75,6 +75,12 @@ import VolumeSimulation
         }
     }
 
+    /// A connection that was made and lost in one round, after a process had been stopped for long, was waited for for
+    /// ever.
+    @Test func stoppedProcessesComeBackToLostConnections() {
+        expectSound([.targetPause, .competitor, .initiatorPause, .targetKill], seeds: 1...40)
+    }
+
     // MARK: Checks
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {
