@@ -80,9 +80,6 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
             .engine(.behindMemberRead), "members that are behind serve reads",
             faults: [.targetKill, .connectionBreak], within: 100),
         BrokenVariant(
-            .engine(.intentClearedUnflushed), "a region's bit is cleared without a flush",
-            faults: [.initiatorCrash, .targetPowerLoss], within: 200),
-        BrokenVariant(
             .engine(.lossNotMarked), "what a lost member had not flushed is not marked",
             faults: [.targetPowerLoss, .targetQuickRestart], within: 100),
         BrokenVariant(
