@@ -74,7 +74,8 @@ struct TercetFio: ParsableCommand {
         } catch {
             // Help is what was asked for; everything else is wrong usage.
             let isAnswer = exitCode(for: error).isSuccess
-            FileHandle(fileDescriptor: isAnswer ? 1 : 2).write(Data((fullMessage(for: error) + "\n").utf8))
+            try? FileHandle(fileDescriptor: isAnswer ? 1 : 2).write(
+                contentsOf: Data((fullMessage(for: error) + "\n").utf8))
             Foundation.exit(isAnswer ? 0 : 2)
         }
         do throws(Failure) {

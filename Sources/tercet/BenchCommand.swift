@@ -148,9 +148,9 @@ struct BenchCommand: AsyncParsableCommand {
             let line = String(
                 format: "\r\u{1B}[K%3.0f of %.0f s  %.0f IOPS  %.1f MB/s", min(elapsed, seconds), seconds, rate,
                 bandwidth)
-            FileHandle.standardError.write(Data(line.utf8))
+            try? FileHandle.standardError.write(contentsOf: Data(line.utf8))
         }
-        FileHandle.standardError.write(Data("\r\u{1B}[K".utf8))
+        try? FileHandle.standardError.write(contentsOf: Data("\r\u{1B}[K".utf8))
     }
 
     /// What happens to the connection, on the standard error.
@@ -164,7 +164,7 @@ struct BenchCommand: AsyncParsableCommand {
         case .lost(let error): line = "given up: \(error)"
         default: return
         }
-        FileHandle.standardError.write(Data("tercet: \(line)\n".utf8))
+        try? FileHandle.standardError.write(contentsOf: Data("tercet: \(line)\n".utf8))
     }
 }
 

@@ -63,7 +63,7 @@ struct ConnectTestCommand: AsyncParsableCommand {
         }
         if hold > 0 {
             // For a script that waits for it, and may read a pipe.
-            FileHandle.standardOutput.write(Data("\(hosts) connected\n".utf8))
+            try? FileHandle.standardOutput.write(contentsOf: Data("\(hosts) connected\n".utf8))
             try await Task.sleep(nanoseconds: UInt64(hold) * 1_000_000_000)
         }
         for controller in controllers { await controller.close() }

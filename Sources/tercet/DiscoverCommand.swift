@@ -29,7 +29,8 @@ struct DiscoverCommand: AsyncParsableCommand {
             switch answer.result {
             case .success(let log): try show(log, answer.address)
             case .failure(let error):
-                FileHandle.standardError.write(Data("tercet: referral to \(answer.address): \(error)\n".utf8))
+                try? FileHandle.standardError.write(
+                    contentsOf: Data("tercet: referral to \(answer.address): \(error)\n".utf8))
             }
         }
     }
@@ -48,7 +49,7 @@ struct DiscoverCommand: AsyncParsableCommand {
         }
         for await reason in changes {
             if let reason {
-                FileHandle.standardError.write(Data("tercet: \(reason)\n".utf8))
+                try? FileHandle.standardError.write(contentsOf: Data("tercet: \(reason)\n".utf8))
             } else if let log = try? await controller.discoveryLog() {
                 try show(log, options.address)
                 // Whoever reads along, from a pipe or a file, sees it now.

@@ -28,11 +28,11 @@ enum Main {
                 try command.run()
             }
         } catch let error as CommandFailure {
-            FileHandle.standardError.write(Data("tercet: \(error.message)\n".utf8))
+            try? FileHandle.standardError.write(contentsOf: Data("tercet: \(error.message)\n".utf8))
             exit(1)
         } catch {
             guard Tercet.exitCode(for: error) == .validationFailure else { Tercet.exit(withError: error) }
-            FileHandle.standardError.write(Data((Tercet.fullMessage(for: error) + "\n").utf8))
+            try? FileHandle.standardError.write(contentsOf: Data((Tercet.fullMessage(for: error) + "\n").utf8))
             exit(2)
         }
     }

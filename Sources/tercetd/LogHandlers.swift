@@ -28,7 +28,7 @@ struct LineLogHandler: LogHandler {
             case .text: text(event, details)
             case .json: json(event, details)
             }
-        FileHandle.standardError.write(Data((line + "\n").utf8))
+        try? FileHandle.standardError.write(contentsOf: Data((line + "\n").utf8))
     }
 
     private func text(_ event: LogEvent, _ details: [(String, String)]) -> String {

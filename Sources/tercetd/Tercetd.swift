@@ -61,7 +61,7 @@ extension Tercetd {
             // Help and version are what was asked for; everything else is wrong usage.
             let isAnswer = exitCode(for: error).isSuccess
             let text = fullMessage(for: error)
-            FileHandle(fileDescriptor: isAnswer ? 1 : 2).write(Data((text + "\n").utf8))
+            try? FileHandle(fileDescriptor: isAnswer ? 1 : 2).write(contentsOf: Data((text + "\n").utf8))
             Foundation.exit(isAnswer ? 0 : 2)
         }
         Foundation.exit(await command.serve(signals))
@@ -94,14 +94,14 @@ extension Tercetd {
         do {
             current = try configuration()
         } catch {
-            FileHandle.standardError.write(Data("tercetd: \(error.description)\n".utf8))
+            try? FileHandle.standardError.write(contentsOf: Data("tercetd: \(error.description)\n".utf8))
             return config == nil ? 2 : 1
         }
         let service = Service(current, logger: logger)
         do {
             try await service.start(current)
         } catch {
-            FileHandle.standardError.write(Data("tercetd: \(error.description)\n".utf8))
+            try? FileHandle.standardError.write(contentsOf: Data("tercetd: \(error.description)\n".utf8))
             return 1
         }
         logger.notice("serving", metadata: ["subsystems": "\(current.subsystems.count)"])

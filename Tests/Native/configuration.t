@@ -80,4 +80,10 @@ configure "$second" '"allowAnyHost": true'
 kill -HUP "$tercetd_pid"
 check "and the daemon goes on" wait_until 10 shows "$second"
 check "it ends cleanly on SIGTERM" stop_tercetd
+
+# A log that cannot be written, as on a full disk, is no reason to end.
+LD_PRELOAD=$library "$tercetd" --config "$configuration" >/dev/full 2>&1 </dev/null &
+tercetd_pid=$!
+check "with a full disk under its log the daemon serves" wait_until 20 shows "$second"
+check "... and ends cleanly" stop_tercetd
 done_testing

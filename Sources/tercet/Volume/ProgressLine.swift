@@ -5,7 +5,7 @@ struct ProgressLine {
     private let isShown = isatty(STDERR_FILENO) != 0
 
     func show(_ text: String) {
-        if isShown { FileHandle.standardError.write(Data("\r\u{1B}[K\(text)".utf8)) }
+        if isShown { try? FileHandle.standardError.write(contentsOf: Data("\r\u{1B}[K\(text)".utf8)) }
     }
 
     func clear() { show("") }

@@ -64,7 +64,9 @@ struct VolumeCreateCommand: AsyncParsableCommand {
                 + "\(geometry.regionCount) regions of \(geometry.regionSize) bytes")
     }
 
-    private func warn(_ text: String) { FileHandle.standardError.write(Data("warning: \(text)\n".utf8)) }
+    private func warn(_ text: String) {
+        try? FileHandle.standardError.write(contentsOf: Data("warning: \(text)\n".utf8))
+    }
 }
 
 struct VolumeDestroyCommand: AsyncParsableCommand {

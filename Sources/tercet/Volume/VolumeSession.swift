@@ -43,7 +43,7 @@ final class VolumeSession {
 
         private func say(_ line: String) {
             let seconds = String(format: "%7.3f s", Date().timeIntervalSince(start))
-            FileHandle.standardError.write(Data("\(seconds)  \(line)\n".utf8))
+            try? FileHandle.standardError.write(contentsOf: Data("\(seconds)  \(line)\n".utf8))
         }
 
         /// What has been told of scrubs and growth; throws when the volume has failed.
