@@ -47,10 +47,17 @@ public struct Profile: Sendable {
         transit = [1_000...3_000, 5_000...100_000, 20_000...800_000].randomElement(using: &random)!
         diskLatency = [10_000...100_000, 50_000...1_000_000, 200_000...4_000_000].randomElement(using: &random)!
         readDepth = [1, 2, 16].randomElement(using: &random)!
-        sharedReceiveEntries = [24, 48, 128].randomElement(using: &random)!
+        sharedReceiveEntries = [16, 24, 48, 128].randomElement(using: &random)!
         minimumCopies = [1, 2, 2, 2].randomElement(using: &random)!
         suspendPolicy = Int.random(in: 0..<5, using: &random) == 0 ? .fail : .wait
         rots = Int.random(in: 0..<20, using: &random) == 0
+    }
+
+    /// The profile that a seed means, with these kinds of faults alone, and often.
+    public init(seed: UInt64, faults: Set<FaultKind>) {
+        self.init(seed: seed)
+        self.faults = faults
+        faultInterval = 15_000_000
     }
 
     /// Virtual nanoseconds for which faults happen.

@@ -5,6 +5,7 @@ import Foundation
 struct Minimiser {
     let seed: UInt64
     let broken: String?
+    let faults: String?
 
     /// The numbers of the faults that are needed; `nil` where the seed does not fail with all of them.
     func run(_ all: [Int]) throws -> [Int]? {
@@ -38,7 +39,7 @@ struct Minimiser {
         process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
         process.arguments =
             ["--seed", "\(seed)", "--keep", faults.map(String.init).joined(separator: ",")]
-            + (broken.map { ["--broken", $0] } ?? [])
+            + (broken.map { ["--broken", $0] } ?? []) + (self.faults.map { ["--faults", $0] } ?? [])
         var environment = ProcessInfo.processInfo.environment
         environment["SWIFT_BACKTRACE"] = "enable=no"
         process.environment = environment

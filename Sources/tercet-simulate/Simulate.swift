@@ -42,6 +42,9 @@ struct Simulate: ParsableCommand {
     @Option(help: "Let only these faults of the seed's schedule happen: their numbers, with commas between.")
     var keep: String?
 
+    @Option(help: "Let only these kinds of faults happen: their names, with commas between.")
+    var faults: String?
+
     @Option(help: "Break the engine on purpose, to see that it is noticed; 'list' names the ways.")
     var broken: String?
 
@@ -56,12 +59,14 @@ struct Simulate: ParsableCommand {
         if let minutes, minutes <= 0 { throw ValidationError("--minutes is more than 0") }
         if let jobs, jobs < 1 { throw ValidationError("--jobs is 1 or more") }
         let isMany = seeds != nil || minutes != nil
-        if isMany && (trace || minimise || keep != nil) {
-            throw ValidationError("--trace, --minimise and --keep are for one seed")
+        if isMany && (trace || minimise || keep != nil || faults != nil) {
+            throw ValidationError("--trace, --minimise, --keep and --faults are for one seed")
         }
         if let broken, broken != "list", BrokenVariant(broken) == nil {
             throw ValidationError("no variant is called \(broken); --broken list names them")
         }
+        if faults != nil, kinds == nil { throw ValidationError("--faults takes names of faults with commas between") }
+        if faults != nil, broken != nil { throw ValidationError("--faults and --broken: give one of them") }
         if keep != nil, kept == nil { throw ValidationError("--keep takes numbers with commas between") }
     }
 
@@ -90,9 +95,18 @@ struct Simulate: ParsableCommand {
         }
     }
 
+    private var kinds: Set<FaultKind>? {
+        let named = (faults ?? "").split(separator: ",").map { FaultKind(rawValue: String($0)) }
+        return faults == nil || named.contains(nil) ? nil : Set(named.compactMap { $0 })
+    }
+
+    private func profile(_ variant: BrokenVariant?) -> Profile {
+        kinds.map { Profile(seed: seed, faults: $0) } ?? Profile(seed: seed, broken: variant)
+    }
+
     /// The world of a seed, with some of its faults or all.
     private func world(_ variant: BrokenVariant?, traced: Bool) -> VolumeWorld {
-        let profile = Profile(seed: seed, broken: variant)
+        let profile = profile(variant)
         let all = profile.faults(seed: seed)
         let chosen = keep == nil ? all : (kept ?? []).filter(all.indices.contains).map { all[$0] }
         return VolumeWorld(seed: seed, profile: profile, schedule: chosen, trace: traced ? { print($0) } : nil)
@@ -108,8 +122,8 @@ struct Simulate: ParsableCommand {
     }
 
     private func minimise(_ variant: BrokenVariant?) throws {
-        let all = Profile(seed: seed, broken: variant).faults(seed: seed)
-        let minimiser = Minimiser(seed: seed, broken: broken)
+        let all = profile(variant).faults(seed: seed)
+        let minimiser = Minimiser(seed: seed, broken: broken, faults: faults)
         guard let fewest = try minimiser.run(Array(all.indices)) else {
             print("seed \(seed): sound")
             return

@@ -85,10 +85,7 @@ import VolumeSimulation
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {
         for seed in seeds {
-            var profile = Profile(seed: seed)
-            profile.faults = faults
-            profile.faultInterval = 15_000_000
-            expectSound(seed, profile)
+            expectSound(seed, Profile(seed: seed, faults: faults))
         }
     }
 

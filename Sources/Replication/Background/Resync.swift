@@ -53,6 +53,9 @@ struct CopyTable: ~Copyable {
 }
 
 extension VolumeEngine {
+    /// Whether regions are copied: while the volume is served, and while it detaches as long as an I/O may wait for a region.
+    private var mayCopy: Bool { phase == .serving || phase == .detaching && detachStep == .idle && hostRunning > 0 }
+
     /// Stops copying to members that are behind, after the regions that are under way.
     public mutating func pauseResync() { copies.isPaused = true }
 
@@ -66,7 +69,7 @@ extension VolumeEngine {
 
     /// Starts copies of regions that need it: first those that a read waits for.
     mutating func pumpCopies() {
-        guard phase == .serving, copies.mayStart else { return }
+        guard mayCopy, copies.mayStart else { return }
         while copies.running < copies.count, !copied.isFull {
             if let region = regionAwaited() {
                 startCopy(region)
@@ -150,7 +153,7 @@ extension VolumeEngine {
         let copy = slots[Int(slot)].copyIndex
         let region = copies.states[copy].region
         let sources = active.intersection(inSync).subtracting(copies.states[copy].unreadable)
-        guard phase == .serving else { return endCopy(slot) }
+        guard mayCopy else { return endCopy(slot) }
         let reconciles = maps.unreconciled[region]
         var good = sources
         for member in 0..<memberCount where maps.repair[member][region] { good.remove(MemberSet(member)) }
@@ -209,7 +212,7 @@ extension VolumeEngine {
     private mutating func copyRead(_ slot: Int32, _ member: MemberIndex, _ status: MemberStatus) {
         let copy = slots[Int(slot)].copyIndex
         copies.states[copy].isReading = false
-        guard phase == .serving, isUsable(member), inSync.has(member) else { return endCopy(slot) }
+        guard mayCopy, isUsable(member), inSync.has(member) else { return endCopy(slot) }
         switch status {
         case .success:
             let targets = copies.states[copy].destinations.intersection(active)
@@ -236,7 +239,7 @@ extension VolumeEngine {
         let index = Int(slot)
         let copy = slots[index].copyIndex
         let state = copies.states[copy]
-        guard phase == .serving, state.destinations != [] else { return endCopy(slot) }
+        guard mayCopy, state.destinations != [] else { return endCopy(slot) }
         statistics.bytesCopied += state.chunk * UInt64(configuration.blockSize) * UInt64(state.destinations.count)
         copies.states[copy].cursor += state.chunk
         if copies.states[copy].cursor < slots[index].start + slots[index].count {
