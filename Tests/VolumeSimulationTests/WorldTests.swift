@@ -81,6 +81,11 @@ import VolumeSimulation
         expectSound([.targetPause, .competitor, .initiatorPause, .targetKill], seeds: 1...40)
     }
 
+    /// A volume that grew while another initiator was attaching it was served at its old size.
+    @Test func othersAttachWhileAVolumeGrows() {
+        expectSound([.grow, .competitor, .targetPause, .targetKill], seeds: 1...40)
+    }
+
     // MARK: Checks
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {

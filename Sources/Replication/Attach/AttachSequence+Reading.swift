@@ -11,13 +11,30 @@ extension VolumeEngine {
             members[member].superblockSequence = 0
             return memberIsReady(member)
         }
-        guard
-            let block = slotsBlock(
-                member, blocks: members[member].layout?.memberBlocks ?? found.members[member].blocks)
-        else {
+        // The volume may have grown between the survey and the fence: then the record is at the namespace's present end.
+        if knownSize(member, found) != members[member].blocks,
+            let end = slotsBlock(member, blocks: members[member].blocks)
+        {
+            return readSlots(member, .superblockAtEnd, at: end)
+        }
+        readKnownSlots(member)
+    }
+
+    private func knownSize(_ member: MemberIndex, _ found: Superblock) -> UInt64 {
+        members[member].layout?.memberBlocks ?? found.members[member].blocks
+    }
+
+    private mutating func readKnownSlots(_ member: MemberIndex) {
+        guard let found = members[member].found, let block = slotsBlock(member, blocks: knownSize(member, found)) else {
             return loseMember(member, .joinFailed)
         }
         readSlots(member, .superblock, at: block)
+    }
+
+    /// The slots at the present end have been read; where there are none, the metadata is where it was.
+    mutating func endSlotsRead(_ member: MemberIndex) {
+        if case .success = decodeSlots(member) { return slotsRead(member) }
+        readKnownSlots(member)
     }
 
     mutating func slotsRead(_ member: MemberIndex) {

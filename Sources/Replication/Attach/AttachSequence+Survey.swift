@@ -63,6 +63,7 @@ extension VolumeEngine {
         switch members[member].step {
         case .surveySuperblock, .surveyFormattedSuperblock: surveySlotsRead(member)
         case .superblock: slotsRead(member)
+        case .superblockAtEnd: endSlotsRead(member)
         case .maps: mapsRead(member)
         default: invariantViolated("a joining member reads its superblock or its maps")
         }

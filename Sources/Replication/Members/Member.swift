@@ -52,7 +52,7 @@ enum JoinStep: UInt8, BitwiseCopyable {
     case idle
     case surveyReport, surveySuperblock, surveyFormattedSuperblock
     case register, fenceReport, preempt, acquire, verify
-    case superblock, maps
+    case superblock, superblockAtEnd, maps
     case flush
     case unregister
 }
