@@ -86,6 +86,12 @@ import VolumeSimulation
         expectSound([.grow, .competitor, .targetPause, .targetKill], seeds: 1...40)
     }
 
+    /// A member that had been replaced was not asked for its record when the volume recovered, and a member that had missed
+    /// writes was believed.
+    @Test func volumesRecoverAfterAMemberWasReplaced() {
+        expectSound([.replace, .partition, .partitionFromMember, .stuckDisk], seeds: 1...40)
+    }
+
     // MARK: Checks
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {

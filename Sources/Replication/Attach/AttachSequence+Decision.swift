@@ -32,7 +32,9 @@ extension VolumeEngine {
         for member in 0..<memberCount where members[member].found?.stamp == best.stamp {
             freshMembers.remove(MemberSet(member))
         }
-        guard ready.subtracting(freshMembers).count >= 2 else { return wait(for: MemberSet.all.subtracting(ready)) }
+        var voters = ready.subtracting(freshMembers)
+        for member in 0..<memberCount where members[member].found == nil { voters.remove(MemberSet(member)) }
+        guard voters.count >= 2 else { return wait(for: MemberSet.all.subtracting(ready)) }
         let recorded = best.inSync
         let present = recorded.intersection(ready).subtracting(freshMembers)
         guard present != [] else { return wait(for: recorded) }

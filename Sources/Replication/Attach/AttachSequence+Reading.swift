@@ -6,13 +6,13 @@ extension VolumeEngine {
         become(member, .reading)
         members[member].confirmedVersion = 0
         members[member].superblockVersionInFlight = 0
-        guard let found = members[member].found else {
-            // A fresh member has nothing to read.
+        guard let known = knownSize(member), members[member].found != nil || !freshMembers.has(member) else {
+            // A fresh member has nothing to read, until it has been given a record.
             members[member].superblockSequence = 0
             return memberIsReady(member)
         }
         // The volume may have grown between the survey and the fence: then the record is at the namespace's present end.
-        if knownSize(member, found) != members[member].blocks,
+        if known != members[member].blocks,
             let end = slotsBlock(member, blocks: members[member].blocks)
         {
             return readSlots(member, .superblockAtEnd, at: end)
@@ -20,12 +20,13 @@ extension VolumeEngine {
         readKnownSlots(member)
     }
 
-    private func knownSize(_ member: MemberIndex, _ found: Superblock) -> UInt64 {
-        members[member].layout?.memberBlocks ?? found.members[member].blocks
+    /// The size for which the member's metadata was last seen or written.
+    private func knownSize(_ member: MemberIndex) -> UInt64? {
+        members[member].layout?.memberBlocks ?? members[member].found?.members[member].blocks
     }
 
     private mutating func readKnownSlots(_ member: MemberIndex) {
-        guard let found = members[member].found, let block = slotsBlock(member, blocks: knownSize(member, found)) else {
+        guard let known = knownSize(member), let block = slotsBlock(member, blocks: known) else {
             return loseMember(member, .joinFailed)
         }
         readSlots(member, .superblock, at: block)
