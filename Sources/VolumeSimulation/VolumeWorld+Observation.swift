@@ -13,7 +13,10 @@ extension VolumeWorld {
         case .phase(let phase): entered(phase, initiator)
         case .notice(let notice): noticed(notice, initiator)
         case .attachFailed(let error):
-            if case .metadata(let error) = error { fail("h\(initiator.number): the attach failed: \(error)") }
+            // One that was not told of a replaced member takes it for a stranger: its operator begins anew.
+            if case .metadata(let error) = error, fresh.subtracting(initiator.knownFresh) == [] {
+                fail("h\(initiator.number): the attach failed: \(error)")
+            }
             if case .superseded = error { meet(.attachSuperseded) }
         case .memberUnreachable: break
         }
@@ -89,7 +92,9 @@ extension VolumeWorld {
             }
         case .growFailed: isGrowing = false
         case .memberRefused(let member, let error):
-            if isCurrent { fail("h\(initiator.number): member \(member) is refused: \(error)") }
+            if isCurrent, fresh.subtracting(initiator.knownFresh) == [] {
+                fail("h\(initiator.number): member \(member) is refused: \(error)")
+            }
         case .waitingFor, .regionUnreadable, .newerEpoch: break
         }
     }
