@@ -83,8 +83,9 @@ import Testing
         #expect(completion.status.matches(.namespaceNotReady) && commands == 1)
     }
 
-    @Test func anOperationThatWaitsOutlivesItsConnection() throws {
-        world.target.identify.commandRetryDelay1 = 10
+    /// Submits a read that is answered with an order to come again later, and calls `body` once that answer is under way.
+    private func whileAReadWaits(retryDelay: UInt16, _ body: (Controller, Recorder) throws -> Void) throws {
+        world.target.identify.commandRetryDelay1 = retryDelay
         failing(Status.commandInterrupted.withRetryDelay(1), times: 1)
         let controller = world.controller()
         try world.connect(controller).get()
@@ -94,25 +95,23 @@ import Testing
         #expect(
             controller.queues[0].submit(IOOperation(.read, blockCount: 1, data: memory.part(0, 512))) == .accepted)
         try world.run { world.target.commands(.read).count == 1 }
-        world.target.vanish()
-        try world.target.listen()
-        try world.run { !recorder.completions.isEmpty }
-        #expect(recorder.completions[0].isSuccess)
+        try body(controller, recorder)
+    }
+
+    @Test func anOperationThatWaitsOutlivesItsConnection() throws {
+        try whileAReadWaits(retryDelay: 10) { _, recorder in
+            world.target.vanish()
+            try world.target.listen()
+            try world.run { !recorder.completions.isEmpty }
+            #expect(recorder.completions[0].isSuccess)
+        }
     }
 
     @Test func anOperationThatWaitsEndsWithItsController() throws {
-        world.target.identify.commandRetryDelay1 = 100
-        failing(Status.commandInterrupted.withRetryDelay(1), times: 1)
-        let controller = world.controller()
-        try world.connect(controller).get()
-        let memory = try world.memory(controller, bytes: 512)
-        let recorder = Recorder()
-        controller.queues[0].sink = recorder
-        #expect(
-            controller.queues[0].submit(IOOperation(.read, blockCount: 1, data: memory.part(0, 512))) == .accepted)
-        try world.run { world.target.commands(.read).count == 1 }
-        try world.close(controller)
-        #expect(recorder.completions.map(\.failure) == [.closed])
-        #expect(recorder.completions.map(\.outcome) == [.unknown])
+        try whileAReadWaits(retryDelay: 100) { controller, recorder in
+            try world.close(controller)
+            #expect(recorder.completions.map(\.failure) == [.closed])
+            #expect(recorder.completions.map(\.outcome) == [.unknown])
+        }
     }
 }
