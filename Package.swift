@@ -124,12 +124,17 @@ let package = Package(
             "TargetConfigurationTests",
             ["BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec", "TargetConfiguration"]),
 
+        // What the programs share with the terminal.
+        .target(
+            name: "Terminal", dependencies: [.product(name: "ArgumentParser", package: "swift-argument-parser")],
+            swiftSettings: strict),
+
         .executableTarget(
             name: "tercetd",
             dependencies: [
                 "Base", "BlockBackend", "BlockInterface", "CLinux", "FabricInterface", "NVMeSpec", "NVMeTarget",
                 "Reactor",
-                "TargetConfiguration", "VerbsFabric",
+                "TargetConfiguration", "Terminal", "VerbsFabric",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: strict),
@@ -166,7 +171,7 @@ let package = Package(
             name: "tercet",
             dependencies: [
                 "Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication",
-                "VerbsFabric",
+                "Terminal", "VerbsFabric",
                 "VolumeDriver",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -175,8 +180,9 @@ let package = Package(
         // Stock fio on targets that it starts, breaks and compares; its engine is Tools/fio/engine.
         .executableTarget(
             name: "tercet-fio",
-            dependencies: ["CLinux", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-            swiftSettings: strict),
+            dependencies: [
+                "CLinux", "Terminal", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: strict),
 
         // One volume over three members.
         room("Replication", ["Base", "CChecksum"]),

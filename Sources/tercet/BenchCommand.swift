@@ -5,6 +5,7 @@ import Histogram
 import NVMeInitiator
 import NVMeSpec
 import Reactor
+import Terminal
 
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -148,9 +149,9 @@ struct BenchCommand: AsyncParsableCommand {
             let line = String(
                 format: "\r\u{1B}[K%3.0f of %.0f s  %.0f IOPS  %.1f MB/s", min(elapsed, seconds), seconds, rate,
                 bandwidth)
-            try? FileHandle.standardError.write(contentsOf: Data(line.utf8))
+            writeToStandardError(line)
         }
-        try? FileHandle.standardError.write(contentsOf: Data("\r\u{1B}[K".utf8))
+        writeToStandardError("\r\u{1B}[K")
     }
 
     /// What happens to the connection, on the standard error.
@@ -164,7 +165,7 @@ struct BenchCommand: AsyncParsableCommand {
         case .lost(let error): line = "given up: \(error)"
         default: return
         }
-        try? FileHandle.standardError.write(contentsOf: Data("tercet: \(line)\n".utf8))
+        writeToStandardError("tercet: \(line)\n")
     }
 }
 

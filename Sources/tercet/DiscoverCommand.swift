@@ -3,6 +3,7 @@ import FabricInterface
 import Foundation
 import NVMeInitiator
 import NVMeSpec
+import Terminal
 
 struct DiscoverCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -29,8 +30,7 @@ struct DiscoverCommand: AsyncParsableCommand {
             switch answer.result {
             case .success(let log): try show(log, answer.address)
             case .failure(let error):
-                try? FileHandle.standardError.write(
-                    contentsOf: Data("tercet: referral to \(answer.address): \(error)\n".utf8))
+                writeToStandardError("tercet: referral to \(answer.address): \(error)\n")
             }
         }
     }
@@ -49,7 +49,7 @@ struct DiscoverCommand: AsyncParsableCommand {
         }
         for await reason in changes {
             if let reason {
-                try? FileHandle.standardError.write(contentsOf: Data("tercet: \(reason)\n".utf8))
+                writeToStandardError("tercet: \(reason)\n")
             } else if let log = try? await controller.discoveryLog() {
                 try show(log, options.address)
                 // Whoever reads along, from a pipe or a file, sees it now.

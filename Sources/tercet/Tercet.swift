@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Terminal
 
 /// The operator's command: what a host can see of NVMe-oF targets over RDMA, and do with them.
 struct Tercet: AsyncParsableCommand {
@@ -28,12 +29,11 @@ enum Main {
                 try command.run()
             }
         } catch let error as CommandFailure {
-            try? FileHandle.standardError.write(contentsOf: Data("tercet: \(error.message)\n".utf8))
+            writeToStandardError("tercet: \(error.message)\n")
             exit(1)
         } catch {
             guard Tercet.exitCode(for: error) == .validationFailure else { Tercet.exit(withError: error) }
-            try? FileHandle.standardError.write(contentsOf: Data((Tercet.fullMessage(for: error) + "\n").utf8))
-            exit(2)
+            Tercet.exitAfterParsing(error)
         }
     }
 }

@@ -1,5 +1,6 @@
 import Foundation
 import Logging
+import Terminal
 
 /// How the log is written.
 enum LogFormat: String, CaseIterable, Sendable {
@@ -28,7 +29,7 @@ struct LineLogHandler: LogHandler {
             case .text: text(event, details)
             case .json: json(event, details)
             }
-        try? FileHandle.standardError.write(contentsOf: Data((line + "\n").utf8))
+        writeToStandardError(line + "\n")
     }
 
     private func text(_ event: LogEvent, _ details: [(String, String)]) -> String {

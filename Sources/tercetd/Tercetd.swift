@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import Logging
 import TargetConfiguration
+import Terminal
 
 @main
 struct Tercetd: ParsableCommand {
@@ -54,16 +55,7 @@ extension Tercetd {
     @MainActor
     static func main() async {
         let signals = Signals()
-        let command: Tercetd
-        do {
-            command = try parse()
-        } catch {
-            // Help and version are what was asked for; everything else is wrong usage.
-            let isAnswer = exitCode(for: error).isSuccess
-            let text = fullMessage(for: error)
-            try? FileHandle(fileDescriptor: isAnswer ? 1 : 2).write(contentsOf: Data((text + "\n").utf8))
-            Foundation.exit(isAnswer ? 0 : 2)
-        }
+        let command = parseOrExit()
         Foundation.exit(await command.serve(signals))
     }
 
@@ -94,14 +86,14 @@ extension Tercetd {
         do {
             current = try configuration()
         } catch {
-            try? FileHandle.standardError.write(contentsOf: Data("tercetd: \(error.description)\n".utf8))
+            writeToStandardError("tercetd: \(error.description)\n")
             return config == nil ? 2 : 1
         }
         let service = Service(current, logger: logger)
         do {
             try await service.start(current)
         } catch {
-            try? FileHandle.standardError.write(contentsOf: Data("tercetd: \(error.description)\n".utf8))
+            writeToStandardError("tercetd: \(error.description)\n")
             return 1
         }
         logger.notice("serving", metadata: ["subsystems": "\(current.subsystems.count)"])

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Replication
+import Terminal
 import VolumeDriver
 
 struct VolumeCreateCommand: AsyncParsableCommand {
@@ -65,7 +66,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
     }
 
     private func warn(_ text: String) {
-        try? FileHandle.standardError.write(contentsOf: Data("warning: \(text)\n".utf8))
+        writeToStandardError("warning: \(text)\n")
     }
 }
 

@@ -5,6 +5,7 @@ import NVMeSpec
 import Reactor
 import Replication
 import Synchronization
+import Terminal
 import VolumeDriver
 
 /// An attached volume, for the length of one command: attaches, tells what happens on standard error, detaches.
@@ -43,7 +44,7 @@ final class VolumeSession {
 
         private func say(_ line: String) {
             let seconds = String(format: "%7.3f s", Date().timeIntervalSince(start))
-            try? FileHandle.standardError.write(contentsOf: Data("\(seconds)  \(line)\n".utf8))
+            writeToStandardError("\(seconds)  \(line)\n")
         }
 
         /// What has been told of scrubs and growth; throws when the volume has failed.
