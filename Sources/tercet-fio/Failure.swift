@@ -1,4 +1,5 @@
 import Foundation
+import Terminal
 
 /// Why the run cannot go on, for the user.
 struct Failure: Error {
@@ -14,8 +15,7 @@ struct Failure: Error {
 
 /// Says something of this program's own, apart from fio's output.
 func say(_ message: String) {
-    let text = "tercet-fio: \(message)\n"
-    _ = text.withCString { write(STDERR_FILENO, $0, strlen($0)) }
+    writeToStandardError("tercet-fio: \(message)\n")
 }
 
 /// Seconds since some fixed moment.

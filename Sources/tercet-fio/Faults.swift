@@ -23,6 +23,14 @@ struct Fault: Equatable {
     var action: Action
     /// As it was given.
     var text: String
+
+    /// Cuts a link or restores it.
+    var isOfLink: Bool {
+        switch action {
+        case .cutLink, .restoreLink: true
+        default: false
+        }
+    }
 }
 
 /// What a fault's text has wrong.

@@ -67,7 +67,8 @@ final class Run {
         targets = (0..<plan.targets).map { index in
             Target(
                 index: index, port: plan.firstPort + index, store: backing?.stores[index] ?? "",
-                program: plan.programs.tercetd, substrate: plan.substrate, folder: folder)
+                program: plan.programs.tercetd, substrate: plan.substrate,
+                link: plan.faults.contains(where: \.isOfLink) ? plan.programs.link : nil, folder: folder)
         }
         let arguments = FioArguments(plan.fio, mapping: mapping)
         var usesTarget = arguments.usesTarget
@@ -173,8 +174,8 @@ final class Run {
         case .stopTarget(let index): targets[index].stop()
         case .continueTarget(let index): targets[index].resume()
         case .slowTarget(let index, let delay): targets[index].slow(milliseconds: delay)
-        case .cutLink(let index): try targets[index].setLink(cut: true)
-        case .restoreLink(let index): try targets[index].setLink(cut: false)
+        case .cutLink(let index): targets[index].setLink(cut: true)
+        case .restoreLink(let index): targets[index].setLink(cut: false)
         case .restartTarget(let index):
             if targets[index].isRunning {
                 targets[index].terminate()

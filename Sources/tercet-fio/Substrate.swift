@@ -46,6 +46,8 @@ struct Programs {
     var engine: String
     /// `nil` where it has not been built.
     var softverbs: String?
+    /// What cuts the link of a target on a device; `nil` where it has not been built.
+    var link: String?
 
     /// - Parameter engine: where the user says that the engine is.
     init(engine given: String?) throws(Failure) {
@@ -70,5 +72,6 @@ struct Programs {
         guard access(engine, R_OK) == 0 else { throw Failure("\(engine): \(String(cString: strerror(errno)))") }
         self.engine = engine
         softverbs = find(["libsoftverbs.so", "softverbs/build/libsoftverbs.so"])
+        link = find(["libtercet-link.so", "fio/link/build/libtercet-link.so"])
     }
 }

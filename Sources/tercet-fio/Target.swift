@@ -8,6 +8,8 @@ final class Target {
     private let program: String
     private let store: String
     private let substrate: Substrate
+    /// Preloaded where the substrate is a device and the link is to be cut.
+    private let link: String?
     private let folder: String
     private var process: ChildProcess?
     private var starts = 0
@@ -17,11 +19,14 @@ final class Target {
     /// Where a device's target is made slow by stopping it again and again: the next change.
     private var nextPulse = 0.0
 
-    init(index: Int, port: Int, store: String, program: String, substrate: Substrate, folder: String) {
+    init(
+        index: Int, port: Int, store: String, program: String, substrate: Substrate, link: String?, folder: String
+    ) {
         self.index = index
         self.store = store
         self.program = program
         self.substrate = substrate
+        self.link = link
         self.folder = folder
         member = Member(
             address: substrate.address, port: port, nqn: "nqn.2026-11.io.tercet:fio\(index + 1)", nsid: 1)
@@ -34,7 +39,11 @@ final class Target {
     func launch() throws(Failure) {
         starts += 1
         var environment = substrate.environment
-        if case .softverbs = substrate { environment["SOFTVERBS_FAULT_FILE"] = faultFile }
+        switch substrate {
+        case .softverbs: environment["SOFTVERBS_FAULT_FILE"] = faultFile
+        case .device:
+            if let link { environment.merge(["LD_PRELOAD": link, "TERCET_LINK_FILE": faultFile]) { $1 } }
+        }
         process = try ChildProcess(
             program,
             [
@@ -79,12 +88,11 @@ final class Target {
         delayMilliseconds = milliseconds
         if case .softverbs = substrate { return writeFaults() }
         if milliseconds == 0, !isStopped { process?.send(SIGCONT) }
+        isPulseStopped = false
         nextPulse = 0
     }
 
-    /// Throws where the substrate has no cables to pull.
-    func setLink(cut: Bool) throws(Failure) {
-        guard case .softverbs = substrate else { throw Failure("links are cut on softverbs only") }
+    func setLink(cut: Bool) {
         isCut = cut
         writeFaults()
     }
@@ -93,7 +101,7 @@ final class Target {
     func mend() {
         delayMilliseconds = 0
         isCut = false
-        if case .softverbs = substrate { writeFaults() }
+        writeFaults()
         resume()
     }
 
@@ -108,11 +116,17 @@ final class Target {
     }
     private var isPulseStopped = false
 
-    /// What softverbs does to this target's requests. It reads the file again whenever it is written.
+    /// What softverbs does to this target's requests, or whether the link library has cut its link. Either reads the file
+    /// again whenever it is written.
     private func writeFaults() {
-        var words = ["seed=\(index + 1)"]
-        if delayMilliseconds > 0 { words.append("delay_us=\(delayMilliseconds * 1000)") }
-        if isCut { words += ["drop_after=0", "lose=1000000"] }
+        var words: [String]
+        switch substrate {
+        case .softverbs:
+            words = ["seed=\(index + 1)"]
+            if delayMilliseconds > 0 { words.append("delay_us=\(delayMilliseconds * 1000)") }
+            if isCut { words += ["drop_after=0", "lose=1000000"] }
+        case .device: words = [isCut ? "cut" : "whole"]
+        }
         let file = open(faultFile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
         guard file >= 0 else { return }
         let text = words.joined(separator: " ") + "\n"

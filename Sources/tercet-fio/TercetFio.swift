@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import Terminal
 
 @main
 struct TercetFio: ParsableCommand {
@@ -22,8 +23,8 @@ struct TercetFio: ParsableCommand {
             Faults: \(Fault.grammar).
 
             TIME is 500ms, 2s or 1m, counted from the first I/O; targets are counted from 1. A slow target delays each \
-            request by up to the time given; on a device it is stopped for that time again and again. Links can be cut on \
-            softverbs only.
+            request by up to the time given; on a device it is stopped for that time again and again, and its link is \
+            cut by a library that is preloaded into it.
             """)
 
     @Option(help: "Targets to start: 1 for a namespace, 3 for a volume.")
@@ -68,16 +69,7 @@ struct TercetFio: ParsableCommand {
 
     static func main() {
         let signals = Signals()
-        let command: TercetFio
-        do {
-            command = try parse()
-        } catch {
-            // Help is what was asked for; everything else is wrong usage.
-            let isAnswer = exitCode(for: error).isSuccess
-            try? FileHandle(fileDescriptor: isAnswer ? 1 : 2).write(
-                contentsOf: Data((fullMessage(for: error) + "\n").utf8))
-            Foundation.exit(isAnswer ? 0 : 2)
-        }
+        let command = parseOrExit()
         do throws(Failure) {
             let run = try Run(try command.plan(), signals: signals)
             let status: Int32
@@ -123,8 +115,8 @@ struct TercetFio: ParsableCommand {
         }
         let programs = try Programs(engine: engine)
         let chosen = try chooseSubstrate(programs)
-        if case .device = chosen, let cut = faults.first(where: \.isOfLink) {
-            throw Failure("fault \"\(cut.text)\": links are cut on softverbs only", exitStatus: 2)
+        if case .device = chosen, programs.link == nil, let cut = faults.first(where: \.isOfLink) {
+            throw Failure("fault \"\(cut.text)\": what cuts links has not been built: make -C Tools/fio/link")
         }
         return Run.Plan(
             programs: programs, substrate: chosen, targets: member.isEmpty ? targets : 0,
@@ -140,15 +132,5 @@ struct TercetFio: ParsableCommand {
             throw Failure("softverbs has not been built: make -C Tools/softverbs")
         }
         return .softverbs(library)
-    }
-}
-
-extension Fault {
-    /// Cuts a link or restores it.
-    fileprivate var isOfLink: Bool {
-        switch action {
-        case .cutLink, .restoreLink: true
-        default: false
-        }
     }
 }

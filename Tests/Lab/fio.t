@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tercet-fio over Soft-RoCE: a namespace and a volume under a load that verifies what it wrote, and a target killed and
-# started again meanwhile.
+# tercet-fio over Soft-RoCE: a namespace and a volume under a load that verifies what it wrote, and each fault of its schedule
+# meanwhile.
 . "$(dirname "$0")/lab.sh"
 
 tercet_fio=${TERCET_FIO:-$project/.build/release/tercet-fio}
@@ -37,7 +37,24 @@ load 20
 expect_output "a target stands still: no error, members equal" 'members are equal: [1-9]' \
   fio_on 3 --backing file:32M --check --fault 'at 5s stop target 2' --fault 'at 10s continue target 2' "${words[@]}"
 grep '^tercet-fio:' "$tap_folder/output" | diagnose
-expect_refusal "links cannot be cut here" 'links are cut on softverbs only' fio_on 3 --fault 'at 1s cut link of target 1' "${words[@]}"
+load 30
+expect_output "a link is cut and restored: no error, members equal" 'members are equal: [1-9]' \
+  fio_on 3 --backing file:32M --check --fault 'at 5s cut link of target 3' --fault 'at 12s restore link of target 3' "${words[@]}"
+output_has "... all that was written was read back" 'issued rwts: total=512,512,'
+output_has "... and the cut was noticed" 'target 3 was not in sync'
+grep '^tercet-fio:' "$tap_folder/output" | diagnose
+load 20
+expect_output "a target is slow: no error, members equal" 'members are equal: [1-9]' \
+  fio_on 3 --backing file:32M --check --fault 'at 5s slow target 1 by 60ms' --fault 'at 10s slow target 1 by 0ms' "${words[@]}"
+grep '^tercet-fio:' "$tap_folder/output" | diagnose
+load 20
+expect_output "a target ends in good order and comes back: no error, members equal" 'members are equal: [1-9]' \
+  fio_on 3 --backing file:32M --check --fault 'at 5s restart target 2' "${words[@]}"
+grep '^tercet-fio:' "$tap_folder/output" | diagnose
+load 30
+expect_output "the initiator is killed: members are made equal" 'members are equal: [1-9]' \
+  fio_on 3 --backing file:32M --check --fault 'at 5s kill initiator' "${words[@]}"
+grep '^tercet-fio:' "$tap_folder/output" | diagnose
 expect_refusal "nobody answers" 'func=tercet' fio_on 1 --member "$address4:4999/$nqn/1" "${once[@]}"
 left() { pgrep -f "$tap_folder/(disk|state)|$tercet_fio"; }
 check "nothing is left" eval '! left'
