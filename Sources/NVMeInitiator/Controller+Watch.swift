@@ -1,3 +1,4 @@
+import Base
 import NVMeSpec
 
 /// What goes on beside the I/O of a live association: keep-alive and asynchronous events.
@@ -23,16 +24,21 @@ extension Controller {
     }
 
     /// Sends Keep Alive at half the timeout; where the controller counts any traffic (TBKAS), only when there was none in
-    /// the last quarter: traffic at a quarter's beginning then leaves half of the time for the command.
+    /// the last quarter: traffic at a quarter's beginning then leaves half of the time for the command. The time counts from
+    /// the sending, not from the answer, and what was seen after a late awakening may be old: two polls in the timeout are
+    /// then enough.
     private func keepAlive(_ number: UInt64) async {
         let countsTraffic = identify.attributes.contains(.trafficBasedKeepAlive)
         let period = UInt64(options.keepAliveMilliseconds) / (countsTraffic ? 4 : 2)
         var before = await answers()
+        var due = home.now.advanced(byMilliseconds: period)
         while true {
-            await home.sleep(milliseconds: period)
+            if home.now < due { await home.sleep(until: due) }
             guard number == self.number, state == .live else { return }
+            let isLate = home.now >= due.advanced(byMilliseconds: period)
+            due = home.now.advanced(byMilliseconds: period)
             let seen = await answers()
-            if countsTraffic, seen != before {
+            if countsTraffic, !isLate, seen != before {
                 before = seen
                 continue
             }

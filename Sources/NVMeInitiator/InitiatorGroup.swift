@@ -42,6 +42,9 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
         var continuation: CheckedContinuation<Void, Never>
     }
 
+    /// Steps that tasks of the control plane may take in one round beyond those that were waiting for it.
+    private static let stepsAtOnce = 16
+
     /// The connection manager is asked this often while there is work: it costs a system call.
     private static let eventPeriodNanoseconds: UInt64 = 200_000
 
@@ -69,12 +72,25 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
         expire(now)
         if !closings.isEmpty { finishClosings(now) }
         for queue in queues { work += queue.deliver() }
+        work += continueTasks()
         for queue in queues where !queue.table.pointee.pending.isEmpty {
             if let reference = queue.reference { devices[reference.device].issue(reference.slot) }
         }
         // Operations that failed while being issued; seldom.
         for queue in queues { work += queue.deliver() }
         for device in devices { device.flush() }
+        return work
+    }
+
+    /// Lets tasks go on as far as they can without a peer's answer. With one step a round the tasks of a caller that polls
+    /// seldom would come too late: a Keep Alive takes several.
+    private func continueTasks() -> Int {
+        var work = 0
+        for _ in 0..<Self.stepsAtOnce where !mailbox.isEmpty {
+            work += mailbox.drain()
+            // Operations that one step has ended: a later one may take their queue away.
+            for queue in queues { work += queue.deliver() }
+        }
         return work
     }
 

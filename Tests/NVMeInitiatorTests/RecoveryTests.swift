@@ -190,6 +190,29 @@ import Testing
         try world.close(controller)
     }
 
+    /// A caller that polls twice in the timeout, and no more often, is heard of by the target within each timeout.
+    @Test(arguments: [false, true]) func keepsAliveWhenPolledTwiceInTheTimeout(countsTraffic: Bool) throws {
+        if countsTraffic { world.target.identify.attributes = .trafficBasedKeepAlive }
+        let controller = world.controller { $0.keepAliveMilliseconds = 2000 }
+        try world.connect(controller).get()
+        let memory = try world.memory(controller, bytes: 512)
+        var heard = world.now
+        for round in 0..<100 {
+            world.now = world.now.advanced(byMilliseconds: 995)
+            // Operations now and then, two polls apart and one behind the other.
+            if round % 7 < 3 { submit(1, controller.queues[0], memory) }
+            let before = world.target.capsules.count
+            _ = world.group.poll(now: world.now)
+            while try world.target.poll() > 0 {}
+            let isHeard = world.target.capsules[before...].contains {
+                countsTraffic || $0.queue == 0 && $0.entry.opcode == AdminOpcode.keepAlive.rawValue
+            }
+            if isHeard { heard = world.now }
+            #expect(world.now.nanoseconds(since: heard) < 2_000_000_000, "round \(round)")
+        }
+        #expect(losses == 0)
+    }
+
     @Test func endsTheAssociationWhenKeepAliveIsNotAnswered() throws {
         let controller = world.controller { $0.keepAliveMilliseconds = 2000 }
         try world.connect(controller).get()

@@ -23,7 +23,7 @@ passes() {
   grep -E '^((not )?ok|#)' "$tap_folder/output" | diagnose
 }
 
-for program in roundtrip handles outage; do
+for program in roundtrip handles idle outage; do
   require "$program compiles against the header and links to libtercet" compile "$program"
 done
 expect_output "the library is called libtercet.so" 'SONAME.*\[libtercet.so\]' readelf -d "$library"
@@ -33,6 +33,7 @@ require "a volume is created" volume create
 list=$(IFS=,; printf '%s' "$address:$port/$nqn.0/1,$address:$((port + 1))/$nqn.1/1,$address:$((port + 2))/$nqn.2/1")
 passes "every call, on a volume" roundtrip volume "$list"
 check "the members are equal" members_are_equal
+passes "an idle volume, polled seldom" idle volume "$list"
 
 passes_and_restarts() {
   "$(on_softverbs "$tap_folder/bin/outage")" "${target_pids[1]}" volume "$list" >"$tap_folder/outage.txt" 2>&1 &
@@ -49,6 +50,7 @@ stop_members
 port=$((port + 3))
 require "a target starts" export_target ram:64M
 passes "every call, on a namespace" roundtrip namespace "$address" "$port" "$nqn"
+passes "an idle namespace, polled seldom" idle namespace "$address" "$port" "$nqn"
 passes "several handles, threads and processes" handles namespace "$address" "$port" "$nqn"
 passes "a target that stops" outage "$tercetd_pid" namespace "$address" "$port" "$nqn"
 check "the target ends in good order" stop_tercetd

@@ -12,6 +12,9 @@
 
 static int tests, failures;
 
+/* Of the handle that open_arguments opens; 0: the library's. */
+static uint32_t keep_alive_ms;
+
 static inline void report(int passed, const char *name) {
     printf("%sok %d - %s\n", passed ? "" : "not ", ++tests, name);
     fflush(stdout);
@@ -29,11 +32,12 @@ static inline int open_arguments(int count, char **arguments, uint32_t depth, st
     if (count == 4 && strcmp(arguments[0], "namespace") == 0) {
         struct tercet_options options = {
             .size = sizeof options, .address = arguments[1], .port = (uint16_t)atoi(arguments[2]),
-            .subsystem_nqn = arguments[3], .depth = depth};
+            .subsystem_nqn = arguments[3], .depth = depth, .keep_alive_ms = keep_alive_ms};
         return tercet_open(&options, handle, message, 256);
     }
     if (count == 2 && strcmp(arguments[0], "volume") == 0) {
-        struct tercet_volume_options options = {.size = sizeof options, .members = arguments[1], .depth = depth};
+        struct tercet_volume_options options = {
+            .size = sizeof options, .members = arguments[1], .depth = depth, .keep_alive_ms = keep_alive_ms};
         return tercet_open_volume(&options, handle, message, 256);
     }
     return -EINVAL;
