@@ -18,6 +18,9 @@ final class Peer: Sendable {
 
     static let memoryBytes = 8 << 20
 
+    /// A target on an emulated processor takes long to set up its first queue.
+    private static let connectTimeoutMilliseconds: UInt32 = 20_000
+
     /// What the controller has told.
     final class Events: Sendable {
         private let namespacesChanged = Atomic<Bool>(false)
@@ -29,7 +32,8 @@ final class Peer: Sendable {
 
     init(_ address: SocketAddress, _ nqn: String, host: UUIDBytes, queues: Int, group: InitiatorGroup) async throws {
         let options = ControllerOptions(
-            address: address, subsystemNQN: nqn, hostNQN: NQN.uuid(host), hostID: host, queueEntries: 64)
+            address: address, subsystemNQN: nqn, hostNQN: NQN.uuid(host), hostID: host, queueEntries: 64,
+            connectTimeoutMilliseconds: Self.connectTimeoutMilliseconds)
         let events = events
         controller = Controller(options, home: group, groups: Array(repeating: group, count: queues)) {
             events.take($0)

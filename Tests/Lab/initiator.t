@@ -3,6 +3,7 @@
 . "$(dirname "$0")/lab.sh"
 
 tercet=${TERCET:-$project/.build/release/tercet}
+calls=${CALLS:-$project/.build/release/initiator-calls}
 lab_fabric
 
 # tercet COMMAND OPTION...: against the target that is running.
@@ -13,6 +14,20 @@ tercet() {
 }
 
 bench() { tercet bench --rw randrw --verify --size 32m "$@"; }
+
+# all_calls: makes every call of the initiator; a target of the kernel is given a namespace more when that is asked for.
+all_calls() {
+  local wants=() pid
+  [ "$target" = tercetd ] || wants=(--await-change)
+  timeout 180 "$calls" "$address4" "$port" "$nqn" "${wants[@]}" >"$tap_folder/calls" 2>&1 </dev/null &
+  pid=$!
+  if [ ${#wants[@]} -gt 0 ] && wait_until 120 grep -q '^# change' "$tap_folder/calls"; then
+    null_block_device tercet9 16 1 && mkdir "$nvmet/subsystems/$nqn/namespaces/9" &&
+      echo "$nvmet_device" >"$nvmet/subsystems/$nqn/namespaces/9/device_path" &&
+      echo 1 >"$nvmet/subsystems/$nqn/namespaces/9/enable"
+  fi
+  wait "$pid"
+}
 
 # Whether the bench has its queues for the first time, or again: three connections, each seen from both ends.
 connections() { [ "$(rdma resource show qp 2>/dev/null | grep -c 'state RTS')" -ge 6 ]; }
@@ -37,6 +52,8 @@ for target in nvmet tercetd; do
     [ -z "$address6" ] ||
       check "bench --verify over IPv6" timeout 120 "$tercet" bench -a "$address6" -s "$port" -n "$nqn" --rw randrw \
         --verify --size 32m --runtime 2
+    check "every call that the target has, and refusals of others" all_calls
+    diagnose <"$tap_folder/calls"
     check "the target ends in good order" stop_target
   done
 
