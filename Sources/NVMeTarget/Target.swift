@@ -86,6 +86,18 @@ public final class Target: Sendable {
         state.withLock { $0.nextIndex = 1 }
     }
 
+    /// Lets go of all controllers, once no reactor polls any more. They and their subsystems refer to each other: a process
+    /// that has one target after another would keep them all.
+    public func close() {
+        for subsystem in subsystems + [discovery] {
+            subsystem.state.withLock {
+                $0.controllers = [:]
+                $0.draining = []
+                $0.drainWaiters = []
+            }
+        }
+    }
+
     /// Every subsystem, in the order of their NQNs.
     public var subsystems: [Subsystem] {
         state.withLock { $0.subsystems.values.sorted { $0.nqn < $1.nqn } }

@@ -130,6 +130,12 @@ public final class SimulatedNetwork {
         return count
     }
 
+    /// Nothing happens any more. What was still to happen is forgotten: it may refer to what refers to the network.
+    public func close() {
+        events = EventHeap()
+        actions = [:]
+    }
+
     /// Adds something to the history that two runs are compared by.
     public func note(_ value: UInt64) { historyHash = (historyHash ^ value) &* 0x100_0000_01b3 }
 

@@ -24,6 +24,9 @@ public struct Profile: Sendable {
     public var suspendPolicy = SuspendPolicy.wait
     public var keepAliveMilliseconds: UInt32 = 100
     public var commandQuiesceMilliseconds: UInt64 = 50
+    /// When a member counts as slow: see `VolumeConfiguration`.
+    public var slowMargin: UInt64 = 50_000_000
+    public var slowDuration: UInt64 = 100_000_000
     /// A block goes bad on one member at the end, below all that the volume knows of, and a scrub has to find it.
     public var rots = false
     /// A bug in the engine, for tests that show that the simulation notices.
@@ -47,10 +50,15 @@ public struct Profile: Sendable {
         transit = [1_000...3_000, 5_000...100_000, 20_000...800_000].randomElement(using: &random)!
         diskLatency = [10_000...100_000, 50_000...1_000_000, 200_000...4_000_000].randomElement(using: &random)!
         readDepth = [1, 2, 16].randomElement(using: &random)!
-        sharedReceiveEntries = [16, 24, 48, 128].randomElement(using: &random)!
+        sharedReceiveEntries = [4, 8, 24, 128].randomElement(using: &random)!
         minimumCopies = [1, 2, 2, 2].randomElement(using: &random)!
         suspendPolicy = Int.random(in: 0..<5, using: &random) == 0 ? .fail : .wait
         rots = Int.random(in: 0..<20, using: &random) == 0
+        // Faults last milliseconds here, and commands time out after a hundred: in half of the worlds that is slow already.
+        if Bool.random(using: &random) {
+            slowMargin = 2_000_000
+            slowDuration = 10_000_000
+        }
     }
 
     /// The profile that a seed means, with these kinds of faults alone, and often.

@@ -99,6 +99,7 @@ final class TargetMachine {
         if power { disk.losePower() } else { disk.endOperations() }
         readWaits += process.target.subsystems.reduce(0) { $0 + $1.statistics.waitsForReadDepth }
         process.group.close()
+        process.target.close()
         self.process = nil
         isPaused = false
         lastStop = network.now.nanoseconds

@@ -187,6 +187,7 @@ public final class VolumeWorld {
         if targets.contains(where: { $0.readWaits > 0 }) { meet(.readHeldBack) }
         network.note(completedOperations)
         network.note(values)
+        network.close()
         return WorldResult(
             seed: seed, failure: failure, hash: network.historyHash, counts: counts, faults: happened)
     }
@@ -247,6 +248,8 @@ public final class VolumeWorld {
         configuration.reconnectDelayMaximum = 20_000_000
         configuration.housekeepingInterval = 20_000_000
         configuration.slowCooldown = 20_000_000
+        configuration.slowMargin = profile.slowMargin
+        configuration.slowDuration = profile.slowDuration
         configuration.releaseDelay = 1_000_000_000
         configuration.fresh = fresh
         configuration.formattedBlocks = registeredBlocks

@@ -92,6 +92,16 @@ import VolumeSimulation
         expectSound([.replace, .partition, .partitionFromMember, .stuckDisk], seeds: 1...40)
     }
 
+    /// A growth that was broken off left records in two places, and one that was torn was taken for the member's; a member
+    /// that came back to a grown volume was written to where its only record was. And a member's place was forgotten while
+    /// its maps were being read: that trapped.
+    @Test func targetsAreRestartedWhileTheirRecordsMove() {
+        expectSound([.grow, .slowRecords, .targetQuickRestart], seeds: 1085...1100)
+        expectSound([.grow, .slowRecords, .targetQuickRestart], seeds: 1170...1180)
+        expectSound(
+            [.grow, .targetKill, .slowRecords, .targetQuickRestart, .connectionBreak, .loss], seeds: 270...285)
+    }
+
     // MARK: Checks
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {

@@ -209,13 +209,14 @@ extension VolumeEngine {
 
     /// Has all bitmap pages written to a member, and what it has cached flushed.
     mutating func startJoining(_ member: MemberIndex) {
-        let blocks = members[member].found.map { $0.members[member].blocks } ?? members[member].blocks
-        let needsNewLayout = members[member].found?.geometry != maps.geometry
-        do throws(MetadataError) {
-            members[member].layout = try MemberLayout(
-                member: member, memberBlocks: needsNewLayout ? members[member].blocks : blocks, geometry: maps.geometry)
-        } catch {
-            return refuse(member, error)
+        // Metadata stays where it is, unless the volume has another size by now: then it moves to the member's end.
+        if members[member].layout?.geometry != maps.geometry {
+            do throws(MetadataError) {
+                members[member].layout = try MemberLayout(
+                    member: member, memberBlocks: members[member].blocks, geometry: maps.geometry)
+            } catch {
+                return refuse(member, error)
+            }
         }
         readyMaps[member]?.free()
         readyMaps[member] = nil
@@ -230,16 +231,20 @@ extension VolumeEngine {
         send(Tag(.join, member: member), .flush)
     }
 
-    /// Makes a member active once it has all pages.
+    /// Makes a member active once it has all pages, and where the volume is being served the record too: from then on data
+    /// may be written where its metadata was before the volume grew.
     mutating func checkJoined(_ member: MemberIndex) {
         guard members[member].phase == .joining, members[member].joinPending == 0, !isStaged(for: member) else {
             return
         }
         for page in 0..<maps.pageCount where maps.pageNeeds[page].has(member) { return }
+        let isServed = phase == .serving || phase == .suspended || phase == .detaching
+        if isServed, members[member].confirmedVersion == 0 { return writeRecord(to: member) }
         become(member, .active)
         active.insert(MemberSet(member))
-        if phase == .serving || phase == .suspended || phase == .detaching {
+        if isServed {
             writeRecord(to: member)
+            reviewRecord()
             reviewsAcknowledgements = true
             copies.mayStart = true
             reviewService()
@@ -263,7 +268,7 @@ extension VolumeEngine {
             active.count >= 2 && active.intersection(inSync) != [], "invariant 5: two members hold the new record")
         become(active.count < max(2, record.minimumCopies) ? .suspended : .serving)
         for member in 0..<memberCount where active.has(member) { members[member].reconnectDelay = 0 }
-        endGrowth(isDone: true)
+        endGrowth()
         copies.mayStart = true
         reviewReconciled()
         releaseHeld()

@@ -6,55 +6,27 @@ extension VolumeEngine {
         become(member, .reading)
         members[member].confirmedVersion = 0
         members[member].superblockVersionInFlight = 0
-        guard let known = knownSize(member), members[member].found != nil || !freshMembers.has(member) else {
-            // A fresh member has nothing to read, until it has been given a record.
+        lookForRecord(member)
+    }
+
+    /// Reads the maps of the record that was found: from here on the member's metadata is where this record says.
+    mutating func readByRecord(_ member: MemberIndex) {
+        guard let found = members[member].found else {
+            // A replaced member has nothing to read, until it has been given a record.
             members[member].superblockSequence = 0
             return memberIsReady(member)
         }
-        // The volume may have grown between the survey and the fence: then the record is at the namespace's present end.
-        if known != members[member].blocks,
-            let end = slotsBlock(member, blocks: members[member].blocks)
-        {
-            return readSlots(member, .superblockAtEnd, at: end)
-        }
-        readKnownSlots(member)
-    }
-
-    /// The size for which the member's metadata was last seen or written.
-    private func knownSize(_ member: MemberIndex) -> UInt64? {
-        members[member].layout?.memberBlocks ?? members[member].found?.members[member].blocks
-    }
-
-    private mutating func readKnownSlots(_ member: MemberIndex) {
-        guard let known = knownSize(member), let block = slotsBlock(member, blocks: known) else {
-            return loseMember(member, .joinFailed)
-        }
-        readSlots(member, .superblock, at: block)
-    }
-
-    /// The slots at the present end have been read; where there are none, the metadata is where it was.
-    mutating func endSlotsRead(_ member: MemberIndex) {
-        if case .success = decodeSlots(member) { return slotsRead(member) }
-        readKnownSlots(member)
-    }
-
-    mutating func slotsRead(_ member: MemberIndex) {
-        switch decodeSlots(member) {
-        case .failure(let error): return refuse(member, error)
-        case .success(let found):
-            members[member].found = found
-            members[member].superblockSequence = found.sequence
-            guard
-                let layout = try? MemberLayout(
-                    member: member, memberBlocks: found.members[member].blocks, geometry: found.geometry)
-            else { return refuse(member, .invalidField(member: member, field: "size")) }
-            members[member].layout = layout
-            formattedBlocks[member] = layout.memberBlocks
-            readyMaps[member]?.free()
-            readyMaps[member] = FoundMaps(found.geometry)
-            members[member].mapCursor = 0
-            readMaps(member)
-        }
+        guard
+            let layout = try? MemberLayout(
+                member: member, memberBlocks: found.members[member].blocks, geometry: found.geometry)
+        else { return refuse(member, .invalidField(member: member, field: "size")) }
+        members[member].superblockSequence = found.sequence
+        members[member].layout = layout
+        formattedBlocks[member] = layout.memberBlocks
+        readyMaps[member]?.free()
+        readyMaps[member] = FoundMaps(found.geometry)
+        members[member].mapCursor = 0
+        readMaps(member)
     }
 
     /// Reads the next pages of the member's maps, which lie one after the other.

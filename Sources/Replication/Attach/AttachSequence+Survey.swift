@@ -4,13 +4,20 @@ extension VolumeEngine {
     /// Looks at a member before anything is believed or written.
     mutating func startSurvey(_ member: MemberIndex) {
         become(member, .surveying)
+        lookForRecord(member)
+    }
+
+    /// Looks for the member's record: at its namespace's present end, and where the end was when a record was last known
+    /// to be there. A growth that was broken off, or of which the registry has not heard, leaves records in both places:
+    /// the greater is the member's.
+    mutating func lookForRecord(_ member: MemberIndex) {
         members[member].found = nil
         members[member].layout = nil
         guard let block = slotsBlock(member, blocks: members[member].blocks) else {
             return refuse(
                 member, .tooSmall(member: member, found: members[member].blocks, needed: 6 * blocksPerPage))
         }
-        readSlots(member, .surveySuperblock, at: block)
+        readSlots(member, .superblock, at: block)
     }
 
     var blocksPerPage: UInt64 { UInt64(arenaLayout.pageSize) / UInt64(configuration.blockSize) }
@@ -53,42 +60,58 @@ extension VolumeEngine {
             return status == .success ? checkJoined(member) : loseMember(member, .joinFailed)
         }
         guard members[member].phase == .surveying || members[member].phase == .reading else { return }
-        guard status == .success else {
-            if status == .mediaError, members[member].step == .maps {
-                mapsUnreadable(member)
-                return
-            }
-            return loseMember(member, .joinFailed)
-        }
-        switch members[member].step {
-        case .surveySuperblock, .surveyFormattedSuperblock: surveySlotsRead(member)
-        case .superblock: slotsRead(member)
-        case .superblockAtEnd: endSlotsRead(member)
-        case .maps: mapsRead(member)
+        switch (members[member].step, status) {
+        case (.superblock, .success): endSlotsRead(member)
+        case (.formerSuperblock, .success): formerSlotsRead(member)
+        // The former end may be data by now.
+        case (.formerSuperblock, .mediaError) where members[member].found != nil: recordFound(member)
+        case (.maps, .success): mapsRead(member)
+        case (.maps, .mediaError): mapsUnreadable(member)
+        case (.superblock, _), (.formerSuperblock, _), (.maps, _): loseMember(member, .joinFailed)
         default: invariantViolated("a joining member reads its superblock or its maps")
         }
     }
 
-    private mutating func surveySlotsRead(_ member: MemberIndex) {
+    /// The slots at the namespace's present end have been read.
+    private mutating func endSlotsRead(_ member: MemberIndex) {
+        let former = formattedBlocks[member]
         switch decodeSlots(member) {
-        case .success(let found):
-            members[member].found = found
-            if attachmentKey == 0 { record.fencing = found.fencing }
+        case .success(let found): members[member].found = found
         case .failure(let error):
-            // After the namespace was resized the metadata is where its end used to be.
-            let formatted = formattedBlocks[member]
-            if members[member].step == .surveySuperblock, formatted != 0, formatted != members[member].blocks,
-                error == .notFormatted(member: member) || error == .bothSlotsCorrupt(member: member)
-            {
-                if formatted > members[member].blocks {
-                    return refuse(member, .shrunk(member: member, found: members[member].blocks, expected: formatted))
-                }
-                if let block = slotsBlock(member, blocks: formatted) {
-                    return readSlots(member, .surveyFormattedSuperblock, at: block)
-                }
+            let isNothing = error == .notFormatted(member: member) || error == .bothSlotsCorrupt(member: member)
+            guard isNothing, former != 0, former != members[member].blocks else { return recordMissing(member, error) }
+            if former > members[member].blocks {
+                return recordMissing(
+                    member, .shrunk(member: member, found: members[member].blocks, expected: former))
             }
-            guard freshMembers.has(member) else { return refuse(member, error) }
         }
+        guard former != 0, former < members[member].blocks, let block = slotsBlock(member, blocks: former) else {
+            return recordFound(member)
+        }
+        readSlots(member, .formerSuperblock, at: block)
+    }
+
+    /// The slots at the former end have been read as well.
+    private mutating func formerSlotsRead(_ member: MemberIndex) {
+        switch (decodeSlots(member), members[member].found) {
+        case (.success(let former), let found?): members[member].found = former.stamp > found.stamp ? former : found
+        case (.success(let former), nil): members[member].found = former
+        case (.failure, .some): break
+        case (.failure(let error), nil): return recordMissing(member, error)
+        }
+        recordFound(member)
+    }
+
+    /// A member that was replaced need not have a record.
+    private mutating func recordMissing(_ member: MemberIndex, _ error: MetadataError) {
+        guard freshMembers.has(member) else { return refuse(member, error) }
+        recordFound(member)
+    }
+
+    /// The member's record has been looked for, and is in `found` where there is one.
+    private mutating func recordFound(_ member: MemberIndex) {
+        if members[member].phase == .reading { return readByRecord(member) }
+        if attachmentKey == 0, let found = members[member].found { record.fencing = found.fencing }
         guard record.fencing == .reservations else { return surveyed(member) }
         members[member].step = .surveyReport
         actions.append(.reservation(member, .report))

@@ -37,15 +37,11 @@ extension VolumeEngine {
             }
         }
         if let target = growthTarget, active == .all { return startGrowth(target) }
-        if growthTarget != nil {
-            for member in 0..<memberCount { members[member].layout = nil }
-        }
         for member in 0..<memberCount where members[member].phase == .active || members[member].phase == .joining {
             active.remove(MemberSet(member))
-            // After a growth that was broken off the metadata may be at the old place or at the new.
-            if growthTarget != nil { startSurvey(member) } else { startReading(member) }
+            dropPageNeeds(of: member)
+            startReading(member)
         }
-        endGrowth(isDone: false)
         restartsDecision = false
         isDeciding = false
         decideIfReady()

@@ -56,20 +56,16 @@ extension VolumeEngine {
         active = []
         isDeciding = true
         for member in 0..<memberCount {
-            members[member].superblockSequence = 0
             members[member].confirmedVersion = 0
             startJoining(member)
         }
     }
 
-    /// The growth has ended, one way or the other.
-    mutating func endGrowth(isDone: Bool) {
-        guard growthTarget != nil else { return }
+    /// The volume is served again after a growth. One that was broken off has happened all the same where a member that
+    /// was found holds its record.
+    mutating func endGrowth() {
+        guard let target = growthTarget else { return }
         growthTarget = nil
-        // The metadata is at the new ends: there it is looked for when a member comes back.
-        for member in 0..<memberCount where isDone {
-            if let layout = members[member].layout { formattedBlocks[member] = layout.memberBlocks }
-        }
-        notice(isDone ? .grown(dataBlocks: maps.geometry.dataBlocks) : .growFailed)
+        notice(maps.geometry == target ? .grown(dataBlocks: target.dataBlocks) : .growFailed)
     }
 }

@@ -50,9 +50,9 @@ public enum MemberPhase: UInt8, Sendable, BitwiseCopyable {
 /// The step of the sequence that takes a member in.
 enum JoinStep: UInt8, BitwiseCopyable {
     case idle
-    case surveyReport, surveySuperblock, surveyFormattedSuperblock
+    case surveyReport
     case register, fenceReport, preempt, acquire, verify
-    case superblock, superblockAtEnd, maps
+    case superblock, formerSuperblock, maps
     case flush
     case unregister
 }

@@ -20,7 +20,7 @@ extension VolumeEngine {
         statistics.memberLosses += 1
         notice(.memberLost(member, reason))
         active.remove(MemberSet(member))
-        for page in 0..<maps.pageCount { maps.pageNeeds[page].remove(MemberSet(member)) }
+        dropPageNeeds(of: member)
         for index in 0..<pool.capacity where slots[index].state != .free {
             slots[index].done.remove(MemberSet(member))
             slots[index].excused.remove(MemberSet(member))

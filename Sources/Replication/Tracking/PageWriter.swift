@@ -104,6 +104,11 @@ extension VolumeEngine {
         }
     }
 
+    /// A member's metadata is not kept up to date any more.
+    mutating func dropPageNeeds(of member: MemberIndex) {
+        for page in 0..<maps.pageCount { maps.pageNeeds[page].remove(MemberSet(member)) }
+    }
+
     /// Whether a page has a write on its way that includes the member.
     func isStaged(for member: MemberIndex) -> Bool {
         for index in 0..<staging.pool.capacity where staging.pool.slots[index].pending.has(member) { return true }

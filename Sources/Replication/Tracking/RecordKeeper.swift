@@ -43,7 +43,8 @@ extension VolumeEngine {
         for index in 0..<memberCount {
             records.append(
                 MemberRecord(
-                    uuid: uuids[index], blocks: memberBlocks(index), bootInstance: record.bootInstances[index],
+                    uuid: uuids[index], blocks: index == member ? layout.memberBlocks : memberBlocks(index),
+                    bootInstance: record.bootInstances[index],
                     state: inSync.has(index) ? .inSync : .behind, behindSinceEpoch: record.behindSince[index]))
         }
         let superblock = Superblock(
@@ -71,13 +72,15 @@ extension VolumeEngine {
         let member = tag.member
         let version = members[member].superblockVersionInFlight
         members[member].superblockVersionInFlight = 0
-        guard active.has(member), phase != .deposed else { return }
+        guard holdsMetadata(member), phase != .deposed else { return }
         switch status {
         case .success:
             members[member].superblockSequence += 1
             members[member].confirmedVersion = version
-            // A new member has the volume's metadata from now on, and is found by it when it comes back.
+            // Here the member's metadata is from now on, and is looked for when it comes back.
+            if let layout = members[member].layout { formattedBlocks[member] = layout.memberBlocks }
             freshMembers.remove(MemberSet(member))
+            if members[member].phase == .joining { return checkJoined(member) }
             reviewRecord()
         case .busy, .notDone, .pathError: break
         default: return loseMember(member, .metadataFailed)
@@ -97,6 +100,8 @@ extension VolumeEngine {
             guard confirmed != [] else { return }
         } else {
             guard holders.subtracting(confirmed) == [], confirmed.count >= 2 else { return }
+            // Once the volume is served, data may be written where a member's metadata was before the volume grew.
+            guard !isDeciding || active == confirmed else { return }
         }
         record.isValid = true
         reviewsAcknowledgements = true
@@ -104,7 +109,7 @@ extension VolumeEngine {
     }
 
     private func memberBlocks(_ member: MemberIndex) -> UInt64 {
-        if let layout = members[member].layout { return layout.memberBlocks }
+        if active.has(member), let layout = members[member].layout { return layout.memberBlocks }
         return formattedBlocks[member] != 0 ? formattedBlocks[member] : members[member].blocks
     }
 }
