@@ -25,6 +25,8 @@ extension PollGroup {
         let held = controller.state.withLock { $0.events.hold(index, limit: Limits.asyncEventRequests) }
         guard held else { return fail(index, .asynchronousEventRequestLimitExceeded.doNotRetry, in: group) }
         group.requests[index].pointee.state.move(to: .held)
+        // It waits for as long as its host stays: hosts may be many more than receive buffers.
+        group.returnReceive(group.requests[index])
         deliverEvents(of: controller)
     }
 
