@@ -104,6 +104,7 @@ public final class Controller: @unchecked Sendable {
             do throws(InitiatorError) { try await self.establish() } catch {
                 self.state.move(to: .idle)
                 await self.detachQueues()
+                self.resumeCloseWaiters()
                 throw error
             }
             Task(executorPreference: self.home.executor) { await self.supervise() }
@@ -249,9 +250,13 @@ public final class Controller: @unchecked Sendable {
         published.withLock { $0.association = nil }
         state.move(to: .closed)
         await detachQueues()
+        resumeCloseWaiters()
+        notify(.closed)
+    }
+
+    private func resumeCloseWaiters() {
         for waiter in closeWaiters { waiter.resume() }
         closeWaiters = []
-        notify(.closed)
     }
 
     private func detachQueues() async {

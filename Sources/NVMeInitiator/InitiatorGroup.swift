@@ -162,7 +162,11 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
 
     func add(_ queue: IOQueue) { queues.append(queue) }
 
-    func remove(_ queue: IOQueue) { queues.removeAll { $0 === queue } }
+    func remove(_ queue: IOQueue) {
+        // What has ended in this round has not been delivered yet, and nobody asks the queue any more.
+        _ = queue.deliver()
+        queues.removeAll { $0 === queue }
+    }
 
     func deviceGroup(of context: FabricContext) throws(InitiatorError) -> DeviceGroup {
         if let device = devices.first(where: { $0.context === context }) { return device }

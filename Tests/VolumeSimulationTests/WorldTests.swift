@@ -102,6 +102,12 @@ import VolumeSimulation
             [.grow, .targetKill, .slowRecords, .targetQuickRestart, .connectionBreak, .loss], seeds: 270...285)
     }
 
+    /// Commands that ended in the round in which their queue was let go were never delivered: who waited for them did so
+    /// for ever, and kept memory registered.
+    @Test func initiatorsDieInTheMiddleOfClosingConnections() {
+        expectSound(303398, Profile(seed: 303398))
+    }
+
     // MARK: Checks
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {
