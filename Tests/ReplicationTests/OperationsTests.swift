@@ -206,6 +206,30 @@ import Testing
         #expect(scenario.ending() == nil)
     }
 
+    /// How long writes took when there were any says nothing of a member that has nothing to do: not even when what the
+    /// others took is forgotten.
+    @Test func idleMembersAreNotDemoted() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        for target in scenario.targets { target.slowness = 200 }
+        for _ in 0..<10 { #expect(scenario.does(.write) == .success) }
+        for target in scenario.targets { target.slowness = 1 }
+        #expect(!scenario.reaches(within: 180_000) { scenario.initiator.engine.statistics.memberLosses > 0 })
+        #expect(scenario.ending() == nil)
+    }
+
+    /// A read has nothing to be measured by: others may have had none for long.
+    @Test func oneSlowReadDemotesNobody() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        #expect(scenario.does(.write) == .success)
+        #expect(!scenario.reaches(within: 60_000) { scenario.initiator.engine.statistics.memberLosses > 0 })
+        for target in scenario.targets { target.stallUntil = scenario.simulation.queue.now + 90 * 1_000_000 }
+        #expect(scenario.does(.read) == .success)
+        #expect(!scenario.reaches(within: 10_000) { scenario.initiator.engine.statistics.memberLosses > 0 })
+        #expect(scenario.ending() == nil)
+    }
+
     @Test func aVolumeSetToFailDoesNotWait() {
         let scenario = Scenario()
         scenario.simulation.suspendPolicy = .fail

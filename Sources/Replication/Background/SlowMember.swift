@@ -6,14 +6,21 @@ extension VolumeEngine {
     mutating func noteLatency(_ index: Int, _ member: MemberIndex) {
         guard slots[index].kind == .read || slots[index].kind == .write else { return }
         let sample = now.nanoseconds(since: slots[index].issuedAt)
-        let average = members[member].latency
-        members[member].latency = average == 0 ? sample : average - average / 8 + sample / 8
+        members[member].latency = average(members[member].latency, sample)
+        guard slots[index].kind == .write else { return }
+        members[member].writeLatency = average(members[member].writeLatency, sample)
         members[member].slowest = max(members[member].slowest, sample)
+    }
+
+    @inline(__always)
+    private func average(_ before: UInt64, _ sample: UInt64) -> UInt64 {
+        before == 0 ? sample : before - before / 8 + sample / 8
     }
 
     /// Demotes a member that is slower than the slowest that the others have lately been, by a factor and a margin for a
     /// while: one slow target costs that long once, not its latency on every write. Where all stall now and then, as on
-    /// processors that are overloaded, none stands out. Never below what the volume needs.
+    /// processors that are overloaded, none stands out. Judged by writes, which all members get: a read has nothing beside it
+    /// to be measured by, and goes to the fastest anyway. Never below what the volume needs.
     mutating func tickSlowMembers() {
         tickScrub()
         guard configuration.slowFactor > 0, phase == .serving else { return }
@@ -30,7 +37,8 @@ extension VolumeEngine {
             members[member].slowest = max(members[member].slowest, oldest[member])
         }
         for member in 0..<memberCount where active.has(member) {
-            let own = max(members[member].latency, oldest[member])
+            // An average of long ago counts no more than the slowest of long ago.
+            let own = max(min(members[member].writeLatency, members[member].slowest), oldest[member])
             var others: UInt64 = 0
             for other in 0..<memberCount where other != member && active.has(other) && inSync.has(other) {
                 others = max(others, members[other].slowest)

@@ -44,7 +44,7 @@ public struct VolumeConfiguration: Sendable {
     public var retryDelay: UInt64 = 5_000_000
     /// How often regions without writes are looked for, flushed and marked clean.
     public var housekeepingInterval: UInt64 = 2_000_000_000
-    /// A member is demoted when its latency exceeds what the others' slowest I/Os of late have taken by this factor and this
+    /// A member is demoted when its writes take longer than the others' slowest writes of late have, by this factor and this
     /// margin for this long; a factor of 0 means never. Margin and duration are more than a process waits for a processor.
     public var slowFactor: UInt64 = 8
     public var slowMargin: UInt64 = 50_000_000

@@ -73,7 +73,9 @@ struct Member {
     var outstanding = 0
     /// Average latency of reads and writes, in nanoseconds.
     var latency: UInt64 = 0
-    /// The slowest read or write of late, in nanoseconds; decays.
+    /// Average latency of writes.
+    var writeLatency: UInt64 = 0
+    /// The slowest write of late, in nanoseconds; decays.
     var slowest: UInt64 = 0
     var slowSince = MonotonicTime.distantFuture
     var slowCooldown: UInt64 = 0

@@ -142,6 +142,7 @@ extension VolumeEngine {
         members[member].bootInstance = bootInstance
         members[member].blocks = blocks
         members[member].latency = 0
+        members[member].writeLatency = 0
         members[member].slowest = 0
         members[member].keysSeen = []
         members[member].joinFailed = false
