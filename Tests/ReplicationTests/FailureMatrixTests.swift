@@ -11,6 +11,8 @@ final class Scenario {
         simulation = ModelSimulation(seed: seed, profile: profile, fault: fault)
     }
 
+    deinit { simulation.queue.removeAll() }
+
     var initiator: ModelInitiator { simulation.initiators.last! }
     var targets: [ModelTarget] { simulation.targets }
     var status: VolumeStatusReport { initiator.engine.status }

@@ -20,6 +20,9 @@ final class EventQueue {
         }
     }
 
+    /// Forgets what was still to be done: it refers to what refers to the queue.
+    func removeAll() { heap = [] }
+
     /// Does the next action; false when there is none.
     func step() -> Bool {
         guard let first = heap.first else { return false }

@@ -4,7 +4,7 @@ import Replication
 
 /// One initiator: an engine, its connections, and a host that does I/O.
 final class ModelInitiator {
-    let simulation: ModelSimulation
+    unowned let simulation: ModelSimulation
     /// Also its host's identity: greater means later.
     let host: Int
     var engine: VolumeEngine

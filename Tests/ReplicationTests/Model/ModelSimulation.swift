@@ -138,6 +138,7 @@ final class ModelSimulation {
         while failure == nil, operationsLeft > 0, queue.now < limit, queue.step() {}
         if failure == nil, queue.now >= limit { fail("only \(completedOperations) I/Os in \(limit / 1_000_000_000) s") }
         if failure == nil { heal() }
+        queue.removeAll()
         return failure
     }
 

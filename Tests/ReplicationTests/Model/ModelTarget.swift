@@ -4,7 +4,7 @@ import Replication
 /// A command at a target.
 final class ModelCommand {
     let request: MemberRequest
-    let initiator: ModelInitiator
+    unowned let initiator: ModelInitiator
     let association: UInt64
     var data: UnsafeMutableRawPointer?
     /// The command was answered, or can no longer be.

@@ -15,7 +15,7 @@ final class ModelWorkload {
         var isLate: Bool
     }
 
-    let simulation: ModelSimulation
+    unowned let simulation: ModelSimulation
     let host: Int
     weak var initiator: ModelInitiator?
     var running: [UInt64: HostOperation] = [:]
