@@ -75,6 +75,7 @@ extension VolumeWorld {
         case .memberInSync(let member):
             guard isCurrent else { return }
             fresh.remove(MemberSet(member))
+            if let own = record(member) { registeredBlocks[member] = own.members[member].blocks }
             meet(.memberReturned)
             checkCoverage("member \(member) is in sync")
         case .memberDemoted: meet(.targetFailsWrite)
@@ -87,7 +88,8 @@ extension VolumeWorld {
             isGrowing = false
             meet(.volumeGrown)
             if isCurrent {
-                registeredBlocks = targets.map { $0.disk.geometry.blockCount }
+                // One that is not there is where it was.
+                if let best = bestRecord { registeredBlocks = best.members.map(\.blocks) }
                 learn(volume.engine.geometry)
             }
         case .growFailed: isGrowing = false

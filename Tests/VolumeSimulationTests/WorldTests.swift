@@ -108,6 +108,15 @@ import VolumeSimulation
         expectSound(303398, Profile(seed: 303398))
     }
 
+    /// A growth that lost a member ended well, and that member's metadata was looked for at its new end.
+    @Test func connectionsBreakWhileAVolumeGrows() {
+        expectSound(700500, Profile(seed: 700500))
+        expectSound([.grow, .connectionBreak, .cleanDetach], seeds: 1...30)
+    }
+
+    /// An idle volume gave up a member: its writes had once taken longer than those of others that were forgotten.
+    @Test func idleVolumesGiveUpNobody() { expectSound(601007, Profile(seed: 601007)) }
+
     // MARK: Checks
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {

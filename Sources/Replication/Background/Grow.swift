@@ -7,7 +7,8 @@ extension VolumeEngine {
     ///
     /// False where that is not possible now: all members have to be in sync and large enough, and the new metadata must
     /// not overlap the old, which stays valid until the new is. Until `grown` has come, the registry keeps the old sizes
-    /// as `VolumeConfiguration.formattedBlocks`.
+    /// as `VolumeConfiguration.formattedBlocks`; then it takes them from the record, which says of a member that was lost
+    /// meanwhile where its metadata still is.
     public mutating func grow(dataBlocks: UInt64, now: MonotonicTime) -> Bool {
         self.now = now
         guard phase == .serving, active == .all, inSync == .all, maps.unreconciled.isEmpty, record.isValid,
