@@ -117,6 +117,13 @@ import VolumeSimulation
     /// An idle volume gave up a member: its writes had once taken longer than those of others that were forgotten.
     @Test func idleVolumesGiveUpNobody() { expectSound(601007, Profile(seed: 601007)) }
 
+    /// A region was copied to two members; one was done with it, lost and taken in again before the other was: it counted as
+    /// copied there, and a write that it had missed was lost on it.
+    @Test func aMemberIsLostWhileARegionIsCopiedToTwo() {
+        expectSound(801886, Profile(seed: 801886))
+        expectSound([.targetQuickRestart, .connectionBreak, .stuckDisk, .initiatorCrash], seeds: 1...40)
+    }
+
     // MARK: Checks
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {

@@ -46,6 +46,15 @@ struct CopyTable: ~Copyable {
         return false
     }
 
+    /// A region that was on its way to a lost member is not on it, even where its part has ended there: what is written
+    /// once the region is free again does not reach the member.
+    func forget(_ member: MemberIndex) {
+        for index in 0..<count where states[index].slot >= 0 && states[index].destinations.has(member) {
+            states[index].destinations.remove(MemberSet(member))
+            states[index].isIncomplete = true
+        }
+    }
+
     func isCopying(to member: MemberIndex) -> Bool {
         for index in 0..<count where states[index].slot >= 0 && states[index].destinations.has(member) { return true }
         return false

@@ -29,6 +29,7 @@ extension VolumeEngine {
                 tellHost(index, .success)
             }
         }
+        copies.forget(member)
         copied.forget(member)
         if wasUsed { noteLacking(member) }
         reviewsAcknowledgements = true
