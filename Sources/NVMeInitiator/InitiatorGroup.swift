@@ -86,8 +86,10 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     /// seldom would come too late: a Keep Alive takes several.
     private func continueTasks() -> Int {
         var work = 0
-        for _ in 0..<Self.stepsAtOnce where !mailbox.isEmpty {
+        var steps = 0
+        while !mailbox.isEmpty, steps < Self.stepsAtOnce {
             work += mailbox.drain()
+            steps += 1
             // Operations that one step has ended: a later one may take their queue away.
             for queue in queues { work += queue.deliver() }
         }

@@ -38,6 +38,9 @@ for target in nvmet tercetd; do
   for store in ram drive4096; do
     choose_backend "$store" || { skip "$target on $store" "no such store here"; continue; }
     require "$target starts on $store" start_target "$nqn=$path"
+    # A target sets much up with its first connection: on an emulated processor with other work it may take longer than
+    # the 3 s that hosts, Linux's too, wait for a connection.
+    check "the target answers" wait_until 60 timeout 60 "$tercet" discover -a "$address4" -s "$port"
     expect_output "discover shows the subsystem" "subnqn: +$nqn\$" \
       timeout 60 "$tercet" discover -a "$address4" -s "$port"
     expect_output "connect-test connects two queues" "2 I/O queues" tercet connect-test -i 2

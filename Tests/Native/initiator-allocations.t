@@ -17,10 +17,12 @@ allocations() {
 sed -i "s|LD_PRELOAD=|LD_PRELOAD=$tap_folder/count.so:|" "$tercet"
 
 few=$(allocations 10000)
+start=$SECONDS
 many=$(allocations 1010000)
-diagnose "$few allocations for 10000 I/Os, $many for 1010000"
+took=$((SECONDS - start))
+diagnose "$few allocations for 10000 I/Os, $many for 1010000, in $took s"
 diagnose <"$tap_folder/bench"
-# What keeps the connection alive and waits for the end takes some, by the second.
-expect_at_most "a million I/Os make no more allocations than time itself" 200 "$((many - few))"
+# What keeps the connection alive and waits for the end takes some, by the second: ten on a machine that has much to do.
+expect_at_most "a million I/Os make no more allocations than time itself" $((200 + 20 * took)) "$((many - few))"
 check "the target ends in good order" stop_tercetd
 done_testing
