@@ -2,7 +2,9 @@
  * Usage: outage PID namespace ADDRESS PORT NQN | PID volume MEMBERS
  * Of a namespace the target with the PID is stopped and continued; of a volume it is killed, and the caller of this program
  * starts it again when it has read a line that begins with "# start". */
+#include <dirent.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "handle.h"
 
@@ -14,10 +16,36 @@ static struct tercet_status status_of(struct tercet *handle) {
     return status;
 }
 
+/* Whether no thread of a process runs. */
+static int stands_still(pid_t process) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task", (int)process);
+    DIR *threads = opendir(path);
+    if (!threads) return 1;
+    int running = 0;
+    for (struct dirent *entry; (entry = readdir(threads));) {
+        char stat[512], state = 'T';
+        if (entry->d_name[0] == '.') continue;
+        snprintf(stat, sizeof stat, "%s/%s/stat", path, entry->d_name);
+        FILE *file = fopen(stat, "r");
+        if (!file) continue;
+        if (fscanf(file, "%*d (%*[^)]) %c", &state) == 1) running += state != 'T';
+        fclose(file);
+    }
+    closedir(threads);
+    return !running;
+}
+
+/* Stops a process; on a busy machine that takes until each of its threads has had a processor. */
+static void stop(pid_t process) {
+    kill(process, SIGSTOP);
+    for (double limit = seconds() + 10; !stands_still(process) && seconds() < limit;) usleep(1000);
+}
+
 static void check_deadline(struct tercet *handle, pid_t target) {
     unsigned char *memory = tercet_alloc(handle, 8192);
     report(round_trip(handle, 0, memory, memory + 4096, 4096, 1), "a round trip");
-    kill(target, SIGSTOP);
+    stop(target);
     struct tercet_io write = {.opcode = TERCET_WRITE, .length = 4096, .buffer = memory, .timeout_ms = 500};
     double start = seconds();
     struct tercet_completion completion = perform(handle, write);
@@ -35,7 +63,7 @@ static void check_deadline(struct tercet *handle, pid_t target) {
     kill(target, SIGCONT);
     report(round_trip(handle, 0, memory, memory + 4096, 4096, 2), "operations wait for the target to return");
     report(status_of(handle).state == TERCET_SERVING, "and the status says that it has");
-    kill(target, SIGSTOP);
+    stop(target);
     struct tercet_io read = {.opcode = TERCET_READ, .length = 4096, .buffer = memory};
     report(tercet_submit(handle, &read) == 0 && tercet_close(handle) == 0, "a handle is closed under an operation");
     kill(target, SIGCONT);
