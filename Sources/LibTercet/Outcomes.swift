@@ -51,6 +51,7 @@ extension HostStatus {
         case .deposed: -EBADE
         case .suspended: -ENOLINK
         case .detached: -ESHUTDOWN
+        case .miscompare: -EIO
         }
     }
 
@@ -62,13 +63,14 @@ extension HostStatus {
         case .noSpace: Status.capacityExceeded.rawValue
         case .outOfRange: Status.lbaOutOfRange.doNotRetry.rawValue
         case .deposed: Status.reservationConflict.doNotRetry.rawValue
+        case .miscompare: Status.compareFailure.doNotRetry.rawValue
         }
     }
 
     /// Whether the operation's effect is known.
     func outcome(isRead: Bool) -> IOOutcome {
         switch self {
-        case .success, .mediaError, .noSpace, .outOfRange: .surelyDone
+        case .success, .mediaError, .noSpace, .outOfRange, .miscompare: .surelyDone
         case .detached: .surelyNotDone
         case .deposed, .suspended: isRead ? .surelyNotDone : .unknown
         }

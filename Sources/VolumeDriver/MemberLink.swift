@@ -91,6 +91,7 @@ extension MemberStatus {
         case .success: self = .success
         case .reservationConflict, .abortedPreemptAndAbort: self = .reservationConflict
         case .capacityExceeded: self = .noSpace
+        case _ where status.matches(.compareFailure): self = .miscompare
         case _ where status.matches(.commandInterrupted) || status.matches(.namespaceNotReady):
             self = status.isDoNotRetry ? .pathError : .busy
         case _ where status.isPathError: self = .pathError

@@ -74,7 +74,7 @@ extension Volume {
 
     /// Does one I/O and waits for its end; at most `maximumTransferBlocks`.
     ///
-    /// - Parameter buffer: memory of `memory`; `nil` for operations without data.
+    /// - Parameter buffer: memory of `memory`; `nil` for operations without data, twice the range for a compare-and-write.
     public func perform(
         _ operation: HostOperation, start: UInt64 = 0, count: UInt64 = 0, buffer: UnsafeMutableRawPointer? = nil,
         forceUnitAccess: Bool = false

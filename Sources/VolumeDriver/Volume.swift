@@ -177,6 +177,7 @@ public final class Volume: Poller, @unchecked Sendable {
         case .write: kind = .write
         case .writeZeroes: kind = .writeZeroes
         case .flush: kind = .flush
+        case .compare: kind = .compare
         }
         let data = segment(request, link)
         if data == nil, request.bufferOwner != .none {

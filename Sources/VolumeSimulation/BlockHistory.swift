@@ -116,6 +116,13 @@ package struct BlockHistory {
         blocks[block].version += 1
     }
 
+    /// The write surely did not happen: a comparison before it found something else.
+    package mutating func writeRefused(_ block: Int, id: UInt64, value: UInt64) {
+        writeAbandoned(block, id: id)
+        blocks[block].candidates.removeAll { $0 == value }
+        blocks[block].undurable.removeAll { $0 == value }
+    }
+
     /// A flush that was submitted at `started` was acknowledged.
     package mutating func flushed(since started: UInt64) {
         for block in blocks.indices where blocks[block].lastAcknowledged <= started { blocks[block].undurable = [] }

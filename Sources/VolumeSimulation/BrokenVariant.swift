@@ -70,6 +70,9 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
             .engine(.overlapUnordered), "overlapping writes are sent without order: SPDK and md raid1",
             faults: [.slowLink], within: 50),
         BrokenVariant(
+            .engine(.compareUnordered), "others write between the halves of a compare-and-write",
+            faults: [.slowLink], within: 100),
+        BrokenVariant(
             .engine(.returningMemberNotWritten),
             "writes are not sent to a member that is being rebuilt: Mayastor ea4902ca",
             faults: [.connectionBreak, .targetKill], within: 100),

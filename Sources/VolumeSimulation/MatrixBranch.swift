@@ -31,6 +31,7 @@ public enum MatrixBranch: String, CaseIterable, Sendable, Codable {
     case attachSuperseded = "an attach is superseded"
     case preempted = "registrations of another initiator are preempted"
     case overlapHeld = "an I/O waits for one that it overlaps"
+    case miscompared = "a compare-and-write finds something else"
     case commandRetried = "a command is sent again after a pause"
     case memberReplaced = "a member is replaced"
     case volumeGrown = "the volume grows"

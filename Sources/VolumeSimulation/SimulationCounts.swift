@@ -15,7 +15,7 @@ public struct SimulationCounts: Sendable, Equatable {
     /// By `MatrixBranch`, in the order of its cases.
     public var branches: [UInt64] = Array(repeating: 0, count: MatrixBranch.allCases.count)
 
-    private static let operationNames = ["reads", "writes", "zeroing writes", "trims", "flushes"]
+    private static let operationNames = ["reads", "writes", "zeroing writes", "trims", "flushes", "compare-and-writes"]
 
     public init() {}
 

@@ -11,6 +11,8 @@ final class Workload {
         var request: HostRequest
         var value: UInt64
         var id: UInt64
+        /// What a compare-and-write compares each block with.
+        var expected: [UInt64] = []
         var snapshots: [[UInt64]] = []
         var versions: [UInt64] = []
         var startedSequence: UInt64
@@ -80,7 +82,9 @@ final class Workload {
         let start = world.chance(50) ? world.below(blocks) : world.below(min(16, blocks))
         let count = min(1 + world.below(8), blocks - start)
         switch world.below(100) {
-        case 0..<45: submit(.write, start: start, count: count, forceUnitAccess: world.chance(15))
+        case 0..<40: submit(.write, start: start, count: count, forceUnitAccess: world.chance(15))
+        case 40..<45:
+            submit(.compareAndWrite, start: start, count: min(count, 4), forceUnitAccess: world.chance(15))
         case 45..<75: submit(.read, start: start, count: count)
         case 75..<85: submit(.flush, start: 0, count: 0)
         case 85..<93: submit(.writeZeroes, start: start, count: count, forceUnitAccess: world.chance(15))
@@ -91,7 +95,7 @@ final class Workload {
     func submit(_ kind: Replication.HostOperation, start: Int, count: Int, forceUnitAccess: Bool = false) {
         process.touch()
         var buffer: UnsafeMutableRawPointer?
-        if kind == .read || kind == .write {
+        if kind == .read || kind == .write || kind == .compareAndWrite {
             guard let taken = takeBuffer() else { return }
             buffer = taken
         }
@@ -101,21 +105,22 @@ final class Workload {
             cookie: cookies, forceUnitAccess: forceUnitAccess)
         let id = world.nextValue()
         var operation = Running(
-            request: request, value: kind == .write ? id : 0, id: id, startedSequence: world.history.sequence,
+            request: request, value: kind == .write || kind == .compareAndWrite ? id : 0, id: id,
+            startedSequence: world.history.sequence,
             startedAt: world.network.now.nanoseconds, isLate: world.isServed(after: process))
         if kind == .write, let buffer {
             buffer.withMemoryRebound(to: UInt64.self, capacity: count * world.wordsPerBlock) {
                 $0.update(repeating: id, count: count * world.wordsPerBlock)
             }
         }
+        if kind == .compareAndWrite, let buffer { fill(buffer, &operation) }
         if kind != .flush, !operation.isLate {
             for block in start..<start + count {
-                if kind == .read {
+                if kind == .read || kind == .compareAndWrite {
                     operation.snapshots.append(world.history.blocks[block].candidates)
                     operation.versions.append(world.history.blocks[block].version)
-                } else {
-                    world.history.writeStarted(block, id: id, value: operation.value)
                 }
+                if kind != .read { world.history.writeStarted(block, id: id, value: operation.value) }
             }
         }
         running[cookies] = operation
@@ -128,6 +133,24 @@ final class Workload {
             running[cookies] = nil
             abandon(operation)
             giveBuffer(request)
+        }
+    }
+
+    /// Lays out what a compare-and-write compares with, which is mostly what the blocks may hold, and behind it what it
+    /// writes.
+    private func fill(_ buffer: UnsafeMutableRawPointer, _ operation: inout Running) {
+        let words = world.wordsPerBlock
+        let (start, count) = (Int(operation.request.start), Int(operation.request.count))
+        for block in start..<start + count {
+            let candidates = world.history.blocks[block].candidates
+            operation.expected.append(
+                world.chance(15) ? world.nextValue() : candidates[world.below(candidates.count)])
+        }
+        buffer.withMemoryRebound(to: UInt64.self, capacity: 2 * count * words) {
+            for (place, value) in operation.expected.enumerated() {
+                ($0 + place * words).update(repeating: value, count: words)
+            }
+            ($0 + count * words).update(repeating: operation.id, count: count * words)
         }
     }
 
@@ -170,6 +193,7 @@ final class Workload {
     }
 
     private func check(_ operation: Running, _ status: HostStatus) {
+        if status == .miscompare { return checkMiscompare(operation) }
         guard status == .success else {
             if !operation.isLate { abandon(operation) }
             return world.note(status)
@@ -178,6 +202,9 @@ final class Workload {
         switch operation.request.operation {
         case .flush: if !operation.isLate { world.history.flushed(since: operation.startedSequence) }
         case .write, .writeZeroes, .deallocate: checkWrite(operation)
+        case .compareAndWrite:
+            checkComparison(operation)
+            checkWrite(operation)
         case .read: checkRead(operation)
         }
     }
@@ -199,6 +226,42 @@ final class Workload {
                 world.fail(
                     "h\(process.number): block \(block): \(operation.value) was acknowledged, and had been ruled out")
             }
+        }
+    }
+
+    /// What a block may have held while a compare-and-write ran, without what that writes; `nil` where nothing is known.
+    private func possible(_ operation: Running, _ index: Int) -> [UInt64]? {
+        let state = world.history.blocks[Int(operation.request.start) + index]
+        if state.isUnknown { return nil }
+        return (state.candidates + operation.snapshots[index]).filter { $0 != operation.value }
+    }
+
+    /// A comparison found what was expected: it must have been possible.
+    private func checkComparison(_ operation: Running) {
+        guard !operation.isLate, !world.isServed(after: process) else { return }
+        for (index, expected) in operation.expected.enumerated() {
+            guard let possible = possible(operation, index), !possible.contains(expected) else { continue }
+            world.fail(
+                "h\(process.number): block \(Int(operation.request.start) + index) compared equal to \(expected); possible: "
+                    + "\(possible)")
+        }
+    }
+
+    /// A comparison found something else: one block at least may have held it, and nothing was written.
+    private func checkMiscompare(_ operation: Running) {
+        guard !operation.isLate else { return }
+        world.completedOperations += 1
+        world.meet(.miscompared)
+        let differs = operation.expected.enumerated().contains { index, expected in
+            possible(operation, index)?.contains { $0 != expected } ?? true
+        }
+        if !differs, !world.isServed(after: process) {
+            world.fail(
+                "h\(process.number): blocks from \(operation.request.start) on hold \(operation.expected) and compared unequal"
+            )
+        }
+        for block in Int(operation.request.start)..<Int(operation.request.start + operation.request.count) {
+            world.history.writeRefused(block, id: operation.id, value: operation.value)
         }
     }
 

@@ -7,7 +7,7 @@ extension VolumeEngine {
         guard slots[index].kind == .read || slots[index].kind == .write else { return }
         let sample = now.nanoseconds(since: slots[index].issuedAt)
         members[member].latency = average(members[member].latency, sample)
-        guard slots[index].kind == .write else { return }
+        guard slots[index].kind == .write, !slots[index].compares else { return }
         members[member].writeLatency = average(members[member].writeLatency, sample)
         members[member].slowest = max(members[member].slowest, sample)
     }

@@ -38,13 +38,19 @@ enum OperationState: UInt8, BitwiseCopyable {
         case (.blocked, .held), (.blocked, .issued), (.blocked, .awaitingIntent), (.blocked, .awaitingReconcile),
             (.blocked, .backingOff):
             true
-        case (.held, .issued), (.held, .awaitingIntent), (.held, .awaitingReconcile), (.held, .backingOff): true
+        case (.held, .issued), (.held, .awaitingIntent), (.held, .awaitingReconcile), (.held, .backingOff),
+            (.held, .blocked):
+            true
         case (.awaitingIntent, .issued), (.awaitingIntent, .held): true
-        case (.awaitingReconcile, .issued), (.awaitingReconcile, .held), (.awaitingReconcile, .backingOff): true
+        case (.awaitingReconcile, .issued), (.awaitingReconcile, .held), (.awaitingReconcile, .backingOff),
+            (.awaitingReconcile, .blocked):
+            true
         case (.backingOff, .issued), (.backingOff, .held), (.backingOff, .awaitingRecord),
             (.backingOff, .awaitingReconcile):
             true
-        case (.issued, .awaitingRecord), (.issued, .backingOff), (.issued, .held), (.issued, .awaitingReconcile): true
+        case (.issued, .awaitingRecord), (.issued, .backingOff), (.issued, .held), (.issued, .awaitingReconcile),
+            (.issued, .awaitingIntent):
+            true
         case (.awaitingRecord, .issued), (.awaitingRecord, .held), (.awaitingRecord, .backingOff): true
         case (_, .free): true
         default: false
@@ -57,6 +63,8 @@ struct Operation: BitwiseCopyable {
     var kind = OperationKind.read
     var state = OperationState.free
     var forceUnitAccess = false
+    /// A write that goes on only where the range holds the buffer's first half; false again once it does.
+    var compares = false
     /// The engine's own; its end is not told to the host.
     var isInternal = false
     var generation: UInt32 = 0
@@ -96,6 +104,12 @@ struct Operation: BitwiseCopyable {
     var resumeAt = MonotonicTime(nanoseconds: 0)
     /// Index of the copy or scrub that this is.
     var copyIndex = 0
+
+    /// It is a compare-and-write, in whichever of its halves.
+    var isConditional: Bool { compares || writtenOffset > 0 }
+    /// What is written, within the buffer.
+    var writtenOffset: UInt64 = 0
+    @inline(__always) var writtenBuffer: UInt64 { buffer &+ writtenOffset }
 
     @inline(__always) var regions: ClosedRange<Int> { firstRegion...lastRegion }
 }

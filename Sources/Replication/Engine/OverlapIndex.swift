@@ -49,6 +49,7 @@ struct OverlapIndex: ~Copyable {
         case .overlapUnordered: return !(a.kind.isWrite && b.kind.isWrite)
         case .readOfInFlightBlock: return a.kind != .read && b.kind != .read
         case .resyncWithoutLock: return a.kind != .copy && b.kind != .copy
+        case .compareUnordered: return !(a.isConditional || b.isConditional)
         default: return true
         }
     }

@@ -13,6 +13,9 @@ extension VolumeEngine {
         case .write: slots[index].kind = .write
         case .writeZeroes, .deallocate: slots[index].kind = .writeZeroes
         case .flush: slots[index].kind = .flush
+        case .compareAndWrite:
+            slots[index].kind = .write
+            slots[index].compares = true
         }
         switch phase {
         case .detached, .attaching, .detaching: return finish(slot, .detached)
@@ -68,6 +71,9 @@ extension VolumeEngine {
             if phase == .deposed { return finish(slot, .deposed) }
             if configuration.suspendPolicy == .fail, !slots[index].isInternal { return finish(slot, .suspended) }
             return hold(slot)
+        }
+        if slots[index].compares, !slots[index].isPlaced {
+            return place(slot, start: slots[index].start, count: slots[index].count)
         }
         switch slots[index].kind {
         case .read: dispatchRead(slot)
@@ -144,6 +150,7 @@ extension VolumeEngine {
         if status == .success { noteLatency(index, member) }
         if status == .unknown, isUsable(member) { loseMember(member, .outcomeUnknown) }
         let slot = Int32(index)
+        if slots[index].compares { return compareCompleted(slot, member, status) }
         switch slots[index].kind {
         case .read: readCompleted(slot, member, status)
         case .write, .writeZeroes: writeCompleted(slot, member, status)
@@ -183,7 +190,7 @@ extension VolumeEngine {
                 dispatch(slot)
             } else if now < slots[index].resumeAt {
                 backingOff.append(slot, slots)
-            } else if slots[index].kind == .read {
+            } else if slots[index].kind == .read || slots[index].compares {
                 dispatchRead(slot)
             } else {
                 slots[index].wantsRetry = false

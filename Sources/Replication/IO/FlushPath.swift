@@ -27,7 +27,7 @@ extension VolumeEngine {
             case .mediaError, .noSpace:
                 // What it has cached since its last good flush is not known any more.
                 loseMember(member, .metadataFailed)
-            case .unknown, .reservationConflict: break
+            case .unknown, .reservationConflict, .miscompare: break
             }
         }
         if slots[index].pending == [] {

@@ -4,13 +4,18 @@ extension VolumeEngine {
     /// Members that a read may be served by: active and in sync.
     var readers: MemberSet { fault == .behindMemberRead ? active : active.intersection(inSync) }
 
-    /// Sends a read to the member that is expected to answer first.
+    /// Sends a read, or the comparison of a compare-and-write, to the member that is expected to answer first.
     mutating func dispatchRead(_ slot: Int32) {
         let index = Int(slot)
         let regions = slots[index].regions
         guard phase == .serving || phase == .detaching else { return dispatch(slot) }
         if maps.quarantine.hasAny(regions) { return finish(slot, .mediaError) }
         if maps.unreconciled.hasAny(regions), fault != .unreconciledRead {
+            // A copy waits for writes that overlap it: one that itself waits for the copy gives its place up.
+            if slots[index].compares {
+                overlaps.remove(slot, slots, ready: &ready)
+                slots[index].isPlaced = false
+            }
             if slots[index].state != .awaitingReconcile { become(slot, .awaitingReconcile) }
             awaitingReconcile.append(slot, slots)
             copies.mayStart = true
@@ -28,8 +33,9 @@ extension VolumeEngine {
         markIssued(slot)
         slots[index].pending = MemberSet(member)
         send(
-            Tag(.operation, member: member, index: index, generation: slots[index].generation), .read,
-            start: slots[index].start, count: slots[index].count, owner: .host, buffer: slots[index].buffer)
+            Tag(.operation, member: member, index: index, generation: slots[index].generation),
+            slots[index].compares ? .compare : .read, start: slots[index].start, count: slots[index].count,
+            owner: .host, buffer: slots[index].buffer)
     }
 
     /// The member of a set whose latency times its queue is least; -1 for the empty set.
@@ -64,10 +70,26 @@ extension VolumeEngine {
         case .busy, .notDone, .pathError:
             slots[index].retried.insert(MemberSet(member))
             dispatchRead(slot)
-        case .success, .unknown, .reservationConflict:
+        case .success, .unknown, .reservationConflict, .miscompare:
             // The member has left the set of readers meanwhile, or its answer is not known: read elsewhere.
             slots[index].failed.remove(MemberSet(member))
             dispatch(slot)
+        }
+    }
+
+    /// The comparison of a compare-and-write has ended. What it found stays true until the write has: both hold the range.
+    mutating func compareCompleted(_ slot: Int32, _ member: MemberIndex, _ status: MemberStatus) {
+        let index = Int(slot)
+        let counts = isUsable(member) && inSync.has(member)
+        switch status {
+        case .miscompare where counts: finish(slot, .miscompare)
+        case .success where counts:
+            slots[index].compares = false
+            slots[index].writtenOffset = slots[index].count * UInt64(configuration.blockSize)
+            slots[index].failed = []
+            slots[index].retried = []
+            dispatch(slot)
+        default: readCompleted(slot, member, status)
         }
     }
 

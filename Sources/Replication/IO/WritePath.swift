@@ -4,6 +4,7 @@ extension VolumeEngine {
     /// Sends a write to every active member once the bits that it needs are durable, and asks for those that are not.
     mutating func dispatchWrite(_ slot: Int32) {
         let index = Int(slot)
+        if slots[index].compares { return dispatchRead(slot) }
         if !requestBits(slots[index].regions) {
             if fault != .intentAfterSend {
                 become(slot, .awaitingIntent)
@@ -32,7 +33,7 @@ extension VolumeEngine {
             send(
                 Tag(.operation, member: member, index: index, generation: slots[index].generation),
                 isWrite ? .write : .writeZeroes, start: slots[index].start, count: slots[index].count,
-                owner: isWrite ? .host : .none, buffer: slots[index].buffer,
+                owner: isWrite ? .host : .none, buffer: slots[index].writtenBuffer,
                 forceUnitAccess: slots[index].forceUnitAccess)
         }
     }
@@ -52,7 +53,7 @@ extension VolumeEngine {
                     slots[index].retried.insert(MemberSet(member))
                 }
             case .busy, .notDone, .pathError: slots[index].wantsRetry = true
-            case .unknown, .reservationConflict: break
+            case .unknown, .reservationConflict, .miscompare: break
             }
         }
         if slots[index].pending == [] {

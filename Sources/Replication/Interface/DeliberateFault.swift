@@ -47,4 +47,6 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable {
     case recordSentIsBelieved
     /// A member that lags is left out, and no record says so (DRBD 1eac40e06).
     case lossNotRecorded
+    /// Others write between the comparison and the write of a compare-and-write.
+    case compareUnordered
 }

@@ -8,6 +8,9 @@ public enum HostOperation: UInt8, Sendable, BitwiseCopyable {
     case deallocate
     /// All writes completed before are made durable on every member in sync; no range, no buffer.
     case flush
+    /// Where the range holds the buffer's first half, its second half is written; else nothing is, and the end is
+    /// `miscompare`. Nobody writes in between. (SCSI's COMPARE AND WRITE lays out its data in the same way, SBC-3.)
+    case compareAndWrite
 }
 
 /// One I/O of the volume's user.
@@ -20,7 +23,7 @@ public struct HostRequest: Sendable, BitwiseCopyable {
     /// Logical blocks; at most `VolumeEngine.maximumTransferBlocks`.
     public var count: UInt64
     /// Names the caller's memory to the driver; the engine only passes it on. It stays the engine's until the completion,
-    /// and a write's contents do not change meanwhile.
+    /// and a write's contents do not change meanwhile. A greater number by n names the memory n bytes further.
     public var buffer: UInt64
     /// Returned with the completion.
     public var cookie: UInt64
@@ -53,6 +56,8 @@ public enum HostStatus: UInt8, Sendable, BitwiseCopyable {
     case suspended
     /// The volume is not attached, or is being detached.
     case detached
+    /// A compare-and-write found something else, and wrote nothing.
+    case miscompare
 }
 
 /// The end of one I/O: its buffer is the caller's again, and no member will touch it.

@@ -5,6 +5,8 @@ public enum MemberOperation: UInt8, Sendable, BitwiseCopyable {
     /// NVMe Write Zeroes; the range may be deallocated where it then reads as zeroes.
     case writeZeroes
     case flush
+    /// NVMe Compare: ends in `miscompare` where the range does not hold the buffer's contents.
+    case compare
 }
 
 /// Whose memory a member's I/O uses.
@@ -50,6 +52,8 @@ public enum MemberStatus: UInt8, Sendable, BitwiseCopyable {
     case noSpace
     /// Command Interrupted or Namespace Not Ready with "do not retry" clear: try again later.
     case busy
+    /// Compare Failure.
+    case miscompare
 }
 
 /// The end of one command of a member.

@@ -150,7 +150,7 @@ final class VolumeExerciser: Poller, @unchecked Sendable {
             for block in slot.range {
                 expected[index * Int(plan.blocksMax) + Int(block - slot.start)] = record.newest(block)
             }
-        case .flush: break
+        case .flush, .compareAndWrite: break
         }
         let accepted = volume.submit(
             HostRequest(
@@ -182,7 +182,7 @@ final class VolumeExerciser: Poller, @unchecked Sendable {
                         expected: phase == .readingBack ? nil : expected[index * Int(plan.blocksMax) + offset])
                     problem = problem ?? found
                 }
-            case .flush: break
+            case .flush, .compareAndWrite: break
             }
         }
     }

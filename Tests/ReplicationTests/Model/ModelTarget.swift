@@ -130,7 +130,7 @@ final class ModelTarget {
         guard range.upperBound <= blocks else { return .mediaError }
         switch request.operation {
         case .flush: flush()
-        case .read: return range.contains(where: unreadable.contains) ? .mediaError : .success
+        case .read, .compare: return range.contains(where: unreadable.contains) ? .mediaError : .success
         case .write, .writeZeroes:
             if isFull { return .noSpace }
             if range.overlaps(failsWritesIn) { return .mediaError }

@@ -139,7 +139,7 @@ final class ModelWorkload {
         switch request.operation {
         case .flush:
             if !operation.isLate { simulation.oracle.flushed(since: operation.startedSequence) }
-        case .write, .writeZeroes, .deallocate:
+        case .write, .writeZeroes, .deallocate, .compareAndWrite:
             guard !operation.isLate else {
                 return simulation.fail("h\(host): a write submitted after its deposition was acknowledged")
             }
