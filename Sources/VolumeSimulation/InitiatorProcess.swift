@@ -23,6 +23,8 @@ final class InitiatorProcess: @unchecked Sendable {
     var isDeposed = false
     /// Members that it knows to have been replaced.
     var knownFresh: MemberSet
+    /// The members' sizes as the registry told them, or it has told the registry.
+    var knownBlocks: [UInt64]
     /// It is about to end by itself.
     var isEnding = false
     var phase = VolumePhase.detached
@@ -45,6 +47,7 @@ final class InitiatorProcess: @unchecked Sendable {
         self.number = number
         self.network = network
         knownFresh = configuration.fresh
+        knownBlocks = configuration.formattedBlocks
         host = "198.51.\(100 + number / 200).\(1 + number % 200)"
         device = network.makeDevice("host\(number)", addresses: [host], node: Self.node(number))
         fabric = SimulatedFabric([device])

@@ -36,8 +36,8 @@ extension VolumeWorld {
             initiator.volume?.engine.resumeResync()
         }
         // One that lost its notification and has no I/O does not learn that it was deposed.
-        // One that began before the operator replaced a member through another has to be told: it begins anew.
-        for initiator in alive where isServed(after: initiator) || fresh.subtracting(initiator.knownFresh) != [] {
+        // One that began before the operator replaced a member or grew the volume through another has to be told.
+        for initiator in alive where isServed(after: initiator) || !isInformed(initiator) {
             end(initiator, isSilent: false)
         }
         if alive.isEmpty { startInitiator() }

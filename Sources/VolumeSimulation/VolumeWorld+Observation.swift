@@ -13,13 +13,18 @@ extension VolumeWorld {
         case .phase(let phase): entered(phase, initiator)
         case .notice(let notice): noticed(notice, initiator)
         case .attachFailed(let error):
-            // One that was not told of a replaced member takes it for a stranger: its operator begins anew.
-            if case .metadata(let error) = error, fresh.subtracting(initiator.knownFresh) == [] {
+            if case .metadata(let error) = error, isInformed(initiator) {
                 fail("h\(initiator.number): the attach failed: \(error)")
             }
             if case .superseded = error { meet(.attachSuperseded) }
         case .memberUnreachable: break
         }
+    }
+
+    /// One that was not told of a replaced member, or of a growth, takes what it finds for a stranger's: its operator begins
+    /// anew.
+    func isInformed(_ initiator: InitiatorProcess) -> Bool {
+        fresh.subtracting(initiator.knownFresh) == [] && initiator.knownBlocks == registeredBlocks
     }
 
     private func entered(_ phase: VolumePhase, _ initiator: InitiatorProcess) {
@@ -75,7 +80,10 @@ extension VolumeWorld {
         case .memberInSync(let member):
             guard isCurrent else { return }
             fresh.remove(MemberSet(member))
-            if let own = record(member) { registeredBlocks[member] = own.members[member].blocks }
+            if let own = record(member) {
+                registeredBlocks[member] = own.members[member].blocks
+                initiator.knownBlocks[member] = registeredBlocks[member]
+            }
             meet(.memberReturned)
             checkCoverage("member \(member) is in sync")
         case .memberDemoted: meet(.targetFailsWrite)
@@ -90,11 +98,12 @@ extension VolumeWorld {
             if isCurrent {
                 // One that is not there is where it was.
                 if let best = bestRecord { registeredBlocks = best.members.map(\.blocks) }
+                initiator.knownBlocks = registeredBlocks
                 learn(volume.engine.geometry)
             }
         case .growFailed: isGrowing = false
         case .memberRefused(let member, let error):
-            if isCurrent, fresh.subtracting(initiator.knownFresh) == [] {
+            if isCurrent, isInformed(initiator) {
                 fail("h\(initiator.number): member \(member) is refused: \(error)")
             }
         case .waitingFor, .regionUnreadable, .newerEpoch: break

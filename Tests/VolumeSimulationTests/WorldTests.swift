@@ -124,6 +124,13 @@ import VolumeSimulation
         expectSound([.targetQuickRestart, .connectionBreak, .stuckDisk, .initiatorCrash], seeds: 1...40)
     }
 
+    /// A volume had grown, and its namespaces once more. An initiator that knew their first sizes alone found the records of
+    /// then and believed them: the volume shrank, and what had been written behind its old end was lost.
+    @Test func anInitiatorDoesNotKnowThatTheVolumeHasGrown() {
+        expectSound(1_001_613, Profile(seed: 1_001_613))
+        expectSound([.grow, .competitor, .initiatorPause, .targetKill, .partition], seeds: 1...40)
+    }
+
     // MARK: Checks
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {

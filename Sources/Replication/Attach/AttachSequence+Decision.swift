@@ -209,8 +209,15 @@ extension VolumeEngine {
 
     /// Has all bitmap pages written to a member, and what it has cached flushed.
     mutating func startJoining(_ member: MemberIndex) {
+        // What was found where the volume has data may be data by now.
+        if let start = slotsBlock(member, blocks: members[member].staleBlocks), start < maps.geometry.dataBlocks {
+            members[member].staleBlocks = 0
+        }
         // Metadata stays where it is, unless the volume has another size by now: then it moves to the member's end.
         if members[member].layout?.geometry != maps.geometry {
+            if let old = members[member].layout, old.memberBlocks != members[member].blocks {
+                members[member].staleBlocks = old.memberBlocks
+            }
             do throws(MetadataError) {
                 members[member].layout = try MemberLayout(
                     member: member, memberBlocks: members[member].blocks, geometry: maps.geometry)

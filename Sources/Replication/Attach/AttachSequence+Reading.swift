@@ -6,6 +6,7 @@ extension VolumeEngine {
         become(member, .reading)
         members[member].confirmedVersion = 0
         members[member].superblockVersionInFlight = 0
+        members[member].isWipingStale = false
         lookForRecord(member)
     }
 

@@ -13,6 +13,7 @@ extension VolumeEngine {
     mutating func lookForRecord(_ member: MemberIndex) {
         members[member].found = nil
         members[member].layout = nil
+        members[member].staleBlocks = 0
         guard let block = slotsBlock(member, blocks: members[member].blocks) else {
             return refuse(
                 member, .tooSmall(member: member, found: members[member].blocks, needed: 6 * blocksPerPage))
@@ -94,7 +95,10 @@ extension VolumeEngine {
     /// The slots at the former end have been read as well.
     private mutating func formerSlotsRead(_ member: MemberIndex) {
         switch (decodeSlots(member), members[member].found) {
-        case (.success(let former), let found?): members[member].found = former.stamp > found.stamp ? former : found
+        case (.success(let former), let found?):
+            let isFormer = former.stamp > found.stamp
+            members[member].found = isFormer ? former : found
+            members[member].staleBlocks = isFormer ? members[member].blocks : formattedBlocks[member]
         case (.success(let former), nil): members[member].found = former
         case (.failure, .some): break
         case (.failure(let error), nil): return recordMissing(member, error)

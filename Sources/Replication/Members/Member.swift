@@ -84,6 +84,10 @@ struct Member {
     // Joining.
     var found: Superblock?
     var layout: MemberLayout?
+    /// The size at whose end a record is that is not the member's any more; 0 for none. It is wiped once the member's own is
+    /// where it belongs.
+    var staleBlocks: UInt64 = 0
+    var isWipingStale = false
     var joinPending = 0
     var joinFailed = false
     var mapCursor = 0

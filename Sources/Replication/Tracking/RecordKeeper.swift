@@ -75,17 +75,43 @@ extension VolumeEngine {
         guard holdsMetadata(member), phase != .deposed else { return }
         switch status {
         case .success:
-            members[member].superblockSequence += 1
+            if members[member].isWipingStale {
+                members[member].isWipingStale = false
+                members[member].staleBlocks = 0
+            } else {
+                members[member].superblockSequence += 1
+                if wipeStaleRecord(member, version) { return }
+            }
             members[member].confirmedVersion = version
             // Here the member's metadata is from now on, and is looked for when it comes back.
             if let layout = members[member].layout { formattedBlocks[member] = layout.memberBlocks }
             freshMembers.remove(MemberSet(member))
             if members[member].phase == .joining { return checkJoined(member) }
             reviewRecord()
-        case .busy, .notDone, .pathError: break
+        case .busy, .notDone, .pathError:
+            // The record is written again, and what is stale wiped behind it.
+            members[member].isWipingStale = false
         default: return loseMember(member, .metadataFailed)
         }
         writeRecord(to: member)
+    }
+
+    /// Wipes the record that a member's own has made stale: whoever knew the member's size of then alone would believe it.
+    /// False where there is none. The member counts as holding its own only after that.
+    private mutating func wipeStaleRecord(_ member: MemberIndex, _ version: UInt64) -> Bool {
+        let stale = members[member].staleBlocks
+        guard stale != 0, stale <= members[member].blocks, let layout = members[member].layout,
+            let start = slotsBlock(member, blocks: stale),
+            // Where sizes differ by less than a page it is the same place.
+            start + 2 * blocksPerPage <= layout.mapsStart || start >= layout.slotBlock(1) + blocksPerPage
+        else { return false }
+        members[member].isWipingStale = true
+        members[member].superblockVersionInFlight = version
+        members[member].superblockIssuedAt = now
+        send(
+            Tag(.superblock, member: member), .writeZeroes, start: start, count: 2 * blocksPerPage,
+            forceUnitAccess: true)
+        return true
     }
 
     /// Finds out whether the wanted record is valid.
