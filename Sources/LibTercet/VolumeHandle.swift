@@ -104,9 +104,8 @@ final class VolumeHandle: Handle {
     /// The newest record of the volume on members that can be reached.
     private static func find(_ options: VolumeOpenOptions, _ group: InitiatorGroup) throws(OpenFailure) -> Superblock {
         let found = Handle.wait(group) {
-            await MemberProbe.superblocks(
-                of: options.members, hostNQN: options.hostNQN, hostID: options.hostID, group: group)
-        }
+            await MemberProbe.survey(options.members, hostNQN: options.hostNQN, hostID: options.hostID, group: group)
+        }.map(\.superblock)
         let records = found.compactMap { try? $0.get() }
         if let newest = records.max(by: { $0.stamp < $1.stamp }) { return newest }
         let problems = found.compactMap { result -> String? in

@@ -36,6 +36,14 @@ public struct VolumeCreation: Sendable {
     }
 }
 
+/// What a look at a member has found.
+public struct MemberSurvey: Sendable {
+    /// What its superblock says, or why that is not known.
+    public var superblock: Result<Superblock, VolumeCreationError>
+    /// Whoever has the volume attached, as `MemberProbe.presentHosts` finds out.
+    public var presentHosts: [ReservationStatus.Registrant]
+}
+
 /// Members that are looked at, and formatted, before there is a volume to attach.
 public final class MemberProbe: @unchecked Sendable {
     public let addresses: [MemberAddress]
@@ -77,15 +85,17 @@ public final class MemberProbe: @unchecked Sendable {
     }
 
     private static let bufferByteCount = 1 << 20
+    /// Zeroed with one operation, which is several commands at a time.
+    private static let zeroedAtOnce: UInt64 = 256 << 20
 
-    /// What the superblocks of members say, as far as they can be reached; read without fencing.
+    /// Looks at members, as far as they can be reached; without fencing, and without writing.
     ///
     /// - Parameter formattedBytes: the size that namespaces had which have been resized since; 0 for none.
-    public static func superblocks(
-        of members: [MemberAddress], hostNQN: String, hostID: NVMeSpec.UUIDBytes, group: InitiatorGroup,
+    public static func survey(
+        _ members: [MemberAddress], hostNQN: String, hostID: NVMeSpec.UUIDBytes, group: InitiatorGroup,
         formattedBytes: UInt64 = 0
-    ) async -> [Result<Superblock, VolumeCreationError>] {
-        var found: [Result<Superblock, VolumeCreationError>] = []
+    ) async -> [MemberSurvey] {
+        var found: [MemberSurvey] = []
         for (index, address) in members.enumerated() {
             do throws(VolumeCreationError) {
                 let probe = try await MemberProbe([address], hostNQN: hostNQN, hostID: hostID, group: group)
@@ -96,16 +106,26 @@ public final class MemberProbe: @unchecked Sendable {
                     await probe.close()
                     throw error
                 }
+                let hosts = await probe.presentHosts(of: 0)
                 await probe.close()
-                switch superblock {
-                case .success(let superblock): found.append(.success(superblock))
-                case .failure(let error): found.append(.failure(VolumeCreationError("\(address): \(error)")))
-                }
+                found.append(
+                    MemberSurvey(
+                        superblock: superblock.mapError { VolumeCreationError("\(address): \($0)") },
+                        presentHosts: hosts))
             } catch {
-                found.append(.failure(VolumeCreationError("member \(index): \(error)")))
+                found.append(
+                    MemberSurvey(
+                        superblock: .failure(VolumeCreationError("member \(index): \(error)")), presentHosts: []))
             }
         }
         return found
+    }
+
+    /// Hosts that are registered with a member's namespace and connected to it: whoever has its volume attached. None where
+    /// the target knows no reservations, or does not say which registrants are connected.
+    public func presentHosts(of member: MemberIndex) async -> [ReservationStatus.Registrant] {
+        let report = try? await controllers[member].reservationReport(nsid: addresses[member].nsid)
+        return report?.registrants.filter { $0.controllerID != ReservationStatus.Registrant.anyController } ?? []
     }
 
     /// Disconnects.
@@ -185,7 +205,7 @@ public final class MemberProbe: @unchecked Sendable {
             try await takeOver(member)
             var block: UInt64 = 0
             while block < format.geometry.dataBlocks {
-                let count = min(format.geometry.dataBlocks - block, 32768)
+                let count = min(format.geometry.dataBlocks - block, Self.zeroedAtOnce / UInt64(blockSize(of: member)))
                 try await transfer(.writeZeroes, member, start: block, count: count)
                 block += count
                 done += Double(count)

@@ -3,6 +3,8 @@ public struct VolumeStatistics: Equatable, Sendable, BitwiseCopyable {
     public var reads: UInt64 = 0
     public var writes: UInt64 = 0
     public var flushes: UInt64 = 0
+    /// Commands sent to members for hosts' writes, one for each copy.
+    public var memberWrites: UInt64 = 0
     /// I/Os that waited for an earlier one that they overlap.
     public var overlapsHeld: UInt64 = 0
     /// Commands sent again after a pause.
@@ -10,6 +12,8 @@ public struct VolumeStatistics: Equatable, Sendable, BitwiseCopyable {
     public var memberLosses: UInt64 = 0
     public var slowDemotions: UInt64 = 0
     public var demotions: UInt64 = 0
+    /// Times when this process itself stood still, so that members were given longer.
+    public var standstills: UInt64 = 0
     /// Bitmap pages written to members, and records.
     public var pageWrites: UInt64 = 0
     public var recordWrites: UInt64 = 0

@@ -28,6 +28,7 @@ extension VolumeEngine {
         markIssued(slot)
         for region in slots[index].regions { maps.unflushed[region] = true }
         slots[index].pending.formUnion(targets)
+        statistics.memberWrites += UInt64(targets.count)
         let isWrite = slots[index].kind == .write
         for member in 0..<memberCount where targets.has(member) {
             send(

@@ -40,10 +40,10 @@ struct VolumeArguments: ParsableArguments {
         HostIdentity(nqn: hostNQN, id: NVMeSpec.UUIDBytes(UUID().uuidString.lowercased()))
     }
 
-    /// What the superblocks of the members that can be reached say.
-    func probe(_ group: InitiatorGroup) async throws -> [Result<Superblock, VolumeCreationError>] {
+    /// What is found at the members that can be reached.
+    func survey(_ group: InitiatorGroup) async -> [MemberSurvey] {
         let host = host
-        return await MemberProbe.superblocks(
-            of: members, hostNQN: host.nqn, hostID: host.id, group: group, formattedBytes: UInt64(oldSize?.value ?? 0))
+        return await MemberProbe.survey(
+            members, hostNQN: host.nqn, hostID: host.id, group: group, formattedBytes: UInt64(oldSize?.value ?? 0))
     }
 }

@@ -14,16 +14,22 @@ struct VolumeBenchCommand: AsyncParsableCommand {
         discussion: """
             What happens to members meanwhile is told as it happens. At the end all that was written is read back, and \
             the volume is detached when all members are in sync again.
+
+            \(TakeOver.discussion)
             """)
 
     @OptionGroup var volume: VolumeArguments
+    @OptionGroup var takeOver: TakeOver
     @Option(name: .customLong("rwmixread"), help: "Share of reads, in percent.") var mix: UInt64 = 30
     @Option(name: .customLong("bs"), help: "Bytes of one I/O; k and m may follow.") var blockSize = ByteCount(4096)
     @Option(name: .customLong("iodepth"), help: "I/Os under way.") var depth = 16
     @Option(name: .customLong("runtime"), help: "Seconds.") var seconds: Double = 10
+    @Option(name: .customLong("number-ios"), help: "End after so many I/Os, if the time is not up before.")
+    var ioCount: UInt64?
     @Option(name: .customLong("start-block"), help: "First logical block to use.") var startBlock: UInt64 = 0
     @Option(help: "Bytes to use; k, m and g may follow (default: all).") var size: ByteCount?
     @Option(help: "Where the I/Os go depends on this number only.") var seed: UInt64 = 1
+    @Flag(inversion: .prefixedNo, help: "Write a pattern, and check every read.") var verify = true
     @Flag(help: "Print JSON.") var json = false
 
     func validate() throws {
@@ -37,7 +43,7 @@ struct VolumeBenchCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let attached = try await VolumeSession(volume, depth: max(depth, 64), session: session)
+        let attached = try await VolumeSession(volume, takeOver, depth: max(depth, 64), session: session)
         let geometry = await attached.volume.geometry()
         guard blockSize.value % Int(geometry.blockSize) == 0 else {
             throw CommandFailure("--bs is not a multiple of the volume's block size \(geometry.blockSize)")
@@ -49,7 +55,7 @@ struct VolumeBenchCommand: AsyncParsableCommand {
             startBlock: startBlock, readPercentage: mix,
             blocksPerUnit: UInt64(blockSize.value) / UInt64(geometry.blockSize),
             unitBytes: blockSize.value, unitCount: min(bytes / UInt64(blockSize.value), 1 << 24), depth: depth,
-            seed: seed)
+            seed: seed, ioCount: ioCount ?? .max, verifies: verify)
         guard plan.unitCount > UInt64(depth) else { throw CommandFailure("--size is too small for --iodepth") }
         guard let memory = await attached.volume.allocate(blockSize.value * depth) else {
             throw CommandFailure("no memory for --bs times --iodepth")
@@ -80,6 +86,7 @@ struct VolumeBenchReport: Sendable {
     var writes: UInt64
     var bytesWritten: UInt64
     var longestSilence: UInt64
+    var isVerified: Bool
     var readLatency: Histogram<UInt64>
     var writeLatency: Histogram<UInt64>
 
@@ -89,6 +96,7 @@ struct VolumeBenchReport: Sendable {
         writes = worker.writes
         bytesWritten = worker.bytesWritten
         longestSilence = worker.longestSilence
+        isVerified = worker.plan.verifies
         readLatency = worker.readLatency
         writeLatency = worker.writeLatency
     }
@@ -110,7 +118,11 @@ struct VolumeBenchReport: Sendable {
         print(
             "written: \(bytesWritten) bytes; copied in resync: \(counts.bytesCopied) bytes in \(counts.regionsCopied) regions"
         )
-        print("verified: every read had what was written last; all members are in sync")
+        let metadata = counts.pageWrites + counts.recordWrites
+        print("writes at the members: \(metadata + counts.memberWrites), of them metadata: \(metadata)")
+        print(
+            (isVerified ? "verified: every read had what was written last; " : "not verified; ")
+                + "all members are in sync")
     }
 
     private func row(_ name: String, _ seconds: [VolumeWorker.Second]) -> String {
@@ -132,8 +144,12 @@ struct VolumeBenchReport: Sendable {
             },
             "reads": reads, "writes": writes, "bytes_written": bytesWritten, "bytes_resynced": counts.bytesCopied,
             "longest_silence_ns": longestSilence, "member_losses": counts.memberLosses,
-            "read_latency_ns": ["mean": readLatency.mean, "p99": readLatency.valueAtPercentile(99)],
-            "write_latency_ns": ["mean": writeLatency.mean, "p99": writeLatency.valueAtPercentile(99)],
+            "member_writes": counts.memberWrites, "metadata_writes": counts.pageWrites + counts.recordWrites,
+            "read_latency_ns": object(readLatency), "write_latency_ns": object(writeLatency),
         ]
+    }
+
+    private func object(_ latency: Histogram<UInt64>) -> [String: Any] {
+        ["mean": latency.mean, "p50": latency.valueAtPercentile(50), "p99": latency.valueAtPercentile(99)]
     }
 }

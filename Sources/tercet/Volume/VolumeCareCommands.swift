@@ -4,21 +4,16 @@ import Foundation
 import Replication
 import VolumeDriver
 
-/// What the commands say that attach a volume, work on it and detach it.
-let takesOver = """
-    The command attaches the volume itself and detaches it at the end: whoever has it attached is fenced and stops as \
-    deposed; where that happens to this command, it ends with status 1.
-    """
-
 struct VolumeHealCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "heal", abstract: "Bring all members into sync.",
-        discussion: takesOver + """
+        discussion: TakeOver.discussion + """
              What has been copied need not be copied again: where the command is interrupted, or ends after --for, the \
             next one goes on from there.
             """)
 
     @OptionGroup var volume: VolumeArguments
+    @OptionGroup var takeOver: TakeOver
     @Option(help: ArgumentHelp("Copy at most so much in a second; k, m and g may follow.", valueName: "bytes"))
     var rate: ByteCount?
     @Option(name: .customLong("for"), help: ArgumentHelp("Pause and detach after so long.", valueName: "seconds"))
@@ -29,7 +24,7 @@ struct VolumeHealCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let attached = try await VolumeSession(volume, session: session)
+        let attached = try await VolumeSession(volume, takeOver, session: session)
         attached.volume.setResyncRate(UInt64(rate?.value ?? 0))
         let left = try await attached.heal(seconds: seconds)
         var result = ScrubResult()
@@ -54,13 +49,14 @@ struct VolumeHealCommand: AsyncParsableCommand {
 struct VolumeScrubCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "scrub", abstract: "Compare the members, region by region.",
-        discussion: takesOver + """
+        discussion: TakeOver.discussion + """
              All members are brought into sync first. Nothing tells which of two members is right in a region in which \
             they differ: such regions are named, and the command ends with status 1; with --repair-from the named member \
             is declared right, and they are copied from it.
             """)
 
     @OptionGroup var volume: VolumeArguments
+    @OptionGroup var takeOver: TakeOver
     @Option(
         name: .customLong("repair-from"),
         help: ArgumentHelp("Copy regions that differ from this member: 0, 1 or 2.", valueName: "member"))
@@ -74,7 +70,7 @@ struct VolumeScrubCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let attached = try await VolumeSession(volume, session: session)
+        let attached = try await VolumeSession(volume, takeOver, session: session)
         _ = try await attached.heal(seconds: nil)
         let result = try await attached.scrub(repairingFrom: source)
         try await attached.detach()
@@ -93,16 +89,17 @@ struct VolumeScrubCommand: AsyncParsableCommand {
 struct VolumeDetachCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "detach",
-        abstract: "Take the volume from whoever has it, or had it when it died, and leave it clean.",
-        discussion: takesOver + " Members that are behind stay so; heal brings them into sync.")
+        abstract: "Leave the volume clean that a host had when it died.",
+        discussion: TakeOver.discussion + " Members that are behind stay so; heal brings them into sync.")
 
     @OptionGroup var volume: VolumeArguments
+    @OptionGroup var takeOver: TakeOver
     @Flag(help: "Print JSON.") var json = false
 
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let attached = try await VolumeSession(volume, session: session)
+        let attached = try await VolumeSession(volume, takeOver, session: session)
         let status = await attached.volume.status()
         try await attached.detach()
         let behind = status.members.indices.filter { !status.members[$0].isInSync }

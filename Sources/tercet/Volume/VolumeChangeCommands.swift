@@ -7,13 +7,14 @@ import VolumeDriver
 struct VolumeReplaceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "replace", abstract: "Put another namespace in a member's place. ITS CONTENTS ARE LOST.",
-        discussion: takesOver + """
+        discussion: TakeOver.discussion + """
              The old member need not be reached, and is not written; the two others have to be in sync. Everything is \
             copied to the new one. Where the command is interrupted, give it again. Afterwards the new address belongs \
             among the members, in the old one's place; the old one is refused there.
             """)
 
     @OptionGroup var volume: VolumeArguments
+    @OptionGroup var takeOver: TakeOver
     @Option(name: .customLong("replace"), help: ArgumentHelp("Which: 0, 1 or 2.", valueName: "member")) var member: Int
     @Option(name: .customLong("with"), help: ArgumentHelp("The new one.", valueName: "ADDRESS:PORT/SUBNQN/NSID"))
     var address: MemberAddress
@@ -30,15 +31,15 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
         let session = try Session()
         defer { session.end() }
         let group = session.groups[0]
-        let found = try await volume.probe(group)
-        guard let newest = found.compactMap({ try? $0.get() }).max(by: { $0.stamp < $1.stamp }) else {
+        let found = await volume.survey(group)
+        guard let newest = found.compactMap({ try? $0.superblock.get() }).max(by: { $0.stamp < $1.stamp }) else {
             throw CommandFailure("no member can be read: see tercet volume status")
         }
         for other in 0..<memberCount where other != member && newest.members[other].state != .inSync {
             throw CommandFailure("member \(other) is behind: bring it into sync first, with tercet volume heal")
         }
         let uuid = try await checkNew(newest, group)
-        let attached = try await VolumeSession(volume, excluded: MemberSet(member), session: session)
+        let attached = try await VolumeSession(volume, takeOver, excluded: MemberSet(member), session: session)
         attached.volume.setResyncRate(UInt64(rate?.value ?? 0))
         guard await attached.volume.replaceMember(member, with: address, uuid: uuid) else {
             throw CommandFailure("the other members are not in sync, or \(address) is one of them")
@@ -62,6 +63,7 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
             let identity = probe.identity(0)
             let superblock: Result<Superblock, MetadataError>
             do throws(VolumeCreationError) {
+                if let objection = await takeOver.objection(probe) { throw VolumeCreationError(objection) }
                 superblock = try await probe.superblock(of: 0)
             } catch {
                 await probe.close()
@@ -97,12 +99,13 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
 struct VolumeGrowCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "grow", abstract: "Enlarge the volume after its three namespaces have been enlarged.",
-        discussion: takesOver + """
+        discussion: TakeOver.discussion + """
              The metadata moves to the namespaces' new ends, so they have to grow by more than it takes. --old-size says \
             where it is now: it is needed until the volume has grown. The new blocks are copied from one member to the others.
             """)
 
     @OptionGroup var volume: VolumeArguments
+    @OptionGroup var takeOver: TakeOver
     @Option(help: "New size; k, m, g and t may follow (default: as much as the members hold).") var size: ByteCount?
     @Flag(help: "Print JSON.") var json = false
 
@@ -110,7 +113,7 @@ struct VolumeGrowCommand: AsyncParsableCommand {
         let session = try Session()
         defer { session.end() }
         let largest = try await largestVolume(session.groups[0])
-        let attached = try await VolumeSession(volume, session: session)
+        let attached = try await VolumeSession(volume, takeOver, session: session)
         _ = try await attached.heal(seconds: nil)
         let old = await attached.volume.geometry()
         let blocks = size.map { UInt64($0.value) / UInt64(old.blockSize) } ?? largest(old)

@@ -16,12 +16,15 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
             the next run, with the same record, knows what must be there. Without a record the range has to read as zeroes.
 
             With --check, compares a member's file or device with the record instead; nothing is attached.
+
+            \(TakeOver.discussion)
             """)
 
     @Option(
         name: [.customShort("m"), .customLong("member")],
         help: ArgumentHelp("A member; three times, in order.", valueName: "ADDRESS:PORT/SUBNQN/NSID"))
     var members: [MemberAddress] = []
+    @OptionGroup var takeOver: TakeOver
     @Option(name: [.customShort("q"), .customLong("hostnqn")], help: "NQN of this host (default: /etc/nvme/hostnqn).")
     var hostNQN: String?
     @Option(help: "File of the record; made where it is not there.") var record: String
@@ -63,7 +66,7 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
         arguments.members = members
         arguments.hostNQN = hostNQN
         arguments.oldSize = nil
-        let attached = try await VolumeSession(arguments, depth: max(depth, 64), session: session)
+        let attached = try await VolumeSession(arguments, takeOver, depth: max(depth, 64), session: session)
         let geometry = await attached.volume.geometry()
         guard Int(geometry.blockSize) == blockSize.value else {
             throw CommandFailure("the volume has blocks of \(geometry.blockSize) bytes")

@@ -6,9 +6,13 @@ import VolumeDriver
 
 struct VolumeCreateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "create", abstract: "Format three namespaces as one volume. THEIR CONTENTS ARE LOST.")
+        commandName: "create", abstract: "Format three namespaces as one volume. THEIR CONTENTS ARE LOST.",
+        discussion:
+            "Where a host has one of them reserved and is connected to it, nothing is changed unless --take-over is given."
+    )
 
     @OptionGroup var volume: VolumeArguments
+    @OptionGroup var takeOver: TakeOver
     @Option(help: "UUID of the volume (default: a new one).") var uuid: String?
     @Option(help: "Size; k, m, g and t may follow (default: as much as the members hold).") var size: ByteCount?
     @Option(name: .customLong("region-size"), help: "Unit of tracking and copying.") var regionSize = ByteCount(1 << 20)
@@ -39,6 +43,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
             let progress = ProgressLine()
             defer { progress.clear() }
             do throws(VolumeCreationError) {
+                if let objection = await takeOver.objection(probe) { throw VolumeCreationError(objection) }
                 geometry = try await probe.create(
                     VolumeCreation(
                         volume: identifier, regionSize: UInt32(regionSize.value),
@@ -72,9 +77,11 @@ struct VolumeCreateCommand: AsyncParsableCommand {
 
 struct VolumeDestroyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "destroy", abstract: "Wipe the volume's metadata from its members; their data stays.")
+        commandName: "destroy", abstract: "Wipe the volume's metadata from its members; their data stays.",
+        discussion: "Where a host has the volume attached, nothing is changed unless --take-over is given.")
 
     @OptionGroup var volume: VolumeArguments
+    @OptionGroup var takeOver: TakeOver
 
     func run() async throws {
         let session = try Session()
@@ -83,7 +90,13 @@ struct VolumeDestroyCommand: AsyncParsableCommand {
         do throws(VolumeCreationError) {
             let probe = try await MemberProbe(
                 volume.members, hostNQN: host.nqn, hostID: host.id, group: session.groups[0])
-            try await probe.destroy()
+            do throws(VolumeCreationError) {
+                if let objection = await takeOver.objection(probe) { throw VolumeCreationError(objection) }
+                try await probe.destroy()
+            } catch {
+                await probe.close()
+                throw error
+            }
             await probe.close()
         } catch {
             throw CommandFailure(error.description)
@@ -105,7 +118,7 @@ struct VolumeStatusCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let found = try await volume.probe(session.groups[0])
+        let found = await volume.survey(session.groups[0]).map(\.superblock)
         if json { return try printJSON(["members": zip(volume.members, found).map(object)]) }
         for (index, result) in found.enumerated() {
             switch result {

@@ -73,11 +73,19 @@ final class VolumeSession {
         }
     }
 
-    /// Attaches the volume, without the members in `excluded`.
-    init(_ arguments: VolumeArguments, depth: Int = 64, excluded: MemberSet = [], session: Session) async throws {
+    /// Attaches the volume, without the members in `excluded`, unless another host has it and is not to be fenced.
+    init(
+        _ arguments: VolumeArguments, _ takeOver: TakeOver, depth: Int = 64, excluded: MemberSet = [], session: Session
+    ) async throws {
         self.session = session
         let group = session.groups[0]
-        let found = try await arguments.probe(group)
+        var surveys: [MemberSurvey] = []
+        let objection = await takeOver.objection(arguments.members) {
+            surveys = await arguments.survey(group)
+            return surveys.map(\.presentHosts)
+        }
+        if let objection { throw CommandFailure(objection) }
+        let found = surveys.map(\.superblock)
         guard let superblock = found.compactMap({ try? $0.get() }).max(by: { $0.stamp < $1.stamp }) else {
             let problems = found.compactMap { result -> String? in
                 if case .failure(let error) = result { return error.description }

@@ -6,9 +6,10 @@ import VolumeDriver
 struct VolumeWriteCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "write", abstract: "Write a file or the standard input to the volume, and flush.",
-        discussion: "The last block is filled up with zeroes.")
+        discussion: "The last block is filled up with zeroes. " + TakeOver.discussion)
 
     @OptionGroup var volume: VolumeArguments
+    @OptionGroup var takeOver: TakeOver
     @Option(name: .customLong("start-block"), help: "First logical block.") var startBlock: UInt64 = 0
     @Option(name: [.customShort("f"), .customLong("input")], help: "File to read from; - for the standard input.")
     var input = "-"
@@ -23,7 +24,7 @@ struct VolumeWriteCommand: AsyncParsableCommand {
             guard let opened = FileHandle(forReadingAtPath: input) else { throw CommandFailure("cannot read \(input)") }
             file = opened
         }
-        let attached = try await VolumeSession(volume, session: session)
+        let attached = try await VolumeSession(volume, takeOver, session: session)
         let blockSize = Int(await attached.volume.geometry().blockSize)
         let piece = Int(await attached.volume.maximumTransferBlocks()) * blockSize
         guard let buffer = await attached.volume.allocate(piece) else { throw CommandFailure("no memory for the data") }
@@ -46,9 +47,11 @@ struct VolumeWriteCommand: AsyncParsableCommand {
 
 struct VolumeReadCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "read", abstract: "Read blocks of the volume to a file or to the standard output.")
+        commandName: "read", abstract: "Read blocks of the volume to a file or to the standard output.",
+        discussion: TakeOver.discussion)
 
     @OptionGroup var volume: VolumeArguments
+    @OptionGroup var takeOver: TakeOver
     @Option(name: .customLong("start-block"), help: "First logical block.") var startBlock: UInt64 = 0
     @Option(name: .customLong("block-count"), help: "Logical blocks to read.") var blockCount: UInt64 = 1
     @Option(name: [.customShort("o"), .customLong("output")], help: "File to write to; - for the standard output.")
@@ -66,7 +69,7 @@ struct VolumeReadCommand: AsyncParsableCommand {
             else { throw CommandFailure("cannot write to \(output)") }
             file = opened
         }
-        let attached = try await VolumeSession(volume, session: session)
+        let attached = try await VolumeSession(volume, takeOver, session: session)
         let blockSize = UInt64(await attached.volume.geometry().blockSize)
         let piece = await attached.volume.maximumTransferBlocks()
         guard let buffer = await attached.volume.allocate(Int(piece * blockSize)) else {

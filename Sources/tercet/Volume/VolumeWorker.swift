@@ -15,6 +15,10 @@ final class VolumeWorker: Poller, @unchecked Sendable {
         var unitCount: UInt64
         var depth: Int
         var seed: UInt64
+        /// I/Os after which it ends.
+        var ioCount: UInt64
+        /// Writes carry a pattern, and reads are checked.
+        var verifies: Bool
     }
 
     /// What happened in one second.
@@ -40,7 +44,7 @@ final class VolumeWorker: Poller, @unchecked Sendable {
 
     private enum Phase { case idle, running, readingBack, ending }
 
-    private let plan: Plan
+    let plan: Plan
     private let volume: Volume
     private let memory: UnsafeMutableRawPointer
     private let sink = Sink()
@@ -50,6 +54,7 @@ final class VolumeWorker: Poller, @unchecked Sendable {
     private var isBusy: [Bool]
     private var random: BenchRandom
     private var cursor: UInt64 = 0
+    private var submittedCount: UInt64 = 0
     private var phase = Phase.idle
     private var begin = MonotonicTime(nanoseconds: 0)
     private var end = MonotonicTime.distantFuture
@@ -96,8 +101,8 @@ final class VolumeWorker: Poller, @unchecked Sendable {
     override func poll(now: MonotonicTime) -> Int {
         switch phase {
         case .idle: return 0
-        case .running where now >= end || problem != nil:
-            phase = problem == nil ? .readingBack : .ending
+        case .running where now >= end || submittedCount >= plan.ioCount || problem != nil:
+            phase = plan.verifies && problem == nil ? .readingBack : .ending
             cursor = 0
         case .readingBack where cursor >= plan.unitCount || problem != nil: phase = .ending
         default: break
@@ -120,11 +125,14 @@ final class VolumeWorker: Poller, @unchecked Sendable {
         while let index = free.last, let unit = nextUnit() {
             let isRead = phase == .readingBack || random.next(below: 100) < plan.readPercentage
             let data = memory + index * plan.unitBytes
-            slots[index] = Slot(unit: unit, version: versions[Int(unit)], isRead: isRead, start: .now())
+            slots[index] = Slot(unit: unit, version: versions[Int(unit)], isRead: isRead)
             if !isRead {
                 slots[index].version &+= 1
-                BenchPattern.fill(data, bytes: plan.unitBytes, unit: unit, version: slots[index].version)
+                if plan.verifies {
+                    BenchPattern.fill(data, bytes: plan.unitBytes, unit: unit, version: slots[index].version)
+                }
             }
+            slots[index].start = .now()
             let accepted = volume.submit(
                 HostRequest(
                     isRead ? .read : .write, start: plan.startBlock + unit * plan.blocksPerUnit,
@@ -134,6 +142,8 @@ final class VolumeWorker: Poller, @unchecked Sendable {
             isBusy[Int(unit)] = true
             free.removeLast()
             submitted += 1
+            submittedCount += 1
+            if phase == .running, submittedCount >= plan.ioCount { break }
         }
         return submitted
     }
@@ -173,7 +183,7 @@ final class VolumeWorker: Poller, @unchecked Sendable {
             if slot.isRead {
                 reads += 1
                 readLatency.record(took)
-                if slot.version != 0,
+                if plan.verifies, slot.version != 0,
                     !BenchPattern.matches(
                         memory + index * plan.unitBytes, bytes: plan.unitBytes, unit: slot.unit, version: slot.version)
                 {
@@ -186,6 +196,8 @@ final class VolumeWorker: Poller, @unchecked Sendable {
                 writeLatency.record(took)
             }
         }
+        // The next ones leave in the same round.
+        if phase == .running || phase == .readingBack { _ = poll(now: now) }
     }
 
     private func count(_ took: UInt64, at now: MonotonicTime) {

@@ -1,0 +1,57 @@
+import ArgumentParser
+import Base
+import NVMeSpec
+import VolumeDriver
+
+/// Whether a host that has the volume attached may be fenced.
+struct TakeOver: ParsableArguments {
+    @Flag(
+        name: .customLong("take-over"),
+        help:
+            "Where a host has the volume attached, fence it: it stops as deposed. Without this such a volume is left alone."
+    )
+    var isAsked = false
+
+    /// How long a host that has just died may seem to be connected: its keep-alive timeout, and a second.
+    private static let patienceMilliseconds: UInt64 = 3000
+
+    /// Why members are to be left alone: another host has one of them attached, and taking over was not asked for.
+    ///
+    /// This keeps an operator from stopping a volume by mistake. What keeps two hosts apart is the fencing itself.
+    ///
+    /// - Parameter look: finds the hosts that are present, by member; called at least once.
+    func objection(
+        _ members: [MemberAddress], _ look: () async -> [[ReservationStatus.Registrant]]
+    ) async -> String? {
+        let end = MonotonicTime.now().advanced(byMilliseconds: Self.patienceMilliseconds)
+        while true {
+            let present = await look()
+            guard !isAsked, let member = present.firstIndex(where: { !$0.isEmpty }), let host = present[member].first
+            else { return nil }
+            guard MonotonicTime.now() < end else {
+                return
+                    "host \(host.hostID) has the volume attached (registered at \(members[member]), "
+                    + "under key \(String(host.key, radix: 16)), as controller \(host.controllerID)): stop it there, or "
+                    + "say --take-over to fence it"
+            }
+            try? await Task.sleep(for: .milliseconds(100))
+        }
+    }
+
+    /// The same, of the members of a probe.
+    func objection(_ probe: MemberProbe) async -> String? {
+        await objection(probe.addresses) {
+            var present: [[ReservationStatus.Registrant]] = []
+            for member in probe.addresses.indices { present.append(await probe.presentHosts(of: member)) }
+            return present
+        }
+    }
+
+    /// What the commands say that attach a volume, work on it and detach it.
+    static let discussion = """
+        The command attaches the volume itself and detaches it at the end. Where another host has it attached, it changes \
+        nothing and ends with status 1; with --take-over it fences that host, which stops as deposed. A host that died is no \
+        obstacle. Members without fencing do not tell who is there. Where this command is fenced by another host, it ends \
+        with status 1.
+        """
+}
