@@ -190,6 +190,42 @@ import Testing
         #expect(scenario.ending() == nil)
     }
 
+    /// A member that was slow stays out for a while, but not while the volume waits for members.
+    @Test func aMemberThatWasSlowIsTakenBackWhenItIsNeeded() {
+        let scenario = Scenario()
+        scenario.simulation.slowCooldown = 2_500_000_000
+        #expect(scenario.attach())
+        for _ in 0..<10 { #expect(scenario.does(.write) == .success) }
+        scenario.targets[1].slowness = 5000
+        #expect(scenario.does(.write) == .success)
+        #expect(scenario.initiator.engine.statistics.slowDemotions == 1)
+        scenario.targets[1].slowness = 1
+        #expect(!scenario.reaches(within: 500) { scenario.isInSync(1) }, "it stays out")
+        scenario.stop(2)
+        scenario.submit(.write)
+        #expect(scenario.isDone(within: 500))
+        #expect(scenario.initiator.workload.lastStatus == .success)
+        scenario.targets[2].start()
+        #expect(scenario.ending() == nil)
+    }
+
+    /// A process that was stopped finds its commands older than any limit, and their answers perhaps not there yet.
+    @Test func whoStoodStillBlamesNobody() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        for _ in 0..<10 { #expect(scenario.does(.write) == .success) }
+        for target in scenario.targets { target.stallUntil = scenario.simulation.queue.now + 420_000_000 }
+        scenario.submit(.write)
+        scenario.initiator.isPaused = true
+        #expect(!scenario.reaches(within: 400) { false })
+        scenario.initiator.resume()
+        #expect(scenario.isDone())
+        #expect(scenario.initiator.workload.lastStatus == .success)
+        #expect(scenario.initiator.engine.statistics.standstills == 1)
+        #expect(scenario.initiator.engine.statistics.memberLosses == 0)
+        #expect(scenario.ending() == nil)
+    }
+
     /// On overloaded processors each target stalls now and then: nobody is slower than the others.
     @Test func membersThatStallInTurnAreNotDemoted() {
         let scenario = Scenario()

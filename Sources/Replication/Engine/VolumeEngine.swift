@@ -12,6 +12,8 @@ public struct VolumeEngine: ~Copyable {
     let arenaLayout: ArenaLayout
 
     var now = MonotonicTime(nanoseconds: 0)
+    /// When `tick` was called last.
+    var tickedAt = MonotonicTime.distantFuture
     /// Where the volume is in its life.
     public internal(set) var phase = VolumePhase.detached
     let members: UnsafeMutablePointer<Member>
@@ -193,6 +195,7 @@ public struct VolumeEngine: ~Copyable {
     public mutating func tick(now: MonotonicTime) {
         self.now = now
         guard phase != .detached else { return }
+        noteStandstill()
         tickMembers()
         tickOperations()
         if phase == .serving || phase == .detaching {

@@ -49,6 +49,9 @@ public struct VolumeConfiguration: Sendable {
     public var slowFactor: UInt64 = 8
     public var slowMargin: UInt64 = 50_000_000
     public var slowDuration: UInt64 = 100_000_000
+    /// A process whose ticks are further apart than this stood still itself. More than it waits for a processor, and than
+    /// the time between two ticks of a volume that has nothing to do (50 ms).
+    public var standstill: UInt64 = 200_000_000
     /// A detach releases the reservations only when nobody was preempted for this long; else they stay, and the next attach
     /// preempts them. It is longer than any initiator's keep-alive timeout and quiesce time: a deposed initiator that was
     /// stopped meanwhile could write after a release while its old association stands.

@@ -106,6 +106,7 @@ extension VolumeEngine {
         if active.intersection(inSync) == [] { return enterRecovery() }
         let enough = max(2, record.minimumCopies)
         if active.count < enough {
+            lookForMembers()
             guard phase == .serving else { return }
             become(.suspended)
             notice(.waitingFor(MemberSet.all.subtracting(active)))
@@ -119,10 +120,19 @@ extension VolumeEngine {
         }
     }
 
+    /// The volume waits for members: those that are away are connected at once, also one that is kept out for having been
+    /// slow.
+    private mutating func lookForMembers() {
+        for member in 0..<memberCount where members[member].phase == .disconnected {
+            members[member].connectAt = min(members[member].connectAt, now)
+        }
+    }
+
     /// No member in sync is left: everything starts again from what the members hold, with the host's I/O kept.
     mutating func enterRecovery() {
         detachStep = .idle
         become(.recovering)
+        lookForMembers()
         isDeciding = false
         isWaitingNoticed = false
         record.isValid = false
@@ -181,7 +191,7 @@ extension VolumeEngine {
         members[member].reconnectDelay = min(
             max(configuration.reconnectDelay, members[member].reconnectDelay * 2), configuration.reconnectDelayMaximum)
         var delay = members[member].reconnectDelay
-        if members[member].lossReason == .slow { delay = max(delay, members[member].slowCooldown) }
+        if members[member].lossReason == .slow, phase == .serving { delay = max(delay, members[member].slowCooldown) }
         members[member].connectAt = now.advanced(byNanoseconds: delay)
     }
 

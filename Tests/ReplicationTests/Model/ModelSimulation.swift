@@ -120,7 +120,8 @@ final class ModelSimulation {
         configuration.housekeepingInterval = 20_000_000
         configuration.slowMargin = 20_000_000
         configuration.slowDuration = 50_000_000
-        configuration.slowCooldown = 20_000_000
+        configuration.slowCooldown = slowCooldown
+        configuration.standstill = 60_000_000
         configuration.fresh = fresh
         configuration.formattedBlocks = formattedBlocks
         configuration.suspendPolicy = suspendPolicy
@@ -179,6 +180,7 @@ final class ModelSimulation {
     var isFinished = false
     var expectsMismatch = false
     var expectsAttachError = false
+    var slowCooldown: UInt64 = 20_000_000
     var suspendPolicy = SuspendPolicy.wait
     var formattedBlocks: [UInt64] = [0, 0, 0]
 
