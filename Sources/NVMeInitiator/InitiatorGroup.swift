@@ -30,6 +30,9 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     private var timers: [Timer] = []
     private var nextEvents = MonotonicTime(nanoseconds: 0)
     private var generation: UInt64 = 0
+    /// When queues and timers were looked at, and whether something has happened since.
+    private var lookedAt = MonotonicTime(nanoseconds: 0)
+    private var hadWork = true
     /// The time of the round that is running.
     public private(set) var now = MonotonicTime(nanoseconds: 0)
 
@@ -59,6 +62,9 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     }
 
     public override func poll(now: MonotonicTime) -> Int {
+        // While the time stands still, and nothing has arrived since the last round looked, nothing is due and nothing has
+        // completed: most rounds are such.
+        let mayBeDue = now != lookedAt || hadWork
         self.now = now
         var work = mailbox.drain()
         if now >= nextEvents || !openings.isEmpty || !closings.isEmpty {
@@ -69,17 +75,38 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
             }
         }
         for device in devices { work += device.poll(now: now) }
-        expire(now)
-        if !closings.isEmpty { finishClosings(now) }
-        for queue in queues { work += queue.deliver() }
+        if mayBeDue || work > 0 || !closings.isEmpty {
+            lookedAt = now
+            expire(now)
+            if !closings.isEmpty { finishClosings(now) }
+            for queue in queues { work += queue.deliver() }
+        }
         work += continueTasks()
+        if issuePending() {
+            // Operations that failed while being issued; seldom.
+            for queue in queues { work += queue.deliver() }
+        }
+        for device in devices { device.flush() }
+        hadWork = work > 0
+        return work
+    }
+
+    /// Has what was submitted since this round's poll leave now: for a poller behind the group, whose commands would wait
+    /// for the next round otherwise.
+    public func sendSubmitted() {
+        guard issuePending() else { return }
+        for device in devices { device.flush() }
+        hadWork = true
+    }
+
+    /// Issues what queues hold; false where they hold nothing.
+    private func issuePending() -> Bool {
+        var isAny = false
         for queue in queues where !queue.table.pointee.pending.isEmpty {
+            isAny = true
             if let reference = queue.reference { devices[reference.device].issue(reference.slot) }
         }
-        // Operations that failed while being issued; seldom.
-        for queue in queues { work += queue.deliver() }
-        for device in devices { device.flush() }
-        return work
+        return isAny
     }
 
     /// Lets tasks go on as far as they can without a peer's answer. With one step a round the tasks of a caller that polls

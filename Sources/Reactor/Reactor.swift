@@ -29,6 +29,10 @@ public final class Reactor: @unchecked Sendable {
     private let sleeps = Atomic<Int>(0)
     // The reactor's thread owns these once `start` has been called.
     private var pollers: [Poller] = []
+    /// The same, for the rounds: counting references would cost more than many a round.
+    private var rounds: [Unmanaged<Poller>] = []
+    /// Pollers that were removed in the round that is running, perhaps by themselves.
+    private var removed: [Poller] = []
     private var watched: [Int32] = []
     private var watchedGeneration: UInt64 = 0
     private var epoll: Int32 = -1
@@ -62,10 +66,17 @@ public final class Reactor: @unchecked Sendable {
     }
 
     /// Adds a poller. On the reactor's thread only, or before `start`.
-    public func add(_ poller: Poller) { pollers.append(poller) }
+    public func add(_ poller: Poller) {
+        pollers.append(poller)
+        rounds.append(.passUnretained(poller))
+    }
 
     /// Removes a poller. On the reactor's thread only.
-    public func remove(_ poller: Poller) { pollers.removeAll { $0 === poller } }
+    public func remove(_ poller: Poller) {
+        removed.append(poller)
+        pollers.removeAll { $0 === poller }
+        rounds = pollers.map { .passUnretained($0) }
+    }
 
     /// Ends the thread after the round that it is in and waits for it.
     public func stop() {
@@ -114,12 +125,18 @@ public final class Reactor: @unchecked Sendable {
                 now = .now()
             }
         }
+        rounds.removeAll()
         pollers.removeAll()
     }
 
     private func round(_ now: MonotonicTime) -> Int {
         var work = mailbox.drain()
-        for poller in pollers { work += poller.poll(now: now) }
+        var place = 0
+        while place < rounds.count {
+            work += rounds[place]._withUnsafeGuaranteedRef { $0.poll(now: now) }
+            place += 1
+        }
+        if !removed.isEmpty { removed.removeAll() }
         return work
     }
 

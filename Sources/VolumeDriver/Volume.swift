@@ -9,7 +9,7 @@ import Replication
 /// A volume on three members: joins the pure replication engine to three controllers of the initiator.
 ///
 /// A poller of the reactor that runs its initiator group, added behind it: in each round the group's completions reach the
-/// engine, and what the engine asks for leaves with the group's next poll. All but `init` belongs to that thread.
+/// engine, and what the engine asks for leaves at once. All but `init` belongs to that thread.
 public final class Volume: Poller, @unchecked Sendable {
     let group: InitiatorGroup
     let options: VolumeOptions
@@ -90,7 +90,9 @@ public final class Volume: Poller, @unchecked Sendable {
             engine.tick(now: now)
             nextTick = engine.nextTick
         }
-        return work + pump()
+        work += pump()
+        if work > 0 { group.sendSubmitted() }
+        return work
     }
 
     public override var nextDeadline: MonotonicTime {

@@ -12,7 +12,7 @@ struct Housekeeping: ~Copyable {
 
 extension VolumeEngine {
     mutating func tickHousekeeping() {
-        copies.mayStart = true
+        if now >= copies.lookAgainAt { copies.mayStart = true }
         guard !housekeeping.isRunning, phase == .serving else { return }
         let isDue = now.nanoseconds(since: housekeeping.lastClearAt) >= configuration.housekeepingInterval
         if isDue, !maps.intents.isEmpty {

@@ -24,6 +24,8 @@ struct CopyTable: ~Copyable {
     var running = 0
     /// There may be something to copy.
     var mayStart = false
+    /// When that is looked at again after nothing was found: the maps of a large volume are not searched with each tick.
+    var lookAgainAt = MonotonicTime(nanoseconds: 0)
     var isPaused = false
     /// Bytes per second; 0 for no limit.
     var rate: UInt64 = 0
@@ -87,6 +89,7 @@ extension VolumeEngine {
             if now < copies.nextAt { return }
             guard let region = nextRegion() else {
                 copies.mayStart = false
+                copies.lookAgainAt = now.advanced(byMilliseconds: 20)
                 break
             }
             startCopy(region)
@@ -116,10 +119,14 @@ extension VolumeEngine {
     /// The next region that a member needs, round and round.
     private mutating func nextRegion() -> Int? {
         let words = maps.unreconciled.wordCount
-        for step in 0...words {
-            let word = (copies.cursor / 64 + step) % words
-            var bits = neededBits(word)
-            if step == 0 { bits &= ~0 << UInt64(copies.cursor % 64) }
+        var word = copies.cursor / 64
+        var mask: UInt64 = ~0 << UInt64(copies.cursor % 64)
+        let (needed, count) = neededMaps()
+        for _ in 0...words {
+            var bits: UInt64 = 0
+            for index in 0..<count { bits |= needed[index][word] }
+            bits &= mask
+            mask = ~0
             while bits != 0 {
                 let region = word * 64 + bits.trailingZeroBitCount
                 bits &= bits - 1
@@ -127,20 +134,26 @@ extension VolumeEngine {
                 copies.cursor = region + 1 < words * 64 ? region + 1 : 0
                 return region
             }
+            word += 1
+            if word == words { word = 0 }
         }
         return nil
     }
 
-    private func neededBits(_ word: Int) -> UInt64 {
-        var bits = now >= copies.reconcileAgainAt ? maps.unreconciled.words[word] : 0
+    /// The maps that say what has to be copied now.
+    private func neededMaps() -> (words: [4 of UnsafeMutablePointer<UInt64>], count: Int) {
+        var needed: [4 of UnsafeMutablePointer<UInt64>] = .init(repeating: maps.unreconciled.words)
+        var count = now >= copies.reconcileAgainAt ? 1 : 0
         for member in 0..<memberCount where active.has(member) {
             if inSync.has(member) {
-                bits |= maps.repair[member].words[word]
+                needed[count] = maps.repair[member].words
+                count += 1
             } else if !copies.isPaused, now >= members[member].copyRetryAt {
-                bits |= maps.behind(member).words[word]
+                needed[count] = maps.behind(member).words
+                count += 1
             }
         }
-        return bits
+        return (needed, count)
     }
 
     private mutating func startCopy(_ region: Int) {
