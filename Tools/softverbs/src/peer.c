@@ -341,6 +341,19 @@ bool sv_peer_copy(struct sv_peer *peer, const struct iovec *local, int local_cou
     return true;
 }
 
+// Copies between local pieces and several ranges of the peer with one call, which costs more than what it copies as a rule.
+// False if that was not enough: then it has to be done piece by piece.
+bool sv_peer_copy_parts(struct sv_peer *peer, const struct iovec *local, int local_count, const struct sv_reference *parts,
+                        uint32_t count, uint64_t length, bool write) {
+    if (peer->self) return false;
+    struct iovec ranges[SV_MAX_SGE];
+    for (uint32_t i = 0; i < count; i++)
+        ranges[i] = (struct iovec){(void *)(uintptr_t)parts[i].address, parts[i].length};
+    ssize_t size = write ? process_vm_writev(peer->pid, local, (unsigned long)local_count, ranges, count, 0)
+                         : process_vm_readv(peer->pid, local, (unsigned long)local_count, ranges, count, 0);
+    return size >= 0 && (uint64_t)size == length;
+}
+
 void sv_peer_close_all(void) {
     for (struct sv_peer *peer = peers; peer; peer = peer->next) {
         for (int i = 0; i < peer->link_count; i++) close(peer->links[i]);

@@ -130,6 +130,7 @@ static bool move(struct sv_qp *qp, struct sv_slot *slot, struct iovec *pieces, i
     atomic_store(&qp->shared->receiving, 1);
     bool copied = sender_is_there(qp);
     int piece = 0;
+    if (copied && parts > 1 && sv_peer_copy_parts(qp->peer, pieces, count, references, parts, slot->length, back)) parts = 0;
     for (uint32_t part = 0; part < parts && copied; part++) {
         uint64_t address = references[part].address, rest = references[part].length;
         while (rest > 0 && copied && piece < count) {

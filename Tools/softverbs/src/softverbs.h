@@ -98,6 +98,8 @@ void sv_peer_readable(uint64_t serial);
 void sv_peer_quiesce_region(uint32_t index);
 bool sv_peer_copy(struct sv_peer *peer, const struct iovec *local, int local_count, uint64_t remote, uint64_t length,
                   bool write);
+bool sv_peer_copy_parts(struct sv_peer *peer, const struct iovec *local, int local_count, const struct sv_reference *parts,
+                        uint32_t count, uint64_t length, bool write);
 void sv_peer_close_all(void);
 void sv_spin(unsigned *round);
 // Whether the peer has ended, looked up: the progress thread, which is told, may itself be the one that waits.
