@@ -23,6 +23,8 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     var devices: [DeviceGroup] = []
     var buffers: [ControlBuffers] = []
     private(set) var queues: [IOQueue] = []
+    /// The queues' tables, for each round: counting references would cost more than the look.
+    private var tables: [UnsafeMutablePointer<OperationTable>] = []
     var openings: [ConnectionHandle: Opening] = [:]
     var places: [ConnectionHandle: QueuePairReference] = [:]
     var failureHandlers: [QueuePairReference: (String) -> Void] = [:]
@@ -102,9 +104,9 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     /// Issues what queues hold; false where they hold nothing.
     private func issuePending() -> Bool {
         var isAny = false
-        for queue in queues where !queue.table.pointee.pending.isEmpty {
+        for place in 0..<tables.count where !tables[place].pointee.pending.isEmpty {
             isAny = true
-            if let reference = queue.reference { devices[reference.device].issue(reference.slot) }
+            if let reference = queues[place].reference { devices[reference.device].issue(reference.slot) }
         }
         return isAny
     }
@@ -189,12 +191,16 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
 
     // MARK: Queues and devices
 
-    func add(_ queue: IOQueue) { queues.append(queue) }
+    func add(_ queue: IOQueue) {
+        queues.append(queue)
+        tables.append(queue.table)
+    }
 
     func remove(_ queue: IOQueue) {
         // What has ended in this round has not been delivered yet, and nobody asks the queue any more.
         _ = queue.deliver()
         queues.removeAll { $0 === queue }
+        tables = queues.map(\.table)
     }
 
     func deviceGroup(of context: FabricContext) throws(InitiatorError) -> DeviceGroup {

@@ -20,7 +20,9 @@ public final class Volume: Poller, @unchecked Sendable {
     public var sink: VolumeSink?
     private let observer: @Sendable (VolumeEvent) -> Void
     package var engine: VolumeEngine
-    var links: [MemberLink] = []
+    private(set) var links: [MemberLink] = []
+    /// The same, for each round: counting references would cost more than the look.
+    private let looks: [Unmanaged<MemberLink>]
     private let inbox: CompletionInbox
     /// Commands that a member's queue had no room for, oldest first.
     private var backlog: [MemberRequest] = []
@@ -60,8 +62,9 @@ public final class Volume: Poller, @unchecked Sendable {
         guard let arena = memory.engine.memory.baseAddress else { invariantViolated("an arena has memory") }
         engine = VolumeEngine(options.configuration, arena: arena, fault: fault)
         inbox = CompletionInbox(capacity: options.configuration.queueDepth * 8 + 4096)
-        super.init()
         for index in 0..<memberCount { links.append(MemberLink(index, options.members[index], inbox: inbox)) }
+        looks = links.map { .passUnretained($0) }
+        super.init()
     }
 
     /// There are connections to members, or some are being made or ended.
@@ -72,13 +75,15 @@ public final class Volume: Poller, @unchecked Sendable {
     public override func poll(now: MonotonicTime) -> Int {
         self.now = now
         var work = deliver()
-        for link in links where link.isEnding && link.outstanding == 0 {
+        for place in 0..<memberCount where looks[place]._withUnsafeGuaranteedRef({ $0.isEnding && $0.outstanding == 0 })
+        {
             // What was asked for since the last round, or had no room, ends before the engine hears of the end; another
             // member's end may have asked for more.
             work += pump() + 1
-            ended(link)
+            ended(links[place])
         }
-        for link in links where link.deadAt <= now {
+        for place in 0..<memberCount where looks[place]._withUnsafeGuaranteedRef({ $0.deadAt <= now }) {
+            let link = links[place]
             link.deadAt = .distantFuture
             if link.association > 1 {
                 engine.handle(.associationDead(link.index, association: link.association - 1), now: now)
