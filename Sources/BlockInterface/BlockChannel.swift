@@ -22,6 +22,10 @@ open class BlockChannel {
     /// Operations submitted whose completion has not been polled yet.
     open var running: Int { invariantAbstract() }
 
+    /// Requests wait for a range that another reactor's operations hold. Nothing tells when it is free: `poll` tries again,
+    /// and a reactor that sleeps does so for a millisecond at most.
+    open var isBlocked: Bool { false }
+
     /// Withdraws a request that has not started; `true` when its completion will say `aborted`.
     open func cancel(tag: UInt64) -> Bool { false }
 

@@ -11,10 +11,12 @@ final class MemoryChannel: BlockChannel {
     private let eventDescriptor: Int32
     private var isReadable = false
 
-    /// - Parameter memory: `nil` for a null device.
+    /// - Parameters:
+    ///   - memory: `nil` for a null device.
+    ///   - ranges: shared by all channels of the device.
     init(
-        device: any BlockDevice, memory: UnsafeMutableRawBufferPointer?, geometry: BlockGeometry, depth: Int,
-        name: String
+        device: any BlockDevice, memory: UnsafeMutableRawBufferPointer?, ranges: RangeLock, geometry: BlockGeometry,
+        depth: Int, name: String
     ) throws(BlockDeviceError) {
         guard depth >= 1 && depth <= 32768 else {
             throw BlockDeviceError("\(name): a queue depth of \(depth) is not possible; 1 to 32768 is")
@@ -23,7 +25,7 @@ final class MemoryChannel: BlockChannel {
         guard eventDescriptor >= 0 else {
             throw BlockDeviceError("\(name): a channel could not be opened: \(String(cString: strerror(errno)))")
         }
-        queue = MemoryQueue(device: device, memory: memory, geometry: geometry, depth: depth)
+        queue = MemoryQueue(device: device, memory: memory, ranges: ranges, geometry: geometry, depth: depth)
         super.init()
     }
 
@@ -35,7 +37,9 @@ final class MemoryChannel: BlockChannel {
         queue.poll(into: completions)
     }
 
-    override var running: Int { queue.count }
+    override var running: Int { queue.count + queue.blockedCount }
+
+    override var isBlocked: Bool { queue.blockedCount > 0 }
 
     override var notificationDescriptor: Int32 { eventDescriptor }
 

@@ -7,19 +7,25 @@ import Glibc
 ///
 /// A struct and not part of `MemoryChannel`, because each access to a variable of an object is checked at run time.
 struct MemoryQueue: ~Copyable {
-    /// Bytes that one `poll` works on before it returns.
+    /// Bytes that one `poll` works on before it returns. What has data is done in one go nevertheless, so that other
+    /// threads see all of it or nothing.
     static let bytesPerPoll: UInt64 = 4 << 20
 
     // Keeps the memory.
     private let device: any BlockDevice
     /// `nil` on a null device.
     private let memory: UnsafeMutableRawPointer?
+    /// Keeps this thread's work on the memory apart from that of others; not used without memory.
+    private let ranges: RangeLock
     private let geometry: BlockGeometry
     private let depth: Int
     /// Requests in the order in which they came: a ring.
     private let requests: UnsafeMutablePointer<Entry>
     private var head = 0
     private(set) var count = 0
+    /// Requests whose range another thread had, in no order.
+    private let blocked: UnsafeMutablePointer<Entry>
+    private(set) var blockedCount = 0
 
     private struct Entry: BitwiseCopyable {
         var request: BlockRequest
@@ -27,49 +33,106 @@ struct MemoryQueue: ~Copyable {
         var isWithdrawn: Bool
     }
 
-    init(device: any BlockDevice, memory: UnsafeMutableRawBufferPointer?, geometry: BlockGeometry, depth: Int) {
+    /// How far a request has come.
+    private enum Progress {
+        case ended(BlockStatus)
+        /// The bytes of this poll are used up.
+        case unfinished
+        /// Another thread has the range.
+        case blocked
+    }
+
+    init(
+        device: any BlockDevice, memory: UnsafeMutableRawBufferPointer?, ranges: RangeLock, geometry: BlockGeometry,
+        depth: Int
+    ) {
         self.device = device
         self.memory = memory?.baseAddress
+        self.ranges = ranges
         self.geometry = geometry
         self.depth = depth
         requests = .allocate(capacity: depth)
+        blocked = .allocate(capacity: depth)
     }
 
-    deinit { requests.deallocate() }
+    deinit {
+        requests.deallocate()
+        blocked.deallocate()
+    }
 
     mutating func submit(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int {
-        let taken = min(requests.count, depth - count)
-        for position in 0..<taken {
-            self.requests[place(count)] = Entry(request: requests[position], done: 0, isWithdrawn: false)
-            count += 1
-        }
+        let taken = min(requests.count, depth - count - blockedCount)
+        for position in 0..<taken { append(Entry(request: requests[position], done: 0, isWithdrawn: false)) }
         return taken
+    }
+
+    private mutating func append(_ entry: Entry) {
+        requests[place(count)] = entry
+        count += 1
     }
 
     mutating func poll(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
         var ended = 0
         var budget = Self.bytesPerPoll
+        if _slowPath(blockedCount > 0) { ended = retryBlocked(into: completions, budget: &budget) }
         while count > 0 && ended < completions.count && budget > 0 {
             let entry = requests + head
-            guard let status = advance(entry, budget: &budget) else { break }
-            completions[ended] = BlockCompletion(tag: entry.pointee.request.tag, status: status)
-            ended += 1
+            switch advance(entry, budget: &budget) {
+            case .ended(let status):
+                completions[ended] = BlockCompletion(tag: entry.pointee.request.tag, status: status)
+                ended += 1
+            case .blocked:
+                blocked[blockedCount] = entry.pointee
+                blockedCount += 1
+            case .unfinished: return ended
+            }
             head = place(1)
             count -= 1
         }
         return ended
     }
 
-    func cancel(tag: UInt64) -> Bool {
-        for position in 0..<count {
-            let entry = requests + place(position)
-            guard entry.pointee.request.tag == tag, entry.pointee.done == 0, !entry.pointee.isWithdrawn else {
+    /// Tries those again whose range another thread had.
+    private mutating func retryBlocked(
+        into completions: UnsafeMutableBufferPointer<BlockCompletion>, budget: inout UInt64
+    ) -> Int {
+        var ended = 0
+        var position = 0
+        while position < blockedCount && ended < completions.count && budget > 0 {
+            let entry = blocked + position
+            switch advance(entry, budget: &budget) {
+            case .ended(let status):
+                completions[ended] = BlockCompletion(tag: entry.pointee.request.tag, status: status)
+                ended += 1
+            case .blocked:
+                position += 1
                 continue
+            case .unfinished: append(entry.pointee)
             }
-            entry.pointee.isWithdrawn = true
+            blockedCount -= 1
+            entry.pointee = blocked[blockedCount]
+        }
+        return ended
+    }
+
+    func cancel(tag: UInt64) -> Bool {
+        for position in 0..<count where withdraw(requests + place(position), tag) { return true }
+        for position in 0..<blockedCount where withdraw(blocked + position, tag) {
+            let request = blocked[position].request
+            if request.operation.lockMode == .exclusive {
+                ranges.withdraw(offset: request.offset, length: request.length)
+            }
             return true
         }
         return false
+    }
+
+    private func withdraw(_ entry: UnsafeMutablePointer<Entry>, _ tag: UInt64) -> Bool {
+        guard entry.pointee.request.tag == tag, entry.pointee.done == 0, !entry.pointee.isWithdrawn else {
+            return false
+        }
+        entry.pointee.isWithdrawn = true
+        return true
     }
 
     private func place(_ position: Int) -> Int {
@@ -77,22 +140,31 @@ struct MemoryQueue: ~Copyable {
         return place < depth ? place : place - depth
     }
 
-    /// Works on a request; `nil` when the budget is used up before its end.
-    private func advance(_ entry: UnsafeMutablePointer<Entry>, budget: inout UInt64) -> BlockStatus? {
-        if entry.pointee.isWithdrawn { return .aborted }
+    /// Works on a request as far as the budget goes.
+    private func advance(_ entry: UnsafeMutablePointer<Entry>, budget: inout UInt64) -> Progress {
+        if entry.pointee.isWithdrawn { return .ended(.aborted) }
         let request = entry.pointee.request
-        if request.operation == .flush { return .success }
-        guard geometry.contains(offset: request.offset, length: request.length) else { return .outOfRange }
-        let piece = min(request.length - entry.pointee.done, budget)
-        let status = perform(request, from: entry.pointee.done, Int(piece))
+        if request.operation == .flush { return .ended(.success) }
+        guard geometry.contains(offset: request.offset, length: request.length) else { return .ended(.outOfRange) }
+        if request.length == 0 { return .ended(.success) }
+        let rest = request.length - entry.pointee.done
+        let piece = request.buffer == nil ? min(rest, Self.bytesPerPoll) : rest
+        let status: BlockStatus
+        if memory != nil, let mode = request.operation.lockMode {
+            let offset = request.offset + entry.pointee.done
+            guard ranges.tryLock(mode, offset: offset, length: piece) else { return .blocked }
+            status = perform(request, from: entry.pointee.done, Int(piece))
+            ranges.unlock(mode, offset: offset, length: piece)
+        } else {
+            status = perform(request, from: entry.pointee.done, Int(piece))
+        }
         entry.pointee.done += piece
-        budget -= piece
-        return status != .success || entry.pointee.done == request.length ? status : nil
+        budget -= min(piece, budget)
+        return status != .success || entry.pointee.done == request.length ? .ended(status) : .unfinished
     }
 
     /// Does `length` bytes of a request, `done` bytes after its start.
     private func perform(_ request: BlockRequest, from done: UInt64, _ length: Int) -> BlockStatus {
-        if length == 0 { return .success }
         // In range: the caller has checked the request against the geometry, and the geometry is that of the memory.
         let media = memory.map { $0 + Int(request.offset + done) }
         switch request.operation {
@@ -119,5 +191,16 @@ struct MemoryQueue: ~Copyable {
     /// Whether all bytes are 0: the first is, and each is as the one before it.
     private func isZero(_ memory: UnsafeMutableRawPointer, _ length: Int) -> Bool {
         memory.load(as: UInt8.self) == 0 && memcmp(memory, memory + 1, length - 1) == 0
+    }
+}
+
+extension BlockOperation {
+    /// How the operation holds its range of the memory; `nil` where it does not look at it.
+    fileprivate var lockMode: RangeLock.Mode? {
+        switch self {
+        case .read, .compare: .shared
+        case .write, .writeZeroes, .deallocate: .exclusive
+        case .verify, .flush: nil
+        }
     }
 }

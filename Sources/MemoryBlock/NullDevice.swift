@@ -7,6 +7,8 @@ public final class NullDevice: BlockDevice {
     public let name: String
     public let geometry: BlockGeometry
     public let identity = BlockIdentity()
+    // Nothing is kept that would have to be kept apart.
+    private let ranges = RangeLock()
 
     /// - Parameters:
     ///   - byteCount: a multiple of `blockSize`; no memory is taken for it.
@@ -18,7 +20,7 @@ public final class NullDevice: BlockDevice {
     }
 
     public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
-        try MemoryChannel(device: self, memory: nil, geometry: geometry, depth: depth, name: name)
+        try MemoryChannel(device: self, memory: nil, ranges: ranges, geometry: geometry, depth: depth, name: name)
     }
 
     /// A null device never changes.

@@ -8,6 +8,8 @@ public final class RAMDevice: BlockDevice {
     public let geometry: BlockGeometry
     public let identity = BlockIdentity()
     private nonisolated(unsafe) let memory: UnsafeMutableRawBufferPointer
+    /// Makes a write of one thread all there or not there for another.
+    private let ranges = RangeLock()
 
     /// - Parameters:
     ///   - byteCount: a multiple of `blockSize`. The memory is taken from the system as it is first touched.
@@ -33,12 +35,15 @@ public final class RAMDevice: BlockDevice {
     public var directMemory: UnsafeMutableRawBufferPointer? { memory }
 
     public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
-        try MemoryChannel(device: self, memory: memory, geometry: geometry, depth: depth, name: name)
+        try MemoryChannel(device: self, memory: memory, ranges: ranges, geometry: geometry, depth: depth, name: name)
     }
 
     /// A RAM device never changes.
     public func refresh() -> BlockDeviceChange { .unchanged }
 }
+
+/// A write of so many bytes, and no more, is seen whole or not at all by every read.
+private let atomicBytes: UInt32 = 64 << 10
 
 /// The geometry of a device without media.
 func memoryGeometry(name: String, byteCount: UInt64, blockSize: UInt32) throws(BlockDeviceError) -> BlockGeometry {
@@ -55,5 +60,6 @@ func memoryGeometry(name: String, byteCount: UInt64, blockSize: UInt32) throws(B
     }
     return BlockGeometry(
         blockSize: blockSize, blockCount: byteCount / UInt64(blockSize), hasVolatileWriteCache: false,
-        memoryAlignment: 1, canDeallocate: true, deallocatedReadsZeroes: true)
+        atomicWriteSize: max(blockSize, atomicBytes), memoryAlignment: 1, canDeallocate: true,
+        deallocatedReadsZeroes: true)
 }

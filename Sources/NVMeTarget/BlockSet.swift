@@ -104,6 +104,13 @@ final class BlockSet {
         return channel.takeUnretainedValue().cancel(tag: tag)
     }
 
+    /// Requests wait for ranges that other reactors' operations hold: nothing tells when they are free.
+    var isBlocked: Bool {
+        (0..<count).contains { index in
+            slots[index].running > 0 && slots[index].channel?.takeUnretainedValue().isBlocked == true
+        }
+    }
+
     var descriptors: [Int32] {
         (0..<count).compactMap { slots[$0].channel?.takeUnretainedValue().notificationDescriptor }
     }

@@ -79,8 +79,9 @@ public final class PollGroup: Poller {
     }
 
     public override var nextDeadline: MonotonicTime {
+        if blocks.isBlocked { return now.advanced(byNanoseconds: Limits.blockedRetryNanoseconds) }
         // Without connections there is nothing to time: the reactor sleeps until somebody comes.
-        connections.isEmpty ? .distantFuture : nextTick
+        return connections.isEmpty ? .distantFuture : nextTick
     }
 
     public override func prepareToSleep() {

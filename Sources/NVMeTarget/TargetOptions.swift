@@ -72,6 +72,8 @@ enum Limits {
     static let stalledMilliseconds: UInt64 = 10_000
     /// How often a busy reactor asks for connection events, in nanoseconds.
     static let eventCheckNanoseconds: UInt64 = 2_000_000
+    /// How long a reactor sleeps at most while another one has what a command of its own waits for, in nanoseconds.
+    static let blockedRetryNanoseconds: UInt64 = 1_000_000
     /// How often timers are looked at, in milliseconds.
     static let tickMilliseconds: UInt64 = 100
 }

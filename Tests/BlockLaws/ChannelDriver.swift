@@ -53,6 +53,11 @@ public final class ChannelDriver {
             ended += poll()
             if ended.count >= count { break }
             if time(nil) > deadline { return nil }
+            // Nothing tells of a range that another channel has.
+            if channel.isBlocked {
+                sched_yield()
+                continue
+            }
             guard channel.notificationDescriptor >= 0 else { continue }
             channel.armNotification()
             ended += poll()
