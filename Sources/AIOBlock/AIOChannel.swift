@@ -19,6 +19,8 @@ final class AIOChannel: BlockChannel {
 
     override var running: Int { queue.running }
 
+    override var isBlocked: Bool { queue.blocked.count > 0 }
+
     override func cancel(tag: UInt64) -> Bool { queue.withdraw(tag: tag) }
 
     override var notificationDescriptor: Int32 { queue.eventDescriptor }

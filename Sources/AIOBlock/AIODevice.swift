@@ -62,6 +62,8 @@ public final class AIODevice: BlockDevice {
     /// Bytes of the device as of the last `refresh`: the one part of the geometry that changes.
     let byteCount: Atomic<UInt64>
     let isGone = Atomic<Bool>(false)
+    /// Keeps what changes a range away from a comparison and write of it. Shared by all others, in all channels.
+    let changes = RangeLock()
 
     enum Kind: Equatable {
         case file

@@ -23,6 +23,7 @@ extension AIOQueue {
                 end(result.slot, result.status)
             }
         }
+        if blocked.count > 0 { retryBlocked() }
         while waiting.count > 0, freeScratch != 0, let index = waiting.popFirst() { beginCompare(index) }
         if readyCount > 0 { submitReady() }
         return ended.count == 0 ? 0 : deliver(into: completions)
@@ -44,18 +45,23 @@ extension AIOQueue {
     private mutating func advance(_ index: UInt32, result: Int64) {
         let slot = pool[index]
         let request = slot.pointee.request
-        if result < 0 { return end(index, status(of: Int32(clamping: -result), request.operation)) }
+        let step = slot.pointee.step
+        if result < 0 { return end(index, status(of: Int32(clamping: -result), step)) }
         if request.operation == .flush { return end(index, .success) }
         // What is not a whole block was cut by the device's end.
         let moved = UInt64(result) & ~(blockSize - 1)
         if moved == 0 { return end(index, device.presentSize() == nil ? .deviceGone : .outOfRange) }
-        if request.operation == .compare, let expected = request.buffer {
+        if step == .compare, let expected = request.buffer {
             let piece = scratch + Int(slot.pointee.scratch) * Self.scratchSize
             if memcmp(piece, expected + Int(slot.pointee.done), Int(moved)) != 0 { return end(index, .compareFailure) }
         }
         slot.pointee.done += moved
         invariant(slot.pointee.done <= request.length, "the kernel moves no more than was asked")
-        if slot.pointee.done == request.length {
+        if slot.pointee.done == request.length, step == .compare, request.operation == .compareAndWrite {
+            slot.pointee.isEqual = true
+            slot.pointee.done = 0
+            prepareTransfer(index)
+        } else if slot.pointee.done == request.length {
             end(index, .success)
         } else {
             prepareTransfer(index)
@@ -68,6 +74,11 @@ extension AIOQueue {
         if slot.pointee.scratch != Self.noScratch {
             freeScratch |= 1 << slot.pointee.scratch
             slot.pointee.scratch = Self.noScratch
+        }
+        if slot.pointee.holdsRange {
+            let request = slot.pointee.request
+            device.changes.unlock(request.rangeMode, offset: request.offset, length: request.length)
+            slot.pointee.holdsRange = false
         }
         slot.pointee.status = status
         slot.pointee.place = .ended
@@ -90,9 +101,15 @@ extension AIOQueue {
             case .worker: return workerQueue.withdraw(index)
             case .waitingForScratch:
                 _ = waiting.remove(index)
+            case .waitingForRange:
+                _ = blocked.remove(index)
+                let request = slot.pointee.request
+                if request.rangeMode == .exclusive {
+                    device.changes.withdraw(offset: request.offset, length: request.length)
+                }
             case .ready:
                 // A request that has been cut into pieces has started.
-                if slot.pointee.done > 0 { return false }
+                if slot.pointee.done > 0 || slot.pointee.isEqual { return false }
                 removeFromReady(index)
             }
             end(index, .aborted)

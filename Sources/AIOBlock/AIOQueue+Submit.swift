@@ -42,15 +42,45 @@ extension AIOQueue {
         switch request.operation {
         case .read, .verify:
             prepareTransfer(index)
-        case .write:
-            isReadOnly ? end(index, .writeProtected) : prepareTransfer(index)
+        case .write, .writeZeroes, .deallocate, .compareAndWrite:
+            if isReadOnly {
+                end(index, .writeProtected)
+            } else if !beginChange(index) {
+                pool[index].pointee.place = .waitingForRange
+                blocked.append(index)
+            }
         case .flush:
             isReadOnly ? end(index, .success) : beginFlush(index)
-        case .writeZeroes, .deallocate:
-            isReadOnly ? end(index, .writeProtected) : post(index)
         case .compare:
             beginCompare(index)
         }
+    }
+
+    /// Begins what changes the device; `false` while its range is compared and written, or, for a comparison and write,
+    /// while anything else changes it.
+    private mutating func beginChange(_ index: UInt32) -> Bool {
+        let slot = pool[index]
+        let request = slot.pointee.request
+        guard device.changes.tryLock(request.rangeMode, offset: request.offset, length: request.length) else {
+            return false
+        }
+        slot.pointee.holdsRange = true
+        switch request.operation {
+        case .write: prepareTransfer(index)
+        case .compareAndWrite: beginCompare(index)
+        default: post(index)
+        }
+        return true
+    }
+
+    /// Tries those again whose range others had.
+    mutating func retryBlocked() {
+        let inWorkerBefore = inWorker
+        for _ in 0..<blocked.count {
+            guard let index = blocked.popFirst() else { break }
+            if !beginChange(index) { blocked.append(index) }
+        }
+        if inWorker > inWorkerBefore { device.worker.wake() }
     }
 
     mutating func beginCompare(_ index: UInt32) {
@@ -73,17 +103,19 @@ extension AIOQueue {
         let left = request.length - done
         let length: UInt64
         let buffer: UnsafeMutableRawPointer
-        switch request.operation {
+        let step = slot.pointee.step
+        switch step {
         case .read, .write:
-            guard let memory = request.buffer else { invariantViolated("a read or write has a buffer") }
+            let memory = request.operation == .compareAndWrite ? request.replacement : request.buffer
+            guard let memory else { invariantViolated("a read or write has a buffer") }
             length = min(left, maximumTransfer)
             buffer = memory + Int(done)
-        case .compare, .verify, .flush, .writeZeroes, .deallocate:
-            let piece = request.operation == .compare ? Int(slot.pointee.scratch) : Self.scratchCount
+        case .compare, .verify, .flush, .writeZeroes, .deallocate, .compareAndWrite:
+            let piece = step == .compare ? Int(slot.pointee.scratch) : Self.scratchCount
             length = min(left, UInt64(Self.scratchSize))
             buffer = scratch + piece * Self.scratchSize
         }
-        let isWrite = request.operation == .write
+        let isWrite = step == .write
         tercet_aio_prepare(
             iocbs + Int(index), Int32(isWrite ? IO_CMD_PWRITE.rawValue : IO_CMD_PREAD.rawValue), descriptor,
             eventDescriptor, index, buffer, Int(length), request.offset + done,
@@ -148,7 +180,7 @@ extension AIOQueue {
             post(index)
             device.worker.wake()
         } else {
-            end(index, status(of: code, request.operation))
+            end(index, status(of: code, pool[index].pointee.step))
         }
     }
 
@@ -156,4 +188,9 @@ extension AIOQueue {
         guard let iocb = ready[position] else { invariantViolated("a ready place holds an iocb") }
         return UInt32(iocb - iocbs)
     }
+}
+
+extension BlockRequest {
+    /// How a change holds its range of the device: many may change it at once, unless it is compared and then written.
+    var rangeMode: RangeLock.Mode { operation == .compareAndWrite ? .exclusive : .shared }
 }

@@ -39,6 +39,8 @@ struct AIOQueue: ~Copyable {
     var ended: IndexRing
     /// Comparisons that wait for scratch memory.
     var waiting: IndexRing
+    /// Changes that wait for a comparison and write of their range to end, or the other way round.
+    var blocked: IndexRing
     /// `scratchCount` pieces, and one more that all verifications read into, since nobody looks at it.
     let scratch: UnsafeMutableRawPointer
     /// Bit n is set while piece n is free.
@@ -52,11 +54,21 @@ struct AIOQueue: ~Copyable {
         var place: Place
         var status: BlockStatus
         var scratch: UInt8
+        /// A part of `AIODevice.changes` is held.
+        var holdsRange = false
+        /// Of a comparison and write: it was equal.
+        var isEqual = false
+
+        /// What is being done, where an operation consists of several.
+        var step: BlockOperation {
+            guard request.operation == .compareAndWrite else { return request.operation }
+            return isEqual ? .write : .compare
+        }
     }
 
     /// Where a slot's operation is.
     enum Place: UInt8, BitwiseCopyable {
-        case free, ready, kernel, worker, waitingForScratch, ended
+        case free, ready, kernel, worker, waitingForScratch, waitingForRange, ended
     }
 
     /// What has to be asked of the system, and may be refused.
@@ -108,6 +120,7 @@ struct AIOQueue: ~Copyable {
         events = .allocate(capacity: depth)
         ended = IndexRing(capacity: depth)
         waiting = IndexRing(capacity: depth)
+        blocked = IndexRing(capacity: depth)
         workerQueue = WorkerQueue(depth: depth, eventDescriptor: eventDescriptor)
         device.worker.add(workerQueue)
     }

@@ -13,7 +13,7 @@ extension BlockStatus {
         // BLK_STS_IOERR, MEDIUM, PROTECTION, TIMEOUT, TRANSPORT.
         case EIO, ENODATA, EILSEQ, ETIMEDOUT, ENOLINK:
             switch operation {
-            case .read, .compare, .verify: self = .unrecoveredReadError
+            case .read, .compare, .compareAndWrite, .verify: self = .unrecoveredReadError
             case .write, .flush, .writeZeroes, .deallocate: self = .writeFault
             }
         default: self = .internalError

@@ -18,7 +18,7 @@ struct BlockingCommands: Sendable {
         switch job.operation {
         case .writeZeroes: outcome = writeZeroes(offset, length, mayDeallocate: job.flags.contains(.mayDeallocate))
         case .deallocate: outcome = deallocate(offset, length)
-        case .read, .write, .flush, .compare, .verify: outcome = .unsupported
+        case .read, .write, .flush, .compare, .compareAndWrite, .verify: outcome = .unsupported
         }
         guard outcome == .success, job.flags.contains(.forceUnitAccess) else { return outcome }
         return status(fdatasync(descriptor), .flush)

@@ -12,6 +12,10 @@ public enum BlockOperation: UInt8, Sendable, BitwiseCopyable {
     case deallocate
     /// Compares the media with `buffer`; ends in `compareFailure` where they differ.
     case compare
+    /// Compares the media with `buffer`, and where they are equal writes `replacement`; ends in `compareFailure`, with
+    /// nothing written, where they differ. Nothing else changes the range in between. No more than
+    /// `BlockGeometry.atomicWriteSize`.
+    case compareAndWrite
     /// Reads the media, checks that it can be read, and returns nothing. No buffer.
     case verify
 }
@@ -36,20 +40,23 @@ public struct BlockRequest: Sendable, BitwiseCopyable {
     public var offset: UInt64
     /// Length of the range in bytes.
     public var length: UInt64
-    /// Memory of `length` bytes for read, write and compare, aligned to `BlockGeometry.memoryAlignment`. It belongs to
+    /// Memory of `length` bytes for what reads, writes or compares, aligned to `BlockGeometry.memoryAlignment`. It belongs to
     /// the channel until the completion.
     public nonisolated(unsafe) var buffer: UnsafeMutableRawPointer?
+    /// Memory of `length` bytes, as `buffer`: what `compareAndWrite` writes.
+    public nonisolated(unsafe) var replacement: UnsafeMutableRawPointer?
     public var operation: BlockOperation
     public var flags: BlockFlags
 
     @inlinable public init(
         tag: UInt64, operation: BlockOperation, flags: BlockFlags = [], offset: UInt64 = 0, length: UInt64 = 0,
-        buffer: UnsafeMutableRawPointer? = nil
+        buffer: UnsafeMutableRawPointer? = nil, replacement: UnsafeMutableRawPointer? = nil
     ) {
         self.tag = tag
         self.offset = offset
         self.length = length
         self.buffer = buffer
+        self.replacement = replacement
         self.operation = operation
         self.flags = flags
     }
@@ -66,7 +73,7 @@ public enum BlockStatus: UInt8, Sendable, BitwiseCopyable {
     case writeFault
     /// A thinly provisioned device has no room left.
     case capacityExceeded
-    /// `compare` found a difference.
+    /// `compare` or `compareAndWrite` found a difference.
     case compareFailure
     /// The device does not do this operation.
     case unsupported

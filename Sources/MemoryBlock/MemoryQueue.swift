@@ -168,8 +168,8 @@ struct MemoryQueue: ~Copyable {
         // In range: the caller has checked the request against the geometry, and the geometry is that of the memory.
         let media = memory.map { $0 + Int(request.offset + done) }
         switch request.operation {
-        case .read, .write, .compare:
-            guard let start = request.buffer else { invariantViolated("a read, write or compare has a buffer") }
+        case .read, .write, .compare, .compareAndWrite:
+            guard let start = request.buffer else { invariantViolated("what reads, writes or compares has a buffer") }
             let buffer = start + Int(done)
             switch request.operation {
             case .read:
@@ -178,7 +178,8 @@ struct MemoryQueue: ~Copyable {
                 if let media { memcpy(media, buffer, length) }
             default:
                 let isEqual = media.map { memcmp(buffer, $0, length) == 0 } ?? isZero(buffer, length)
-                return isEqual ? .success : .compareFailure
+                guard isEqual else { return .compareFailure }
+                if let media, let replacement = request.replacement { memcpy(media, replacement + Int(done), length) }
             }
         case .writeZeroes, .deallocate:
             if let media { memset(media, 0, length) }
@@ -199,7 +200,7 @@ extension BlockOperation {
     fileprivate var lockMode: RangeLock.Mode? {
         switch self {
         case .read, .compare: .shared
-        case .write, .writeZeroes, .deallocate: .exclusive
+        case .write, .compareAndWrite, .writeZeroes, .deallocate: .exclusive
         case .verify, .flush: nil
         }
     }

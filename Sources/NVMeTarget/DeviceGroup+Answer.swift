@@ -7,6 +7,14 @@ import NVMeSpec
 extension DeviceGroup {
     /// Ends a command with `status`. Data goes to the host only with a successful one.
     func answer(_ index: UInt32, _ status: Status) {
+        guard _slowPath(requests[index].pointee.command.isFused) else { return answerAlone(index, status) }
+        let partner = separate(index)
+        answerAlone(index, status)
+        if partner != noSlot { otherHalfFailed(partner) }
+    }
+
+    @inline(__always)
+    private func answerAlone(_ index: UInt32, _ status: Status) {
         let request = requests[index]
         request.pointee.status = status
         request.pointee.failed = !status.isSuccess
@@ -106,13 +114,12 @@ extension DeviceGroup {
             returnReceive(request)
             queuePair.pointee.unanswered -= 1
         }
-        if request.pointee.allocatedLength > 0, let memory = request.pointee.data {
-            shares.giveBytes(request.pointee.allocatedLength, request.pointee.channel)
-            data.free(memory)
-        }
+        giveBuffer(request)
+        let partner = _slowPath(request.pointee.command.isFused) ? separate(index) : noSlot
         request.pointee.state.move(to: .free)
         requests.give(index)
         queuePair.pointee.requests -= 1
+        if _slowPath(partner != noSlot) { otherHalfEnded(partner) }
         if queuePair.pointee.requests == 0, queuePair.pointee.state == .closing { drained(slot) }
     }
 
@@ -149,6 +156,7 @@ extension DeviceGroup {
         queuePair.pointee.closingSince = now
         context.fail(queuePair.pointee.handle)
         dropLateCapsules(of: queuePair.pointee.handle)
+        if queuePair.pointee.firstHalf != noSlot { end(queuePair.pointee.firstHalf) }
         while let index = queuePair.pointee.early.removeFirst(requests.slots) { end(index) }
         while let index = queuePair.pointee.awaitingSend.removeFirst(requests.slots) { end(index) }
         while let index = queuePair.pointee.awaitingRead.removeFirst(requests.slots) { end(index) }

@@ -42,7 +42,7 @@ extension DeviceGroup {
     /// What the namespace's reservation lets the host do (NVMe Base, "Command Behavior in the Presence of a
     /// Reservation"). Reservation commands are judged by the reservation itself.
     @inline(__always)
-    private func isAllowed(
+    func isAllowed(
         _ opcode: NVMOpcode, _ namespace: UnsafeMutablePointer<NamespaceSlot>,
         _ queuePair: UnsafeMutablePointer<QueuePairSlot>
     ) -> Bool {
@@ -69,6 +69,11 @@ extension DeviceGroup {
             request.pointee.misaligned = data
             request.pointee.data = nil
             request.pointee.hasHostData = false
+        }
+        if _slowPath(request.pointee.command.isFused) {
+            // The two halves get their memory together.
+            if length > fusedLimit(namespace) { answer(index, .invalidField.doNotRetry) }
+            return
         }
         acquireBuffer(index, now: now)
     }
@@ -113,6 +118,13 @@ extension DeviceGroup {
         guard queuePairs[request.pointee.queuePair].pointee.role == .io,
             command.opcode != FabricsCommandType.opcode, !command.isReservation
         else { return owner.execute(request: index, in: self, now: now) }
+        if _slowPath(command.isFused) { return executeHalf(index) }
+        beginAtBlock(index)
+    }
+
+    /// Hands a request to its channel, now or when there is room.
+    @inline(__always)
+    func beginAtBlock(_ index: UInt32) {
         if awaitingBlock.isAwaited(channel(of: index)) || !submitToBlock(index) { awaitBlock(index) }
     }
 
@@ -151,6 +163,7 @@ extension DeviceGroup {
         let operation: BlockOperation
         switch opcode {
         case .read: operation = .read
+        case .write where command.isFused: return submitPair(index, namespace)
         case .write: operation = .write
         case .compare: operation = .compare
         case .flush: operation = .flush
@@ -225,7 +238,7 @@ extension DeviceGroup {
 
     /// The tag of a block request: which device group, which request.
     @inline(__always)
-    private func tag(_ index: UInt32) -> UInt64 { UInt64(self.index) << 32 | UInt64(index) }
+    func tag(_ index: UInt32) -> UInt64 { UInt64(self.index) << 32 | UInt64(index) }
 
     /// A block operation of a request ended.
     func blockOperationEnded(_ index: UInt32, _ status: BlockStatus) {
@@ -241,6 +254,7 @@ extension DeviceGroup {
             }
         }
         guard request.pointee.runningBlockOperations == 0 else { return }
+        if _slowPath(request.pointee.command.isFused) { return pairEnded(index, status) }
         if isDead(index) {
             end(index)
         } else if request.pointee.command.opcode == NVMOpcode.datasetManagement.rawValue,

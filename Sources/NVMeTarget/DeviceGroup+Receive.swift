@@ -19,11 +19,25 @@ extension DeviceGroup {
                 slot, in: self, reason: "a command capsule of \(completion.byteCount) bytes; 64 is the least")
             return
         }
-        guard let request = requests.take() else {
+        // Behind those that came before: the halves of a fused operation follow each other.
+        guard lateCount == 0, let request = requests.take() else {
             // One place for each receive buffer: the ring cannot overflow.
             lateCapsules[(lateHead + lateCount) % receiveEntries] = completion
             lateCount += 1
             return
+        }
+        begin(request, slot: slot, receive: receive, byteCount: completion.byteCount, now: now)
+    }
+
+    /// Takes up the capsule that has waited longest for a request.
+    private func beginLate(now: MonotonicTime) {
+        let completion = lateCapsules[lateHead]
+        lateHead = (lateHead + 1) % receiveEntries
+        lateCount -= 1
+        let receive = UInt32(truncatingIfNeeded: completion.id)
+        // Closing a queue pair drops its capsules.
+        guard let slot = slot(of: completion.queuePair), let request = requests.take() else {
+            return repostReceive(receive)
         }
         begin(request, slot: slot, receive: receive, byteCount: completion.byteCount, now: now)
     }
@@ -82,11 +96,20 @@ extension DeviceGroup {
     /// Looks at a command for the first time.
     private func start(_ index: UInt32, now: MonotonicTime) {
         let request = requests[index]
+        let queuePair = queuePairs[request.pointee.queuePair]
+        if _slowPath(request.pointee.command.isFused || queuePair.pointee.firstHalf != noSlot) {
+            return startFused(index, now: now)
+        }
+        startAlone(index, now: now)
+    }
+
+    /// Looks at a command that is not half of a fused operation.
+    func startAlone(_ index: UInt32, now: MonotonicTime) {
+        let request = requests[index]
         let command = request.pointee.command
         let role = queuePairs[request.pointee.queuePair].pointee.role
         // NVMe-oF, Command Capsules: SGLs only, so PSDT is 01b or 10b in every capsule.
         guard command.usesSGL else { return answer(index, .invalidField.doNotRetry) }
-        guard !command.isFused else { return answer(index, .invalidField.doNotRetry) }
         if command.opcode == FabricsCommandType.opcode {
             startControl(index, now: now)
         } else {
@@ -201,12 +224,7 @@ extension DeviceGroup {
 
     /// Starts what waited for a request slot, for memory, or for the block device.
     func retryWaiting(now: MonotonicTime) {
-        while lateCount > 0, requests.available > 0 {
-            let completion = lateCapsules[lateHead]
-            lateHead = (lateHead + 1) % receiveEntries
-            lateCount -= 1
-            received(completion, now: now)
-        }
+        while lateCount > 0, requests.available > 0 { beginLate(now: now) }
         if !awaitingBuffer.isEmpty {
             for list in 0..<awaitingBuffer.channelCount { retryBuffer(list, now: now) }
         }

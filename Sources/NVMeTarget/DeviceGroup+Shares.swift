@@ -17,8 +17,9 @@ extension DeviceGroup {
         setAside(request)
     }
 
+    /// Copies a request's capsule to memory of our own and gives the receive buffer back.
     @inline(never)
-    private func setAside(_ request: UnsafeMutablePointer<RequestSlot>) {
+    func setAside(_ request: UnsafeMutablePointer<RequestSlot>) {
         let length = SubmissionEntry.byteCount + Int(request.pointee.capsuleDataLength)
         let copy = aside[UInt32(request - requests.slots)] + DeviceGroup.capsuleOffset
         copy.copyMemory(from: capsule(request.pointee.receive), byteCount: length)

@@ -8,7 +8,7 @@ extension DeviceGroup {
     /// Gets memory for `dataLength` bytes, now or when some is free, and goes on from there.
     func acquireBuffer(_ index: UInt32, now: MonotonicTime) {
         let request = requests[index]
-        if request.pointee.hasHostData {
+        if request.pointee.hasHostData, request.pointee.partner == noSlot {
             bufferAcquired(index, now: now)
         } else if !awaitingBuffer.isAwaited(request.pointee.channel &+ 1) || isPrivileged(index), takeBuffer(index) {
             bufferAcquired(index, now: now)
@@ -26,6 +26,12 @@ extension DeviceGroup {
     }
 
     func takeBuffer(_ index: UInt32) -> Bool {
+        let partner = requests[index].pointee.partner
+        return _fastPath(partner == noSlot) ? takeOwnBuffer(index) : takeBuffers(index, partner)
+    }
+
+    @inline(__always)
+    func takeOwnBuffer(_ index: UInt32) -> Bool {
         let request = requests[index]
         guard request.pointee.data == nil else { return true }
         let length = Int(request.pointee.dataLength)
@@ -40,8 +46,26 @@ extension DeviceGroup {
         return true
     }
 
-    /// The request has its memory: fetch the host's data, or execute.
+    /// Gives a request's memory back.
+    @inline(__always)
+    func giveBuffer(_ request: UnsafeMutablePointer<RequestSlot>) {
+        guard request.pointee.allocatedLength > 0, let memory = request.pointee.data else { return }
+        shares.giveBytes(request.pointee.allocatedLength, request.pointee.channel)
+        data.free(memory)
+        request.pointee.allocatedLength = 0
+        request.pointee.data = nil
+    }
+
+    /// The request has its memory, and the other half of a fused operation too.
     func bufferAcquired(_ index: UInt32, now: MonotonicTime) {
+        let partner = requests[index].pointee.partner
+        if _slowPath(partner != noSlot) { return buffersAcquired(index, partner, now: now) }
+        ownBufferAcquired(index, now: now)
+    }
+
+    /// The request has its memory: fetch the host's data, or execute.
+    @inline(__always)
+    func ownBufferAcquired(_ index: UInt32, now: MonotonicTime) {
         let request = requests[index]
         if let capsuleData = request.pointee.misaligned, let memory = request.pointee.data {
             memory.copyMemory(from: capsuleData, byteCount: Int(request.pointee.dataLength))

@@ -25,6 +25,12 @@ public struct NamespaceDefinition: Sendable {
     }
 }
 
+extension BlockGeometry {
+    /// The most that a Compare and Write may cover, in bytes (NVM Command Set, "Atomic Compare & Write Unit"): what the
+    /// device writes whole or not at all, but no more than is sensible for the purpose.
+    var compareAndWriteSize: UInt32 { min(atomicWriteSize, Limits.compareAndWriteBytes) }
+}
+
 /// A namespace of a subsystem. The device behind it may grow, shrink or vanish; `geometry` is what hosts are told.
 public final class Namespace: Sendable {
     public let definition: NamespaceDefinition

@@ -98,6 +98,9 @@ extension PollGroup {
                 return true
             case .executing:
                 return group.cancelBlockOperation(index)
+            case .received where group.queuePairs[queue.slot].pointee.firstHalf == index:
+                group.answer(index, .commandAbortRequested)
+                return true
             case .held:
                 guard let controller = controller(of: index, in: group),
                     controller.state.withLock({ $0.events.release(index) })

@@ -82,6 +82,8 @@ extension PollGroup {
         page.namespaceCount = UInt32(options.maxNamespaces)
         page.maxAllowedNamespaces = UInt32(options.maxNamespaces)
         page.nvmCommands = [.compare, .datasetManagement, .writeZeroes, .verify, .reservations]
+        // Bit 0: Compare and Write. ACWU stays 0, a block; namespaces say more.
+        page.fusedOperations = 1
         page.volatileWriteCache =
             hasVolatileWriteCache(controller.subsystem)
             ? [.present, .flushAllNotSupported] : [.flushAllNotSupported]
@@ -147,6 +149,7 @@ extension PollGroup {
             page.features.insert(.atomicWriteUnits)
             page.atomicWriteUnit = UInt16(clamping: atomicBlocks - 1)
             page.atomicWriteUnitPowerFail = UInt16(clamping: atomicBlocks - 1)
+            page.atomicCompareAndWriteUnit = UInt16(clamping: geometry.compareAndWriteSize / geometry.blockSize - 1)
         }
         let optimalBlocks = geometry.optimalIOSize / geometry.blockSize
         if optimalBlocks > 0 {

@@ -71,6 +71,8 @@ struct QueuePairSlot: BitwiseCopyable {
     var awaitingSend = RequestList()
     /// Capsules that came before ESTABLISHED.
     var early = RequestList()
+    /// The first half of a fused operation, which waits for the second.
+    var firstHalf = noSlot
     /// The controller's place in the poll group's table, once connected.
     var controller = noSlot
     /// The subsystem's namespaces as this reactor sees them.
@@ -102,6 +104,8 @@ struct NamespaceSlot: BitwiseCopyable {
     var writers = UInt64.max
     /// What the state of the namespace's ANA group answers to I/O; success where it lets it through.
     var access = Status.success
+    /// The most that a Compare and Write may cover, in bytes.
+    var compareAndWriteBytes: UInt32 = 512
     /// Alignment that the device wants of memory.
     var memoryAlignment: UInt32 = 512
 }

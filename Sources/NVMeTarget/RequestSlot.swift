@@ -81,6 +81,10 @@ struct RequestSlot: BitwiseCopyable {
     var receive = noSlot
     /// The channel whose share of buffers and memory the request takes from.
     var channel = noSlot
+    /// The other half of a fused operation, from when both have arrived until one of them is answered or ends.
+    var partner = noSlot
+    /// Half of a fused operation whose data is here.
+    var isReady = false
     /// The next request in whatever list this one waits in.
     var next = noSlot
     /// Where the descriptor list begins in the capsule's data, where there are several descriptors.

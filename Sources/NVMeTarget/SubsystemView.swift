@@ -55,6 +55,7 @@ final class SubsystemView {
             slot.pointee.blockShift = UInt8(geometry.blockSize.trailingZeroBitCount)
             slot.pointee.blockCount = geometry.blockCount
             slot.pointee.memoryAlignment = UInt32(max(1, geometry.memoryAlignment))
+            slot.pointee.compareAndWriteBytes = geometry.compareAndWriteSize
             slot.pointee.isReadOnly = namespace.definition.isReadOnly || geometry.isReadOnly
             (slot.pointee.readers, slot.pointee.writers) = subsystem.masks(of: namespace)
             slot.pointee.access = Status(subsystem.anaState(of: namespace.definition.anaGroup))

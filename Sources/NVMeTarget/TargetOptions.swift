@@ -56,6 +56,8 @@ enum Limits {
     static let abortCommands = 4
     /// Completions taken in one poll.
     static let completionBatch = 64
+    /// What a Compare and Write may cover at the most, in bytes: the largest block there is.
+    static let compareAndWriteBytes: UInt32 = 65536
     /// Operations of one reactor at one block device.
     static let blockDepth = 512
     /// Queue pairs of one reactor on one device.

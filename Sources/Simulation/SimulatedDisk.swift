@@ -179,7 +179,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         case .deallocate, .writeZeroes:
             if let problem = writeProblem(blocks) { return problem }
             for block in blocks { store(nil, block, request.flags) }
-        case .write, .read, .compare:
+        case .write, .read, .compare, .compareAndWrite:
             guard let buffer = request.buffer else { return request.length == 0 ? .success : .internalError }
             return transfer(request, blocks, buffer)
         }
@@ -193,8 +193,11 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
             writeProblem(blocks(of: request)) == nil
         else { return }
         let size = Int(geometry.blockSize)
+        if request.operation == .compareAndWrite, !isEqual(request) { return }
         for (place, block) in blocks(of: request).enumerated() where Bool.random(using: &network.random) {
             switch request.operation {
+            case .compareAndWrite:
+                if let replacement = request.replacement { store(replacement + place * size, block, request.flags) }
             case .write: if let buffer = request.buffer { store(buffer + place * size, block, request.flags) }
             case .deallocate, .writeZeroes: store(nil, block, request.flags)
             case .read, .flush, .compare, .verify: return
@@ -231,12 +234,22 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
             return .success
         }
         if !unreadable.isEmpty, blocks.contains(where: unreadable.contains) { return .unrecoveredReadError }
-        let start = cached + Int(request.offset)
-        if request.operation == .compare {
-            return memcmp(buffer, start, Int(request.length)) == 0 ? .success : .compareFailure
+        switch request.operation {
+        case .compare: return isEqual(request) ? .success : .compareFailure
+        case .compareAndWrite:
+            guard let replacement = request.replacement else { return .internalError }
+            guard isEqual(request) else { return .compareFailure }
+            if let problem = writeProblem(blocks) { return problem }
+            for (place, block) in blocks.enumerated() { store(replacement + place * size, block, request.flags) }
+        default: memcpy(buffer, cached + Int(request.offset), Int(request.length))
         }
-        memcpy(buffer, start, Int(request.length))
         return .success
+    }
+
+    /// Whether a comparison finds what it expects.
+    private func isEqual(_ request: BlockRequest) -> Bool {
+        guard let buffer = request.buffer else { return false }
+        return memcmp(buffer, cached + Int(request.offset), Int(request.length)) == 0
     }
 
     private func store(_ content: UnsafeMutableRawPointer?, _ block: UInt64, _ flags: BlockFlags) {

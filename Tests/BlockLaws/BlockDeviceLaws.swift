@@ -16,6 +16,8 @@ public func checkBlockDeviceLaws(_ device: any BlockDevice, keepsData: Bool = tr
         try laws.checkBatches()
         try laws.checkLongOperations()
         try laws.checkTwoChannels()
+        try laws.checkCompareAndWrite()
+        if keepsData { try laws.checkCompareAndWriteIsAlone() }
         try laws.checkRandomOperations(seed: seed)
     } catch {
         laws.violations.append("a channel could not be opened: \(error)")
@@ -193,7 +195,7 @@ final class BlockDeviceLaws {
                             from: .init(rebasing: $0[range]))
                     }
                 case .read: driver.fill(range, seed: 0)
-                case .flush, .deallocate, .verify: break
+                case .flush, .deallocate, .verify, .compareAndWrite: break
                 }
                 requests.append(
                     BlockRequest(

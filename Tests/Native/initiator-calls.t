@@ -61,6 +61,15 @@ kill "$discovery"
 diagnose <"$tap_folder/discovery"
 check "the target ends in good order" stop_tercetd
 
+memory=$first
+truncate -s 64M "$tap_folder/disk"
+first="{ \"nsid\": 1, \"backing\": \"$tap_folder/disk\" }"
+require "the target starts with a file" start
+check "every call of a file" all_calls
+diagnose <"$tap_folder/calls"
+check "the target ends in good order" stop_tercetd
+first=$memory
+
 export SOFTVERBS_MAX_SGE=1 SOFTVERBS_MAX_SGE_RD=1 SOFTVERBS_MAX_RD_ATOM=1 SOFTVERBS_MAX_MR=16
 require "the target starts on a device with little" start
 check "every call with 1 SGE, 1 READ at a time, 16 memory regions" all_calls
