@@ -101,8 +101,8 @@ public protocol BlockDevice: AnyObject, Sendable {
     /// What an operator should know about how the device was opened, a line each: that its file system refuses
     /// O_DIRECT, say. Empty when all is as it should be.
     var remarks: [String] { get }
-    /// The device's own memory where it is byte-addressable (RAM, a mapped file): I/O may then go straight to it,
-    /// without a buffer in between.
+    /// The device's own memory where it is byte-addressable (RAM): reads may then go straight out of it, by way of
+    /// `BlockChannel.borrow`. It stays where it is as long as the device or a channel to it is there.
     var directMemory: UnsafeMutableRawBufferPointer? { get }
     /// Opens a channel for one reactor with at most `depth` operations running at once.
     func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel

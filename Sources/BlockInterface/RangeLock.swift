@@ -60,6 +60,15 @@ public final class RangeLock: Sendable {
         for place in 0..<range.count { stripes[range[place]].bitwiseAnd(~Self.wanted, ordering: .relaxed) }
     }
 
+    /// Somebody wants a part of a range alone.
+    public func isWanted(offset: UInt64, length: UInt64) -> Bool {
+        let range = Stripes(offset, length)
+        for place in 0..<range.count where stripes[range[place]].load(ordering: .relaxed) & Self.wanted != 0 {
+            return true
+        }
+        return false
+    }
+
     private func take(_ stripe: Int, _ mode: Mode) -> Bool {
         let word = stripes + stripe
         var value = word.pointee.load(ordering: .relaxed)

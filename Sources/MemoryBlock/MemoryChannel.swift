@@ -13,10 +13,10 @@ final class MemoryChannel: BlockChannel {
 
     /// - Parameters:
     ///   - memory: `nil` for a null device.
-    ///   - ranges: shared by all channels of the device.
+    ///   - ranges: shared by all channels of the device, as is `touched`.
     init(
-        device: any BlockDevice, memory: UnsafeMutableRawBufferPointer?, ranges: RangeLock, geometry: BlockGeometry,
-        depth: Int, name: String
+        device: any BlockDevice, memory: UnsafeMutableRawBufferPointer?, ranges: RangeLock,
+        touched: TouchedPieces, geometry: BlockGeometry, depth: Int, name: String
     ) throws(BlockDeviceError) {
         guard depth >= 1 && depth <= 32768 else {
             throw BlockDeviceError("\(name): a queue depth of \(depth) is not possible; 1 to 32768 is")
@@ -25,7 +25,8 @@ final class MemoryChannel: BlockChannel {
         guard eventDescriptor >= 0 else {
             throw BlockDeviceError("\(name): a channel could not be opened: \(String(cString: strerror(errno)))")
         }
-        queue = MemoryQueue(device: device, memory: memory, ranges: ranges, geometry: geometry, depth: depth)
+        queue = MemoryQueue(
+            device: device, memory: memory, ranges: ranges, touched: touched, geometry: geometry, depth: depth)
         super.init()
     }
 
@@ -57,6 +58,14 @@ final class MemoryChannel: BlockChannel {
         var count: UInt64 = 0
         _ = read(eventDescriptor, &count, 8)
     }
+
+    override func borrow(offset: UInt64, length: UInt64) -> UnsafeMutableRawBufferPointer? {
+        queue.borrow(offset: offset, length: length)
+    }
+
+    override func giveBack(offset: UInt64, length: UInt64) { queue.giveBack(offset: offset, length: length) }
+
+    override func isWanted(offset: UInt64, length: UInt64) -> Bool { queue.isWanted(offset: offset, length: length) }
 
     override func cancel(tag: UInt64) -> Bool { queue.cancel(tag: tag) }
 }

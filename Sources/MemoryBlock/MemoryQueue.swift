@@ -17,6 +17,7 @@ struct MemoryQueue: ~Copyable {
     private let memory: UnsafeMutableRawPointer?
     /// Keeps this thread's work on the memory apart from that of others; not used without memory.
     private let ranges: RangeLock
+    private let touched: TouchedPieces
     private let geometry: BlockGeometry
     private let depth: Int
     /// Requests in the order in which they came: a ring.
@@ -43,12 +44,13 @@ struct MemoryQueue: ~Copyable {
     }
 
     init(
-        device: any BlockDevice, memory: UnsafeMutableRawBufferPointer?, ranges: RangeLock, geometry: BlockGeometry,
-        depth: Int
+        device: any BlockDevice, memory: UnsafeMutableRawBufferPointer?, ranges: RangeLock, touched: TouchedPieces,
+        geometry: BlockGeometry, depth: Int
     ) {
         self.device = device
         self.memory = memory?.baseAddress
         self.ranges = ranges
+        self.touched = touched
         self.geometry = geometry
         self.depth = depth
         requests = .allocate(capacity: depth)
@@ -153,6 +155,7 @@ struct MemoryQueue: ~Copyable {
         if memory != nil, let mode = request.operation.lockMode {
             let offset = request.offset + entry.pointee.done
             guard ranges.tryLock(mode, offset: offset, length: piece) else { return .blocked }
+            if mode == .exclusive { touched.touch(offset, piece) }
             status = perform(request, from: entry.pointee.done, Int(piece))
             ranges.unlock(mode, offset: offset, length: piece)
         } else {
@@ -162,6 +165,19 @@ struct MemoryQueue: ~Copyable {
         budget -= min(piece, budget)
         return status != .success || entry.pointee.done == request.length ? .ended(status) : .unfinished
     }
+
+    /// Keeps a range as it is and returns the memory around it; `nil` where somebody changes it or wants to, or where it has
+    /// never been written to.
+    func borrow(offset: UInt64, length: UInt64) -> UnsafeMutableRawBufferPointer? {
+        guard let memory, let place = touched.surroundings(offset, length),
+            ranges.tryLock(.shared, offset: offset, length: length)
+        else { return nil }
+        return UnsafeMutableRawBufferPointer(start: memory + Int(place.lowerBound), count: place.count)
+    }
+
+    func giveBack(offset: UInt64, length: UInt64) { ranges.unlock(.shared, offset: offset, length: length) }
+
+    func isWanted(offset: UInt64, length: UInt64) -> Bool { ranges.isWanted(offset: offset, length: length) }
 
     /// Does `length` bytes of a request, `done` bytes after its start.
     private func perform(_ request: BlockRequest, from done: UInt64, _ length: Int) -> BlockStatus {

@@ -10,6 +10,7 @@ public final class RAMDevice: BlockDevice {
     private nonisolated(unsafe) let memory: UnsafeMutableRawBufferPointer
     /// Makes a write of one thread all there or not there for another.
     private let ranges = RangeLock()
+    private let touched: TouchedPieces
 
     /// - Parameters:
     ///   - byteCount: a multiple of `blockSize`. The memory is taken from the system as it is first touched.
@@ -27,15 +28,18 @@ public final class RAMDevice: BlockDevice {
         // Huge pages where the system has them; it works as well without.
         _ = madvise(address, size, MADV_HUGEPAGE)
         memory = UnsafeMutableRawBufferPointer(start: address, count: size)
+        touched = TouchedPieces(byteCount: byteCount)
     }
 
     deinit { munmap(memory.baseAddress, memory.count) }
 
-    /// All of the device, for I/O without a buffer in between. Deallocating keeps the pages: they may be registered.
+    /// All of the device. Deallocating keeps the pages: they may be registered.
     public var directMemory: UnsafeMutableRawBufferPointer? { memory }
 
     public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
-        try MemoryChannel(device: self, memory: memory, ranges: ranges, geometry: geometry, depth: depth, name: name)
+        try MemoryChannel(
+            device: self, memory: memory, ranges: ranges, touched: touched, geometry: geometry, depth: depth, name: name
+        )
     }
 
     /// A RAM device never changes.

@@ -9,6 +9,12 @@ struct ChannelSlot: BitwiseCopyable {
     /// Requests submitted or pending whose completion has not been seen.
     var running = 0
     var isClosing = false
+    /// The device's own memory, which the channel lends; and loans that have not ended.
+    var memory: UnsafeMutableRawBufferPointer? = nil
+    var loans = 0
+
+    /// Nothing needs the channel any more, or will.
+    var isOver: Bool { isClosing && running == 0 && loans == 0 }
 }
 
 /// The channels of one reactor.
@@ -22,6 +28,8 @@ final class BlockSet {
     private let completions: UnsafeMutableBufferPointer<BlockCompletion>
     /// Raised when channels come or go: the reactor watches their descriptors.
     private(set) var generation: UInt64 = 0
+    /// Told before a device's own memory may be unmapped.
+    var beforeUnmapping: ((UnsafeMutableRawBufferPointer) -> Void)?
 
     init() {
         slots = .allocate(capacity: 0)
@@ -29,17 +37,21 @@ final class BlockSet {
     }
 
     deinit {
+        beforeUnmapping = nil
         for index in 0..<count { release(index) }
         slots.deallocate()
         completions.deallocate()
     }
 
     /// Adds a channel and returns its place.
-    func add(_ channel: BlockChannel) -> UInt32 {
+    ///
+    /// - Parameter memory: the device's own.
+    func add(_ channel: BlockChannel, memory: UnsafeMutableRawBufferPointer? = nil) -> UInt32 {
         generation += 1
         var slot = ChannelSlot()
         slot.channel = .passRetained(channel)
         slot.pending = .allocate(capacity: Limits.blockDepth)
+        slot.memory = memory
         for index in 0..<count where slots[index].channel == nil {
             slots[index] = slot
             return UInt32(index)
@@ -53,7 +65,39 @@ final class BlockSet {
     /// Takes no new requests for a channel and frees it when its running ones have ended.
     func remove(_ index: UInt32) {
         slots[Int(index)].isClosing = true
-        if slots[Int(index)].running == 0 { release(Int(index)) }
+        if slots[Int(index)].isOver { release(Int(index)) }
+    }
+
+    /// Borrows a range of the device's own memory. Returns where it is, and the memory around it that may be registered.
+    @inline(__always)
+    func borrow(
+        offset: UInt64, length: UInt64, on index: UInt32
+    ) -> (memory: UnsafeMutableRawPointer, surroundings: UnsafeMutableRawBufferPointer)? {
+        let slot = slots + Int(index)
+        guard let start = slot.pointee.memory?.baseAddress, let channel = slot.pointee.channel,
+            let surroundings = channel._withUnsafeGuaranteedRef({ $0.borrow(offset: offset, length: length) })
+        else { return nil }
+        slot.pointee.loans += 1
+        return (start + Int(offset), surroundings)
+    }
+
+    /// Ends a loan.
+    @inline(__always)
+    func giveBack(_ memory: UnsafeMutableRawPointer, length: UInt64, on index: UInt32) {
+        let slot = slots + Int(index)
+        guard let channel = slot.pointee.channel, let start = slot.pointee.memory?.baseAddress else {
+            invariantViolated("a channel outlasts its loans")
+        }
+        channel._withUnsafeGuaranteedRef { $0.giveBack(offset: UInt64(memory - start), length: length) }
+        slot.pointee.loans -= 1
+        if _slowPath(slot.pointee.isOver) { release(Int(index)) }
+    }
+
+    /// A change waits for a range that is lent.
+    func isWanted(_ memory: UnsafeMutableRawPointer, length: UInt64, on index: UInt32) -> Bool {
+        guard let start = slots[Int(index)].memory?.baseAddress else { return false }
+        return slots[Int(index)].channel?.takeUnretainedValue()
+            .isWanted(offset: UInt64(memory - start), length: length) == true
     }
 
     /// Queues a request; `false` when the channel has as many as it can take.
@@ -93,7 +137,7 @@ final class BlockSet {
             slots[index].running -= ended
             work += ended
             for completion in 0..<ended { body(completions[completion]) }
-            if slots[index].isClosing && slots[index].running == 0 { release(index) }
+            if slots[index].isOver { release(index) }
         }
         return work
     }
@@ -142,6 +186,7 @@ final class BlockSet {
     private func release(_ index: Int) {
         guard let channel = slots[index].channel else { return }
         generation += 1
+        if let memory = slots[index].memory { beforeUnmapping?(memory) }
         channel.takeUnretainedValue().close()
         channel.release()
         slots[index].pending?.deallocate()

@@ -115,6 +115,7 @@ extension DeviceGroup {
             queuePair.pointee.unanswered -= 1
         }
         giveBuffer(request)
+        giveBackLoan(request)
         let partner = _slowPath(request.pointee.command.isFused) ? separate(index) : noSlot
         request.pointee.state.move(to: .free)
         requests.give(index)

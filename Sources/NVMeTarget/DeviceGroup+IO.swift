@@ -75,6 +75,9 @@ extension DeviceGroup {
             if length > fusedLimit(namespace) { answer(index, .invalidField.doNotRetry) }
             return
         }
+        if namespace.pointee.lends, !request.pointee.command.sendsData, borrow(index, namespace) {
+            return answer(index, .success)
+        }
         acquireBuffer(index, now: now)
     }
 

@@ -60,6 +60,10 @@ final class DeviceGroup {
     var heldReceives = 0
     /// What each channel holds of the buffers and the memory.
     var shares = ChannelShares()
+    /// Registrations of memory that namespaces lend; loans that have not ended; and until when none are asked for.
+    var registrations: LentRegistrations?
+    var loans = 0
+    var lendingPausedUntil = MonotonicTime(nanoseconds: 0)
     /// Requests in `awaitingBuffer`: those for no channel at 0, those for a channel behind its place.
     var awaitingBuffer = ChannelWaitLists()
     /// Requests whose block operation the channel had no room for.
@@ -133,6 +137,7 @@ final class DeviceGroup {
     }
 
     deinit {
+        for index in 0..<UInt32(requests.usedCount) { giveBackLoan(requests[index]) }
         slotOfHandle.deallocate()
         lateCapsules.deallocate()
         completions.deallocate()

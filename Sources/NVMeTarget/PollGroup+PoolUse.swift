@@ -25,6 +25,9 @@ extension PollGroup {
     /// Controllers that queue pairs of this group belong to, and the places of their table.
     package var heldControllers: Int { controllers.count { $0 != nil } }
     package var controllerPlaces: Int { controllers.count }
+    /// Registrations of namespaces' own memory, which are kept for the next use; and reads that use them now.
+    package var keptRegions: Int { devices.reduce(0) { $0 + ($1.registrations?.count ?? 0) } }
+    package var loans: Int { devices.reduce(0) { $0 + $1.loans } }
     /// Subsystems that this group knows.
     package var heldViews: Int { views.count }
 }

@@ -45,6 +45,7 @@ public final class PollGroup: Poller {
         self.fabric = fabric
         self.mailbox = mailbox
         super.init()
+        blocks.beforeUnmapping = { [unowned self] memory in for device in devices { device.forget(memory) } }
         index = target.join(Remote(self))
     }
 
@@ -299,6 +300,7 @@ public final class PollGroup: Poller {
 
     private func tick(_ now: MonotonicTime) {
         for device in devices {
+            device.inspectLoans(now: now)
             for slot in device.boundSlots {
                 let queuePair = device.queuePairs[slot]
                 if queuePair.pointee.commandsSinceReport > 0, queuePair.pointee.controller != noSlot {

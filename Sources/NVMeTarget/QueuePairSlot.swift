@@ -96,6 +96,8 @@ struct NamespaceSlot: BitwiseCopyable {
     var isPresent = false
     var isReadOnly = false
     var blockShift: UInt8 = 9
+    /// The device lends its own memory.
+    var lends = false
     /// Place of the reactor's channel to the device; `noSlot` where there is none.
     var channel = noSlot
     var blockCount: UInt64 = 0

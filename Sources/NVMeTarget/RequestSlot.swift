@@ -1,5 +1,6 @@
 import Base
 import FabricInterface
+import Memory
 import NVMeSpec
 
 /// The index that stands for "no slot".
@@ -95,6 +96,8 @@ struct RequestSlot: BitwiseCopyable {
     var capsuleDataLength: UInt32 = 0
     /// Length of the data transfer, in bytes.
     var dataLength: UInt32 = 0
+    /// Where `data` is a namespace's own memory: its registration.
+    var loan: Registration? = nil
     /// Bytes taken from the data pool; 0 where `data` belongs to the capsule or to a namespace.
     var allocatedLength: UInt32 = 0
     /// Local key of the memory at `data`.

@@ -44,9 +44,11 @@ final class SubsystemView {
             let slot = namespaces + Int(namespace.nsid - 1)
             if open[namespace.nsid] == nil {
                 open[namespace.nsid] = namespace
+                let device = namespace.definition.device
                 do {
                     slot.pointee.channel = blocks.add(
-                        try namespace.definition.device.openChannel(depth: Limits.blockDepth))
+                        try device.openChannel(depth: Limits.blockDepth), memory: device.directMemory)
+                    slot.pointee.lends = device.directMemory != nil
                 } catch {
                     failed(namespace.nsid, error)
                 }

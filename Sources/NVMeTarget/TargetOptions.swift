@@ -72,6 +72,12 @@ enum Limits {
     /// How long posted work of a queue pair may stand still before the host is given up, in milliseconds. A host that
     /// takes no answers holds requests that others need.
     static let stalledMilliseconds: UInt64 = 10_000
+    /// How long a host may take for a read's data while a write of the same place waits, in milliseconds.
+    static let loanMilliseconds: UInt64 = 2_000
+    /// Registrations that may be given up for others between two ticks; where there are more, copying costs less.
+    static let lendingEvictions: UInt64 = 16
+    /// How long reads are copied after memory could not be registered, in milliseconds.
+    static let lendingPauseMilliseconds: UInt64 = 1_000
     /// How often a busy reactor asks for connection events, in nanoseconds.
     static let eventCheckNanoseconds: UInt64 = 2_000_000
     /// How long a reactor sleeps at most while another one has what a command of its own waits for, in nanoseconds.

@@ -177,7 +177,8 @@ final class TargetWorld {
         state.controllers = groups.map(\.heldControllers)
         state.receives = fabrics.flatMap { $0.contexts.map(\.postedSharedReceives) }
         state.devicePairs = targetDevice.existingQueuePairs
-        state.regions = targetDevice.registeredRegions
+        state.regions = targetDevice.registeredRegions - groups.reduce(0) { $0 + $1.keptRegions }
+        state.loans = groups.map(\.loans)
         state.subsystemControllers = target.subsystems.map { $0.controllerCount }
         return state
     }
@@ -231,6 +232,7 @@ struct PoolState: Equatable {
     var controllers: [Int] = []
     var devicePairs = 0
     var regions = 0
+    var loans: [Int] = []
     var subsystemControllers: [Int] = []
 }
 
