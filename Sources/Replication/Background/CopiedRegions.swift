@@ -37,9 +37,16 @@ struct CopiedRegions: BitwiseCopyable {
 
     mutating func markFlushing() { for index in 0..<count { entries[index].isFlushing = true } }
 
-    /// What was copied to a lost member counts no more.
+    /// What was copied to a lost member counts no more, and nothing that was copied from it: where members in sync differed,
+    /// another may be what they go by now.
     mutating func forget(_ member: MemberIndex) {
-        for index in 0..<count { entries[index].destinations.remove(MemberSet(member)) }
+        for index in 0..<count {
+            entries[index].destinations.remove(MemberSet(member))
+            if entries[index].source == member {
+                entries[index].destinations = []
+                entries[index].reconciles = false
+            }
+        }
     }
 
     /// A region's copies have become stale: a write went to some members and not to others after it was copied.
@@ -67,16 +74,19 @@ extension VolumeEngine {
     mutating func settleCopied(_ done: MemberSet) {
         while let entry = copied.popFlushed() {
             let good = entry.destinations.intersection(done).intersection(active)
+            let inSyncOthers = active.intersection(inSync).subtracting(MemberSet(entry.source))
+            let isReconciled = entry.reconciles && inSyncOthers.subtracting(good) == []
+            // While members in sync may still differ, their source may be lost, and another be what all go by.
+            let isCertain = isReconciled || !maps.unreconciled[entry.region]
             for member in 0..<memberCount where good.has(member) {
                 if maps.repair[member][entry.region] {
                     maps.repair[member][entry.region] = false
                     statistics.regionsRepaired += 1
                 }
-                if !inSync.has(member) { clearBit(member, entry.region) }
+                if !inSync.has(member), isCertain { clearBit(member, entry.region) }
                 members[member].copyRetryDelay = 0
             }
-            guard entry.reconciles, maps.unreconciled[entry.region] else { continue }
-            if active.intersection(inSync).subtracting(MemberSet(entry.source)).subtracting(good) == [] {
+            if isReconciled, maps.unreconciled[entry.region] {
                 maps.unreconciled[entry.region] = false
                 reviewsReconcile = true
             }

@@ -51,9 +51,13 @@ struct CopyTable: ~Copyable {
     /// A region that was on its way to a lost member is not on it, even where its part has ended there: what is written
     /// once the region is free again does not reach the member.
     func forget(_ member: MemberIndex) {
-        for index in 0..<count where states[index].slot >= 0 && states[index].destinations.has(member) {
+        for index in 0..<count where states[index].slot >= 0 {
+            if states[index].destinations.has(member) { states[index].isIncomplete = true }
             states[index].destinations.remove(MemberSet(member))
-            states[index].isIncomplete = true
+            if states[index].source == member {
+                states[index].destinations = []
+                states[index].isIncomplete = true
+            }
         }
     }
 

@@ -82,6 +82,8 @@ extension VolumeEngine {
             _ = requestBehind(member, region...region)
         }
         maps.repair[member].clear()
+        copies.forget(member)
+        copied.forget(member)
         inSync.remove(MemberSet(member))
         if reconcileSource == member { reconcileSource = fastest(active.intersection(inSync)) }
         endReconcileIfSingle()
