@@ -32,8 +32,8 @@ struct BenchCounts: Sendable {
     var mismatch: String?
 }
 
-/// Keeps one queue at its depth. Lives on the queue's reactor; nothing is allocated after `start`.
-final class BenchWorker: Poller, @unchecked Sendable {
+/// Keeps one queue at its depth.
+final class BenchWorker: LoadWorker, @unchecked Sendable {
     let plan: BenchPlan
     private let queue: IOQueue
     var group: InitiatorGroup { queue.group }
@@ -41,21 +41,11 @@ final class BenchWorker: Poller, @unchecked Sendable {
     private let writeMemory: DataMemory
     private let sink = Sink()
     private let slots: UnsafeMutablePointer<Slot>
-    private let free: UnsafeMutablePointer<Int32>
-    private var freeCount: Int
-    /// Writes to each unit: 0 where its content is not known. An odd highest bit marks a unit that is being used.
-    private let versions: UnsafeMutablePointer<UInt32>
-    private var random: BenchRandom
-    private var cursor: UInt64 = 0
+    private var units: LoadUnits
     private var submittedCount: UInt64 = 0
-    private var phase = Phase.idle
-    private var end = MonotonicTime.distantFuture
-    private var finished: CheckedContinuation<Void, Never>?
     private(set) var counts = BenchCounts()
     private(set) var readLatency = BenchWorker.histogram()
     private(set) var writeLatency = BenchWorker.histogram()
-
-    private enum Phase { case idle, running, readingBack, ending }
 
     private struct Slot {
         var unit: UInt64 = 0
@@ -69,13 +59,6 @@ final class BenchWorker: Poller, @unchecked Sendable {
         override func completed(_ completions: UnsafeBufferPointer<IOCompletion>) { worker?.completed(completions) }
     }
 
-    private static let busy: UInt32 = 1 << 31
-
-    private static func histogram() -> Histogram<UInt64> {
-        Histogram<UInt64>(
-            lowestDiscernibleValue: 100, highestTrackableValue: 600_000_000_000, numberOfSignificantValueDigits: .three)
-    }
-
     init(_ plan: BenchPlan, queue: IOQueue, readMemory: DataMemory, writeMemory: DataMemory) {
         self.plan = plan
         self.queue = queue
@@ -83,22 +66,15 @@ final class BenchWorker: Poller, @unchecked Sendable {
         self.writeMemory = writeMemory
         slots = .allocate(capacity: plan.depth)
         slots.initialize(repeating: Slot(), count: plan.depth)
-        free = .allocate(capacity: plan.depth)
-        for index in 0..<plan.depth { free[index] = Int32(index) }
-        freeCount = plan.depth
-        let versionCount = plan.verify ? Int(plan.unitCount) : 1
-        versions = .allocate(capacity: versionCount)
-        versions.initialize(repeating: 0, count: versionCount)
-        random = BenchRandom(seed: plan.seed)
-        super.init()
+        units = LoadUnits(plan.unitCount, isRandom: plan.isRandom, tracked: plan.verify, seed: plan.seed)
+        super.init(depth: plan.depth)
         sink.worker = self
         queue.sink = sink
     }
 
     deinit {
         slots.deallocate()
-        free.deallocate()
-        versions.deallocate()
+        units.deallocate()
     }
 
     /// Runs until `end`; with verification, reads everything back that was written. Returns when nothing is under way.
@@ -106,45 +82,28 @@ final class BenchWorker: Poller, @unchecked Sendable {
         await withCheckedContinuation { continuation in
             queue.group.send {
                 self.end = end
-                self.phase = .running
-                self.finished = continuation
+                self.begin(.running, continuation)
             }
         }
     }
 
-    override func poll(now: MonotonicTime) -> Int {
-        guard phase != .idle else { return 0 }
+    override func nextPhase(_ now: MonotonicTime) -> Phase {
         switch phase {
         case .running where now >= end || submittedCount >= plan.ioCount || counts.mismatch != nil:
-            phase = plan.verify && counts.mismatch == nil ? .readingBack : .ending
-            cursor = 0
-        case .readingBack where cursor >= plan.unitCount || counts.mismatch != nil:
-            phase = .ending
-        default: break
+            units.startReadingBack()
+            return plan.verify && counts.mismatch == nil ? .readingBack : .ending
+        case .readingBack where units.isReadBack || counts.mismatch != nil: return .ending
+        default: return phase
         }
-        if phase == .ending {
-            if freeCount == plan.depth {
-                phase = .idle
-                finished?.resume()
-                finished = nil
-            }
-            return 0
-        }
-        return submit()
     }
 
-    override var nextDeadline: MonotonicTime { phase == .running ? end : .distantFuture }
-
-    /// Fills the queue up; returns how many operations were submitted.
-    private func submit() -> Int {
+    override func submit() -> Int {
         var submitted = 0
-        let now = freeCount > 0 ? MonotonicTime.now() : MonotonicTime(nanoseconds: 0)
-        while freeCount > 0 {
-            guard let unit = nextUnit() else { break }
-            let isRead = phase == .readingBack || random.next(below: 100) < plan.readPercentage
-            let index = Int(free[freeCount - 1])
+        let now = freeSlot == nil ? MonotonicTime(nanoseconds: 0) : MonotonicTime.now()
+        while let index = freeSlot, let unit = phase == .readingBack ? units.nextWritten() : units.next() {
+            let isRead = phase == .readingBack || units.chance(plan.readPercentage)
             guard submit(index, unit, isRead: isRead, now) else { break }
-            freeCount -= 1
+            take()
             submittedCount += 1
             if phase == .running, submittedCount >= plan.ioCount { break }
             submitted += 1
@@ -159,7 +118,7 @@ final class BenchWorker: Poller, @unchecked Sendable {
         slot.pointee.start = now
         let memory = (isRead ? readMemory : writeMemory).part(index * plan.blockSize, plan.blockSize)
         if plan.verify {
-            slot.pointee.version = versions[Int(unit)] & ~Self.busy
+            slot.pointee.version = units.version(unit)
             if !isRead {
                 slot.pointee.version = slot.pointee.version &+ 1
                 BenchPattern.fill(
@@ -172,28 +131,8 @@ final class BenchWorker: Poller, @unchecked Sendable {
                 isRead ? .read : .write, namespace: plan.namespace.index,
                 startingLBA: (plan.firstUnit + unit) * blocks, blockCount: blocks, data: memory, tag: UInt64(index)))
         guard result == .accepted else { return false }
-        if plan.verify { versions[Int(unit)] |= Self.busy }
+        units.use(unit)
         return true
-    }
-
-    /// The next unit that nothing is under way on; `nil` where there is none for now.
-    private func nextUnit() -> UInt64? {
-        if phase == .readingBack {
-            // In order, and only what was written.
-            while cursor < plan.unitCount {
-                let version = versions[Int(cursor)]
-                if version & Self.busy != 0 { return nil }
-                cursor += 1
-                if version != 0 { return cursor - 1 }
-            }
-            return nil
-        }
-        for _ in 0..<4 {
-            let unit = plan.isRandom ? random.next(below: plan.unitCount) : cursor
-            if !plan.isRandom { cursor = cursor + 1 == plan.unitCount ? 0 : cursor + 1 }
-            if !plan.verify || versions[Int(unit)] & Self.busy == 0 { return unit }
-        }
-        return nil
     }
 
     private func completed(_ completions: UnsafeBufferPointer<IOCompletion>) {
@@ -201,8 +140,7 @@ final class BenchWorker: Poller, @unchecked Sendable {
         for completion in completions {
             let index = Int(completion.tag)
             let slot = slots + index
-            free[freeCount] = Int32(index)
-            freeCount += 1
+            give(index)
             let isRead = slot.pointee.isRead
             if completion.isSuccess {
                 let latency = now.nanoseconds(since: slot.pointee.start)
@@ -214,14 +152,14 @@ final class BenchWorker: Poller, @unchecked Sendable {
             } else {
                 count(completion, slot.pointee)
                 // What the unit holds now is not known.
-                if plan.verify { versions[Int(slot.pointee.unit)] = isRead ? slot.pointee.version : 0 }
+                units.leave(slot.pointee.unit, version: isRead ? slot.pointee.version : 0)
             }
         }
-        if phase == .running || phase == .readingBack { _ = poll(now: now) }
+        goOn(now)
     }
 
     private func check(_ index: Int, _ slot: Slot) {
-        versions[Int(slot.unit)] = slot.version
+        units.leave(slot.unit, version: slot.version)
         guard slot.isRead, slot.version != 0, counts.mismatch == nil else { return }
         let memory = readMemory.segment.address + index * plan.blockSize
         let unit = plan.firstUnit + slot.unit

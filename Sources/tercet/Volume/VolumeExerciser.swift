@@ -4,8 +4,8 @@ import Replication
 import VolumeDriver
 
 /// Loads a volume with overlapping writes, zeroes, trims, flushes and reads, and checks it against a record that outlives
-/// this process. Lives on the volume's reactor.
-final class VolumeExerciser: Poller, @unchecked Sendable {
+/// this process.
+final class VolumeExerciser: LoadWorker, @unchecked Sendable {
     struct Plan: Sendable {
         /// Blocks that are changed, counted from the record's first.
         var window: Range<UInt64>
@@ -30,23 +30,17 @@ final class VolumeExerciser: Poller, @unchecked Sendable {
         }
     }
 
-    private enum Phase { case idle, readingBack, running, ending }
-
     private let plan: Plan
     private let record: ExerciseRecord
     private let volume: Volume
     private let memory: UnsafeMutableRawPointer
     private let sink = Sink()
     private var slots: [Slot]
-    private var free: [Int]
     /// What each block of a slot's read has to hold.
     private var expected: [UInt64]
     private var random: BenchRandom
     private var cursor: UInt64 = 0
-    private var phase = Phase.idle
     private var milliseconds: UInt64 = 0
-    private var end = MonotonicTime.distantFuture
-    private var finished: CheckedContinuation<Void, Never>?
     private(set) var problem: String?
     private(set) var operations: UInt64 = 0
 
@@ -59,10 +53,9 @@ final class VolumeExerciser: Poller, @unchecked Sendable {
         self.volume = volume
         self.memory = memory
         slots = Array(repeating: Slot(), count: plan.depth)
-        free = Array(0..<plan.depth)
         expected = Array(repeating: 0, count: plan.depth * Int(plan.blocksMax))
         random = BenchRandom(seed: plan.seed)
-        super.init()
+        super.init(depth: plan.depth)
         sink.exerciser = self
         volume.sink = sink
     }
@@ -70,40 +63,27 @@ final class VolumeExerciser: Poller, @unchecked Sendable {
     /// Reads everything back, then loads the window for so long. On the reactor's thread.
     func run(milliseconds: UInt64, _ finished: CheckedContinuation<Void, Never>) {
         self.milliseconds = milliseconds
-        self.finished = finished
-        phase = .readingBack
+        begin(.readingBack, finished)
     }
 
-    override func poll(now: MonotonicTime) -> Int {
+    override func nextPhase(_ now: MonotonicTime) -> Phase {
         switch phase {
-        case .idle: return 0
-        case .readingBack where problem != nil: phase = .ending
-        case .readingBack where cursor == record.blockCount && free.count == plan.depth:
-            phase = .running
+        case .readingBack where problem != nil: return .ending
+        case .readingBack where cursor == record.blockCount && isQuiet:
             end = now.advanced(byMilliseconds: milliseconds)
-        case .running where now >= end || problem != nil: phase = .ending
-        default: break
+            return .running
+        case .running where now >= end || problem != nil: return .ending
+        default: return phase
         }
-        if phase == .ending {
-            if free.count == plan.depth {
-                phase = .idle
-                finished?.resume()
-                finished = nil
-            }
-            return 0
-        }
-        return submit()
     }
-
-    override var nextDeadline: MonotonicTime { phase == .running ? end : .distantFuture }
 
     private func buffer(_ slot: Int) -> UnsafeMutableRawPointer {
         memory + slot * Int(plan.blocksMax) * record.blockSize
     }
 
-    private func submit() -> Int {
+    override func submit() -> Int {
         var submitted = 0
-        while let index = free.last, phase == .running || cursor < record.blockCount {
+        while let index = freeSlot, phase == .running || cursor < record.blockCount {
             if phase == .readingBack {
                 let count = min(plan.blocksMax, record.blockCount - cursor)
                 slots[index] = Slot(operation: .read, start: cursor, count: count)
@@ -111,7 +91,7 @@ final class VolumeExerciser: Poller, @unchecked Sendable {
             } else {
                 slots[index] = choose()
             }
-            free.removeLast()
+            take()
             submit(index)
             submitted += 1
         }
@@ -164,7 +144,7 @@ final class VolumeExerciser: Poller, @unchecked Sendable {
         for completion in completions {
             let index = Int(completion.cookie)
             let slot = slots[index]
-            free.append(index)
+            give(index)
             guard completion.status == .success else {
                 problem =
                     problem
