@@ -119,10 +119,13 @@ let package = Package(
         // What a target is told, from a file or a command line.
         room(
             "TargetConfiguration",
-            ["BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec", .product(name: "Yams", package: "Yams")]),
+            [
+                "Base", "BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec",
+                .product(name: "Yams", package: "Yams"),
+            ]),
         tests(
             "TargetConfigurationTests",
-            ["BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec", "TargetConfiguration"]),
+            ["Base", "BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec", "TargetConfiguration"]),
 
         // What the programs share with the terminal.
         .target(
@@ -161,7 +164,7 @@ let package = Package(
         // Every call of the initiator against a target of any make.
         .executableTarget(
             name: "initiator-calls",
-            dependencies: ["FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "VerbsFabric"],
+            dependencies: ["Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "VerbsFabric"],
             path: "Tests/InitiatorCalls", swiftSettings: strict),
         .target(
             name: "LoopbackFabric", dependencies: ["FabricInterface"], path: "Tests/LoopbackFabric",

@@ -1,3 +1,4 @@
+import Base
 import CTercet
 import FabricInterface
 import Glibc
@@ -32,7 +33,7 @@ struct OpenOptions {
             throw OpenFailure(code: -EINVAL, message: "NQN \"\(subsystem)\": \(error)")
         }
         let text = given.host_id.map { String(cString: $0) }
-        guard let id = text == nil ? randomID() : NVMeSpec.UUIDBytes(text ?? "") else {
+        guard let id = text == nil ? randomID() : UUIDBytes(text ?? "") else {
             throw OpenFailure(code: -EINVAL, message: "\"\(text ?? "")\" is not a UUID")
         }
         depth = try checkedDepth(given.depth)
@@ -56,7 +57,7 @@ struct VolumeOpenOptions {
     var members: [MemberAddress] = []
     var hostNQN: String
     /// Fresh: to reservations each attachment is another host.
-    var hostID: NVMeSpec.UUIDBytes
+    var hostID: UUIDBytes
     var depth: Int
     var pinnedBytes: Int
     var attachTimeoutMilliseconds: UInt64
@@ -126,7 +127,7 @@ private func checkedDepth(_ depth: UInt32) throws(OpenFailure) -> Int {
 private func checkedPinnedBytes(_ bytes: UInt64) -> Int { bytes == 0 ? 1 << 30 : Int(clamping: bytes) }
 
 private func checkedHostNQN(
-    _ given: UnsafePointer<CChar>?, _ id: NVMeSpec.UUIDBytes
+    _ given: UnsafePointer<CChar>?, _ id: UUIDBytes
 ) throws(OpenFailure) -> String {
     guard let given else { return NQN.uuid(id) }
     let name = String(cString: given)
@@ -137,8 +138,8 @@ private func checkedHostNQN(
 }
 
 /// A random UUID (RFC 9562, version 4).
-private func randomID() -> NVMeSpec.UUIDBytes {
+private func randomID() -> UUIDBytes {
     var generator = SystemRandomNumberGenerator()
-    return NVMeSpec.UUIDBytes(
+    return UUIDBytes(
         high: generator.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, low: generator.next() & (1 << 62 - 1) | 1 << 63)
 }

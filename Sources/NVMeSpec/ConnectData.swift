@@ -1,3 +1,5 @@
+import Base
+
 /// The data of a Connect command: 1024 bytes (NVMe Base, "Connect Command - Data").
 public struct ConnectData: Hashable, Sendable {
     /// Size on the wire, in bytes.

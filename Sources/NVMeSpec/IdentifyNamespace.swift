@@ -1,3 +1,5 @@
+import Base
+
 /// Identify Namespace of the NVM command set, CNS 00h (NVM Command Set, "Identify Namespace Data Structure").
 ///
 /// All zeroes stand for a namespace that is not active.

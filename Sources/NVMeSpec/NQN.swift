@@ -1,3 +1,5 @@
+import Base
+
 /// Rules and well-known values of NVMe Qualified Names (NVMe Base, "NVMe Qualified Names").
 public enum NQN {
     /// The discovery subsystem that every discovery port answers to.

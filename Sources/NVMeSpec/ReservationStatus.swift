@@ -1,3 +1,5 @@
+import Base
+
 /// Reservation Status: what Reservation Report returns (NVMe Base, "Reservation Status Data Structure", "Reservation
 /// Status Extended Data Structure").
 public struct ReservationStatus: Hashable, Sendable {

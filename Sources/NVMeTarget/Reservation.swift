@@ -1,3 +1,4 @@
+import Base
 import NVMeSpec
 
 /// A reservation of a namespace and its registrants: a pure state machine (NVMe Base 2.0, "Reservations").

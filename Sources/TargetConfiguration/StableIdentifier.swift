@@ -1,3 +1,4 @@
+import Base
 import NVMeSpec
 
 /// Identifiers that are made from names, so that they are the same at each start and on each machine.

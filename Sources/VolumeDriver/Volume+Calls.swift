@@ -1,3 +1,4 @@
+import Base
 import NVMeInitiator
 import Replication
 
@@ -52,7 +53,7 @@ extension Volume {
     ///
     /// - Parameter uuid: what the namespace is known by.
     public func replaceMember(
-        _ member: MemberIndex, with address: MemberAddress, uuid: Replication.UUIDBytes
+        _ member: MemberIndex, with address: MemberAddress, uuid: UUIDBytes
     ) async -> Bool {
         await group.run {
             self.giveUpConnecting(self.links[member])

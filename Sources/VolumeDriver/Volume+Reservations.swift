@@ -1,3 +1,4 @@
+import Base
 import NVMeInitiator
 import NVMeSpec
 import Replication
@@ -69,7 +70,7 @@ extension Volume {
 }
 
 extension ReservationReport {
-    init(_ status: ReservationStatus, hostID: NVMeSpec.UUIDBytes) {
+    init(_ status: ReservationStatus, hostID: UUIDBytes) {
         self.init(
             holderKey: status.registrants.first { $0.holdsReservation }?.key ?? 0,
             keys: status.registrants.map(\.key),

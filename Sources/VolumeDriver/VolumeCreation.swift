@@ -14,7 +14,7 @@ public struct VolumeCreationError: Error, CustomStringConvertible, Sendable {
 
 /// How a new volume is to be.
 public struct VolumeCreation: Sendable {
-    public var volume: Replication.UUIDBytes
+    public var volume: UUIDBytes
     public var regionSize: UInt32
     /// Size in bytes; `nil` for as much as the members hold.
     public var byteCount: UInt64?
@@ -24,7 +24,7 @@ public struct VolumeCreation: Sendable {
     public var overwrite: Bool
 
     public init(
-        volume: Replication.UUIDBytes, regionSize: UInt32 = VolumeGeometry.defaultRegionSize, byteCount: UInt64? = nil,
+        volume: UUIDBytes, regionSize: UInt32 = VolumeGeometry.defaultRegionSize, byteCount: UInt64? = nil,
         fencing: FencingMode = .reservations, minimumCopies: Int = 2, overwrite: Bool = false
     ) {
         self.volume = volume
@@ -54,7 +54,7 @@ public final class MemberProbe: @unchecked Sendable {
 
     /// Connects to all members; throws when one cannot be reached or has no such namespace, with nothing left behind.
     public init(
-        _ addresses: [MemberAddress], hostNQN: String, hostID: NVMeSpec.UUIDBytes, group: InitiatorGroup
+        _ addresses: [MemberAddress], hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup
     ) async throws(VolumeCreationError) {
         self.addresses = addresses
         self.group = group
@@ -92,7 +92,7 @@ public final class MemberProbe: @unchecked Sendable {
     ///
     /// - Parameter formattedBytes: the size that namespaces had which have been resized since; 0 for none.
     public static func survey(
-        _ members: [MemberAddress], hostNQN: String, hostID: NVMeSpec.UUIDBytes, group: InitiatorGroup,
+        _ members: [MemberAddress], hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup,
         formattedBytes: UInt64 = 0
     ) async -> [MemberSurvey] {
         var found: [MemberSurvey] = []
@@ -273,10 +273,9 @@ public final class MemberProbe: @unchecked Sendable {
     private static let key: UInt64 = 1
 
     /// What the namespace is known by: its UUID, NGUID or EUI-64, else its place.
-    public func identity(_ member: MemberIndex) -> Replication.UUIDBytes {
+    public func identity(_ member: MemberIndex) -> UUIDBytes {
         let found = namespaces[member].descriptors
-        let own = found?.uuid ?? found?.nguid ?? NVMeSpec.UUIDBytes(high: found?.eui64 ?? 0, low: UInt64(member) + 1)
-        return Replication.UUIDBytes(high: own.high, low: own.low)
+        return found?.uuid ?? found?.nguid ?? UUIDBytes(high: found?.eui64 ?? 0, low: UInt64(member) + 1)
     }
 
     private func transfer(

@@ -1,3 +1,4 @@
+import Base
 import NVMeSpec
 import Replication
 
@@ -6,7 +7,7 @@ public struct VolumeOptions: Sendable {
     public var members: [MemberAddress]
     public var hostNQN: String
     /// Fresh for each attachment: to a reservation, a host identifier is a host (invariant 5).
-    public var hostID: NVMeSpec.UUIDBytes
+    public var hostID: UUIDBytes
     public var configuration: VolumeConfiguration
     /// Keep-alive timeout towards the members, in milliseconds. A member that is lost without a word may hold commands for
     /// so long.
@@ -22,7 +23,7 @@ public struct VolumeOptions: Sendable {
     public var queueEntries: Int
 
     public init(
-        members: [MemberAddress], hostNQN: String, hostID: NVMeSpec.UUIDBytes, configuration: VolumeConfiguration,
+        members: [MemberAddress], hostNQN: String, hostID: UUIDBytes, configuration: VolumeConfiguration,
         keepAliveMilliseconds: UInt32 = 2000, commandQuiesceMilliseconds: UInt64 = 1000,
         connectTimeoutMilliseconds: UInt32 = 1000, bufferBytes: Int = 64 << 20,
         queueEntries: Int = 128

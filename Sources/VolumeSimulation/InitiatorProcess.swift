@@ -56,7 +56,7 @@ final class InitiatorProcess: @unchecked Sendable {
         let options = VolumeOptions(
             members: members.map { MemberAddress(address: $0, subsystemNQN: TargetMachine.nqn, nsid: 1) },
             hostNQN: "nqn.2026-11.io.tercet:host\(number)",
-            hostID: NVMeSpec.UUIDBytes(high: 0x7465_7263, low: UInt64(number)), configuration: configuration,
+            hostID: UUIDBytes(high: 0x7465_7263, low: UInt64(number)), configuration: configuration,
             keepAliveMilliseconds: profile.keepAliveMilliseconds,
             commandQuiesceMilliseconds: profile.commandQuiesceMilliseconds, connectTimeoutMilliseconds: 50,
             bufferBytes: 256 << 10, queueEntries: 32)

@@ -57,7 +57,7 @@ final class TargetMachine {
     var isUp: Bool { process != nil }
 
     /// Identifies the namespace that is in the machine now.
-    var namespaceUUID: Replication.UUIDBytes { UUIDBytes(high: 7, low: UInt64(index) + 1 + generation * 16) }
+    var namespaceUUID: UUIDBytes { UUIDBytes(high: 7, low: UInt64(index) + 1 + generation * 16) }
 
     // MARK: The process
 

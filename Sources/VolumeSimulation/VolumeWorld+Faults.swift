@@ -262,7 +262,7 @@ extension VolumeWorld {
             registeredBlocks == targets.map({ $0.disk.geometry.blockCount })
         else { return }
         let target = targets[fault.member]
-        let uuid = Replication.UUIDBytes(high: 7, low: UInt64(fault.member) + 1 + (target.generation + 1) * 16)
+        let uuid = UUIDBytes(high: 7, low: UInt64(fault.member) + 1 + (target.generation + 1) * 16)
         guard volume.engine.replaceMember(fault.member, uuid: uuid, now: network.now) else { return }
         meet(.memberReplaced)
         fresh.insert(MemberSet(fault.member))

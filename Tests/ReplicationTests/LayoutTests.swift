@@ -1,3 +1,4 @@
+import Base
 import CChecksum
 import Replication
 import Testing
@@ -208,7 +209,7 @@ func testSuperblock(sequence: UInt64 = 7, stampVersion: UInt64 = 3) throws -> Su
         #expect(BitmapPage.isIntact(page.bytes, volume: testVolume, kind: 2, number: 5))
         #expect(
             BitmapPage.isIntact(page.bytes, volume: testVolume, kind: 2, number: 5), "checking leaves it as it was")
-        #expect(!BitmapPage.isIntact(page.bytes, volume: UUIDBytes.zero, kind: 2, number: 5))
+        #expect(!BitmapPage.isIntact(page.bytes, volume: UUIDBytes(), kind: 2, number: 5))
         #expect(!BitmapPage.isIntact(page.bytes, volume: testVolume, kind: 1, number: 5))
         #expect(!BitmapPage.isIntact(page.bytes, volume: testVolume, kind: 2, number: 4))
         for offset in 0..<4096 {

@@ -61,7 +61,7 @@ public struct VolumeEngine: ~Copyable {
     var housekeeping = Housekeeping()
     var scrub = Scrub()
     var detachStep = DetachStep.idle
-    var uuids: [UUIDBytes] = [.zero, .zero, .zero]
+    var uuids = [UUIDBytes](repeating: UUIDBytes(), count: memberCount)
     var replacementUUIDs: [UUIDBytes?] = [nil, nil, nil]
     var freshMembers: MemberSet
     /// The size that each member had when its metadata was last known to be at its end; 0 where not known.

@@ -1,3 +1,5 @@
+import Base
+
 /// What a volume does while too few members can be reached.
 public enum SuspendPolicy: UInt8, Sendable {
     /// I/O waits.

@@ -1,3 +1,4 @@
+import Base
 import CChecksum
 
 /// One page of a bitmap on a member: a header of 32 bytes, then a bit per region, least significant bit first.

@@ -1,3 +1,5 @@
+import Base
+
 /// How a volume keeps deposed writers out.
 public enum FencingMode: UInt8, Sendable, BitwiseCopyable {
     /// NVMe reservations: Write Exclusive, Registrants Only, persisted through power loss.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Base
 import Foundation
 import NVMeInitiator
 import NVMeSpec
@@ -37,7 +38,7 @@ struct VolumeArguments: ParsableArguments {
 
     /// This host, under an identifier of its own for this run: to reservations each attachment is another host.
     var host: HostIdentity {
-        HostIdentity(nqn: hostNQN, id: NVMeSpec.UUIDBytes(UUID().uuidString.lowercased()))
+        HostIdentity(nqn: hostNQN, id: UUIDBytes(UUID().uuidString.lowercased()))
     }
 
     /// What is found at the members that can be reached.

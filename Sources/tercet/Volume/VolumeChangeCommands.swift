@@ -1,4 +1,5 @@
 import ArgumentParser
+import Base
 import Foundation
 import NVMeInitiator
 import Replication
@@ -55,7 +56,7 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
     }
 
     /// Refuses a namespace that does not fit, or that is in use; returns what it is known by.
-    private func checkNew(_ record: Superblock, _ group: InitiatorGroup) async throws -> Replication.UUIDBytes {
+    private func checkNew(_ record: Superblock, _ group: InitiatorGroup) async throws -> UUIDBytes {
         let host = volume.host
         do throws(VolumeCreationError) {
             let probe = try await MemberProbe([address], hostNQN: host.nqn, hostID: host.id, group: group)

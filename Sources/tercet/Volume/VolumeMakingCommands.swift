@@ -1,4 +1,5 @@
 import ArgumentParser
+import Base
 import Foundation
 import Replication
 import Terminal
@@ -26,7 +27,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
     }
 
     func validate() throws {
-        if let uuid, Replication.UUIDBytes(uuid) == nil { throw ValidationError("\"\(uuid)\" is not a UUID") }
+        if let uuid, UUIDBytes(uuid) == nil { throw ValidationError("\"\(uuid)\" is not a UUID") }
         guard regionSize.value <= 1 << 30 else { throw ValidationError("--region-size is at most 1g") }
     }
 
@@ -35,7 +36,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
         defer { session.end() }
         let host = volume.host
         let name = uuid ?? UUID().uuidString.lowercased()
-        guard let identifier = Replication.UUIDBytes(name) else { throw CommandFailure("\"\(name)\" is not a UUID") }
+        guard let identifier = UUIDBytes(name) else { throw CommandFailure("\"\(name)\" is not a UUID") }
         let geometry: VolumeGeometry
         do throws(VolumeCreationError) {
             let probe = try await MemberProbe(
