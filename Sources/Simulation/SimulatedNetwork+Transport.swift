@@ -119,7 +119,8 @@ extension SimulatedNetwork {
     /// Receive buffers were posted: those who waited for one try again.
     func wake(_ waiters: inout [QueuePairReference]) {
         for waiter in waiters {
-            guard let queuePair = queuePairs[waiter] else { continue }
+            // One that has lost a message since waits for the transport, and for nothing else.
+            guard let queuePair = queuePairs[waiter], queuePair.waitsForReceive else { continue }
             insert(
                 .resume, waiter, afterNanoseconds: delays.receiverNotReady, value: queuePair.waitNumber)
         }

@@ -131,6 +131,10 @@ import VolumeSimulation
         expectSound([.grow, .competitor, .initiatorPause, .targetKill, .partition], seeds: 1...40)
     }
 
+    /// A message is lost while the one before it waits for a receive buffer: the connection's patience ends, whoever posts
+    /// buffers meanwhile.
+    @Test func aMessageIsLostBehindOneThatWaits() { expectSound(3_017_177, Profile(seed: 3_017_177)) }
+
     /// A region in which members in sync differed was copied from one of them to a member that was behind, but not yet to the
     /// other, when the source was lost: the other was what all went by then, and the member behind was believed.
     @Test func aSourceIsLostBeforeAllHaveItsCopy() { expectSound(1_404_201, Profile(seed: 1_404_201)) }
