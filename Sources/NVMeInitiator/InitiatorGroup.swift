@@ -81,12 +81,12 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
             lookedAt = now
             expire(now)
             if !closings.isEmpty { finishClosings(now) }
-            for queue in queues { work += queue.deliver() }
+            work += deliver()
         }
         work += continueTasks()
         if issuePending() {
             // Operations that failed while being issued; seldom.
-            for queue in queues { work += queue.deliver() }
+            work += deliver()
         }
         for device in devices { device.flush() }
         hadWork = work > 0
@@ -99,6 +99,14 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
         guard issuePending() else { return }
         for device in devices { device.flush() }
         hadWork = true
+    }
+
+    /// Delivers the completions of this round; returns how many.
+    @inline(__always)
+    private func deliver() -> Int {
+        var ended = 0
+        for queue in queues { ended += queue.deliver() }
+        return ended
     }
 
     /// Issues what queues hold; false where they hold nothing.
@@ -120,7 +128,7 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
             work += mailbox.drain()
             steps += 1
             // Operations that one step has ended: a later one may take their queue away.
-            for queue in queues { work += queue.deliver() }
+            work += deliver()
         }
         return work
     }
