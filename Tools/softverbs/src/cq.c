@@ -1,10 +1,8 @@
-// Completion queues and completion channels.
+// Completion queues.
 //
 // Messages and acknowledgements wait in the shared rings of the queue pairs until somebody takes them: whoever polls the
 // queue, or, once it is armed, the progress thread. The doorbell tells which queue pairs have something.
 #include "softverbs.h"
-
-#include <unistd.h>
 
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sv_cq *table[SV_MAX_CQ];
@@ -14,77 +12,6 @@ enum {
     POLLS_BEFORE_STALL_CHECK = 512,
     STALL_NS = 200000, // a message that the peer has not taken for so long: its progress thread is asked
 };
-
-// ---- Channels
-
-SV_EXPORT struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *context) {
-    struct sv_channel *channel = calloc(1, sizeof *channel);
-    if (!channel) return NULL;
-    channel->channel.context = context;
-    channel->channel.fd = sv_signal_open();
-    if (channel->channel.fd < 0) {
-        int error = errno;
-        free(channel);
-        errno = error;
-        return NULL;
-    }
-    pthread_mutex_init(&channel->lock, NULL);
-    return &channel->channel;
-}
-
-SV_EXPORT int ibv_destroy_comp_channel(struct ibv_comp_channel *base) {
-    struct sv_channel *channel = (struct sv_channel *)base;
-    pthread_mutex_lock(&channel->lock);
-    bool busy = base->refcnt > 0;
-    pthread_mutex_unlock(&channel->lock);
-    if (busy) return EBUSY;
-    close(base->fd);
-    pthread_mutex_destroy(&channel->lock);
-    free(channel);
-    return 0;
-}
-
-static void channel_append(struct sv_channel *channel, struct sv_cq *cq) {
-    cq->next_event = NULL;
-    if (channel->tail) channel->tail->next_event = cq;
-    else channel->head = cq;
-    channel->tail = cq;
-}
-
-static void channel_notify(struct sv_cq *cq) {
-    struct sv_channel *channel = (struct sv_channel *)cq->cq.channel;
-    if (!channel) return;
-    pthread_mutex_lock(&channel->lock);
-    if (cq->queued_events++ == 0) channel_append(channel, cq);
-    pthread_mutex_unlock(&channel->lock);
-    sv_signal_post(channel->channel.fd);
-}
-
-SV_EXPORT int ibv_get_cq_event(struct ibv_comp_channel *base, struct ibv_cq **result, void **cq_context) {
-    struct sv_channel *channel = (struct sv_channel *)base;
-    for (;;) {
-        if (sv_signal_wait(base->fd) < 0) return -1;
-        pthread_mutex_lock(&channel->lock);
-        struct sv_cq *cq = channel->head;
-        if (cq) {
-            channel->head = cq->next_event;
-            if (!channel->head) channel->tail = NULL;
-            if (--cq->queued_events > 0) channel_append(channel, cq);
-            cq->reported_events++;
-            *result = (struct ibv_cq *)&cq->cq;
-            *cq_context = cq->cq.cq_context;
-        }
-        pthread_mutex_unlock(&channel->lock);
-        if (cq) return 0; // none: its completion queue is gone
-    }
-}
-
-SV_EXPORT void ibv_ack_cq_events(struct ibv_cq *cq, unsigned count) {
-    pthread_mutex_lock(&cq->mutex);
-    cq->comp_events_completed += count;
-    pthread_cond_signal(&cq->cond);
-    pthread_mutex_unlock(&cq->mutex);
-}
 
 // ---- Creation
 
@@ -166,27 +93,7 @@ SV_EXPORT int ibv_destroy_cq(struct ibv_cq *base) {
     in_use--;
     pthread_mutex_unlock(&table_lock);
 
-    struct sv_channel *channel = (struct sv_channel *)base->channel;
-    uint32_t reported = 0;
-    if (channel) {
-        pthread_mutex_lock(&channel->lock);
-        struct sv_cq *last = NULL;
-        unsigned count = 0;
-        for (struct sv_cq **place = &channel->head; *place;) {
-            if (*place == cq) {
-                *place = cq->next_event;
-            } else {
-                last = *place;
-                count += last->queued_events;
-                place = &(*place)->next_event;
-            }
-        }
-        channel->tail = last;
-        if (cq->queued_events) sv_signal_reset(channel->channel.fd, count);
-        reported = cq->reported_events;
-        channel->channel.refcnt--;
-        pthread_mutex_unlock(&channel->lock);
-    }
+    uint32_t reported = sv_channel_forget(cq);
     sv_async_drop(base->context, base);
     pthread_mutex_lock(&base->mutex);
     while (base->comp_events_completed != reported || base->async_events_completed != cq->reported_async)
@@ -272,7 +179,7 @@ void sv_cq_push(struct sv_cq *cq, const struct ibv_wc *wc, bool solicited) {
         }
     }
     pthread_mutex_unlock(&cq->lock);
-    if (notify) channel_notify(cq);
+    if (notify) sv_channel_notify(cq);
     if (overrun) {
         sv_log("completion queue %u overrun: more than %u completions", cq->index, cq->size);
         sv_async_post(cq->cq.context, IBV_EVENT_CQ_ERR, &cq->cq);

@@ -1,4 +1,4 @@
-// Send queues: posting, execution in order, completion in order.
+// Send queues: execution in order, completion in order.
 //
 // RDMA READs and WRITEs are executed by the requester, on the peer's memory, after checking the key in the peer's table.
 // SENDs, WRITEs' immediates and atomics are messages in the peer's ring, and complete when the peer acknowledges them.
@@ -51,8 +51,6 @@ static void complete(struct sv_qp *qp, struct sv_send *send, enum ibv_wc_status 
 
 // ---- Local data
 
-static struct ibv_sge *elements(struct sv_qp *qp, uint32_t slot) { return &qp->send_sges[(size_t)slot * qp->cap.max_send_sge]; }
-
 // The local pieces of a request; -1 if a key does not allow the access.
 static int pieces_of(struct sv_qp *qp, uint32_t slot, uint32_t access, struct iovec *pieces) {
     struct sv_send *send = &qp->sends[slot];
@@ -62,7 +60,7 @@ static int pieces_of(struct sv_qp *qp, uint32_t slot, uint32_t access, struct io
     }
     int count = 0;
     for (uint32_t i = 0; i < send->num_sge; i++) {
-        struct ibv_sge sge = elements(qp, slot)[i];
+        struct ibv_sge sge = sv_send_elements(qp, slot)[i];
         if (!sv_local_sge(qp->domain, &sge, access)) return -1;
         if (sge.length) pieces[count++] = (struct iovec){(void *)(uintptr_t)sge.addr, sge.length};
     }
@@ -70,19 +68,6 @@ static int pieces_of(struct sv_qp *qp, uint32_t slot, uint32_t access, struct io
 }
 
 // ---- One-sided access
-
-// Finds remote memory. To be called with the hazard up, which keeps the region from being closed.
-static uint64_t remote_memory(struct sv_mr_shared *entry, uint32_t key, uint32_t domain, uint32_t queue_pair,
-                              uint32_t access, uint64_t address, uint64_t length, bool *allowed) {
-    *allowed = false;
-    if (!key || atomic_load(&entry->key) != key || entry->domain != domain || (entry->access & access) != access) return 0;
-    uint32_t bound = atomic_load(&entry->owner_qp);
-    if (bound && bound != queue_pair) return 0;
-    uint64_t offset = address - entry->iova;
-    if (offset > entry->length || length > entry->length - offset) return 0;
-    *allowed = true;
-    return entry->address + offset;
-}
 
 static enum ibv_wc_status transfer(struct sv_qp *qp, struct sv_send *send, const struct iovec *pieces, int count,
                                    bool write) {
@@ -96,65 +81,13 @@ static enum ibv_wc_status transfer(struct sv_qp *qp, struct sv_send *send, const
         status = IBV_WC_GENERAL_ERR; // closed at this moment
     } else {
         bool allowed;
-        uint64_t address = remote_memory(&qp->peer->segment->mrs[index], send->key, qp->remote->domain,
+        uint64_t address = sv_remote_memory(&qp->peer->segment->mrs[index], send->key, qp->remote->domain,
                                          qp->attributes.dest_qp_num, access, send->remote_address, send->length, &allowed);
         if (allowed && sv_peer_copy(qp->peer, pieces, count, address, send->length, write)) status = IBV_WC_SUCCESS;
         else if (allowed && atomic_load(&qp->peer->dead)) status = IBV_WC_GENERAL_ERR;
     }
     atomic_store_explicit(&qp->shared->hazard, 0, memory_order_release);
     return status;
-}
-
-// Does an atomic with the responder's own processor, so that it is atomic towards everybody.
-static enum ibv_wc_status do_atomic(struct sv_slot *slot, uint64_t address) {
-    struct sv_atomic request;
-    memcpy(&request, slot->payload, sizeof request);
-    _Atomic uint64_t *word = (_Atomic uint64_t *)(uintptr_t)address;
-    uint64_t found = request.compare;
-    if (request.is_add) found = atomic_fetch_add(word, request.compare);
-    else atomic_compare_exchange_strong(word, &found, request.swap);
-    request.compare = found;
-    memcpy(slot->payload, &request, sizeof request);
-    return IBV_WC_SUCCESS;
-}
-
-// Responder of READs, WRITEs and atomics that came through the ring. False if that failed.
-bool sv_respond(struct sv_qp *qp, struct sv_slot *slot) {
-    static const uint32_t needs[] = {[SV_SLOT_ATOMIC] = IBV_ACCESS_REMOTE_ATOMIC, [SV_SLOT_WRITE] = IBV_ACCESS_REMOTE_WRITE,
-                                     [SV_SLOT_READ] = IBV_ACCESS_REMOTE_READ};
-    if (slot->opcode > SV_SLOT_READ) return false;
-    uint32_t access = needs[slot->opcode], key = slot->immediate, index = sv_key_index(key);
-    uint64_t length = slot->opcode == SV_SLOT_ATOMIC ? 8 : slot->length;
-    enum ibv_wc_status status = IBV_WC_SUCCESS;
-    bool writes = slot->opcode == SV_SLOT_WRITE;
-    if (!(qp->shared->access & access)) status = writes ? IBV_WC_REM_ACCESS_ERR : IBV_WC_REM_INV_REQ_ERR;
-    else if (!writes && !qp->shared->max_dest_rd_atomic) status = IBV_WC_REM_INV_REQ_ERR;
-    else if (slot->opcode == SV_SLOT_ATOMIC && slot->address % 8) status = IBV_WC_REM_INV_REQ_ERR;
-    bool gone = false;
-    if (status == IBV_WC_SUCCESS && length > 0) {
-        bool allowed;
-        atomic_store(&qp->shared->own_hazard, SV_HAZARD | index);
-        uint64_t address = remote_memory(&sv_process.segment->mrs[index], key, qp->domain, qp->qp.qp_base.qp_num, access,
-                                         slot->address, length, &allowed);
-        struct iovec piece = {(void *)(uintptr_t)address, length};
-        if (!allowed) status = IBV_WC_REM_ACCESS_ERR;
-        else if (slot->opcode == SV_SLOT_ATOMIC) status = do_atomic(slot, address);
-        else gone = writes ? !sv_fetch(qp, slot, &piece, 1) : !sv_store(qp, slot, address);
-        atomic_store_explicit(&qp->shared->own_hazard, 0, memory_order_release);
-    }
-    if (status == IBV_WC_SUCCESS && !gone) {
-        qp->received++;
-        return true;
-    }
-    if (gone) {
-        sv_receive_lost(qp);
-        return false;
-    }
-    sv_receive_refuse(qp, status);
-    sv_async_post(qp->qp.qp_base.context, status == IBV_WC_REM_ACCESS_ERR ? IBV_EVENT_QP_ACCESS_ERR
-                  : IBV_EVENT_QP_REQ_ERR, &qp->qp.qp_base);
-    sv_qp_error_locked(qp, IBV_WC_WR_FLUSH_ERR);
-    return false;
 }
 
 // ---- Messages
@@ -413,77 +346,4 @@ void sv_send_linger(struct sv_qp *qp) {
         if (!wanted) return;
         kicked = true;
     }
-}
-
-// ---- Posting
-
-static int append(struct sv_qp *qp, struct ibv_send_wr *wr) {
-    if (qp->send_tail - qp->send_head >= qp->send_capacity) return ENOMEM;
-    bool atomic = wr->opcode == IBV_WR_ATOMIC_CMP_AND_SWP || wr->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD;
-    if (wr->num_sge < 0 || (uint32_t)wr->num_sge > qp->cap.max_send_sge) return EINVAL;
-    if (wr->opcode == IBV_WR_RDMA_READ && wr->num_sge > sv_config.max_sge_rd) return EINVAL;
-    if (wr->opcode > IBV_WR_SEND_WITH_INV) return EINVAL;
-    if (wr->send_flags & IBV_SEND_INLINE && (wr->opcode == IBV_WR_RDMA_READ || atomic)) return EINVAL;
-    uint32_t slot = qp->send_tail & qp->send_mask;
-    struct sv_send *send = &qp->sends[slot];
-    uint64_t length = 0;
-    for (int i = 0; i < wr->num_sge; i++) length += wr->sg_list[i].length;
-    if (wr->send_flags & IBV_SEND_INLINE) {
-        if (length > qp->cap.max_inline_data) return EINVAL;
-        uint8_t *to = qp->send_inline + (size_t)slot * qp->cap.max_inline_data;
-        for (int i = 0; i < wr->num_sge; i++) {
-            memcpy(to, (void *)(uintptr_t)wr->sg_list[i].addr, wr->sg_list[i].length);
-            to += wr->sg_list[i].length;
-        }
-    } else {
-        if (length > 1u << 31) return EINVAL;
-        if (wr->num_sge) memcpy(elements(qp, slot), wr->sg_list, sizeof *wr->sg_list * (size_t)wr->num_sge);
-    }
-    *send = (struct sv_send){
-        .wr_id = wr->wr_id,
-        .opcode = (uint8_t)wr->opcode,
-        .state = SV_SEND_POSTED,
-        .flags = (uint8_t)wr->send_flags,
-        .signalled = qp->signal_all || wr->send_flags & IBV_SEND_SIGNALED,
-        .num_sge = (uint16_t)wr->num_sge,
-        .length = (uint32_t)length,
-        .immediate = wr->imm_data,
-        .remote_address = atomic ? wr->wr.atomic.remote_addr : wr->wr.rdma.remote_addr,
-        .key = atomic ? wr->wr.atomic.rkey : wr->wr.rdma.rkey,
-    };
-    if (atomic) {
-        send->compare = wr->wr.atomic.compare_add;
-        send->swap = wr->wr.atomic.swap;
-    }
-    if (wr->opcode == IBV_WR_BIND_MW) {
-        if (!wr->bind_mw.mw) return EINVAL;
-        send->window = wr->bind_mw.mw;
-        send->key = wr->bind_mw.rkey;
-        send->bind = wr->bind_mw.bind_info;
-        if (send->window->type == IBV_MW_TYPE_1) send->window->rkey = send->key;
-    }
-    qp->send_tail++;
-    return 0;
-}
-
-int sv_post_send(struct ibv_qp *base, struct ibv_send_wr *wr, struct ibv_send_wr **bad) {
-    struct sv_qp *qp = sv_qp(base);
-    int error = 0;
-    pthread_mutex_lock(&qp->lock);
-    bool open = base->state == IBV_QPS_RTS || base->state == IBV_QPS_SQD || base->state == IBV_QPS_ERR;
-    for (; wr; wr = wr->next) {
-        error = open ? append(qp, wr) : EINVAL;
-        if (error == ENOMEM && qp->send_head != qp->send_issued) { // perhaps done, but not yet looked at
-            sv_send_retire(qp);
-            error = append(qp, wr);
-        }
-        if (error) {
-            *bad = wr;
-            break;
-        }
-    }
-    if (base->state == IBV_QPS_ERR) sv_send_flush(qp, IBV_WC_WR_FLUSH_ERR);
-    else sv_send_progress(qp);
-    pthread_mutex_unlock(&qp->lock);
-    return error;
 }

@@ -196,6 +196,9 @@ struct sv_cq {
     _Atomic int users;
 };
 static inline struct sv_cq *sv_cq(struct ibv_cq *cq) { return (struct sv_cq *)cq; }
+// Tells the channel, if there is one, that a completion has come.
+void sv_channel_notify(struct sv_cq *cq);
+uint32_t sv_channel_forget(struct sv_cq *cq); // when it is destroyed; how many events were handed out
 void sv_cq_push(struct sv_cq *cq, const struct ibv_wc *wc, bool solicited);
 void sv_cq_attach(struct sv_cq *cq, struct sv_cq_link *link, struct sv_qp *qp);
 void sv_cq_detach(struct sv_cq *cq, struct sv_qp *qp);
@@ -316,6 +319,8 @@ struct sv_qp {
 };
 static inline struct sv_qp *sv_qp(struct ibv_qp *qp) { return (struct sv_qp *)qp; }
 
+bool sv_qp_take_index(struct sv_qp *qp); // false if the device has no more
+void sv_qp_return_index(struct sv_qp *qp);
 void sv_qp_progress(struct sv_qp *qp);
 void sv_qp_progress_locked(struct sv_qp *qp);
 void sv_qp_error_locked(struct sv_qp *qp, enum ibv_wc_status first);
@@ -331,6 +336,12 @@ void sv_receive_progress(struct sv_qp *qp);
 void sv_receive_flush(struct sv_qp *qp);
 void sv_receive_lost(struct sv_qp *qp);
 void sv_receive_refuse(struct sv_qp *qp, enum ibv_wc_status status);
+static inline struct ibv_sge *sv_send_elements(struct sv_qp *qp, uint32_t slot) {
+    return &qp->send_sges[(size_t)slot * qp->cap.max_send_sge];
+}
+// Finds the memory of a remote access. To be called with the hazard up, which keeps the region from being closed.
+uint64_t sv_remote_memory(struct sv_mr_shared *entry, uint32_t key, uint32_t domain, uint32_t queue_pair, uint32_t access,
+                          uint64_t address, uint64_t length, bool *allowed);
 bool sv_respond(struct sv_qp *qp, struct sv_slot *slot);
 bool sv_fetch(struct sv_qp *qp, struct sv_slot *slot, struct iovec *pieces, int count);
 bool sv_store(struct sv_qp *qp, struct sv_slot *slot, uint64_t address);
