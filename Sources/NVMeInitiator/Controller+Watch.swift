@@ -89,11 +89,28 @@ extension Controller {
             notify(.anaChanged)
         case .discoveryLogChanged:
             notify(.discoveryLogChanged)
+        case .reservationLogAvailable:
+            await readReservationNotifications()
         default:
             if event.logPage != 0 {
                 _ = try? await logPage(LogPageID(rawValue: event.logPage), byteCount: 512)
             }
             notify(.asyncEvent(event))
+        }
+    }
+
+    /// Each reading takes the oldest notification out of the controller's log (NVM Express Base, "Reservation Notification
+    /// Log Page"), so that what is read has to be told.
+    private func readReservationNotifications() async {
+        // As many as a controller's log can count, also where it tells of more each time.
+        for _ in 0...Int(UInt8.max) {
+            guard
+                let page = try? await logPage(
+                    .reservationNotification, byteCount: ReservationNotificationLog.byteCount),
+                let notification = try? ReservationNotificationLog(decoding: page), notification.kind != .empty
+            else { return }
+            notify(.reservationNotification(notification))
+            if notification.available == 0 { return }
         }
     }
 }

@@ -33,6 +33,8 @@ public enum ControllerEvent: Sendable {
     case anaChanged
     /// The discovery log has changed.
     case discoveryLogChanged
+    /// A reservation on a namespace, or this host's registration, has been taken away or given up by another host.
+    case reservationNotification(ReservationNotificationLog)
     /// Any other asynchronous event.
     case asyncEvent(AsyncEvent)
     /// The controller's closing is complete.

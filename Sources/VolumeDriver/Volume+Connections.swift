@@ -65,17 +65,11 @@ extension Volume {
                 namespace.problem == nil
             else { return }
             engine.handle(.resized(link.index, blocks: namespace.blockCount), now: group.now)
-        case .asyncEvent(.reservationLogAvailable):
-            guard link.association != 0, !link.isEnding, let controller = link.controller else { return }
-            group.spawn { [self] in
-                guard let page = try? await controller.logPage(.reservationNotification, byteCount: 64),
-                    let log = try? ReservationNotificationLog(decoding: page), log.kind == .registrationPreempted
-                else { return }
-                group.send {
-                    guard link.attempt == attempt, link.association != 0, !link.isEnding else { return }
-                    self.engine.handle(.registrationPreempted(link.index), now: self.group.now)
-                }
-            }
+        case .reservationNotification(let notification):
+            guard link.association != 0, !link.isEnding, notification.kind == .registrationPreempted,
+                notification.nsid == link.address.nsid
+            else { return }
+            engine.handle(.registrationPreempted(link.index), now: group.now)
         default: break
         }
     }

@@ -35,11 +35,8 @@ extension VolumeWorld {
             initiator.returnDevice()
             initiator.volume?.engine.resumeResync()
         }
-        // One that lost its notification and has no I/O does not learn that it was deposed.
         // One that began before the operator replaced a member or grew the volume through another has to be told.
-        for initiator in alive where isServed(after: initiator) || !isInformed(initiator) {
-            end(initiator, isSilent: false)
-        }
+        for initiator in alive where !isInformed(initiator) { end(initiator, isSilent: false) }
         if alive.isEmpty { startInitiator() }
         // Commands that are stuck end first, or time out.
         let calm = network.now.advanced(byNanoseconds: 300_000_000)

@@ -246,6 +246,58 @@ import Testing
         #expect(count { if case .anaChanged = $0 { true } else { false } } == 1)
     }
 
+    /// Notifications that a controller keeps, each of which a Get Log Page takes out.
+    private func keepNotifications(_ kinds: [ReservationNotificationKind], claims: UInt8? = nil) -> Box<Int> {
+        let left = Box(kinds)
+        let reads = Box(0)
+        world.target.react = { capsule in
+            guard capsule.queue == 0, case .getLogPage(let page) = AdminCommand(capsule.entry),
+                page.logPage == .reservationNotification
+            else { return nil }
+            reads.value += 1
+            let kind = claims == nil && left.value.isEmpty ? nil : left.value[0]
+            guard let kind else { return .data(ReservationNotificationLog().encoded) }
+            if claims == nil { left.value.removeFirst() }
+            return .data(
+                ReservationNotificationLog(
+                    count: UInt64(reads.value), kind: kind, available: claims ?? UInt8(left.value.count), nsid: 1
+                ).encoded)
+        }
+        return reads
+    }
+
+    private var notifications: [ReservationNotificationKind] {
+        world.events.value.compactMap {
+            if case .reservationNotification(let notification) = $0 { notification.kind } else { nil }
+        }
+    }
+
+    /// Each was read and forgotten: a deposed host with nothing to do was never told.
+    @Test func tellsEachReservationNotification() throws {
+        let controller = world.controller()
+        try world.connect(controller).get()
+        try world.run(seconds: 1)
+        let kinds: [ReservationNotificationKind] = [
+            .reservationReleased, .registrationPreempted, .reservationPreempted,
+        ]
+        let reads = keepNotifications(kinds)
+        world.target.report(.reservationLogAvailable)
+        try world.run(seconds: 5) { notifications.count == 3 }
+        #expect(notifications == kinds)
+        #expect(reads.value == 3)
+    }
+
+    @Test func anEndlessReservationLogIsLeft() throws {
+        let controller = world.controller()
+        try world.connect(controller).get()
+        try world.run(seconds: 1)
+        let reads = keepNotifications([.reservationReleased], claims: 255)
+        world.target.report(.reservationLogAvailable)
+        try world.run(seconds: 5) { reads.value > 256 }
+        #expect(reads.value == 256)
+        #expect(controller.association != nil)
+    }
+
     @Test func sendsReservationCommandsWithTheirKeys() throws {
         let controller = world.controller()
         try world.connect(controller).get()

@@ -131,6 +131,23 @@ import VolumeSimulation
         expectSound([.grow, .competitor, .initiatorPause, .targetKill, .partition], seeds: 1...40)
     }
 
+    /// A member in sync that did not answer never heard that another was replaced. The record that named it the last one in
+    /// sync was believed, and its maps, which knew nothing of the replacement: what was not dirty was never copied.
+    @Test func aMemberDoesNotAnswerWhileAnotherIsReplaced() {
+        expectSound(3_033_845, Profile(seed: 3_033_845))
+        expectSound([.replace, .stuckDisk, .targetKill, .initiatorPowerLoss], seeds: 1...40)
+    }
+
+    /// The record of a volume that grew was looked for at its new end before it was there, and at its former end after it
+    /// had been wiped.
+    @Test func aRecordMovesBetweenTwoLooks() { expectSound(3_032_570, Profile(seed: 3_032_570)) }
+
+    /// An initiator without I/O did not learn that it was deposed: it read the notification, and forgot it.
+    @Test func anIdleInitiatorIsDeposed() {
+        expectSound(4_000_849, Profile(seed: 4_000_849))
+        expectSound([.competitor, .initiatorPause], seeds: 1...30)
+    }
+
     /// A message is lost while the one before it waits for a receive buffer: the connection's patience ends, whoever posts
     /// buffers meanwhile.
     @Test func aMessageIsLostBehindOneThatWaits() { expectSound(3_017_177, Profile(seed: 3_017_177)) }

@@ -26,11 +26,17 @@ extension VolumeEngine {
             notice(.newerEpoch(ready.first, newest.stamp.epoch))
             return depose(.superseded(member: newest.member))
         }
-        let best = lastValid(newest, ready)
+        var best = lastValid(newest, ready)
         // One that was replaced has been taken in already when it holds the newest record. Else it has no vote: two others
         // are needed, one of which holds the last valid record.
         for member in 0..<memberCount where members[member].found?.stamp == best.stamp {
             freshMembers.remove(MemberSet(member))
+        }
+        // A replacement stays, also where the record that tells of it never became valid: the new namespace has nothing yet.
+        for member in 0..<memberCount where best.members[member].uuid != newest.members[member].uuid {
+            best.members[member] = newest.members[member]
+            best.members[member].state = .behind
+            freshMembers.insert(MemberSet(member))
         }
         var voters = ready.subtracting(freshMembers)
         for member in 0..<memberCount where members[member].found == nil { voters.remove(MemberSet(member)) }
@@ -71,8 +77,7 @@ extension VolumeEngine {
             var isLacked = false
             var older: Superblock?
             for member in 0..<memberCount where ready.has(member) && !freshMembers.has(member) {
-                guard let found = members[member].found, found.stamp < best.stamp, found.geometry == best.geometry,
-                    found.members.map(\.uuid) == best.members.map(\.uuid)
+                guard let found = members[member].found, found.stamp < best.stamp, found.geometry == best.geometry
                 else { continue }
                 if best.inSync.has(member) { isLacked = true }
                 if older.map({ $0.stamp < found.stamp }) ?? true { older = found }

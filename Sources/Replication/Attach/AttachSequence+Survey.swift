@@ -64,11 +64,13 @@ extension VolumeEngine {
         switch (members[member].step, status) {
         case (.superblock, .success): endSlotsRead(member)
         case (.formerSuperblock, .success): formerSlotsRead(member)
+        case (.movedSuperblock, .success): movedSlotsRead(member)
         // The former end may be data by now.
         case (.formerSuperblock, .mediaError) where members[member].found != nil: recordFound(member)
         case (.maps, .success): mapsRead(member)
         case (.maps, .mediaError): mapsUnreadable(member)
-        case (.superblock, _), (.formerSuperblock, _), (.maps, _): loseMember(member, .joinFailed)
+        case (.superblock, _), (.formerSuperblock, _), (.movedSuperblock, _), (.maps, _):
+            loseMember(member, .joinFailed)
         default: invariantViolated("a joining member reads its superblock or its maps")
         }
     }
@@ -101,7 +103,22 @@ extension VolumeEngine {
             members[member].staleBlocks = isFormer ? members[member].blocks : formattedBlocks[member]
         case (.success(let former), nil): members[member].found = former
         case (.failure, .some): break
-        case (.failure(let error), nil): return recordMissing(member, error)
+        case (.failure, nil):
+            // Whoever grows the volume writes the record at the present end, and then wipes the former one: perhaps between
+            // our two looks.
+            guard let block = slotsBlock(member, blocks: members[member].blocks) else {
+                invariantViolated("the slots at the present end were read before those at the former one")
+            }
+            return readSlots(member, .movedSuperblock, at: block)
+        }
+        recordFound(member)
+    }
+
+    /// The slots at the present end have been read a second time.
+    private mutating func movedSlotsRead(_ member: MemberIndex) {
+        switch decodeSlots(member) {
+        case .success(let found): members[member].found = found
+        case .failure(let error): return recordMissing(member, error)
         }
         recordFound(member)
     }

@@ -52,7 +52,7 @@ enum JoinStep: UInt8, BitwiseCopyable {
     case idle
     case surveyReport
     case register, fenceReport, preempt, acquire, verify
-    case superblock, formerSuperblock, maps
+    case superblock, formerSuperblock, movedSuperblock, maps
     case flush
     case unregister
 }
