@@ -11,13 +11,8 @@ final class MemoryChannel: BlockChannel {
     private let eventDescriptor: Int32
     private var isReadable = false
 
-    /// - Parameters:
-    ///   - memory: `nil` for a null device.
-    ///   - ranges: shared by all channels of the device, as is `touched`.
-    init(
-        device: any BlockDevice, memory: UnsafeMutableRawBufferPointer?, ranges: RangeLock,
-        touched: TouchedPieces, geometry: BlockGeometry, depth: Int, name: String
-    ) throws(BlockDeviceError) {
+    /// - Parameter ram: `nil` for a null device.
+    init(ram: RAMDevice?, geometry: BlockGeometry, depth: Int, name: String) throws(BlockDeviceError) {
         guard depth >= 1 && depth <= 32768 else {
             throw BlockDeviceError("\(name): a queue depth of \(depth) is not possible; 1 to 32768 is")
         }
@@ -25,8 +20,7 @@ final class MemoryChannel: BlockChannel {
         guard eventDescriptor >= 0 else {
             throw BlockDeviceError("\(name): a channel could not be opened: \(String(cString: strerror(errno)))")
         }
-        queue = MemoryQueue(
-            device: device, memory: memory, ranges: ranges, touched: touched, geometry: geometry, depth: depth)
+        queue = MemoryQueue(ram: ram, geometry: geometry, depth: depth)
         super.init()
     }
 

@@ -11,13 +11,8 @@ struct MemoryQueue: ~Copyable {
     /// threads see all of it or nothing.
     static let bytesPerPoll: UInt64 = 4 << 20
 
-    // Keeps the memory.
-    private let device: any BlockDevice
-    /// `nil` on a null device.
-    private let memory: UnsafeMutableRawPointer?
-    /// Keeps this thread's work on the memory apart from that of others; not used without memory.
-    private let ranges: RangeLock
-    private let touched: TouchedPieces
+    /// Whose memory it is; `nil` for a null device. Unmanaged: to count references takes time with each I/O.
+    private let ram: Unmanaged<RAMDevice>?
     private let geometry: BlockGeometry
     private let depth: Int
     /// Requests in the order in which they came: a ring.
@@ -43,14 +38,8 @@ struct MemoryQueue: ~Copyable {
         case blocked
     }
 
-    init(
-        device: any BlockDevice, memory: UnsafeMutableRawBufferPointer?, ranges: RangeLock, touched: TouchedPieces,
-        geometry: BlockGeometry, depth: Int
-    ) {
-        self.device = device
-        self.memory = memory?.baseAddress
-        self.ranges = ranges
-        self.touched = touched
+    init(ram: RAMDevice?, geometry: BlockGeometry, depth: Int) {
+        self.ram = ram.map(Unmanaged.passRetained)
         self.geometry = geometry
         self.depth = depth
         requests = .allocate(capacity: depth)
@@ -58,6 +47,7 @@ struct MemoryQueue: ~Copyable {
     }
 
     deinit {
+        ram?.release()
         requests.deallocate()
         blocked.deallocate()
     }
@@ -122,7 +112,7 @@ struct MemoryQueue: ~Copyable {
         for position in 0..<blockedCount where withdraw(blocked + position, tag) {
             let request = blocked[position].request
             if request.operation.lockMode == .exclusive {
-                ranges.withdraw(offset: request.offset, length: request.length)
+                ram?._withUnsafeGuaranteedRef { $0.ranges.withdraw(offset: request.offset, length: request.length) }
             }
             return true
         }
@@ -152,14 +142,20 @@ struct MemoryQueue: ~Copyable {
         let rest = request.length - entry.pointee.done
         let piece = request.buffer == nil ? min(rest, Self.bytesPerPoll) : rest
         let status: BlockStatus
-        if memory != nil, let mode = request.operation.lockMode {
-            let offset = request.offset + entry.pointee.done
-            guard ranges.tryLock(mode, offset: offset, length: piece) else { return .blocked }
-            if mode == .exclusive { touched.touch(offset, piece) }
-            status = perform(request, from: entry.pointee.done, Int(piece))
-            ranges.unlock(mode, offset: offset, length: piece)
+        if let ram, let mode = request.operation.lockMode {
+            let locked = ram._withUnsafeGuaranteedRef { ram -> BlockStatus? in
+                let offset = request.offset + entry.pointee.done
+                guard ram.ranges.tryLock(mode, offset: offset, length: piece) else { return nil }
+                defer { ram.ranges.unlock(mode, offset: offset, length: piece) }
+                if mode == .exclusive { ram.touched.touch(offset, piece) }
+                // In range: that of the geometry, which the request is in, is that of the memory.
+                let media = ram.memory.baseAddress.map { $0 + Int(offset) }
+                return perform(request, from: entry.pointee.done, Int(piece), media)
+            }
+            guard let locked else { return .blocked }
+            status = locked
         } else {
-            status = perform(request, from: entry.pointee.done, Int(piece))
+            status = perform(request, from: entry.pointee.done, Int(piece), nil)
         }
         entry.pointee.done += piece
         budget -= min(piece, budget)
@@ -169,20 +165,27 @@ struct MemoryQueue: ~Copyable {
     /// Keeps a range as it is and returns the memory around it; `nil` where somebody changes it or wants to, or where it has
     /// never been written to.
     func borrow(offset: UInt64, length: UInt64) -> UnsafeMutableRawBufferPointer? {
-        guard let memory, let place = touched.surroundings(offset, length),
-            ranges.tryLock(.shared, offset: offset, length: length)
-        else { return nil }
-        return UnsafeMutableRawBufferPointer(start: memory + Int(place.lowerBound), count: place.count)
+        ram?._withUnsafeGuaranteedRef { ram in
+            guard let place = ram.touched.surroundings(offset, length),
+                ram.ranges.tryLock(.shared, offset: offset, length: length)
+            else { return nil }
+            return UnsafeMutableRawBufferPointer(rebasing: ram.memory[Int(place.lowerBound)..<Int(place.upperBound)])
+        }
     }
 
-    func giveBack(offset: UInt64, length: UInt64) { ranges.unlock(.shared, offset: offset, length: length) }
+    func giveBack(offset: UInt64, length: UInt64) {
+        ram?._withUnsafeGuaranteedRef { $0.ranges.unlock(.shared, offset: offset, length: length) }
+    }
 
-    func isWanted(offset: UInt64, length: UInt64) -> Bool { ranges.isWanted(offset: offset, length: length) }
+    func isWanted(offset: UInt64, length: UInt64) -> Bool {
+        ram?._withUnsafeGuaranteedRef { $0.ranges.isWanted(offset: offset, length: length) } ?? false
+    }
 
-    /// Does `length` bytes of a request, `done` bytes after its start.
-    private func perform(_ request: BlockRequest, from done: UInt64, _ length: Int) -> BlockStatus {
-        // In range: the caller has checked the request against the geometry, and the geometry is that of the memory.
-        let media = memory.map { $0 + Int(request.offset + done) }
+    /// Does `length` bytes of a request, `done` bytes after its start, at `media`; `nil` there for what reads as zeroes and
+    /// keeps nothing.
+    private func perform(
+        _ request: BlockRequest, from done: UInt64, _ length: Int, _ media: UnsafeMutableRawPointer?
+    ) -> BlockStatus {
         switch request.operation {
         case .read, .write, .compare, .compareAndWrite:
             guard let start = request.buffer else { invariantViolated("what reads, writes or compares has a buffer") }

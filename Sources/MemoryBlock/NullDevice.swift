@@ -7,9 +7,6 @@ public final class NullDevice: BlockDevice {
     public let name: String
     public let geometry: BlockGeometry
     public let identity = BlockIdentity()
-    // Nothing is kept that would have to be kept apart.
-    private let ranges = RangeLock()
-    private let touched = TouchedPieces(byteCount: 1)
 
     /// - Parameters:
     ///   - byteCount: a multiple of `blockSize`; no memory is taken for it.
@@ -21,8 +18,7 @@ public final class NullDevice: BlockDevice {
     }
 
     public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
-        try MemoryChannel(
-            device: self, memory: nil, ranges: ranges, touched: touched, geometry: geometry, depth: depth, name: name)
+        try MemoryChannel(ram: nil, geometry: geometry, depth: depth, name: name)
     }
 
     /// A null device never changes.

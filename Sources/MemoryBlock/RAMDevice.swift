@@ -7,10 +7,10 @@ public final class RAMDevice: BlockDevice {
     public let name: String
     public let geometry: BlockGeometry
     public let identity = BlockIdentity()
-    private nonisolated(unsafe) let memory: UnsafeMutableRawBufferPointer
+    nonisolated(unsafe) let memory: UnsafeMutableRawBufferPointer
     /// Makes a write of one thread all there or not there for another.
-    private let ranges = RangeLock()
-    private let touched: TouchedPieces
+    let ranges = RangeLock()
+    let touched: TouchedPieces
 
     /// - Parameters:
     ///   - byteCount: a multiple of `blockSize`. The memory is taken from the system as it is first touched.
@@ -37,9 +37,7 @@ public final class RAMDevice: BlockDevice {
     public var directMemory: UnsafeMutableRawBufferPointer? { memory }
 
     public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
-        try MemoryChannel(
-            device: self, memory: memory, ranges: ranges, touched: touched, geometry: geometry, depth: depth, name: name
-        )
+        try MemoryChannel(ram: self, geometry: geometry, depth: depth, name: name)
     }
 
     /// A RAM device never changes.
