@@ -108,23 +108,18 @@ struct MemoryQueue: ~Copyable {
     }
 
     func cancel(tag: UInt64) -> Bool {
-        for position in 0..<count where withdraw(requests + place(position), tag) { return true }
-        for position in 0..<blockedCount where withdraw(blocked + position, tag) {
-            let request = blocked[position].request
-            if request.operation.lockMode == .exclusive {
+        for position in 0..<count + blockedCount {
+            let isBlocked = position >= count
+            let entry = isBlocked ? blocked + (position - count) : requests + place(position)
+            let request = entry.pointee.request
+            guard request.tag == tag, entry.pointee.done == 0, !entry.pointee.isWithdrawn else { continue }
+            entry.pointee.isWithdrawn = true
+            if isBlocked, request.operation.lockMode == .exclusive {
                 ram?._withUnsafeGuaranteedRef { $0.ranges.withdraw(offset: request.offset, length: request.length) }
             }
             return true
         }
         return false
-    }
-
-    private func withdraw(_ entry: UnsafeMutablePointer<Entry>, _ tag: UInt64) -> Bool {
-        guard entry.pointee.request.tag == tag, entry.pointee.done == 0, !entry.pointee.isWithdrawn else {
-            return false
-        }
-        entry.pointee.isWithdrawn = true
-        return true
     }
 
     private func place(_ position: Int) -> Int {
