@@ -87,7 +87,7 @@ struct BenchCommand: AsyncParsableCommand {
         let report = await BenchReport(workers, seconds: elapsed, blockSize: blockSize.value)
         await controller.close()
         if json { try printJSON(report.object) } else { report.show() }
-        if let mismatch = report.counts.mismatch { throw CommandFailure("verification failed: \(mismatch)") }
+        if let mismatch = report.mismatch { throw CommandFailure("verification failed: \(mismatch)") }
         if let problem = report.counts.firstProblem { throw CommandFailure(problem) }
         if verify, !json { print("verified: every read had what was written last") }
     }
@@ -110,13 +110,13 @@ struct BenchCommand: AsyncParsableCommand {
         }
         var workers: [BenchWorker] = []
         for (index, queue) in controller.queues.enumerated() {
-            let plan = BenchPlan(
-                readPercentage: readPercentage, isRandom: pattern.rawValue.hasPrefix("rand"), blockSize: bytes,
-                depth: depth, namespace: namespace, firstUnit: UInt64(index) * each, unitCount: each, verify: verify,
-                seed: seed &+ UInt64(index), ioCount: ioCount ?? .max)
+            let load = UnitLoad(
+                readPercentage: readPercentage, isRandom: pattern.rawValue.hasPrefix("rand"), unitBytes: bytes,
+                firstUnit: UInt64(index) * each, unitCount: each, depth: depth, seed: seed &+ UInt64(index),
+                ioCount: ioCount ?? .max, verifies: verify)
             workers.append(
                 BenchWorker(
-                    plan, queue: queue,
+                    load, namespace: namespace, queue: queue,
                     readMemory: try await DataMemory(queue, bytes: bytes * depth, for: .reading),
                     writeMemory: try await DataMemory(queue, bytes: bytes * depth, for: .writing)))
         }

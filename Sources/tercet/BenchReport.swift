@@ -5,6 +5,8 @@ import NVMeInitiator
 /// What a bench measured, over all queues.
 struct BenchReport {
     var counts = BenchCounts()
+    /// What verification found.
+    var mismatch: String?
     var seconds: Double
     var blockSize: Int
     var readLatency: Histogram<UInt64>
@@ -15,20 +17,21 @@ struct BenchReport {
     init(_ workers: [BenchWorker], seconds: Double, blockSize: Int) async {
         self.seconds = seconds
         self.blockSize = blockSize
-        var all: [(BenchCounts, Histogram<UInt64>, Histogram<UInt64>)] = []
+        var all: [(BenchCounts, String?, Histogram<UInt64>, Histogram<UInt64>)] = []
         for worker in workers {
-            all.append(await worker.group.run { (worker.counts, worker.readLatency, worker.writeLatency) })
+            all.append(
+                await worker.group.run { (worker.counts, worker.problem, worker.readLatency, worker.writeLatency) })
         }
-        readLatency = all[0].1
-        writeLatency = all[0].2
-        for (index, (counts, reads, writes)) in all.enumerated() {
+        readLatency = all[0].2
+        writeLatency = all[0].3
+        for (index, (counts, mismatch, reads, writes)) in all.enumerated() {
             self.counts.reads += counts.reads
             self.counts.writes += counts.writes
             self.counts.failed += counts.failed
             self.counts.notDone += counts.notDone
             self.counts.unknown += counts.unknown
             self.counts.firstProblem = self.counts.firstProblem ?? counts.firstProblem
-            self.counts.mismatch = self.counts.mismatch ?? counts.mismatch
+            self.mismatch = self.mismatch ?? mismatch
             if index > 0 {
                 readLatency.add(reads)
                 writeLatency.add(writes)
@@ -67,7 +70,7 @@ struct BenchReport {
             "seconds": seconds, "block_size": blockSize, "errors_answered": counts.failed,
             "errors_not_done": counts.notDone, "errors_unknown": counts.unknown,
         ]
-        if let mismatch = counts.mismatch { object["mismatch"] = mismatch }
+        if let mismatch { object["mismatch"] = mismatch }
         for (name, count, latency) in directions {
             object[name] =
                 [

@@ -51,16 +51,17 @@ struct VolumeBenchCommand: AsyncParsableCommand {
         guard startBlock < geometry.dataBlocks else { throw CommandFailure("--start-block is beyond the volume's end") }
         let bytes = min(
             UInt64(size?.value ?? Int.max), (geometry.dataBlocks - startBlock) * UInt64(geometry.blockSize))
-        let plan = VolumeWorker.Plan(
-            startBlock: startBlock, readPercentage: mix,
-            blocksPerUnit: UInt64(blockSize.value) / UInt64(geometry.blockSize),
-            unitBytes: blockSize.value, unitCount: min(bytes / UInt64(blockSize.value), 1 << 24), depth: depth,
-            seed: seed, ioCount: ioCount ?? .max, verifies: verify)
-        guard plan.unitCount > UInt64(depth) else { throw CommandFailure("--size is too small for --iodepth") }
+        let load = UnitLoad(
+            readPercentage: mix, isRandom: true, unitBytes: blockSize.value,
+            unitCount: min(bytes / UInt64(blockSize.value), 1 << 24), depth: depth, seed: seed,
+            ioCount: ioCount ?? .max, verifies: verify)
+        guard load.unitCount > UInt64(depth) else { throw CommandFailure("--size is too small for --iodepth") }
         guard let memory = await attached.volume.allocate(blockSize.value * depth) else {
             throw CommandFailure("no memory for --bs times --iodepth")
         }
-        let worker = VolumeWorker(plan, volume: attached.volume, memory: memory.pointer)
+        let worker = VolumeWorker(
+            load, volume: attached.volume, startBlock: startBlock,
+            blocksPerUnit: UInt64(blockSize.value) / UInt64(geometry.blockSize), memory: memory.pointer)
         let (reactor, group) = (session.reactors[0], session.groups[0])
         let end = MonotonicTime.now().advanced(byMilliseconds: UInt64(seconds * 1000))
         await withCheckedContinuation { continuation in
@@ -94,9 +95,9 @@ struct VolumeBenchReport: Sendable {
         seconds = worker.seconds
         reads = worker.reads
         writes = worker.writes
-        bytesWritten = worker.bytesWritten
+        bytesWritten = worker.writes * UInt64(worker.load.unitBytes)
         longestSilence = worker.longestSilence
-        isVerified = worker.plan.verifies
+        isVerified = worker.load.verifies
         readLatency = worker.readLatency
         writeLatency = worker.writeLatency
     }
