@@ -52,8 +52,26 @@ public final class MemberProbe: @unchecked Sendable {
     private var namespaces: [NamespaceDescription] = []
     private let arena: RegisteredArena
 
+    /// Connects to members, lets `body` work on them, and disconnects, however it ends; throws what `body` throws, and where
+    /// a member cannot be reached or has no such namespace.
+    public static func connected<Result>(
+        to addresses: [MemberAddress], hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup,
+        _ body: (MemberProbe) async throws(VolumeCreationError) -> Result
+    ) async throws(VolumeCreationError) -> Result {
+        let probe = try await MemberProbe(addresses, hostNQN: hostNQN, hostID: hostID, group: group)
+        let result: Result
+        do throws(VolumeCreationError) {
+            result = try await body(probe)
+        } catch {
+            await probe.close()
+            throw error
+        }
+        await probe.close()
+        return result
+    }
+
     /// Connects to all members; throws when one cannot be reached or has no such namespace, with nothing left behind.
-    public init(
+    private init(
         _ addresses: [MemberAddress], hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup
     ) async throws(VolumeCreationError) {
         self.addresses = addresses
@@ -98,20 +116,14 @@ public final class MemberProbe: @unchecked Sendable {
         var found: [MemberSurvey] = []
         for (index, address) in members.enumerated() {
             do throws(VolumeCreationError) {
-                let probe = try await MemberProbe([address], hostNQN: hostNQN, hostID: hostID, group: group)
-                let superblock: Result<Superblock, MetadataError>
-                do throws(VolumeCreationError) {
-                    superblock = try await probe.superblock(of: 0, formattedBytes: formattedBytes)
-                } catch {
-                    await probe.close()
-                    throw error
-                }
-                let hosts = await probe.presentHosts(of: 0)
-                await probe.close()
                 found.append(
-                    MemberSurvey(
-                        superblock: superblock.mapError { VolumeCreationError("\(address): \($0)") },
-                        presentHosts: hosts))
+                    try await connected(to: [address], hostNQN: hostNQN, hostID: hostID, group: group) {
+                        probe throws(VolumeCreationError) in
+                        let superblock = try await probe.superblock(of: 0, formattedBytes: formattedBytes)
+                        return MemberSurvey(
+                            superblock: superblock.mapError { VolumeCreationError("\(address): \($0)") },
+                            presentHosts: await probe.presentHosts(of: 0))
+                    })
             } catch {
                 found.append(
                     MemberSurvey(
@@ -129,7 +141,7 @@ public final class MemberProbe: @unchecked Sendable {
     }
 
     /// Disconnects.
-    public func close() async {
+    private func close() async {
         for controller in controllers { await controller.close() }
         controllers = []
     }

@@ -38,13 +38,14 @@ struct TakeOver: ParsableArguments {
         }
     }
 
-    /// The same, of the members of a probe.
-    func objection(_ probe: MemberProbe) async -> String? {
-        await objection(probe.addresses) {
+    /// Throws where the members of a probe are to be left alone.
+    func check(_ probe: MemberProbe) async throws(VolumeCreationError) {
+        let objection = await objection(probe.addresses) {
             var present: [[ReservationStatus.Registrant]] = []
             for member in probe.addresses.indices { present.append(await probe.presentHosts(of: member)) }
             return present
         }
+        if let objection { throw VolumeCreationError(objection) }
     }
 
     /// What the commands say that attach a volume, work on it and detach it.

@@ -41,6 +41,20 @@ struct VolumeArguments: ParsableArguments {
         HostIdentity(nqn: hostNQN, id: UUIDBytes(UUID().uuidString.lowercased()))
     }
 
+    /// Lets `body` look at members, and change them: the volume's, or others. What `body` throws is the command's failure.
+    func probe<Result>(
+        _ group: InitiatorGroup, at addresses: [MemberAddress]? = nil,
+        _ body: (MemberProbe) async throws(VolumeCreationError) -> Result
+    ) async throws -> Result {
+        let host = host
+        do throws(VolumeCreationError) {
+            return try await MemberProbe.connected(
+                to: addresses ?? members, hostNQN: host.nqn, hostID: host.id, group: group, body)
+        } catch {
+            throw CommandFailure(error.description)
+        }
+    }
+
     /// What is found at the members that can be reached.
     func survey(_ group: InitiatorGroup) async -> [MemberSurvey] {
         let host = host

@@ -57,20 +57,11 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
 
     /// Refuses a namespace that does not fit, or that is in use; returns what it is known by.
     private func checkNew(_ record: Superblock, _ group: InitiatorGroup) async throws -> UUIDBytes {
-        let host = volume.host
-        do throws(VolumeCreationError) {
-            let probe = try await MemberProbe([address], hostNQN: host.nqn, hostID: host.id, group: group)
+        try await volume.probe(group, at: [address]) { probe throws(VolumeCreationError) in
+            try await takeOver.check(probe)
             let (blocks, blockSize) = (probe.blocks(of: 0), probe.blockSize(of: 0))
             let identity = probe.identity(0)
-            let superblock: Result<Superblock, MetadataError>
-            do throws(VolumeCreationError) {
-                if let objection = await takeOver.objection(probe) { throw VolumeCreationError(objection) }
-                superblock = try await probe.superblock(of: 0)
-            } catch {
-                await probe.close()
-                throw error
-            }
-            await probe.close()
+            let superblock = try await probe.superblock(of: 0)
             guard blockSize == record.geometry.blockSize else {
                 throw VolumeCreationError(
                     "\(address) has blocks of \(blockSize) bytes, the volume \(record.geometry.blockSize)")
@@ -91,8 +82,6 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
                     "\(address) holds volume \(held.volume): say --overwrite if that is to be lost")
             }
             return identity
-        } catch {
-            throw CommandFailure(error.description)
         }
     }
 }
@@ -148,17 +137,12 @@ struct VolumeGrowCommand: AsyncParsableCommand {
 
     /// What the smallest of the members holds.
     private func largestVolume(_ group: InitiatorGroup) async throws -> (VolumeGeometry) -> UInt64 {
-        let host = volume.host
-        do throws(VolumeCreationError) {
-            let probe = try await MemberProbe(volume.members, hostNQN: host.nqn, hostID: host.id, group: group)
-            let blocks = volume.members.indices.map { probe.blocks(of: $0) }.min() ?? 0
-            await probe.close()
-            return { geometry in
-                MemberLayout.largestVolume(
-                    memberBlocks: blocks, blockSize: geometry.blockSize, regionSize: geometry.regionSize) ?? 0
-            }
-        } catch {
-            throw CommandFailure(error.description)
+        let blocks = try await volume.probe(group) { probe throws(VolumeCreationError) in
+            volume.members.indices.map { probe.blocks(of: $0) }.min() ?? 0
+        }
+        return { geometry in
+            MemberLayout.largestVolume(
+                memberBlocks: blocks, blockSize: geometry.blockSize, regionSize: geometry.regionSize) ?? 0
         }
     }
 }

@@ -34,30 +34,16 @@ struct VolumeCreateCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let host = volume.host
         let name = uuid ?? UUID().uuidString.lowercased()
         guard let identifier = UUIDBytes(name) else { throw CommandFailure("\"\(name)\" is not a UUID") }
-        let geometry: VolumeGeometry
-        do throws(VolumeCreationError) {
-            let probe = try await MemberProbe(
-                volume.members, hostNQN: host.nqn, hostID: host.id, group: session.groups[0])
+        let creation = VolumeCreation(
+            volume: identifier, regionSize: UInt32(regionSize.value), byteCount: size.map { UInt64($0.value) },
+            fencing: fencing == .none ? .none : .reservations, overwrite: overwrite)
+        let geometry = try await volume.probe(session.groups[0]) { probe throws(VolumeCreationError) in
             let progress = ProgressLine()
             defer { progress.clear() }
-            do throws(VolumeCreationError) {
-                if let objection = await takeOver.objection(probe) { throw VolumeCreationError(objection) }
-                geometry = try await probe.create(
-                    VolumeCreation(
-                        volume: identifier, regionSize: UInt32(regionSize.value),
-                        byteCount: size.map { UInt64($0.value) },
-                        fencing: fencing == .none ? .none : .reservations, overwrite: overwrite)
-                ) { progress.show("formatting: \(Int($0 * 100)) %") }
-            } catch {
-                await probe.close()
-                throw error
-            }
-            await probe.close()
-        } catch {
-            throw CommandFailure(error.description)
+            try await takeOver.check(probe)
+            return try await probe.create(creation) { progress.show("formatting: \(Int($0 * 100)) %") }
         }
         if fencing == .none { warn("fencing is none: see to it that one host alone attaches the volume") }
         if json {
@@ -87,20 +73,9 @@ struct VolumeDestroyCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let host = volume.host
-        do throws(VolumeCreationError) {
-            let probe = try await MemberProbe(
-                volume.members, hostNQN: host.nqn, hostID: host.id, group: session.groups[0])
-            do throws(VolumeCreationError) {
-                if let objection = await takeOver.objection(probe) { throw VolumeCreationError(objection) }
-                try await probe.destroy()
-            } catch {
-                await probe.close()
-                throw error
-            }
-            await probe.close()
-        } catch {
-            throw CommandFailure(error.description)
+        try await volume.probe(session.groups[0]) { probe throws(VolumeCreationError) in
+            try await takeOver.check(probe)
+            try await probe.destroy()
         }
     }
 }
