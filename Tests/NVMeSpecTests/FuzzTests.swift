@@ -30,15 +30,24 @@ struct FuzzTests {
     /// Of this run; `TERCET_FUZZ_SEED` repeats one.
     static let seed = getenv("TERCET_FUZZ_SEED").flatMap { UInt64(String(cString: $0)) } ?? .random(in: 0...UInt64.max)
 
+    /// In a process of its own, which a parser that traps ends.
     @Test("Seeded random bytes", arguments: FuzzTarget.all)
-    func random(target: FuzzTarget) {
-        // Before the first input: a parser that traps ends the process.
-        let notice = "\(target.name): repeat with TERCET_FUZZ_SEED=\(FuzzTests.seed)\n"
-        _ = notice.withCString { write(STDERR_FILENO, $0, strlen($0)) }
-        var random = SeededRandom(state: FuzzTests.seed)
+    func random(target: FuzzTarget) async {
+        await #expect(
+            processExitsWith: .success, "\(target.name): repeat with TERCET_FUZZ_SEED=\(FuzzTests.seed)"
+        ) { [name = target.name as String, seed = FuzzTests.seed as UInt64] in
+            // Why it trapped is said on the standard error, which for a process of a test leads nowhere.
+            dup2(open("/proc/\(getppid())/fd/2", O_WRONLY), STDERR_FILENO)
+            let target = try #require(FuzzTarget.all.first { $0.name == name })
+            FuzzTests.feed(target, seed: seed)
+        }
+    }
+
+    private static func feed(_ target: FuzzTarget, seed: UInt64) {
+        var random = SeededRandom(state: seed)
         for seed in target.seeds { seed.withUnsafeBytes(target.run) }
         var input = target.seeds[0]
-        for round in 0..<FuzzTests.inputs {
+        for round in 0..<inputs {
             if round % 16 == 0 { input = target.seeds[round / 16 % target.seeds.count] }
             mutate(&input, longest: target.seeds[0].count * 2, &random)
             input.withUnsafeBytes(target.run)
@@ -46,7 +55,7 @@ struct FuzzTests {
     }
 
     /// Changes a few bytes, mostly near the front where the fields are, and now and then the length.
-    private func mutate(_ input: inout [UInt8], longest: Int, _ random: inout SeededRandom) {
+    private static func mutate(_ input: inout [UInt8], longest: Int, _ random: inout SeededRandom) {
         let dice = random.next()
         if dice % 8 == 0 {
             let count = Int(dice >> 32) % (longest + 1)
