@@ -39,6 +39,7 @@ let package = Package(
         .systemLibrary(name: "CAIO", path: "Sources/CAIO"),
         .systemLibrary(name: "CLibNVMe", path: "Sources/CLibNVMe"),
         .systemLibrary(name: "CChecksum", path: "Sources/CChecksum"),
+        .systemLibrary(name: "CUUID", path: "Sources/CUUID"),
 
         // What every room stands on.
         room("Base", ["CLinux"]),
@@ -120,7 +121,7 @@ let package = Package(
         room(
             "TargetConfiguration",
             [
-                "Base", "BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec",
+                "Base", "BlockBackend", "BlockInterface", "CUUID", "FabricInterface", "NVMeSpec",
                 .product(name: "Yams", package: "Yams"),
             ]),
         tests(

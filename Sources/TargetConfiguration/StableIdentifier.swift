@@ -1,5 +1,5 @@
 import Base
-import NVMeSpec
+import CUUID
 
 /// Identifiers that are made from names, so that they are the same at each start and on each machine.
 ///
@@ -18,49 +18,8 @@ public enum StableIdentifier {
 
     /// The version 5 UUID of a name.
     package static func uuid(name: String, nameSpace: UUIDBytes = nameSpace) -> UUIDBytes {
-        let digest = SHA1.digest(nameSpace.bytes + Array(name.utf8))
-        guard var uuid = UUIDBytes(bytes: digest.prefix(16)) else { return UUIDBytes() }
-        uuid.high = uuid.high & ~0xf000 | 0x5000
-        uuid.low = uuid.low & ~(0b11 << 62) | 0b10 << 62
-        return uuid
+        var uuid = [UInt8](repeating: 0, count: UUIDBytes.byteCount)
+        uuid_generate_sha1(&uuid, nameSpace.bytes, name, name.utf8.count)
+        return UUIDBytes(bytes: uuid) ?? UUIDBytes()
     }
-}
-
-/// SHA-1 (FIPS 180-4), which name-based UUIDs are defined with. Not for anything that an attacker must not forge.
-enum SHA1 {
-    /// The 20 bytes of the digest of `message`.
-    static func digest(_ message: [UInt8]) -> [UInt8] {
-        var state: [UInt32] = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0]
-        var padded = message + [0x80]
-        padded += [UInt8](repeating: 0, count: (120 - padded.count % 64) % 64)
-        let bitCount = UInt64(message.count) * 8
-        padded += (0..<8).map { UInt8(truncatingIfNeeded: bitCount >> (56 - 8 * UInt64($0))) }
-        for start in stride(from: 0, to: padded.count, by: 64) { mix(padded[start..<start + 64], into: &state) }
-        return state.flatMap { word in (0..<4).map { UInt8(truncatingIfNeeded: word >> (24 - 8 * UInt32($0))) } }
-    }
-
-    private static func mix(_ block: ArraySlice<UInt8>, into state: inout [UInt32]) {
-        var schedule = stride(from: block.startIndex, to: block.endIndex, by: 4).map { position in
-            block[position..<position + 4].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-        }
-        for round in 16..<80 {
-            schedule.append(
-                rotate(schedule[round - 3] ^ schedule[round - 8] ^ schedule[round - 14] ^ schedule[round - 16], 1))
-        }
-        var (a, b, c, d, e) = (state[0], state[1], state[2], state[3], state[4])
-        for round in 0..<80 {
-            let (function, constant): (UInt32, UInt32) =
-                switch round {
-                case ..<20: (b & c | ~b & d, 0x5a82_7999)
-                case ..<40: (b ^ c ^ d, 0x6ed9_eba1)
-                case ..<60: (b & c | b & d | c & d, 0x8f1b_bcdc)
-                default: (b ^ c ^ d, 0xca62_c1d6)
-                }
-            let next = rotate(a, 5) &+ function &+ e &+ constant &+ schedule[round]
-            (a, b, c, d, e) = (next, a, rotate(b, 30), c, d)
-        }
-        for (position, value) in [a, b, c, d, e].enumerated() { state[position] &+= value }
-    }
-
-    private static func rotate(_ word: UInt32, _ bits: UInt32) -> UInt32 { word << bits | word >> (32 - bits) }
 }
