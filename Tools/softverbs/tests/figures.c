@@ -40,11 +40,11 @@ static void meet(void) {
     meeting->memory[side] = (uintptr_t)memory;
     meeting->key[side] = lkey;
     meeting->qp_num[side] = qp->qp_num;
-    while (!meeting->qp_num[peer]) usleep(100);
+    if (!eventually(10000, meeting->qp_num[peer])) bail("the other process did not come");
     struct end end = {.local = local};
     if (end_do(&end, (struct end_request){.command = END_CONNECT, .qp_num = meeting->qp_num[peer]}).result) bail("connect");
     meeting->ready[side] = 1;
-    while (!meeting->ready[peer]) usleep(100);
+    if (!eventually(10000, meeting->ready[peer])) bail("the other process did not come");
 }
 
 static void receive(uint32_t slot) {
