@@ -6,8 +6,14 @@ import NVMeSpec
 /// Compare and Write, a fused operation: two commands, one behind the other in the submission queue, of which the second is
 /// done only where the first finds what it expects (NVMe Base, "Fused Operations"; NVM Command Set, "Compare and Write").
 ///
-/// The first half waits for the second. Both are then checked, get memory together and fetch their data side by side; they
-/// go to the block device as one request, in the second half's name.
+/// The first half waits for the second, which is the next command of its submission queue. If the next command is another
+/// one, the half is answered with Command Aborted due to Missing Fused Command (NVMe Base, "Generic Command Status Values",
+/// 0Ah); so is a half behind which nothing comes for `Limits.fusedMilliseconds`. The specification has no time limit, for a
+/// queue in memory holds both halves when its doorbell is rung; capsules come one by one. A half that waits holds a request
+/// and no receive buffer or data memory, and each queue has one at the most; it ends with Abort, and with its queue.
+///
+/// Both are then checked, get memory together and fetch their data side by side; they go to the block device as one request,
+/// in the second half's name.
 extension DeviceGroup {
     /// A command that is half of a fused operation, or that came where the second half of one should be.
     func startFused(_ index: UInt32, now: MonotonicTime) {
@@ -22,7 +28,7 @@ extension DeviceGroup {
         switch operation {
         case .none: startAlone(index, now: now)
         case .first:
-            // For as long as the host likes: its receive buffer is for others meanwhile.
+            // For as long as `Limits.fusedMilliseconds`: its receive buffer is for others meanwhile.
             setAside(request)
             queuePair.pointee.firstHalf = index
         case .second: answer(index, .abortedMissingFused)
@@ -44,6 +50,16 @@ extension DeviceGroup {
         startIO(second, now: now)
         guard requests[first].pointee.partner == second else { return }
         acquireBuffer(first, now: now)
+    }
+
+    /// Answers a queue's first half that has waited for long enough; whether there was one.
+    func answerLoneHalf(of slot: UInt32, now: MonotonicTime) -> Bool {
+        let first = queuePairs[slot].pointee.firstHalf
+        guard first != noSlot,
+            now >= requests[first].pointee.arrival.advanced(byMilliseconds: Limits.fusedMilliseconds)
+        else { return false }
+        answer(first, .abortedMissingFused)
+        return true
     }
 
     /// The most that a Compare and Write may cover, in bytes.

@@ -19,7 +19,7 @@ public final class PollGroup: Poller {
     private var checksViews = false
     /// Controllers that queue pairs of this group belong to; a queue pair holds a place in it.
     private(set) var controllers: [Controller?] = []
-    private var connections: [ConnectionHandle: Place] = [:]
+    var connections: [ConnectionHandle: Place] = [:]
     private var listeners: [ListenerHandle: TargetListener] = [:]
     /// Reservation commands that found another one at work on their namespace.
     var waitingReservations: [RequestTicket] = []
@@ -28,7 +28,7 @@ public final class PollGroup: Poller {
     private var nextEventCheck = MonotonicTime(nanoseconds: 0)
     private var generation: UInt64 = 0
     /// Where a connection's queue pair is, and what the host said of itself when it asked for it.
-    private struct Place {
+    struct Place {
         var device: UInt32
         var slot: UInt32
         var request: ConnectionRequest
@@ -73,7 +73,7 @@ public final class PollGroup: Poller {
         for place in 0..<devices.count { devices[place].finishRound(now: now) }
         blocks.submit()
         if now >= nextTick {
-            tick(now)
+            work += tick(now)
             nextTick = now.advanced(byMilliseconds: Limits.tickMilliseconds)
         }
         return work
@@ -296,49 +296,6 @@ public final class PollGroup: Poller {
         closeQueuePair(location.slot, in: device, now: now)
     }
 
-    // MARK: Timers
-
-    private func tick(_ now: MonotonicTime) {
-        for device in devices {
-            device.inspectLoans(now: now)
-            for slot in device.boundSlots {
-                let queuePair = device.queuePairs[slot]
-                if queuePair.pointee.commandsSinceReport > 0, queuePair.pointee.controller != noSlot {
-                    queuePair.pointee.commandsSinceReport = 0
-                    controllers[Int(queuePair.pointee.controller)]?.heard(at: now)
-                }
-                if let reason = device.expiry(of: slot, now: now) {
-                    queuePairFailed(slot, in: device, reason: reason)
-                }
-                if queuePair.pointee.state == .closing { release(slot, in: device, now: now) }
-            }
-        }
-        if checksViews { dropEndedViews() }
-        for controller in controllers {
-            if let controller, controller.keepAliveDeadline <= now { target.end(controller, .keepAliveTimeout) }
-        }
-    }
-
-    /// Frees a closing queue pair when its requests have ended; destroys it when its work has not completed for so long
-    /// that it never will.
-    private func release(_ slot: UInt32, in device: DeviceGroup, now: MonotonicTime) {
-        let queuePair = device.queuePairs[slot]
-        let connection = queuePair.pointee.connection
-        let closed = now.nanoseconds(since: queuePair.pointee.closingSince) / 1_000_000
-        if queuePair.pointee.requests > 0, closed >= Limits.flushMilliseconds, !queuePair.pointee.isDestroyed {
-            connections[connection] = nil
-            fabric.destroy(connection)
-            device.destroyed(slot)
-        }
-        guard queuePair.pointee.requests == 0, closed >= Limits.closingGraceMilliseconds else { return }
-        releaseController(queuePair.pointee.controller)
-        let isDestroyed = queuePair.pointee.isDestroyed
-        device.unbind(slot)
-        if isDestroyed { return }
-        connections[connection] = nil
-        fabric.destroy(connection)
-    }
-
     // MARK: Tables
 
     /// What a queue pair's host said of itself when it asked for the connection.
@@ -356,7 +313,7 @@ public final class PollGroup: Poller {
         return UInt32(controllers.count - 1)
     }
 
-    private func releaseController(_ place: UInt32) {
+    func releaseController(_ place: UInt32) {
         if place != noSlot { controllers[Int(place)] = nil }
     }
 
@@ -370,7 +327,8 @@ public final class PollGroup: Poller {
     }
 
     /// Frees the views of removed subsystems that no queue pair and no fence looks at any more.
-    private func dropEndedViews() {
+    func dropEndedViews() {
+        guard checksViews else { return }
         checksViews = false
         for (index, view) in views where view.subsystem.isRemoved {
             let isUsed =

@@ -58,6 +58,8 @@ enum Limits {
     static let completionBatch = 64
     /// What a Compare and Write may cover at the most, in bytes: the largest block there is.
     static let compareAndWriteBytes: UInt32 = 65536
+    /// How long the first half of a fused operation waits for the second, in milliseconds.
+    static let fusedMilliseconds: UInt64 = 10_000
     /// Operations of one reactor at one block device.
     static let blockDepth = 512
     /// Queue pairs of one reactor on one device.
