@@ -40,6 +40,9 @@ public enum InitiatorError: Error, Equatable, Sendable, CustomStringConvertible 
         case .rejected(let address, let status):
             status.map { "\(address) refused the connection: \($0)" } ?? "nobody accepts NVMe connections at \(address)"
         case .status(let status, let command): "\(command): \(status)"
+        case .connectFailed(let failure) where failure.status.matches(.connectControllerBusy):
+            "Connect: \(failure): the target still has commands of this host's earlier connections, perhaps at a "
+                + "disk that hangs (its log says), or no room for another controller; try again later"
         case .connectFailed(let failure): "Connect: \(failure)"
         case .invalidResponse(let what): "the controller breaks the protocol: \(what)"
         case .timeout(let what): "no answer in time: \(what)"

@@ -47,6 +47,8 @@ final class Controller: Sendable {
         var notificationCount: UInt64 = 0
         var reservationMasks: [UInt32: ReservationNotificationMask] = [:]
         var isEnded = false
+        /// It has ended, and it has been reported that its commands are waited for.
+        var isKnownToDrain = false
         /// Queue pairs, open or closing, that may have commands of this association.
         var busyQueuePairs = 0
 

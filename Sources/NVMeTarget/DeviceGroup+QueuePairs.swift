@@ -15,7 +15,7 @@ extension DeviceGroup {
         queuePair.pointee = QueuePairSlot()
         queuePair.pointee.generation = generation
         queuePair.pointee.state.move(to: .accepted)
-        queuePair.pointee.acceptedAt = now
+        queuePair.pointee.awaitsConnectSince = now
         queuePair.pointee.lastProgress = now
         queuePair.pointee.handle = handle
         queuePair.pointee.connection = connection
@@ -59,7 +59,7 @@ extension DeviceGroup {
         case .free, .closing: return nil
         case .accepted, .live:
             if queuePair.pointee.role == .unconnected,
-                now >= queuePair.pointee.acceptedAt.advanced(byMilliseconds: Limits.connectMilliseconds)
+                now >= queuePair.pointee.awaitsConnectSince.advanced(byMilliseconds: Limits.connectMilliseconds)
             {
                 return "the host has not sent Connect"
             }

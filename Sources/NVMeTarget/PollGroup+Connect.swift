@@ -50,10 +50,7 @@ extension PollGroup {
             group: self.index, device: group.index, slot: slot, generation: group.queuePairs[slot].pointee.generation)
         // A command of an association that has ended may still be at a block device. The host takes it for failed, and may
         // write the same blocks over the new association: that waits until the old command has landed.
-        let isHeld = hold(index, in: group, until: .host(nqn: data.hostNQN, id: data.hostID), of: subsystem) {
-            $0.execute(request: $1, in: $2, now: $0.now)
-        }
-        if isHeld { return }
+        if holdConnect(index, data, subsystem, in: group, now: now) { return }
         var keepAlive = min(connect.keepAliveMilliseconds, target.options.maxKeepAliveMilliseconds)
         // A discovery controller without a keep-alive timeout ends after two minutes of silence.
         if subsystem.isDiscovery && keepAlive == 0 { keepAlive = 120_000 }

@@ -20,30 +20,30 @@ extension PollGroup {
             }
             target.end(other, .replaced)
         }
-        let isHeld = hold(index, in: group, until: .controller(command.controllerID), of: controller.subsystem) {
-            _, request, group in group.answer(request, .success)
+        let waiter = hold(index, in: group, until: .controller(command.controllerID), of: controller.subsystem) {
+            _, ticket, group in group.answer(ticket.request, .success)
         }
-        if !isHeld { group.answer(index, .success) }
+        if waiter == nil { group.answer(index, .success) }
     }
 
-    /// Keeps a request until associations that have ended are over; `false` where they are, and nothing is kept.
+    /// Keeps a request until associations that have ended are over; `nil` where they are, and nothing is kept.
     ///
     /// - Parameter resume: called on this group's thread, unless the request's queue pair has gone.
     func hold(
         _ index: UInt32, in group: DeviceGroup, until scope: DrainScope, of subsystem: Subsystem,
-        then resume: @escaping @Sendable (PollGroup, UInt32, DeviceGroup) -> Void
-    ) -> Bool {
+        then resume: @escaping @Sendable (PollGroup, RequestTicket, DeviceGroup) -> Void
+    ) -> DrainWaiter? {
         let here = target.group(self.index)
         let ticket = ticket(index, in: group)
-        let waits = subsystem.wait(
-            DrainWaiter(scope: scope) {
-                here.run { pollGroup in
-                    guard let group = pollGroup.group(of: ticket) else { return }
-                    resume(pollGroup, ticket.request, group)
-                }
-            })
-        if waits, group.requests[index].pointee.state != .held { group.requests[index].pointee.state.move(to: .held) }
-        return waits
+        let waiter = DrainWaiter(scope: scope) {
+            here.run { pollGroup in
+                guard let group = pollGroup.group(of: ticket) else { return }
+                resume(pollGroup, ticket, group)
+            }
+        }
+        guard subsystem.wait(waiter) else { return nil }
+        if group.requests[index].pointee.state != .held { group.requests[index].pointee.state.move(to: .held) }
+        return waiter
     }
 
     func queuePairDrained(_ slot: UInt32, in group: DeviceGroup) {
@@ -54,7 +54,7 @@ extension PollGroup {
     // MARK: Held requests
 
     /// A held request, recognised after its queue pair may have gone.
-    struct RequestTicket: Sendable {
+    struct RequestTicket: Sendable, Equatable {
         var device: UInt32
         var slot: UInt32
         var generation: UInt32
@@ -95,10 +95,15 @@ enum DrainScope: Sendable {
 }
 
 /// Somebody who waits for the end of associations' commands.
-struct DrainWaiter: Sendable {
+final class DrainWaiter: Sendable {
     let scope: DrainScope
     /// Called once, from the thread on which the last command ended.
     let resume: @Sendable () -> Void
+
+    init(scope: DrainScope, resume: @escaping @Sendable () -> Void) {
+        self.scope = scope
+        self.resume = resume
+    }
 }
 
 extension Subsystem {
@@ -109,6 +114,22 @@ extension Subsystem {
             state.drainWaiters.append(waiter)
             return true
         }
+    }
+
+    /// Lets somebody wait no longer.
+    func forget(_ waiter: DrainWaiter) { state.withLock { $0.drainWaiters.removeAll { $0 === waiter } } }
+
+    /// Controllers that somebody waits for: they have ended, and their commands are not over. By their identifiers; and
+    /// whether there is one among them that has not been asked for before.
+    func draining(_ scope: DrainScope) -> (controllers: [UInt16], isNews: Bool) {
+        let found = state.withLock { $0.draining.filter(scope.covers) }
+        let isNews = found.map { controller in
+            controller.state.withLock { state in
+                defer { state.isKnownToDrain = true }
+                return !state.isKnownToDrain
+            }
+        }
+        return (found.map(\.id).sorted(), isNews.contains(true))
     }
 
     /// The last command of an ended controller is over: those go on who waited for it alone.

@@ -54,8 +54,8 @@ struct QueuePairSlot: BitwiseCopyable {
     var requests: UInt32 = 0
     /// Free entries of the send queue.
     var sendsAvailable: Int32 = 0
-    /// When it was accepted: a host that never sends Connect is not waited for.
-    var acceptedAt = MonotonicTime(nanoseconds: 0)
+    /// When it was accepted, or last had a Connect that was held: a host that never sends Connect is not waited for.
+    var awaitsConnectSince = MonotonicTime(nanoseconds: 0)
     /// Entries of the send queue.
     var sendEntries: Int32 = 0
     /// Counts ended work of the send queue, with what it was and when at the last look: a host that takes no answers is

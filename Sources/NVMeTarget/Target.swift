@@ -31,6 +31,10 @@ public struct Referral: Hashable, Sendable {
 public enum TargetEvent: Sendable {
     case hostConnected(host: String, subsystem: String, controller: UInt16, peer: String)
     case hostDisconnected(host: String, subsystem: String, controller: UInt16, reason: String)
+    /// A Connect waits for commands of associations of the same host that have ended: these controllers'. They are at a
+    /// block device, or for a few seconds on their way to the lost host. Or it has waited for too long, and was refused as
+    /// busy.
+    case connectHeld(host: String, subsystem: String, controllers: [UInt16], peer: String, isRefused: Bool)
     case connectionRefused(peer: String, reason: String)
     case queuePairFailed(peer: String, reason: String)
     case namespaceChanged(subsystem: String, nsid: UInt32, blockCount: UInt64)

@@ -18,6 +18,15 @@ extension Logger {
                     "host": "\(host)", "subsystem": "\(subsystem)", "controller": "\(controller)",
                     "reason": "\(reason)",
                 ])
+        case .connectHeld(let host, let subsystem, let controllers, let peer, let isRefused):
+            warning(
+                isRefused
+                    ? "host told to try again: its earlier commands have not ended; does a disk hang?"
+                    : "host waits to connect: its earlier commands have not ended",
+                metadata: [
+                    "host": "\(host)", "subsystem": "\(subsystem)", "peer": "\(peer)",
+                    "controllers": "\(controllers.map(String.init).joined(separator: ", "))",
+                ])
         case .connectionRefused(let peer, let reason):
             warning("connection refused", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
         case .queuePairFailed(let peer, let reason):

@@ -84,6 +84,43 @@ import Testing
         world.expectServed(stranger)
     }
 
+    /// The reason is told at both ends, before the host gives up without one.
+    @Test(arguments: [1, 3]) func aConnectThatWaitsForTooLongIsTold(groups: Int) throws {
+        let (world, disk) = try world(groups: groups)
+        let witness = try world.attach()
+        let before = try world.baseline()
+        let first = try world.attach(ioQueues: groups)
+        disk.behaviour.isStuck = true
+        _ = write(first, 0xAA)
+        world.pass(milliseconds: 5)
+        first.host.destroyAll()
+        world.pass(milliseconds: 50)
+        let second = twin(of: first.host, in: world)
+        let queue = try world.open(second)
+        let connect = queue.send(RawConnect(second).command)
+        world.pass(milliseconds: 200)
+        #expect(!world.events.contains("connectHeld"), "a moment is no news")
+        world.pass(milliseconds: 800)
+        #expect(world.events.contains("controllers: [\(first.controllerID)]"))
+        #expect(world.events.all.last?.contains("isRefused: false") == true)
+        world.pass(milliseconds: 18_000)
+        #expect(queue.take(connect) == nil)
+        world.pass(milliseconds: 2_000)
+        let busy = RawStatus.specific(NVME_SC_CONNECT_CTRL_BUSY)
+        #expect(queue.take(connect)?.status == busy, "without Do Not Retry")
+        #expect(world.events.all.last?.contains("isRefused: true") == true)
+        // The host may try again on the same queue, whose connection is by then older than a silent host's may be.
+        let again = queue.send(RawConnect(second).command)
+        world.pass(milliseconds: 15_000)
+        #expect(queue.isOpen && queue.take(again) == nil)
+        #expect(world.events.all.filter { $0.contains("isRefused: false") }.count == 1, "told once")
+        disk.behaviour.isStuck = false
+        #expect(try world.completion(of: again, queue).isSuccess)
+        second.destroyAll()
+        world.expectPools(before)
+        world.expectServed(witness)
+    }
+
     @Test(arguments: [1, 3]) func quiesceEndsAnAssociationThatTheTargetTakesForAlive(groups: Int) throws {
         let (world, disk) = try world(groups: groups)
         let first = try world.attach(ioQueues: groups)
