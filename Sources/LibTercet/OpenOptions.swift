@@ -43,6 +43,7 @@ struct OpenOptions {
             address: address, subsystemNQN: subsystem, hostNQN: try checkedHostNQN(given.host_nqn, id), hostID: id,
             queueEntries: depth + 1, operationsPerQueue: depth)
         if given.keep_alive_ms > 0 { controller.keepAliveMilliseconds = given.keep_alive_ms }
+        if given.connect_timeout_ms > 0 { controller.connectTimeoutMilliseconds = given.connect_timeout_ms }
         if given.io_timeout_ms > 0 { controller.ioTimeoutMilliseconds = given.io_timeout_ms }
         if given.fast_io_fail_ms == .max {
             controller.recovery = .fail

@@ -11,7 +11,8 @@ extension Controller {
         let number = self.number
         let connected = try await admin.open(
             QueueIdentity(
-                options: options, queueID: 0, controllerID: ConnectData.anyController, entries: Limits.adminEntries)
+                options: options, queueID: 0, controllerID: ConnectData.anyController, entries: Limits.adminEntries,
+                timeoutMilliseconds: connectTimeoutMilliseconds)
         ) { [unowned self] reason in failed(reason, association: number) }
         guard !connected.requiresAuthentication, !connected.requiresSecureChannel else {
             throw .unsupported("the controller wants in-band authentication")
@@ -27,6 +28,12 @@ extension Controller {
         try await configureEvents()
         if !options.isDiscovery { try await scanNamespaces() }
         await activateQueues()
+    }
+
+    /// For one queue of the association in the making. The first attempt is `connect`'s; the others follow an outage.
+    private var connectTimeoutMilliseconds: UInt32 {
+        let limit = options.connectTimeoutMilliseconds
+        return outage == 0 ? limit : min(limit, options.reconnectTimeoutMilliseconds)
     }
 
     // MARK: Enabling
@@ -112,7 +119,8 @@ extension Controller {
         guard entries >= 2 else { throw .invalidResponse("I/O queues of \(entries) entries (CAP.MQES)") }
         for (position, queue) in queues.prefix(count).enumerated() {
             let identity = QueueIdentity(
-                options: options, queueID: UInt16(position + 1), controllerID: controllerID, entries: entries)
+                options: options, queueID: UInt16(position + 1), controllerID: controllerID, entries: entries,
+                timeoutMilliseconds: connectTimeoutMilliseconds)
             try await openQueue(queue, identity)
             connectedQueues += 1
         }

@@ -47,7 +47,7 @@ public final class Controller: @unchecked Sendable {
     private var isClosing = false
     private var backOff: SleepToken?
     /// Raised each time the association is lost.
-    private var outage: UInt64 = 0
+    private(set) var outage: UInt64 = 0
     /// What the association in the making has said so far.
     var identify = IdentifyController()
     var capabilities = ControllerCapabilities(rawValue: 0)

@@ -35,8 +35,14 @@ public struct ControllerOptions: Sendable {
     public var maxInCapsuleData: Int
     /// Keep Alive Timeout in milliseconds; 0 for none. Linux: 5 s.
     public var keepAliveMilliseconds: UInt32
-    /// Time for a connection to be made, in milliseconds.
+    /// Time for each queue's connection to be made, and again for its Connect to be answered, when `Controller.connect` is
+    /// called, in milliseconds. 30 s unless chosen: a controller may be slow to make its first queue, or wait for commands
+    /// of this host's earlier association (Linux: 60 s). An address that nobody answers for is given up after 3 s, as with
+    /// Linux.
     public var connectTimeoutMilliseconds: UInt32
+    /// The same for each attempt to connect again, in milliseconds, where it is less. 3 s unless chosen: the next attempt
+    /// finds a target that has come back meanwhile.
+    public var reconnectTimeoutMilliseconds: UInt32
     /// Time that an I/O may take before the association is ended, in milliseconds; 0 for no limit. Linux: 30 s.
     public var ioTimeoutMilliseconds: UInt32
     /// Time that an admin command may take, in milliseconds.
@@ -57,7 +63,8 @@ public struct ControllerOptions: Sendable {
         address: SocketAddress, subsystemNQN: String, hostNQN: String, hostID: UUIDBytes,
         sourceAddress: SocketAddress? = nil, queueEntries: Int = 128, operationsPerQueue: Int = 256,
         maxTransferSize: Int = 1 << 20, maxInCapsuleData: Int = 16384, keepAliveMilliseconds: UInt32 = 5000,
-        connectTimeoutMilliseconds: UInt32 = 3000, ioTimeoutMilliseconds: UInt32 = 30_000,
+        connectTimeoutMilliseconds: UInt32 = 30_000, reconnectTimeoutMilliseconds: UInt32 = 3000,
+        ioTimeoutMilliseconds: UInt32 = 30_000,
         adminTimeoutMilliseconds: UInt32 = 60_000, disableSQFlowControl: Bool = false,
         recovery: RecoveryPolicy = .repeat, reconnectDelayMilliseconds: ClosedRange<UInt64> = 100...10_000,
         fastIOFailMilliseconds: UInt64 = 10_000, controllerLossMilliseconds: UInt64 = 600_000
@@ -73,6 +80,7 @@ public struct ControllerOptions: Sendable {
         self.maxInCapsuleData = maxInCapsuleData
         self.keepAliveMilliseconds = keepAliveMilliseconds
         self.connectTimeoutMilliseconds = connectTimeoutMilliseconds
+        self.reconnectTimeoutMilliseconds = reconnectTimeoutMilliseconds
         self.ioTimeoutMilliseconds = ioTimeoutMilliseconds
         self.adminTimeoutMilliseconds = adminTimeoutMilliseconds
         self.disableSQFlowControl = disableSQFlowControl

@@ -9,6 +9,8 @@ struct QueueIdentity: Sendable {
     var queueID: UInt16
     var controllerID: UInt16
     var entries: Int
+    /// For the connection to be made, and again for Connect to be answered.
+    var timeoutMilliseconds: UInt32
 }
 
 /// How a queue gets its connection and loses it.
@@ -26,7 +28,7 @@ extension IOQueue {
             QueuePairRequest(
                 address: options.address, source: options.sourceAddress, queueID: identity.queueID,
                 controllerID: identity.controllerID, entries: identity.entries, table: table,
-                timeoutMilliseconds: options.connectTimeoutMilliseconds
+                timeoutMilliseconds: identity.timeoutMilliseconds
             ) { [unowned self] reason in
                 if reference == nil { earlyFailure = reason }
                 beginClosing(reason)
@@ -55,9 +57,13 @@ extension IOQueue {
         let data = ConnectData(
             hostID: options.hostID, controllerID: identity.controllerID, subsystemNQN: options.subsystemNQN,
             hostNQN: options.hostNQN)
+        var name = "Connect within \(identity.timeoutMilliseconds) ms"
+        if identity.queueID == 0 {
+            name += "; a target may first wait for this host's earlier commands at a disk that hangs (its log says)"
+        }
         let (completion, _) = try await transfer(
             SubmissionEntry(.connect(command), commandID: 0), sending: data.encoded, receiving: 0,
-            timeoutMilliseconds: options.connectTimeoutMilliseconds, atOnce: true, name: "Connect")
+            timeoutMilliseconds: identity.timeoutMilliseconds, atOnce: true, name: name)
         guard completion.status.isSuccess else {
             throw .connectFailed(
                 ConnectFailure(

@@ -42,7 +42,7 @@ extension InitiatorGroup: DeviceGroupOwner {
             do throws(FabricError) {
                 let connection = try fabric.resolve(
                     request.address, from: request.source,
-                    timeoutMilliseconds: Int32(clamping: request.timeoutMilliseconds))
+                    timeoutMilliseconds: Int32(clamping: min(request.timeoutMilliseconds, Limits.resolveMilliseconds)))
                 openings[connection] = Opening(
                     request: request,
                     deadline: now.advanced(byMilliseconds: UInt64(request.timeoutMilliseconds)), reference: nil,

@@ -17,6 +17,8 @@ enum Limits {
     /// How long a queue pair in the error state may take to return its work, in milliseconds; then it is destroyed, which
     /// ends it for certain.
     static let flushMilliseconds: UInt64 = 500
+    /// How long an address, and the route to it, may take to be resolved, in milliseconds (Linux: 3 s).
+    static let resolveMilliseconds: UInt32 = 3_000
     /// How long an admin command may take, in milliseconds (Linux: 60 s).
     static let adminTimeoutMilliseconds: UInt32 = 60_000
     /// Bytes of one transfer of control data: Identify structures, pieces of log pages.

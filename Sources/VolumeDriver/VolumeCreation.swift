@@ -54,11 +54,16 @@ public final class MemberProbe: @unchecked Sendable {
 
     /// Connects to members, lets `body` work on them, and disconnects, however it ends; throws what `body` throws, and where
     /// a member cannot be reached or has no such namespace.
+    ///
+    /// - Parameter connectTimeoutMilliseconds: `ControllerOptions.connectTimeoutMilliseconds` for each of them.
     public static func connected<Result>(
         to addresses: [MemberAddress], hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup,
+        connectTimeoutMilliseconds: UInt32 = 30_000,
         _ body: (MemberProbe) async throws(VolumeCreationError) -> Result
     ) async throws(VolumeCreationError) -> Result {
-        let probe = try await MemberProbe(addresses, hostNQN: hostNQN, hostID: hostID, group: group)
+        let probe = try await MemberProbe(
+            addresses, hostNQN: hostNQN, hostID: hostID, group: group,
+            connectTimeoutMilliseconds: connectTimeoutMilliseconds)
         let result: Result
         do throws(VolumeCreationError) {
             result = try await body(probe)
@@ -72,7 +77,8 @@ public final class MemberProbe: @unchecked Sendable {
 
     /// Connects to all members; throws when one cannot be reached or has no such namespace, with nothing left behind.
     private init(
-        _ addresses: [MemberAddress], hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup
+        _ addresses: [MemberAddress], hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup,
+        connectTimeoutMilliseconds: UInt32
     ) async throws(VolumeCreationError) {
         self.addresses = addresses
         self.group = group
@@ -83,7 +89,8 @@ public final class MemberProbe: @unchecked Sendable {
             let controller = Controller(
                 ControllerOptions(
                     address: address.address, subsystemNQN: address.subsystemNQN, hostNQN: hostNQN, hostID: hostID,
-                    recovery: .fail), home: group, groups: [group])
+                    connectTimeoutMilliseconds: connectTimeoutMilliseconds, recovery: .fail), home: group,
+                groups: [group])
             do throws(InitiatorError) {
                 try await controller.connect()
             } catch {
@@ -103,6 +110,8 @@ public final class MemberProbe: @unchecked Sendable {
     }
 
     private static let bufferByteCount = 1 << 20
+    /// A volume can do without a member that takes longer.
+    private static let surveyConnectMilliseconds: UInt32 = 3000
     /// Zeroed with one operation, which is several commands at a time.
     private static let zeroedAtOnce: UInt64 = 256 << 20
 
@@ -117,7 +126,10 @@ public final class MemberProbe: @unchecked Sendable {
         for (index, address) in members.enumerated() {
             do throws(VolumeCreationError) {
                 found.append(
-                    try await connected(to: [address], hostNQN: hostNQN, hostID: hostID, group: group) {
+                    try await connected(
+                        to: [address], hostNQN: hostNQN, hostID: hostID, group: group,
+                        connectTimeoutMilliseconds: surveyConnectMilliseconds
+                    ) {
                         probe throws(VolumeCreationError) in
                         let superblock = try await probe.superblock(of: 0, formattedBytes: formattedBytes)
                         return MemberSurvey(

@@ -29,6 +29,11 @@ struct AddressArguments: ParsableArguments {
     @Option(name: [.customShort("k"), .customLong("keep-alive-tmo")], help: "Keep-alive timeout in seconds.")
     var keepAlive: UInt32 = 5
 
+    @Option(
+        name: .customLong("connect-timeout"),
+        help: "How long the target may take to answer when it is first connected to, in seconds.")
+    var connectTimeout: UInt32 = 30
+
     func validate() throws {
         guard transport == "rdma" else { throw ValidationError("transport \"\(transport)\": only rdma is supported") }
         guard SocketAddress(host: address, port: port) != nil else {
@@ -37,6 +42,7 @@ struct AddressArguments: ParsableArguments {
         if let hostAddress, SocketAddress(host: hostAddress, port: 0) == nil {
             throw ValidationError("\"\(hostAddress)\" is not an IPv4 or IPv6 address")
         }
+        guard connectTimeout > 0 else { throw ValidationError("--connect-timeout: at least 1 second") }
         if let hostNQN {
             do { try NQN.validate(hostNQN) } catch { throw ValidationError("host NQN \"\(hostNQN)\": \(error)") }
         }
@@ -52,7 +58,8 @@ struct AddressArguments: ParsableArguments {
         var options = ControllerOptions(
             address: target, subsystemNQN: subsystemNQN, hostNQN: identity.nqn, hostID: identity.id)
         options.sourceAddress = hostAddress.flatMap { SocketAddress(host: $0, port: 0) }
-        options.keepAliveMilliseconds = keepAlive * 1000
+        options.keepAliveMilliseconds = UInt32(clamping: UInt64(keepAlive) * 1000)
+        options.connectTimeoutMilliseconds = UInt32(clamping: UInt64(connectTimeout) * 1000)
         return options
     }
 }

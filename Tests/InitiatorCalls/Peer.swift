@@ -19,9 +19,6 @@ final class Peer: Sendable {
 
     static let memoryBytes = 8 << 20
 
-    /// A target on an emulated processor takes long to set up its first queue.
-    private static let connectTimeoutMilliseconds: UInt32 = 20_000
-
     /// What the controller has told.
     final class Events: Sendable {
         private let namespacesChanged = Atomic<Bool>(false)
@@ -33,8 +30,7 @@ final class Peer: Sendable {
 
     init(_ address: SocketAddress, _ nqn: String, host: UUIDBytes, queues: Int, group: InitiatorGroup) async throws {
         let options = ControllerOptions(
-            address: address, subsystemNQN: nqn, hostNQN: NQN.uuid(host), hostID: host, queueEntries: 64,
-            connectTimeoutMilliseconds: Self.connectTimeoutMilliseconds)
+            address: address, subsystemNQN: nqn, hostNQN: NQN.uuid(host), hostID: host, queueEntries: 64)
         let events = events
         controller = Controller(options, home: group, groups: Array(repeating: group, count: queues)) {
             events.take($0)

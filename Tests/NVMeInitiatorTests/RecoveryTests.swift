@@ -115,6 +115,43 @@ import Testing
         #expect(controller.association?.number == 2)
     }
 
+    /// A first connection is worth waiting for; when one is lost, the target may be back at any moment.
+    @Test func waitsLongerForTheFirstConnectionThanForTheNext() throws {
+        let isConnect = { @Sendable (capsule: Capsule) in
+            capsule.entry.opcode == 0x7F && capsule.entry.fabricsCommandType == 1
+        }
+        world.target.react = { isConnect($0) ? .ignore : nil }
+        func refusal(_ change: (inout ControllerOptions) -> Void) throws -> (error: String, milliseconds: UInt64) {
+            let controller = world.controller(1, change)
+            let start = world.now
+            guard case .failure(let error) = try world.connect(controller) else { return ("none", 0) }
+            let took = world.now.nanoseconds(since: start) / 1_000_000
+            try world.close(controller)
+            return (error.description, took)
+        }
+        let plain = try refusal { _ in }
+        #expect((30_000...32_000).contains(plain.milliseconds), "\(plain)")
+        #expect(plain.error.contains("Connect within 30000 ms") && plain.error.contains("earlier commands"))
+        let chosen = try refusal { $0.connectTimeoutMilliseconds = 400 }
+        #expect((400...2000).contains(chosen.milliseconds), "\(chosen)")
+
+        world.target.react = { _ in nil }
+        let controller = world.controller()
+        try world.connect(controller).get()
+        world.target.react = { isConnect($0) ? .ignore : nil }
+        world.target.vanish()
+        try world.target.listen()
+        var failures: [String] {
+            world.events.value.compactMap { if case .reconnectFailed(let error, _) = $0 { "\(error)" } else { nil } }
+        }
+        try world.run { failures.count == 2 }
+        #expect(failures.allSatisfy { $0.contains("Connect within 3000 ms") }, "\(failures)")
+        world.target.react = { _ in nil }
+        try world.run { connections == 2 }
+        #expect(connections == 2)
+        try world.close(controller)
+    }
+
     @Test func failsFastAndRecoversLater() throws {
         let controller = world.controller {
             $0.fastIOFailMilliseconds = 2000

@@ -20,8 +20,15 @@ expect_refusal "an unknown subsystem is refused" "Connect Invalid Parameters" \
 expect_refusal "nobody listens on another port" "nobody accepts" \
   timeout 60 "$tercet" connect-test -a "$address" -s 1 -n "$nqn"
 
+kill -STOP "$tercetd_pid"
+expect_refusal "a target that does not answer is given up when its user says" "no answer in time" \
+  tercet connect-test --connect-timeout 1
+kill -CONT "$tercetd_pid"
+
 tercet_status() { "$@" >/dev/null 2>&1 </dev/null; echo $?; }
 expect_equal "wrong usage ends with 2" 2 "$(tercet_status "$tercet" bench --nonsense)"
+expect_equal "... as does no time to connect in" 2 \
+  "$(tercet_status tercet connect-test --connect-timeout 0)"
 expect_equal "a failure ends with 1" 1 "$(tercet_status "$tercet" discover -a "$address" -s 1)"
 
 for size in 512 4k 64k 1m; do

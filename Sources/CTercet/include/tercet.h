@@ -41,6 +41,9 @@ struct tercet_options {
     uint32_t io_timeout_ms;    /* deadline of an operation that has none of its own: 30000 */
     uint32_t fast_io_fail_ms;  /* operations wait so long for a lost connection: 10000; UINT32_MAX: they fail at once */
     uint64_t pinned_bytes;     /* limit of the caller's own memory that stays registered: 1 GiB */
+    uint32_t connect_timeout_ms; /* time for the first connection to be made, and again for each Connect to be answered:
+                                  30000. An address that nobody answers for is given up after 3 s */
+    uint32_t reserved;         /* 0 */
 };
 
 /* Which volume, and how. */
