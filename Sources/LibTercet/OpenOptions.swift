@@ -62,6 +62,8 @@ struct VolumeOpenOptions {
     var depth: Int
     var pinnedBytes: Int
     var attachTimeoutMilliseconds: UInt64
+    /// A host that has the volume attached is fenced.
+    var takesOver: Bool
     private var keepAliveMilliseconds: UInt32
     private var commandTimeoutMilliseconds: UInt32
     private var suspendPolicy: SuspendPolicy
@@ -90,6 +92,7 @@ struct VolumeOpenOptions {
         keepAliveMilliseconds = given.keep_alive_ms == 0 ? 2000 : given.keep_alive_ms
         commandTimeoutMilliseconds = given.io_timeout_ms == 0 ? 5000 : given.io_timeout_ms
         attachTimeoutMilliseconds = given.attach_timeout_ms == 0 ? 30_000 : UInt64(given.attach_timeout_ms)
+        takesOver = given.take_over != 0
         suspendPolicy = given.fails_when_suspended == 0 ? .wait : .fail
     }
 

@@ -101,11 +101,29 @@ final class VolumeHandle: Handle {
         waiting.deallocate()
     }
 
+    /// What the members that can be reached say, once no other host has the volume, or may be fenced.
+    private static func survey(
+        _ options: VolumeOpenOptions, _ group: InitiatorGroup
+    ) throws(OpenFailure) -> [MemberSurvey] {
+        let end = MonotonicTime.now().advanced(byMilliseconds: VolumeOccupant.patienceMilliseconds)
+        while true {
+            let surveys = Handle.wait(group) {
+                await MemberProbe.survey(
+                    options.members, hostNQN: options.hostNQN, hostID: options.hostID, group: group)
+            }
+            guard !options.takesOver, let occupant = VolumeOccupant(options.members, surveys.map(\.presentHosts)) else {
+                return surveys
+            }
+            guard MonotonicTime.now() < end else {
+                throw OpenFailure(code: -EBUSY, message: occupant.objection(consent: "set take_over"))
+            }
+            usleep(100_000)
+        }
+    }
+
     /// The newest record of the volume on members that can be reached.
     private static func find(_ options: VolumeOpenOptions, _ group: InitiatorGroup) throws(OpenFailure) -> Superblock {
-        let found = Handle.wait(group) {
-            await MemberProbe.survey(options.members, hostNQN: options.hostNQN, hostID: options.hostID, group: group)
-        }.map(\.superblock)
+        let found = try survey(options, group).map(\.superblock)
         let records = found.compactMap { try? $0.get() }
         if let newest = records.max(by: { $0.stamp < $1.stamp }) { return newest }
         let problems = found.compactMap { result -> String? in

@@ -23,7 +23,7 @@ passes() {
   grep -E '^((not )?ok|#)' "$tap_folder/output" | diagnose
 }
 
-for program in roundtrip handles idle outage; do
+for program in roundtrip handles idle outage takeover; do
   require "$program compiles against the header and links to libtercet" compile "$program"
 done
 expect_output "the library is called libtercet.so" 'SONAME.*\[libtercet.so\]' readelf -d "$library"
@@ -34,6 +34,8 @@ list=$(IFS=,; printf '%s' "$address:$port/$nqn.0/1,$address:$((port + 1))/$nqn.1
 passes "every call, on a volume" roundtrip volume "$list"
 check "the members are equal" members_are_equal
 passes "an idle volume, polled seldom" idle volume "$list"
+
+passes "a volume that another handle has" takeover volume "$list"
 
 passes_and_restarts() {
   "$(on_softverbs "$tap_folder/bin/outage")" "${target_pids[1]}" volume "$list" >"$tap_folder/outage.txt" 2>&1 &

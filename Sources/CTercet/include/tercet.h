@@ -1,6 +1,7 @@
 /* libtercet: block I/O to one namespace of an NVMe-oF target over RDMA, or to a volume that is replicated over three of
  * them, for programs in C and in any language that can call C. Stable: fields are only added at the end of structures
- * that begin with `size`, which the caller sets.
+ * that begin with `size`, which the caller sets. A caller that was built with an older header has what the fields that it
+ * does not know do when they are zero.
  *
  * Threads. A handle belongs to one thread at a time, which does all its work: there is no lock, and nothing happens
  * between calls. A process may have many handles, each thread its own, with a queue of its own; what is said of a handle
@@ -58,6 +59,9 @@ struct tercet_volume_options {
     uint32_t attach_timeout_ms;/* opening fails when the volume cannot be served within: 30000 */
     uint32_t fails_when_suspended; /* 0: operations wait while too few members can be reached; 1: they fail, -ENOLINK */
     uint64_t pinned_bytes;     /* limit of the caller's own memory that stays registered: 1 GiB */
+    uint32_t take_over;        /* 0: opening fails with -EBUSY while another host has the volume attached; 1: that host is
+                                  fenced: it stops, and its operations fail with -EBADE */
+    uint32_t reserved;         /* 0 */
 };
 
 enum tercet_opcode {
@@ -147,8 +151,11 @@ struct tercet_status {
 /* Opens a namespace. Returns 0, or a negative errno with a message in `message`, cut to `message_size` with its end. */
 int tercet_open(const struct tercet_options *options, struct tercet **handle, char *message, size_t message_size);
 
-/* Attaches a replicated volume: fences any other host, and returns when it can be served. One or two members may be away,
- * as far as the volume's state allows. Returns as tercet_open does; -ETIMEDOUT: the message names the members awaited. */
+/* Attaches a replicated volume, and returns when it can be served: from then on no other host writes to it. One or two
+ * members may be away, as far as the volume's state allows. Returns as tercet_open does; -ETIMEDOUT: the message names the
+ * members awaited; -EBUSY: another host, or another handle, has the volume attached, the message names it, and `take_over`
+ * is 0. That is asked for 3 s, in which a host that died with a keep-alive time of 2 s is forgotten; members without
+ * reservations do not tell. */
 int tercet_open_volume(const struct tercet_volume_options *options, struct tercet **handle, char *message,
                        size_t message_size);
 

@@ -12,28 +12,17 @@ struct TakeOver: ParsableArguments {
     )
     var isAsked = false
 
-    /// How long a host that has just died may seem to be connected: its keep-alive timeout, and a second.
-    private static let patienceMilliseconds: UInt64 = 3000
-
     /// Why members are to be left alone: another host has one of them attached, and taking over was not asked for.
-    ///
-    /// This keeps an operator from stopping a volume by mistake. What keeps two hosts apart is the fencing itself.
     ///
     /// - Parameter look: finds the hosts that are present, by member; called at least once.
     func objection(
         _ members: [MemberAddress], _ look: () async -> [[ReservationStatus.Registrant]]
     ) async -> String? {
-        let end = MonotonicTime.now().advanced(byMilliseconds: Self.patienceMilliseconds)
+        let end = MonotonicTime.now().advanced(byMilliseconds: VolumeOccupant.patienceMilliseconds)
         while true {
             let present = await look()
-            guard !isAsked, let member = present.firstIndex(where: { !$0.isEmpty }), let host = present[member].first
-            else { return nil }
-            guard MonotonicTime.now() < end else {
-                return
-                    "host \(host.hostID) has the volume attached (registered at \(members[member]), "
-                    + "under key \(String(host.key, radix: 16)), as controller \(host.controllerID)): stop it there, or "
-                    + "say --take-over to fence it"
-            }
+            guard !isAsked, let occupant = VolumeOccupant(members, present) else { return nil }
+            guard MonotonicTime.now() < end else { return occupant.objection(consent: "say --take-over") }
             try? await Task.sleep(for: .milliseconds(100))
         }
     }

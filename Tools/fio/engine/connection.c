@@ -22,7 +22,7 @@ static struct tercet *open_handle(const struct engine_options *options, unsigned
         struct tercet_volume_options volume = {
             .size = sizeof volume, .members = options->volume, .host_nqn = options->hostnqn, .depth = depth,
             .keep_alive_ms = options->keep_alive_ms, .io_timeout_ms = options->io_timeout_ms,
-            .attach_timeout_ms = options->attach_timeout_ms,
+            .attach_timeout_ms = options->attach_timeout_ms, .take_over = options->take_over,
         };
         error = tercet_open_volume(&volume, &handle, failure->message, sizeof failure->message);
     } else {

@@ -22,6 +22,7 @@ struct fio_option engine_option_table[] = {
      .def = "0"},
     {OPTION(attach_timeout_ms, FIO_OPT_INT, "A volume that cannot be served within this is an error; 0: the library's"),
      .def = "0"},
+    {OPTION(take_over, FIO_OPT_BOOL, "1: a host that has the volume attached is fenced; 0: the job ends instead"), .def = "0"},
     {
         OPTION(trim_command, FIO_OPT_STR, "What a trim sends"),
         .def = "deallocate",

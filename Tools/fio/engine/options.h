@@ -14,7 +14,7 @@ struct engine_options {
     unsigned int nsid;
     char *volume;
     char *hostnqn;
-    unsigned int keep_alive_ms, io_timeout_ms, fast_io_fail_ms, attach_timeout_ms;
+    unsigned int keep_alive_ms, io_timeout_ms, fast_io_fail_ms, attach_timeout_ms, take_over;
     unsigned int trim_command; /* enum tercet_opcode */
     char *report;
 };
