@@ -9,8 +9,6 @@ require "the target starts" export_target "$tap_folder/store"
 
 times_in_bench() { [ "$(grep -c "$1" "$tap_folder/bench")" -ge "$2" ]; }
 times_at_target() { [ "$(grep -c "$1" "$tercetd_log")" -ge "$2" ]; }
-# Whether I/O is under way: the file has holes until it is written.
-is_written() { [ "$(stat -c %b "$tap_folder/store")" -gt 1000 ]; }
 stands_still() { [ "$(cut -d ' ' -f 3 "/proc/$1/stat")" = T ]; }
 # Lets a time pass in which nothing may happen: the standstill itself.
 outlast() { local until=$((SECONDS + $1)); wait_until 60 eval "[ \$SECONDS -ge $until ]"; }

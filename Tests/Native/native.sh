@@ -27,6 +27,9 @@ export_target() {
 
 target_listens() { "$tercet" discover -a "$address" -s "$port"; }
 
+# Whether I/O on the file $tap_folder/store is under way: it has holes until it is written.
+is_written() { [ "$(stat -c %b "$tap_folder/store")" -gt 1000 ]; }
+
 # bench OPTION...: a verified measurement of the target.
 bench() { timeout 120 "$tercet" bench -a "$address" -s "$port" -n "$nqn" --verify "$@"; }
 
