@@ -92,6 +92,12 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
             .engine(.lossNotRecorded), "a lagging member leaves no record anywhere: DRBD 1eac40e06",
             faults: [.crashAtLoss, .targetKill, .initiatorCrash], within: 100),
         BrokenVariant(
+            .engine(.unconfirmedRecordBelieved), "a record is believed that a member in sync never confirmed",
+            faults: [.targetQuickRestart, .connectionBreak], within: 100),
+        BrokenVariant(
+            .engine(.notificationIgnored), "an initiator without I/O does not learn that it was deposed",
+            faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 400),
+        BrokenVariant(
             .machine(.flushIgnored), "a disk says that it has flushed, and has not",
             faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 200),
         BrokenVariant(

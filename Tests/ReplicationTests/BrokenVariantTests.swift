@@ -56,8 +56,11 @@ struct BrokenVariant: CustomStringConvertible, Sendable {
 
 @Suite(.serialized) struct BrokenVariantTests {
     @Test func everyFaultHasAVariant() {
-        // The model's hosts do not compare; whole volumes' do, and their tests switch this one on.
-        let elsewhere = [DeliberateFault.compareUnordered.rawValue]
+        // The model's hosts do not compare, its operators replace nothing, and its network loses no notification: the tests
+        // of whole volumes switch these on.
+        let elsewhere = [
+            DeliberateFault.compareUnordered, .unconfirmedRecordBelieved, .notificationIgnored,
+        ].map(\.rawValue)
         let covered = Set(BrokenVariant.all.map(\.fault.rawValue) + elsewhere)
         #expect(DeliberateFault.allCases.filter { $0 != .none && !covered.contains($0.rawValue) } == [])
     }

@@ -82,7 +82,7 @@ extension VolumeEngine {
                 if best.inSync.has(member) { isLacked = true }
                 if older.map({ $0.stamp < found.stamp }) ?? true { older = found }
             }
-            guard isLacked, let older else { return best }
+            guard isLacked, let older, fault != .unconfirmedRecordBelieved else { return best }
             best = older
         }
     }

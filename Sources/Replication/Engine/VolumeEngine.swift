@@ -177,7 +177,8 @@ public struct VolumeEngine: ~Copyable {
         case .disconnected(let member): memberDisconnected(member)
         case .associationDead(let member, let association): associationDied(member, association)
         case .resized(let member, let blocks): memberResized(member, blocks: blocks)
-        case .registrationPreempted(let member): depose(.superseded(member: member))
+        case .registrationPreempted(let member):
+            if fault != .notificationIgnored { depose(.superseded(member: member)) }
         case .reservationDone(let member, let status): reservationDone(member, status)
         case .reservationReport(let member, let report): reservationReported(member, report)
         }

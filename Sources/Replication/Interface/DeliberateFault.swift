@@ -49,4 +49,8 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable {
     case lossNotRecorded
     /// Others write between the comparison and the write of a compare-and-write.
     case compareUnordered
+    /// The newest record found is believed, also where a member that it names in sync never confirmed it.
+    case unconfirmedRecordBelieved
+    /// That another initiator has taken a member over is not heeded until a command says so.
+    case notificationIgnored
 }
