@@ -96,7 +96,8 @@ open class Fabric {
     /// Takes a requested connection out of this fabric, for another reactor to `adopt`.
     open func handOver(_ connection: ConnectionHandle) -> ConnectionTicket { invariantAbstract() }
 
-    /// Takes a connection over that another reactor's fabric received. Its events come here from now on.
+    /// Takes a connection over that another reactor's fabric received. Its events come here from now on. Where this throws,
+    /// the ticket is as good as before: the caller discards it, or has another fabric adopt it.
     open func adopt(_ ticket: ConnectionTicket) throws(FabricError) -> ConnectionHandle { invariantAbstract() }
 
     /// Frees a connection that was handed over and that nobody will adopt, refusing it.

@@ -41,9 +41,7 @@ extension VerbsFabric {
         // Before the move: the first event may be read right after it.
         id.pointee.context = UnsafeMutableRawPointer(bitPattern: UInt(handle.value))
         if rdma_migrate_id(id, channel) != 0 {
-            let error = verbsError("rdma_migrate_id", errno)
-            refuse(ticket)
-            throw error
+            throw verbsError("rdma_migrate_id", errno)
         }
         connections[handle] = Connection(id: id, phase: .requested)
         return handle
