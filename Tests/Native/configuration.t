@@ -25,18 +25,22 @@ refused 1 "$tap_folder/folder: is a directory; a block device or a regular file 
   --listen 127.0.0.1 --export "$nqn=$tap_folder/folder"
 refused 1 "$tap_folder/odd.img: its size of 10000 bytes is no multiple of the block size of 512 bytes" \
   --listen 127.0.0.1 --export "$nqn=$tap_folder/odd.img"
+# A folder that cannot be looked into does not say that a host was never fenced.
+refused 1 "namespace 1 of $nqn: its stored reservation cannot be read: open $tap_folder/odd.img/$nqn.1.reservation: Not a \
+directory; restore the file, or remove it when no host relies on the reservation" \
+  --listen 127.0.0.1 --export "$nqn=ram:1M" --state-directory "$tap_folder/odd.img"
 refused 1 "$configuration: there is no such file" --config "$configuration"
 echo '{ "listeners": [ { "adress": "127.0.0.1" } ] }' >"$configuration"
 refused 1 "$configuration:1:20: listeners[0].adress: unknown key; did you mean 'address'? allowed: address, port" \
   --config "$configuration"
 
-# configure NGUID HOSTS [MORE]: writes the configuration; MORE are namespaces.
+# configure NGUID HOSTS [MORE [OTHERS]]: writes the configuration; MORE are namespaces, OTHERS subsystems.
 configure() {
   cat >"$configuration" <<JSON
 {
   "listeners": [ { "address": "127.0.0.1", "port": 4420 } ],
   "subsystems": [
-    { "nqn": "$nqn", $2, "namespaces": [ { "nsid": 1, "backing": "$image", "nguid": "$1" }${3:+, $3} ] }
+    { "nqn": "$nqn", $2, "namespaces": [ { "nsid": 1, "backing": "$image", "nguid": "$1" }${3:+, $3} ] }${4:+, $4}
   ]
 }
 JSON
