@@ -103,7 +103,8 @@ public func tercet_submit(_ handle: OpaquePointer?, _ io: UnsafePointer<tercet_i
 public func tercet_poll(
     _ handle: OpaquePointer?, _ completions: UnsafeMutablePointer<tercet_completion>?, _ max: Int32
 ) -> Int32 {
-    with(handle, 0) {
+    guard max >= 0 else { return -EINVAL }
+    return with(handle, 0) {
         $0.poll(UnsafeMutableBufferPointer(start: completions, count: completions == nil ? 0 : Int(max)))
     }
 }

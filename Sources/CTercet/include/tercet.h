@@ -185,7 +185,8 @@ void tercet_invalidate(struct tercet *handle, void *memory, size_t bytes);
  * that were submitted together. */
 int tercet_submit(struct tercet *handle, const struct tercet_io *io);
 
-/* Does all the work there is, without waiting; returns how many completions it has written, `max` at most. */
+/* Does all the work there is, without waiting; returns how many completions it has written, `max` at most. -EINVAL, and
+ * nothing is done, where `max` is negative. */
 int tercet_poll(struct tercet *handle, struct tercet_completion *completions, int max);
 
 /* Writes what a completion says as text, for people, cut to `text_size` with its end: "Reservation Conflict (083h)".

@@ -1,5 +1,6 @@
 /* Uses every call of libtercet on a namespace or a volume of at least 32 MiB, and compares what comes back; prints TAP.
  * Usage: roundtrip namespace ADDRESS PORT NQN | volume MEMBERS */
+#include <limits.h>
 #include <sys/mman.h>
 
 #include "handle.h"
@@ -188,6 +189,9 @@ int main(int count, char **arguments) {
     } old = {.size = 12, .guard = 77};
     report(tercet_get_status(handle, (struct tercet_status *)&old) == 0 && old.state == TERCET_SERVING && old.guard == 77,
            "a caller with an older header gets what it has room for");
+    struct tercet_completion negative;
+    report(tercet_poll(handle, &negative, -1) == -EINVAL && tercet_poll(handle, &negative, INT_MIN) == -EINVAL,
+           "room for less than no completion is refused");
 
     check_memory(handle);
     if (!is_volume) check_limit(arguments + 1);
