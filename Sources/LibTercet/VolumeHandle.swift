@@ -69,8 +69,9 @@ final class VolumeHandle: Handle {
     init(_ options: VolumeOpenOptions) throws(OpenFailure) {
         let group = try Handle.makeGroup()
         let memory = HandleMemory(depth: options.depth, pinnedBytesLimit: options.pinnedBytes)
+        let deadline = MonotonicTime.now().advanced(byMilliseconds: options.attachTimeoutMilliseconds)
         let superblock: Superblock
-        do throws(OpenFailure) { superblock = try VolumeHandle.find(options, group) } catch {
+        do throws(OpenFailure) { superblock = try VolumeHandle.find(options, group, deadline) } catch {
             group.close()
             throw error
         }
@@ -87,7 +88,7 @@ final class VolumeHandle: Handle {
         waiting = .allocate(capacity: options.depth)
         super.init(group: group, memory: memory, depth: options.depth)
         blockSize = Int(superblock.geometry.blockSize)
-        do throws(OpenFailure) { try attach(options.attachTimeoutMilliseconds) } catch {
+        do throws(OpenFailure) { try attach(deadline) } catch {
             _ = close()
             throw error
         }
@@ -103,13 +104,18 @@ final class VolumeHandle: Handle {
 
     /// What the members that can be reached say, once no other host has the volume, or may be fenced.
     private static func survey(
-        _ options: VolumeOpenOptions, _ group: InitiatorGroup
+        _ options: VolumeOpenOptions, _ group: InitiatorGroup, _ deadline: MonotonicTime
     ) throws(OpenFailure) -> [MemberSurvey] {
-        let end = MonotonicTime.now().advanced(byMilliseconds: VolumeOccupant.patienceMilliseconds)
+        let patience = MonotonicTime.now().advanced(byMilliseconds: VolumeOccupant.patienceMilliseconds)
+        let end = min(patience, deadline)
+        // Members are asked one after the other. Where each fails in one step, half of the time is left to attach.
+        let share = options.attachTimeoutMilliseconds / UInt64(2 * memberCount)
+        let step = min(MemberProbe.surveyStepMilliseconds, UInt32(clamping: max(share, 1)))
         while true {
             let surveys = Handle.wait(group) {
                 await MemberProbe.survey(
-                    options.members, hostNQN: options.hostNQN, hostID: options.hostID, group: group)
+                    options.members, hostNQN: options.hostNQN, hostID: options.hostID, group: group,
+                    stepMilliseconds: step)
             }
             guard !options.takesOver, let occupant = VolumeOccupant(options.members, surveys.map(\.presentHosts)) else {
                 return surveys
@@ -122,8 +128,10 @@ final class VolumeHandle: Handle {
     }
 
     /// The newest record of the volume on members that can be reached.
-    private static func find(_ options: VolumeOpenOptions, _ group: InitiatorGroup) throws(OpenFailure) -> Superblock {
-        let found = try survey(options, group).map(\.superblock)
+    private static func find(
+        _ options: VolumeOpenOptions, _ group: InitiatorGroup, _ deadline: MonotonicTime
+    ) throws(OpenFailure) -> Superblock {
+        let found = try survey(options, group, deadline).map(\.superblock)
         let records = found.compactMap { try? $0.get() }
         if let newest = records.max(by: { $0.stamp < $1.stamp }) { return newest }
         let problems = found.compactMap { result -> String? in
@@ -133,8 +141,10 @@ final class VolumeHandle: Handle {
         throw OpenFailure(code: -ENODEV, message: "no member can be read: " + problems.joined(separator: "; "))
     }
 
-    private func attach(_ timeoutMilliseconds: UInt64) throws(OpenFailure) {
-        let deadline = MonotonicTime.now().advanced(byMilliseconds: timeoutMilliseconds)
+    private func attach(_ deadline: MonotonicTime) throws(OpenFailure) {
+        guard MonotonicTime.now() < deadline else {
+            throw OpenFailure(code: -ETIMEDOUT, message: "the members took all the time to say what they hold")
+        }
         volume.attach(nonce: UInt32.random(in: 1...UInt32.max))
         while health.phase != .serving {
             if let failure = health.failure {

@@ -55,15 +55,18 @@ public final class MemberProbe: @unchecked Sendable {
     /// Connects to members, lets `body` work on them, and disconnects, however it ends; throws what `body` throws, and where
     /// a member cannot be reached or has no such namespace.
     ///
-    /// - Parameter connectTimeoutMilliseconds: `ControllerOptions.connectTimeoutMilliseconds` for each of them.
+    /// - Parameters:
+    ///   - connectTimeoutMilliseconds: `ControllerOptions.connectTimeoutMilliseconds` for each of them.
+    ///   - commandTimeoutMilliseconds: time that an I/O or an admin command may take; `nil` for what is usual.
     public static func connected<Result>(
         to addresses: [MemberAddress], hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup,
-        connectTimeoutMilliseconds: UInt32 = 30_000,
+        connectTimeoutMilliseconds: UInt32 = 30_000, commandTimeoutMilliseconds: UInt32? = nil,
         _ body: (MemberProbe) async throws(VolumeCreationError) -> Result
     ) async throws(VolumeCreationError) -> Result {
         let probe = try await MemberProbe(
             addresses, hostNQN: hostNQN, hostID: hostID, group: group,
-            connectTimeoutMilliseconds: connectTimeoutMilliseconds)
+            connectTimeoutMilliseconds: connectTimeoutMilliseconds,
+            commandTimeoutMilliseconds: commandTimeoutMilliseconds)
         let result: Result
         do throws(VolumeCreationError) {
             result = try await body(probe)
@@ -78,7 +81,7 @@ public final class MemberProbe: @unchecked Sendable {
     /// Connects to all members; throws when one cannot be reached or has no such namespace, with nothing left behind.
     private init(
         _ addresses: [MemberAddress], hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup,
-        connectTimeoutMilliseconds: UInt32
+        connectTimeoutMilliseconds: UInt32, commandTimeoutMilliseconds: UInt32?
     ) async throws(VolumeCreationError) {
         self.addresses = addresses
         self.group = group
@@ -86,11 +89,14 @@ public final class MemberProbe: @unchecked Sendable {
             throw VolumeCreationError(error.description)
         }
         for (index, address) in addresses.enumerated() {
-            let controller = Controller(
-                ControllerOptions(
-                    address: address.address, subsystemNQN: address.subsystemNQN, hostNQN: hostNQN, hostID: hostID,
-                    connectTimeoutMilliseconds: connectTimeoutMilliseconds, recovery: .fail), home: group,
-                groups: [group])
+            var options = ControllerOptions(
+                address: address.address, subsystemNQN: address.subsystemNQN, hostNQN: hostNQN, hostID: hostID,
+                connectTimeoutMilliseconds: connectTimeoutMilliseconds, recovery: .fail)
+            if let commandTimeoutMilliseconds {
+                options.ioTimeoutMilliseconds = commandTimeoutMilliseconds
+                options.adminTimeoutMilliseconds = commandTimeoutMilliseconds
+            }
+            let controller = Controller(options, home: group, groups: [group])
             do throws(InitiatorError) {
                 try await controller.connect()
             } catch {
@@ -110,17 +116,19 @@ public final class MemberProbe: @unchecked Sendable {
     }
 
     private static let bufferByteCount = 1 << 20
-    /// A volume can do without a member that takes longer.
-    private static let surveyConnectMilliseconds: UInt32 = 3000
+    /// A volume can do without a member that takes longer for one step.
+    public static let surveyStepMilliseconds: UInt32 = 3000
     /// Zeroed with one operation, which is several commands at a time.
     private static let zeroedAtOnce: UInt64 = 256 << 20
 
     /// Looks at members, as far as they can be reached; without fencing, and without writing.
     ///
-    /// - Parameter formattedBytes: the size that namespaces had which have been resized since; 0 for none.
+    /// - Parameters:
+    ///   - formattedBytes: the size that namespaces had which have been resized since; 0 for none.
+    ///   - stepMilliseconds: the time for each step with a member: a connection, a Connect, a command.
     public static func survey(
         _ members: [MemberAddress], hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup,
-        formattedBytes: UInt64 = 0
+        formattedBytes: UInt64 = 0, stepMilliseconds: UInt32 = surveyStepMilliseconds
     ) async -> [MemberSurvey] {
         var found: [MemberSurvey] = []
         for (index, address) in members.enumerated() {
@@ -128,7 +136,7 @@ public final class MemberProbe: @unchecked Sendable {
                 found.append(
                     try await connected(
                         to: [address], hostNQN: hostNQN, hostID: hostID, group: group,
-                        connectTimeoutMilliseconds: surveyConnectMilliseconds
+                        connectTimeoutMilliseconds: stepMilliseconds, commandTimeoutMilliseconds: stepMilliseconds
                     ) {
                         probe throws(VolumeCreationError) in
                         let superblock = try await probe.superblock(of: 0, formattedBytes: formattedBytes)
