@@ -23,9 +23,13 @@ extension PollGroup {
                 throw ConnectFailure.invalidParameter(inCommand: ConnectCommand.Offset.sqSize)
             }
             guard let subsystem = target.subsystem(data.subsystemNQN) else {
+                reportRefusal(data, "there is no such subsystem", request.pointee.queuePair, in: group)
                 throw ConnectFailure.invalidParameter(inData: ConnectData.Offset.subsystemNQN)
             }
-            guard subsystem.allows(host: data.hostNQN) else { throw ConnectFailure(status: .connectInvalidHost) }
+            guard subsystem.allows(host: data.hostNQN) else {
+                reportRefusal(data, "the host is not on the subsystem's list", request.pointee.queuePair, in: group)
+                throw ConnectFailure(status: .connectInvalidHost)
+            }
             if connect.queueID == 0 {
                 try connectAdmin(index, connect, data, subsystem, in: group, now: now)
             } else {
@@ -35,6 +39,14 @@ extension PollGroup {
             request.pointee.result = UInt64(error.result)
             fail(index, error.status.doNotRetry, in: group)
         }
+    }
+
+    private func reportRefusal(_ data: ConnectData, _ reason: String, _ slot: UInt32, in group: DeviceGroup) {
+        target.observe(
+            .connectRefused(
+                host: data.hostNQN, subsystem: data.subsystemNQN,
+                peer: connectionRequest(of: slot, in: group)?.peerAddress?.description ?? "an unknown address",
+                reason: reason))
     }
 
     private func connectAdmin(

@@ -35,6 +35,9 @@ public enum TargetEvent: Sendable {
     /// block device, or for a few seconds on their way to the lost host. Or it has waited for too long, and was refused as
     /// busy.
     case connectHeld(host: String, subsystem: String, controllers: [UInt16], peer: String, isRefused: Bool)
+    /// A Connect named a subsystem that is not there, or that the host may not have. The names are as the host sent them.
+    case connectRefused(host: String, subsystem: String, peer: String, reason: String)
+    /// A connection was not accepted.
     case connectionRefused(peer: String, reason: String)
     case queuePairFailed(peer: String, reason: String)
     case namespaceChanged(subsystem: String, nsid: UInt32, blockCount: UInt64)

@@ -27,6 +27,10 @@ extension Logger {
                     "host": "\(host)", "subsystem": "\(subsystem)", "peer": "\(peer)",
                     "controllers": "\(controllers.map(String.init).joined(separator: ", "))",
                 ])
+        case .connectRefused(let host, let subsystem, let peer, let reason):
+            warning(
+                "host refused",
+                metadata: ["host": "\(host)", "subsystem": "\(subsystem)", "peer": "\(peer)", "reason": "\(reason)"])
         case .connectionRefused(let peer, let reason):
             warning("connection refused", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
         case .queuePairFailed(let peer, let reason):

@@ -36,7 +36,22 @@ struct LineLogHandler: LogHandler {
         let time = Date().formatted(
             .iso8601.time(includingFractionalSeconds: true).dateSeparator(.dash).year().month().day())
         let suffix = details.map { " \($0.0)=\($0.1)" }.joined()
-        return "\(time) \(event.level): \(event.message)\(suffix)"
+        return Self.escaped("\(time) \(event.level): \(event.message)\(suffix)")
+    }
+
+    /// The text in one line that shows what is in it. Names that hosts send may have any characters: a line feed would begin
+    /// a line that looks like one of ours, and a terminal obeys control characters.
+    private static func escaped(_ text: String) -> String {
+        func isHarmless(_ scalar: Unicode.Scalar) -> Bool {
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator: false
+            default: true
+            }
+        }
+        if text.unicodeScalars.allSatisfy(isHarmless) { return text }
+        return text.unicodeScalars.reduce(into: "") { line, scalar in
+            line += isHarmless(scalar) ? String(scalar) : "\\u{\(String(scalar.value, radix: 16))}"
+        }
     }
 
     private func json(_ event: LogEvent, _ details: [(String, String)]) -> String {

@@ -82,7 +82,10 @@ import Testing
         var expected = RawStatus.specific(NVME_SC_CONNECT_INVALID_HOST)
         expected.doNotRetry = true
         #expect(try adminConnect(world) { RawConnect($0) }.status == expected)
+        #expect(world.events.contains("connectRefused"))
+        let reports = world.events.all.count
         #expect(try adminConnect(world) { RawConnect($0, hostNQN: "nqn.2024-01.io.tercet:friend") }.isSuccess)
+        #expect(!world.events.all.dropFirst(reports).contains { $0.contains("connectRefused") })
     }
 
     @Test func commandsBeforeConnectAndASecondConnectAreOutOfSequence() throws {
