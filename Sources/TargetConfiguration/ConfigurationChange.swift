@@ -1,3 +1,4 @@
+import BlockBackend
 import FabricInterface
 
 /// What turns one configuration into another while the target runs.
@@ -17,7 +18,8 @@ public struct ConfigurationChange: Equatable, Sendable {
     /// Keys whose new value takes effect at the next start only.
     public var keysThatNeedRestart: [String] = []
 
-    public init(from old: Configuration, to new: Configuration) {
+    /// - Throws: where a namespace in memory would be made anew, and lose its contents, though its backing is the same.
+    public init(from old: Configuration, to new: Configuration) throws(ConfigurationError) {
         addedListeners = new.listeners.filter { !old.listeners.contains($0) }
         removedListeners = old.listeners.filter { !new.listeners.contains($0) }
         addedReferrals = new.referrals.filter { !old.referrals.contains($0) }
@@ -27,6 +29,7 @@ public struct ConfigurationChange: Equatable, Sendable {
                 removedSubsystems.append(subsystem.nqn)
                 continue
             }
+            try Self.checkMemory(subsystem, other)
             if Self.mustReplace(subsystem, by: other) {
                 removedSubsystems.append(subsystem.nqn)
                 addedSubsystems.append(other)
@@ -45,6 +48,22 @@ public struct ConfigurationChange: Equatable, Sendable {
 
     private static func mustReplace(_ old: ExportedSubsystem, by new: ExportedSubsystem) -> Bool {
         old.serialNumber != new.serialNumber || old.modelNumber != new.modelNumber || old.maxIOQueues != new.maxIOQueues
+    }
+
+    /// What differs in a namespace takes effect by making it anew. Of memory nothing would be left, which nobody expects who
+    /// changes a name or a group.
+    private static func checkMemory(
+        _ old: ExportedSubsystem, _ new: ExportedSubsystem
+    ) throws(ConfigurationError) {
+        for namespace in old.namespaces {
+            guard case .ram = namespace.backing.backing,
+                let other = new.namespaces.first(where: { $0.nsid == namespace.nsid }),
+                other.backing == namespace.backing, other != namespace || mustReplace(old, by: new)
+            else { continue }
+            throw ConfigurationError(
+                "subsystem \(old.nqn): namespace \(namespace.nsid) is in memory and would lose its contents by this "
+                    + "change; where that is meant: take the namespace out, reload, and put it back")
+        }
     }
 
     private static func restartKeys(_ old: Configuration, _ new: Configuration) -> [String] {
@@ -91,10 +110,16 @@ public struct SubsystemChange: Equatable, Sendable {
 }
 
 extension ConfigurationChange {
+    private static let consequences =
+        "its hosts lose it for a moment, and a reservation is lost unless it persists through power loss"
+
     /// The change for people, a line for each thing.
     public var lines: [String] {
         var lines = removedListeners.map { "listener \($0) removed" } + addedListeners.map { "listener \($0) added" }
         lines += removedReferrals.map { "referral \($0) removed" } + addedReferrals.map { "referral \($0) added" }
+        lines += removedSubsystems.filter { nqn in addedSubsystems.contains { $0.nqn == nqn } }.map {
+            "subsystem \($0) is made anew: \(Self.consequences)"
+        }
         lines += removedSubsystems.map { "subsystem \($0) removed" }
         lines += addedSubsystems.map { "subsystem \($0.nqn) added" }
         for change in changedSubsystems {
@@ -103,6 +128,9 @@ extension ConfigurationChange {
             case .hosts(let hosts): lines.append("subsystem \(change.nqn): \(hosts.count) hosts may connect")
             case nil: break
             }
+            lines += change.removedNamespaces.filter { nsid in
+                change.addedNamespaces.contains { $0.nsid == nsid }
+            }.map { "subsystem \(change.nqn): namespace \($0) is made anew: \(Self.consequences)" }
             lines += change.removedNamespaces.map { "subsystem \(change.nqn): namespace \($0) removed" }
             lines += change.addedNamespaces.map {
                 "subsystem \(change.nqn): namespace \($0.nsid) added (\($0.backing))"

@@ -47,7 +47,10 @@ final class Service {
 
     /// Opens what the configuration exports, starts the reactors and listens.
     func start(_ configuration: Configuration) async throws(ServiceError) {
-        for subsystem in configuration.subsystems { try add(subsystem) }
+        for subsystem in configuration.subsystems {
+            try add(subsystem)
+            for namespace in subsystem.namespaces { try add(namespace, to: subsystem.nqn) }
+        }
         for reactor in reactors {
             let fabric: VerbsFabric
             do throws(FabricError) {
@@ -64,23 +67,25 @@ final class Service {
         for address in configuration.listeners { try await listen(address) }
     }
 
-    /// Makes the target what a new configuration says. Goes on after a failure with what can still be done.
-    func apply(_ change: ConfigurationChange) async {
+    /// Makes the target what a new configuration says. Goes on after a failure with what can still be done. Returns what
+    /// the target does not have now.
+    func apply(_ change: ConfigurationChange) async -> [MissingPart] {
+        var missing: [MissingPart] = []
         for address in change.removedListeners { await stopListening(address) }
         for referral in change.removedReferrals { target.removeReferral(Referral(address: referral, portID: 0)) }
         for nqn in change.removedSubsystems { attempt { () throws(TargetError) in try target.removeSubsystem(nqn) } }
         for subsystem in change.addedSubsystems {
-            for namespace in subsystem.namespaces { await waitUntilFree(namespace.backing) }
-            attempt { () throws(ServiceError) in try add(subsystem) }
+            guard attempt({ () throws(ServiceError) in try add(subsystem) }) else {
+                missing.append(.subsystem(subsystem.nqn))
+                continue
+            }
+            missing += await add(subsystem.namespaces, to: subsystem.nqn)
         }
         for subsystem in change.changedSubsystems {
             for nsid in subsystem.removedNamespaces {
                 attempt { () throws(TargetError) in try target.removeNamespace(nsid, from: subsystem.nqn) }
             }
-            for namespace in subsystem.addedNamespaces {
-                await waitUntilFree(namespace.backing)
-                attempt { () throws(ServiceError) in try add(namespace, to: subsystem.nqn) }
-            }
+            missing += await add(subsystem.addedNamespaces, to: subsystem.nqn)
             if let access = subsystem.access {
                 attempt { () throws(TargetError) in
                     try target.setHosts(of: subsystem.nqn, allowsAny: access.allowsAny, hosts: access.hosts)
@@ -94,8 +99,12 @@ final class Service {
         }
         for referral in change.addedReferrals { target.addReferral(Referral(address: referral, portID: 0)) }
         for address in change.addedListeners {
-            do { try await listen(address) } catch { logger.error("\(error.description)") }
+            do { try await listen(address) } catch {
+                logger.error("\(error.description)")
+                missing.append(.listener(address))
+            }
         }
+        return missing
     }
 
     /// Looks for devices that grew, shrank or vanished.
@@ -127,12 +136,19 @@ final class Service {
         }
     }
 
-    private func attempt<Failure: Error>(_ body: () throws(Failure) -> Void) {
-        do { try body() } catch { logger.error("\(error)") }
+    /// Whether it worked; else the log says why not.
+    @discardableResult
+    private func attempt<Failure: Error>(_ body: () throws(Failure) -> Void) -> Bool {
+        do { try body() } catch {
+            logger.error("\(error)")
+            return false
+        }
+        return true
     }
 
     // MARK: Parts
 
+    /// Adds a subsystem, without its namespaces.
     private func add(_ subsystem: ExportedSubsystem) throws(ServiceError) {
         do {
             try target.addSubsystem(
@@ -143,12 +159,23 @@ final class Service {
         } catch {
             throw ServiceError(description: error.description)
         }
-        for namespace in subsystem.namespaces { try add(namespace, to: subsystem.nqn) }
         for (group, state) in subsystem.anaStates {
             attempt { () throws(TargetError) in
                 try target.setANAState(state.wireState, group: group, of: subsystem.nqn)
             }
         }
+    }
+
+    /// Adds namespaces while the target runs. Returns those that could not be added.
+    private func add(_ namespaces: [ExportedNamespace], to nqn: String) async -> [MissingPart] {
+        var missing: [MissingPart] = []
+        for namespace in namespaces {
+            await waitUntilFree(namespace.backing)
+            if !attempt({ () throws(ServiceError) in try add(namespace, to: nqn) }) {
+                missing.append(.namespace(namespace.nsid, subsystem: nqn))
+            }
+        }
+        return missing
     }
 
     private func add(_ namespace: ExportedNamespace, to nqn: String) throws(ServiceError) {

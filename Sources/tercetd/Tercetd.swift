@@ -111,16 +111,18 @@ extension Tercetd {
         }
     }
 
-    /// Reads the configuration file again; one with an error changes nothing.
+    /// Reads the configuration file again; one with an error changes nothing. Returns what the target has now: what could
+    /// not be added is not in it, so that the next reload tries again.
     @MainActor
     private func reload(_ service: Service, _ current: Configuration, _ logger: Logger) async -> Configuration {
         do {
             let new = try configuration()
-            let change = ConfigurationChange(from: current, to: new)
+            let change = try ConfigurationChange(from: current, to: new)
             for line in change.lines { logger.notice("reload: \(line)") }
             if change.isEmpty { logger.notice("reload: nothing has changed") }
-            await service.apply(change)
-            return new
+            let missing = await service.apply(change)
+            for part in missing { logger.error("reload: \(part) is missing; the next reload tries again") }
+            return new.leavingOut(missing)
         } catch {
             logger.error("reload: \(error.description); nothing was changed")
             return current

@@ -49,6 +49,7 @@ JSON
 on_softverbs() { LD_PRELOAD=$library "$@"; }
 identify() { on_softverbs "$tercet" identify -a 127.0.0.1 -n "$nqn" "${host[@]}" "$@"; }
 shows() { identify --json | tr -d ' \n' | grep -q "$1"; }
+other_shows() { on_softverbs "$tercet" identify -a 127.0.0.1 -n "$nqn.b" "${host[@]}" --json | tr -d ' \n' | grep -q "$1"; }
 log_has() { grep -qF -- "$1" "$tercetd_log"; }
 
 first=000102030405060708090a0b0c0d0e01
@@ -71,11 +72,46 @@ check "a reload is logged" wait_until 10 log_has "reload: subsystem $nqn: namesp
 check "a host sees the new identifier of the same file" wait_until 10 shows "$second"
 check_fails "and no longer the old one" shows "$first"
 check "and the second namespace, of 16384 blocks" shows '"nsze":16384'
+check "the log says what that did to the hosts" log_has "reload: subsystem $nqn: namespace 1 is made anew: its hosts lose it"
+
+configure "$second" '"allowAnyHost": true' '{ "nsid": 2, "backing": "ram:8M", "anaGroup": 2 }'
+kill -HUP "$tercetd_pid"
+check "a reload that would empty memory is refused" \
+  wait_until 10 log_has "namespace 2 is in memory and would lose its contents by this change"
+
+# What cannot be opened at the first reload is there after the next one, and keeps nothing else away.
+late=$tap_folder/late
+configure_late() {
+  configure "$second" '"allowAnyHost": true' \
+    "{ \"nsid\": 2, \"backing\": \"ram:8M\" }, { \"nsid\": 3, \"backing\": \"$late.1\" }, { \"nsid\": 4, \"backing\": \"ram:1M\" }" \
+    "{ \"nqn\": \"$nqn.b\", \"allowAnyHost\": true, \"namespaces\": [
+       { \"nsid\": 1, \"backing\": \"$late.2\" }, { \"nsid\": 2, \"backing\": \"ram:2M\" } ] }"
+}
+configure_late
+kill -HUP "$tercetd_pid"
+check "a namespace that cannot be opened is named" \
+  wait_until 10 log_has "reload: subsystem $nqn: namespace 3 is missing; the next reload tries again"
+check "... one of a new subsystem too" wait_until 10 log_has "reload: subsystem $nqn.b: namespace 1 is missing"
+check "the namespace behind it is there" shows '"nsze":2048'
+check "... that of the new subsystem too" other_shows '"nsze":4096'
+truncate -s 3M "$late.1"
+truncate -s 5M "$late.2"
+kill -HUP "$tercetd_pid"
+check "the next reload brings it" wait_until 10 shows '"nsze":6144'
+check "... that of the new subsystem too" wait_until 10 other_shows '"nsze":10240'
+kill -HUP "$tercetd_pid"
+check "then there is nothing left to do" wait_until 10 log_has "reload: nothing has changed"
+
+configure "$second" '"allowAnyHost": true' '{ "nsid": 5, "backing": "/none\nforged" }'
+kill -HUP "$tercetd_pid"
+check "a line feed in a name is shown, not obeyed" wait_until 10 log_has '/none\u{a}forged: there is no such file'
+check_fails "... and begins no line" grep -q '^forged' "$tercetd_log"
 
 configure "$second" '"hosts": ["nqn.2026-11.io.tercet:somebody-else"]'
 kill -HUP "$tercetd_pid"
 check "who may connect is logged" wait_until 10 log_has "reload: subsystem $nqn: 1 hosts may connect"
 check_fails "a host that is not on the list is refused" identify
+check "... and logged by its name" wait_until 10 log_has "host refused host=${host[1]} "
 
 echo '{ "listeners": 5 }' >"$configuration"
 kill -HUP "$tercetd_pid"

@@ -1,6 +1,7 @@
 import Base
 import BlockBackend
 import BlockInterface
+import FabricInterface
 import NVMeSpec
 import TargetConfiguration
 import Testing
@@ -27,7 +28,7 @@ struct CommandLineTests {
                         { "nsid": 1, "backing": "null:1T" } ] } ] }
                 """, file: "f")
         #expect(line == file)
-        #expect(ConfigurationChange(from: line, to: file).isEmpty)
+        #expect(try ConfigurationChange(from: line, to: file).isEmpty)
     }
 
     @Test(
@@ -135,16 +136,20 @@ struct CommandLineTests {
                 { "nsid": 2, "backing": "/b2" }, { "nsid": 3, "backing": "/c" }, { "nsid": 4, "backing": "/d" } ] },
             { "nqn": "nqn.2026-01.a:replaced", "serial": "2", "allowAnyHost": true }
             """)
-        let change = ConfigurationChange(from: old, to: new)
+        let change = try ConfigurationChange(from: old, to: new)
         #expect(
             change.lines == [
                 "listener 192.0.2.1:4420 removed",
                 "listener 192.0.2.3:4420 added",
+                "subsystem nqn.2026-01.a:replaced is made anew: its hosts lose it for a moment, and a reservation is lost "
+                    + "unless it persists through power loss",
                 "subsystem nqn.2026-01.a:replaced removed",
                 "subsystem nqn.2026-01.a:goes removed",
                 "subsystem nqn.2026-01.a:replaced added",
                 "subsystem nqn.2026-01.a:comes added",
                 "subsystem nqn.2026-01.a:stays: 2 hosts may connect",
+                "subsystem nqn.2026-01.a:stays: namespace 2 is made anew: its hosts lose it for a moment, and a reservation "
+                    + "is lost unless it persists through power loss",
                 "subsystem nqn.2026-01.a:stays: namespace 1 removed",
                 "subsystem nqn.2026-01.a:stays: namespace 2 removed",
                 "subsystem nqn.2026-01.a:stays: namespace 2 added (/b2)",
@@ -152,7 +157,65 @@ struct CommandLineTests {
                 "subsystem nqn.2026-01.a:stays: ANA group 1 is inaccessible",
                 "queueDepth differs; this takes effect at the next start",
             ])
-        #expect(ConfigurationChange(from: new, to: new).isEmpty)
+        #expect(try ConfigurationChange(from: new, to: new).isEmpty)
         #expect(!change.isEmpty)
+    }
+
+    private func configuration(_ subsystems: String) throws -> Configuration {
+        try Configuration(
+            parsing: "{ \"listeners\": [{ \"address\": \"192.0.2.1\" }], \"subsystems\": [\(subsystems)] }", file: "f")
+    }
+
+    @Test("What could not be done is what the next reload is about")
+    func failure() throws {
+        let old = try configuration("{ \"nqn\": \"nqn.2026-01.a:a\", \"allowAnyHost\": true, \"namespaces\": [] }")
+        var new = try configuration(
+            """
+            { "nqn": "nqn.2026-01.a:a", "allowAnyHost": true, "namespaces": [
+                { "nsid": 1, "backing": "/a" }, { "nsid": 2, "backing": "/b" } ] },
+            { "nqn": "nqn.2026-01.a:b", "allowAnyHost": true, "namespaces": [ { "nsid": 1, "backing": "/c" } ] }
+            """)
+        let address = try #require(SocketAddress(host: "192.0.2.2", port: 4420))
+        new.listeners.append(address)
+        #expect(new.leavingOut([]) == new)
+        let reached = new.leavingOut([
+            .namespace(2, subsystem: "nqn.2026-01.a:a"), .subsystem("nqn.2026-01.a:b"), .listener(address),
+        ])
+        #expect(
+            try ConfigurationChange(from: old, to: reached).lines == [
+                "subsystem nqn.2026-01.a:a: namespace 1 added (/a)"
+            ])
+        #expect(
+            try ConfigurationChange(from: reached, to: new).lines == [
+                "listener 192.0.2.2:4420 added", "subsystem nqn.2026-01.a:b added",
+                "subsystem nqn.2026-01.a:a: namespace 2 added (/b)",
+            ])
+    }
+
+    @Test(
+        "Memory is not emptied by a change of what it is called",
+        arguments: [
+            ("\"serial\": \"1\"", "\"ram:8M\", \"anaGroup\": 2"),
+            ("\"serial\": \"1\"", "\"ram:8M\", \"eui64\": \"0011223344556677\""),
+            ("\"serial\": \"2\"", "\"ram:8M\""),
+        ])
+    func memory(subsystem: String, namespace: String) throws {
+        func make(_ subsystem: String, _ namespace: String) throws -> Configuration {
+            try configuration(
+                "{ \"nqn\": \"nqn.2026-01.a:a\", \"allowAnyHost\": true, \(subsystem), \"namespaces\": [\(namespace)] }"
+            )
+        }
+        let old = try make("\"serial\": \"1\"", "{ \"nsid\": 1, \"backing\": \"ram:8M\" }")
+        let new = try make(subsystem, "{ \"nsid\": 1, \"backing\": \(namespace) }")
+        #expect(
+            throws: ConfigurationError(
+                "subsystem nqn.2026-01.a:a: namespace 1 is in memory and would lose its contents by this change; where that "
+                    + "is meant: take the namespace out, reload, and put it back")
+        ) { try ConfigurationChange(from: old, to: new) }
+        // In two steps, or with another memory, it is what was asked for.
+        let without = try make(subsystem, "")
+        _ = try ConfigurationChange(from: old, to: without)
+        _ = try ConfigurationChange(from: without, to: new)
+        _ = try ConfigurationChange(from: old, to: make(subsystem, "{ \"nsid\": 1, \"backing\": \"ram:16M\" }"))
     }
 }

@@ -1,0 +1,36 @@
+import FabricInterface
+
+/// A part of a configuration that the target could not be given while it runs.
+public enum MissingPart: Equatable, Sendable, CustomStringConvertible {
+    /// A whole subsystem, by its NQN.
+    case subsystem(String)
+    case namespace(UInt32, subsystem: String)
+    case listener(SocketAddress)
+
+    public var description: String {
+        switch self {
+        case .subsystem(let nqn): "subsystem \(nqn)"
+        case .namespace(let nsid, let nqn): "subsystem \(nqn): namespace \(nsid)"
+        case .listener(let address): "listener \(address)"
+        }
+    }
+}
+
+extension Configuration {
+    /// What a target has that was given this configuration without these parts. What differs from it later is what is still
+    /// to be done.
+    public func leavingOut(_ missing: [MissingPart]) -> Configuration {
+        var rest = self
+        for part in missing {
+            switch part {
+            case .subsystem(let nqn): rest.subsystems.removeAll { $0.nqn == nqn }
+            case .namespace(let nsid, let nqn):
+                for position in rest.subsystems.indices where rest.subsystems[position].nqn == nqn {
+                    rest.subsystems[position].namespaces.removeAll { $0.nsid == nsid }
+                }
+            case .listener(let address): rest.listeners.removeAll { $0 == address }
+            }
+        }
+        return rest
+    }
+}
