@@ -2,21 +2,33 @@ import NVMeSpec
 
 /// Which namespaces there are.
 extension Controller {
-    /// Reads the active namespaces anew and tells the queues. Namespaces keep their index.
+    /// Reads the active namespaces anew and tells the queues. Namespaces keep their index. Scans that several events ask
+    /// for are made one after the other, so that what is known in the end is what was read last. On the home group's
+    /// executor.
     func scanNamespaces() async throws(InitiatorError) {
+        while isScanning { await withCheckedContinuation { scanWaiters.append($0) } }
+        isScanning = true
+        defer {
+            isScanning = false
+            if !scanWaiters.isEmpty { scanWaiters.removeFirst().resume() }
+        }
         let identifiers = try await activeNamespaces()
         let known = namespaces
-        var places = [UInt32: Int](uniqueKeysWithValues: indices)
         var found: [NamespaceDescription] = []
         for nsid in identifiers {
-            let index = places[nsid] ?? places.count
-            guard index < Limits.namespaces else { break }
-            places[nsid] = index
-            found.append(await describe(nsid, index: index))
+            guard let index = place(of: nsid) else { break }
+            found.append(try await describe(nsid, index: index))
         }
-        indices = places.map { ($0.key, $0.value) }
         publish(found)
         await updateQueues(found, gone: known.filter { old in !found.contains { $0.nsid == old.nsid } })
+    }
+
+    /// The namespace's place in the queues' tables, its own for good; `nil` where they are full.
+    private func place(of nsid: UInt32) -> Int? {
+        if let known = places[nsid] { return known.index }
+        guard places.count < Limits.namespaces else { return nil }
+        places[nsid] = NamespacePlace(index: places.count)
+        return places.count - 1
     }
 
     private func activeNamespaces() async throws(InitiatorError) -> [UInt32] {
@@ -38,7 +50,7 @@ extension Controller {
     }
 
     /// What is known of one namespace; with the problem where it cannot be used.
-    private func describe(_ nsid: UInt32, index: Int) async -> NamespaceDescription {
+    private func describe(_ nsid: UInt32, index: Int) async throws(InitiatorError) -> NamespaceDescription {
         var description = NamespaceDescription(index: index, nsid: nsid, identify: IdentifyNamespace())
         do throws(InitiatorError) {
             let bytes = try await identify(.namespace, nsid: nsid)
@@ -50,18 +62,33 @@ extension Controller {
                 description.problem = "the namespace is not active"
             } else if identify.formats[identify.formatIndex].metadataSize > 0 {
                 description.problem = "the namespace has metadata"
+            } else {
+                // Who uses it has computed block addresses with the size that it had first.
+                let size = places[nsid]?.blockSize ?? description.blockSize
+                places[nsid]?.blockSize = size
+                if size != description.blockSize {
+                    description.problem =
+                        "the namespace's blocks had \(size) bytes, and now have \(description.blockSize); it must be opened "
+                        + "anew"
+                }
             }
             // Optional for controllers before 1.3: without it the namespace has no UUID.
             if let bytes = try? await self.identify(.namespaceDescriptors, nsid: nsid) {
                 description.descriptors = try? bytes.withUnsafeBytes { try NamespaceDescriptors(decoding: $0) }
             }
         } catch {
+            // That says nothing of the namespace: the next connection's scan will.
+            if case .connectionLost = error { throw error }
             description.problem = error.description
         }
         return description
     }
 
     private func updateQueues(_ namespaces: [NamespaceDescription], gone: [NamespaceDescription]) async {
+        let reformatted = namespaces.filter { namespace in
+            places[namespace.nsid]?.blockSize.map { $0 != namespace.identify.blockSize } ?? false
+                && namespace.identify.size > 0
+        }
         for queue in queues {
             await queue.group.onExecutor {
                 for namespace in gone { queue.table.pointee.namespaces[namespace.index].isPresent = false }
@@ -71,6 +98,7 @@ extension Controller {
                         blockShift: UInt8(namespace.blockSize.trailingZeroBitCount),
                         boundary: UInt32(namespace.identify.optimalIOBoundary))
                 }
+                for namespace in reformatted { queue.abandonOperations(of: namespace.nsid) }
             }
         }
     }

@@ -52,8 +52,11 @@ public final class Controller: @unchecked Sendable {
     var identify = IdentifyController()
     var capabilities = ControllerCapabilities(rawValue: 0)
     var connectedQueues = 0
-    /// Places of namespaces in the queues' tables, by identifier.
-    var indices: [(UInt32, Int)] = []
+    /// What stays the same of namespaces, by identifier.
+    var places: [UInt32: NamespacePlace] = [:]
+    /// Namespaces are being read; others who want that wait.
+    var isScanning = false
+    var scanWaiters: [CheckedContinuation<Void, Never>] = []
 
     private struct Published {
         var association: Association?

@@ -125,6 +125,8 @@ public enum IOFailure: UInt8, Sendable, BitwiseCopyable {
     case timeout
     /// The controller was closed.
     case closed
+    /// The namespace has another block size than the operation was made for.
+    case namespaceChanged
     /// `perform` only: what `submit` says as `notConnected`, `full` and `invalid`.
     case notConnected
     case full

@@ -304,6 +304,26 @@ public final class IOQueue: @unchecked Sendable {
         failAll(failure)
     }
 
+    /// A namespace's blocks have another size than its operations were made for: of those no further command is issued. What
+    /// is under way ends with its answers.
+    func abandonOperations(of nsid: UInt32) {
+        for index in 0..<UInt32(table.pointee.capacity) {
+            let slot = table.pointee.slots + Int(index)
+            guard slot.pointee.state.isUnderWay, !slot.pointee.isCommand, slot.pointee.template.nsid == nsid else {
+                continue
+            }
+            slot.pointee.isAbandoned = true
+            if slot.pointee.state == .issued { continue }
+            if slot.pointee.commands == 0 {
+                end(index, .namespaceChanged)
+            } else {
+                slot.pointee.status = .invalidNamespaceOrFormat.doNotRetry
+                slot.pointee.hasFailed = true
+            }
+        }
+        rebuildPending()
+    }
+
     private func failAll(_ failure: IOFailure) {
         table.pointee.pending.removeAll()
         for index in 0..<UInt32(table.pointee.capacity) {

@@ -40,6 +40,8 @@ struct OperationSlot: BitwiseCopyable {
     var mayHaveEffect = false
     /// A command of it was answered with an error: no more are issued.
     var hasFailed = false
+    /// It is not done again: the namespace is no longer what it was made for.
+    var isAbandoned = false
     /// Its time is over: it fails once its connection is down.
     var hasTimedOut = false
     /// How often it was done again after an error.

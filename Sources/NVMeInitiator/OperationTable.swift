@@ -10,6 +10,14 @@ struct NamespaceSlot: BitwiseCopyable {
     var boundary: UInt32 = 0
 }
 
+/// What stays the same of a namespace for as long as its `Controller` lives.
+struct NamespacePlace {
+    /// Its place in the queues' tables.
+    let index: Int
+    /// Bytes of a block, from the first time that the namespace could be used.
+    var blockSize: Int?
+}
+
 /// What the controller takes in one command; from Identify Controller and from what the device can do.
 struct TransferLimits: BitwiseCopyable {
     /// Bytes of data of one command: MDTS, and the host's own limit.

@@ -64,7 +64,7 @@ extension OperationTable {
     /// Has an operation that failed wait until it is done again. False where it is not, or not before its deadline.
     private mutating func postpone(_ index: UInt32, now: MonotonicTime) -> Bool {
         let slot = slots + Int(index)
-        guard !slot.pointee.isCommand,
+        guard !slot.pointee.isCommand, !slot.pointee.isAbandoned,
             let delay = retryRule.delay(slot.pointee.status, retries: Int(slot.pointee.retries))
         else { return false }
         let time = now.advanced(byMilliseconds: delay)
