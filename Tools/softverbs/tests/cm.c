@@ -316,7 +316,12 @@ static void deaths(void) {
         struct rdma_conn_param parameters = {.rnr_retry_count = 7};
         struct rdma_cm_event *e;
         for (int requests = 0; !rdma_get_cm_event(c, &e);) {
-            if (e->event == RDMA_CM_EVENT_CONNECT_REQUEST && ++requests == 1) queue_pair(e->id), rdma_accept(e->id, &parameters);
+            if (e->event == RDMA_CM_EVENT_CONNECT_REQUEST && ++requests == 1) {
+                queue_pair(e->id);
+                rdma_accept(e->id, &parameters);
+            } else if (e->event == RDMA_CM_EVENT_CONNECT_REQUEST && write(ports[1], &number, sizeof number) < 0) {
+                _exit(1);
+            }
             rdma_ack_cm_event(e);
         }
         _exit(0);
@@ -333,7 +338,7 @@ static void deaths(void) {
     resolve(asking, v4("127.0.0.1", number));
     queue_pair(asking);
     rdma_connect(asking, &parameters);
-    usleep(20000);
+    if (read(ports[0], &number, sizeof number) != sizeof number) bail("the second request did not come");
     uint64_t start = tap_now_ns();
     kill(pid, SIGKILL);
     struct rdma_cm_event *e;

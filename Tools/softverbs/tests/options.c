@@ -232,6 +232,13 @@ static long switches(pid_t pid) { // of all its threads
     if (file) pclose(file);
     return count;
 }
+// Whether neither process is switched for a tenth of a second.
+static bool rest(pid_t one, pid_t other) {
+    long before = switches(one) + switches(other);
+    usleep(100000);
+    return switches(one) + switches(other) == before;
+}
+
 static void idle(void) {
     end_prepare(2);
     struct end_options o = end_defaults;
@@ -245,7 +252,7 @@ static void idle(void) {
     end_send(&a, (struct end_request){.opcode = IBV_WR_SEND, .length = 8}); // waits for a receive, for ever
     end_wait(&b, &wc), end_wait(&a, &wc);
     end_do(&a, (struct end_request){.command = END_NOTIFY}), end_do(&b, (struct end_request){.command = END_NOTIFY});
-    usleep(200000); // whatever was still to do
+    ok(eventually(10000, rest(a.pid, b.pid)), "both sides come to rest");
     long before = switches(a.pid) + switches(b.pid);
     double used = processor_ms(a.pid) + processor_ms(b.pid);
     sleep(2);
