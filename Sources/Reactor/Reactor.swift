@@ -26,7 +26,6 @@ public final class Reactor: @unchecked Sendable {
     private let options: ReactorOptions
     private let mailbox = Mailbox()
     private let stopping = Atomic<Bool>(false)
-    private let sleeps = Atomic<Int>(0)
     // The reactor's thread owns these once `start` has been called.
     private var pollers: [Poller] = []
     /// The same, for the rounds: counting references would cost more than many a round.
@@ -86,16 +85,14 @@ public final class Reactor: @unchecked Sendable {
         close(epoll)
     }
 
-    /// How often the reactor has gone to sleep: an idle one's count stands still, or grows with its timers only.
-    public var sleepCount: Int { sleeps.load(ordering: .relaxed) }
-
     fileprivate func loop() {
         if let processor {
             let allowed = tercet_allowed_processor(Int32(processor))
             if allowed >= 0 { _ = tercet_pin_to_processor(allowed) }
         }
-        // Reading the clock and yielding are system calls, at least where the clock source has to be asked: none while there is
-        // work, one each when it ends, for what was posted may need this processor to go on, and after that few.
+        // Reading the clock and yielding are system calls, at least where the clock source has to be asked. While there is work
+        // the clock is read every `roundsBeforeYield` rounds; when it ends, both once, for what was posted may need this
+        // processor to go on, and after that both every `roundsBeforeYield` rounds.
         var now = MonotonicTime.now()
         var lastWork = now
         var workRounds = 0
@@ -152,7 +149,6 @@ public final class Reactor: @unchecked Sendable {
             let wait = deadline.nanoseconds(since: now)
             timeout = Int32(min((wait + 999_999) / 1_000_000, 3_600_000))
         }
-        sleeps.add(1, ordering: .relaxed)
         withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: 8) { events in
             let count = epoll_wait(epoll, events.baseAddress, Int32(events.count), timeout)
             for index in 0..<Int(max(count, 0)) {
