@@ -173,6 +173,35 @@ import Testing
         #expect(number(third, 8, 8) == 1 && number(third, 0, 8) > number(second, 0, 8))
     }
 
+    @Test func theDiscoveryLogNamesReferrals() throws {
+        let world = try TargetWorld()
+        let host = world.addHost()
+        let (queue, _) = try world.admin(host, nqn: TargetWorld.discovery, keepAlive: 10_000)
+        #expect(try world.execute(queue, .setFeature(NVME_FEAT_FID_ASYNC_EVENT, 1 << 31)).isSuccess)
+        let before = try log(world, host, queue, NVME_LOG_LID_DISCOVER, 1024)
+        let id = queue.send(event)
+        let referral = Referral(address: try #require(SocketAddress(host: "192.0.2.77", port: 8009)), portID: 9)
+        world.target.addReferral(referral)
+        #expect(try world.completion(of: id, queue).dword0 == discoveryChanged)
+        let page = try log(world, host, queue, NVME_LOG_LID_DISCOVER, 3072)
+        #expect(number(page, 8, 8) == 2 && number(page, 0, 8) > number(before, 0, 8))
+        // The second record, behind the subsystem's: RDMA over IPv4, another discovery subsystem, its port.
+        let entry = Array(page[2048..<3072])
+        #expect(
+            entry[..<3] == [
+                UInt8(NVMF_TRTYPE_RDMA.rawValue), UInt8(NVMF_ADDR_FAMILY_IP4.rawValue), UInt8(NVME_NQN_DISC.rawValue),
+            ])
+        #expect(number(entry, 4, 2) == 9)
+        func text(_ offset: Int, _ count: Int) -> String {
+            String(decoding: entry[offset..<offset + count].prefix { $0 != 0 && $0 != 0x20 }, as: UTF8.self)
+        }
+        #expect(text(32, 32) == "8009" && text(512, 256) == "192.0.2.77")
+        #expect(text(256, 256) == TargetWorld.discovery)
+
+        world.target.removeReferral(referral)
+        #expect(number(try log(world, host, queue, NVME_LOG_LID_DISCOVER, 1024), 8, 8) == 1)
+    }
+
     @Test func countersAndErrorsAreKept() throws {
         let world = try TargetWorld(groups: 2)
         let attached = try world.attach(ioQueues: 2)
