@@ -10,8 +10,6 @@ import Synchronization
 /// needed. May be used from any thread.
 public final class RegisteredArena: @unchecked Sendable {
     public let memory: UnsafeMutableRawBufferPointer
-    /// Whether the memory is of pages set aside (`vm.nr_hugepages`).
-    public let usesHugePages: Bool
 
     private struct Registration: @unchecked Sendable {
         var domain: UInt
@@ -37,7 +35,6 @@ public final class RegisteredArena: @unchecked Sendable {
                 mapping = huge
                 mappedBytes = rounded
                 memory = UnsafeMutableRawBufferPointer(start: huge, count: rounded)
-                usesHugePages = true
                 return
             }
         }
@@ -55,7 +52,6 @@ public final class RegisteredArena: @unchecked Sendable {
         // Advice: without transparent huge pages it is refused, and nothing is lost.
         if slack > 0 { _ = madvise(aligned, rounded, MADV_HUGEPAGE) }
         memory = UnsafeMutableRawBufferPointer(start: aligned, count: rounded)
-        usesHugePages = false
     }
 
     private static func map(_ bytes: Int, _ flags: Int32) -> UnsafeMutableRawPointer? {

@@ -193,8 +193,6 @@ public struct CommandSetIdentifier: RawRepresentable, Hashable, Sendable, Bitwis
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// NVM: 0.
     public static let nvm = CommandSetIdentifier(rawValue: 0)
-    /// Key value: 1.
-    public static let keyValue = CommandSetIdentifier(rawValue: 1)
     /// Zoned namespace: 2.
     public static let zonedNamespace = CommandSetIdentifier(rawValue: 2)
 }

@@ -142,8 +142,6 @@ public struct ConnectAttributes: OptionSet, Hashable, Sendable, BitwiseCopyable 
     public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// Disable SQ flow control: SQHD is not used.
     public static let disableSQFlowControl = ConnectAttributes(rawValue: 1 << 2)
-    /// Individual I/O queues may be deleted: Disconnect is supported.
-    public static let individualQueueDeletion = ConnectAttributes(rawValue: 1 << 3)
 }
 
 /// Authentication Send and Authentication Receive (NVMe Base, "Authentication Send Command").

@@ -56,10 +56,6 @@ public struct FeatureSelect: RawRepresentable, Hashable, Sendable, BitwiseCopyab
 public struct FeatureCapabilities: OptionSet, Hashable, Sendable, BitwiseCopyable {
     public let rawValue: UInt32
     public init(rawValue: UInt32) { self.rawValue = rawValue }
-    /// Saveable: bit 0.
-    public static let saveable = FeatureCapabilities(rawValue: 1 << 0)
-    /// Namespace specific: bit 1.
-    public static let namespaceSpecific = FeatureCapabilities(rawValue: 1 << 1)
     /// Changeable: bit 2.
     public static let changeable = FeatureCapabilities(rawValue: 1 << 2)
 }

@@ -15,9 +15,6 @@ public enum Property: UInt32, CaseIterable, Sendable, BitwiseCopyable {
 
     /// Size of the property: 8 bytes for CAP, else 4.
     @inlinable public var byteCount: Int { self == .capabilities ? 8 : 4 }
-
-    /// What a host writes to NSSR to reset the NVM subsystem: "NVMe".
-    public static let subsystemResetSignature: UInt32 = 0x4E56_4D65
 }
 
 /// Controller Capabilities (CAP; NVMe Base, "Controller Capabilities").

@@ -5,8 +5,6 @@
 public struct SubmissionEntry: BitwiseCopyable, Hashable, Sendable {
     /// Size on the wire, in bytes.
     @inlinable public static var byteCount: Int { 64 }
-    /// Where the SGL descriptor is on the wire, in bytes from the entry's start.
-    @inlinable public static var dataPointerOffset: Int { 24 }
 
     /// Opcode (OPC).
     public var opcode: UInt8 = 0

@@ -18,9 +18,6 @@ public final class SimulatedFabric: Fabric {
         self.network = network
     }
 
-    /// Connections that have not been destroyed.
-    public var connectionCount: Int { connections.count }
-
     /// Whether connection events wait to be taken.
     public var hasEvents: Bool { !events.isEmpty }
     /// Something has come in since this was made false: a completion or a connection event. A simulation need not poll

@@ -66,5 +66,4 @@ public struct SimulatedCounters: Equatable, Sendable {
     /// READs that had to wait in the send queue because as many as the connection allows were running.
     public var readsHeldBack: UInt64 = 0
     public var remoteAccessErrors: UInt64 = 0
-    public var lostMessages: UInt64 = 0
 }

@@ -154,18 +154,13 @@ public final class SimulatedNetwork {
         let step = counters.messages
         counters.messages += 1
         let time = draw(range)
-        guard source.isReachable, destination.isReachable else {
-            counters.lostMessages += 1
-            return nil
-        }
+        guard source.isReachable, destination.isReachable else { return nil }
         guard let fate else { return (time, false) }
         switch fate(message(kind, source, destination, step)) {
         case .delivered: return (time, false)
         case .delayed(let more): return (time + more, false)
         case .refused: return (time, kind == .rdmaRead || kind == .rdmaWrite)
-        case .lost:
-            counters.lostMessages += 1
-            return nil
+        case .lost: return nil
         }
     }
 
@@ -176,9 +171,7 @@ public final class SimulatedNetwork {
         switch acknowledgementFate(message(.acknowledgement, source, destination, counters.messages)) {
         case .delivered, .refused: return time
         case .delayed(let more): return time + more
-        case .lost:
-            counters.lostMessages += 1
-            return nil
+        case .lost: return nil
         }
     }
 

@@ -60,14 +60,6 @@ public enum FaultKind: String, CaseIterable, Sendable, Codable {
     case resyncPause
     case replace
     case grow
-
-    /// Whether it is something that an operator does.
-    public var isOperation: Bool {
-        switch self {
-        case .cleanDetach, .scrub, .resyncPause, .replace, .grow: true
-        default: false
-        }
-    }
 }
 
 /// One fault of a schedule.

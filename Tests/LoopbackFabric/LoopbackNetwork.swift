@@ -24,16 +24,13 @@ public final class LoopbackNetwork {
         var access: MemoryAccess
     }
 
-    /// Changes what devices say of themselves; before the first connection.
-    public func setLimits(_ change: (inout DeviceLimits) -> Void) { change(&limits) }
-
     /// Registrations that have not ended.
     public var regionCount: Int { regions.count }
 
     /// Connections that have not been destroyed, of all fabrics.
     public var connectionCount: Int { connections.count }
 
-    /// Whether a peer could reach `memory` now, to read or to write it, by any key, through any queue pair that works.
+    /// Queue pairs that work: through any other, no peer reaches any memory.
     public var liveQueuePairCount: Int {
         connections.values.reduce(0) { $0 + ($1.queuePair?.state == .ready ? 1 : 0) }
     }
