@@ -1,4 +1,5 @@
-/// Sizes as people write them: a number, and a suffix K, M, G or T in powers of 1024 (also as KiB, MiB, GiB, TiB).
+/// Sizes as people write them: a number, and a suffix K, M, G or T in powers of 1024, in either case (also as KiB, MiB, GiB,
+/// TiB).
 public enum ByteSize {
     /// The number of bytes, or `nil` where `text` is no such size or does not fit in 64 bits.
     public static func parse(_ text: some StringProtocol) -> UInt64? {

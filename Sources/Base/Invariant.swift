@@ -15,3 +15,8 @@ public func invariant(
 public func invariantViolated(_ message: StaticString, file: StaticString = #fileID, line: UInt = #line) -> Never {
     fatalError("invariant violated: \(message)", file: file, line: line)
 }
+
+/// The body of a method that each subclass must override.
+package func invariantAbstract(_ function: StaticString = #function) -> Never {
+    invariantViolated(function)
+}

@@ -1,3 +1,5 @@
+import Base
+
 /// The queue of one reactor to one device. Used by that reactor's thread only.
 ///
 /// An abstract class and not a protocol: a call costs one indirect jump and no reference counting, and is made once per

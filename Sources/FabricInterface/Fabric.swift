@@ -1,3 +1,5 @@
+import Base
+
 /// A connection or a connection being made, within one `Fabric` (librdmacm: `struct rdma_cm_id`). Never reused.
 public struct ConnectionHandle: Hashable, Sendable, BitwiseCopyable {
     public var value: UInt64

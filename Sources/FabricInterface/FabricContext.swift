@@ -1,3 +1,5 @@
+import Base
+
 /// One device as one reactor uses it: its protection domain, a completion queue with its channel, and a shared receive
 /// queue. Used by the reactor's thread only, but for `register` and `deregister`, which any thread may call.
 ///

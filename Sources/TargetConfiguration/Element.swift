@@ -1,4 +1,4 @@
-import BlockBackend
+import Base
 import Yams
 
 /// A value of a configuration file, where it stands, and the key path that leads to it.
