@@ -16,13 +16,13 @@ struct BenchCommand: AsyncParsableCommand {
 
     @Option(help: "Namespace; needed where there are several.") var nsid: UInt32?
 
-    @Option(name: .customLong("rw"), help: "read, write, randread, randwrite, rw or randrw.")
+    @Option(name: .customLong("rw"), help: "What the I/Os are.")
     var pattern = Pattern.randread
 
     @Option(name: .customLong("rwmixread"), help: "Share of reads of rw and randrw, in percent.")
     var mix: UInt64 = 50
 
-    @Option(name: .customLong("bs"), help: "Bytes of one I/O; k and m may follow the number.")
+    @Option(name: .customLong("bs"), help: ByteCount.help("Size of one I/O."))
     var blockSize = ByteCount(4096)
 
     @Option(name: .customLong("iodepth"), help: "I/Os under way on each queue.") var depth = 32
@@ -35,7 +35,7 @@ struct BenchCommand: AsyncParsableCommand {
         name: .customLong("number-ios"), help: "End after so many I/Os on each queue, if the time is not up before.")
     var ioCount: UInt64?
 
-    @Option(help: "Bytes from the beginning of the namespace to use; k, m and g may follow (default: all).")
+    @Option(help: ByteCount.help("How much from the beginning of the namespace to use (default: all)."))
     var size: ByteCount?
 
     @Flag(help: "Check each read against what was written, and read everything back at the end.") var verify = false
@@ -172,22 +172,4 @@ struct BenchCommand: AsyncParsableCommand {
 extension BenchWorker {
     /// The counts as they are now.
     func snapshot() async -> BenchCounts { await group.run { self.counts } }
-}
-
-/// A number of bytes: 4096, 4k, 1m, 2g.
-struct ByteCount: ExpressibleByArgument {
-    var value: Int
-
-    init(_ value: Int) { self.value = value }
-
-    init?(argument: String) {
-        let shifts: [Character: Int] = ["k": 10, "m": 20, "g": 30, "t": 40]
-        let shift = argument.last.flatMap { shifts[Character($0.lowercased())] }
-        guard let number = Int(shift == nil ? argument : String(argument.dropLast())), number > 0 else { return nil }
-        let (value, overflow) = number.multipliedReportingOverflow(by: 1 << (shift ?? 0))
-        guard !overflow else { return nil }
-        self.value = value
-    }
-
-    var defaultValueDescription: String { String(value) }
 }

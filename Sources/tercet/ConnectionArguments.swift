@@ -1,7 +1,6 @@
 import ArgumentParser
 import Base
 import FabricInterface
-import Foundation
 import NVMeInitiator
 import NVMeSpec
 
@@ -76,34 +75,4 @@ struct SubsystemArguments: ParsableArguments {
     }
 
     func options() throws -> ControllerOptions { try address.options(nqn) }
-}
-
-/// Who this host is to targets: what the system's files say, or a name made for this run.
-struct HostIdentity {
-    var nqn: String
-    var id: UUIDBytes
-
-    init(nqn: String?, id: UUIDBytes?) {
-        let fallback = UUIDBytes(UUID().uuidString.lowercased()) ?? UUIDBytes()
-        let fileNQN = HostIdentity.line("/etc/nvme/hostnqn").flatMap { name in
-            (try? NQN.validate(name)) == nil ? nil : name
-        }
-        self.nqn = nqn ?? fileNQN ?? NQN.uuid(fallback)
-        // A host NQN made from a UUID goes with that UUID, so that a target sees one host.
-        let fromName =
-            self.nqn.hasPrefix(NQN.uuidPrefix) ? UUIDBytes(String(self.nqn.dropFirst(NQN.uuidPrefix.count))) : nil
-        self.id = id ?? HostIdentity.line("/etc/nvme/hostid").flatMap { UUIDBytes($0) } ?? fromName ?? fallback
-    }
-
-    /// A host that nobody has been before.
-    static func fresh() -> HostIdentity {
-        let id = UUIDBytes(UUID().uuidString.lowercased()) ?? UUIDBytes()
-        return HostIdentity(nqn: NQN.uuid(id), id: id)
-    }
-
-    private static func line(_ path: String) -> String? {
-        guard let text = try? String(contentsOfFile: path, encoding: .utf8) else { return nil }
-        let line = text.trimmingCharacters(in: .whitespacesAndNewlines)
-        return line.isEmpty ? nil : line
-    }
 }

@@ -9,6 +9,10 @@ struct Tercet: AsyncParsableCommand {
         discussion: """
             Addresses are given as to nvme-cli: -t rdma -a ADDRESS -s PORT -n SUBNQN. No kernel module is needed on \
             this host but the RDMA device's own; with softverbs preloaded, not even that.
+
+            Sizes are in bytes; K, M, G and T, also as KiB, MiB, GiB and TiB, in either case, are powers of 1024.
+
+            Exit status: 0 where all went well, 1 where something failed, 2 for wrong usage.
             """,
         version: "0.1",
         subcommands: [

@@ -13,8 +13,11 @@ struct Tercetd: ParsableCommand {
             With a configuration file:   tercetd --config /etc/tercet/tercetd.json
             Without one:                 tercetd --listen 192.0.2.1 --export nqn.2026-11.io.example:disk=/dev/nvme0n1
 
-            PATH is a block device, a file, ram:SIZE or null:SIZE (sizes with K, M, G, T). Several --export with one NQN
-            are several namespaces of one subsystem. SIGHUP reads the configuration file again, SIGTERM ends the daemon.
+            PATH is a block device, a file, ram:SIZE or null:SIZE. Sizes are in bytes; K, M, G and T, also as KiB, MiB, GiB \
+            and TiB, in either case, are powers of 1024. Several --export with one NQN are several namespaces of one \
+            subsystem. SIGHUP reads the configuration file again, SIGTERM ends the daemon.
+
+            Exit status: 0 where a signal ended it in good order, 1 where it could not start, 2 for wrong usage.
             """)
 
     @Option(name: .long, help: ArgumentHelp("Configuration file, in JSON.", valueName: "FILE"))
@@ -41,10 +44,10 @@ struct Tercetd: ParsableCommand {
             valueName: "FOLDER"))
     var stateDirectory: String?
 
-    @Option(name: .long, help: "Form of the log on standard error: text or json.")
+    @Option(name: .long, help: "Form of the log on standard error.")
     var logFormat: LogFormat = .text
 
-    @Option(name: .long, help: "Least level that is logged: trace, debug, info, notice, warning, error, critical.")
+    @Option(name: .long, help: "Least level that is logged.")
     var logLevel: Logger.Level = .info
 }
 

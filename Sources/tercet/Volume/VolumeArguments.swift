@@ -20,12 +20,11 @@ struct VolumeArguments: ParsableArguments {
     @Option(name: [.customShort("q"), .customLong("hostnqn")], help: "NQN of this host (default: /etc/nvme/hostnqn).")
     var hostNQN: String?
 
-    @Option(
-        name: .customLong("old-size"),
-        help: ArgumentHelp(
-            "Size that the namespaces had when the volume was last attached, where they have been enlarged since.",
-            valueName: "bytes"))
+    @Option(name: .customLong("old-size"), help: VolumeArguments.oldSizeHelp)
     var oldSize: ByteCount?
+
+    static let oldSizeHelp = ByteCount.help(
+        "Size that the namespaces had when the volume was last attached, where they have been enlarged since.")
 
     func validate() throws {
         guard members.count == memberCount else {

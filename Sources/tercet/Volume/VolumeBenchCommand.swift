@@ -21,13 +21,13 @@ struct VolumeBenchCommand: AsyncParsableCommand {
     @OptionGroup var volume: VolumeArguments
     @OptionGroup var takeOver: TakeOver
     @Option(name: .customLong("rwmixread"), help: "Share of reads, in percent.") var mix: UInt64 = 30
-    @Option(name: .customLong("bs"), help: "Bytes of one I/O; k and m may follow.") var blockSize = ByteCount(4096)
+    @Option(name: .customLong("bs"), help: ByteCount.help("Size of one I/O.")) var blockSize = ByteCount(4096)
     @Option(name: .customLong("iodepth"), help: "I/Os under way.") var depth = 16
     @Option(name: .customLong("runtime"), help: "Seconds.") var seconds: Double = 10
     @Option(name: .customLong("number-ios"), help: "End after so many I/Os, if the time is not up before.")
     var ioCount: UInt64?
     @Option(name: .customLong("start-block"), help: "First logical block to use.") var startBlock: UInt64 = 0
-    @Option(help: "Bytes to use; k, m and g may follow (default: all).") var size: ByteCount?
+    @Option(help: ByteCount.help("How much to use (default: all).")) var size: ByteCount?
     @Option(help: "Where the I/Os go depends on this number only.") var seed: UInt64 = 1
     @Flag(inversion: .prefixedNo, help: "Write a pattern, and check every read.") var verify = true
     @Flag(help: "Print JSON.") var json = false

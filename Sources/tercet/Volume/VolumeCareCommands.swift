@@ -7,14 +7,16 @@ import VolumeDriver
 struct VolumeHealCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "heal", abstract: "Bring all members into sync.",
-        discussion: TakeOver.discussion + """
-             What has been copied need not be copied again: where the command is interrupted, or ends after --for, the \
+        discussion: """
+            What has been copied need not be copied again: where the command is interrupted, or ends after --for, the \
             next one goes on from there.
+
+            \(TakeOver.discussion)
             """)
 
     @OptionGroup var volume: VolumeArguments
     @OptionGroup var takeOver: TakeOver
-    @Option(help: ArgumentHelp("Copy at most so much in a second; k, m and g may follow.", valueName: "bytes"))
+    @Option(help: ByteCount.help("Copy at most so much in a second."))
     var rate: ByteCount?
     @Option(name: .customLong("for"), help: ArgumentHelp("Pause and detach after so long.", valueName: "seconds"))
     var seconds: Double?
@@ -49,10 +51,12 @@ struct VolumeHealCommand: AsyncParsableCommand {
 struct VolumeScrubCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "scrub", abstract: "Compare the members, region by region.",
-        discussion: TakeOver.discussion + """
-             All members are brought into sync first. Nothing tells which of two members is right in a region in which \
+        discussion: """
+            All members are brought into sync first. Nothing tells which of two members is right in a region in which \
             they differ: such regions are named, and the command ends with status 1; with --repair-from the named member \
             is declared right, and they are copied from it.
+
+            \(TakeOver.discussion)
             """)
 
     @OptionGroup var volume: VolumeArguments
@@ -90,7 +94,11 @@ struct VolumeDetachCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "detach",
         abstract: "Leave the volume clean that a host had when it died.",
-        discussion: TakeOver.discussion + " Members that are behind stay so; heal brings them into sync.")
+        discussion: """
+            Members that are behind stay so; heal brings them into sync.
+
+            \(TakeOver.discussion)
+            """)
 
     @OptionGroup var volume: VolumeArguments
     @OptionGroup var takeOver: TakeOver

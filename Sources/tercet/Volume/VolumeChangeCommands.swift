@@ -8,10 +8,12 @@ import VolumeDriver
 struct VolumeReplaceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "replace", abstract: "Put another namespace in a member's place. ITS CONTENTS ARE LOST.",
-        discussion: TakeOver.discussion + """
-             The old member need not be reached, and is not written; the two others have to be in sync. Everything is \
+        discussion: """
+            The old member need not be reached, and is not written; the two others have to be in sync. Everything is \
             copied to the new one. Where the command is interrupted, give it again. Afterwards the new address belongs \
             among the members, in the old one's place; the old one is refused there.
+
+            \(TakeOver.discussion)
             """)
 
     @OptionGroup var volume: VolumeArguments
@@ -19,7 +21,7 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
     @Option(name: .customLong("replace"), help: ArgumentHelp("Which: 0, 1 or 2.", valueName: "member")) var member: Int
     @Option(name: .customLong("with"), help: ArgumentHelp("The new one.", valueName: "ADDRESS:PORT/SUBNQN/NSID"))
     var address: MemberAddress
-    @Option(help: ArgumentHelp("Copy at most so much in a second; k, m and g may follow.", valueName: "bytes"))
+    @Option(help: ByteCount.help("Copy at most so much in a second."))
     var rate: ByteCount?
     @Flag(help: "Take a namespace that holds a volume all the same.") var overwrite = false
     @Flag(help: "Print JSON.") var json = false
@@ -89,14 +91,16 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
 struct VolumeGrowCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "grow", abstract: "Enlarge the volume after its three namespaces have been enlarged.",
-        discussion: TakeOver.discussion + """
-             The metadata moves to the namespaces' new ends, so they have to grow by more than it takes. --old-size says \
+        discussion: """
+            The metadata moves to the namespaces' new ends, so they have to grow by more than it takes. --old-size says \
             where it is now: it is needed until the volume has grown. The new blocks are copied from one member to the others.
+
+            \(TakeOver.discussion)
             """)
 
     @OptionGroup var volume: VolumeArguments
     @OptionGroup var takeOver: TakeOver
-    @Option(help: "New size; k, m, g and t may follow (default: as much as the members hold).") var size: ByteCount?
+    @Option(help: ByteCount.help("New size (default: as much as the members hold).")) var size: ByteCount?
     @Flag(help: "Print JSON.") var json = false
 
     func run() async throws {

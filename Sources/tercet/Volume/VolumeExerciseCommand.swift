@@ -27,13 +27,16 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
     @OptionGroup var takeOver: TakeOver
     @Option(name: [.customShort("q"), .customLong("hostnqn")], help: "NQN of this host (default: /etc/nvme/hostnqn).")
     var hostNQN: String?
-    @Option(help: "File of the record; made where it is not there.") var record: String
-    @Option(help: ArgumentHelp("File or device with a member's data, to be compared.", valueName: "FILE"))
+    @Option(name: .customLong("old-size"), help: VolumeArguments.oldSizeHelp)
+    var oldSize: ByteCount?
+    @Option(help: ArgumentHelp("File of the record; made where it is not there.", valueName: "file")) var record: String
+    @Option(help: ArgumentHelp("File or device with a member's data, to be compared.", valueName: "file"))
     var check: [String] = []
-    @Option(name: .customLong("block-size"), help: "Bytes of the volume's blocks.") var blockSize = ByteCount(512)
+    @Option(name: .customLong("block-size"), help: ByteCount.help("Size of the volume's blocks.")) var blockSize =
+        ByteCount(512)
     @Option(name: .customLong("start-block"), help: "First logical block of the range.") var startBlock: UInt64 = 0
-    @Option(help: "Bytes of the range; k, m and g may follow.") var size = ByteCount(16 << 20)
-    @Option(help: "Bytes of the part of the range that is loaded; its place depends on the seed.")
+    @Option(help: ByteCount.help("Size of the range.")) var size = ByteCount(16 << 20)
+    @Option(help: ByteCount.help("Size of the part of the range that is loaded; its place depends on the seed."))
     var window: ByteCount?
     @Option(name: .customLong("runtime"), help: "Seconds of load; 0 for a check alone.") var seconds: Double = 2
     @Option(name: .customLong("iodepth"), help: "I/Os under way.") var depth = 16
@@ -65,7 +68,7 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
         var arguments = VolumeArguments()
         arguments.members = members
         arguments.hostNQN = hostNQN
-        arguments.oldSize = nil
+        arguments.oldSize = oldSize
         let attached = try await VolumeSession(arguments, takeOver, depth: max(depth, 64), session: session)
         let geometry = await attached.volume.geometry()
         guard Int(geometry.blockSize) == blockSize.value else {

@@ -15,9 +15,14 @@ struct VolumeCreateCommand: AsyncParsableCommand {
     @OptionGroup var volume: VolumeArguments
     @OptionGroup var takeOver: TakeOver
     @Option(help: "UUID of the volume (default: a new one).") var uuid: String?
-    @Option(help: "Size; k, m, g and t may follow (default: as much as the members hold).") var size: ByteCount?
-    @Option(name: .customLong("region-size"), help: "Unit of tracking and copying.") var regionSize = ByteCount(1 << 20)
-    @Option(help: "reservations, or none where the targets have none: then nothing stops a second writer.")
+    @Option(help: ByteCount.help("Size of the volume (default: as much as the members hold).")) var size: ByteCount?
+    @Option(
+        name: .customLong("region-size"),
+        help: ByteCount.help(
+            "What is tracked and copied as one: a power of two from 4K, or a block where that is larger, to 1G."))
+    var regionSize = ByteCount(1 << 20)
+    @Option(
+        help: "What keeps other hosts out. With none, for targets without reservations, nothing stops a second writer.")
     var fencing = Fencing.reservations
     @Flag(help: "Format members that hold a volume all the same.") var overwrite = false
     @Flag(help: "Print JSON.") var json = false

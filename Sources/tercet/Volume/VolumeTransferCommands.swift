@@ -6,7 +6,11 @@ import VolumeDriver
 struct VolumeWriteCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "write", abstract: "Write a file or the standard input to the volume, and flush.",
-        discussion: "The last block is filled up with zeroes. " + TakeOver.discussion)
+        discussion: """
+            The last block is filled up with zeroes.
+
+            \(TakeOver.discussion)
+            """)
 
     @OptionGroup var volume: VolumeArguments
     @OptionGroup var takeOver: TakeOver
