@@ -28,6 +28,9 @@ struct MemberCheck {
         var seconds: Double
     }
 
+    /// A member as `tercet volume` counts it, and where it is.
+    private func name(_ index: Int) -> String { "member \(index) (\(members[index].description))" }
+
     private var memberArguments: [String] { members.flatMap { ["--member", $0.description] } }
 
     /// - Returns: how much was compared, and equal. Throws where members differ or do not come together again.
@@ -41,13 +44,14 @@ struct MemberCheck {
             throw Failure("cannot read what the members say: \(text)", exitStatus: 3)
         }
         for (index, member) in status.members.enumerated() {
+            let name = name(index)
             guard let blocks = member.blocks, let size = member.block_size, member.error == nil else {
-                throw Failure("member \(index + 1): \(member.error ?? "no volume there")", exitStatus: 3)
+                throw Failure("\(name): \(member.error ?? "no volume there")", exitStatus: 3)
             }
             guard member.clean == true, member.members == Array(repeating: "in sync", count: 3),
                 blocks == status.members[0].blocks, size == status.members[0].block_size
             else {
-                throw Failure("member \(index + 1) is not clean and in sync: \(text)", exitStatus: 3)
+                throw Failure("\(name) is not clean and in sync: \(text)", exitStatus: 3)
             }
         }
         let blocks = status.members[0].blocks ?? 0
@@ -92,7 +96,7 @@ struct MemberCheck {
                 [
                     "read", "-a", member.address, "-s", "\(member.port)", "-n", member.nqn, "--nsid", "\(member.nsid)",
                     "--block-count", "\(blocks)", "--output", "-",
-                ], environment: substrate.environment, log: "\(folder)/read\(index + 1).log", output: ends[1])
+                ], environment: substrate.environment, log: "\(folder)/read\(index).log", output: ends[1])
             readers.append((process, ends[0]))
         }
         let piece = 1 << 20
@@ -103,15 +107,15 @@ struct MemberCheck {
             for index in readers.indices {
                 guard fill(&buffers[index], want, from: readers[index].pipe) else {
                     throw Failure(
-                        "member \(index + 1) cannot be read: "
-                            + (readFile("\(folder)/read\(index + 1).log") ?? "").trimmingCharacters(in: .newlines),
+                        "\(name(index)) cannot be read: "
+                            + (readFile("\(folder)/read\(index).log") ?? "").trimmingCharacters(in: .newlines),
                         exitStatus: 3)
                 }
             }
             for index in readers.indices.dropFirst() where buffers[index] != buffers[0] {
                 let place =
                     zip(buffers[0], buffers[index]).enumerated().first { $0.element.0 != $0.element.1 }?.offset ?? 0
-                throw Failure("members 1 and \(index + 1) differ at byte \(done + place)", exitStatus: 3)
+                throw Failure("\(name(0)) and \(name(index)) differ at byte \(done + place)", exitStatus: 3)
             }
             done += want
             if let number = signals.wait(milliseconds: 0) { throw Failure("interrupted", exitStatus: 128 + number) }

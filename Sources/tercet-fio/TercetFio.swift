@@ -22,8 +22,8 @@ struct TercetFio: ParsableCommand {
 
             Faults: \(Fault.grammar).
 
-            TIME is 500ms, 2s or 1m, counted from the first I/O; targets are counted from 1. A slow target delays each \
-            request by up to the time given; on a device it is stopped for that time again and again, and its link is \
+            TIME is 500ms, 2s or 1m, counted from the first I/O; targets are counted from 1, the members that the check \
+            names, with their addresses, from 0, as by tercet volume. A slow target delays each request by up to the time given; on a device it is stopped for that time again and again, and its link is \
             cut by a library that is preloaded into it.
             """)
 
