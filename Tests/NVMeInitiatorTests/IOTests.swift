@@ -1,3 +1,4 @@
+import CLibNVMe
 import FabricInterface
 import LoopbackFabric
 import NVMeInitiator
@@ -147,7 +148,7 @@ import Testing
             .compareAndWrite, startingLBA: 3, blockCount: 1, data: memory.part(0, 512), second: memory.part(512, 512))
         try succeed(operation)
         let commands = world.target.capsules.filter { $0.queue > 0 }.map(\.entry).suffix(2)
-        #expect(commands.map(\.opcode) == [NVMOpcode.compare.rawValue, NVMOpcode.write.rawValue])
+        #expect(commands.map { UInt32($0.opcode) } == [nvme_cmd_compare.rawValue, nvme_cmd_write.rawValue])
         #expect(commands.map(\.fusedOperation) == [.first, .second])
         #expect(commands.map(\.startingLBA) == [3, 3])
         world.target.react = { capsule in

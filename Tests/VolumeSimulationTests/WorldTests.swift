@@ -30,8 +30,6 @@ import VolumeSimulation
         Issue.record("\(variant.name) was not caught within \(variant.within) seeds")
     }
 
-    @Test func thereAreFifteenVariants() { #expect(BrokenVariant.all.count >= 15) }
-
     // MARK: What the simulation has found
 
     /// The engine was told that a member is gone while it had I/O for it that had not left: it trapped.
