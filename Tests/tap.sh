@@ -141,6 +141,33 @@ wait_until() {
   done
 }
 
+# unchanged COMMAND...: a condition for wait_until: whether the command has printed the same for a second.
+unchanged() {
+  local now
+  now=$("$@")
+  [ "$now" = "${tap_last-}" ] || { tap_last=$now tap_since=${EPOCHREALTIME/[.,]/}; return 1; }
+  [ $((${EPOCHREALTIME/[.,]/} - tap_since)) -ge 1000000 ] && unset tap_last
+}
+
+# outlast SECONDS: lets time pass that is the matter of the test itself.
+outlast() { local until=$((SECONDS + $1)); wait_until $(($1 + 60)) eval "[ \$SECONDS -ge $until ]"; }
+
+# times_in_bench PATTERN COUNT: whether what the bench has printed has so many lines that match.
+times_in_bench() { [ "$(grep -c "$1" "$tap_folder/bench")" -ge "$2" ]; }
+
+# The daemon's processor time so far in clock ticks, how often its threads have been switched, its descriptors.
+tercetd_ticks() { awk '{print $14 + $15}' "/proc/$tercetd_pid/stat"; }
+tercetd_switches() { cat "/proc/$tercetd_pid"/task/*/status | awk '/ctxt_switches/ {sum += $2} END {print sum}'; }
+tercetd_descriptors() { find "/proc/$tercetd_pid/fd" -mindepth 1 | wc -l; }
+# Whether its threads are switched no more often in a second than its timers and silent hosts make them: ten rounds a second
+# in each of two reactors, two switches each, and as many again.
+tercetd_rests() {
+  local before
+  before=$(tercetd_switches)
+  sleep 1
+  [ $(($(tercetd_switches) - before)) -le 80 ]
+}
+
 # start_tercetd ARGUMENT...: starts the daemon; its log is $tercetd_log, its process $tercetd_pid.
 start_tercetd() {
   echo "== tercetd $*" >>"$tercetd_log"

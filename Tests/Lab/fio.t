@@ -19,7 +19,8 @@ load() {
     --verify_fatal=1 --verify_state_save=0)
 }
 
-# In a fresh lab all programs are read for the first time, by an emulated processor: a connection may outlast its time limit.
+# In a fresh lab all programs are read for the first time, by an emulated processor. A volume's members have 3 s to connect, a
+# namespace alone has 30 s: one is used before.
 first=(--backing ram:16M --name=first --filename=tercet --rw=read --bs=4k --size=64k)
 require "a first connection is made" wait_until 120 fio_on 1 "${first[@]}"
 

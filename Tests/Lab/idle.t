@@ -7,14 +7,11 @@ for host in 01 02 03 04; do check "host $host connects" connect_as "$host" keep_
 expect_equal "four hosts are connected" 4 "$(controllers "$nqn" | wc -l)"
 
 if [ "$target" = tercetd ]; then
-  # The daemon's processor time so far, in clock ticks.
-  used() { awk '{print $14 + $15}' "/proc/$tercetd_pid/stat"; }
-  switches() { cat "/proc/$tercetd_pid"/task/*/status | awk '/ctxt_switches/ {sum += $2} END {print sum}'; }
   seconds=20
-  sleep 2
-  before=$(used) switches_before=$(switches)
+  require "the daemon comes to rest" wait_until 30 tercetd_rests
+  before=$(tercetd_ticks) switches_before=$(tercetd_switches)
   sleep "$seconds"
-  after=$(used) switched=$(($(switches) - switches_before))
+  after=$(tercetd_ticks) switched=$(($(tercetd_switches) - switches_before))
   diagnose "$((after - before)) ticks of $(getconf CLK_TCK) a second, in $seconds s"
   # An emulated processor is ten to twenty times slower than a real one, and counts as its own the time that the real one was
   # away.

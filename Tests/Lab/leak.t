@@ -20,12 +20,17 @@ cycle() {
 rdma_objects() { rdma resource show | sed 's/^[0-9]*: //'; }
 settled() { [ "$(rdma_objects)" = "$before" ]; }
 
+everything() {
+  rdma_objects
+  if [ "$target" = tercetd ]; then tercetd_descriptors; fi
+}
+
 check "the first 10 cycles" cycle 10
-# What is given back late is given back by then.
-sleep 3
+# What is given back late is given back when it does not change any more.
+require "what they had is given back" wait_until 30 unchanged everything
 before=$(rdma_objects)
 if [ "$target" = tercetd ]; then
-  descriptors=$(ls "/proc/$tercetd_pid/fd" | wc -l)
+  descriptors=$(tercetd_descriptors)
   threads=$(ls "/proc/$tercetd_pid/task" | wc -l)
   resident=$(awk '/^VmRSS/ {print $2}' "/proc/$tercetd_pid/status")
 fi
@@ -36,7 +41,7 @@ diagnose "$((SECONDS - start)) s"
 wait_until 20 settled
 expect_equal "the RDMA objects are what they were" "$before" "$(rdma_objects)"
 if [ "$target" = tercetd ]; then
-  expect_equal "the daemon has as many file descriptors" "$descriptors" "$(ls "/proc/$tercetd_pid/fd" | wc -l)"
+  expect_equal "the daemon has as many file descriptors" "$descriptors" "$(tercetd_descriptors)"
   expect_equal "... and threads" "$threads" "$(ls "/proc/$tercetd_pid/task" | wc -l)"
   expect_at_most "... and at most 1 MiB of memory more (KiB)" $((resident + 1024)) \
     "$(awk '/^VmRSS/ {print $2}' "/proc/$tercetd_pid/status")"

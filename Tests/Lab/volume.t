@@ -60,7 +60,8 @@ done
 ports=(4421 4422 4423)
 set_members
 for number in 0 1 2; do require "tercetd $number starts on ${parts[$number]}" start_member "$number"; done
-# In a fresh lab all programs are read for the first time, by an emulated processor: a connection may outlast its time limit.
+# In a fresh lab all programs are read for the first time, by an emulated processor. A volume's members have 3 s to connect, a
+# connection alone has 30 s: one is made before.
 require "a first connection is made" wait_until 120 "$tercet" discover -a "$address4" -s "${ports[0]}"
 require "a volume is created" volume create --overwrite
 check "an image is written" volume write --input "$first"

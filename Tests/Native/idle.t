@@ -12,15 +12,11 @@ holder=$!
 at_exit "kill $holder"
 require "four hosts of four queues connect" wait_until 30 grep -q "^4 connected" "$tap_folder/holder"
 
-# The daemon's processor time so far, in clock ticks, and how often its threads have been switched.
-ticks() { awk '{print $14 + $15}' "/proc/$tercetd_pid/stat"; }
-switches() { cat "/proc/$tercetd_pid"/task/*/status | awk '/ctxt_switches/ {sum += $2} END {print sum}'; }
-
 seconds=${SECONDS_IDLE:-20}
-sleep 1
-ticks_before=$(ticks) switches_before=$(switches)
+require "the daemon comes to rest" wait_until 30 tercetd_rests
+ticks_before=$(tercetd_ticks) switches_before=$(tercetd_switches)
 sleep "$seconds"
-ticks_used=$(($(ticks) - ticks_before)) switched=$(($(switches) - switches_before))
+ticks_used=$(($(tercetd_ticks) - ticks_before)) switched=$(($(tercetd_switches) - switches_before))
 diagnose "$ticks_used ticks of $(getconf CLK_TCK) a second and $switched context switches in $seconds s"
 expect_at_most "processor time (ticks): 1 % of a processor" $((seconds * $(getconf CLK_TCK) / 100)) "$ticks_used"
 # Ten rounds of timers a second in each of two reactors, two switches each, as many again for what the hosts send and the

@@ -7,11 +7,8 @@
 truncate -s 64M "$tap_folder/store"
 require "the target starts" export_target "$tap_folder/store"
 
-times_in_bench() { [ "$(grep -c "$1" "$tap_folder/bench")" -ge "$2" ]; }
 times_at_target() { [ "$(grep -c "$1" "$tercetd_log")" -ge "$2" ]; }
 stands_still() { [ "$(cut -d ' ' -f 3 "/proc/$1/stat")" = T ]; }
-# Lets a time pass in which nothing may happen: the standstill itself.
-outlast() { local until=$((SECONDS + $1)); wait_until 60 eval "[ \$SECONDS -ge $until ]"; }
 
 "$tercet" bench -a "$address" -s "$port" -n "$nqn" -k 2 --verify --rw randrw --queues 2 --iodepth 64 --size 32m --runtime 25 \
   --fast-io-fail-tmo 60 >"$tap_folder/bench" 2>&1 &

@@ -7,7 +7,6 @@
 cycles=${CYCLES:-1000}
 require "the target starts" export_target ram:16M
 
-descriptors() { find "/proc/$tercetd_pid/fd" -mindepth 1 | wc -l; }
 threads() { find "/proc/$tercetd_pid/task" -mindepth 1 -maxdepth 1 | wc -l; }
 mappings() { wc -l <"/proc/$tercetd_pid/maps"; }
 resident() { awk '/^VmRSS/ {print $2}' "/proc/$tercetd_pid/status"; }
@@ -17,19 +16,19 @@ hosts_come_and_go() {
   seq "$1" | xargs -P 2 -I _ timeout 60 "$tercet" connect-test -a "$address" -s "$port" -n "$nqn" -i 2 >/dev/null
 }
 # A queue pair is kept a moment after its connection has ended.
-settled() { [ "$(descriptors)" -le "$1" ]; }
+settled() { [ "$(tercetd_descriptors)" -le "$1" ]; }
 
 require "the first hosts come and go" hosts_come_and_go 20
 # Each receive buffer is used for the first time at some point: load on both reactors brings that about.
 require "all buffers have been used" bench --rw randrw --queues 2 --runtime 3
-wait_until 5 settled 0
-first_descriptors=$(descriptors) first_threads=$(threads) first_mappings=$(mappings) first_resident=$(resident)
+require "what the first ones had is given back" wait_until 30 unchanged tercetd_descriptors
+first_descriptors=$(tercetd_descriptors) first_threads=$(threads) first_mappings=$(mappings) first_resident=$(resident)
 check "$cycles hosts come and go" hosts_come_and_go "$cycles"
 wait_until 10 settled "$first_descriptors"
-expect_at_most "no descriptor is left" "$first_descriptors" "$(descriptors)"
+expect_at_most "no descriptor is left" "$first_descriptors" "$(tercetd_descriptors)"
 expect_at_most "no thread is left" "$first_threads" "$(threads)"
 expect_at_most "no mapping is left, but for the allocator's own few" $((first_mappings + 16)) "$(mappings)"
 expect_at_most "resident memory (KiB) has grown by 2 MiB at most" $((first_resident + 2048)) "$(resident)"
-diagnose "resident before: $first_resident KiB, after: $(resident) KiB; descriptors $first_descriptors, $(descriptors)"
+diagnose "resident before: $first_resident KiB, after: $(resident) KiB; descriptors $first_descriptors, $(tercetd_descriptors)"
 check "the target ends in good order" stop_tercetd
 done_testing

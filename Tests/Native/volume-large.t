@@ -24,7 +24,7 @@ load=$!
 require "a load runs" wait_until 60 grep -q serving "$tap_folder/exercise.txt"
 # Its record is mapped, and holds more than nothing as soon as something has been written.
 has_written() { LC_ALL=C grep -qa '[^[:cntrl:]]' <(tail -c +4097 "$tap_folder/record"); }
-wait_until 60 has_written
+require "it has written" wait_until 60 has_written
 kill -KILL "$load"
 wait "$load" 2>/dev/null
 expect_output "its initiator is killed; the volume is in use" "in use" volume status
