@@ -22,9 +22,10 @@ struct TercetFio: ParsableCommand {
 
             Faults: \(Fault.grammar).
 
-            TIME is 500ms, 2s or 1m, counted from the first I/O; targets are counted from 1, the members that the check \
-            names, with their addresses, from 0, as by tercet volume. A slow target delays each request by up to the time given; on a device it is stopped for that time again and again, and its link is \
-            cut by a library that is preloaded into it.
+            TIME is 500ms, 2s or 1m, counted from the first I/O; targets are counted from 1, the members that the \
+            check names, with their addresses, from 0, as by tercet volume. A slow target delays each request by up to \
+            the time given; on a device it is stopped for that time again and again, and its link is cut by a library \
+            that is preloaded into it.
             """)
 
     @Option(help: "Targets to start: 1 for a namespace, 3 for a volume.")
