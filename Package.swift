@@ -84,7 +84,7 @@ let package = Package(
         .executableTarget(
             name: "tercet-simulate",
             dependencies: [
-                "VolumeSimulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "Terminal", "VolumeSimulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
         tests("VolumeSimulationTests", ["Replication", "VolumeSimulation"]),
 

@@ -113,16 +113,22 @@ public enum MachineDefect: Sendable {
 }
 
 extension Profile {
-    /// The profile that a seed means, with the faults under which a variant shows.
-    public init(seed: UInt64, broken variant: BrokenVariant?) {
+    /// The profile that a seed means, broken in a variant's way, under the faults under which that shows; or with these kinds
+    /// of faults alone, and often.
+    public init(seed: UInt64, broken variant: BrokenVariant?, faults chosen: Set<FaultKind>? = nil) {
         self.init(seed: seed)
-        guard let variant else { return }
-        faults = variant.faults
-        faultInterval = variant.interval
-        rots = false
-        switch variant.defect {
-        case .engine(let fault): deliberateFault = fault
-        case .machine(let defect): machineDefect = defect
+        if let variant {
+            faults = variant.faults
+            faultInterval = variant.interval
+            rots = false
+            switch variant.defect {
+            case .engine(let fault): deliberateFault = fault
+            case .machine(let defect): machineDefect = defect
+            }
+        }
+        if let chosen {
+            faults = chosen
+            faultInterval = 15_000_000
         }
     }
 }

@@ -61,13 +61,6 @@ public struct Profile: Sendable {
         }
     }
 
-    /// The profile that a seed means, with these kinds of faults alone, and often.
-    public init(seed: UInt64, faults: Set<FaultKind>) {
-        self.init(seed: seed)
-        self.faults = faults
-        faultInterval = 15_000_000
-    }
-
     /// Virtual nanoseconds for which faults happen.
     func duration(seed: UInt64) -> UInt64 {
         var random = SeededRandom(seed: seed ^ 0x6475_7261)

@@ -4,8 +4,7 @@ import Foundation
 /// (Zeller's ddmin). Each try is a process of its own, so that traps count as failures.
 struct Minimiser {
     let seed: UInt64
-    let broken: String?
-    let faults: String?
+    let kind: WorldKind
 
     /// The numbers of the faults that are needed; `nil` where the seed does not fail with all of them.
     func run(_ all: [Int]) throws -> [Int]? {
@@ -39,7 +38,7 @@ struct Minimiser {
         process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
         process.arguments =
             ["--seed", "\(seed)", "--keep", faults.map(String.init).joined(separator: ",")]
-            + (broken.map { ["--broken", $0] } ?? []) + (self.faults.map { ["--faults", $0] } ?? [])
+            + kind.arguments
         var environment = ProcessInfo.processInfo.environment
         environment["SWIFT_BACKTRACE"] = "enable=no"
         process.environment = environment

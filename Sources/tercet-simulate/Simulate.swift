@@ -1,9 +1,9 @@
 import ArgumentParser
 import Foundation
+import Terminal
 import VolumeSimulation
 
 /// Lets simulated worlds live: real targets, initiators and volumes on simulated disks and a simulated network.
-@main
 struct Simulate: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "tercet-simulate",
@@ -18,7 +18,7 @@ struct Simulate: ParsableCommand {
               tercet-simulate --seed 42 --trace       one world, with all that happens in it
               tercet-simulate --seed 42 --minimise    the fewest faults with which seed 42 still fails
 
-            The exit status is 0 where all worlds were sound, 1 where one was not, 64 for wrong usage.
+            The exit status is 0 where all worlds were sound, 1 where one was not, 2 for wrong usage.
             """)
 
     @Option(help: "The seed, or with --seeds or --minutes the first one.")
@@ -59,14 +59,13 @@ struct Simulate: ParsableCommand {
         if let minutes, minutes <= 0 { throw ValidationError("--minutes is more than 0") }
         if let jobs, jobs < 1 { throw ValidationError("--jobs is 1 or more") }
         let isMany = seeds != nil || minutes != nil
-        if isMany && (trace || minimise || keep != nil || faults != nil) {
-            throw ValidationError("--trace, --minimise, --keep and --faults are for one seed")
+        if isMany && (trace || minimise || keep != nil) {
+            throw ValidationError("--trace, --minimise and --keep are for one seed")
         }
         if let broken, broken != "list", BrokenVariant(broken) == nil {
             throw ValidationError("no variant is called \(broken); --broken list names them")
         }
         if faults != nil, kinds == nil { throw ValidationError("--faults takes names of faults with commas between") }
-        if faults != nil, broken != nil { throw ValidationError("--faults and --broken: give one of them") }
         if keep != nil, kept == nil { throw ValidationError("--keep takes numbers with commas between") }
     }
 
@@ -80,18 +79,18 @@ struct Simulate: ParsableCommand {
             for name in BrokenVariant.names { print(name) }
             return
         }
-        let variant = broken.flatMap { BrokenVariant($0) }
+        let kind = WorldKind(variant: broken.flatMap { BrokenVariant($0) }, faults: kinds)
         if let step {
-            runWorker(first: seed, step: step, variant)
+            runWorker(first: seed, step: step, kind)
         } else if seeds != nil || minutes != nil {
             var soak = Soak(
                 first: seed, seeds: seeds, minutes: minutes, jobs: jobs ?? ProcessInfo.processInfo.activeProcessorCount,
-                broken: broken, printsHashes: hashes)
+                kind: kind, printsHashes: hashes)
             if try !soak.run() { throw ExitCode.failure }
         } else if minimise {
-            try minimise(variant)
+            try minimise(kind)
         } else {
-            try runOne(variant)
+            try runOne(kind)
         }
     }
 
@@ -100,20 +99,16 @@ struct Simulate: ParsableCommand {
         return faults == nil || named.contains(nil) ? nil : Set(named.compactMap { $0 })
     }
 
-    private func profile(_ variant: BrokenVariant?) -> Profile {
-        kinds.map { Profile(seed: seed, faults: $0) } ?? Profile(seed: seed, broken: variant)
-    }
-
     /// The world of a seed, with some of its faults or all.
-    private func world(_ variant: BrokenVariant?, traced: Bool) -> VolumeWorld {
-        let profile = profile(variant)
+    private func world(_ kind: WorldKind, traced: Bool) -> VolumeWorld {
+        let profile = kind.profile(seed: seed)
         let all = profile.faults(seed: seed)
         let chosen = keep == nil ? all : (kept ?? []).filter(all.indices.contains).map { all[$0] }
         return VolumeWorld(seed: seed, profile: profile, schedule: chosen, trace: traced ? { print($0) } : nil)
     }
 
-    private func runOne(_ variant: BrokenVariant?) throws {
-        let result = world(variant, traced: trace).run()
+    private func runOne(_ kind: WorldKind) throws {
+        let result = world(kind, traced: trace).run()
         let seconds = Double(result.counts.simulated) / 1e9
         print(
             "seed \(seed): \(result.failure ?? "sound"); hash \(String(result.hash, radix: 16)), "
@@ -121,9 +116,9 @@ struct Simulate: ParsableCommand {
         if result.failure != nil { throw ExitCode.failure }
     }
 
-    private func minimise(_ variant: BrokenVariant?) throws {
-        let all = profile(variant).faults(seed: seed)
-        let minimiser = Minimiser(seed: seed, broken: broken, faults: faults)
+    private func minimise(_ kind: WorldKind) throws {
+        let all = kind.profile(seed: seed).faults(seed: seed)
+        let minimiser = Minimiser(seed: seed, kind: kind)
         guard let fewest = try minimiser.run(Array(all.indices)) else {
             print("seed \(seed): sound")
             return
@@ -131,7 +126,15 @@ struct Simulate: ParsableCommand {
         print("seed \(seed) fails with \(fewest.count) of its \(all.count) faults:")
         for number in fewest { print("  \(number): \(all[number])") }
         let list = fewest.map(String.init).joined(separator: ",")
-        print("its history: tercet-simulate --seed \(seed) --keep \(list.isEmpty ? "''" : list) --trace")
+        print("its history: \(kind.command(seed: seed, "--keep", list.isEmpty ? "''" : list, "--trace"))")
         throw ExitCode.failure
+    }
+}
+
+@main
+enum Main {
+    static func main() {
+        let simulate = Simulate.parseOrExit()
+        do { try simulate.run() } catch { Simulate.exit(withError: error) }
     }
 }

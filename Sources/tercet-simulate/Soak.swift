@@ -7,7 +7,7 @@ struct Soak {
     let seeds: UInt64?
     let minutes: Double?
     let jobs: Int
-    let broken: String?
+    let kind: WorldKind
     let printsHashes: Bool
 
     private var counts = SimulationCounts()
@@ -15,12 +15,12 @@ struct Soak {
     private let started = Date()
     private var lastProgress = Date()
 
-    init(first: UInt64, seeds: UInt64?, minutes: Double?, jobs: Int, broken: String?, printsHashes: Bool) {
+    init(first: UInt64, seeds: UInt64?, minutes: Double?, jobs: Int, kind: WorldKind, printsHashes: Bool) {
         self.first = first
         self.seeds = seeds
         self.minutes = minutes
         self.jobs = seeds.map { min(jobs, Int(clamping: max($0, 1))) } ?? jobs
-        self.broken = broken
+        self.kind = kind
         self.printsHashes = printsHashes
     }
 
@@ -34,9 +34,9 @@ struct Soak {
         var workers: [WorkerProcess] = []
         for job in 0..<step {
             if let count = count(of: job), count > 0 {
-                workers.append(try WorkerProcess(first: first &+ job, step: step, seeds: count, broken: broken))
+                workers.append(try WorkerProcess(first: first &+ job, step: step, seeds: count, kind: kind))
             } else if seeds == nil {
-                workers.append(try WorkerProcess(first: first &+ job, step: step, seeds: nil, broken: broken))
+                workers.append(try WorkerProcess(first: first &+ job, step: step, seeds: nil, kind: kind))
             }
         }
         while !workers.isEmpty {
@@ -78,7 +78,7 @@ struct Soak {
             let done = (worker.seed - first) / UInt64(jobs) + 1
             let left = count(of: (worker.seed - first) % UInt64(jobs)).map { $0 - min($0, done) }
             if left != 0 {
-                workers.append(try WorkerProcess(first: next, step: UInt64(jobs), seeds: left, broken: broken))
+                workers.append(try WorkerProcess(first: next, step: UInt64(jobs), seeds: left, kind: kind))
             }
         }
     }
@@ -107,7 +107,7 @@ struct Soak {
         print(counts.report)
         print("\(summary), in \(Int(Date().timeIntervalSince(started))) s")
         for failure in failures {
-            print("again: tercet-simulate --seed \(failure.seed)\(broken.map { " --broken \($0)" } ?? "")")
+            print("again: \(kind.command(seed: failure.seed))")
         }
     }
 }

@@ -13,12 +13,12 @@ final class WorkerProcess {
 
     var descriptor: Int32 { output.fileHandleForReading.fileDescriptor }
 
-    init(first: UInt64, step: UInt64, seeds: UInt64?, broken: String?) throws {
+    init(first: UInt64, step: UInt64, seeds: UInt64?, kind: WorldKind) throws {
         seed = first
         process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
         process.arguments =
             ["--seed", "\(first)", "--step", "\(step)"] + (seeds.map { ["--seeds", "\($0)"] } ?? [])
-            + (broken.map { ["--broken", $0] } ?? [])
+            + kind.arguments
         var environment = ProcessInfo.processInfo.environment
         // A trap is reported by its message and its seed; a backtrace takes seconds.
         environment["SWIFT_BACKTRACE"] = "enable=no"

@@ -158,7 +158,7 @@ import VolumeSimulation
 
     private func expectSound(_ faults: Set<FaultKind>, seeds: ClosedRange<UInt64>) {
         for seed in seeds {
-            expectSound(seed, Profile(seed: seed, faults: faults))
+            expectSound(seed, Profile(seed: seed, broken: nil, faults: faults))
         }
     }
 

@@ -1,0 +1,24 @@
+import VolumeSimulation
+
+/// Which worlds a run has, beside their seeds; handed on to the processes that run them.
+struct WorldKind {
+    /// How the engine or its machines are broken on purpose.
+    let variant: BrokenVariant?
+    /// What alone goes wrong, where that is not left to the seed or the variant.
+    let faults: Set<FaultKind>?
+
+    /// The options that say so.
+    var arguments: [String] {
+        var arguments: [String] = []
+        if let variant { arguments += ["--broken", variant.name] }
+        if let faults { arguments += ["--faults", faults.map(\.rawValue).sorted().joined(separator: ",")] }
+        return arguments
+    }
+
+    /// The command that runs a seed's world again, with further options.
+    func command(seed: UInt64, _ options: String...) -> String {
+        (["tercet-simulate", "--seed", "\(seed)"] + arguments + options).joined(separator: " ")
+    }
+
+    func profile(seed: UInt64) -> Profile { Profile(seed: seed, broken: variant, faults: faults) }
+}
