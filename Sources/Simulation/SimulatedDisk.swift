@@ -13,8 +13,8 @@ public struct SimulatedDiskBehaviour: Sendable {
     public var failure: BlockStatus?
     /// Writes to these blocks end in `writeFault`.
     public var failingWrites: Range<UInt64> = 0..<0
-    /// Writes end in `capacityExceeded`.
-    public var isFull = false
+    /// Writes to these blocks end in `capacityExceeded`.
+    public var fullBlocks: Range<UInt64> = 0..<0
     /// A flush ends, and flushes nothing; a write with FUA stays in the cache. Disks that lie.
     public var ignoresFlush = false
     public var ignoresForceUnitAccess = false
@@ -211,7 +211,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     }
 
     private func writeProblem(_ blocks: Range<UInt64>) -> BlockStatus? {
-        if behaviour.isFull { return .capacityExceeded }
+        if blocks.overlaps(behaviour.fullBlocks) { return .capacityExceeded }
         return blocks.overlaps(behaviour.failingWrites) ? .writeFault : nil
     }
 

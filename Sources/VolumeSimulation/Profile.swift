@@ -59,6 +59,7 @@ public struct Profile: Sendable {
             slowMargin = 2_000_000
             slowDuration = 10_000_000
         }
+        if Int.random(in: 0..<15, using: &random) == 0 { minimumCopies = 3 }
     }
 
     /// Virtual nanoseconds for which faults happen.

@@ -14,7 +14,7 @@ extension VolumeWorld {
             && targets.allSatisfy {
                 $0.index == member
                     || ($0.disk.unreadableCount == 0 && $0.disk.behaviour.failingWrites.isEmpty
-                        && !$0.disk.behaviour.isFull)
+                        && $0.disk.behaviour.fullBlocks.isEmpty)
             }
     }
 
@@ -123,10 +123,12 @@ extension VolumeWorld {
             disk.behaviour.isStuck = true
             later(fault.span) { $0.targets[fault.member].disk.behaviour.isStuck = false }
         case .fullDisk:
-            guard mayDestroy(fault.member) else { return }
-            disk.behaviour.isFull = true
+            // A thin pool that is full has the blocks of the metadata, which were written before: that may happen to all.
+            let isThin = fault.choice % 3 != 0
+            guard isThin || mayDestroy(fault.member) else { return }
+            disk.behaviour.fullBlocks = 0..<(isThin ? format.geometry.dataBlocks : UInt64.max)
             meet(.memberFull)
-            later(fault.span) { $0.targets[fault.member].disk.behaviour.isFull = false }
+            later(fault.span) { $0.targets[fault.member].disk.behaviour.fullBlocks = 0..<0 }
         default: break
         }
     }
@@ -269,6 +271,7 @@ extension VolumeWorld {
         initiator.knownFresh.insert(MemberSet(fault.member))
         target.stop(power: true, isSilent: true)
         target.replaceNamespace()
+        if fault.choice & 1 == 0 { writeForeignRecord(to: target) }
         history.cachesLost(lastStops)
         later(fault.span / 8) { $0.bringBack(target) }
     }

@@ -21,7 +21,7 @@ extension VolumeWorld {
             var behaviour = target.disk.behaviour
             behaviour.slowness = 0
             behaviour.isStuck = false
-            behaviour.isFull = false
+            behaviour.fullBlocks = 0..<0
             behaviour.failingWrites = 0..<0
             target.disk.behaviour = behaviour
             target.disk.makeReadable()

@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 import FabricInterface
 import NVMeTarget
 import Replication
@@ -112,14 +113,36 @@ public final class VolumeWorld {
     }
 
     private func write(_ format: VolumeFormat, to target: TargetMachine) {
+        for number in 0..<format.pageCount {
+            writePage(to: target) { format.encode(page: number, member: target.index, into: $0) }
+        }
+    }
+
+    /// The namespace has been another volume's for long.
+    func writeForeignRecord(to target: TargetMachine) {
+        let index = target.index
+        let foreign = Superblock(
+            sequence: 40, volume: UUIDBytes(high: 1, low: 1), member: index, geometry: format.geometry, isClean: false,
+            stamp: RecordStamp(attachmentKey: 9 << 32, version: 7),
+            members: format.layouts.map { MemberRecord(uuid: UUIDBytes(high: 1, low: 2), blocks: $0.memberBlocks) })
+        guard
+            let slot = MemberLayout.slotBlock(
+                0, memberBlocks: target.disk.geometry.blockCount, blockSize: profile.blockSize)
+        else { return }
+        writePage(to: target) {
+            foreign.encode(into: $0)
+            return slot
+        }
+    }
+
+    /// Writes a page of metadata to a machine's disk; `fill` returns its first block.
+    private func writePage(to target: TargetMachine, _ fill: (UnsafeMutableRawBufferPointer) -> UInt64) {
         let page = UnsafeMutableRawBufferPointer.allocate(byteCount: format.geometry.pageSize, alignment: 4096)
         defer { page.deallocate() }
-        for number in 0..<format.pageCount {
-            let start = Int(format.encode(page: number, member: target.index, into: page)) * Int(profile.blockSize)
-            for memory in [target.disk.contents, target.disk.durableContents] {
-                UnsafeMutableRawBufferPointer(rebasing: memory[start..<start + page.count]).copyMemory(
-                    from: UnsafeRawBufferPointer(page))
-            }
+        let start = Int(fill(page)) * Int(profile.blockSize)
+        for memory in [target.disk.contents, target.disk.durableContents] {
+            UnsafeMutableRawBufferPointer(rebasing: memory[start..<start + page.count]).copyMemory(
+                from: UnsafeRawBufferPointer(page))
         }
     }
 
