@@ -69,7 +69,13 @@ extension VolumeEngine {
         }
         guard phase == .serving || phase == .detaching else {
             if phase == .deposed { return finish(slot, .deposed) }
-            if configuration.suspendPolicy == .fail, !slots[index].isInternal { return finish(slot, .suspended) }
+            if configuration.suspendPolicy == .fail, !slots[index].isInternal {
+                // Some members may have taken it, and others not.
+                if slots[index].kind.isWrite, slots[index].firstIssuedAt.nanoseconds != 0 {
+                    for region in slots[index].regions { markUnreconciled(region) }
+                }
+                return finish(slot, .suspended)
+            }
             return hold(slot)
         }
         if slots[index].compares, !slots[index].isPlaced {
@@ -92,6 +98,8 @@ extension VolumeEngine {
         slots[index].failed = []
         slots[index].excused = []
         slots[index].retried = []
+        // The time for which it waits is not the members'.
+        slots[index].firstIssuedAt = MonotonicTime(nanoseconds: 0)
         held.append(slot, slots)
     }
 

@@ -73,6 +73,13 @@ extension VolumeEngine {
         default: return dispatch(slot)
         }
         if slots[index].failed != [], slots[index].kind.isWrite, !settleFailures(slot) { return }
+        // Members that failed it lack the region, which is copied to them once this write lets it: it cannot wait for copies
+        // that only they could make.
+        if slots[index].excused != [], phase != .suspended, slots[index].done != [],
+            writers.subtracting(slots[index].excused).count < record.minimumCopies
+        {
+            return finish(slot, slots[index].failureStatus)
+        }
         if slots[index].wantsRetry { return backOff(slot) }
         let missing = writers.subtracting(slots[index].done).subtracting(slots[index].excused)
         if missing != [], phase != .suspended {
@@ -88,8 +95,11 @@ extension VolumeEngine {
     private mutating func settleFailures(_ slot: Int32) -> Bool {
         let index = Int(slot)
         let failed = slots[index].failed
-        slots[index].failed = []
         let holders = slots[index].done.intersection(inSync).intersection(active)
+        let undecided = active.intersection(inSync).subtracting(slots[index].done).subtracting(failed)
+        // One in sync that was busy may still take it.
+        if holders == [], undecided != [] { return true }
+        slots[index].failed = []
         if holders == [] {
             // No member in sync took it: that is the media's answer to the host, and no reason to drop a member. What
             // is there now may differ from member to member.
