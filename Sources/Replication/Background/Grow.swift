@@ -43,6 +43,7 @@ extension VolumeEngine {
         let old = maps.geometry
         let larger = VolumeMaps(target)
         copyWords(maps.intents, larger.intents)
+        copyWords(maps.quarantine, larger.quarantine)
         maps.free()
         maps = larger
         // Writes that were under way, and were given back to a host that does not wait, are on some members only.

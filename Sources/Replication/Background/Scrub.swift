@@ -28,8 +28,12 @@ extension VolumeEngine {
     public mutating func repairRegion(_ region: Int, from source: MemberIndex, now: MonotonicTime) {
         self.now = now
         guard phase == .serving, region < maps.regionCount, readers.has(source) else { return }
-        for member in 0..<memberCount where readers.has(member) && member != source {
-            maps.repair[member][region] = true
+        for member in 0..<memberCount where member != source {
+            if readers.has(member) {
+                maps.repair[member][region] = true
+            } else {
+                _ = requestBehind(member, region...region)
+            }
         }
         let wasQuarantined = maps.quarantine[region]
         maps.quarantine[region] = false

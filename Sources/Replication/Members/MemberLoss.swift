@@ -50,7 +50,25 @@ extension VolumeEngine {
     private mutating func noteLacking(_ member: MemberIndex) {
         guard fault != .lossNotMarked else { return }
         addAll(maps.intents, kind: member)
+        if inSync.has(member) { quarantineWithout(member) }
+        // What was to be written anew on it still is.
+        addAll(maps.repair[member], kind: member)
+        addAll(maps.unreconciled, kind: member)
         maps.repair[member].clear()
+    }
+
+    /// The lost member alone was right in regions that a scrub had found to differ (`repairRegion`): none of the others is
+    /// to be believed there, nor copied to it.
+    private mutating func quarantineWithout(_ member: MemberIndex) {
+        let others = active.intersection(inSync)
+        guard others != [] else { return }
+        for word in 0..<maps.unreconciled.wordCount where maps.unreconciled.words[word] != 0 {
+            var orphaned = maps.unreconciled.words[word]
+            for other in 0..<memberCount where others.has(other) { orphaned &= maps.repair[other].words[word] }
+            maps.quarantine.words[word] |= orphaned
+            maps.unreconciled.words[word] &= ~orphaned
+            for other in 0..<memberCount where others.has(other) { maps.repair[other].words[word] &= ~orphaned }
+        }
     }
 
     /// Takes a lost member out of the members in sync, if others are left that are there.
@@ -193,7 +211,9 @@ extension VolumeEngine {
         members[member].reconnectDelay = min(
             max(configuration.reconnectDelay, members[member].reconnectDelay * 2), configuration.reconnectDelayMaximum)
         var delay = members[member].reconnectDelay
-        if members[member].lossReason == .slow, phase == .serving { delay = max(delay, members[member].slowCooldown) }
+        if members[member].lossReason == .slow, phase == .serving, was != .connecting {
+            delay = max(delay, members[member].slowCooldown)
+        }
         members[member].connectAt = now.advanced(byNanoseconds: delay)
     }
 
