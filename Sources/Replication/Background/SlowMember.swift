@@ -52,7 +52,16 @@ extension VolumeEngine {
             if members[member].slowSince == .distantFuture { members[member].slowSince = now }
             guard now.nanoseconds(since: members[member].slowSince) >= configuration.slowDuration else { continue }
             statistics.slowDemotions += 1
-            members[member].slowCooldown = max(configuration.slowCooldown, members[member].slowCooldown * 2)
+            // Longer each time, but anew for one that has been fast enough for long.
+            let wasLongAgo =
+                now.nanoseconds(since: members[member].slowLossAt) > 2 * configuration.slowCooldownMaximum
+            members[member].slowCooldown =
+                wasLongAgo
+                ? configuration.slowCooldown
+                : min(
+                    max(configuration.slowCooldown, members[member].slowCooldown * 2),
+                    configuration.slowCooldownMaximum)
+            members[member].slowLossAt = now
             loseMember(member, .slow)
         }
     }

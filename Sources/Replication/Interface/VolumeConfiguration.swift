@@ -31,8 +31,6 @@ public struct VolumeConfiguration: Sendable {
     public var maximumTransfer = 1 << 20
     /// Regions that are copied at once.
     public var copyConcurrency = 2
-    /// Bytes per second that resync may copy; 0 for no limit. Regions that a read waits for are copied at once.
-    public var resyncRate: UInt64 = 0
     /// A member's command that takes longer means that the connection is given up.
     public var commandTimeout: UInt64 = 5_000_000_000
     /// How long an attach waits for the third member once two are there.
@@ -58,8 +56,9 @@ public struct VolumeConfiguration: Sendable {
     /// preempts them. It is longer than any initiator's keep-alive timeout and quiesce time: a deposed initiator that was
     /// stopped meanwhile could write after a release while its old association stands.
     public var releaseDelay: UInt64 = 60_000_000_000
-    /// How long a member that was demoted for being slow stays out, at first; doubled each time.
+    /// How long a member that was demoted for being slow stays out, at first; doubled each time, up to the maximum.
     public var slowCooldown: UInt64 = 5_000_000_000
+    public var slowCooldownMaximum: UInt64 = 600_000_000_000
 
     public init(volume: UUIDBytes, blockSize: UInt32) {
         self.volume = volume

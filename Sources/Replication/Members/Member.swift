@@ -79,6 +79,8 @@ struct Member {
     var slowest: UInt64 = 0
     var slowSince = MonotonicTime.distantFuture
     var slowCooldown: UInt64 = 0
+    /// When it was last given up for being slow.
+    var slowLossAt = MonotonicTime(nanoseconds: 0)
     var lossReason = MemberLossReason.disconnected
 
     // Joining.
@@ -92,7 +94,6 @@ struct Member {
     var joinFailed = false
     var mapCursor = 0
     var keysSeen: [UInt64] = []
-    var keysToPreempt: [UInt64] = []
     /// Members that become refused instead of disconnected, once the driver is done.
     var isRefused = false
 
@@ -101,6 +102,8 @@ struct Member {
     var superblockVersionInFlight: UInt64 = 0
     var superblockIssuedAt = MonotonicTime(nanoseconds: 0)
     var confirmedVersion: UInt64 = 0
+    /// Since when it has taken no metadata, though it is connected.
+    var metadataRefusedSince = MonotonicTime.distantFuture
 
     // Copying to it.
     var copyRetryAt = MonotonicTime(nanoseconds: 0)

@@ -99,6 +99,9 @@ extension Superblock {
             fencing: fencing, minimumCopies: Int(load(42, UInt8.self)), isClean: load(43, UInt8.self) & 1 == 1,
             stamp: RecordStamp(attachmentKey: load(64, UInt64.self), version: load(72, UInt64.self)), members: members)
         guard superblock.inSync != [] else { return .invalid("set of members in sync, which is empty,") }
+        // Both are counted up; nobody counts so far.
+        guard superblock.sequence < 1 << 63 else { return .invalid("sequence") }
+        guard superblock.stamp.version < 1 << 63 else { return .invalid("version") }
         return .valid(superblock)
     }
 

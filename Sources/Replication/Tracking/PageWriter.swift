@@ -57,13 +57,15 @@ extension VolumeEngine {
         invariant(tag.index < ArenaLayout.stagingPages, "a page's completion names a staging slot")
         staging.pool[slot].pointee.pending.remove(MemberSet(tag.member))
         let page = staging.pool[slot].pointee.page
-        if status != .success, holdsMetadata(tag.member) {
+        if holdsMetadata(tag.member) {
             switch status {
+            case .success: members[tag.member].metadataRefusedSince = .distantFuture
             case .busy, .notDone, .pathError:
                 // Written again with the next round; until then it is not durable.
                 staging.pool[slot].pointee.isIncomplete = true
                 maps.pageNeeds[page].insert(MemberSet(tag.member))
                 maps.dirtyPages[page] = true
+                metadataWasRefused(tag.member)
             default: loseMember(tag.member, .metadataFailed)
             }
         }
@@ -74,6 +76,14 @@ extension VolumeEngine {
         reviewsIntents = true
         reviewsAcknowledgements = true
         for member in 0..<memberCount where members[member].phase == .joining { checkJoined(member) }
+    }
+
+    /// A member was too busy for metadata, or not to be reached the way it was tried: it is sent again, but not for ever.
+    mutating func metadataWasRefused(_ member: MemberIndex) {
+        if members[member].metadataRefusedSince == .distantFuture { members[member].metadataRefusedSince = now }
+        if now.nanoseconds(since: members[member].metadataRefusedSince) > configuration.commandTimeout {
+            loseMember(member, .timedOut)
+        }
     }
 
     /// What was staged is on all that hold the page: its bits are durable, except those that are no longer wanted.

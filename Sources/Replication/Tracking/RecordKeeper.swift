@@ -75,6 +75,7 @@ extension VolumeEngine {
         guard holdsMetadata(member), phase != .deposed else { return }
         switch status {
         case .success:
+            members[member].metadataRefusedSince = .distantFuture
             if members[member].isWipingStale {
                 members[member].isWipingStale = false
                 members[member].staleBlocks = 0
@@ -87,10 +88,14 @@ extension VolumeEngine {
             if let layout = members[member].layout { formattedBlocks[member] = layout.memberBlocks }
             freshMembers.remove(MemberSet(member))
             if members[member].phase == .joining { return checkJoined(member) }
+            // Members that lack nothing wait for the record before they count as in sync.
+            copies.mayStart = true
             reviewRecord()
         case .busy, .notDone, .pathError:
             // The record is written again, and what is stale wiped behind it.
             members[member].isWipingStale = false
+            metadataWasRefused(member)
+            guard holdsMetadata(member) else { return }
         default: return loseMember(member, .metadataFailed)
         }
         writeRecord(to: member)
