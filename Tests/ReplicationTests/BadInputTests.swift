@@ -87,6 +87,23 @@ import Testing
         #expect(error == .metadata(.shrunk(member: 1, found: 180, expected: 200)))
     }
 
+    /// Numbers that are counted up, and could not be.
+    @Test(arguments: ["sequence", "version"])
+    func aRecordWithTheGreatestNumbers(field: String) {
+        let error = attachError { scenario in
+            let target = scenario.targets[0]
+            guard var superblock = scenario.simulation.superblock(target) else { return }
+            if field == "sequence" { superblock.sequence = .max } else { superblock.stamp.version = .max }
+            let page = TestPage()
+            superblock.encode(into: page.bytes)
+            for slot in 0...1 {
+                let offset = Int(scenario.simulation.layouts[0].slotBlock(slot)) * ModelTarget.blockSize
+                (target.view + offset).copyMemory(from: page.bytes.baseAddress!, byteCount: 4096)
+            }
+        }
+        #expect(error == .metadata(.invalidField(member: 0, field: field)))
+    }
+
     @Test func aTornBitmapPageMeansThatEverythingIsDirty() {
         let scenario = Scenario()
         #expect(scenario.attach())

@@ -65,7 +65,10 @@ extension VolumeEngine {
         // One that lost its cache beside one that kept it is behind where regions are dirty, and recorded as such: a flush
         // that is acknowledged before it has been copied to makes nothing durable there.
         let kept = dirty.isEmpty || intact == [] || fault == .lostCacheInSync ? present : intact
-        adoptDecision(best, ready: ready, inSync: kept, source: (intact == [] ? kept : intact).first, dirty: dirty)
+        // One that the newest record names in sync has all that was acknowledged, whether or not that record was valid.
+        let sources = intact == [] ? kept : intact
+        let named = sources.intersection(newest.inSync)
+        adoptDecision(best, ready: ready, inSync: kept, source: (named == [] ? sources : named).first, dirty: dirty)
     }
 
     /// The newest record that may have been valid. One is valid once every member that it names in sync has confirmed it:
@@ -112,6 +115,7 @@ extension VolumeEngine {
         // What is known from before a recovery stays known: regions keep their numbers when a volume grows.
         if phase == .recovering {
             for kind in 0..<VolumeMaps.kindCount { copyWords(maps.wanted[kind], larger.wanted[kind]) }
+            copyWords(maps.quarantine, larger.quarantine)
         }
         maps.free()
         maps = larger
@@ -233,6 +237,7 @@ extension VolumeEngine {
         readyMaps[member]?.free()
         readyMaps[member] = nil
         become(member, .joining)
+        members[member].metadataRefusedSince = .distantFuture
         for page in 0..<maps.pageCount where page / maps.pagesPerMap != member {
             maps.pageNeeds[page].insert(MemberSet(member))
             maps.dirtyPages[page] = true
@@ -283,7 +288,7 @@ extension VolumeEngine {
         endGrowth()
         copies.mayStart = true
         reviewReconciled()
-        releaseHeld()
+        if phase == .serving { releaseHeld() } else { notice(.waitingFor(MemberSet.all.subtracting(active))) }
         for member in 0..<memberCount where members[member].phase == .ready { admit(member) }
     }
 }

@@ -21,6 +21,10 @@ extension VolumeEngine {
 
     mutating func reservationDone(_ member: MemberIndex, _ status: MemberStatus) {
         switch (members[member].phase, members[member].step) {
+        case (.fencing, .register) where status == .busy || status == .notDone,
+            // Where our key is not there because it was never taken, nobody has preempted it.
+            (.fencing, .fenceReport):
+            loseMember(member, .joinFailed)
         case (.fencing, .register), (.fencing, .preempt), (.fencing, .acquire):
             // A conflict may mean that what was to be preempted has just gone; the report tells.
             guard status == .success || status == .reservationConflict || status == .busy || status == .notDone else {

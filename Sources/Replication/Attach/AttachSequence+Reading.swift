@@ -14,7 +14,6 @@ extension VolumeEngine {
     mutating func readByRecord(_ member: MemberIndex) {
         guard let found = members[member].found else {
             // A replaced member has nothing to read, until it has been given a record.
-            members[member].superblockSequence = 0
             return memberIsReady(member)
         }
         guard

@@ -36,14 +36,19 @@ extension VolumeEngine {
             buffer: UInt64(arenaLayout.join(member)))
     }
 
-    /// Decodes the slots that were read, or says what is wrong with them.
-    func decodeSlots(_ member: MemberIndex) -> Result<Superblock, MetadataError> {
+    /// The newer of the two slots that were read, whoever's it is.
+    private func slotsRead(_ member: MemberIndex) throws(MetadataError) -> Superblock {
         let base = UnsafeRawPointer(arena) + arenaLayout.join(member)
         let page = arenaLayout.pageSize
+        return try Superblock.decode(
+            member: member, slot0: UnsafeRawBufferPointer(start: base, count: page),
+            slot1: UnsafeRawBufferPointer(start: base + page, count: page))
+    }
+
+    /// Decodes the slots that were read, or says what is wrong with them.
+    func decodeSlots(_ member: MemberIndex) -> Result<Superblock, MetadataError> {
         do throws(MetadataError) {
-            let found = try Superblock.decode(
-                member: member, slot0: UnsafeRawBufferPointer(start: base, count: page),
-                slot1: UnsafeRawBufferPointer(start: base + page, count: page))
+            let found = try slotsRead(member)
             try found.validate(
                 as: member, volume: configuration.volume, blockSize: configuration.blockSize,
                 memberBlocks: members[member].blocks)
@@ -106,9 +111,7 @@ extension VolumeEngine {
         case (.failure, nil):
             // Whoever grows the volume writes the record at the present end, and then wipes the former one: perhaps between
             // our two looks.
-            guard let block = slotsBlock(member, blocks: members[member].blocks) else {
-                invariantViolated("the slots at the present end were read before those at the former one")
-            }
+            guard let block = slotsBlock(member, blocks: members[member].blocks) else { return lookForRecord(member) }
             return readSlots(member, .movedSuperblock, at: block)
         }
         recordFound(member)
@@ -123,9 +126,11 @@ extension VolumeEngine {
         recordFound(member)
     }
 
-    /// A member that was replaced need not have a record.
+    /// A member that was replaced need not have a record. Where it has one of another volume, its own has to be the newer of
+    /// the two slots.
     private mutating func recordMissing(_ member: MemberIndex, _ error: MetadataError) {
         guard freshMembers.has(member) else { return refuse(member, error) }
+        members[member].superblockSequence = (try? slotsRead(member))?.sequence ?? 0
         recordFound(member)
     }
 

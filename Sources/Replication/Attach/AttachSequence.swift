@@ -28,6 +28,8 @@ extension VolumeEngine {
         if attachmentKey == 0 { chooseKey() }
         guard attachmentKey != 0 else { return }
         if isDeciding, !restartsDecision { return }
+        // Pages on their way to a member that was lost belong to maps that the decision may replace.
+        guard staging.pool.available == staging.pool.capacity else { return }
         // Whatever is under way ends first; then all that were in use are read anew.
         for member in 0..<memberCount {
             switch members[member].phase {

@@ -100,11 +100,14 @@ extension VolumeEngine {
         markPage(maps.page(kind: kind, region: region))
     }
 
-    /// Takes members into sync that lack nothing any more.
+    /// Takes members into sync that lack nothing any more, and hold the valid record: the next one names them, and where they
+    /// lack it, the one that they hold is believed.
     mutating func reviewReconciled() {
         guard phase == .serving else { return }
         var hasChanged = false
         for member in 0..<memberCount where active.has(member) && !inSync.has(member) {
+            let holdsRecord = record.isValid && members[member].confirmedVersion == record.version
+            guard holdsRecord || fault == .unconfirmedMemberTaken else { continue }
             guard maps.behind(member).isEmpty, !copies.isCopying(to: member), !copied.contains(to: member) else {
                 continue
             }

@@ -37,6 +37,7 @@ extension VolumeEngine {
             startHousekeeping(clears: true)
         case .flushing: return
         case .flushed:
+            guard record.isValid else { return }
             clearIntents(keepsRecent: false)
             detachStep = .clearing
             pumpPages()

@@ -62,7 +62,10 @@ extension VolumeEngine {
 
     /// Clears the in-flight bits of regions whose writes are on every member, or noted durably for those that lack them,
     /// and flushed. Regions written lately keep theirs: they will probably be written again.
+    ///
+    /// Only under a valid record: an older one may hold, which does not say that a member lacks what its bits say.
     mutating func clearIntents(keepsRecent: Bool) {
+        guard record.isValid else { return }
         let clearable = RegionMap(wordCount: maps.intents.wordCount)
         defer { clearable.free() }
         var isAny = false

@@ -25,9 +25,9 @@ extension VolumeEngine {
         members[member].found = nil
         members[member].layout = nil
         members[member].superblockSequence = 0
-        // What the old namespace may still do is not the new one's concern.
-        members[member].undeadAssociation = 0
+        // It may be the old namespace again, at which commands of the old association may still land (invariant 6).
         members[member].reconnectDelay = 0
+        members[member].connectAt = min(members[member].connectAt, now)
         if members[member].phase == .refused {
             become(member, .connecting)
             actions.append(.connect(member))

@@ -51,6 +51,8 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable {
     case compareUnordered
     /// The newest record found is believed, also where a member that it names in sync never confirmed it.
     case unconfirmedRecordBelieved
+    /// A member is taken into sync that has not confirmed the valid record.
+    case unconfirmedMemberTaken
     /// That another initiator has taken a member over is not heeded until a command says so.
     case notificationIgnored
 }
