@@ -26,6 +26,8 @@ package struct BlockHistory {
         package var version: UInt64 = 0
         /// The attachment whose write was acknowledged last.
         var writer: UInt64 = 0
+        /// When the first of the writes began that failed since the last one was acknowledged; the end of time where none did.
+        var failedSince: UInt64 = .max
         /// Nothing is known of its contents: the volume has grown, and it was not written since.
         package var isUnknown = false
     }
@@ -103,6 +105,7 @@ package struct BlockHistory {
             state.isUnknown = state.isUnknown && !write.isDurable
         }
         state.lastAcknowledged = sequence
+        state.failedSince = .max
         state.holders = write.holders
         state.version += 1
         blocks[block] = state
@@ -114,6 +117,12 @@ package struct BlockHistory {
         _ = concurrent.removeValue(forKey: key(id, block))
         blocks[block].pending.removeAll { $0.id == id }
         blocks[block].version += 1
+    }
+
+    /// The write ended in an error of the media: it may be there, on members that keep it in their caches.
+    package mutating func writeFailed(_ block: Int, id: UInt64, startedAt: UInt64) {
+        writeAbandoned(block, id: id)
+        blocks[block].failedSince = min(blocks[block].failedSince, startedAt)
     }
 
     /// The write surely did not happen: a comparison before it found something else.
@@ -155,6 +164,15 @@ package struct BlockHistory {
         let isLegal = state.isUnknown || state.candidates.contains(value) || snapshot.contains(value)
         // What has been read is there: a write under way that was seen has taken effect.
         if isLegal, state.version == version, state.pending.allSatisfy({ $0.value == value }), state.pending.count < 2 {
+            let others = state.candidates.filter { $0 != value && !state.undurable.contains($0) }
+            if state.failedSince != .max, !others.isEmpty {
+                // A write that failed was seen, or not: what it is in the way of comes back if the caches are lost.
+                sequence += 1
+                blocks[block].lastAcknowledged = sequence
+                blocks[block].undurableSince =
+                    state.undurable.isEmpty ? state.failedSince : min(state.failedSince, state.undurableSince)
+                blocks[block].undurable += others
+            }
             blocks[block].candidates = [value]
         }
         return isLegal

@@ -195,7 +195,7 @@ final class Workload {
     private func check(_ operation: Running, _ status: HostStatus) {
         if status == .miscompare { return checkMiscompare(operation) }
         guard status == .success else {
-            if !operation.isLate { abandon(operation) }
+            if !operation.isLate { abandon(operation, isFailed: status == .mediaError || status == .noSpace) }
             return world.note(status)
         }
         world.completedOperations += 1
@@ -289,11 +289,15 @@ final class Workload {
         }
     }
 
-    private func abandon(_ operation: Running) {
+    private func abandon(_ operation: Running, isFailed: Bool = false) {
         let request = operation.request
         guard request.operation != .read, request.operation != .flush else { return }
         for block in Int(request.start)..<Int(request.start + request.count) {
-            world.history.writeAbandoned(block, id: operation.id)
+            if isFailed {
+                world.history.writeFailed(block, id: operation.id, startedAt: operation.startedAt)
+            } else {
+                world.history.writeAbandoned(block, id: operation.id)
+            }
         }
     }
 

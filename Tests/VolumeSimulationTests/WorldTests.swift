@@ -146,6 +146,12 @@ import VolumeSimulation
         expectSound([.competitor, .initiatorPause], seeds: 1...30)
     }
 
+    /// A write that all members but one had no room for was read, and went with that one's cache.
+    @Test func thinPoolsAreFullWhenAllPowerIsLost() {
+        expectSound(22_962, Profile(seed: 22_962))
+        expectSound([.fullDisk, .powerLossOfAll, .partitionOfSome], seeds: 1...30)
+    }
+
     /// A message is lost while the one before it waits for a receive buffer: the connection's patience ends, whoever posts
     /// buffers meanwhile.
     @Test func aMessageIsLostBehindOneThatWaits() { expectSound(3_017_177, Profile(seed: 3_017_177)) }
