@@ -17,6 +17,7 @@ extension DeviceGroup {
         else { return answer(index, .invalidNamespaceOrFormat.doNotRetry) }
         let namespace = namespaces + Int(nsid - 1)
         request.pointee.channel = namespace.pointee.channel
+        request.pointee.namespaceGeneration = namespace.pointee.generation
         takeShare(request)
         guard namespace.pointee.access.isSuccess else { return answer(index, namespace.pointee.access) }
         guard isAllowed(opcode, namespace, queuePair) else { return answer(index, .reservationConflict.doNotRetry) }
@@ -128,20 +129,12 @@ extension DeviceGroup {
     /// Hands a request to its channel, now or when there is room.
     @inline(__always)
     func beginAtBlock(_ index: UInt32) {
-        if awaitingBlock.isAwaited(channel(of: index)) || !submitToBlock(index) { awaitBlock(index) }
-    }
-
-    /// The channel of the namespace that a request is for; `noSlot` where there is none.
-    @inline(__always)
-    private func channel(of index: UInt32) -> UInt32 {
-        let request = requests[index]
-        guard let namespaces = queuePairs[request.pointee.queuePair].pointee.namespaces else { return noSlot }
-        return namespaces[Int(request.pointee.command.nsid - 1)].channel
+        if awaitingBlock.isAwaited(requests[index].pointee.channel) || !submitToBlock(index) { awaitBlock(index) }
     }
 
     /// Lets a request wait for room in its channel.
     private func awaitBlock(_ index: UInt32) {
-        awaitingBlock.append(index, channel(of: index), requests.slots)
+        awaitingBlock.append(index, requests[index].pointee.channel, requests.slots)
     }
 
     /// Hands the command to the namespace's channel; `false` when the channel is full.
@@ -149,10 +142,15 @@ extension DeviceGroup {
         let request = requests[index]
         let command = request.pointee.command
         let queuePair = queuePairs[request.pointee.queuePair]
-        // Looked up anew: the namespace may have gone while the data was fetched.
+        // Looked up anew: the namespace may have gone while the data was fetched, and another one may be in its place, for
+        // whose blocks neither the range was checked nor the memory measured. Not to be retried: it was not meant for that.
         guard let namespace = queuePair.pointee.namespaces.map({ $0 + Int(command.nsid - 1) }),
-            namespace.pointee.isPresent, namespace.pointee.channel != noSlot
+            namespace.pointee.generation == request.pointee.namespaceGeneration
         else {
+            answer(index, .invalidNamespaceOrFormat.doNotRetry)
+            return true
+        }
+        guard namespace.pointee.channel != noSlot else {
             answer(index, .namespaceNotReady)
             return true
         }
@@ -232,11 +230,12 @@ extension DeviceGroup {
     func cancelBlockOperation(_ index: UInt32) -> Bool {
         let request = requests[index]
         let queuePair = queuePairs[request.pointee.queuePair]
-        guard queuePair.pointee.role == .io, request.pointee.runningBlockOperations == 1,
-            let namespaces = queuePair.pointee.namespaces
-        else { return false }
-        let channel = namespaces[Int(request.pointee.command.nsid - 1)].channel
-        return channel != noSlot && blocks.cancel(tag: tag(index), on: channel)
+        // The channel that has the operation outlasts it, whatever has become of the namespace.
+        let channel = request.pointee.channel
+        guard queuePair.pointee.role == .io, request.pointee.runningBlockOperations == 1, channel != noSlot else {
+            return false
+        }
+        return blocks.cancel(tag: tag(index), on: channel)
     }
 
     /// The tag of a block request: which device group, which request.

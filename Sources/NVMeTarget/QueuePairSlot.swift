@@ -96,6 +96,9 @@ struct NamespaceSlot: BitwiseCopyable {
     var isPresent = false
     var isReadOnly = false
     var blockShift: UInt8 = 9
+    /// Another one each time a namespace is opened in this place, or its block size changes: a command for what was here
+    /// before is recognised. 0 where there is no namespace.
+    var generation: UInt32 = 0
     /// The device lends its own memory.
     var lends = false
     /// Place of the reactor's channel to the device; `noSlot` where there is none.

@@ -82,6 +82,8 @@ struct RequestSlot: BitwiseCopyable {
     var receive = noSlot
     /// The channel whose share of buffers and memory the request takes from.
     var channel = noSlot
+    /// The generation of the namespace that the command was checked against.
+    var namespaceGeneration: UInt32 = 0
     /// The other half of a fused operation, from when both have arrived until one of them is answered or ends.
     var partner = noSlot
     /// Half of a fused operation whose data is here.

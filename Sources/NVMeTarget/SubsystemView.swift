@@ -9,6 +9,8 @@ final class SubsystemView {
     let capacity: Int
     let statistics: UnsafeMutablePointer<Statistics>
     private var open: [UInt32: Namespace] = [:]
+    /// Generations that namespaces' slots have had.
+    private var generations: UInt32 = 0
 
     init(_ subsystem: Subsystem, capacity: Int) {
         self.subsystem = subsystem
@@ -42,6 +44,12 @@ final class SubsystemView {
         }
         for namespace in current {
             let slot = namespaces + Int(namespace.nsid - 1)
+            let geometry = namespace.geometry
+            let blockShift = UInt8(geometry.blockSize.trailingZeroBitCount)
+            if open[namespace.nsid] == nil || slot.pointee.blockShift != blockShift {
+                generations &+= 1
+                slot.pointee.generation = generations
+            }
             if open[namespace.nsid] == nil {
                 open[namespace.nsid] = namespace
                 let device = namespace.definition.device
@@ -53,8 +61,7 @@ final class SubsystemView {
                     failed(namespace.nsid, error)
                 }
             }
-            let geometry = namespace.geometry
-            slot.pointee.blockShift = UInt8(geometry.blockSize.trailingZeroBitCount)
+            slot.pointee.blockShift = blockShift
             slot.pointee.blockCount = geometry.blockCount
             slot.pointee.memoryAlignment = UInt32(max(1, geometry.memoryAlignment))
             slot.pointee.compareAndWriteBytes = geometry.compareAndWriteSize
