@@ -60,10 +60,14 @@ extension PollGroup {
         }
         let location = QueueLocation(
             group: self.index, device: group.index, slot: slot, generation: group.queuePairs[slot].pointee.generation)
+        // NVMe Base, "Generic Command Status Values", 1Ah: too large. One that was granted less would ping too seldom.
+        guard connect.keepAliveMilliseconds <= target.options.maxKeepAliveMilliseconds else {
+            throw ConnectFailure(status: .keepAliveTimeoutInvalid)
+        }
         // A command of an association that has ended may still be at a block device. The host takes it for failed, and may
         // write the same blocks over the new association: that waits until the old command has landed.
         if holdConnect(index, data, subsystem, in: group, now: now) { return }
-        var keepAlive = min(connect.keepAliveMilliseconds, target.options.maxKeepAliveMilliseconds)
+        var keepAlive = connect.keepAliveMilliseconds
         // A discovery controller without a keep-alive timeout ends after two minutes of silence.
         if subsystem.isDiscovery && keepAlive == 0 { keepAlive = 120_000 }
         let request = connectionRequest(of: slot, in: group)

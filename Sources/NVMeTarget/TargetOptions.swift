@@ -22,7 +22,7 @@ public struct TargetOptions: Sendable, Equatable {
     public var maxNamespaces: Int
     /// SGL data block descriptors that one command may have; Identify Controller MSDBD.
     public var maxDescriptors: Int
-    /// Largest keep-alive timeout that is granted, in milliseconds.
+    /// Largest keep-alive timeout that is granted, in milliseconds; a Connect or Set Features that asks for more is refused.
     public var maxKeepAliveMilliseconds: UInt32
 
     public init(

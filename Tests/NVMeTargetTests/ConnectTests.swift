@@ -176,4 +176,18 @@ import Testing
         #expect(try world.execute(plain, RawConnect(other).command).sqHead == 1)
         #expect(try world.execute(plain, .getProperty(NVME_REG_VS)).sqHead == 2)
     }
+
+    /// A host that was granted less than it asked for would not know, and would ping too seldom.
+    @Test func aKeepAliveTimeoutThatIsTooLongIsRefused() throws {
+        var options = TargetWorld.smallOptions
+        options.maxKeepAliveMilliseconds = 10_000
+        let world = try TargetWorld(options: options)
+        let refused = RawStatus(code: NVME_SC_KAT_INVALID.rawValue, doNotRetry: true)
+        #expect(try adminConnect(world) { RawConnect($0, keepAlive: 10_001) }.status == refused)
+        #expect(try adminConnect(world) { RawConnect($0, keepAlive: .max) }.status == refused)
+        #expect(
+            try adminConnect(world) { RawConnect($0, nqn: TargetWorld.discovery, keepAlive: 10_001) }.status == refused)
+        #expect(try adminConnect(world) { RawConnect($0, keepAlive: 10_000) }.isSuccess)
+        #expect(try adminConnect(world) { RawConnect($0, nqn: TargetWorld.discovery) }.isSuccess)
+    }
 }
