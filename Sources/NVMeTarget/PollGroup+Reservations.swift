@@ -22,7 +22,7 @@ extension PollGroup {
         default: break
         }
         // The 64th host and later ones share a bit: they cannot be told apart on the I/O path.
-        guard controller.subsystem.hostBit(of: controller.hostID) != 1 << 63 else {
+        guard controller.subsystem.hostBit(of: controller.hostID) != Subsystem.sharedHostBit else {
             return fail(index, .insufficientCapacity.doNotRetry, in: group)
         }
         // One change at a time for a namespace; the others wait their turn.
@@ -124,11 +124,12 @@ extension PollGroup {
 
     /// Step two: every reactor takes the change on, and says so when the commands that had to end have ended.
     private func apply(_ change: ReservationChange) {
-        change.namespace.reservation.withLock { $0.current = change.next }
+        // Before the change is published: as long as a victim is registered, nobody takes over its place.
         var victims: UInt64 = 0
         if change.aborts {
             for host in change.outcome.preempted { victims |= change.subsystem.hostBit(of: host) }
         }
+        change.namespace.reservation.withLock { $0.current = change.next }
         let here = target.group(index)
         let groups = target.groups
         let barrier = FenceBarrier(count: groups.count) { here.run { $0.complete(change) } }

@@ -118,19 +118,22 @@ public final class Subsystem: Sendable {
                 state.hosts.append(host)
                 return 1 << UInt64(state.hosts.count - 1)
             }
-            // A place whose host is neither connected nor registered is taken over: its bit says in every mask what the
-            // reservation lets strangers do, which is right for the new host as well.
-            let connected = Set(state.controllers.values.map(\.hostID))
+            // A place whose host is neither connected nor registered, and whose commands are over, is taken over: its bit
+            // says in every mask what the reservation lets strangers do, which is right for the new host as well.
+            let connected = Set(state.controllers.values.map(\.hostID) + state.draining.map(\.hostID))
             let registered = Set(
                 state.namespaces.values.flatMap { namespace in
                     namespace.reservation.withLock { $0.current.registrants.map(\.host) }
                 })
             guard let place = state.hosts.firstIndex(where: { !connected.contains($0) && !registered.contains($0) })
-            else { return 1 << 63 }
+            else { return Subsystem.sharedHostBit }
             state.hosts[place] = host
             return 1 << UInt64(place)
         }
     }
+
+    /// The bit that hosts share who have no place of their own.
+    static let sharedHostBit: UInt64 = 1 << 63
 
     /// Which hosts a namespace's reservation lets read, and write: a bit a host. Hosts that connect later have no
     /// registration: their bits say what the reservation lets everybody do.
@@ -142,6 +145,8 @@ public final class Subsystem: Sendable {
         for registrant in reservation.registrants {
             let access = reservation.access(of: registrant.host)
             let bit = hostBit(of: registrant.host)
+            // A registrant that has no place may do what strangers may: its bit would let in all who share it.
+            guard bit != Subsystem.sharedHostBit else { continue }
             if access.read { readers |= bit }
             if access.write { writers |= bit }
         }

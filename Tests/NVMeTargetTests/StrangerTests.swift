@@ -1,0 +1,81 @@
+import BlockInterface
+import CLibNVMe
+import MemoryBlock
+import NVMeTarget
+import Simulation
+import Synchronization
+import Testing
+
+/// More hosts than the I/O path can tell apart.
+@Suite struct StrangerTests {
+    /// What registrants may must not become what all hosts may that have no place of their own.
+    @Test func aRegistrantWithoutAPlaceLetsNobodyElseIn() throws {
+        let store = KeptReservations()
+        let registrant = [UInt8](repeating: 0xEE, count: 16)
+        try reserve(registrant, in: store)
+
+        let world = try TargetWorld()
+        let machines = (0..<10).map { _ in world.addHost() }
+        var hosts: [AttachedHost] = []
+        for number in 0..<64 {
+            // Seven hosts share the memory of one machine.
+            let machine = machines[number / 7]
+            machine.id = [UInt8](repeating: 0, count: 15) + [UInt8(number + 1)]
+            machine.nqn = "nqn.2024-01.io.tercet:host-\(number)"
+            hosts.append(try world.attach(machine))
+        }
+        try world.target.addNamespace(try namespace(store), to: TargetWorld.nqn)
+        world.pass(milliseconds: 1)
+        let conflict = RawStatus(code: NVME_SC_RESERVATION_CONFLICT.rawValue, doNotRetry: true)
+        for host in [hosts[0], hosts[62], hosts[63]] {
+            let offset = host.host.allocate(512)
+            for opcode in [nvme_cmd_write, nvme_cmd_read] {
+                let command = RawCommand(opcode: opcode.rawValue, nsid: 2).range(0, 1)
+                    .with(sgl: host.host.keyed(offset, 512))
+                #expect(try world.execute(host.io[0], command).status == conflict, "\(host.host.nqn)")
+                #expect(try world.execute(host.io[0], RawCommand(opcode: 0, nsid: 1)).isSuccess)
+            }
+        }
+    }
+
+    private func namespace(_ store: KeptReservations) throws -> NamespaceDefinition {
+        NamespaceDefinition(
+            nsid: 2, device: try RAMDevice(byteCount: 1 << 20),
+            identity: BlockIdentity(uuid: [UInt8](repeating: 2, count: 16)), store: store)
+    }
+
+    /// A host of another run reserves the namespace for registrants alone, and through a loss of power.
+    private func reserve(_ id: [UInt8], in store: KeptReservations) throws {
+        let world = try TargetWorld()
+        try world.target.addNamespace(try namespace(store), to: TargetWorld.nqn)
+        let machine = world.addHost()
+        machine.id = id
+        let host = try world.attach(machine)
+        let offset = host.scratch(16)
+        // The current key and the new one; then the key alone.
+        let keys: [[UInt8]] = [RawSGL.little(0, 8) + RawSGL.little(1, 8), RawSGL.little(1, 8) + RawSGL.little(0, 8)]
+        // CPTPL 11b in bits 31:30: persist. Then RTYPE 4 in bits 15:8: Exclusive Access - Registrants Only.
+        let commands = [
+            RawCommand(opcode: nvme_cmd_resv_register.rawValue, nsid: 2).with(10, 3 << 30),
+            RawCommand(opcode: nvme_cmd_resv_acquire.rawValue, nsid: 2).with(10, 4 << 8),
+        ]
+        for (command, data) in zip(commands, keys) {
+            UnsafeMutableRawBufferPointer(rebasing: host.host.memory[offset..<offset + 16]).copyBytes(from: data)
+            #expect(try world.execute(host.io[0], command.with(sgl: host.host.keyed(offset, 16))).isSuccess)
+        }
+    }
+}
+
+/// Reservations that outlive a target, in memory.
+private final class KeptReservations: ReservationStore {
+    private let kept = Mutex<[UInt32: [UInt8]]>([:])
+
+    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { kept.withLock { $0[nsid] } }
+
+    func save(
+        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
+    ) {
+        kept.withLock { $0[nsid] = bytes }
+        completion(nil)
+    }
+}
