@@ -22,7 +22,12 @@ extension DeviceGroup {
     func setAside(_ request: UnsafeMutablePointer<RequestSlot>) {
         let length = SubmissionEntry.byteCount + Int(request.pointee.capsuleDataLength)
         let copy = aside[UInt32(request - requests.slots)] + DeviceGroup.capsuleOffset
-        copy.copyMemory(from: capsule(request.pointee.receive), byteCount: length)
+        let buffer = capsule(request.pointee.receive)
+        copy.copyMemory(from: buffer, byteCount: length)
+        // Data that is used where it arrived goes along.
+        if let data = request.pointee.data, data >= buffer, data <= buffer + length {
+            request.pointee.data = copy + (data - buffer)
+        }
         returnReceive(request)
     }
 

@@ -61,6 +61,7 @@ extension PollGroup {
         let slot = group.requests[index].pointee.queuePair
         let generation = group.queuePairs[slot].pointee.generation
         group.requests[index].pointee.state.move(to: .held)
+        group.returnReceive(group.requests[index])
         let device = group.index
         target.group(queue.group).abort(abort.commandID, in: queue) { aborted in
             here.run { pollGroup in

@@ -66,11 +66,13 @@ extension PollGroup {
         }
         // A command of an association that has ended may still be at a block device. The host takes it for failed, and may
         // write the same blocks over the new association: that waits until the old command has landed.
-        if holdConnect(index, data, subsystem, in: group, now: now) { return }
+        let request = connectionRequest(of: slot, in: group)
+        let peer = request?.peerAddress?.description ?? "an unknown address"
+        let former = DrainScope.host(nqn: data.hostNQN, id: data.hostID)
+        if hold(index, in: group, until: former, of: subsystem, connect: (data.hostNQN, peer), now: now) { return }
         var keepAlive = connect.keepAliveMilliseconds
         // A discovery controller without a keep-alive timeout ends after two minutes of silence.
         if subsystem.isDiscovery && keepAlive == 0 { keepAlive = 120_000 }
-        let request = connectionRequest(of: slot, in: group)
         let address = request?.localAddress
         let controller = subsystem.addController { id in
             Controller(
@@ -81,8 +83,7 @@ extension PollGroup {
         connected(index, connect, controller, role: .admin, in: group)
         target.observe(
             .hostConnected(
-                host: data.hostNQN, subsystem: subsystem.nqn, controller: controller.id,
-                peer: request?.peerAddress?.description ?? "an unknown address"))
+                host: data.hostNQN, subsystem: subsystem.nqn, controller: controller.id, peer: peer))
     }
 
     private func connectIO(

@@ -20,30 +20,10 @@ extension PollGroup {
             }
             target.end(other, .replaced)
         }
-        let waiter = hold(index, in: group, until: .controller(command.controllerID), of: controller.subsystem) {
-            _, ticket, group in group.answer(ticket.request, .success)
+        if hold(index, in: group, until: .controller(command.controllerID), of: controller.subsystem, now: now) {
+            return
         }
-        if waiter == nil { group.answer(index, .success) }
-    }
-
-    /// Keeps a request until associations that have ended are over; `nil` where they are, and nothing is kept.
-    ///
-    /// - Parameter resume: called on this group's thread, unless the request's queue pair has gone.
-    func hold(
-        _ index: UInt32, in group: DeviceGroup, until scope: DrainScope, of subsystem: Subsystem,
-        then resume: @escaping @Sendable (PollGroup, RequestTicket, DeviceGroup) -> Void
-    ) -> DrainWaiter? {
-        let here = target.group(self.index)
-        let ticket = ticket(index, in: group)
-        let waiter = DrainWaiter(scope: scope) {
-            here.run { pollGroup in
-                guard let group = pollGroup.group(of: ticket) else { return }
-                resume(pollGroup, ticket, group)
-            }
-        }
-        guard subsystem.wait(waiter) else { return nil }
-        if group.requests[index].pointee.state != .held { group.requests[index].pointee.state.move(to: .held) }
-        return waiter
+        group.answer(index, .success)
     }
 
     func queuePairDrained(_ slot: UInt32, in group: DeviceGroup) {
@@ -108,7 +88,7 @@ final class DrainWaiter: Sendable {
 
 extension Subsystem {
     /// Lets somebody wait; `false` where there is nothing to wait for.
-    fileprivate func wait(_ waiter: DrainWaiter) -> Bool {
+    func wait(_ waiter: DrainWaiter) -> Bool {
         state.withLock { state in
             guard state.draining.contains(where: waiter.scope.covers) else { return false }
             state.drainWaiters.append(waiter)

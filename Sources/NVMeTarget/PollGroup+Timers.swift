@@ -5,7 +5,7 @@ import FabricInterface
 extension PollGroup {
     /// Returns how many commands it has answered: their answers leave with the next round.
     func tick(_ now: MonotonicTime) -> Int {
-        var answered = inspectHeldConnects(now)
+        var answered = inspectHeldRequests(now)
         for device in devices {
             device.inspectLoans(now: now)
             for slot in device.boundSlots {

@@ -24,7 +24,7 @@ public final class PollGroup: Poller {
     /// Reservation commands that found another one at work on their namespace.
     var waitingReservations: [RequestTicket] = []
     var drains: [Drain] = []
-    var heldConnects: [HeldConnect] = []
+    var heldRequests: [HeldRequest] = []
     private var nextTick = MonotonicTime(nanoseconds: 0)
     private var nextEventCheck = MonotonicTime(nanoseconds: 0)
     private var generation: UInt64 = 0

@@ -80,6 +80,9 @@ public final class Subsystem: Sendable {
     /// Controllers that exist.
     package var controllerCount: Int { state.withLock { $0.controllers.count } }
 
+    /// Requests that wait for the end of associations' commands.
+    package var drainWaiterCount: Int { state.withLock { $0.drainWaiters.count } }
+
     /// Namespaces in the order of their identifiers.
     var namespaces: [Namespace] {
         state.withLock { $0.namespaces.values.sorted { $0.nsid < $1.nsid } }

@@ -71,10 +71,11 @@ enum Limits {
     static let flushMilliseconds: UInt64 = 5_000
     /// How long a queue pair is kept that no Connect command has come for, in milliseconds.
     static let connectMilliseconds: UInt64 = 30_000
-    /// How long a Connect waits for commands of the same host's ended associations, in milliseconds; less than hosts wait for
-    /// it (Linux: 60 s). And after how long it is reported; less than a volume waits for a member.
-    static let heldConnectMilliseconds: UInt64 = 20_000
-    static let heldConnectReportMilliseconds: UInt64 = 500
+    /// How long a Connect or a Quiesce waits for commands of the same host's ended associations, in milliseconds; less than
+    /// hosts wait for a Connect (Linux: 60 s). And after how long a Connect is reported; less than a volume waits for a
+    /// member.
+    static let heldMilliseconds: UInt64 = 20_000
+    static let heldReportMilliseconds: UInt64 = 500
     /// How long posted work of a queue pair may stand still before the host is given up, in milliseconds. A host that
     /// takes no answers holds requests that others need.
     static let stalledMilliseconds: UInt64 = 10_000

@@ -182,6 +182,65 @@ import Testing
         world.expectServed(witness)
     }
 
+    /// Behind a disk that hangs, what waits for its commands holds none of the receive buffers that others need.
+    @Test(arguments: [false, true]) func whatWaitsHoldsNoReceiveBuffers(isInCapsule: Bool) throws {
+        let (world, disk) = try world(groups: 1)
+        let before = try world.baseline()
+        let first = try world.attach()
+        disk.behaviour.isStuck = true
+        _ = write(first, 0xAA)
+        world.pass(milliseconds: 5)
+        first.host.destroyAll()
+        world.pass(milliseconds: 50)
+        let receives = world.pools.receives
+
+        let second = twin(of: first.host, in: world)
+        let queue = try world.open(second)
+        var connect = RawConnect(second).command
+        var data: [UInt8] = []
+        if isInCapsule {
+            let offset = second.connectData()
+            data = Array(second.memory[offset..<offset + 1024])
+            connect.sgl = RawSGL.offset(0, length: 1024)
+        }
+        let ids = (0..<31).map { _ in queue.send(connect, data: data) }
+        world.pass(milliseconds: 100)
+        #expect(world.pools.receives == receives)
+        disk.behaviour.isStuck = false
+        #expect(try world.completion(of: ids[0], queue).isSuccess)
+        for id in ids.dropFirst() {
+            #expect(try world.completion(of: id, queue).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
+        }
+        second.destroyAll()
+        world.expectPools(before)
+    }
+
+    /// As a Connect that waits for too long is.
+    @Test(arguments: [1, 3]) func aQuiesceThatWaitsForTooLongIsTold(groups: Int) throws {
+        let (world, disk) = try world(groups: groups)
+        let first = try world.attach(ioQueues: groups)
+        let second = try world.attach(twin(of: first.host, in: world))
+        disk.behaviour.isStuck = true
+        _ = write(first, 0xAA)
+        world.pass(milliseconds: 5)
+        let receives = world.pools.receives
+        let ids = (0..<8).map { _ in second.admin.send(quiesce(first.controllerID)) }
+        world.pass(milliseconds: 19_000)
+        #expect(second.admin.completions.isEmpty)
+        #expect(world.pools.receives == receives, "they hold no receive buffers")
+        world.pass(milliseconds: 2_000)
+        for id in ids {
+            #expect(second.admin.take(id)?.status == .generic(NVME_SC_CMD_INTERRUPTED), "without Do Not Retry")
+        }
+        // Whoever waits may go.
+        for _ in 0..<8 { second.admin.send(quiesce(first.controllerID)) }
+        world.pass(milliseconds: 100)
+        #expect(world.target.subsystems[0].drainWaiterCount == 8)
+        second.host.destroyAll()
+        try world.wait("that nobody waits") { world.target.subsystems[0].drainWaiterCount == 0 }
+        disk.behaviour.isStuck = false
+    }
+
     @Test func identifySaysThatQuiesceIsThere() throws {
         let (world, _) = try world(groups: 1)
         let host = try world.attach()
