@@ -46,11 +46,23 @@ final class Controller: Sendable {
         var notifications: [ReservationNotificationLog] = []
         var notificationCount: UInt64 = 0
         var reservationMasks: [UInt32: ReservationNotificationMask] = [:]
+        /// CC.EN has been cleared, and the I/O queues' commands are not over: CSTS.RDY is still 1.
+        var isResetting = false
         var isEnded = false
         /// It has ended, and it has been reported that its commands are waited for.
         var isKnownToDrain = false
         /// Queue pairs, open or closing, that may have commands of this association.
         var busyQueuePairs = 0
+
+        /// It is enabled, and takes commands.
+        var isOperational: Bool { configuration.isEnabled && status.isReady }
+
+        /// Ends a reset that has nothing more to wait for: none but the admin queue's queue pair is left.
+        mutating func finishReset() {
+            guard isResetting, busyQueuePairs <= 1 else { return }
+            isResetting = false
+            status.isReady = false
+        }
 
         /// By their identifiers, so that a simulation repeats what is done with them.
         var ioQueuesInOrder: [QueueLocation] { ioQueues.sorted { $0.key < $1.key }.map(\.value) }

@@ -104,7 +104,7 @@ extension PollGroup {
         let location = QueueLocation(
             group: self.index, device: group.index, slot: slot, generation: group.queuePairs[slot].pointee.generation)
         let refusal: ConnectFailure? = controller.state.withLock { state in
-            guard state.status.isReady, !state.isEnded else { return ConnectFailure(status: .commandSequenceError) }
+            guard state.isOperational, !state.isEnded else { return ConnectFailure(status: .commandSequenceError) }
             guard Int(connect.queueID) <= state.grantedIOQueues else {
                 return .invalidParameter(inCommand: ConnectCommand.Offset.queueID)
             }

@@ -46,7 +46,7 @@ extension PollGroup: DeviceGroupOwner {
         guard role != .unconnected, let controller = controller(of: index, in: group) else {
             return fail(index, .commandSequenceError.doNotRetry, in: group)
         }
-        guard controller.state.withLock({ $0.status.isReady }) else {
+        guard controller.state.withLock({ $0.isOperational }) else {
             return fail(index, .commandSequenceError.doNotRetry, in: group)
         }
         if role == .admin {

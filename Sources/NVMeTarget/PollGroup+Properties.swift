@@ -42,8 +42,10 @@ extension PollGroup {
         guard Property(rawValue: command.offset) == .configuration, command.size == .fourBytes else {
             return fail(index, .invalidField.doNotRetry, in: group)
         }
-        let orphans = controller.configure(
-            ControllerConfiguration(rawValue: UInt32(truncatingIfNeeded: command.value)))
+        let configuration = ControllerConfiguration(rawValue: UInt32(truncatingIfNeeded: command.value))
+        guard let orphans = controller.configure(configuration) else {
+            return fail(index, .commandSequenceError.doNotRetry, in: group)
+        }
         for queue in orphans { target.group(queue.group).closeQueue(queue) }
         group.answer(index, .success)
     }
@@ -62,9 +64,11 @@ extension PollGroup {
 
 extension Controller {
     /// Takes on a new CC and returns the I/O queues that must be closed for it (NVMe Base, "Controller Configuration";
-    /// NVMe-oF, "Controller Initialization and Shutdown").
-    func configure(_ new: ControllerConfiguration) -> [QueueLocation] {
+    /// NVMe-oF, "Controller Initialization and Shutdown"). `nil` where the host sets EN although the reset that it has begun
+    /// is not over.
+    func configure(_ new: ControllerConfiguration) -> [QueueLocation]? {
         state.withLock { state in
+            if state.isResetting && new.isEnabled { return nil }
             let old = state.configuration
             state.configuration = new
             var orphans: [QueueLocation] = []
@@ -76,12 +80,17 @@ extension Controller {
                 state.status = ControllerStatus(rawValue: 0)
                 if isValid { state.status.isReady = true } else { state.status.isFatal = true }
             } else if !new.isEnabled && old.isEnabled {
-                // Controller reset: I/O queues end, the association and its admin queue stay.
+                // Controller reset: I/O queues end, the association and its admin queue stay. It is over when the queues'
+                // commands are, for one of them could land after what the host writes next.
                 orphans = state.ioQueuesInOrder
                 state.ioQueues = [:]
                 state.grantedIOQueues = 0
                 state.asyncEventConfiguration = []
+                let wasReady = state.status.isReady
                 state.status = ControllerStatus(rawValue: 0)
+                state.status.isReady = wasReady
+                state.isResetting = true
+                state.finishReset()
             }
             if new.shutdownNotification != .none && old.shutdownNotification == .none {
                 // Nothing is cached here that a host has not asked to be flushed itself: shutdown takes no time.

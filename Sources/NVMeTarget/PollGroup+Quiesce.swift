@@ -144,6 +144,7 @@ extension Controller {
     fileprivate func releaseQueue() {
         let isOver = state.withLock { state in
             state.busyQueuePairs -= 1
+            state.finishReset()
             return state.isEnded && state.busyQueuePairs == 0
         }
         if isOver { subsystem.drained(self) }

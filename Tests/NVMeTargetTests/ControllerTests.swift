@@ -41,6 +41,49 @@ import Testing
         #expect(try world.execute(queue, .getProperty(NVME_REG_CSTS)).dword0 & 3 == 1)
     }
 
+    private func isReady(_ world: TargetWorld, _ admin: RawQueue) throws -> Bool {
+        try world.execute(admin, .getProperty(NVME_REG_CSTS)).dword0 & 1 == 1
+    }
+
+    /// As hosts do: looks at CSTS.RDY until it is 0.
+    private func awaitReset(_ world: TargetWorld, _ admin: RawQueue) throws {
+        for _ in 0..<100 {
+            if try !isReady(world, admin) { return }
+            world.pass(milliseconds: 10)
+        }
+        throw WorldError("the controller is still ready")
+    }
+
+    /// What the host writes after the reset may not be overwritten by what it wrote before.
+    @Test(arguments: [1, 2]) func aResetIsOverWhenTheCommandsAre(groups: Int) throws {
+        let world = try TargetWorld(groups: groups) { SimulatedDisk("disk", network: $0, blockCount: 8192) }
+        let disk = try #require(world.disk as? SimulatedDisk)
+        let attached = try world.attach(ioQueues: 2)
+        disk.behaviour.isStuck = true
+        let offset = attached.scratch(4096)
+        for queue in attached.io {
+            queue.send(
+                RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(0, 8)
+                    .with(sgl: attached.host.keyed(offset, 4096)))
+        }
+        world.pass(milliseconds: 5)
+        #expect(try world.execute(attached.admin, .configure(0)).isSuccess)
+        try world.wait("the end of the I/O queues") { attached.io.allSatisfy { $0.end != nil } }
+        world.pass(milliseconds: 1000)
+        #expect(try isReady(world, attached.admin), "writes are at the device")
+        // CC.EN may be set only when CSTS.RDY is 0 (NVMe Base, "Controller Configuration").
+        let early = try world.execute(attached.admin, .configure(0x0046_0001))
+        #expect(early.status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
+        #expect(try world.execute(attached.admin, keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
+        disk.behaviour.isStuck = false
+        try awaitReset(world, attached.admin)
+        try world.enable(attached.admin)
+        #expect(try isReady(world, attached.admin))
+        #expect(try world.execute(attached.admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
+        let queue = try world.io(attached.host, attached.controllerID)
+        #expect(try world.execute(queue, flush).isSuccess)
+    }
+
     @Test func aResetEndsTheIOQueuesAndAShutdownCompletes() throws {
         let world = try TargetWorld(groups: 2)
         let witness = try world.attach()
@@ -49,7 +92,8 @@ import Testing
         #expect(try world.execute(attached.admin, .configure(0)).isSuccess)
         try world.wait("the end of the I/O queues") { attached.io.allSatisfy { $0.end != nil } }
         #expect(attached.admin.isOpen)
-        #expect(try world.execute(attached.admin, .getProperty(NVME_REG_CSTS)).dword0 & 1 == 0)
+        #expect(try world.execute(attached.admin, keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
+        try awaitReset(world, attached.admin)
         #expect(try world.execute(attached.admin, keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
         try world.enable(attached.admin)
         #expect(try world.execute(attached.admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
