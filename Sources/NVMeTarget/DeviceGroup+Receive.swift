@@ -19,21 +19,22 @@ extension DeviceGroup {
                 slot, in: self, reason: "a command capsule of \(completion.byteCount) bytes; 64 is the least")
             return
         }
+        queuePairs[slot].pointee.commandsSinceReport &+= 1
         // Behind those that came before: the halves of a fused operation follow each other.
-        guard lateCount == 0, let request = requests.take() else {
-            // One place for each receive buffer: the ring cannot overflow.
-            lateCapsules[(lateHead + lateCount) % receiveEntries] = completion
-            lateCount += 1
-            return
+        if _fastPath(queuePairs[slot].pointee.role == .io) {
+            guard lateIO.isEmpty, let request = takeRequestForIO() else { return lateIO.append(completion) }
+            begin(request, slot: slot, receive: receive, byteCount: completion.byteCount, now: now)
+        } else {
+            guard lateControl.isEmpty, let request = requests.take() else { return lateControl.append(completion) }
+            begin(request, slot: slot, receive: receive, byteCount: completion.byteCount, now: now)
         }
-        begin(request, slot: slot, receive: receive, byteCount: completion.byteCount, now: now)
     }
 
-    /// Takes up the capsule that has waited longest for a request.
-    private func beginLate(now: MonotonicTime) {
-        let completion = lateCapsules[lateHead]
-        lateHead = (lateHead + 1) % receiveEntries
-        lateCount -= 1
+    @inline(__always)
+    private func takeRequestForIO() -> UInt32? { requests.available > reservedRequests ? requests.take() : nil }
+
+    /// Takes up a capsule that has waited for a request.
+    private func beginLate(_ completion: WorkCompletion, now: MonotonicTime) {
         let receive = UInt32(truncatingIfNeeded: completion.id)
         // Closing a queue pair drops its capsules.
         guard let slot = slot(of: completion.queuePair), let request = requests.take() else {
@@ -45,17 +46,8 @@ extension DeviceGroup {
     /// Gives back the buffers of a queue pair's capsules that no request has taken up: its number may be another's by
     /// then.
     func dropLateCapsules(of handle: QueuePairHandle) {
-        var kept = 0
-        for position in 0..<lateCount {
-            let completion = lateCapsules[(lateHead + position) % receiveEntries]
-            if completion.queuePair == handle {
-                repostReceive(UInt32(truncatingIfNeeded: completion.id))
-            } else {
-                lateCapsules[(lateHead + kept) % receiveEntries] = completion
-                kept += 1
-            }
-        }
-        lateCount = kept
+        lateIO.removeAll(of: handle) { repostReceive(UInt32(truncatingIfNeeded: $0.id)) }
+        lateControl.removeAll(of: handle) { repostReceive(UInt32(truncatingIfNeeded: $0.id)) }
     }
 
     /// Binds a request to a capsule and starts it.
@@ -72,7 +64,6 @@ extension DeviceGroup {
         request.pointee.command = SubmissionEntry(from: capsule(receive))
         queuePair.pointee.requests += 1
         queuePair.pointee.unanswered += 1
-        queuePair.pointee.commandsSinceReport &+= 1
         guard queuePair.pointee.unanswered <= queuePair.pointee.entries else {
             owner.queuePairFailed(slot, in: self, reason: "more commands than the submission queue has entries")
             end(index)
@@ -224,7 +215,10 @@ extension DeviceGroup {
 
     /// Starts what waited for a request slot, for memory, or for the block device.
     func retryWaiting(now: MonotonicTime) {
-        while lateCount > 0, requests.available > 0 { beginLate(now: now) }
+        while requests.available > 0, let completion = lateControl.removeFirst() { beginLate(completion, now: now) }
+        while requests.available > reservedRequests, let completion = lateIO.removeFirst() {
+            beginLate(completion, now: now)
+        }
         if !awaitingBuffer.isEmpty {
             for list in 0..<awaitingBuffer.channelCount { retryBuffer(list, now: now) }
         }

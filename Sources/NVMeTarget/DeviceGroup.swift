@@ -50,10 +50,12 @@ final class DeviceGroup {
     /// Slots that a queue pair has.
     var boundSlots: [UInt32] = []
 
-    /// Capsules that arrived while all requests were taken, oldest first, as a ring.
-    let lateCapsules: UnsafeMutablePointer<WorkCompletion>
-    var lateHead = 0
-    var lateCount = 0
+    /// Requests that capsules of I/O queues leave for those of other queues: however many commands a device holds, hosts
+    /// connect, keep their controllers alive and abort.
+    let reservedRequests: Int
+    /// Capsules that no request was free for: those of I/O queues, and the others.
+    var lateIO: LateCapsules
+    var lateControl: LateCapsules
     /// Capsules whose receive buffers others need, by request.
     let aside: CapsuleStore
     /// Receive buffers that requests hold.
@@ -124,11 +126,13 @@ final class DeviceGroup {
             invariantViolated("memory throws MemoryError and FabricError only")
         }
         requests = SlotPool(capacity: requestCount, initial: RequestSlot())
+        reservedRequests = requestCount / Limits.requestReserve
         queuePairs = SlotPool(capacity: Limits.queuePairs, initial: QueuePairSlot())
         handleCapacity = Limits.queuePairs * 2
         slotOfHandle = .allocate(capacity: handleCapacity)
         slotOfHandle.initialize(repeating: noSlot, count: handleCapacity)
-        lateCapsules = .allocate(capacity: receiveEntries)
+        lateIO = LateCapsules(capacity: receiveEntries)
+        lateControl = LateCapsules(capacity: receiveEntries)
         completions = .allocate(capacity: Limits.completionBatch)
         work = .allocate(capacity: 1024)
         receives = .allocate(capacity: receiveEntries)
@@ -139,7 +143,6 @@ final class DeviceGroup {
     deinit {
         for index in 0..<UInt32(requests.usedCount) { giveBackLoan(requests[index]) }
         slotOfHandle.deallocate()
-        lateCapsules.deallocate()
         completions.deallocate()
         work.deallocate()
         receives.deallocate()

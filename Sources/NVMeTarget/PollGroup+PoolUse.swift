@@ -40,7 +40,8 @@ extension DeviceGroup {
         }
         return PoolUse(
             freeRequests: requests.available, requests: states, freeQueuePairs: queuePairs.available,
-            boundQueuePairs: boundSlots.count, bytesInUse: data.counters.bytesInUse, lateCapsules: lateCount,
+            boundQueuePairs: boundSlots.count, bytesInUse: data.counters.bytesInUse,
+            lateCapsules: lateIO.count + lateControl.count,
             awaitsBuffer: !awaitingBuffer.isEmpty, awaitsBlock: !awaitingBlock.isEmpty)
     }
 }

@@ -10,7 +10,8 @@ public struct TargetOptions: Sendable, Equatable {
     public var maxTransferSize: Int
     /// Buffers of the shared receive queue of one reactor and device.
     public var sharedReceiveEntries: Int
-    /// Commands that one reactor works on at once for the hosts of a device, at least twice `sharedReceiveEntries`.
+    /// Commands that one reactor works on at once for the hosts of a device, at least twice `sharedReceiveEntries`. One in
+    /// 16 is for other queues than those for I/O alone.
     public var requests: Int
     /// Data memory of one reactor and device, in bytes.
     public var dataMemory: Int
@@ -56,6 +57,8 @@ enum Limits {
     static let abortCommands = 4
     /// Completions taken in one poll.
     static let completionBatch = 64
+    /// One request in so many is for commands of other than I/O queues alone.
+    static let requestReserve = 16
     /// What a Compare and Write may cover at the most, in bytes: the largest block there is.
     static let compareAndWriteBytes: UInt32 = 65536
     /// How long the first half of a fused operation waits for the second, in milliseconds.

@@ -234,8 +234,47 @@ import Testing
             hostile.io[0].send(RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1))
             world.pass(milliseconds: 1)
         }
-        try world.wait("that no request is free") { world.groups[0].poolUse[0].freeRequests == 0 }
+        try world.wait("that no request is free for I/O") { world.groups[0].poolUse[0].lateCapsules > 0 }
         return hostile
+    }
+
+    /// A device that does not answer takes all requests that I/O may have: hosts stay, connect, and abort all the same.
+    @Test func aStuckDeviceLeavesRequestsForOtherThanIO() throws {
+        var options = TargetWorld.smallOptions
+        options.sharedReceiveEntries = 32
+        options.requests = 64
+        let world = try TargetWorld(options: options) { SimulatedDisk("disk", network: $0, blockCount: 8192) }
+        let disk = try #require(world.disk as? SimulatedDisk)
+        let flush = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1)
+        let keepAlive = RawCommand(opcode: nvme_admin_keep_alive.rawValue)
+        let silent = try world.attach(keepAlive: 1000)
+        let busy = try world.attach(keepAlive: 1000)
+        let hosts = try (0..<2).map { _ in try world.attach() }
+        let before = try world.baseline()
+        disk.behaviour.isStuck = true
+        var sent: [(RawQueue, UInt16)] = []
+        for host in hosts {
+            for _ in 0..<31 { sent.append((host.io[0], host.io[0].send(flush))) }
+            world.pass(milliseconds: 2)
+        }
+        // One keeps its controller alive by Keep Alive, the other one by I/O that nobody takes up.
+        for _ in 0..<10 {
+            sent.append((busy.io[0], busy.io[0].send(flush)))
+            world.pass(milliseconds: 400)
+            #expect(try world.execute(silent.admin, keepAlive).isSuccess)
+        }
+        #expect(world.groups[0].poolUse[0].lateCapsules > 0)
+        #expect(silent.io[0].isOpen && busy.io[0].isOpen)
+        let late = try world.attach()
+        #expect(late.io[0].isOpen)
+        let abort = RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, 1 | UInt32(sent[0].1) << 16)
+        #expect(try world.execute(hosts[0].admin, abort).isSuccess)
+
+        disk.behaviour.isStuck = false
+        for (queue, id) in sent { _ = try world.completion(of: id, queue) }
+        late.host.destroyAll()
+        world.expectPools(before)
+        world.expectServed(silent)
     }
 
     /// Commands for a device that does not answer take neither all receive buffers nor all data memory: another namespace,
