@@ -10,14 +10,15 @@ extension PollGroup {
         guard command.byteCount <= UInt64(target.options.maxTransferSize), !command.offsetIsIndex else {
             return fail(index, .invalidField.doNotRetry, in: group)
         }
+        // Before the page is made: what changes from here on is told again, as it may not be in the page.
+        if !command.retainsEvent {
+            controller.state.withLock { $0.events.unmask { $0.logPage == command.logPage.rawValue } }
+        }
         let nsid = group.requests[index].pointee.command.nsid
         guard let page = logPage(command, nsid: nsid, controller) else {
             return fail(index, .invalidLogPage.doNotRetry, in: group)
         }
         guard command.offset <= UInt64(page.count) else { return fail(index, .invalidField.doNotRetry, in: group) }
-        if !command.retainsEvent {
-            controller.state.withLock { $0.events.unmask { $0.logPage == command.logPage.rawValue } }
-        }
         // A host may ask for more than the page has; the rest is zeroes.
         let window = page[Int(command.offset)...].prefix(Int(command.byteCount))
         answerWithData(index, length: Int(command.byteCount), in: group) { buffer in
