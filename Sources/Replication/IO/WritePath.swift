@@ -73,11 +73,10 @@ extension VolumeEngine {
         default: return dispatch(slot)
         }
         if slots[index].failed != [], slots[index].kind.isWrite, !settleFailures(slot) { return }
-        // Members that failed it lack the region, which is copied to them once this write lets it: it cannot wait for copies
-        // that only they could make.
-        if slots[index].excused != [], phase != .suspended, slots[index].done != [],
-            writers.subtracting(slots[index].excused).count < record.minimumCopies
-        {
+        if cannotBeCopied(index) {
+            for member in 0..<memberCount where !slots[index].done.has(member) {
+                _ = requestBehind(member, slots[index].regions)
+            }
             return finish(slot, slots[index].failureStatus)
         }
         if slots[index].wantsRetry { return backOff(slot) }
@@ -89,6 +88,14 @@ extension VolumeEngine {
             }
         }
         acknowledge(slot)
+    }
+
+    /// Whether a write that all members in sync hold has failed on so many others that there will not be enough copies: those
+    /// lack the region, which is copied to them once this write lets it.
+    private func cannotBeCopied(_ index: Int) -> Bool {
+        slots[index].excused != [] && phase != .suspended
+            && active.intersection(inSync).subtracting(slots[index].done) == []
+            && writers.subtracting(slots[index].excused).count < record.minimumCopies
     }
 
     /// Handles members that failed a write. False when the write has ended.
