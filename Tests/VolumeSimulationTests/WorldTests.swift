@@ -154,6 +154,16 @@ import VolumeSimulation
         expectSound([.fullDisk, .powerLossOfAll, .partitionOfSome], seeds: 1...30)
     }
 
+    /// A write was given back because the volume was suspended, after the only member in sync had taken it.
+    @Test func volumesOfThreeCopiesAreSuspended() {
+        for seed in [50_472] + Array(UInt64(1)...30) {
+            var profile = Profile(
+                seed: seed, broken: nil, faults: [.fullDisk, .inaccessible, .connectionBreak, .slowDisk, .scrub, .grow])
+            profile.minimumCopies = 3
+            expectSound(seed, profile)
+        }
+    }
+
     /// A message is lost while the one before it waits for a receive buffer: the connection's patience ends, whoever posts
     /// buffers meanwhile.
     @Test func aMessageIsLostBehindOneThatWaits() { expectSound(3_017_177, Profile(seed: 3_017_177)) }

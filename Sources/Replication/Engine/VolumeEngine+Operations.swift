@@ -70,9 +70,8 @@ extension VolumeEngine {
         guard phase == .serving || phase == .detaching else {
             if phase == .deposed { return finish(slot, .deposed) }
             if configuration.suspendPolicy == .fail, !slots[index].isInternal {
-                // Some members may have taken it, and others not.
                 if slots[index].kind.isWrite, slots[index].firstIssuedAt.nanoseconds != 0 {
-                    for region in slots[index].regions { markUnreconciled(region) }
+                    noteDifference(slots[index].regions)
                 }
                 return finish(slot, .suspended)
             }

@@ -74,9 +74,7 @@ extension VolumeEngine {
         }
         if slots[index].failed != [], slots[index].kind.isWrite, !settleFailures(slot) { return }
         if cannotBeCopied(index) {
-            for member in 0..<memberCount where !slots[index].done.has(member) {
-                _ = requestBehind(member, slots[index].regions)
-            }
+            noteDifference(slots[index].regions)
             return finish(slot, slots[index].failureStatus)
         }
         if slots[index].wantsRetry { return backOff(slot) }
@@ -108,11 +106,8 @@ extension VolumeEngine {
         if holders == [], undecided != [] { return true }
         slots[index].failed = []
         if holders == [] {
-            // No member in sync took it: that is the media's answer to the host, and no reason to drop a member. What
-            // is there now may differ from member to member.
-            copied.invalidate(slots[index].regions)
-            for region in slots[index].regions { markUnreconciled(region) }
-            for member in 0..<memberCount where !inSync.has(member) { _ = requestBehind(member, slots[index].regions) }
+            // No member in sync took it: that is the media's answer to the host, and no reason to drop a member.
+            noteDifference(slots[index].regions)
             finish(slot, slots[index].failureStatus)
             return false
         }
@@ -121,6 +116,14 @@ extension VolumeEngine {
             demote(member, regions: slots[index].regions)
         }
         return true
+    }
+
+    /// A write that some members may have taken, and others not, ends without being acknowledged: its regions are made equal,
+    /// by way of the members in sync.
+    mutating func noteDifference(_ regions: ClosedRange<Int>) {
+        copied.invalidate(regions)
+        for region in regions { markUnreconciled(region) }
+        for member in 0..<memberCount where !inSync.has(member) { _ = requestBehind(member, regions) }
     }
 
     /// Acknowledges a write or flush if all that the invariants ask for is there, or lets it wait for it.
