@@ -136,6 +136,10 @@ import VolumeSimulation
         expectSound([.replace, .stuckDisk, .targetKill, .initiatorPowerLoss], seeds: 1...40)
     }
 
+    /// A member was replaced before the record was valid that named the others in sync: by the last one that was, it alone had
+    /// everything.
+    @Test func aMemberIsReplacedBeforeTheRecordIsValid() { expectSound(7_024_578, Profile(seed: 7_024_578)) }
+
     /// The record of a volume that grew was looked for at its new end before it was there, and at its former end after it
     /// had been wiped.
     @Test func aRecordMovesBetweenTwoLooks() { expectSound(3_032_570, Profile(seed: 3_032_570)) }

@@ -3,12 +3,12 @@ import Base
 extension VolumeEngine {
     /// Puts a new namespace in a member's place; `connect` for the member means the new one from now on. Everything is
     /// copied to it, and the volume is served meanwhile. False where the volume is not served, where no other member is
-    /// in sync, or where the new namespace is another of the volume's already. A namespace that is being put there, or was, is
-    /// copied to anew: what is there is not believed.
+    /// in sync by a valid record (a moment later it may be), or where the new namespace is another of the volume's already.
+    /// A namespace that is being put there, or was, is copied to anew: what is there is not believed.
     public mutating func replaceMember(_ member: MemberIndex, uuid: UUIDBytes, now: MonotonicTime) -> Bool {
         self.now = now
         let others = active.intersection(inSync).subtracting(MemberSet(member))
-        guard phase == .serving || phase == .suspended, others != [],
+        guard phase == .serving || phase == .suspended, record.isValid, others != [],
             !(0..<memberCount).contains(where: { $0 != member && uuids[$0] == uuid })
         else { return false }
         loseMember(member, .removed)
