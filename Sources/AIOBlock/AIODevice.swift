@@ -100,7 +100,7 @@ public final class AIODevice: BlockDevice {
 
     deinit {
         worker.stop()
-        close(descriptor)
+        OpenedFile.release(descriptor)
     }
 
     public var geometry: BlockGeometry {

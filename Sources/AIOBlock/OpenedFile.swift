@@ -38,7 +38,7 @@ struct OpenedFile {
                 geometry = try Self.fileGeometry(path, descriptor, options, status, alignment)
             }
         } catch {
-            close(descriptor)
+            Self.release(descriptor)
             throw error
         }
         if !isDirect && !options.buffered {
@@ -80,6 +80,13 @@ struct OpenedFile {
         if errno == EWOULDBLOCK {
             throw BlockDeviceError("\(path): is in use already (its lock is held)", isInUse: true)
         }
+    }
+
+    /// Gives the file's lock back, if there is one, and closes the descriptor. The lock belongs to what is open, not to the
+    /// descriptor: a process that was forked meanwhile has a copy until it calls `exec`, and would keep the lock so long.
+    static func release(_ descriptor: Int32) {
+        _ = flock(descriptor, LOCK_UN)
+        close(descriptor)
     }
 
     private static func deviceGeometry(

@@ -53,6 +53,26 @@ struct OpeningTests {
         #expect(reader.refresh() == .unchanged)
     }
 
+    @Test("A closed device's file is free, even while a forked process has a copy of the descriptor")
+    func copiedDescriptor() throws {
+        let file = try TemporaryFile(byteCount: 1 << 20)
+        var device: AIODevice? = try AIODevice(path: file.path)
+        #expect(device?.name == file.path)
+        // A descriptor made by dup stands for the same open file as one that fork has copied.
+        let copies = (3..<4096).filter { descriptorPath(Int32($0)) == file.path }.map { dup(Int32($0)) }
+        defer { for copy in copies { close(copy) } }
+        #expect(!copies.isEmpty && copies.allSatisfy { $0 >= 0 })
+        device = nil
+        #expect(refusal(file.path) == nil)
+    }
+
+    /// The path of what a descriptor of this process has open; `nil` for one that is not open.
+    private func descriptorPath(_ descriptor: Int32) -> String? {
+        var path = [CChar](repeating: 0, count: Int(PATH_MAX))
+        let count = readlink("/proc/self/fd/\(descriptor)", &path, path.count)
+        return count > 0 ? String(decoding: path[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self) : nil
+    }
+
     @Test("Opening and closing leaves the number of descriptors where it was")
     func descriptors() throws {
         let file = try TemporaryFile(byteCount: 1 << 20)
