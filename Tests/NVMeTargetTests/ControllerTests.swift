@@ -144,13 +144,7 @@ import Testing
     // MARK: Abort
 
     @Test(arguments: [1, 2]) func anAbortWithdrawsWhatWaits(groups: Int) throws {
-        var made: SimulatedDisk?
-        let world = try TargetWorld(groups: groups) { network in
-            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
-            made = disk
-            return disk
-        }
-        let disk = try #require(made)
+        let (world, disk) = try TargetWorld.onDisk(groups: groups)
         let attached = try world.attach(ioQueues: 2)
         let before = try world.baseline()
         // On the same reactor and, where there are two, on the other one.

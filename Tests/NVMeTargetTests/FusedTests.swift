@@ -39,13 +39,8 @@ import Testing
 
     /// A world with a disk that can be held up, and a host.
     private static func scene(groups: Int = 1) throws -> (TargetWorld, SimulatedDisk, AttachedHost) {
-        var made: SimulatedDisk?
-        let world = try TargetWorld(groups: groups) { network in
-            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
-            made = disk
-            return disk
-        }
-        return (world, made!, try world.attach())
+        let (world, disk) = try TargetWorld.onDisk(groups: groups)
+        return (world, disk, try world.attach())
     }
 
     private static func fill(_ host: RawHost, _ offset: Int, _ content: [UInt8]) {

@@ -11,23 +11,23 @@ import Testing
         RawCommand(opcode: 0xC0).with(10, UInt32(controllerID))
     }
 
-    /// A world whose disk takes operations and does not end them while it is stuck.
-    private func world(groups: Int) throws -> (TargetWorld, SimulatedDisk) {
-        var made: SimulatedDisk?
-        let world = try TargetWorld(groups: groups) { network in
-            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
-            made = disk
-            return disk
-        }
-        return (world, made!)
-    }
-
     /// Another machine of the same host: a second port, or the same one after its end.
     private func twin(of host: RawHost, in world: TargetWorld) -> RawHost {
         let twin = world.addHost()
         twin.nqn = host.nqn
         twin.id = host.id
         return twin
+    }
+
+    /// A host loses its connections, and asks for a new association: its second self, the queue and the command's identifier.
+    private func comeBack(
+        _ first: AttachedHost, in world: TargetWorld
+    ) throws -> (second: RawHost, queue: RawQueue, connect: UInt16) {
+        first.host.destroyAll()
+        world.pass(milliseconds: 50)
+        let second = twin(of: first.host, in: world)
+        let queue = try world.open(second)
+        return (second, queue, queue.send(RawConnect(second).command))
     }
 
     private func write(_ attached: AttachedHost, _ value: UInt8, _ length: Int = 4096) -> UInt16 {
@@ -47,7 +47,7 @@ import Testing
     }
 
     @Test(arguments: [1, 3]) func connectWaitsForCommandsOfAnAssociationThatEnded(groups: Int) throws {
-        let (world, disk) = try world(groups: groups)
+        let (world, disk) = try TargetWorld.onDisk(groups: groups)
         let first = try world.attach(ioQueues: groups)
         let stranger = try world.attach()
         disk.behaviour.isStuck = true
@@ -59,12 +59,7 @@ import Testing
         }
         _ = write(first, 0xAA)
         world.pass(milliseconds: 5)
-        first.host.destroyAll()
-        world.pass(milliseconds: 50)
-
-        let second = twin(of: first.host, in: world)
-        let queue = try world.open(second)
-        let connect = queue.send(RawConnect(second).command)
+        let (second, queue, connect) = try comeBack(first, in: world)
         world.pass(milliseconds: 1000)
         #expect(queue.take(connect) == nil, "the old association's write may still land")
         #expect(queue.isOpen)
@@ -86,18 +81,14 @@ import Testing
 
     /// The reason is told at both ends, before the host gives up without one.
     @Test(arguments: [1, 3]) func aConnectThatWaitsForTooLongIsTold(groups: Int) throws {
-        let (world, disk) = try world(groups: groups)
+        let (world, disk) = try TargetWorld.onDisk(groups: groups)
         let witness = try world.attach()
         let before = try world.baseline()
         let first = try world.attach(ioQueues: groups)
         disk.behaviour.isStuck = true
         _ = write(first, 0xAA)
         world.pass(milliseconds: 5)
-        first.host.destroyAll()
-        world.pass(milliseconds: 50)
-        let second = twin(of: first.host, in: world)
-        let queue = try world.open(second)
-        let connect = queue.send(RawConnect(second).command)
+        let (second, queue, connect) = try comeBack(first, in: world)
         world.pass(milliseconds: 200)
         #expect(!world.events.contains("connectHeld"), "a moment is no news")
         world.pass(milliseconds: 800)
@@ -122,7 +113,7 @@ import Testing
     }
 
     @Test(arguments: [1, 3]) func quiesceEndsAnAssociationThatTheTargetTakesForAlive(groups: Int) throws {
-        let (world, disk) = try world(groups: groups)
+        let (world, disk) = try TargetWorld.onDisk(groups: groups)
         let first = try world.attach(ioQueues: groups)
         disk.behaviour.isStuck = true
         _ = write(first, 0xAA)
@@ -144,7 +135,7 @@ import Testing
     }
 
     @Test func quiesceIsForTheHostsOwnOtherAssociations() throws {
-        let (world, _) = try world(groups: 1)
+        let (world, _) = try TargetWorld.onDisk(groups: 1)
         let first = try world.attach()
         let other = try world.attach()
         let refused = RawStatus(code: NVME_SC_INVALID_FIELD.rawValue, doNotRetry: true)
@@ -162,7 +153,7 @@ import Testing
 
     /// Whoever waits may go as well.
     @Test func aConnectThatWaitsGoesWithItsHost() throws {
-        let (world, disk) = try world(groups: 2)
+        let (world, disk) = try TargetWorld.onDisk(groups: 2)
         let witness = try world.attach()
         let before = try world.baseline()
         let first = try world.attach(ioQueues: 2)
@@ -184,7 +175,7 @@ import Testing
 
     /// Behind a disk that hangs, what waits for its commands holds none of the receive buffers that others need.
     @Test(arguments: [false, true]) func whatWaitsHoldsNoReceiveBuffers(isInCapsule: Bool) throws {
-        let (world, disk) = try world(groups: 1)
+        let (world, disk) = try TargetWorld.onDisk(groups: 1)
         let before = try world.baseline()
         let first = try world.attach()
         disk.behaviour.isStuck = true
@@ -217,7 +208,7 @@ import Testing
 
     /// As a Connect that waits for too long is.
     @Test(arguments: [1, 3]) func aQuiesceThatWaitsForTooLongIsTold(groups: Int) throws {
-        let (world, disk) = try world(groups: groups)
+        let (world, disk) = try TargetWorld.onDisk(groups: groups)
         let first = try world.attach(ioQueues: groups)
         let second = try world.attach(twin(of: first.host, in: world))
         disk.behaviour.isStuck = true
@@ -242,7 +233,7 @@ import Testing
     }
 
     @Test func identifySaysThatQuiesceIsThere() throws {
-        let (world, _) = try world(groups: 1)
+        let (world, _) = try TargetWorld.onDisk(groups: 1)
         let host = try world.attach()
         let offset = host.scratch(4096)
         let identify = RawCommand(opcode: nvme_admin_identify.rawValue).with(10, 1)

@@ -15,16 +15,6 @@ import Testing
         try (0..<count).map { _ in ReservingHost(world: world, attached: try world.attach(ioQueues: groups)) }
     }
 
-    private func world(groups: Int = 1) throws -> (TargetWorld, SimulatedDisk) {
-        var made: SimulatedDisk?
-        let world = try TargetWorld(groups: groups) { network in
-            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
-            made = disk
-            return disk
-        }
-        return (world, made!)
-    }
-
     /// A type, what it lets whom do, and whether it ends with its holder's registration.
     struct TypeRow: Sendable, CustomTestStringConvertible {
         var type: UInt32
@@ -55,7 +45,7 @@ import Testing
     }
 
     @Test(arguments: types, [1, 3]) func eachTypeLetsDoWhatItsTableSays(row: TypeRow, groups: Int) throws {
-        let (world, _) = try world(groups: groups)
+        let (world, _) = try TargetWorld.onDisk(groups: groups)
         let hosts = try hosts(world, 3, groups: groups)
         let (holder, registrant, stranger) = (hosts[0], hosts[1], hosts[2])
         try holder.join(1)
@@ -209,7 +199,7 @@ import Testing
     }
 
     @Test(arguments: [1, 3]) func preemptAndAbortWaitsForTheVictimsCommands(groups: Int) throws {
-        let (world, disk) = try world(groups: groups)
+        let (world, disk) = try TargetWorld.onDisk(groups: groups)
         let hosts = try hosts(world, 3, groups: groups)
         let (victim, winner, witness) = (hosts[0], hosts[1], hosts[2])
         let type = NVME_RESERVATION_RTYPE_WERO

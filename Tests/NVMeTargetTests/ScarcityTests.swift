@@ -91,15 +91,10 @@ import Testing
     @Test func hostsConnectWhileInputAndOutputHasAllTheMemory() throws {
         var options = TargetWorld.smallOptions
         options.dataMemory = 64 << 10
-        var made: SimulatedDisk?
-        let world = try TargetWorld(options: options) { network in
-            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
-            made = disk
-            return disk
-        }
+        let (world, disk) = try TargetWorld.onDisk(options: options)
         let attached = try world.attach()
         let before = try world.baseline()
-        made?.behaviour.isStuck = true
+        disk.behaviour.isStuck = true
         let offset = attached.scratch(32768)
         let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 64)
             .with(sgl: attached.host.keyed(offset, 32768))
@@ -112,7 +107,7 @@ import Testing
             .with(sgl: other.host.keyed(other.scratch(4096), 4096))
         #expect(try world.execute(other.admin, identify).isSuccess)
         #expect(attached.io[0].completions.isEmpty)
-        made?.behaviour.isStuck = false
+        disk.behaviour.isStuck = false
         for id in ids { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
         other.host.destroyAll()
         world.expectPools(before)
@@ -349,12 +344,7 @@ import Testing
         var options = TargetWorld.smallOptions
         options.queueDepth = 1024
         options.sharedReceiveEntries = 1024
-        var made: SimulatedDisk?
-        let world = try TargetWorld(options: options) { network in
-            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
-            made = disk
-            return disk
-        }
+        let (world, disk) = try TargetWorld.onDisk(options: options)
         let other = SimulatedDisk("other", network: world.network, blockCount: 8192)
         try world.target.addNamespace(
             NamespaceDefinition(
@@ -362,7 +352,7 @@ import Testing
             to: TargetWorld.nqn)
         let attached = try world.attach(sqSize: 1023, hostSendQueueSize: 1023)
         let before = try world.baseline()
-        made?.behaviour.isStuck = true
+        disk.behaviour.isStuck = true
         let stuck = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1)
         for _ in 0..<10 {
             for _ in 0..<60 { attached.io[0].send(stuck) }
@@ -370,7 +360,7 @@ import Testing
         }
         #expect(world.groups[0].poolUse[0].awaitsBlock)
         #expect(try world.execute(attached.io[0], RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 2)).isSuccess)
-        made?.behaviour.isStuck = false
+        disk.behaviour.isStuck = false
         try world.wait("the rest") { attached.io[0].completions.count == 600 }
         world.expectPools(before)
     }

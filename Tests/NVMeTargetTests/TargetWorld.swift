@@ -46,6 +46,17 @@ final class TargetWorld {
         controlMemory: 256 << 10,
         maxNamespaces: 16)
 
+    /// A world whose namespace is on a simulated disk, which can be held up.
+    static func onDisk(
+        options: TargetOptions = TargetWorld.smallOptions, groups: Int = 1
+    ) throws -> (TargetWorld, SimulatedDisk) {
+        let world = try TargetWorld(options: options, groups: groups) {
+            SimulatedDisk("disk", network: $0, blockCount: 8192)
+        }
+        guard let disk = world.disk as? SimulatedDisk else { throw WorldError("no disk") }
+        return (world, disk)
+    }
+
     init(
         options: TargetOptions = TargetWorld.smallOptions, groups count: Int = 1, seed: UInt64 = 1,
         limits: DeviceLimits = .simulated, device: ((SimulatedNetwork) -> any BlockDevice)? = nil

@@ -77,14 +77,7 @@ private final class Scene {
             options.queueDepth = 1024
             options.sharedReceiveEntries = 1024
         }
-        var made: SimulatedDisk?
-        world = try TargetWorld(options: options) { network in
-            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
-            made = disk
-            return disk
-        }
-        guard let made else { throw WorldError("no disk") }
-        disk = made
+        (world, disk) = try TargetWorld.onDisk(options: options)
         witness = try world.attach()
     }
 

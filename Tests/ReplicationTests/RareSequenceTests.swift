@@ -159,13 +159,18 @@ import Testing
         initiator.deliver { initiator.engine.repairRegion(1, from: 1, now: initiator.now) }
     }
 
+    /// A member is lost before the region is copied.
+    private func repair(_ scenario: Scenario, losing member: Int) {
+        for target in scenario.targets { target.stallUntil = scenario.simulation.queue.now + 5_000_000 }
+        repair(scenario)
+        scenario.initiator.breakConnection(member, after: 0)
+        #expect(scenario.reaches { scenario.status.members[member].phase != .active })
+    }
+
     /// The member that is wrong is lost before it was copied to.
     @Test func theMemberThatIsRepairedIsLost() {
         let scenario = differing()
-        for target in scenario.targets { target.stallUntil = scenario.simulation.queue.now + 5_000_000 }
-        repair(scenario)
-        scenario.initiator.breakConnection(0, after: 0)
-        #expect(scenario.reaches { scenario.status.members[0].phase != .active })
+        repair(scenario, losing: 0)
         #expect(scenario.reaches { scenario.isInSync(0) })
         #expect(scenario.does(.read, 8, 8) == .success)
         #expect(scenario.ending() == nil)
@@ -174,10 +179,7 @@ import Testing
     /// The member that is right is lost before it was copied from: the others are not believed, nor copied to it.
     @Test func theMemberThatIsRightIsLost() {
         let scenario = differing()
-        for target in scenario.targets { target.stallUntil = scenario.simulation.queue.now + 5_000_000 }
-        repair(scenario)
-        scenario.initiator.breakConnection(1, after: 0)
-        #expect(scenario.reaches { scenario.status.members[1].phase != .active })
+        repair(scenario, losing: 1)
         #expect(scenario.does(.read, 8, 8) == .mediaError)
         #expect(scenario.reaches { scenario.isInSync(1) })
         #expect(scenario.status.quarantinedRegions == 1)
