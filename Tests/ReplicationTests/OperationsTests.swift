@@ -72,6 +72,17 @@ import Testing
         return isAccepted
     }
 
+    @Test(arguments: [0, 17])
+    func moreCopiesAtOnceThanThereIsRoomForAreAMistakeOfTheCaller(count: Int) async {
+        await #expect(processExitsWith: .failure) { [count] in
+            var configuration = VolumeConfiguration(volume: UUIDBytes(high: 1, low: 2), blockSize: 512)
+            configuration.copyConcurrency = count
+        }
+        var configuration = VolumeConfiguration(volume: UUIDBytes(high: 1, low: 2), blockSize: 512)
+        configuration.copyConcurrency = VolumeConfiguration.maximumCopyConcurrency
+        #expect(configuration.copyConcurrency == 16)
+    }
+
     @Test func replaceIsRefusedWithoutASource() {
         let scenario = Scenario()
         #expect(scenario.attach())

@@ -17,7 +17,7 @@ struct CopiedRegions: BitwiseCopyable {
     private(set) var count = 0
 
     /// Room is left for the copies that run.
-    var isFull: Bool { count >= Self.capacity - 16 }
+    var isFull: Bool { count >= Self.capacity - VolumeConfiguration.maximumCopyConcurrency }
 
     func contains(_ region: Int) -> Bool {
         for index in 0..<count where entries[index].region == region { return true }

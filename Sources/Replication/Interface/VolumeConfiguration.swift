@@ -29,8 +29,17 @@ public struct VolumeConfiguration: Sendable {
     public var queueDepth = 256
     /// Bytes that one member command may move: the least of the three members' MDTS, and the size of a host I/O at most.
     public var maximumTransfer = 1 << 20
-    /// Regions that are copied at once.
-    public var copyConcurrency = 2
+    /// Regions that are copied at once: 1 to `maximumCopyConcurrency`, and a mistake of the caller's where it is neither.
+    public var copyConcurrency = 2 {
+        didSet {
+            precondition(
+                (1...Self.maximumCopyConcurrency).contains(copyConcurrency),
+                "a volume copies 1 to \(Self.maximumCopyConcurrency) regions at once, not \(copyConcurrency)")
+        }
+    }
+    /// The most regions that are copied at once: those that are under way when the last flush was due have to fit in the
+    /// list of what waits for one.
+    public static var maximumCopyConcurrency: Int { 16 }
     /// A member's command that takes longer means that the connection is given up.
     public var commandTimeout: UInt64 = 5_000_000_000
     /// How long an attach waits for the third member once two are there.
