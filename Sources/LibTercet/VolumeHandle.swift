@@ -166,7 +166,10 @@ final class VolumeHandle: Handle {
         let wasServing = health.phase != .detached && health.phase != .deposed && health.phase != .attaching
         if wasServing { volume.detach() }
         while wasServing, health.phase != .detached, health.phase != .deposed, MonotonicTime.now() < deadline {
-            if round() == 0 { usleep(20) }
+            if round() > 0 { continue }
+            // Members were lost on the way, and have come back.
+            if health.phase == .serving || health.phase == .suspended { volume.detach() }
+            usleep(20)
         }
         let result = wasServing ? (health.phase == .detached ? 0 : -ETIMEDOUT) : 0
         let isDeposed = health.phase == .deposed

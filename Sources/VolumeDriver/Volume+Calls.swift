@@ -9,7 +9,8 @@ extension Volume {
         group.send { self.engine.attach(nonce: nonce, now: self.group.now) }
     }
 
-    /// Begins to detach: drains, flushes, marks clean, releases. The observer hears of `detached` at the end.
+    /// Begins to detach: drains, flushes, marks clean, releases. The observer hears of `detached` at the end. Nothing happens
+    /// where the volume is not served; and where it has to recover on the way, it is served again afterwards.
     public func detach() {
         group.send { _ = self.engine.detach(now: self.group.now) }
     }
@@ -18,6 +19,9 @@ extension Volume {
     public func abandon() {
         group.send { self.engine.abandon(now: self.group.now) }
     }
+
+    /// Whether all connections to members have ended, and with them all use of memory.
+    public func hasDisconnected() async -> Bool { await group.run { self.isDisconnected } }
 
     /// The state of the volume and its members.
     public func status() async -> VolumeStatusReport { await group.run { self.engine.status } }

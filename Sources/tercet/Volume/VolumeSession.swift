@@ -21,12 +21,13 @@ final class VolumeSession {
             var failure: String?
             var outcome = VolumeOutcome()
             var waiters: [CheckedContinuation<Void, Never>] = []
+            var isMuted = false
         }
         private let state = Mutex(State())
         private let start = Date()
 
         func take(_ event: VolumeEvent) {
-            let waiters = state.withLock { state in
+            let (waiters, isMuted) = state.withLock { state in
                 switch event {
                 case .phase(let phase):
                     state.phase = phase
@@ -36,11 +37,14 @@ final class VolumeSession {
                 case .memberUnreachable: break
                 }
                 defer { state.waiters = [] }
-                return state.waiters
+                return (state.waiters, state.isMuted)
             }
-            if let line = event.line { say(line) }
+            if !isMuted, let line = event.line { say(line) }
             for waiter in waiters { waiter.resume() }
         }
+
+        /// Tells nothing any more: the volume is being let go, and its user knows.
+        func mute() { state.withLock { $0.isMuted = true } }
 
         private func say(_ line: String) {
             let seconds = String(format: "%7.3f s", Date().timeIntervalSince(start))
@@ -55,12 +59,18 @@ final class VolumeSession {
             }
         }
 
-        /// Waits until the volume is in `phase`; throws when it has failed.
-        func wait(for phase: VolumePhase) async throws {
+        /// The volume's phase; throws when it has failed.
+        func phase() throws -> VolumePhase {
+            let (current, failure) = state.withLock { ($0.phase, $0.failure) }
+            if let failure { throw CommandFailure(failure) }
+            return current
+        }
+
+        /// Waits until the volume is in one of `phases`; throws when it has failed.
+        func wait(for phases: Set<VolumePhase>) async throws {
             while true {
-                let (current, failure) = state.withLock { ($0.phase, $0.failure) }
-                if let failure { throw CommandFailure(failure) }
-                if current == phase { return }
+                let current = try phase()
+                if phases.contains(current) { return }
                 await withCheckedContinuation { continuation in
                     let isLate = state.withLock { state in
                         if state.phase != current || state.failure != nil { return true }
@@ -113,7 +123,7 @@ final class VolumeSession {
         let volume = volume
         await group.run { reactor.add(volume) }
         volume.attach(nonce: UInt32.random(in: 1...UInt32.max))
-        try await log.wait(for: .serving)
+        try await log.wait(for: [.serving])
     }
 
     /// Waits until all members are in sync, or `end` has come; `progress` hears how many regions are left.
@@ -134,10 +144,32 @@ final class VolumeSession {
 
     func outcome() throws -> VolumeOutcome { try log.outcome() }
 
-    /// Detaches in order: the volume is clean afterwards.
+    /// How long a detach may take, as with `tercet_close` of the C interface; the same again for connections to end.
+    private static let detachSeconds: UInt64 = 10
+
+    /// Detaches in order: the volume is clean afterwards. Where too few members can be reached for that, the volume is let
+    /// go as a crash would leave it, and the error says so.
     func detach() async throws {
-        volume.detach()
-        try await log.wait(for: .detached)
+        var end = MonotonicTime.now().advanced(byMilliseconds: Self.detachSeconds * 1000)
+        while MonotonicTime.now() < end {
+            // Again and again: where members are lost on the way, the volume may come back, and is served then.
+            volume.detach()
+            if try log.phase() == .detached { return }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        let status = await volume.status()
+        if status.phase == .detached { return }
+        let missing = status.members.indices.filter { status.members[$0].phase != .active }
+            .reduce(into: MemberSet()) { $0.insert(MemberSet($1)) }
+        log.mute()
+        volume.abandon()
+        end = MonotonicTime.now().advanced(byMilliseconds: Self.detachSeconds * 1000)
+        while await !volume.hasDisconnected(), MonotonicTime.now() < end {
+            try await Task.sleep(for: .milliseconds(20))
+        }
+        throw CommandFailure(
+            "the volume was not detached within \(Self.detachSeconds) s: members \(missing) could not be used; it is left as "
+                + "after a crash of this host, and the next attach makes its members equal")
     }
 }
 
