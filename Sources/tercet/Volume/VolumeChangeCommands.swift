@@ -42,7 +42,9 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
             throw CommandFailure("member \(other) is behind: bring it into sync first, with tercet volume heal")
         }
         let uuid = try await checkNew(newest, group)
-        let attached = try await VolumeSession(volume, takeOver, excluded: MemberSet(member), session: session)
+        // A volume of three copies is suspended until it has the new member.
+        let attached = try await VolumeSession(
+            volume, takeOver, excluded: MemberSet(member), mayBeSuspended: true, session: session)
         attached.volume.setResyncRate(UInt64(rate?.value ?? 0))
         guard await attached.volume.replaceMember(member, with: address, uuid: uuid) else {
             throw CommandFailure("the other members are not in sync, or \(address) is one of them")

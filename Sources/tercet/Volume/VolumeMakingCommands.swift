@@ -22,6 +22,13 @@ struct VolumeCreateCommand: AsyncParsableCommand {
             "What is tracked and copied as one: a power of two from 4K, or a block where that is larger, to 1G."))
     var regionSize = ByteCount(1 << 20)
     @Option(
+        name: .customLong("minimum-copies"),
+        help: ArgumentHelp(
+            "Copies that hold a write before it is acknowledged: 1, 2 or 3. I/O needs two members that can be reached in any "
+                + "case. With 3 it waits while one cannot be; with 1 a write is acknowledged that one member alone could take.",
+            valueName: "number"))
+    var minimumCopies = 2
+    @Option(
         help: "What keeps other hosts out. With none, for targets without reservations, nothing stops a second writer.")
     var fencing = Fencing.reservations
     @Flag(help: "Format members that hold a volume all the same.") var overwrite = false
@@ -33,6 +40,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
 
     func validate() throws {
         if let uuid, UUIDBytes(uuid) == nil { throw ValidationError("\"\(uuid)\" is not a UUID") }
+        guard (1...memberCount).contains(minimumCopies) else { throw ValidationError("--minimum-copies is 1, 2 or 3") }
         guard regionSize.value <= 1 << 30 else { throw ValidationError("--region-size is at most 1g") }
     }
 
@@ -43,7 +51,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
         guard let identifier = UUIDBytes(name) else { throw CommandFailure("\"\(name)\" is not a UUID") }
         let creation = VolumeCreation(
             volume: identifier, regionSize: UInt32(regionSize.value), byteCount: size.map { UInt64($0.value) },
-            fencing: fencing == .none ? .none : .reservations, overwrite: overwrite)
+            fencing: fencing == .none ? .none : .reservations, minimumCopies: minimumCopies, overwrite: overwrite)
         let geometry = try await volume.probe(session.groups[0]) { probe throws(VolumeCreationError) in
             let progress = ProgressLine()
             defer { progress.clear() }
@@ -55,6 +63,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
             return try printJSON([
                 "volume": "\(identifier)", "blocks": geometry.dataBlocks, "block_size": geometry.blockSize,
                 "regions": geometry.regionCount, "region_size": geometry.regionSize, "fencing": fencing.rawValue,
+                "minimum_copies": minimumCopies,
             ])
         }
         print(
@@ -99,20 +108,22 @@ struct VolumeStatusCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let found = await volume.survey(session.groups[0]).map(\.superblock)
-        if json { return try printJSON(["members": zip(volume.members, found).map(object)]) }
-        for (index, result) in found.enumerated() {
-            switch result {
+        let surveys = await volume.survey(session.groups[0])
+        if json { return try printJSON(["members": zip(volume.members, surveys).map(object)]) }
+        for (index, survey) in surveys.enumerated() {
+            switch survey.superblock {
             case .failure(let error): print("member \(index) (\(volume.members[index])): \(error)")
             case .success(let superblock):
                 let states = superblock.members.map { $0.state == .inSync ? "in sync" : "behind" }
                 print(
                     "member \(index) (\(volume.members[index])): volume \(superblock.volume), record \(superblock.stamp), "
                         + "\(superblock.isClean ? "clean" : "in use"), members: " + states.joined(separator: ", ")
-                        + (superblock.fencing == .none ? ", fencing: none" : ""))
+                        + (superblock.fencing == .none ? ", fencing: none" : "")
+                        + (superblock.minimumCopies == 2 ? "" : ", minimum of copies: \(superblock.minimumCopies)"))
             }
         }
-        guard let geometry = found.compactMap({ try? $0.get() }).max(by: { $0.stamp < $1.stamp })?.geometry else {
+        guard let geometry = surveys.compactMap({ try? $0.superblock.get() }).max(by: { $0.stamp < $1.stamp })?.geometry
+        else {
             return
         }
         print(
@@ -121,8 +132,8 @@ struct VolumeStatusCommand: AsyncParsableCommand {
                 + "\(geometry.regionSize) bytes")
     }
 
-    private func object(_ address: MemberAddress, _ result: Result<Superblock, VolumeCreationError>) -> [String: Any] {
-        switch result {
+    private func object(_ address: MemberAddress, _ survey: MemberSurvey) -> [String: Any] {
+        switch survey.superblock {
         case .failure(let error): return ["address": "\(address)", "error": error.description]
         case .success(let superblock):
             return [
@@ -131,6 +142,7 @@ struct VolumeStatusCommand: AsyncParsableCommand {
                 "fencing": superblock.fencing == .none ? "none" : "reservations",
                 "blocks": superblock.geometry.dataBlocks, "block_size": superblock.geometry.blockSize,
                 "data_offset": 0, "region_size": superblock.geometry.regionSize,
+                "minimum_copies": superblock.minimumCopies,
                 "members": superblock.members.map { $0.state == .inSync ? "in sync" : "behind" },
             ]
         }

@@ -83,9 +83,11 @@ final class VolumeSession {
         }
     }
 
-    /// Attaches the volume, without the members in `excluded`, unless another host has it and is not to be fenced.
+    /// Attaches the volume, without the members in `excluded`, unless another host has it and is not to be fenced. Returns
+    /// when it is served, or where it `mayBeSuspended` when it is only waiting for enough members.
     init(
-        _ arguments: VolumeArguments, _ takeOver: TakeOver, depth: Int = 64, excluded: MemberSet = [], session: Session
+        _ arguments: VolumeArguments, _ takeOver: TakeOver, depth: Int = 64, excluded: MemberSet = [],
+        mayBeSuspended: Bool = false, session: Session
     ) async throws {
         self.session = session
         let group = session.groups[0]
@@ -123,7 +125,7 @@ final class VolumeSession {
         let volume = volume
         await group.run { reactor.add(volume) }
         volume.attach(nonce: UInt32.random(in: 1...UInt32.max))
-        try await log.wait(for: [.serving])
+        try await log.wait(for: mayBeSuspended ? [.serving, .suspended] : [.serving])
     }
 
     /// Waits until all members are in sync, or `end` has come; `progress` hears how many regions are left.
