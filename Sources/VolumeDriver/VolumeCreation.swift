@@ -40,6 +40,8 @@ public struct VolumeCreation: Sendable {
 public struct MemberSurvey: Sendable {
     /// What its superblock says, or why that is not known.
     public var superblock: Result<Superblock, VolumeCreationError>
+    /// The slot of its record that is damaged beside one that is not (`Superblock.read`).
+    public var damagedSlot: Int?
     /// Whoever has the volume attached, as `MemberProbe.presentHosts` finds out.
     public var presentHosts: [ReservationStatus.Registrant]
 }
@@ -139,9 +141,11 @@ public final class MemberProbe: @unchecked Sendable {
                         connectTimeoutMilliseconds: stepMilliseconds, commandTimeoutMilliseconds: stepMilliseconds
                     ) {
                         probe throws(VolumeCreationError) in
-                        let superblock = try await probe.superblock(of: 0, formattedBytes: formattedBytes)
+                        let record = try await probe.record(of: 0, as: index, formattedBytes: formattedBytes)
+                            .flatMap { found in probe.checked(found, as: index) }
                         return MemberSurvey(
-                            superblock: superblock.mapError { VolumeCreationError("\(address): \($0)") },
+                            superblock: record.map(\.superblock).mapError { VolumeCreationError("\(address): \($0)") },
+                            damagedSlot: (try? record.get())?.damagedSlot,
                             presentHosts: await probe.presentHosts(of: 0))
                     })
             } catch {
@@ -151,6 +155,16 @@ public final class MemberProbe: @unchecked Sendable {
             }
         }
         return found
+    }
+
+    /// What a superblock says of sizes, checked against the only namespace that was looked at, the member `index`.
+    private func checked(_ found: FoundRecord, as index: MemberIndex) -> Result<FoundRecord, MetadataError> {
+        do throws(MetadataError) {
+            try found.superblock.validateSizes(as: index, blockSize: blockSize(of: 0), memberBlocks: blocks(of: 0))
+            return .success(found)
+        } catch {
+            return .failure(error)
+        }
     }
 
     /// Hosts that are registered with a member's namespace and connected to it: whoever has its volume attached. None where
@@ -170,32 +184,41 @@ public final class MemberProbe: @unchecked Sendable {
 
     public func blocks(of member: MemberIndex) -> UInt64 { namespaces[member].blockCount }
 
-    /// The superblock of a member, read without fencing: for status, and to see what a namespace holds. Where the
-    /// namespace's end has none, that of a namespace of `formattedBytes` is looked at, unless they are 0.
+    /// The superblock of a member, read without fencing: for status, and to see what a namespace holds.
     public func superblock(
-        of member: MemberIndex, formattedBytes: UInt64 = 0
+        of member: MemberIndex
     ) async throws(VolumeCreationError) -> Result<Superblock, MetadataError> {
-        let found = try await superblock(of: member, blocks: namespaces[member].blockCount)
-        let formatted = formattedBytes / UInt64(blockSize(of: member))
-        guard case .failure = found, formatted > 0, formatted < namespaces[member].blockCount else { return found }
-        return try await superblock(of: member, blocks: formatted)
+        try await record(of: member, as: member, blocks: namespaces[member].blockCount).map(\.superblock)
     }
 
-    private func superblock(
-        of member: MemberIndex, blocks: UInt64
-    ) async throws(VolumeCreationError) -> Result<Superblock, MetadataError> {
+    private typealias FoundRecord = (superblock: Superblock, damagedSlot: Int?)
+
+    /// The record of a member, which is called `name` where something is wrong with it. Where the namespace's end has none,
+    /// that of a namespace of `formattedBytes` is looked at, unless they are 0.
+    private func record(
+        of member: MemberIndex, as name: MemberIndex, formattedBytes: UInt64
+    ) async throws(VolumeCreationError) -> Result<FoundRecord, MetadataError> {
+        let found = try await record(of: member, as: name, blocks: namespaces[member].blockCount)
+        let formatted = formattedBytes / UInt64(blockSize(of: member))
+        guard case .failure = found, formatted > 0, formatted < namespaces[member].blockCount else { return found }
+        return try await record(of: member, as: name, blocks: formatted)
+    }
+
+    private func record(
+        of member: MemberIndex, as name: MemberIndex, blocks: UInt64
+    ) async throws(VolumeCreationError) -> Result<FoundRecord, MetadataError> {
         let blockSize = blockSize(of: member)
         let pageSize = max(4096, Int(blockSize))
         guard let start = MemberLayout.slotBlock(0, memberBlocks: blocks, blockSize: blockSize) else {
-            return .failure(.tooSmall(member: member, found: blocks, needed: 6 * UInt64(pageSize) / UInt64(blockSize)))
+            return .failure(.tooSmall(member: name, found: blocks, needed: 6 * UInt64(pageSize) / UInt64(blockSize)))
         }
         let count = UInt64(2 * pageSize) / UInt64(blockSize)
         try await transfer(.read, member, start: start, count: count)
         do throws(MetadataError) {
             let pages = UnsafeRawBufferPointer(rebasing: arena.memory[..<(2 * pageSize)])
             return .success(
-                try Superblock.decode(
-                    member: member, slot0: UnsafeRawBufferPointer(rebasing: pages[..<pageSize]),
+                try Superblock.read(
+                    member: name, slot0: UnsafeRawBufferPointer(rebasing: pages[..<pageSize]),
                     slot1: UnsafeRawBufferPointer(rebasing: pages[pageSize...])))
         } catch {
             return .failure(error)

@@ -63,7 +63,9 @@ extension AttachError {
         case .metadata(let error): error.description
         case .superseded(let member): "another host attached at the same time (seen on member \(member))"
         case .abandoned: "it was let go"
-        case .epochExhausted: "its epoch is at the largest value; create it anew"
+        case .epochExhausted(let member):
+            "member \(member): its record or its reservations tell epoch \(UInt32.max), the greatest there is; attach "
+                + "without it and replace the member, or create the volume anew"
         }
     }
 }

@@ -106,7 +106,7 @@ extension VolumeWorld {
             if isCurrent, isInformed(initiator) {
                 fail("h\(initiator.number): member \(member) is refused: \(error)")
             }
-        case .waitingFor, .regionUnreadable, .newerEpoch: break
+        case .recordDamaged, .waitingFor, .regionUnreadable, .newerEpoch: break
         }
     }
 

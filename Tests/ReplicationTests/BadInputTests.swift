@@ -25,14 +25,21 @@ import Testing
         return UnsafeMutableRawBufferPointer(start: scenario.targets[member].view + offset, count: 4096)
     }
 
-    @Test func oneTornSuperblockSlotIsNoError() {
+    /// A slot is damaged, the newer or the older: the other is believed, it is told, and both are intact afterwards.
+    @Test(arguments: [false, true])
+    func oneDamagedSuperblockSlotIsNoError(isNewer: Bool) {
         let scenario = Scenario()
         #expect(scenario.attach())
         #expect(scenario.does(.write) == .success)
         scenario.crashInitiator()
         let sequences = (0..<2).map { slot(scenario, 1, $0).load(fromByteOffset: 16, as: UInt64.self) }
-        slot(scenario, 1, sequences[0] > sequences[1] ? 0 : 1)[200] ^= 1
+        let damaged = (sequences[0] > sequences[1]) == isNewer ? 0 : 1
+        slot(scenario, 1, damaged)[200] ^= 1
         #expect(scenario.attach())
+        #expect(scenario.initiator.notices.contains(.recordDamaged(1, slot: damaged)))
+        #expect(scenario.initiator.engine.statistics.recordsDamaged == 1)
+        let page = UnsafeRawBufferPointer(slot(scenario, 1, damaged))
+        #expect((try? Superblock.decode(member: 1, slot0: page, slot1: page)) != nil, "it was written anew")
         #expect(scenario.does(.read) == .success)
         #expect(scenario.ending() == nil)
     }
@@ -91,17 +98,62 @@ import Testing
     @Test(arguments: ["sequence", "version"])
     func aRecordWithTheGreatestNumbers(field: String) {
         let error = attachError { scenario in
-            let target = scenario.targets[0]
-            guard var superblock = scenario.simulation.superblock(target) else { return }
-            if field == "sequence" { superblock.sequence = .max } else { superblock.stamp.version = .max }
-            let page = TestPage()
-            superblock.encode(into: page.bytes)
-            for slot in 0...1 {
-                let offset = Int(scenario.simulation.layouts[0].slotBlock(slot)) * ModelTarget.blockSize
-                (target.view + offset).copyMemory(from: page.bytes.baseAddress!, byteCount: 4096)
+            forge(scenario, 0) { superblock in
+                if field == "sequence" { superblock.sequence = .max } else { superblock.stamp.version = .max }
             }
         }
         #expect(error == .metadata(.invalidField(member: 0, field: field)))
+    }
+
+    /// Changes a member's superblock, in both slots.
+    private func forge(_ scenario: Scenario, _ member: Int, _ change: (inout Superblock) -> Void) {
+        let target = scenario.targets[member]
+        guard var superblock = scenario.simulation.superblock(target) else {
+            Issue.record("member \(member) has a superblock")
+            return
+        }
+        change(&superblock)
+        let page = TestPage()
+        superblock.encode(into: page.bytes)
+        for slot in 0...1 {
+            let block = MemberLayout.slotBlock(slot, memberBlocks: UInt64(target.blocks), blockSize: 512) ?? 0
+            (target.view + Int(block) * ModelTarget.blockSize)
+                .copyMemory(from: page.bytes.baseAddress!, byteCount: 4096)
+        }
+    }
+
+    @Test func aVolumeThatItsMemberHasNoRoomFor() {
+        let error = attachError { scenario in forge(scenario, 1) { $0.geometry.dataBlocks = 1 << 28 } }
+        #expect(
+            error
+                == .metadata(
+                    .beyondNamespace(member: 1, field: "number of data blocks", value: 1 << 28, limit: 160)))
+    }
+
+    @Test func theGreatestEpoch() {
+        let error = attachError { scenario in forge(scenario, 2) { $0.stamp.attachmentKey = .max } }
+        #expect(error == .epochExhausted(member: 2))
+    }
+
+    /// One member says that the volume is larger, and has room for it itself: nothing is allocated on its word.
+    @Test func aVolumeThatOtherMembersHaveNoRoomFor() {
+        let scenario = Scenario()
+        scenario.targets[0].resize(1 << 16)
+        forge(scenario, 0) { superblock in
+            superblock.geometry.dataBlocks = 60_000
+            superblock.members[0].blocks = 1 << 16
+            superblock.stamp.version = 7
+        }
+        scenario.simulation.isFinished = true
+        scenario.simulation.startInitiator()
+        #expect(
+            scenario.reaches {
+                scenario.initiator.notices.contains {
+                    if case .memberRefused(1, .tooSmall(member: 1, found: 200, needed: _)) = $0 { true } else { false }
+                }
+            })
+        #expect(!scenario.reaches { scenario.initiator.isServing })
+        #expect(scenario.initiator.engine.geometry.dataBlocks < 60_000)
     }
 
     @Test func aTornBitmapPageMeansThatEverythingIsDirty() {

@@ -19,6 +19,17 @@ func candidates(blocks: [UInt64] = [10000, 10000, 10000], blockSizes: [UInt32] =
         #expect(format.layouts[2].slotBlock(1) == 12000 - 8)
     }
 
+    /// Memory is allocated for each region, also where a namespace only says that it is so large.
+    @Test func thereIsAGreatestNumberOfRegions() throws {
+        let greatest = VolumeGeometry.maximumRegionCount
+        let largest = try VolumeGeometry(blockSize: 512, regionSize: 4096, dataBlocks: greatest * 8)
+        #expect(largest.regionCount == 1 << 27)
+        #expect(throws: MetadataError.self) {
+            try VolumeGeometry(blockSize: 512, regionSize: 4096, dataBlocks: greatest * 8 + 1)
+        }
+        _ = try VolumeGeometry(blockSize: 512, regionSize: 8192, dataBlocks: greatest * 8 + 1)
+    }
+
     @Test func badMembersAreRefused() throws {
         #expect(throws: MetadataError.wrongBlockSize(member: 1, found: 4096, expected: 512)) {
             try VolumeFormat(volume: testVolume, members: candidates(blockSizes: [512, 4096, 512]))

@@ -45,6 +45,17 @@ extension VolumeEngine {
         let present = recorded.intersection(ready).subtracting(freshMembers)
         guard present != [] else { return wait(for: recorded) }
 
+        // The volume's size is one member's word so far; memory is allocated for what all have room for.
+        var isOneTooSmall = false
+        for member in 0..<memberCount where ready.has(member) {
+            do throws(MetadataError) {
+                _ = try MemberLayout(member: member, memberBlocks: members[member].blocks, geometry: best.geometry)
+            } catch {
+                isOneTooSmall = true
+                refuse(member, error)
+            }
+        }
+        if isOneTooSmall { return }
         adoptGeometry(best)
         let dirty = RegionMap(wordCount: maps.intents.wordCount)
         defer { dirty.free() }

@@ -37,21 +37,26 @@ extension VolumeEngine {
     }
 
     /// The newer of the two slots that were read, whoever's it is.
-    private func slotsRead(_ member: MemberIndex) throws(MetadataError) -> Superblock {
+    private func slotsRead(_ member: MemberIndex) throws(MetadataError) -> (superblock: Superblock, damagedSlot: Int?) {
         let base = UnsafeRawPointer(arena) + arenaLayout.join(member)
         let page = arenaLayout.pageSize
-        return try Superblock.decode(
+        return try Superblock.read(
             member: member, slot0: UnsafeRawBufferPointer(start: base, count: page),
             slot1: UnsafeRawBufferPointer(start: base + page, count: page))
     }
 
-    /// Decodes the slots that were read, or says what is wrong with them.
-    func decodeSlots(_ member: MemberIndex) -> Result<Superblock, MetadataError> {
+    /// Decodes the slots that were read, or says what is wrong with them. One that is damaged is told of where the other is
+    /// going to be believed; the member's next record is written in its place, because they alternate.
+    mutating func decodeSlots(_ member: MemberIndex) -> Result<Superblock, MetadataError> {
         do throws(MetadataError) {
-            let found = try slotsRead(member)
+            let (found, damaged) = try slotsRead(member)
             try found.validate(
                 as: member, volume: configuration.volume, blockSize: configuration.blockSize,
                 memberBlocks: members[member].blocks)
+            if let damaged, members[member].phase == .reading {
+                statistics.recordsDamaged += 1
+                notice(.recordDamaged(member, slot: damaged))
+            }
             return .success(found)
         } catch {
             return .failure(error)
@@ -130,7 +135,7 @@ extension VolumeEngine {
     /// the two slots.
     private mutating func recordMissing(_ member: MemberIndex, _ error: MetadataError) {
         guard freshMembers.has(member) else { return refuse(member, error) }
-        members[member].superblockSequence = (try? slotsRead(member))?.sequence ?? 0
+        members[member].superblockSequence = (try? slotsRead(member))?.superblock.sequence ?? 0
         recordFound(member)
     }
 

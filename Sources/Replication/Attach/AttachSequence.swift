@@ -90,11 +90,12 @@ extension VolumeEngine {
         }
         if isOneComing, now < attachDeadline { return }
         var epoch: UInt64 = 0
+        var latest: MemberIndex = 0
         var first: (member: MemberIndex, superblock: Superblock)?
         for member in 0..<memberCount where members[member].phase == .surveyed {
-            for key in members[member].keysSeen { epoch = max(epoch, key >> 32) }
+            for key in members[member].keysSeen where key >> 32 > epoch { (epoch, latest) = (key >> 32, member) }
             guard let found = members[member].found else { continue }
-            epoch = max(epoch, found.stamp.epoch)
+            if found.stamp.epoch > epoch { (epoch, latest) = (found.stamp.epoch, member) }
             if let first, let field = contradiction(first.superblock, found) {
                 return failAttach(.metadata(.contradiction(member: member, other: first.member, field: field)))
             }
@@ -106,7 +107,7 @@ extension VolumeEngine {
             }
             return
         }
-        guard epoch < UInt64(UInt32.max) else { return failAttach(.epochExhausted) }
+        guard epoch < UInt64(UInt32.max) else { return failAttach(.epochExhausted(member: latest)) }
         attachmentKey = (epoch + 1) << 32 | UInt64(attachNonce)
         attachDeadline = .distantFuture
         for member in 0..<memberCount where members[member].phase == .surveyed { startFence(member) }

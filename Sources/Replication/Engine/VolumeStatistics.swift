@@ -17,6 +17,8 @@ public struct VolumeStatistics: Equatable, Sendable, BitwiseCopyable {
     /// Bitmap pages written to members, and records.
     public var pageWrites: UInt64 = 0
     public var recordWrites: UInt64 = 0
+    /// Record slots that were damaged where a record had been written: torn by a crash, or rotten.
+    public var recordsDamaged: UInt64 = 0
     /// Reads answered by another member after a media error.
     public var readFailovers: UInt64 = 0
     public var regionsCopied: UInt64 = 0

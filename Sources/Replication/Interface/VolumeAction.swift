@@ -56,6 +56,8 @@ public enum VolumeNotice: Equatable, Sendable {
     case memberDemoted(MemberIndex)
     /// The member is not taken in; the error says what to do.
     case memberRefused(MemberIndex, MetadataError)
+    /// One of the member's two record slots is damaged: torn by a crash, or rotten. The other is believed.
+    case recordDamaged(MemberIndex, slot: Int)
     /// The member's record is newer than this attachment: another initiator serves the volume.
     case newerEpoch(MemberIndex, UInt64)
     /// These members are needed, and not there, for the volume to be served.
@@ -91,8 +93,8 @@ public enum AttachError: Error, Equatable, Sendable {
     case superseded(member: MemberIndex)
     /// The operator let the volume go.
     case abandoned
-    /// The epoch is at its largest value; the volume has to be created anew.
-    case epochExhausted
+    /// The epoch that this member's record or reservations tell is the greatest there is; the volume has to be created anew.
+    case epochExhausted(member: MemberIndex)
 }
 
 /// What the driver tells of a member outside of the I/O path. After `disconnected` no completion and no answer of the old

@@ -10,6 +10,8 @@ public enum MetadataError: Error, Equatable, Sendable, CustomStringConvertible {
     case newerFormat(member: MemberIndex, found: UInt32, supported: UInt32)
     /// A slot's checksum is right and its contents are impossible.
     case invalidField(member: MemberIndex, field: String)
+    /// A superblock claims more than the namespace that it is on has room for.
+    case beyondNamespace(member: MemberIndex, field: String, value: UInt64, limit: UInt64)
     /// The member belongs to another volume.
     case wrongVolume(member: MemberIndex, found: UUIDBytes, expected: UUIDBytes)
     /// The member is one of this volume's, in another place.
@@ -42,6 +44,9 @@ public enum MetadataError: Error, Equatable, Sendable, CustomStringConvertible {
             "member \(member): metadata format \(found) is newer than \(supported), which this release knows; upgrade first"
         case .invalidField(let member, let field):
             "member \(member): the superblock's \(field) is impossible; attach without it and replace the member"
+        case .beyondNamespace(let member, let field, let value, let limit):
+            "member \(member): the superblock's \(field) is \(value), and the namespace has room for \(limit); attach without "
+                + "it and replace the member"
         case .wrongVolume(let member, let found, let expected):
             "member \(member): belongs to volume \(found), not to \(expected); check the address and namespace given"
         case .wrongMember(let member, let found):

@@ -78,11 +78,15 @@ extension Superblock {
         guard let fencing = FencingMode(rawValue: load(41, UInt8.self)) else { return .invalid("fencing mode") }
         guard load(40, UInt8.self) < memberCount else { return .invalid("member index") }
         guard (1...UInt8(memberCount)).contains(load(42, UInt8.self)) else { return .invalid("minimum of copies") }
+        let (blockSize, regionSize) = (load(44, UInt32.self), load(48, UInt32.self))
+        let dataBlocks = load(56, UInt64.self)
+        if let problem = VolumeGeometry.problem(blockSize: blockSize, regionSize: regionSize, dataBlocks: dataBlocks) {
+            return .invalid("geometry (\(problem))")
+        }
         guard
-            let geometry = try? VolumeGeometry(
-                blockSize: load(44, UInt32.self), regionSize: load(48, UInt32.self), dataBlocks: load(56, UInt64.self)),
+            let geometry = try? VolumeGeometry(blockSize: blockSize, regionSize: regionSize, dataBlocks: dataBlocks),
             geometry.pageSize == bytes.count
-        else { return .invalid("geometry") }
+        else { return .invalid("block size, \(blockSize), in a page of \(bytes.count) bytes,") }
         var members: [MemberRecord] = []
         for index in 0..<memberCount {
             let base = 88 + 64 * index
@@ -110,21 +114,35 @@ extension Superblock {
     public static func decode(
         member: MemberIndex, slot0: UnsafeRawBufferPointer, slot1: UnsafeRawBufferPointer
     ) throws(MetadataError) -> Superblock {
+        try read(member: member, slot0: slot0, slot1: slot1).superblock
+    }
+
+    /// As `decode`; and tells which slot is damaged: one that holds no intact record, where one has been written.
+    public static func read(
+        member: MemberIndex, slot0: UnsafeRawBufferPointer, slot1: UnsafeRawBufferPointer
+    ) throws(MetadataError) -> (superblock: Superblock, damagedSlot: Int?) {
         var best: Superblock?
         var isEmpty = true
         var problem: String?
-        for slot in [decodeSlot(slot0), decodeSlot(slot1)] {
+        var damaged: Int?
+        var empty: Int?
+        for (number, slot) in [decodeSlot(slot0), decodeSlot(slot1)].enumerated() {
             switch slot {
-            case .empty: continue
-            case .corrupt: break
+            case .empty:
+                empty = number
+                continue
+            case .corrupt: damaged = number
             case .newer(let found):
                 throw .newerFormat(member: member, found: found, supported: currentFormat)
-            case .invalid(let field): problem = field
+            case .invalid(let field):
+                damaged = number
+                problem = field
             case .valid(let found): if best == nil || found.sequence > best!.sequence { best = found }
             }
             isEmpty = false
         }
-        if let best { return best }
+        // A new volume's first record has sequence 1, and nothing beside it.
+        if let best { return (best, damaged ?? (best.sequence > 1 ? empty : nil)) }
         if let problem { throw .invalidField(member: member, field: problem) }
         throw isEmpty ? .notFormatted(member: member) : .bothSlotsCorrupt(member: member)
     }
@@ -135,11 +153,24 @@ extension Superblock {
     ) throws(MetadataError) {
         guard volume == expected else { throw .wrongVolume(member: index, found: volume, expected: expected) }
         guard member == index else { throw .wrongMember(member: index, found: member) }
+        try validateSizes(as: index, blockSize: blockSize, memberBlocks: memberBlocks)
+    }
+
+    /// Checks what this superblock says of sizes against the namespace that it was read from, which is called `index` in
+    /// what is thrown. Nothing is allocated by a superblock's sizes before.
+    public func validateSizes(
+        as index: MemberIndex, blockSize: UInt32, memberBlocks: UInt64
+    ) throws(MetadataError) {
         guard geometry.blockSize == blockSize else {
             throw .wrongBlockSize(member: index, found: blockSize, expected: geometry.blockSize)
         }
-        guard memberBlocks >= members[index].blocks else {
-            throw .shrunk(member: index, found: memberBlocks, expected: members[index].blocks)
+        let blocks = members[member].blocks
+        guard memberBlocks >= blocks else { throw .shrunk(member: index, found: memberBlocks, expected: blocks) }
+        guard (try? MemberLayout(member: index, memberBlocks: blocks, geometry: geometry)) != nil else {
+            let largest = MemberLayout.largestVolume(
+                memberBlocks: blocks, blockSize: blockSize, regionSize: geometry.regionSize)
+            throw .beyondNamespace(
+                member: index, field: "number of data blocks", value: geometry.dataBlocks, limit: largest ?? 0)
         }
     }
 }

@@ -10,6 +10,9 @@ public struct VolumeGeometry: Equatable, Sendable, BitwiseCopyable {
     /// The region size unless another is chosen: 1 MiB.
     public static var defaultRegionSize: UInt32 { 1 << 20 }
 
+    /// The most regions that a volume may have: 2^27. An attached volume takes some 4 bytes of memory for each.
+    public static var maximumRegionCount: UInt64 { 1 << 27 }
+
     /// Throws `invalidGeometry` where the values are impossible.
     public init(blockSize: UInt32, regionSize: UInt32 = defaultRegionSize, dataBlocks: UInt64) throws(MetadataError) {
         self.blockSize = blockSize
@@ -30,8 +33,10 @@ public struct VolumeGeometry: Equatable, Sendable, BitwiseCopyable {
         guard dataBlocks > 0, dataBlocks <= UInt64(Int64.max) / UInt64(blockSize) else {
             return "\(dataBlocks) data blocks"
         }
-        guard dataBlocks / UInt64(regionSize / blockSize) < UInt64(UInt32.max) else {
-            return "\(dataBlocks) data blocks are more than 2^32 regions of \(regionSize) bytes; choose larger regions"
+        guard (dataBlocks - 1) / UInt64(regionSize / blockSize) < maximumRegionCount else {
+            return
+                "\(dataBlocks) data blocks are more than \(maximumRegionCount) regions of \(regionSize) bytes; choose "
+                + "larger regions"
         }
         return nil
     }

@@ -120,6 +120,7 @@ struct VolumeStatusCommand: AsyncParsableCommand {
                         + "\(superblock.isClean ? "clean" : "in use"), members: " + states.joined(separator: ", ")
                         + (superblock.fencing == .none ? ", fencing: none" : "")
                         + (superblock.minimumCopies == 2 ? "" : ", minimum of copies: \(superblock.minimumCopies)"))
+                if let slot = survey.damagedSlot { print("member \(index): \(slotDamage(slot))") }
             }
         }
         guard let geometry = surveys.compactMap({ try? $0.superblock.get() }).max(by: { $0.stamp < $1.stamp })?.geometry
@@ -136,7 +137,7 @@ struct VolumeStatusCommand: AsyncParsableCommand {
         switch survey.superblock {
         case .failure(let error): return ["address": "\(address)", "error": error.description]
         case .success(let superblock):
-            return [
+            var object: [String: Any] = [
                 "address": "\(address)", "volume": "\(superblock.volume)", "epoch": superblock.stamp.epoch,
                 "version": superblock.stamp.version, "clean": superblock.isClean,
                 "fencing": superblock.fencing == .none ? "none" : "reservations",
@@ -145,6 +146,8 @@ struct VolumeStatusCommand: AsyncParsableCommand {
                 "minimum_copies": superblock.minimumCopies,
                 "members": superblock.members.map { $0.state == .inSync ? "in sync" : "behind" },
             ]
+            if let slot = survey.damagedSlot { object["damaged_slot"] = slot }
+            return object
         }
     }
 }

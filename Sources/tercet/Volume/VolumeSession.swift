@@ -210,6 +210,7 @@ extension VolumeEvent {
             case .memberInSync(let member): "member \(member): in sync"
             case .memberDemoted(let member): "member \(member): failed writes; it is behind"
             case .memberRefused(_, let error): "\(error)"
+            case .recordDamaged(let member, let slot): "member \(member): \(slotDamage(slot))"
             case .newerEpoch(let member, let epoch): "member \(member): has epoch \(epoch), which is newer than ours"
             case .waitingFor(let members): "waiting for members \(members)"
             case .mismatch(let region): "members differ in region \(region)"
@@ -220,4 +221,10 @@ extension VolumeEvent {
             }
         }
     }
+}
+
+/// What a damaged slot of a member's record means, for people.
+func slotDamage(_ slot: Int) -> String {
+    "slot \(slot) of its record is damaged, torn by a crash or rotten; the other is believed, and the next record is written "
+        + "in its place"
 }
