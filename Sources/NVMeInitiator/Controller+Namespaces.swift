@@ -57,6 +57,7 @@ extension Controller {
             do { description.identify = try IdentifyNamespace(decoding: bytes) } catch {
                 throw .invalidResponse("\(error)")
             }
+            description.instance = TercetNamespaceIdentity(identifyNamespace: bytes)?.instance
             let identify = description.identify
             if identify.size == 0 {
                 description.problem = "the namespace is not active"

@@ -48,6 +48,8 @@ public struct NamespaceDescription: Equatable, Sendable {
     public var nsid: UInt32
     public var identify: IdentifyNamespace
     public var descriptors: NamespaceDescriptors?
+    /// Which opening of a device it is, where the target tells: see `TercetNamespaceIdentity`.
+    public var instance: UInt64?
     /// Why no I/O can be done on it; `nil` where it can.
     public var problem: String?
 

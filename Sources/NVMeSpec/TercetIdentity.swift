@@ -8,8 +8,7 @@ public struct TercetIdentity: Equatable, Sendable {
     static let byteCount = 24
     private static let magic: UInt64 = 0x7465_6372_6574_3031
 
-    /// Never the same for two runs of a target: it changes whenever a volatile write cache behind the controller may have
-    /// been lost.
+    /// Never the same for two runs of a target.
     public var bootInstance: UInt64
     public var abilities: Abilities
 
@@ -36,13 +35,46 @@ public struct TercetIdentity: Equatable, Sendable {
     /// Writes it into an Identify Controller data structure.
     public func store(into page: inout [UInt8]) {
         for (position, word) in [Self.magic, bootInstance, abilities.rawValue].enumerated() {
-            for byte in 0..<8 {
-                page[Self.offset + position * 8 + byte] = UInt8(truncatingIfNeeded: word >> UInt64(8 * byte))
-            }
+            Self.store(word, into: &page, at: Self.offset + position * 8)
         }
     }
+}
 
-    private static func word(_ page: [UInt8], _ offset: Int) -> UInt64 {
+/// What Tercet's targets say of a namespace in the vendor specific bytes of Identify Namespace (from byte 384 on): whether it
+/// is still the device, opened at the same time, that it was.
+public struct TercetNamespaceIdentity: Equatable, Sendable {
+    /// Where it begins in the Identify Namespace data structure.
+    public static let offset = 384
+    static let byteCount = 16
+    private static let magic: UInt64 = 0x7465_6372_6574_3032
+
+    /// Never the same for two openings of a device, in one run of a target or in several: it changes whenever the device's
+    /// volatile write cache may have been lost, or another device may be in its place.
+    public var instance: UInt64
+
+    public init(instance: UInt64) { self.instance = instance }
+
+    /// Reads it from an Identify Namespace data structure; `nil` where another target made that.
+    public init?(identifyNamespace page: [UInt8]) {
+        guard page.count >= Self.offset + Self.byteCount,
+            TercetIdentity.word(page, Self.offset) == Self.magic
+        else { return nil }
+        instance = TercetIdentity.word(page, Self.offset + 8)
+    }
+
+    /// Writes it into an Identify Namespace data structure.
+    public func store(into page: inout [UInt8]) {
+        TercetIdentity.store(Self.magic, into: &page, at: Self.offset)
+        TercetIdentity.store(instance, into: &page, at: Self.offset + 8)
+    }
+}
+
+extension TercetIdentity {
+    fileprivate static func word(_ page: [UInt8], _ offset: Int) -> UInt64 {
         (0..<8).reduce(0) { $0 | UInt64(page[offset + $1]) << UInt64(8 * $1) }
+    }
+
+    fileprivate static func store(_ word: UInt64, into page: inout [UInt8], at offset: Int) {
+        for byte in 0..<8 { page[offset + byte] = UInt8(truncatingIfNeeded: word >> UInt64(8 * byte)) }
     }
 }

@@ -17,6 +17,7 @@ enum ControllerEnd: Sendable {
     case keepAliveTimeout
     case reset
     case removed
+    case namespaceRemoved
     case queueLost
     case replaced
 }

@@ -34,12 +34,15 @@ extension BlockGeometry {
 /// A namespace of a subsystem. The device behind it may grow, shrink or vanish; `geometry` is what hosts are told.
 public final class Namespace: Sendable {
     public let definition: NamespaceDefinition
+    /// Which opening of a device this is: `TercetNamespaceIdentity.instance`.
+    let instance: UInt64
     private let state: Mutex<BlockGeometry>
     let reservation: Mutex<ReservationState>
 
     /// - Parameter reservation: the one that was stored.
-    init(_ definition: NamespaceDefinition, _ reservation: Reservation) {
+    init(_ definition: NamespaceDefinition, _ reservation: Reservation, instance: UInt64) {
         self.definition = definition
+        self.instance = instance
         self.reservation = Mutex(ReservationState(current: reservation))
         state = Mutex(definition.device.geometry)
     }

@@ -109,7 +109,9 @@ extension PollGroup {
         let identity = namespace.definition.identity
         switch structure {
         case .namespace, .allocatedNamespace:
-            return namespacePage(namespace, geometry).encoded
+            var bytes = namespacePage(namespace, geometry).encoded
+            TercetNamespaceIdentity(instance: namespace.instance).store(into: &bytes)
+            return bytes
         case .namespaceDescriptors:
             return NamespaceDescriptors(
                 eui64: identity.eui64Value, nguid: identity.nguid.flatMap { UUIDBytes(bytes: $0) },

@@ -63,6 +63,7 @@ public final class Target: Sendable {
         var groups: [PollGroup.Remote] = []
         var nextAdminGroup = 0
         var nextIOGroup = 0
+        var addedNamespaces: UInt64 = 0
     }
 
     public let options: TargetOptions
@@ -73,11 +74,12 @@ public final class Target: Sendable {
     /// When the target was made, for "power on hours".
     let started: MonotonicTime
     let observe: @Sendable (TargetEvent) -> Void
-    /// Differs from one run of the daemon to the next, so that an initiator sees that a volatile cache may be lost.
+    /// Differs from one run of the daemon to the next.
     public let bootInstance: UInt64
 
     /// - Parameters:
-    ///   - bootInstance: a number that no earlier run has used.
+    ///   - bootInstance: a number that no earlier run has used; nor any of those after it, of which each namespace that is
+    ///     added takes one. The nanoseconds of the start will do.
     ///   - observe: called from any thread; must not block.
     public init(
         options: TargetOptions, bootInstance: UInt64, now: MonotonicTime,
@@ -172,7 +174,11 @@ public final class Target: Sendable {
                 "namespace \(definition.nsid) of \(nqn): its stored reservation cannot be read: \(error); restore the "
                     + "file, or remove it when no host relies on the reservation")
         }
-        let namespace = Namespace(definition, reservation)
+        let instance = state.withLock { state in
+            state.addedNamespaces += 1
+            return bootInstance &+ state.addedNamespaces
+        }
+        let namespace = Namespace(definition, reservation, instance: instance)
         let added = subsystem.state.withLock { state in
             guard state.namespaces[definition.nsid] == nil else { return false }
             state.namespaces[definition.nsid] = namespace
@@ -182,10 +188,17 @@ public final class Target: Sendable {
         namespaceChanged(definition.nsid, of: subsystem)
     }
 
+    /// Removes a namespace; hosts are told. A host that is registered with it is disconnected: another namespace may come in
+    /// its place, and no command that was meant for this one must reach that. A flush that did would make a host believe
+    /// that what it had written is durable.
     public func removeNamespace(_ nsid: UInt32, from nqn: String) throws(TargetError) {
         guard let subsystem = subsystem(nqn),
-            subsystem.state.withLock({ $0.namespaces.removeValue(forKey: nsid) }) != nil
+            let namespace = subsystem.state.withLock({ $0.namespaces.removeValue(forKey: nsid) })
         else { throw TargetError("\(nqn) has no namespace \(nsid)") }
+        let registered = Set(namespace.reservation.withLock { $0.current.registrants.map(\.host) })
+        for controller in subsystem.controllers where registered.contains(controller.hostID) {
+            end(controller, .namespaceRemoved)
+        }
         namespaceChanged(nsid, of: subsystem)
     }
 
@@ -303,6 +316,7 @@ extension ControllerEnd {
         case .keepAliveTimeout: "keep-alive timeout"
         case .reset: "controller reset"
         case .removed: "no longer allowed, or the subsystem was removed"
+        case .namespaceRemoved: "a namespace with which its host is registered was removed"
         case .queueLost: "one of its queues broke"
         case .replaced: "its host has ended it from another association"
         }

@@ -149,6 +149,11 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     /// running may have been done or not, and never ends.
     public func losePower() {
         endOperations()
+        loseCache()
+    }
+
+    /// Each block that was written and not flushed is kept or lost, as the seed decides. What is running goes on.
+    public func loseCache() {
         let size = Int(geometry.blockSize)
         for block in unflushed where isUnflushed[Int(block)] {
             let offset = Int(block) * size

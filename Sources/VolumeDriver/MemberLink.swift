@@ -23,7 +23,10 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
     var keys = TransferKeys()
     /// The number that the user's memory has for the device.
     var device = 0
-    var bootInstance: UInt64 = 0
+    /// The run of the target that the last association was with; 0 or 1 where the target does not tell.
+    var run: UInt64 = 0
+    /// What the association was made for; another one in its place needs a new association.
+    var identity: NamespaceIdentity?
     /// CNTLID of the last association, for the target to make sure that its commands are over.
     var controllerID: UInt16?
     /// Commands that have not completed.
@@ -50,6 +53,21 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
             outstanding -= 1
             inbox.append(MemberCompletion(tag: completion.tag, status: MemberStatus(completion)))
         }
+    }
+}
+
+/// What tells a namespace from another one that has its identifier.
+struct NamespaceIdentity: Equatable, Sendable {
+    private let uuid: UUIDBytes?
+    private let nguid: UUIDBytes
+    private let eui64: UInt64
+    private let instance: UInt64?
+
+    init(_ namespace: NamespaceDescription) {
+        uuid = namespace.descriptors?.uuid
+        nguid = namespace.identify.nguid
+        eui64 = namespace.identify.eui64
+        instance = namespace.instance
     }
 }
 

@@ -63,7 +63,7 @@ extension Volume {
             self.giveUpConnecting(self.links[member])
             guard self.engine.replaceMember(member, uuid: uuid, now: self.group.now) else { return false }
             self.links[member].address = address
-            self.links[member].bootInstance = 0
+            self.links[member].run = 0
             self.links[member].controllerID = nil
             return true
         }

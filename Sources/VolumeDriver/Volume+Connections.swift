@@ -10,7 +10,11 @@ extension Volume {
     /// What a new connection has found out about its member.
     struct Greeting: Sendable {
         var namespace: Int
+        var identity: NamespaceIdentity
         var blocks: UInt64
+        /// The target's run.
+        var run: UInt64
+        /// Changes whenever a volatile cache may have been lost.
         var bootInstance: UInt64
         var controllerID: UInt16?
         /// The target has said that all commands of the association before are over.
@@ -39,7 +43,7 @@ extension Volume {
         }
         link.controller = controller
         controller.queues[0].sink = link
-        let previous = link.controllerID.map { (run: link.bootInstance, controllerID: $0) }
+        let previous = link.controllerID.map { (run: link.run, controllerID: $0) }
         group.spawn { [self] in
             do throws(InitiatorError) {
                 let greeting = try await greet(controller, address, after: previous)
@@ -64,6 +68,9 @@ extension Volume {
                 // One that could not be looked at, because its connection has just gone, has no size.
                 namespace.problem == nil
             else { return }
+            guard NamespaceIdentity(namespace) == link.identity else {
+                return lost(link, attempt, "another namespace \(namespace.nsid) is in its place")
+            }
             engine.handle(.resized(link.index, blocks: namespace.blockCount), now: group.now)
         case .reservationNotification(let notification):
             guard link.association != 0, !link.isEnding, notification.kind == .registrationPreempted,
@@ -100,6 +107,7 @@ extension Volume {
         // A controller without a volatile write cache has nothing to lose from one run to the next.
         let hasCache = controller.association?.identify.volatileWriteCache.contains(.present) ?? true
         let identity = TercetIdentity(identifyController: page)
+        let run = identity?.bootInstance ?? (hasCache ? 0 : 1)
         let isQuiesced: Bool
         if let identity, let previous, identity.abilities.contains(.quiesce), identity.bootInstance == previous.run {
             try await controller.quiesce(controllerID: previous.controllerID)
@@ -108,8 +116,8 @@ extension Volume {
             isQuiesced = false
         }
         return Greeting(
-            namespace: namespace.index, blocks: namespace.blockCount,
-            bootInstance: identity?.bootInstance ?? (hasCache ? 0 : 1),
+            namespace: namespace.index, identity: NamespaceIdentity(namespace), blocks: namespace.blockCount,
+            run: run, bootInstance: namespace.instance ?? run,
             controllerID: controller.association?.controllerID, isQuiesced: isQuiesced)
     }
 
@@ -127,11 +135,12 @@ extension Volume {
         link.lastAssociation += 1
         link.association = link.lastAssociation
         // A target that has been started anew has no command of the run before.
-        let isNewRun = link.bootInstance > 1 && greeting.bootInstance > 1 && greeting.bootInstance != link.bootInstance
+        let isNewRun = link.run > 1 && greeting.run > 1 && greeting.run != link.run
         let quiet = UInt64(options.keepAliveMilliseconds) + options.commandQuiesceMilliseconds
         let isDead = isNewRun || link.association == 1 || greeting.isQuiesced
         link.deadAt = isDead ? now : link.endedAt.advanced(byMilliseconds: quiet)
-        link.bootInstance = greeting.bootInstance
+        link.run = greeting.run
+        link.identity = greeting.identity
         link.controllerID = greeting.controllerID
         engine.handle(
             .connected(

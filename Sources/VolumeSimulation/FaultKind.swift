@@ -22,6 +22,8 @@ public enum FaultKind: String, CaseIterable, Sendable, Codable {
     case fullDisk
     /// Only the superblock's blocks are slow.
     case slowRecords
+    /// A drive is taken out and put back while its daemon runs: what it had not flushed may be lost.
+    case driveReseat
 
     // The fabric.
     case partition
@@ -60,6 +62,9 @@ public enum FaultKind: String, CaseIterable, Sendable, Codable {
     case resyncPause
     case replace
     case grow
+
+    /// Kinds that were added later. They are drawn apart from the others, so that what a seed meant before stays.
+    static let added: Set<FaultKind> = [.driveReseat]
 }
 
 /// One fault of a schedule.

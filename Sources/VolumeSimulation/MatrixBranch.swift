@@ -40,6 +40,7 @@ public enum MatrixBranch: String, CaseIterable, Sendable, Codable {
     case receiverNotReady = "a SEND finds no receive buffer"
     case remoteAccessError = "a remote access error"
     case deviceRemoved = "an RDMA device is removed"
+    case driveReseated = "a drive is taken out and put back, unflushed blocks lost"
     case readHeldBack = "an RDMA READ waits for its turn"
 
     /// Its place among all.

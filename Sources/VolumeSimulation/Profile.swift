@@ -41,7 +41,8 @@ public struct Profile: Sendable {
         var random = SeededRandom(seed: seed ^ 0x7072_6f66)
         // Each world sees some kinds of faults only: rare combinations come up more often so.
         let share = Int.random(in: 15...80, using: &random)
-        faults = Set(FaultKind.allCases.filter { _ in Int.random(in: 0..<100, using: &random) < share })
+        let kinds = FaultKind.allCases.filter { !FaultKind.added.contains($0) }
+        faults = Set(kinds.filter { _ in Int.random(in: 0..<100, using: &random) < share })
         faultInterval = [8_000_000, 20_000_000, 40_000_000, 100_000_000].randomElement(using: &random)!
         depth = Int.random(in: 1...10, using: &random)
         operations = [60, 200, 400].randomElement(using: &random)!
@@ -60,6 +61,9 @@ public struct Profile: Sendable {
             slowDuration = 10_000_000
         }
         if Int.random(in: 0..<15, using: &random) == 0 { minimumCopies = 3 }
+        for kind in FaultKind.allCases where FaultKind.added.contains(kind) {
+            if Int.random(in: 0..<100, using: &random) < share { faults.insert(kind) }
+        }
     }
 
     /// Virtual nanoseconds for which faults happen.
@@ -71,16 +75,27 @@ public struct Profile: Sendable {
     /// Blocks of a member: the volume's, its metadata, and some that are not used.
     var memberBlocks: UInt64 { (dataBlocks + 5 * 8 + 15) / 8 * 8 }
 
-    /// The faults that a seed means under this profile, in the order of their times.
+    /// The faults that a seed means under this profile, in the order of their times; those of the kinds that were added
+    /// later come after them, in the order of theirs.
     public func faults(seed: UInt64) -> [Fault] {
-        var random = SeededRandom(seed: seed ^ 0x6661_756c)
-        let kinds = FaultKind.allCases.filter(faults.contains)
+        let added = faults.intersection(FaultKind.added)
+        let others = faults.subtracting(added)
+        // Each kind as often as any of the others, or a little more.
+        return draw(others, seed: seed ^ 0x6661_756c, interval: faultInterval, until: duration(seed: seed))
+            + draw(
+                added, seed: seed ^ 0x6164_6465,
+                interval: others.isEmpty ? faultInterval : faultInterval * UInt64(others.count) / 4,
+                until: duration(seed: seed))
+    }
+
+    private func draw(_ kinds: Set<FaultKind>, seed: UInt64, interval: UInt64, until end: UInt64) -> [Fault] {
+        var random = SeededRandom(seed: seed)
+        let kinds = FaultKind.allCases.filter(kinds.contains)
         guard !kinds.isEmpty else { return [] }
-        let end = duration(seed: seed)
         var schedule: [Fault] = []
         var time: UInt64 = 0
         while schedule.count < maximumFaults {
-            time += 1_000_000 + UInt64.random(in: 0...2 * faultInterval, using: &random)
+            time += 1_000_000 + UInt64.random(in: 0...2 * interval, using: &random)
             if time >= end { break }
             let longest: UInt64 = Int.random(in: 0..<4, using: &random) == 0 ? 400_000_000 : 60_000_000
             schedule.append(

@@ -18,10 +18,11 @@ final class TargetMachine {
     private(set) var process: TargetProcess?
     /// The daemon is stopped and will go on.
     var isPaused = false
-    /// When the daemon was last down. Its boot instance changes then, whether or not the cache was lost: an initiator
-    /// cannot know.
+    /// When the daemon was last down, or the drive out. The boot instance changes then, whether or not the cache was lost:
+    /// an initiator cannot know.
     private(set) var lastStop: UInt64 = 0
     private var boots: UInt64 = 100
+    private var isDriveOut = false
     /// How often an RDMA READ has waited for its turn.
     private(set) var readWaits: UInt64 = 0
     /// Which namespace is in the machine: raised when another one takes its place.
@@ -69,19 +70,48 @@ final class TargetMachine {
             "target\(index)", addresses: [Self.host(index)], limits: limits, node: index)
         let fabric = SimulatedFabric([device])
         let observe = observe
-        let target = Target(options: options, bootInstance: boots, now: network.now, observe: observe)
-        let uuid = namespaceUUID
-        var identity = BlockIdentity()
-        identity.uuid = (0..<16).map { UInt8(truncatingIfNeeded: ($0 < 8 ? uuid.high : uuid.low) >> (56 - $0 % 8 * 8)) }
+        // Numbers for the namespaces that a run adds come after it.
+        let target = Target(options: options, bootInstance: boots << 16, now: network.now, observe: observe)
         do {
             try target.addSubsystem(SubsystemDefinition(nqn: Self.nqn, serialNumber: "S\(index)"))
-            try target.addNamespace(
-                NamespaceDefinition(nsid: 1, device: disk, identity: identity, store: store), to: Self.nqn)
+            if !isDriveOut { try addNamespace(to: target) }
             let group = PollGroup(target: target, fabric: fabric)
             try group.listen(TargetListener(address: address, portID: 1))
             process = TargetProcess(device: device, fabric: fabric, target: target, group: group)
         } catch {
             invariantViolated("a simulated target starts")
+        }
+    }
+
+    private func addNamespace(to target: Target) throws(TargetError) {
+        let uuid = namespaceUUID
+        var identity = BlockIdentity()
+        identity.uuid = (0..<16).map { UInt8(truncatingIfNeeded: ($0 < 8 ? uuid.high : uuid.low) >> (56 - $0 % 8 * 8)) }
+        try target.addNamespace(
+            NamespaceDefinition(nsid: 1, device: disk, identity: identity, store: store), to: Self.nqn)
+    }
+
+    /// The drive is taken out under the running daemon: what is at it fails, and any part of what was not flushed is lost.
+    /// False where the daemon does not run, or the drive is out already.
+    func takeDriveOut() -> Bool {
+        guard let process, !isDriveOut else { return false }
+        isDriveOut = true
+        disk.behaviour.failure = .deviceGone
+        disk.loseCache()
+        lastStop = network.now.nanoseconds
+        try? process.target.removeNamespace(1, from: Self.nqn)
+        return true
+    }
+
+    func putDriveBack() {
+        guard isDriveOut else { return }
+        isDriveOut = false
+        disk.behaviour.failure = nil
+        guard let process else { return }
+        do {
+            try addNamespace(to: process.target)
+        } catch {
+            invariantViolated("a drive that was taken out is put back")
         }
     }
 

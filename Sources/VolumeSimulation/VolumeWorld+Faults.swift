@@ -34,7 +34,8 @@ extension VolumeWorld {
         switch fault.kind {
         case .targetKill, .targetPowerLoss, .targetQuickRestart, .targetPause, .powerLossOfAll, .inaccessible:
             injectTarget(fault)
-        case .writeErrors, .latentError, .slowDisk, .stuckDisk, .fullDisk, .slowRecords: injectDisk(fault)
+        case .writeErrors, .latentError, .slowDisk, .stuckDisk, .fullDisk, .slowRecords, .driveReseat:
+            injectDisk(fault)
         case .partition, .partitionFromMember, .partitionToMember, .partitionOfSome, .flapping, .connectionBreak,
             .loss, .slowLink, .remoteAccessError, .targetDeviceRemoval, .initiatorDeviceRemoval:
             injectFabric(fault)
@@ -129,6 +130,17 @@ extension VolumeWorld {
             disk.behaviour.fullBlocks = 0..<(isThin ? format.geometry.dataBlocks : UInt64.max)
             meet(.memberFull)
             later(fault.span) { $0.targets[fault.member].disk.behaviour.fullBlocks = 0..<0 }
+        case .driveReseat:
+            guard targets[fault.member].takeDriveOut() else { return }
+            meet(.driveReseated)
+            history.cachesLost(lastStops)
+            // At once, as where only its controller was reset: nobody need have noticed.
+            let span = fault.choice % 3 == 0 ? fault.choice % 200_000 : fault.span
+            later(span) { world in
+                world.targets[fault.member].putDriveBack()
+                world.noteReturn(fault.member)
+                world.checkCoverage("the drive of member \(fault.member) is back")
+            }
         default: break
         }
     }

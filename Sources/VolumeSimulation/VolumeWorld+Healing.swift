@@ -28,6 +28,7 @@ extension VolumeWorld {
             target.isPaused = false
             target.returnDevice()
             try? target.process?.target.setANAState(.optimized, group: 1, of: TargetMachine.nqn)
+            target.putDriveBack()
             bringBack(target)
         }
         for initiator in alive {

@@ -128,4 +128,42 @@ import Testing
         #expect(scene.secondIsUntouched)
         world.expectPools(before)
     }
+
+    /// A flush on the new device would tell a host that what it wrote to the first one is durable. Hosts that share a
+    /// namespace by reservations have to look anew.
+    @Test func aHostThatIsRegisteredIsDisconnected() throws {
+        let scene = try Scene(blockSize: 512)
+        let world = scene.world
+        let registered = try world.attach()
+        let other = try world.attach()
+        try ReservingHost(world: world, attached: registered).join(1)
+        let flush = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1)
+        #expect(try world.execute(registered.io[0], flush).isSuccess)
+        try scene.swap()
+        try world.wait("the registered host's end") { !registered.admin.isOpen && !registered.io[0].isOpen }
+        #expect(try world.execute(other.io[0], flush).isSuccess, "one that is not, goes on")
+        registered.host.destroyAll()
+        let again = try world.attach()
+        #expect(try world.execute(again.io[0], flush).isSuccess)
+    }
+
+    @Test func identifySaysThatTheNamespaceIsAnotherOne() throws {
+        let scene = try Scene(blockSize: 512)
+        let host = try scene.world.attach()
+        /// The vendor specific bytes of Identify Namespace (CNS 0): the mark of these targets, and the instance.
+        func instance() throws -> (mark: [UInt8], instance: [UInt8]) {
+            let offset = host.scratch(4096)
+            let identify = RawCommand(opcode: nvme_admin_identify.rawValue, nsid: 1)
+                .with(sgl: host.host.keyed(offset, 4096))
+            #expect(try scene.world.execute(host.admin, identify).isSuccess)
+            let page = Array(host.host.memory[offset + 384..<offset + 400])
+            return (Array(page[..<8]), Array(page[8...]))
+        }
+        let first = try instance()
+        #expect(first.mark == [0x32, 0x30, 0x74, 0x65, 0x72, 0x63, 0x65, 0x74])
+        #expect(try instance() == first)
+        try scene.swap()
+        let second = try instance()
+        #expect(second.mark == first.mark && second.instance != first.instance)
+    }
 }

@@ -23,7 +23,7 @@ passes() {
   grep -E '^((not )?ok|#)' "$tap_folder/output" | diagnose
 }
 
-for program in roundtrip handles idle outage takeover; do
+for program in roundtrip handles idle outage takeover exchange; do
   require "$program compiles against the header and links to libtercet" compile "$program"
 done
 expect_output "the library is called libtercet.so" 'SONAME.*\[libtercet.so\]' readelf -d "$library"
@@ -46,6 +46,43 @@ passes_and_restarts() {
 check "a member dies and returns" passes_and_restarts
 grep -E '^((not )?ok|#)' "$tap_folder/outage.txt" | diagnose
 check "the members are equal again" members_are_equal
+
+# A member's namespace is exchanged for another one, by a reload of its target's configuration.
+# configure_member BACKING UUID: writes the configuration of target 0.
+configure_member() {
+  cat >"$tap_folder/target0.json" <<JSON
+{
+  "listeners": [ { "address": "$address", "port": $port } ], "reactors": 1, "stateDirectory": "$tap_folder/state0",
+  "subsystems": [ { "nqn": "$nqn.0", "allowAnyHost": true,
+    "namespaces": [ { "nsid": 1, "backing": "$1", "uuid": "$2" } ] } ]
+}
+JSON
+}
+uuid=00010203-0405-4607-8809-0a0b0c0d0e0
+truncate -s 64M "$tap_folder/other"
+exchange() {
+  rm -f "$tap_folder/exchange.txt"
+  configure_member "$tap_folder/disk0" "${uuid}1"
+  "$tercetd" --config "$tap_folder/target0.json" >>"$tap_folder/target0.log" 2>&1 </dev/null &
+  target_pids[0]=$!
+  wait_until 30 "$tercet" discover -a "$address" -s "$port" || return 1
+  "$(on_softverbs "$tap_folder/bin/exchange")" volume "$list" >"$tap_folder/exchange.txt" 2>&1 &
+  local program=$!
+  wait_until 60 grep -q '^# exchange' "$tap_folder/exchange.txt" &&
+    { configure_member "$tap_folder/other" "${uuid}2"; kill -HUP "${target_pids[0]}"; }
+  wait "$program"
+}
+for fencing in reservations none; do
+  check "the volume is made anew, fencing: $fencing" volume create --overwrite --fencing "$fencing"
+  kill_member 0
+  check "a member's namespace is exchanged" exchange
+  grep -E '^((not )?ok|#)' "$tap_folder/exchange.txt" | diagnose
+  kill_member 0
+  require "its target starts as it was" start_member 0
+  check "the member is brought up to date" volume heal
+  check "the members are equal again" members_are_equal
+done
+
 check "the volume is destroyed" volume destroy
 stop_members
 

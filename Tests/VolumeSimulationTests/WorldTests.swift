@@ -168,6 +168,13 @@ import VolumeSimulation
         }
     }
 
+    /// A drive that was taken out under its running daemon, and had lost what was not flushed, was believed when it was back;
+    /// and where nothing was asked of it meanwhile, nobody noticed.
+    @Test func drivesAreReseated() {
+        expectSound([.driveReseat], seeds: 1...60)
+        expectSound([.driveReseat, .initiatorCrash, .replace, .connectionBreak], seeds: 1...30)
+    }
+
     /// A message is lost while the one before it waits for a receive buffer: the connection's patience ends, whoever posts
     /// buffers meanwhile.
     @Test func aMessageIsLostBehindOneThatWaits() { expectSound(3_017_177, Profile(seed: 3_017_177)) }
