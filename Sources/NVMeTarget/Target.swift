@@ -202,6 +202,13 @@ public final class Target: Sendable {
         namespaceChanged(nsid, of: subsystem)
     }
 
+    /// Namespaces whose devices are gone, as of the last refresh.
+    public var vanishedNamespaces: [(subsystem: String, nsid: UInt32)] {
+        subsystems.flatMap { subsystem in
+            subsystem.namespaces.filter { $0.geometry.blockCount == 0 }.map { (subsystem.nqn, $0.nsid) }
+        }
+    }
+
     /// Asks all devices for their sizes; hosts are told of changes. For the control plane, every second or so.
     public func refreshNamespaces() {
         for subsystem in subsystems {

@@ -110,6 +110,18 @@ final class Service {
     /// Looks for devices that grew, shrank or vanished.
     func refresh() { target.refreshNamespaces() }
 
+    /// Namespaces whose devices have vanished. One that is back, or has another in its place, has to be opened anew.
+    func vanishedNamespaces() -> [MissingPart] {
+        refresh()
+        return target.vanishedNamespaces.map { .namespace($0.nsid, subsystem: $0.subsystem) }
+    }
+
+    func remove(_ namespaces: [MissingPart]) {
+        for case .namespace(let nsid, let nqn) in namespaces {
+            attempt { () throws(TargetError) in try target.removeNamespace(nsid, from: nqn) }
+        }
+    }
+
     /// Ends all connections and all threads.
     func stop() async {
         for (reactor, box) in zip(reactors, groups) {

@@ -102,6 +102,16 @@ check "... that of the new subsystem too" wait_until 10 other_shows '"nsze":1024
 kill -HUP "$tercetd_pid"
 check "then there is nothing left to do" wait_until 10 log_has "reload: nothing has changed"
 
+# A device that has gone, as a drive does that is pulled out, is opened anew when it is back.
+rm "$late.1"
+check "a device that vanishes is logged" wait_until 20 log_has "namespace vanished"
+kill -HUP "$tercetd_pid"
+check "while it is away a reload says so" wait_until 10 log_has "$late.1: there is no such file or device"
+truncate -s 7M "$late.1"
+kill -HUP "$tercetd_pid"
+check "the reload after it is back brings it" wait_until 10 shows '"nsze":14336'
+check "... and leaves the others alone" shows '"nsze":2048'
+
 configure "$second" '"allowAnyHost": true' '{ "nsid": 5, "backing": "/none\nforged" }'
 kill -HUP "$tercetd_pid"
 check "a line feed in a name is shown, not obeyed" wait_until 10 log_has '/none\u{a}forged: there is no such file'
