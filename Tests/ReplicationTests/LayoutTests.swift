@@ -116,6 +116,34 @@ func testSuperblock(sequence: UInt64 = 7, stampVersion: UInt64 = 3) throws -> Su
         #expect(Array(page.bytes[64..<72]) == [0xcd, 0xab, 0, 0, 5, 0, 0, 0])
         #expect(page.bytes[88 + 128 + 40] == 1)
         #expect(page.bytes[280..<4096].allSatisfy { $0 == 0 })
+        var differing = try testSuperblock()
+        differing.quarantine = [3, 0x1ff]
+        differing.encode(into: page.bytes)
+        #expect(Array(page.bytes[280..<296]) == [2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0xff, 1, 0, 0])
+        #expect(try Superblock.decode(member: 1, slot0: page.raw, slot1: page.raw) == differing)
+    }
+
+    @Test func quarantinedRegionsFillTheSuperblockAndNoMore() throws {
+        let page = TestPage()
+        var superblock = try testSuperblock()
+        let capacity = superblock.geometry.quarantineCapacity
+        #expect(capacity == 952)
+        superblock.geometry.dataBlocks *= 2
+        superblock.quarantine = (0..<capacity).map { $0 + 7 }
+        superblock.encode(into: page.bytes)
+        #expect(try Superblock.decode(member: 1, slot0: page.raw, slot1: page.raw) == superblock)
+        page.bytes.storeBytes(of: UInt32(capacity + 1).littleEndian, toByteOffset: 280, as: UInt32.self)
+        reseal(page.bytes)
+        #expect(throws: MetadataError.invalidField(member: 1, field: "number of quarantined regions")) {
+            try Superblock.decode(member: 1, slot0: page.raw, slot1: page.raw)
+        }
+        page.bytes.storeBytes(of: UInt32(1).littleEndian, toByteOffset: 280, as: UInt32.self)
+        page.bytes.storeBytes(
+            of: UInt32(superblock.geometry.regionCount).littleEndian, toByteOffset: 288, as: UInt32.self)
+        reseal(page.bytes)
+        #expect(throws: MetadataError.invalidField(member: 1, field: "list of quarantined regions")) {
+            try Superblock.decode(member: 1, slot0: page.raw, slot1: page.raw)
+        }
     }
 
     @Test func superblockRoundTrip() throws {

@@ -167,6 +167,67 @@ import Testing
         #expect(scenario.reaches { scenario.status.members[member].phase != .active })
     }
 
+    /// A next attach does not serve what was found to differ either, from whichever member: two reads could differ.
+    @Test(arguments: [false, true])
+    func aNextAttachKnowsWhatDiffers(isCrash: Bool) {
+        let scenario = differing()
+        #expect(scenario.reaches { scenario.status.isRecordValid })
+        if isCrash { scenario.crashInitiator() } else { detach(scenario) }
+        #expect(scenario.attach())
+        #expect(scenario.reaches { scenario.status.isRecordValid && scenario.status.unreconciledRegions == 0 })
+        #expect(scenario.status.quarantinedRegions == 1)
+        for _ in 0..<9 { #expect(scenario.does(.read, 8, 8) == .mediaError) }
+        // It is found again, and can be repaired.
+        scenario.initiator.deliver { scenario.initiator.engine.startScrub() }
+        #expect(scenario.reaches { scenario.initiator.notices.contains(.scrubFinished(mismatches: 1)) })
+        repair(scenario)
+        #expect(scenario.reaches { scenario.status.quarantinedRegions == 0 })
+        #expect(scenario.does(.read, 8, 8) == .success)
+        #expect(
+            scenario.reaches {
+                scenario.targets.allSatisfy { scenario.simulation.superblock($0)?.quarantine == [] }
+            })
+        detach(scenario)
+        #expect(scenario.attach())
+        #expect(scenario.status.quarantinedRegions == 0)
+        #expect(scenario.ending() == nil)
+    }
+
+    /// The initiator dies while a region is being repaired: some members have been copied to, and others not.
+    @Test func aRepairIsBrokenOff() {
+        let scenario = differing()
+        #expect(scenario.reaches { scenario.status.isRecordValid })
+        for target in scenario.targets { target.stallUntil = scenario.simulation.queue.now + 5_000_000 }
+        repair(scenario)
+        #expect(scenario.status.quarantinedRegions == 0)
+        scenario.crashInitiator()
+        #expect(scenario.attach())
+        #expect(scenario.does(.read, 8, 8) == .mediaError)
+        repair(scenario)
+        #expect(scenario.does(.read, 8, 8) == .success)
+        #expect(scenario.ending() == nil)
+    }
+
+    /// All of a quarantined region has been written since: a scrub finds the members equal, and it is served again.
+    @Test func aQuarantinedRegionIsWritten() {
+        let scenario = differing()
+        #expect(scenario.does(.write, 8, 8) == .success)
+        #expect(scenario.does(.read, 8, 8) == .mediaError)
+        #expect(scenario.reaches { scenario.initiator.notices.contains(.scrubFinished(mismatches: 1)) })
+        scenario.initiator.deliver { scenario.initiator.engine.startScrub() }
+        #expect(scenario.reaches { scenario.status.quarantinedRegions == 0 })
+        #expect(scenario.does(.read, 8, 8) == .success)
+        #expect(scenario.ending() == nil)
+    }
+
+    private func detach(_ scenario: Scenario) {
+        let initiator = scenario.initiator
+        scenario.simulation.isFinished = true
+        initiator.deliver { _ = initiator.engine.detach(now: initiator.now) }
+        #expect(scenario.reaches { initiator.engine.phase == .detached && !initiator.isAlive })
+        scenario.simulation.isFinished = false
+    }
+
     /// The member that is wrong is lost before it was copied to.
     @Test func theMemberThatIsRepairedIsLost() {
         let scenario = differing()

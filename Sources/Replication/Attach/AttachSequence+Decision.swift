@@ -79,6 +79,7 @@ extension VolumeEngine {
         // One that the newest record names in sync has all that was acknowledged, whether or not that record was valid.
         let sources = intact == [] ? kept : intact
         let named = sources.intersection(newest.inSync)
+        best.quarantine += newest.quarantine
         adoptDecision(best, ready: ready, inSync: kept, source: (named == [] ? sources : named).first, dirty: dirty)
     }
 
@@ -187,6 +188,7 @@ extension VolumeEngine {
         if kept.count > 1 { maps.unreconciled.copy(from: dirty) }
         for kind in 0..<VolumeMaps.kindCount { maps.durable[kind].clear() }
         for member in 0..<memberCount { maps.repair[member].clear() }
+        adoptQuarantine(Set(best.quarantine))
         reconcileSource = source
         copied = CopiedRegions()
         active = []

@@ -59,9 +59,7 @@ extension VolumeEngine {
     mutating func dispatchScrub(_ slot: Int32) {
         let region = scrub.region
         let readers = active.intersection(inSync)
-        let isUncertain =
-            maps.unreconciled[region] || maps.quarantine[region]
-            || (0..<memberCount).contains { maps.repair[$0][region] }
+        let isUncertain = maps.unreconciled[region] || (0..<memberCount).contains { maps.repair[$0][region] }
         guard phase == .serving, readers.count > 1, !isUncertain else { return endScrubbed(slot) }
         compareChunk(slot, readers)
     }
@@ -100,12 +98,18 @@ extension VolumeEngine {
                 scrub.mismatches += 1
                 statistics.mismatches += 1
                 notice(.mismatch(region: scrub.region))
+                changeRecord()
                 return endScrubbed(slot)
             }
         }
         scrub.cursor += scrub.chunk
         if scrub.cursor < slots[index].start + slots[index].count, scrub.compared.count > 1 {
             return compareChunk(slot, scrub.compared.intersection(active))
+        }
+        // All of it has been written since, or the members were taken in anew.
+        if maps.quarantine[scrub.region], scrub.compared == .all {
+            maps.quarantine[scrub.region] = false
+            changeRecord()
         }
         endScrubbed(slot)
     }

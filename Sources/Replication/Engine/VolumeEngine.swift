@@ -60,6 +60,8 @@ public struct VolumeEngine: ~Copyable {
     var copied = CopiedRegions()
     var housekeeping = Housekeeping()
     var scrub = Scrub()
+    /// Regions that the record names as quarantined, ascending.
+    var quarantined: [Int] = []
     var detachStep = DetachStep.idle
     var uuids = [UUIDBytes](repeating: UUIDBytes(), count: memberCount)
     var replacementUUIDs: [UUIDBytes?] = [nil, nil, nil]
@@ -201,6 +203,7 @@ public struct VolumeEngine: ~Copyable {
         tickOperations()
         if phase == .serving || phase == .detaching {
             tickHousekeeping()
+            tickQuarantine()
             tickSlowMembers()
         }
         pump()

@@ -2,7 +2,7 @@ import Base
 import CChecksum
 
 extension Superblock {
-    /// Bytes that are used of a slot, which is one metadata page; the rest is zero.
+    /// Bytes that are used of a slot in any case, which is one metadata page; the rest is zero.
     ///
     /// | bytes | what |
     /// |---|---|
@@ -13,7 +13,8 @@ extension Superblock {
     /// | 44-47, 48-51, 56-63 | block size; region size; data blocks |
     /// | 64-71, 72-79 | attachment key; version |
     /// | 88-279 | three members of 64 bytes: UUID, blocks, boot instance, behind since, state (1) at 40 |
-    static let encodedSize = 280
+    /// | 280-283, 288- | how many regions are quarantined; their numbers, of 4 bytes, ascending |
+    static let fixedSize = 288
     private static let magic: UInt64 = 0x4253_5445_4352_4554
 
     /// Encodes the superblock as one page.
@@ -48,6 +49,12 @@ extension Superblock {
             store(record.behindSinceEpoch, base + 32)
             store(record.state.rawValue, base + 40)
         }
+        invariant(
+            quarantine.count <= geometry.quarantineCapacity, "a superblock names as many regions as it has room for")
+        store(UInt32(quarantine.count), 280)
+        for (index, region) in quarantine.enumerated() {
+            store(UInt32(truncatingIfNeeded: region), Self.fixedSize + 4 * index)
+        }
         store(tercet_crc32c(page.baseAddress, page.count), 12)
     }
 
@@ -60,7 +67,7 @@ extension Superblock {
     }
 
     private static func decodeSlot(_ bytes: UnsafeRawBufferPointer) -> Slot {
-        guard bytes.count >= encodedSize else { return .corrupt }
+        guard bytes.count >= fixedSize else { return .corrupt }
         func load<Value: FixedWidthInteger & BitwiseCopyable>(_ offset: Int, _: Value.Type) -> Value {
             Value(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: Value.self))
         }
@@ -98,10 +105,17 @@ extension Superblock {
                     uuid: uuid(base), blocks: load(base + 16, UInt64.self), bootInstance: load(base + 24, UInt64.self),
                     state: state, behindSinceEpoch: load(base + 32, UInt64.self)))
         }
+        let quarantineCount = Int(load(280, UInt32.self))
+        guard quarantineCount <= geometry.quarantineCapacity else { return .invalid("number of quarantined regions") }
+        let quarantine = (0..<quarantineCount).map { Int(load(fixedSize + 4 * $0, UInt32.self)) }
+        guard quarantine.allSatisfy({ $0 < geometry.regionCount }) else {
+            return .invalid("list of quarantined regions")
+        }
         let superblock = Superblock(
             sequence: load(16, UInt64.self), volume: uuid(24), member: Int(load(40, UInt8.self)), geometry: geometry,
             fencing: fencing, minimumCopies: Int(load(42, UInt8.self)), isClean: load(43, UInt8.self) & 1 == 1,
-            stamp: RecordStamp(attachmentKey: load(64, UInt64.self), version: load(72, UInt64.self)), members: members)
+            stamp: RecordStamp(attachmentKey: load(64, UInt64.self), version: load(72, UInt64.self)), members: members,
+            quarantine: quarantine)
         guard superblock.inSync != [] else { return .invalid("set of members in sync, which is empty,") }
         // Both are counted up; nobody counts so far.
         guard superblock.sequence < 1 << 63 else { return .invalid("sequence") }

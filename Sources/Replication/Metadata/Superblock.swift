@@ -80,11 +80,14 @@ public struct Superblock: Equatable, Sendable {
     public var isClean: Bool
     public var stamp: RecordStamp
     public var members: [MemberRecord]
+    /// Regions in which a scrub found members to differ and that have not been repaired since: at most
+    /// `VolumeGeometry.quarantineCapacity`, in ascending order.
+    public var quarantine: [Int]
 
     public init(
         sequence: UInt64, volume: UUIDBytes, member: MemberIndex, geometry: VolumeGeometry,
         fencing: FencingMode = .reservations, minimumCopies: Int = 2, isClean: Bool, stamp: RecordStamp,
-        members: [MemberRecord]
+        members: [MemberRecord], quarantine: [Int] = []
     ) {
         self.sequence = sequence
         self.volume = volume
@@ -95,6 +98,7 @@ public struct Superblock: Equatable, Sendable {
         self.isClean = isClean
         self.stamp = stamp
         self.members = members
+        self.quarantine = quarantine
     }
 
     /// The members that the record says are in sync.

@@ -50,6 +50,9 @@ public struct VolumeGeometry: Equatable, Sendable, BitwiseCopyable {
     /// Bytes of a metadata page: 4096, or one block where blocks are larger.
     @inlinable public var pageSize: Int { max(4096, Int(blockSize)) }
 
+    /// Quarantined regions that a superblock has room to name: 952, or more where pages are larger.
+    public var quarantineCapacity: Int { (pageSize - Superblock.fixedSize) / 4 }
+
     /// Logical blocks of a metadata page.
     @inlinable public var blocksPerPage: UInt64 { UInt64(pageSize) / UInt64(blockSize) }
 

@@ -21,6 +21,7 @@ extension VolumeEngine {
     mutating func changeRecord() {
         record.version += 1
         record.isValid = false
+        reviewQuarantine()
         for member in 0..<memberCount {
             if inSync.has(member) {
                 record.behindSince[member] = 0
@@ -51,7 +52,7 @@ extension VolumeEngine {
             sequence: sequence, volume: configuration.volume, member: member,
             geometry: maps.geometry, fencing: record.fencing, minimumCopies: record.minimumCopies,
             isClean: record.isClean, stamp: RecordStamp(attachmentKey: attachmentKey, version: record.version),
-            members: records)
+            members: records, quarantine: quarantined)
         invariant(superblock.inSync != [], "a record names at least one member in sync")
         let offset = arenaLayout.superblock(member)
         superblock.encode(into: UnsafeMutableRawBufferPointer(start: arena + offset, count: arenaLayout.pageSize))

@@ -170,12 +170,15 @@ extension VolumeSession {
             try await Task.sleep(for: .milliseconds(20))
         }
         guard let source else { return result }
+        // What was quarantined before and could not be compared now stays so.
+        let left = max(0, await volume.status().quarantinedRegions - result.differing.count)
         for region in result.differing { volume.repairRegion(region, from: source) }
         while true {
             let status = await volume.status()
-            result.repaired = result.differing.count - max(status.quarantinedRegions, status.unreconciledRegions)
+            let unrepaired = max(status.quarantinedRegions - left, status.unreconciledRegions)
+            result.repaired = result.differing.count - max(0, unrepaired)
             _ = try outcome()
-            if status.quarantinedRegions == 0, status.unreconciledRegions == 0 { return result }
+            if unrepaired <= 0 { return result }
             progress.show("\(result.repaired) of \(result.differing.count) regions repaired")
             try await Task.sleep(for: .milliseconds(20))
         }

@@ -123,10 +123,15 @@ struct VolumeStatusCommand: AsyncParsableCommand {
                 if let slot = survey.damagedSlot { print("member \(index): \(slotDamage(slot))") }
             }
         }
-        guard let geometry = surveys.compactMap({ try? $0.superblock.get() }).max(by: { $0.stamp < $1.stamp })?.geometry
-        else {
+        guard let newest = surveys.compactMap({ try? $0.superblock.get() }).max(by: { $0.stamp < $1.stamp }) else {
             return
         }
+        if !newest.quarantine.isEmpty {
+            print(
+                "members were found to differ in regions " + newest.quarantine.map(String.init).joined(separator: ", ")
+                    + ": they are not read until tercet volume scrub --repair-from has been given")
+        }
+        let geometry = newest.geometry
         print(
             "data: bytes 0 to \(geometry.dataBlocks * UInt64(geometry.blockSize) - 1) of each member; "
                 + "\(geometry.dataBlocks) blocks of \(geometry.blockSize) bytes, \(geometry.regionCount) regions of "
@@ -146,6 +151,7 @@ struct VolumeStatusCommand: AsyncParsableCommand {
                 "minimum_copies": superblock.minimumCopies,
                 "members": superblock.members.map { $0.state == .inSync ? "in sync" : "behind" },
             ]
+            if !superblock.quarantine.isEmpty { object["quarantined_regions"] = superblock.quarantine }
             if let slot = survey.damagedSlot { object["damaged_slot"] = slot }
             return object
         }

@@ -1,0 +1,40 @@
+import Base
+
+/// Regions in which members in sync were found to differ, and nothing proves which is right: they are not read until
+/// `repairRegion` says whose contents they are to have, or a scrub finds all three members equal. The record names them, so
+/// that this holds after a detach or a crash too, but no more than it has room for; a next scrub finds the others.
+extension VolumeEngine {
+    /// Brings the list for the record up to date: a region leaves it when its repair has been flushed.
+    mutating func reviewQuarantine() {
+        quarantined = quarantined.filter { maps.quarantine[$0] || isUnderRepair($0) }
+        guard !maps.quarantine.isEmpty else { return }
+        var all = Set(quarantined)
+        for word in 0..<maps.quarantine.wordCount {
+            var bits = maps.quarantine.words[word]
+            while bits != 0, all.count < maps.geometry.quarantineCapacity {
+                all.insert(word * 64 + bits.trailingZeroBitCount)
+                bits &= bits - 1
+            }
+        }
+        quarantined = all.sorted()
+    }
+
+    /// Changes the record where a region that it names has been repaired.
+    mutating func tickQuarantine() {
+        guard phase == .serving, quarantined.contains(where: { !maps.quarantine[$0] && !isUnderRepair($0) }) else {
+            return
+        }
+        changeRecord()
+    }
+
+    /// Takes over what records say: what was being repaired when they were written may not have been.
+    mutating func adoptQuarantine(_ regions: Set<Int>) {
+        quarantined = Set(quarantined).union(regions).filter { $0 < maps.regionCount }
+            .sorted().prefix(maps.geometry.quarantineCapacity).map { $0 }
+        for region in quarantined { maps.quarantine[region] = true }
+    }
+
+    private func isUnderRepair(_ region: Int) -> Bool {
+        maps.unreconciled[region] || (0..<memberCount).contains { maps.repair[$0][region] }
+    }
+}
