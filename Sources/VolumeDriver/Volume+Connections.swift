@@ -19,6 +19,8 @@ extension Volume {
         var controllerID: UInt16?
         /// The target has said that all commands of the association before are over.
         var isQuiesced: Bool
+        /// Keep-alive timeouts until the target notices that an association is lost.
+        var keepAlivePeriods: UInt64
     }
 
     func connect(_ link: MemberLink) {
@@ -108,6 +110,8 @@ extension Volume {
         let hasCache = controller.association?.identify.volatileWriteCache.contains(.present) ?? true
         let identity = TercetIdentity(identifyController: page)
         let run = identity?.bootInstance ?? (hasCache ? 0 : 1)
+        let countsTraffic =
+            controller.association?.identify.attributes.contains(.trafficBasedKeepAlive) ?? true
         let isQuiesced: Bool
         if let identity, let previous, identity.abilities.contains(.quiesce), identity.bootInstance == previous.run {
             try await controller.quiesce(controllerID: previous.controllerID)
@@ -118,7 +122,8 @@ extension Volume {
         return Greeting(
             namespace: namespace.index, identity: NamespaceIdentity(namespace), blocks: namespace.blockCount,
             run: run, bootInstance: namespace.instance ?? run,
-            controllerID: controller.association?.controllerID, isQuiesced: isQuiesced)
+            controllerID: controller.association?.controllerID, isQuiesced: isQuiesced,
+            keepAlivePeriods: countsTraffic ? 2 : 1)
     }
 
     private func connected(_ link: MemberLink, _ attempt: UInt64, _ greeting: Greeting) {
@@ -136,7 +141,8 @@ extension Volume {
         link.association = link.lastAssociation
         // A target that has been started anew has no command of the run before.
         let isNewRun = link.run > 1 && greeting.run > 1 && greeting.run != link.run
-        let quiet = UInt64(options.keepAliveMilliseconds) + options.commandQuiesceMilliseconds
+        let noticed = UInt64(options.keepAliveMilliseconds) * greeting.keepAlivePeriods
+        let quiet = noticed + options.commandQuiesceMilliseconds
         let isDead = isNewRun || link.association == 1 || greeting.isQuiesced
         link.deadAt = isDead ? now : link.endedAt.advanced(byMilliseconds: quiet)
         link.run = greeting.run

@@ -10,7 +10,8 @@ public struct VolumeOptions: Sendable {
     public var hostID: UUIDBytes
     public var configuration: VolumeConfiguration
     /// Keep-alive timeout towards the members, in milliseconds. A member that is lost without a word may hold commands for
-    /// so long.
+    /// so long; one that counts any traffic for twice as long, because it looks once in each timeout whether there was some
+    /// (NVMe Base 2.0, "Traffic Based Keep Alive Support").
     public var keepAliveMilliseconds: UInt32
     /// Command Quiesce Time, in milliseconds: how long a target may take to end an association's commands after it has
     /// noticed the loss (NVMe Base, "Command Quiesce Time"). Targets do not tell; 1 s is generous.

@@ -123,7 +123,9 @@ extension Tercetd {
             let new = try configuration()
             let vanished = service.vanishedNamespaces()
             let change = try ConfigurationChange(from: current.leavingOut(vanished), to: new)
-            for part in vanished { logger.notice("reload: \(part): its device has vanished; it is opened anew if it is back") }
+            for part in vanished {
+                logger.notice("reload: \(part): its device has vanished; it is opened anew if it is back")
+            }
             service.remove(vanished)
             for line in change.lines { logger.notice("reload: \(line)") }
             if change.isEmpty { logger.notice("reload: nothing has changed") }
