@@ -109,9 +109,7 @@ final class Workload {
             startedSequence: world.history.sequence,
             startedAt: world.network.now.nanoseconds, isLate: world.isServed(after: process))
         if kind == .write, let buffer {
-            buffer.withMemoryRebound(to: UInt64.self, capacity: count * world.wordsPerBlock) {
-                $0.update(repeating: id, count: count * world.wordsPerBlock)
-            }
+            for place in 0..<count { lay(id, of: start + place, in: buffer, place: place) }
         }
         if kind == .compareAndWrite, let buffer { fill(buffer, &operation) }
         if kind != .flush, !operation.isLate {
@@ -139,19 +137,20 @@ final class Workload {
     /// Lays out what a compare-and-write compares with, which is mostly what the blocks may hold, and behind it what it
     /// writes.
     private func fill(_ buffer: UnsafeMutableRawPointer, _ operation: inout Running) {
-        let words = world.wordsPerBlock
         let (start, count) = (Int(operation.request.start), Int(operation.request.count))
-        for block in start..<start + count {
-            let candidates = world.history.blocks[block].candidates
-            operation.expected.append(
-                world.chance(15) ? world.nextValue() : candidates[world.below(candidates.count)])
+        for place in 0..<count {
+            let candidates = world.history.blocks[start + place].candidates
+            let expected = world.chance(15) ? world.nextValue() : candidates[world.below(candidates.count)]
+            operation.expected.append(expected)
+            lay(expected, of: start + place, in: buffer, place: place)
+            lay(operation.id, of: start + place, in: buffer, place: count + place)
         }
-        buffer.withMemoryRebound(to: UInt64.self, capacity: 2 * count * words) {
-            for (place, value) in operation.expected.enumerated() {
-                ($0 + place * words).update(repeating: value, count: words)
-            }
-            ($0 + count * words).update(repeating: operation.id, count: count * words)
-        }
+    }
+
+    /// Lays out what a block holds, at a place of the buffer counted in blocks.
+    private func lay(_ value: UInt64, of block: Int, in buffer: UnsafeMutableRawPointer, place: Int) {
+        let size = world.wordsPerBlock * 8
+        BlockContent.lay(value, of: block, in: UnsafeMutableRawBufferPointer(start: buffer + place * size, count: size))
     }
 
     // MARK: Buffers
@@ -270,15 +269,15 @@ final class Workload {
         guard !operation.isLate, !world.isServed(after: process),
             let buffer = UnsafeRawPointer(bitPattern: UInt(request.buffer))
         else { return }
-        let words = world.wordsPerBlock
+        let size = world.wordsPerBlock * 8
         for index in 0..<Int(request.count) {
             let block = Int(request.start) + index
-            let content = UnsafeBufferPointer(
-                start: (buffer + index * words * 8).assumingMemoryBound(to: UInt64.self), count: words)
-            let value = content[0]
-            let isUnknown = world.history.blocks[block].isUnknown
-            if !isUnknown, content.contains(where: { $0 != value }) {
-                world.fail("h\(process.number): block \(block) is torn")
+            let content = UnsafeRawBufferPointer(start: buffer + index * size, count: size)
+            guard let value = BlockContent.value(of: block, in: content) else {
+                if !world.history.blocks[block].isUnknown {
+                    world.fail("h\(process.number): block \(block) \(BlockContent.describe(content))")
+                }
+                continue
             }
             let candidates = world.history.blocks[block].candidates
             let isLegal = world.history.readReturned(
