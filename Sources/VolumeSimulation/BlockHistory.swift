@@ -3,8 +3,8 @@ import Replication
 /// What each block of a volume may hold: a register per block, with writes that may or may not have taken effect.
 ///
 /// The rules: what was acknowledged is there; what was acknowledged and not flushed may go only when every member that
-/// held it has been down since; a write whose outcome nobody heard of takes effect once, or never; what has been read is
-/// never unread.
+/// held it has been down since it held it, and a member that was taken back into sync holds it again; a write whose outcome
+/// nobody heard of takes effect once, or never; what has been read is never unread.
 package struct BlockHistory {
     /// A write that has not ended: its number and its value.
     package struct Write {
@@ -12,16 +12,21 @@ package struct BlockHistory {
         package var value: UInt64
     }
 
+    /// A value that may come back if every member loses its cache.
+    package struct Older {
+        package var value: UInt64
+        /// The acknowledgement that superseded it: a flush that was submitted later makes an end of it.
+        package var superseded: UInt64
+    }
+
     package struct Block {
         /// Values that the block may have now, those of pending writes included.
         package var candidates: [UInt64] = [0]
         package var pending: [Write] = []
-        /// Older values that may come back if every member loses its cache.
-        package var undurable: [UInt64] = []
-        var undurableSince: UInt64 = 0
-        var lastAcknowledged: UInt64 = 0
-        /// The members in sync when it was acknowledged.
-        var holders: MemberSet = .all
+        package var undurable: [Older] = []
+        /// Since when each member holds what was acknowledged, in nanoseconds; the end of time where it does not. One that has
+        /// been down since then may have lost it.
+        var heldSince = SIMD3<UInt64>(repeating: 0)
         /// Raised at each start and end of a write.
         package var version: UInt64 = 0
         /// The attachment whose write was acknowledged last.
@@ -79,15 +84,11 @@ package struct BlockHistory {
         var state = blocks[block]
         let isPossible = state.candidates.contains(write.value) || state.writer > write.writer
         state.pending.removeAll { $0.id == write.id }
+        state.heldSince = heldSince(state, write, isAlone: concurrents.isEmpty && state.writer <= write.writer)
         if write.isDurable {
             state.undurable = []
         } else {
-            // A member may have lost its cache between its completion and the acknowledgement.
-            state.undurableSince =
-                state.undurable.isEmpty ? write.startedAt : min(write.startedAt, state.undurableSince)
-            for old in state.candidates where old != write.value && !state.undurable.contains(old) {
-                state.undurable.append(old)
-            }
+            for old in state.candidates where old != write.value { state.supersede(old, at: sequence) }
         }
         if state.writer <= write.writer {
             let others = state.candidates.filter { candidate in
@@ -96,20 +97,25 @@ package struct BlockHistory {
             }
             state.candidates = [write.value] + others
             // Its holders may all have lost it before it was acknowledged.
-            if !write.isDurable,
-                (0..<memberCount).allSatisfy({ !write.holders.has($0) || write.lastStop[$0] >= write.startedAt })
-            {
-                state.candidates += state.undurable.filter { !state.candidates.contains($0) }
-            }
+            if !write.isDurable, state.isLost(write.lastStop) { state.bringBack() }
             state.writer = write.writer
             state.isUnknown = state.isUnknown && !write.isDurable
         }
-        state.lastAcknowledged = sequence
         state.failedSince = .max
-        state.holders = write.holders
         state.version += 1
         blocks[block] = state
         return isPossible
+    }
+
+    /// Since when members hold what a write leaves: a member may have lost its cache between its completion and the
+    /// acknowledgement. Of writes that ran at the same time nobody knows which was the last.
+    private func heldSince(_ state: Block, _ write: Acknowledgement, isAlone: Bool) -> SIMD3<UInt64> {
+        var since = SIMD3<UInt64>(repeating: .max)
+        let startsAnew = isAlone || state.undurable.isEmpty
+        for member in 0..<memberCount where write.holders.has(member) {
+            since[member] = startsAnew ? write.startedAt : min(write.startedAt, state.heldSince[member])
+        }
+        return since
     }
 
     /// The write ended without its outcome being known: it may be there or not, once.
@@ -129,29 +135,31 @@ package struct BlockHistory {
     package mutating func writeRefused(_ block: Int, id: UInt64, value: UInt64) {
         writeAbandoned(block, id: id)
         blocks[block].candidates.removeAll { $0 == value }
-        blocks[block].undurable.removeAll { $0 == value }
+        blocks[block].undurable.removeAll { $0.value == value }
     }
 
     /// A flush that was submitted at `started` was acknowledged.
     package mutating func flushed(since started: UInt64) {
-        for block in blocks.indices where blocks[block].lastAcknowledged <= started { blocks[block].undurable = [] }
+        for block in blocks.indices { blocks[block].undurable.removeAll { $0.superseded <= started } }
     }
 
     /// Members are not in sync any more: what others acknowledge does not rely on them.
     package mutating func left(_ members: MemberSet) {
-        for block in blocks.indices { blocks[block].holders.subtract(members) }
+        for block in blocks.indices {
+            for member in 0..<memberCount where members.has(member) { blocks[block].heldSince[member] = .max }
+        }
+    }
+
+    /// A member is in sync again: it holds all that was acknowledged, unless it was down since `time`, when it came back.
+    package mutating func joined(_ member: MemberIndex, since time: UInt64) {
+        for block in blocks.indices { blocks[block].heldSince[member] = time }
     }
 
     /// A member has lost its cache. What all members that held a write have lost before it was flushed may be there or
     /// not.
     package mutating func cachesLost(_ lastStop: [UInt64]) {
-        for block in blocks.indices where !blocks[block].undurable.isEmpty {
-            let state = blocks[block]
-            guard (0..<memberCount).allSatisfy({ !state.holders.has($0) || lastStop[$0] >= state.undurableSince })
-            else { continue }
-            for old in state.undurable where !blocks[block].candidates.contains(old) {
-                blocks[block].candidates.append(old)
-            }
+        for block in blocks.indices where !blocks[block].undurable.isEmpty && blocks[block].isLost(lastStop) {
+            blocks[block].bringBack()
             blocks[block].version += 1
         }
     }
@@ -164,17 +172,37 @@ package struct BlockHistory {
         let isLegal = state.isUnknown || state.candidates.contains(value) || snapshot.contains(value)
         // What has been read is there: a write under way that was seen has taken effect.
         if isLegal, state.version == version, state.pending.allSatisfy({ $0.value == value }), state.pending.count < 2 {
-            let others = state.candidates.filter { $0 != value && !state.undurable.contains($0) }
+            let others = state.candidates.filter { $0 != value }
             if state.failedSince != .max, !others.isEmpty {
                 // A write that failed was seen, or not: what it is in the way of comes back if the caches are lost.
                 sequence += 1
-                blocks[block].lastAcknowledged = sequence
-                blocks[block].undurableSince =
-                    state.undurable.isEmpty ? state.failedSince : min(state.failedSince, state.undurableSince)
-                blocks[block].undurable += others
+                for member in 0..<memberCount where state.heldSince[member] != .max {
+                    blocks[block].heldSince[member] =
+                        state.undurable.isEmpty
+                        ? state.failedSince : min(state.failedSince, state.heldSince[member])
+                }
+                for other in others { blocks[block].supersede(other, at: sequence) }
             }
             blocks[block].candidates = [value]
         }
         return isLegal
+    }
+}
+
+extension BlockHistory.Block {
+    /// A write was acknowledged over a value, or it was not what a read found.
+    fileprivate mutating func supersede(_ old: UInt64, at sequence: UInt64) {
+        undurable.removeAll { $0.value == old }
+        undurable.append(BlockHistory.Older(value: old, superseded: sequence))
+    }
+
+    /// Whether every member that held what was acknowledged has been down since.
+    fileprivate func isLost(_ lastStop: [UInt64]) -> Bool {
+        (0..<memberCount).allSatisfy { heldSince[$0] == .max || lastStop[$0] >= heldSince[$0] }
+    }
+
+    /// Older values may be there again.
+    fileprivate mutating func bringBack() {
+        for old in undurable where !candidates.contains(old.value) { candidates.append(old.value) }
     }
 }

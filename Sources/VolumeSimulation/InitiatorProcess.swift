@@ -33,6 +33,8 @@ final class InitiatorProcess: @unchecked Sendable {
     var attachmentKey: UInt64 = 0
     /// The members in sync when last looked at.
     var lastInSync = MemberSet.all
+    /// When each member's present association was begun at the earliest: one that is down later is not in sync for long.
+    var returnedAt: SIMD3<UInt64>
     private let host: String
     private var isTouched = true
     /// What it had still to do when it was given up, for people.
@@ -46,6 +48,7 @@ final class InitiatorProcess: @unchecked Sendable {
     ) {
         self.number = number
         self.network = network
+        returnedAt = SIMD3(repeating: network.now.nanoseconds)
         knownFresh = configuration.fresh
         knownBlocks = configuration.formattedBlocks
         host = "198.51.\(100 + number / 200).\(1 + number % 200)"

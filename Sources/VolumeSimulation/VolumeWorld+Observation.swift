@@ -75,6 +75,7 @@ extension VolumeWorld {
         switch notice {
         case .memberLost(let member, let reason): lost(member, reason, initiator)
         case .memberReturning(let member):
+            initiator.returnedAt[member] = network.now.nanoseconds
             if returnsBehind[member] { meet(.returnsWithOlderEpoch) }
             returnsBehind[member] = false
         case .memberInSync(let member):

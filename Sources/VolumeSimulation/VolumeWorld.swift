@@ -299,12 +299,15 @@ public final class VolumeWorld {
     /// The latest initiator that lives.
     var current: InitiatorProcess? { alive.last }
 
-    /// Takes notice of members that are no longer in sync, before anything is made of it.
+    /// Takes notice of members that are no longer in sync, or are again, before anything is made of it.
     func look(at initiator: InitiatorProcess) {
         guard serving === initiator, let volume = initiator.volume else { return }
         let inSync = volume.engine.membersInSync
         guard inSync != initiator.lastInSync else { return }
         history.left(initiator.lastInSync.subtracting(inSync))
+        for member in 0..<memberCount where inSync.has(member) && !initiator.lastInSync.has(member) {
+            history.joined(member, since: initiator.returnedAt[member])
+        }
         initiator.lastInSync = inSync
     }
 
