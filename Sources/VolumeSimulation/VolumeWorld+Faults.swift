@@ -81,6 +81,7 @@ extension VolumeWorld {
         if power, target.disk.unflushedCount > 0 { meet(.powerLossWithDirtyCache) }
         target.stop(power: power, isSilent: power)
         history.cachesLost(lastStops)
+        checkCoverage("member \(target.index) goes down")
         later(span) { $0.bringBack(target) }
     }
 
@@ -134,6 +135,7 @@ extension VolumeWorld {
             guard targets[fault.member].takeDriveOut() else { return }
             meet(.driveReseated)
             history.cachesLost(lastStops)
+            checkCoverage("the drive of member \(fault.member) is out")
             // At once, as where only its controller was reset: nobody need have noticed.
             let span = fault.choice % 3 == 0 ? fault.choice % 200_000 : fault.span
             later(span) { world in
@@ -246,6 +248,7 @@ extension VolumeWorld {
     private func compete() {
         guard alive.count < 3 else { return }
         meet(.preempted)
+        checkCoverage("another initiator attaches")
         startInitiator()
     }
 

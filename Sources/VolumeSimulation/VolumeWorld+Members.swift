@@ -4,15 +4,28 @@ import Replication
 import Simulation
 import VolumeDriver
 
+/// What of a member is looked at.
+enum MemberView: CaseIterable {
+    /// What reads return now.
+    case cached
+    /// What is there after a loss of power that keeps nothing.
+    case durable
+}
+
 /// What is on the members' disks: records, maps, and whether they cover every difference.
 extension VolumeWorld {
+    func memory(_ member: MemberIndex, _ view: MemberView) -> UnsafeMutableRawBufferPointer {
+        let disk = targets[member].disk
+        return view == .cached ? disk.contents : disk.durableContents
+    }
+
     /// Where the members' metadata is, by the best record that is found; as formatted where none is.
     var layouts: [MemberLayout] {
         guard let best = bestRecord else { return format.layouts }
         return layouts(best) ?? format.layouts
     }
 
-    private func layouts(_ record: Superblock) -> [MemberLayout]? {
+    func layouts(_ record: Superblock) -> [MemberLayout]? {
         var found: [MemberLayout] = []
         for member in 0..<memberCount {
             guard
@@ -24,52 +37,67 @@ extension VolumeWorld {
         return found
     }
 
-    var bestRecord: Superblock? { (0..<memberCount).compactMap(record).max { $0.stamp < $1.stamp } }
+    var bestRecord: Superblock? { bestRecord([.cached, .cached, .cached]) }
 
-    /// The record that a member holds: at its end, or where its end was before it grew.
-    func record(_ member: MemberIndex) -> Superblock? {
+    private func bestRecord(_ views: [MemberView]) -> Superblock? {
+        (0..<memberCount).compactMap { record($0, views[$0]) }.max { $0.stamp < $1.stamp }
+    }
+
+    /// The record of the volume that a member holds: at its end, or where its end was before it grew.
+    func record(_ member: MemberIndex, _ view: MemberView = .cached) -> Superblock? {
         let disk = targets[member].disk
         var best: Superblock?
         for blocks in [disk.geometry.blockCount, registeredBlocks[member]] {
             guard
                 let slot = MemberLayout.slotBlock(0, memberBlocks: blocks, blockSize: profile.blockSize),
-                let base = disk.contents.baseAddress
+                let base = memory(member, view).baseAddress
             else { continue }
             let pageSize = format.geometry.pageSize
             let start = base + Int(slot) * Int(profile.blockSize)
             let found = try? Superblock.decode(
                 member: member, slot0: UnsafeRawBufferPointer(start: start, count: pageSize),
                 slot1: UnsafeRawBufferPointer(start: start + pageSize, count: pageSize))
-            if let found, best.map({ $0.stamp < found.stamp }) ?? true { best = found }
+            if let found, found.volume == Self.volume, best.map({ $0.stamp < found.stamp }) ?? true { best = found }
         }
         return best
     }
 
-    /// Checks that wherever two members differ, a bit on one of the two says so: what a next initiator would go by.
+    /// Checks that wherever two members differ, now or after a loss of power of one or both, a bit on one of the two says so:
+    /// what a next initiator would go by. A member that has just been replaced is copied to whatever the bits say.
     func checkCoverage(_ when: String) {
-        guard failure == nil, fresh == [], !isGrowing, rottenRegion == nil, let best = bestRecord,
-            let layouts = layouts(best)
-        else { return }
-        for a in 0..<memberCount {
-            for b in 0..<a where best.inSync.has(a) || best.inSync.has(b) {
-                for region in 0..<best.geometry.regionCount where !isCovered(region, a, b, layouts) {
-                    let blocks = best.geometry.blocks(ofRegion: region)
-                    let range =
-                        Int(blocks.lowerBound) * Int(profile.blockSize)..<Int(blocks.upperBound)
-                        * Int(profile.blockSize)
-                    let (first, second) = (targets[a].disk, targets[b].disk)
-                    if !isEqual(first.contents, second.contents, range) {
-                        return fail("\(when): members \(b) and \(a) differ in region \(region), which no bit covers")
-                    }
-                    if !isEqual(first.durableContents, second.contents, range)
-                        || !isEqual(first.contents, second.durableContents, range)
-                    {
-                        return fail(
-                            "\(when): members \(b) and \(a) would differ after a loss of power in region \(region), "
-                                + "which no bit covers")
+        guard failure == nil, rottenRegion == nil else { return }
+        for a in 0..<memberCount where !fresh.has(a) {
+            for b in 0..<a where !fresh.has(b) {
+                for first in MemberView.allCases {
+                    for second in MemberView.allCases {
+                        if let region = uncoveredRegion(a, first, b, second) {
+                            return fail(
+                                "\(when): members \(b) (\(second)) and \(a) (\(first)) differ in region \(region), which "
+                                    + "no bit covers")
+                        }
                     }
                 }
             }
+        }
+    }
+
+    /// A region in which two members differ without a bit that says so, where one is.
+    private func uncoveredRegion(
+        _ a: MemberIndex, _ first: MemberView, _ b: MemberIndex, _ second: MemberView
+    ) -> Int? {
+        var views = [MemberView.cached, .cached, .cached]
+        (views[a], views[b]) = (first, second)
+        guard let best = bestRecord(views), best.inSync.has(a) || best.inSync.has(b), let layouts = layouts(best) else {
+            return nil
+        }
+        return (0..<best.geometry.regionCount).first { region in
+            let blocks = best.geometry.blocks(ofRegion: region)
+            let size = Int(profile.blockSize)
+            let range = Int(blocks.lowerBound) * size..<Int(blocks.upperBound) * size
+            return !isEqual(memory(a, first), memory(b, second), range)
+                && !hasBit(a, BitmapPage.inFlightKind, region, layouts[a], first)
+                && !hasBit(b, BitmapPage.inFlightKind, region, layouts[b], second)
+                && !hasBit(a, b, region, layouts[a], first) && !hasBit(b, a, region, layouts[b], second)
         }
     }
 
@@ -80,19 +108,16 @@ extension VolumeWorld {
         return memcmp(a + range.lowerBound, b + range.lowerBound, range.count) == 0
     }
 
-    private func isCovered(_ region: Int, _ a: MemberIndex, _ b: MemberIndex, _ layouts: [MemberLayout]) -> Bool {
-        hasBit(a, BitmapPage.inFlightKind, region, layouts[a]) || hasBit(b, BitmapPage.inFlightKind, region, layouts[b])
-            || hasBit(a, b, region, layouts[a]) || hasBit(b, a, region, layouts[b])
-    }
-
     /// Whether a bit is set on a member; a page that is torn counts as all set.
-    func hasBit(_ member: MemberIndex, _ kind: Int, _ region: Int, _ layout: MemberLayout) -> Bool {
+    func hasBit(
+        _ member: MemberIndex, _ kind: Int, _ region: Int, _ layout: MemberLayout, _ view: MemberView
+    ) -> Bool {
         let ordinal =
             kind == BitmapPage.inFlightKind
             ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: kind, on: member)
         let start = Int(layout.pageBlock(ordinal: ordinal, page: 0)) * Int(profile.blockSize)
         let page = UnsafeMutableRawBufferPointer(
-            rebasing: targets[member].disk.contents[start..<start + format.geometry.pageSize])
+            rebasing: memory(member, view)[start..<start + format.geometry.pageSize])
         guard BitmapPage.isIntact(page, volume: Self.volume, kind: kind, number: 0) else { return true }
         return page[BitmapPage.headerSize + region / 8] >> UInt8(region % 8) & 1 == 1
     }

@@ -49,6 +49,7 @@ extension VolumeWorld {
                 meet(.returnsWithNewerEpoch)
             }
             if initiator.wasPaused { meet(.deposedByCompetitor) }
+            checkCoverage("h\(initiator.number) is deposed")
             ended(initiator)
         case .detached: if previous == .detaching || previous == .deposed || previous == .attaching { ended(initiator) }
         case .attaching, .detaching: break
