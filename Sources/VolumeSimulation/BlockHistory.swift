@@ -75,6 +75,14 @@ package struct BlockHistory {
         package var startedAt: UInt64
         /// When each member was last down.
         package var lastStop: [UInt64]
+
+        package init(
+            id: UInt64, value: UInt64, isDurable: Bool, writer: UInt64, holders: MemberSet, startedAt: UInt64,
+            lastStop: [UInt64]
+        ) {
+            (self.id, self.value, self.isDurable, self.writer) = (id, value, isDurable, writer)
+            (self.holders, self.startedAt, self.lastStop) = (holders, startedAt, lastStop)
+        }
     }
 
     /// The write was acknowledged. False when its value had been ruled out before.
