@@ -129,6 +129,17 @@ extension VolumeWorld {
         if isCopying { meet(.resyncSourceFails) }
     }
 
+    /// Whether something has happened by which an I/O may end so.
+    func isExplained(_ status: HostStatus) -> Bool {
+        let reasons: Set<FaultKind>
+        switch status {
+        case .mediaError: reasons = [.writeErrors, .latentError, .driveReseat]
+        case .noSpace: reasons = [.fullDisk]
+        default: return true
+        }
+        return rottenRegion != nil || happened.contains { reasons.contains($0.kind) }
+    }
+
     /// Counts of an engine that is about to go.
     func collect(_ initiator: InitiatorProcess) {
         guard let statistics = initiator.volume?.engine.statistics else { return }

@@ -195,6 +195,7 @@ final class Workload {
         if status == .miscompare { return checkMiscompare(operation) }
         guard status == .success else {
             if !operation.isLate { abandon(operation, isFailed: status == .mediaError || status == .noSpace) }
+            if !world.isExplained(status) { world.fail("h\(process.number): \(status), and no disk is at fault") }
             return world.note(status)
         }
         world.completedOperations += 1
