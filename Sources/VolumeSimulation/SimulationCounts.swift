@@ -8,6 +8,10 @@ public struct SimulationCounts: Sendable, Equatable {
     public var acknowledged: UInt64 = 0
     public var initiators: UInt64 = 0
     public var messages: UInt64 = 0
+    /// The longest virtual nanoseconds that a world took until all members were in sync, from the end of its faults on, and
+    /// from there on until it was read and detached.
+    public var longestHealing: UInt64 = 0
+    public var longestEnding: UInt64 = 0
     /// I/Os that were submitted, by `HostOperation`.
     public var submitted: [UInt64] = Array(repeating: 0, count: operationNames.count)
     /// By `FaultKind`, in the order of its cases.
@@ -21,7 +25,8 @@ public struct SimulationCounts: Sendable, Equatable {
 
     /// All numbers in one list, for another process.
     public var encoded: [UInt64] {
-        [worlds, simulated, acknowledged, initiators, messages] + submitted + faults + branches
+        [worlds, simulated, acknowledged, initiators, messages, longestHealing, longestEnding] + submitted + faults
+            + branches
     }
 
     /// Reads the list; `nil` where it is another release's.
@@ -29,7 +34,8 @@ public struct SimulationCounts: Sendable, Equatable {
         guard encoded.count == SimulationCounts().encoded.count else { return nil }
         (worlds, simulated, acknowledged) = (encoded[0], encoded[1], encoded[2])
         (initiators, messages) = (encoded[3], encoded[4])
-        var rest = encoded.dropFirst(5)
+        (longestHealing, longestEnding) = (encoded[5], encoded[6])
+        var rest = encoded.dropFirst(7)
         func take(_ count: Int) -> [UInt64] {
             defer { rest = rest.dropFirst(count) }
             return Array(rest.prefix(count))
@@ -41,7 +47,10 @@ public struct SimulationCounts: Sendable, Equatable {
 
     public mutating func add(_ other: SimulationCounts) {
         let sums = zip(encoded, other.encoded).map { $0 &+ $1 }
-        if let sum = SimulationCounts(encoded: sums) { self = sum }
+        guard var sum = SimulationCounts(encoded: sums) else { return }
+        sum.longestHealing = max(longestHealing, other.longestHealing)
+        sum.longestEnding = max(longestEnding, other.longestEnding)
+        self = sum
     }
 
     public mutating func meet(_ branch: MatrixBranch) { branches[branch.index] += 1 }
@@ -55,6 +64,9 @@ public struct SimulationCounts: Sendable, Equatable {
     public var report: String {
         var lines = ["I/Os: " + zip(Self.operationNames, submitted).map { "\($1) \($0)" }.joined(separator: ", ")]
         lines.append("\(initiators) initiators, \(messages) messages")
+        lines.append(
+            "after the last fault at most \(longestHealing / 1_000_000) ms until all members were in sync, then "
+                + "\(longestEnding / 1_000_000) ms until all was read and detached")
         lines.append("faults and operations:")
         for (kind, count) in zip(FaultKind.allCases, faults) { lines.append(Self.row(count, kind.rawValue)) }
         lines.append("branches of the failure matrix:")

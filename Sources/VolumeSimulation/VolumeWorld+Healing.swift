@@ -8,8 +8,12 @@ import VolumeDriver
 
 /// The end of a world: the faults stop, and everything has to come right.
 extension VolumeWorld {
-    /// Virtual time within which all members are in sync once the faults have stopped.
-    static let healingBound: UInt64 = 20_000_000_000
+    /// Virtual time within which all members are in sync once the faults have stopped: some five times the longest that
+    /// thousands of seeds took.
+    static let healingBound: UInt64 = 2_000_000_000
+
+    /// Virtual time within which a volume in sync is read, scrubbed and detached.
+    static let endingBound: UInt64 = 1_000_000_000
 
     func heal() {
         isHealing = true
@@ -40,22 +44,25 @@ extension VolumeWorld {
         for initiator in alive where !isInformed(initiator) { end(initiator, isSilent: false) }
         if alive.isEmpty { startInitiator() }
         // Commands that are stuck end first, or time out.
-        let calm = network.now.advanced(byNanoseconds: 300_000_000)
-        let deadline = network.now.advanced(byNanoseconds: Self.healingBound)
-        run(until: deadline) { network.now >= calm && isWhole }
+        let began = network.now
+        let calm = began.advanced(byNanoseconds: 300_000_000)
+        run(until: began.advanced(byNanoseconds: Self.healingBound)) { network.now >= calm && isWhole }
+        counts.longestHealing = network.now.nanoseconds - began.nanoseconds
         guard failure == nil else { return }
         guard isWhole, let initiator = current else {
             let states = alive.map { initiator in
                 "h\(initiator.number) \(initiator.phase), \(initiator.workload?.running.count ?? 0) I/Os under way, "
                     + (initiator.volume.map { "\($0.engine.status)" } ?? "")
             }
-            return fail("not whole \(Self.healingBound / 1_000_000_000) s after the faults stopped: \(states)")
+            return fail("not whole \(Self.healingBound / 1_000_000) ms after the faults stopped: \(states)")
         }
         initiator.workload?.isStopped = true
+        let deadline = network.now.advanced(byNanoseconds: Self.endingBound)
         run(until: deadline) { initiator.workload?.running.isEmpty ?? true }
         readEverything(initiator, until: deadline)
         if failure == nil, profile.rots { rotAndScrub(initiator, until: deadline) }
         if failure == nil { detach(initiator, until: deadline) }
+        counts.longestEnding = network.now.nanoseconds + Self.endingBound - deadline.nanoseconds
         if failure == nil { compareMembers() }
         if failure == nil { findLeftovers() }
     }
@@ -132,12 +139,41 @@ extension VolumeWorld {
         for other in 1..<memberCount where !isEqual(targets[0].disk.contents, targets[other].disk.contents, 0..<bytes) {
             fail("members 0 and \(other) differ after a clean detach")
         }
+        compareWithHistory()
         for target in targets {
-            if (0..<best.geometry.dataBlocks).contains(where: target.disk.isUnflushed) {
+            if (0..<target.disk.geometry.blockCount).contains(where: target.disk.isUnflushed) {
                 fail("member \(target.index) has unflushed blocks after a clean detach")
             }
+            findBits(target.index, best)
             guard let record = record(target.index) else { return fail("member \(target.index) has no record") }
             if !record.isClean || record.inSync != .all { fail("member \(target.index) is not marked clean") }
+        }
+    }
+
+    /// What the members hold is what was acknowledged: another host's reader would see it.
+    private func compareWithHistory() {
+        let size = Int(profile.blockSize)
+        for (block, state) in history.blocks.enumerated() where !state.isUnknown {
+            let content = UnsafeRawBufferPointer(
+                rebasing: targets[0].disk.contents[block * size..<(block + 1) * size])
+            guard let value = BlockContent.value(of: block, in: content) else {
+                return fail("after a clean detach block \(block) \(BlockContent.describe(content))")
+            }
+            if !state.candidates.contains(value) {
+                return fail("after a clean detach block \(block) holds \(value); possible: \(state.candidates)")
+            }
+        }
+    }
+
+    /// No bit is left on a member whose volume was detached.
+    private func findBits(_ member: MemberIndex, _ record: Superblock) {
+        guard let layouts = layouts(record) else { return fail("the record's sizes have no room for its metadata") }
+        for kind in [BitmapPage.inFlightKind] + (0..<memberCount).filter({ $0 != member }) {
+            let region = (0..<record.geometry.regionCount).first { hasBit(member, kind, $0, layouts[member], .cached) }
+            if let region {
+                let name = kind == BitmapPage.inFlightKind ? "in flight" : "behind, of member \(kind)"
+                fail("member \(member) has a bit (\(name)) of region \(region) after a clean detach")
+            }
         }
     }
 
