@@ -35,6 +35,17 @@ package struct BlockHistory {
         var failedSince: UInt64 = .max
         /// Nothing is known of its contents: the volume has grown, and it was not written since.
         package var isUnknown = false
+        /// All values that it may have come to have, in their order.
+        var past: [UInt64] = [0]
+    }
+
+    /// What a block might hold at a moment.
+    package struct Snapshot {
+        package var candidates: [UInt64]
+        var isUnknown: Bool
+        var version: UInt64
+        /// How many values it had come to have.
+        var position: Int
     }
 
     package private(set) var blocks: [Block]
@@ -52,6 +63,13 @@ package struct BlockHistory {
         while blocks.count < count { blocks.append(unknown) }
     }
 
+    package func snapshot(_ block: Int) -> Snapshot {
+        let state = blocks[block]
+        return Snapshot(
+            candidates: state.candidates, isUnknown: state.isUnknown, version: state.version, position: state.past.count
+        )
+    }
+
     private func key(_ id: UInt64, _ block: Int) -> UInt64 { id << 16 | UInt64(block) }
 
     package mutating func writeStarted(_ block: Int, id: UInt64, value: UInt64) {
@@ -61,6 +79,7 @@ package struct BlockHistory {
         }
         if !blocks[block].candidates.contains(value) { blocks[block].candidates.append(value) }
         blocks[block].pending.append(Write(id: id, value: value))
+        blocks[block].past.append(value)
         blocks[block].version += 1
     }
 
@@ -172,14 +191,14 @@ package struct BlockHistory {
         }
     }
 
-    /// Checks what a read returned. `snapshot` is what was possible when it was submitted, `version` the block's then.
-    package mutating func readReturned(
-        _ block: Int, _ value: UInt64, snapshot: [UInt64], version: UInt64
-    ) -> Bool {
+    /// Checks what a read returned. `snapshot` is what was possible when it was submitted.
+    package mutating func readReturned(_ block: Int, _ value: UInt64, snapshot: Snapshot) -> Bool {
         let state = blocks[block]
-        let isLegal = state.isUnknown || state.candidates.contains(value) || snapshot.contains(value)
+        let isLegal = state.isUnknown || state.candidates.contains(value) || snapshot.candidates.contains(value)
         // What has been read is there: a write under way that was seen has taken effect.
-        if isLegal, state.version == version, state.pending.allSatisfy({ $0.value == value }), state.pending.count < 2 {
+        if isLegal, state.version == snapshot.version, state.pending.allSatisfy({ $0.value == value }),
+            state.pending.count < 2
+        {
             let others = state.candidates.filter { $0 != value }
             if state.failedSince != .max, !others.isEmpty {
                 // A write that failed was seen, or not: what it is in the way of comes back if the caches are lost.
@@ -197,6 +216,15 @@ package struct BlockHistory {
     }
 }
 
+extension BlockHistory {
+    /// Whether a block may have held a value at some time from a snapshot on: all that can be asked of one who reads members
+    /// that another initiator has left behind.
+    package func wasPossible(_ block: Int, _ value: UInt64, since snapshot: Snapshot) -> Bool {
+        snapshot.isUnknown || snapshot.candidates.contains(value)
+            || blocks[block].past[snapshot.position...].contains(value)
+    }
+}
+
 extension BlockHistory.Block {
     /// A write was acknowledged over a value, or it was not what a read found.
     fileprivate mutating func supersede(_ old: UInt64, at sequence: UInt64) {
@@ -211,6 +239,9 @@ extension BlockHistory.Block {
 
     /// Older values may be there again.
     fileprivate mutating func bringBack() {
-        for old in undurable where !candidates.contains(old.value) { candidates.append(old.value) }
+        for old in undurable where !candidates.contains(old.value) {
+            candidates.append(old.value)
+            past.append(old.value)
+        }
     }
 }

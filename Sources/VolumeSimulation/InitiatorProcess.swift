@@ -31,6 +31,8 @@ final class InitiatorProcess: @unchecked Sendable {
     /// When it first served, and the key of its attachment: a greater one is a later one.
     var servedAt: UInt64?
     var attachmentKey: UInt64 = 0
+    /// What each block might hold when a later initiator began to serve: what it reads from then on may be old, but not older.
+    var deposedSnapshots: [BlockHistory.Snapshot]?
     /// The members in sync when last looked at.
     var lastInSync = MemberSet.all
     /// When each member's present association was begun at the earliest: one that is down later is not in sync for long.

@@ -321,6 +321,9 @@ public final class VolumeWorld {
         serving = initiator
         initiator.servedAt = network.now.nanoseconds
         initiator.attachmentKey = initiator.volume?.engine.reservationKey ?? 0
+        for other in alive where other !== initiator && other.deposedSnapshots == nil {
+            other.deposedSnapshots = history.blocks.indices.map(history.snapshot)
+        }
         isGrowing = false
         learn(geometry)
     }

@@ -13,8 +13,7 @@ final class Workload {
         var id: UInt64
         /// What a compare-and-write compares each block with.
         var expected: [UInt64] = []
-        var snapshots: [[UInt64]] = []
-        var versions: [UInt64] = []
+        var snapshots: [BlockHistory.Snapshot] = []
         var startedSequence: UInt64
         var startedAt: UInt64
         /// Submitted when a later initiator served already: it must have no effect.
@@ -112,11 +111,14 @@ final class Workload {
             for place in 0..<count { lay(id, of: start + place, in: buffer, place: place) }
         }
         if kind == .compareAndWrite, let buffer { fill(buffer, &operation) }
+        // Blocks that came with a growth since are unknown to it.
+        if kind == .read, operation.isLate, let snapshots = process.deposedSnapshots, start + count <= snapshots.count {
+            operation.snapshots = Array(snapshots[start..<start + count])
+        }
         if kind != .flush, !operation.isLate {
             for block in start..<start + count {
                 if kind == .read || kind == .compareAndWrite {
-                    operation.snapshots.append(world.history.blocks[block].candidates)
-                    operation.versions.append(world.history.blocks[block].version)
+                    operation.snapshots.append(world.history.snapshot(block))
                 }
                 if kind != .read { world.history.writeStarted(block, id: id, value: operation.value) }
             }
@@ -233,7 +235,7 @@ final class Workload {
     private func possible(_ operation: Running, _ index: Int) -> [UInt64]? {
         let state = world.history.blocks[Int(operation.request.start) + index]
         if state.isUnknown { return nil }
-        return (state.candidates + operation.snapshots[index]).filter { $0 != operation.value }
+        return (state.candidates + operation.snapshots[index].candidates).filter { $0 != operation.value }
     }
 
     /// A comparison found what was expected: it must have been possible.
@@ -267,8 +269,9 @@ final class Workload {
 
     private func checkRead(_ operation: Running) {
         let request = operation.request
-        guard !operation.isLate, !world.isServed(after: process),
-            let buffer = UnsafeRawPointer(bitPattern: UInt(request.buffer))
+        // The members may be another initiator's by now, which this one cannot know: what it reads may be old.
+        let mayBeOld = operation.isLate || world.isServed(after: process)
+        guard !operation.snapshots.isEmpty, let buffer = UnsafeRawPointer(bitPattern: UInt(request.buffer))
         else { return }
         let size = world.wordsPerBlock * 8
         for index in 0..<Int(request.count) {
@@ -280,9 +283,18 @@ final class Workload {
                 }
                 continue
             }
+            let snapshot = operation.snapshots[index]
+            if mayBeOld {
+                if !world.history.wasPossible(block, value, since: snapshot) {
+                    world.fail(
+                        "h\(process.number), deposed: block \(block): read \(value), which it has not held since it held "
+                            + "one of \(snapshot.candidates)")
+                }
+                continue
+            }
             let candidates = world.history.blocks[block].candidates
             let isLegal = world.history.readReturned(
-                block, value, snapshot: operation.snapshots[index], version: operation.versions[index])
+                block, value, snapshot: snapshot)
             if !isLegal {
                 world.fail("h\(process.number): block \(block): read \(value); possible: \(candidates)")
             }
