@@ -237,6 +237,53 @@ import Testing
         #expect(scenario.ending() == nil)
     }
 
+    /// The member that is wrong is lost before it was copied to, the third one is away, and the initiator dies a moment
+    /// later: between the record that names the region no more and the bit that stands for it then, if they go in that order.
+    @Test(arguments: 0..<60) func theInitiatorDiesWhenTheMemberThatIsRepairedIsLost(steps: Int) {
+        let scenario = differing()
+        scenario.stop(2)
+        #expect(scenario.reaches { !scenario.status.members[2].isInSync && scenario.status.isRecordValid })
+        scenario.targets[0].stallUntil = scenario.simulation.queue.now + 5_000_000
+        repair(scenario)
+        scenario.initiator.breakConnection(0, after: 0)
+        #expect(scenario.reaches { scenario.status.members[0].phase != .active })
+        var left = steps
+        #expect(
+            scenario.reaches {
+                left -= 1
+                return left < 0
+            })
+        scenario.crashInitiator()
+        scenario.targets[2].start()
+        #expect(scenario.attach())
+        scenario.initiator.deliver { scenario.initiator.engine.startScrub() }
+        #expect(scenario.reaches { scenario.targets.indices.allSatisfy { scenario.isInSync($0) } })
+        // Either it is served, from members that are equal, or it is not.
+        let statuses = (0..<9).map { _ in scenario.does(.read, 8, 8) }
+        #expect(Set(statuses).count == 1)
+        if statuses[0] != .success { repair(scenario) }
+        #expect(scenario.ending() == nil)
+    }
+
+    /// Two members in sync are equal in a region that a scrub found to differ on a third, which is away now: it is served.
+    @Test func theMemberThatDiffersIsAway() {
+        let scenario = differing()
+        #expect(scenario.reaches { scenario.initiator.notices.contains(.scrubFinished(mismatches: 1)) })
+        scenario.stop(0)
+        #expect(scenario.reaches { !scenario.status.members[0].isInSync && scenario.status.isRecordValid })
+        #expect(scenario.does(.read, 8, 8) == .mediaError)
+        scenario.initiator.deliver { scenario.initiator.engine.startScrub() }
+        #expect(scenario.reaches { scenario.status.quarantinedRegions == 0 })
+        #expect(scenario.does(.read, 8, 8) == .success)
+        #expect(scenario.reaches { scenario.simulation.superblock(scenario.targets[1])?.quarantine == [] })
+        scenario.crashInitiator()
+        scenario.targets[0].start()
+        #expect(scenario.attach())
+        #expect(scenario.reaches { scenario.isInSync(0) })
+        for _ in 0..<9 { #expect(scenario.does(.read, 8, 8) == .success) }
+        #expect(scenario.ending() == nil)
+    }
+
     /// The member that is right is lost before it was copied from: the others are not believed, nor copied to it.
     @Test func theMemberThatIsRightIsLost() {
         let scenario = differing()

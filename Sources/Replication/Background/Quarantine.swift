@@ -34,7 +34,27 @@ extension VolumeEngine {
         for region in quarantined { maps.quarantine[region] = true }
     }
 
+    /// Whether members may still differ in a region without a durable bit that says so: the record names it until then.
     private func isUnderRepair(_ region: Int) -> Bool {
-        maps.unreconciled[region] || (0..<memberCount).contains { maps.repair[$0][region] }
+        maps.unreconciled[region]
+            || (0..<memberCount).contains { member in
+                maps.repair[member][region] || maps.behind(member)[region] && !maps.behindDurable(member)[region]
+            }
+    }
+
+    /// A scrub has found the members that it `compared` equal in a region. Where they are all that are in sync, the region
+    /// is served again: it has been written since, or a member that differed is not in sync any more, and is copied to.
+    mutating func liftQuarantine(_ region: Int, compared: MemberSet) {
+        guard maps.quarantine[region], compared == inSync, compared.count > 1 else { return }
+        for member in 0..<memberCount where !inSync.has(member) { _ = requestBehind(member, region...region) }
+        maps.quarantine[region] = false
+    }
+
+    /// A scrub has found members in sync to differ.
+    mutating func quarantine(_ region: Int) {
+        // Neither size, time nor number decides which is right (invariant 7): it is reported and not served.
+        maps.quarantine[region] = true
+        notice(.mismatch(region: region))
+        if !quarantined.contains(region), quarantined.count < maps.geometry.quarantineCapacity { changeRecord() }
     }
 }

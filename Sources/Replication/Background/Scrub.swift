@@ -93,12 +93,9 @@ extension VolumeEngine {
         let length = Int(scrub.chunk) * Int(configuration.blockSize)
         for other in 0..<memberCount where scrub.compared.has(other) && other != first {
             if memcmp(arena + arenaLayout.scrub(first), arena + arenaLayout.scrub(other), length) != 0 {
-                // Neither size, time nor number decides which is right (invariant 7): it is reported and not served.
-                maps.quarantine[scrub.region] = true
                 scrub.mismatches += 1
                 statistics.mismatches += 1
-                notice(.mismatch(region: scrub.region))
-                changeRecord()
+                quarantine(scrub.region)
                 return endScrubbed(slot)
             }
         }
@@ -106,11 +103,7 @@ extension VolumeEngine {
         if scrub.cursor < slots[index].start + slots[index].count, scrub.compared.count > 1 {
             return compareChunk(slot, scrub.compared.intersection(active))
         }
-        // All of it has been written since, or the members were taken in anew.
-        if maps.quarantine[scrub.region], scrub.compared == .all {
-            maps.quarantine[scrub.region] = false
-            changeRecord()
-        }
+        liftQuarantine(scrub.region, compared: scrub.compared)
         endScrubbed(slot)
     }
 

@@ -139,12 +139,10 @@ extension Superblock {
         var isEmpty = true
         var problem: String?
         var damaged: Int?
-        var empty: Int?
         for (number, slot) in [decodeSlot(slot0), decodeSlot(slot1)].enumerated() {
             switch slot {
-            case .empty:
-                empty = number
-                continue
+            // A volume's first record has nothing beside it, nor has the first one at a new end.
+            case .empty: continue
             case .corrupt: damaged = number
             case .newer(let found):
                 throw .newerFormat(member: member, found: found, supported: currentFormat)
@@ -155,8 +153,7 @@ extension Superblock {
             }
             isEmpty = false
         }
-        // A new volume's first record has sequence 1, and nothing beside it.
-        if let best { return (best, damaged ?? (best.sequence > 1 ? empty : nil)) }
+        if let best { return (best, damaged) }
         if let problem { throw .invalidField(member: member, field: problem) }
         throw isEmpty ? .notFormatted(member: member) : .bothSlotsCorrupt(member: member)
     }

@@ -53,7 +53,8 @@ public struct VolumeFormat: Sendable {
             if !overwrite, let held = members[index].heldVolume { throw .holdsVolume(member: index, volume: held) }
         }
         let blockSize = members[0].blockSize
-        if let problem = VolumeGeometry.problem(blockSize: blockSize, regionSize: regionSize, dataBlocks: 1) {
+        let wanted = max(1, dataBlocks ?? members[0].blocks)
+        if let problem = VolumeGeometry.problem(blockSize: blockSize, regionSize: regionSize, dataBlocks: wanted) {
             throw .invalidGeometry(problem)
         }
         let largest = MemberLayout.largestVolume(

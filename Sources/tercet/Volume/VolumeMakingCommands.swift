@@ -129,7 +129,8 @@ struct VolumeStatusCommand: AsyncParsableCommand {
         if !newest.quarantine.isEmpty {
             print(
                 "members were found to differ in regions " + newest.quarantine.map(String.init).joined(separator: ", ")
-                    + ": they are not read until tercet volume scrub --repair-from has been given")
+                    + ": they are not read until a scrub finds all members in sync equal, or has repaired them "
+                    + "(--repair-from)")
         }
         let geometry = newest.geometry
         print(
