@@ -111,7 +111,8 @@ public struct SubsystemChange: Equatable, Sendable {
 
 extension ConfigurationChange {
     private static let consequences =
-        "its hosts lose it for a moment, and a reservation is lost unless it persists through power loss"
+        "its hosts lose it for a moment; those registered with it are disconnected, and a reservation is lost unless it "
+        + "persists through power loss"
 
     /// The change for people, a line for each thing.
     public var lines: [String] {

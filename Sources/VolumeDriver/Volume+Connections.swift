@@ -129,6 +129,11 @@ extension Volume {
     private func connected(_ link: MemberLink, _ attempt: UInt64, _ greeting: Greeting) {
         guard link.attempt == attempt, let controller = link.controller, !link.isEnding else { return }
         guard let context = controller.queues[0].context else { return lost(link, attempt, "the connection broke") }
+        // Events are heeded from here on: what has changed since the greeting must not be missed.
+        let namespace = controller.namespaces.first { $0.nsid == link.address.nsid }
+        guard namespace.map(NamespaceIdentity.init) == greeting.identity else {
+            return lost(link, attempt, "namespace \(link.address.nsid) has been exchanged")
+        }
         do {
             link.keys = try memory.engine.transferKeys(with: context)
             link.device = try hostMemory.device(context)

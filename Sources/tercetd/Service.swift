@@ -110,10 +110,21 @@ final class Service {
     /// Looks for devices that grew, shrank or vanished.
     func refresh() { target.refreshNamespaces() }
 
-    /// Namespaces whose devices have vanished. One that is back, or has another in its place, has to be opened anew.
-    func vanishedNamespaces() -> [MissingPart] {
+    /// Namespaces whose devices have vanished, and that can be opened anew as `configuration` says: the device is back, or
+    /// another one is in its place. Others are left alone: to remove them would cut hosts off for nothing.
+    func returnedNamespaces(_ configuration: Configuration) -> [MissingPart] {
         refresh()
-        return target.vanishedNamespaces.map { .namespace($0.nsid, subsystem: $0.subsystem) }
+        return target.vanishedNamespaces.compactMap { vanished in
+            let namespace = configuration.subsystems.first { $0.nqn == vanished.subsystem }?
+                .namespaces.first { $0.nsid == vanished.nsid }
+            guard let namespace else { return nil }
+            let part = MissingPart.namespace(vanished.nsid, subsystem: vanished.subsystem)
+            do throws(BlockDeviceError) { _ = try namespace.backing.open() } catch {
+                logger.error("reload: \(part) has vanished: \(error)")
+                return nil
+            }
+            return part
+        }
     }
 
     func remove(_ namespaces: [MissingPart]) {

@@ -114,19 +114,17 @@ extension Tercetd {
         }
     }
 
-    /// Reads the configuration file again; one with an error changes nothing. Namespaces whose devices have vanished are
-    /// opened anew. Returns what the target has now: what could not be added is not in it, so that the next reload tries
+    /// Reads the configuration file again; one with an error changes nothing. Namespaces whose devices had vanished
+    /// are opened anew. Returns what the target has now: what could not be added is not in it, so that the next reload tries
     /// again.
     @MainActor
     private func reload(_ service: Service, _ current: Configuration, _ logger: Logger) async -> Configuration {
         do {
             let new = try configuration()
-            let vanished = service.vanishedNamespaces()
-            let change = try ConfigurationChange(from: current.leavingOut(vanished), to: new)
-            for part in vanished {
-                logger.notice("reload: \(part): its device has vanished; it is opened anew if it is back")
-            }
-            service.remove(vanished)
+            let returned = service.returnedNamespaces(new)
+            let change = try ConfigurationChange(from: current.leavingOut(returned), to: new)
+            for part in returned { logger.notice("reload: \(part): its device had vanished, and is opened anew") }
+            service.remove(returned)
             for line in change.lines { logger.notice("reload: \(line)") }
             if change.isEmpty { logger.notice("reload: nothing has changed") }
             let missing = await service.apply(change)

@@ -106,7 +106,7 @@ check "then there is nothing left to do" wait_until 10 log_has "reload: nothing 
 rm "$late.1"
 check "a device that vanishes is logged" wait_until 20 log_has "namespace vanished"
 kill -HUP "$tercetd_pid"
-check "while it is away a reload says so" wait_until 10 log_has "$late.1: there is no such file or device"
+check "while it is away a reload says so" wait_until 10 log_has "reload: subsystem $nqn: namespace 3 has vanished: $late.1: there is no such file or device"
 truncate -s 7M "$late.1"
 kill -HUP "$tercetd_pid"
 check "the reload after it is back brings it" wait_until 10 shows '"nsze":14336'

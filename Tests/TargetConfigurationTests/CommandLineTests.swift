@@ -141,15 +141,15 @@ struct CommandLineTests {
             change.lines == [
                 "listener 192.0.2.1:4420 removed",
                 "listener 192.0.2.3:4420 added",
-                "subsystem nqn.2026-01.a:replaced is made anew: its hosts lose it for a moment, and a reservation is lost "
-                    + "unless it persists through power loss",
+                "subsystem nqn.2026-01.a:replaced is made anew: its hosts lose it for a moment; those registered with "
+                    + "it are disconnected, and a reservation is lost unless it persists through power loss",
                 "subsystem nqn.2026-01.a:replaced removed",
                 "subsystem nqn.2026-01.a:goes removed",
                 "subsystem nqn.2026-01.a:replaced added",
                 "subsystem nqn.2026-01.a:comes added",
                 "subsystem nqn.2026-01.a:stays: 2 hosts may connect",
-                "subsystem nqn.2026-01.a:stays: namespace 2 is made anew: its hosts lose it for a moment, and a reservation "
-                    + "is lost unless it persists through power loss",
+                "subsystem nqn.2026-01.a:stays: namespace 2 is made anew: its hosts lose it for a moment; those "
+                    + "registered with it are disconnected, and a reservation is lost unless it persists through power loss",
                 "subsystem nqn.2026-01.a:stays: namespace 1 removed",
                 "subsystem nqn.2026-01.a:stays: namespace 2 removed",
                 "subsystem nqn.2026-01.a:stays: namespace 2 added (/b2)",

@@ -75,8 +75,8 @@ struct VolumeBenchCommand: AsyncParsableCommand {
         try await attached.waitUntilHealed()
         let report = await group.run { VolumeBenchReport(worker) }
         let counts = await attached.volume.statistics()
-        try await attached.detach()
         if json { try printJSON(report.object(counts)) } else { report.show(counts) }
+        try await attached.detach()
     }
 }
 

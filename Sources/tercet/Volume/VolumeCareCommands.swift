@@ -32,7 +32,6 @@ struct VolumeHealCommand: AsyncParsableCommand {
         var result = ScrubResult()
         if scrub, left == 0 { result = try await attached.scrub(repairingFrom: nil) }
         let counts = await attached.volume.statistics()
-        try await attached.detach()
         if json {
             var object: [String: Any] = [
                 "bytes_copied": counts.bytesCopied, "regions_copied": counts.regionsCopied, "regions_left": left,
@@ -44,6 +43,7 @@ struct VolumeHealCommand: AsyncParsableCommand {
         } else {
             print("paused with \(left) regions left; \(counts.bytesCopied) bytes were copied")
         }
+        try await attached.detach()
         try result.check()
     }
 }
@@ -77,7 +77,6 @@ struct VolumeScrubCommand: AsyncParsableCommand {
         let attached = try await VolumeSession(volume, takeOver, session: session)
         _ = try await attached.heal(seconds: nil)
         let result = try await attached.scrub(repairingFrom: source)
-        try await attached.detach()
         if json {
             try printJSON(result.object)
         } else {
@@ -86,6 +85,7 @@ struct VolumeScrubCommand: AsyncParsableCommand {
                     + (result.differing.isEmpty
                         ? "" : ": regions " + result.differing.map(String.init).joined(separator: ", ")))
         }
+        try await attached.detach()
         try result.check()
     }
 }

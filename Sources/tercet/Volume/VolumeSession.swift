@@ -170,8 +170,9 @@ final class VolumeSession {
             try await Task.sleep(for: .milliseconds(20))
         }
         throw CommandFailure(
-            "the volume was not detached within \(Self.detachSeconds) s: members \(missing) could not be used; it is left as "
-                + "after a crash of this host, and the next attach makes its members equal")
+            "the volume was not detached within \(Self.detachSeconds) s"
+                + (missing == [] ? "" : ": members \(missing) could not be used")
+                + "; it is left as after a crash of this host, and the next attach makes its members equal")
     }
 }
 
