@@ -26,7 +26,7 @@ extension PollGroup {
         let here = target.group(self.index)
         let ticket = ticket(index, in: group)
         let waiter = DrainWaiter(scope: scope) { here.run { $0.resume(ticket) } }
-        guard subsystem.wait(waiter) else { return false }
+        guard target.options.deliberateDefect != .formerCommandsNotAwaited, subsystem.wait(waiter) else { return false }
         if group.requests[index].pointee.state != .held { group.requests[index].pointee.state.move(to: .held) }
         // It waits for as long as a disk hangs: the receive buffer is for others meanwhile.
         if group.requests[index].pointee.receive != noSlot { group.setAside(group.requests[index]) }

@@ -190,7 +190,7 @@ extension PollGroup {
     func checkDrains() {
         guard !drains.isEmpty else { return }
         drains.removeAll { drain in
-            if drain.victims != 0,
+            if drain.victims != 0, target.options.deliberateDefect != .preemptedCommandsNotAwaited,
                 devices.contains(where: { $0.isRunning(nsid: drain.nsid, of: drain.victims, in: drain.namespaces) })
             {
                 return false

@@ -25,6 +25,8 @@ public struct TargetOptions: Sendable, Equatable {
     public var maxDescriptors: Int
     /// Largest keep-alive timeout that is granted, in milliseconds; a Connect or Set Features that asks for more is refused.
     public var maxKeepAliveMilliseconds: UInt32
+    /// A bug, for tests that show that it is noticed.
+    package var deliberateDefect = DeliberateDefect.none
 
     public init(
         queueDepth: Int = 128, maxIOQueues: Int = 64, inCapsuleDataSize: Int = 4096, maxTransferSize: Int = 1 << 20,

@@ -11,13 +11,16 @@ public struct SimulatedDiskBehaviour: Sendable {
     public var slowness: UInt64 = 0
     /// Ends each operation with this instead of doing it.
     public var failure: BlockStatus?
-    /// Writes to these blocks end in `writeFault`.
+    /// Writes to these blocks end in `writeFault`; any part of them has been done, also of the blocks beside these.
     public var failingWrites: Range<UInt64> = 0..<0
-    /// Writes to these blocks end in `capacityExceeded`.
+    /// Writes to these blocks end in `capacityExceeded`; any part of them has been done.
     public var fullBlocks: Range<UInt64> = 0..<0
     /// A flush ends, and flushes nothing; a write with FUA stays in the cache. Disks that lie.
     public var ignoresFlush = false
     public var ignoresForceUnitAccess = false
+    /// Of a hundred blocks that are overwritten while they are in the cache, how many have reached the media before: what a
+    /// loss of power leaves is then neither the newest content nor the one that was flushed.
+    public var destagedPercent = 0
     /// Operations are taken and do not end until this is false again.
     public var isStuck = false
 
@@ -34,6 +37,9 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     public private(set) var geometry: BlockGeometry
     public let identity = BlockIdentity()
     private var change = BlockDeviceChange.unchanged
+    /// Decides what a failing write leaves, and what leaves the cache early: apart from the network's, so that a disk that does
+    /// neither does not change what else happens.
+    private var random: SeededRandom
 
     /// What a read returns, and what survives a loss of power. Blocks that were never written are zeroes.
     private var cached: UnsafeMutableRawPointer
@@ -42,6 +48,8 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     private var isUnflushed: [Bool]
     private var unflushed: [UInt64] = []
     private var unreadable: Set<UInt64> = []
+    /// Operations that have ended in `capacityExceeded`.
+    public private(set) var capacityRefusals: UInt64 = 0
     private var channels: [WeakChannel] = []
     /// When the first of the operations under way may end: a simulation need not poll before.
     public internal(set) var nextCompletion = MonotonicTime.distantFuture
@@ -53,6 +61,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     public init(_ name: String, network: SimulatedNetwork, blockSize: UInt32 = 512, blockCount: UInt64) {
         self.name = name
         self.network = network
+        random = SeededRandom(seed: name.utf8.reduce(network.seed ^ 0x6469_736b) { $0 &* 31 &+ UInt64($1) })
         geometry = BlockGeometry(
             blockSize: blockSize, blockCount: blockCount, hasVolatileWriteCache: true, canDeallocate: true,
             deallocatedReadsZeroes: true)
@@ -182,8 +191,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         case .flush: if !behaviour.ignoresFlush { flush() }
         case .verify: if blocks.contains(where: unreadable.contains) { return .unrecoveredReadError }
         case .deallocate, .writeZeroes:
-            if let problem = writeProblem(blocks) { return problem }
-            for block in blocks { store(nil, block, request.flags) }
+            return write(request, blocks, nil)
         case .write, .read, .compare, .compareAndWrite:
             guard let buffer = request.buffer else { return request.length == 0 ? .success : .internalError }
             return transfer(request, blocks, buffer)
@@ -194,19 +202,28 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     /// Does those blocks of an operation that the seed chooses; of a flush, nothing.
     func performPartly(_ request: BlockRequest) {
         guard change != .vanished, behaviour.failure == nil,
-            geometry.contains(offset: request.offset, length: request.length),
-            writeProblem(blocks(of: request)) == nil
+            geometry.contains(offset: request.offset, length: request.length)
         else { return }
+        let content: UnsafeMutableRawPointer?
+        switch request.operation {
+        case .compareAndWrite where isEqual(request): content = request.replacement
+        case .write: content = request.buffer
+        case .deallocate, .writeZeroes: content = nil
+        case .read, .flush, .compare, .verify, .compareAndWrite: return
+        }
+        let blocks = blocks(of: request)
+        storePart(of: blocks, content, request.flags, isFailing: writeProblem(blocks) != nil)
+    }
+
+    /// Stores those blocks of a write that chance chooses.
+    private func storePart(
+        of blocks: Range<UInt64>, _ content: UnsafeMutableRawPointer?, _ flags: BlockFlags,
+        isFailing: Bool
+    ) {
         let size = Int(geometry.blockSize)
-        if request.operation == .compareAndWrite, !isEqual(request) { return }
-        for (place, block) in blocks(of: request).enumerated() where Bool.random(using: &network.random) {
-            switch request.operation {
-            case .compareAndWrite:
-                if let replacement = request.replacement { store(replacement + place * size, block, request.flags) }
-            case .write: if let buffer = request.buffer { store(buffer + place * size, block, request.flags) }
-            case .deallocate, .writeZeroes: store(nil, block, request.flags)
-            case .read, .flush, .compare, .verify: return
-            }
+        for (place, block) in blocks.enumerated() {
+            let isDone = isFailing ? Bool.random(using: &random) : Bool.random(using: &network.random)
+            if isDone { store(content.map { $0 + place * size }, block, flags) }
         }
     }
 
@@ -218,6 +235,20 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     private func writeProblem(_ blocks: Range<UInt64>) -> BlockStatus? {
         if blocks.overlaps(behaviour.fullBlocks) { return .capacityExceeded }
         return blocks.overlaps(behaviour.failingWrites) ? .writeFault : nil
+    }
+
+    /// Writes `content`, or zeroes; where that fails, a part of it.
+    private func write(
+        _ request: BlockRequest, _ blocks: Range<UInt64>, _ content: UnsafeMutableRawPointer?
+    ) -> BlockStatus {
+        if let problem = writeProblem(blocks) {
+            if problem == .capacityExceeded { capacityRefusals += 1 }
+            storePart(of: blocks, content, request.flags, isFailing: true)
+            return problem
+        }
+        let size = Int(geometry.blockSize)
+        for (place, block) in blocks.enumerated() { store(content.map { $0 + place * size }, block, request.flags) }
+        return .success
     }
 
     private func flush() {
@@ -232,20 +263,14 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     private func transfer(
         _ request: BlockRequest, _ blocks: Range<UInt64>, _ buffer: UnsafeMutableRawPointer
     ) -> BlockStatus {
-        let size = Int(geometry.blockSize)
-        if request.operation == .write {
-            if let problem = writeProblem(blocks) { return problem }
-            for (place, block) in blocks.enumerated() { store(buffer + place * size, block, request.flags) }
-            return .success
-        }
+        if request.operation == .write { return write(request, blocks, buffer) }
         if !unreadable.isEmpty, blocks.contains(where: unreadable.contains) { return .unrecoveredReadError }
         switch request.operation {
         case .compare: return isEqual(request) ? .success : .compareFailure
         case .compareAndWrite:
             guard let replacement = request.replacement else { return .internalError }
             guard isEqual(request) else { return .compareFailure }
-            if let problem = writeProblem(blocks) { return problem }
-            for (place, block) in blocks.enumerated() { store(replacement + place * size, block, request.flags) }
+            return write(request, blocks, replacement)
         default: memcpy(buffer, cached + Int(request.offset), Int(request.length))
         }
         return .success
@@ -260,6 +285,11 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     private func store(_ content: UnsafeMutableRawPointer?, _ block: UInt64, _ flags: BlockFlags) {
         let size = Int(geometry.blockSize)
         let place = cached + Int(block) * size
+        if isUnflushed[Int(block)], behaviour.destagedPercent > 0,
+            Int.random(in: 0..<100, using: &random) < behaviour.destagedPercent
+        {
+            memcpy(durable + Int(block) * size, place, size)
+        }
         if let content { memcpy(place, content, size) } else { memset(place, 0, size) }
         if flags.contains(.forceUnitAccess), !behaviour.ignoresForceUnitAccess {
             memcpy(durable + Int(block) * size, place, size)

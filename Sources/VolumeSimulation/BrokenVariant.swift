@@ -7,8 +7,9 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
     public let name: String
     /// What is wrong, and who has had the bug.
     public let explanation: String
-    /// Seeds within which it has to be noticed.
+    /// Seeds within which it has to be noticed, and what has to notice it: another oracle may do so too, by what follows.
     public let within: Int
+    public let oracle: Oracle
     let defect: Defect
     let faults: Set<FaultKind>
     let interval: UInt64
@@ -29,7 +30,8 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
     }
 
     private init(
-        _ defect: Defect, _ explanation: String, faults: Set<FaultKind>, interval: UInt64 = 20_000_000, within: Int
+        _ defect: Defect, _ explanation: String, faults: Set<FaultKind>, interval: UInt64 = 20_000_000, within: Int,
+        by oracle: Oracle
     ) {
         switch defect {
         case .engine(let fault): name = "\(fault)"
@@ -40,6 +42,7 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
         self.faults = faults
         self.interval = interval
         self.within = within
+        self.oracle = oracle
     }
 
     public static var names: [String] { all.map { "\($0.name): \($0.explanation)" } }
@@ -47,62 +50,74 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
     public static let all: [BrokenVariant] = [
         BrokenVariant(
             .engine(.intentAfterSend), "the bitmap's bit is set after the send",
-            faults: [.initiatorCrash, .targetPowerLoss, .slowDisk], within: 100),
+            faults: [.initiatorCrash, .targetPowerLoss, .slowDisk], within: 100, by: .uncoveredDifference),
         BrokenVariant(
             .engine(.recordConfirmedByOne), "one member's confirmation makes a record valid: DRBD 669942686",
-            faults: [.crashAtLoss, .slowRecords, .initiatorCrash], within: 400),
+            faults: [.crashAtLoss, .slowRecords, .initiatorCrash], within: 400, by: .contents),
         BrokenVariant(
             .engine(.bufferGivenBackAtTimeout), "a buffer is given back while a member may still read it",
-            faults: [.slowLink, .partition, .stuckDisk, .connectionBreak], within: 100),
+            faults: [.slowLink, .partition, .stuckDisk, .connectionBreak], within: 100, by: .contents),
         BrokenVariant(
             .engine(.flushSkipsMember), "a flush leaves out one member",
-            faults: [.targetPowerLoss, .initiatorCrash, .targetKill], within: 200),
+            faults: [.targetPowerLoss, .initiatorCrash, .targetKill], within: 200, by: .notClean),
         BrokenVariant(
             .engine(.resyncWithoutLock), "copying and writing do not exclude each other",
-            faults: [.targetQuickRestart, .connectionBreak, .slowDisk], within: 200),
+            faults: [.targetQuickRestart, .connectionBreak, .slowDisk], within: 200, by: .contents),
         BrokenVariant(
             .engine(.equalEpochsTrusted), "set bits are dropped where all records agree: DRBD 3cb0ba6d1",
-            faults: [.initiatorCrash, .initiatorPowerLoss], within: 100),
+            faults: [.initiatorCrash, .initiatorPowerLoss], within: 100, by: .uncoveredDifference),
         BrokenVariant(
             .engine(.bootInstanceIgnored), "a target that lost its cache is believed to hold what it had not flushed",
-            faults: [.targetPowerLoss, .initiatorCrash], interval: 12_000_000, within: 400),
+            faults: [.targetPowerLoss, .initiatorCrash], interval: 12_000_000, within: 400, by: .contents),
         BrokenVariant(
             .engine(.overlapUnordered), "overlapping writes are sent without order: SPDK and md raid1",
-            faults: [.slowLink], within: 50),
+            faults: [.slowLink], within: 50, by: .differingMembers),
         BrokenVariant(
             .engine(.compareUnordered), "others write between the halves of a compare-and-write",
-            faults: [.slowLink], within: 100),
+            faults: [.slowLink], within: 100, by: .contents),
         BrokenVariant(
             .engine(.returningMemberNotWritten),
             "writes are not sent to a member that is being rebuilt: Mayastor ea4902ca",
-            faults: [.connectionBreak, .targetKill], within: 100),
+            faults: [.connectionBreak, .targetKill], within: 100, by: .notWhole),
         BrokenVariant(
             .engine(.behindBitsNotSet), "writes of a degraded volume are not noted: md 46669e8",
-            faults: [.targetKill, .partition], within: 100),
+            faults: [.targetKill, .partition], within: 100, by: .contents),
         BrokenVariant(
             .engine(.behindMemberRead), "members that are behind serve reads",
-            faults: [.targetKill, .connectionBreak], within: 100),
+            faults: [.targetKill, .connectionBreak], within: 100, by: .contents),
         BrokenVariant(
             .engine(.lossNotMarked), "what a lost member had not flushed is not marked",
-            faults: [.targetPowerLoss, .targetQuickRestart], within: 100),
+            faults: [.targetPowerLoss, .targetQuickRestart], within: 100, by: .contents),
         BrokenVariant(
             .engine(.oldestRecordTrusted), "the lowest record is believed, not the highest",
-            faults: [.targetKill, .initiatorCrash, .partition], within: 200),
+            faults: [.targetKill, .initiatorCrash, .partition], within: 200, by: .contents),
         BrokenVariant(
             .engine(.lossNotRecorded), "a lagging member leaves no record anywhere: DRBD 1eac40e06",
-            faults: [.crashAtLoss, .targetKill, .initiatorCrash], within: 100),
+            faults: [.crashAtLoss, .targetKill, .initiatorCrash], within: 100, by: .contents),
         BrokenVariant(
             .engine(.unconfirmedRecordBelieved), "a record is believed that a member in sync never confirmed",
-            faults: [.targetQuickRestart, .connectionBreak], within: 100),
+            faults: [.targetQuickRestart, .connectionBreak], within: 100, by: .contents),
         BrokenVariant(
             .engine(.notificationIgnored), "an initiator without I/O does not learn that it was deposed",
-            faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 400),
+            faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 400,
+            by: .notWhole),
         BrokenVariant(
             .machine(.flushIgnored), "a disk says that it has flushed, and has not",
-            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 200),
+            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 200, by: .contents),
         BrokenVariant(
             .machine(.forceUnitAccessIgnored), "a disk keeps what was written with FUA in its cache",
-            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 200),
+            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 200, by: .contents),
+        BrokenVariant(
+            .machine(.instanceKept), "a target that lost its cache tells the same instances as before",
+            faults: [.targetPowerLoss, .initiatorCrash], interval: 12_000_000, within: 400, by: .contents),
+        BrokenVariant(
+            .machine(.preemptedCommandsNotAwaited),
+            "preempt and abort is answered while commands of the preempted may still land",
+            faults: [.slowDisk, .competitor], within: 200, by: .contents),
+        BrokenVariant(
+            .machine(.formerCommandsNotAwaited),
+            "a host's new association begins while commands of its former ones may still land",
+            faults: [.slowDisk, .connectionBreak], within: 200, by: .uncoveredDifference),
     ]
 }
 
@@ -110,6 +125,11 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
 public enum MachineDefect: Sendable {
     case flushIgnored
     case forceUnitAccessIgnored
+    /// A target tells the same instances after a restart as before.
+    case instanceKept
+    /// Preempt and abort, or Connect and Quiesce, are answered while the commands that they are to wait for may still land.
+    case preemptedCommandsNotAwaited
+    case formerCommandsNotAwaited
 }
 
 extension Profile {

@@ -33,6 +33,8 @@ public enum FaultKind: String, CaseIterable, Sendable, Codable {
     case partitionToMember
     /// Each member is cut off or not, at random.
     case partitionOfSome
+    /// Initiators of odd and of even numbers each reach other members, at random: two can meet without seeing the same.
+    case partitionOfInitiators
     /// The member is cut off and back, again and again.
     case flapping
     /// One side's queue pairs break.
@@ -63,8 +65,9 @@ public enum FaultKind: String, CaseIterable, Sendable, Codable {
     case replace
     case grow
 
-    /// Kinds that were added later. They are drawn apart from the others, so that what a seed meant before stays.
-    static let added: Set<FaultKind> = [.driveReseat]
+    /// Kinds that were added later, in the order of their coming. Each is drawn apart from the others, so that what a seed meant
+    /// before stays.
+    static let added: [FaultKind] = [.driveReseat, .partitionOfInitiators]
 }
 
 /// One fault of a schedule.

@@ -157,9 +157,11 @@ final class InitiatorProcess: @unchecked Sendable {
         return false
     }
 
-    func removeDevice() {
-        guard isAlive, device.isReachable else { return }
+    /// False where there is none.
+    func removeDevice() -> Bool {
+        guard isAlive, device.isReachable else { return false }
         fabric.remove(device)
+        return true
     }
 
     func returnDevice() {

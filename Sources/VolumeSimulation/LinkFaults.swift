@@ -1,28 +1,44 @@
 import Simulation
 
-/// What is wrong with the network between initiators and targets. Links are told apart by the target's machine.
+/// What is wrong with the network between initiators and targets. Links are told apart by the target's machine, and cuts
+/// by whether the initiator's number is odd too.
 struct LinkFaults {
-    /// Nothing from the target arrives, or nothing to it.
-    var isCutFrom = [false, false, false]
-    var isCutTo = [false, false, false]
+    /// The initiators that a cut concerns.
+    struct Side: OptionSet {
+        var rawValue: UInt8
+        static let even = Side(rawValue: 1)
+        static let odd = Side(rawValue: 2)
+        static let both: Side = [.even, .odd]
+
+        static func of(_ initiatorNode: Int) -> Side { initiatorNode % 2 == 0 ? .even : .odd }
+    }
+
+    /// Nothing from the target arrives at these, or nothing from these at it.
+    private(set) var cutFrom: [Side] = [[], [], []]
+    private(set) var cutTo: [Side] = [[], [], []]
     /// Nanoseconds that a message takes longer, at most.
     var delay: [UInt64] = [0, 0, 0]
     /// One message in so many is lost; 0 for none.
     var lossInterval: [UInt64] = [0, 0, 0]
     /// The next RDMA READ or WRITE is refused.
     var refuses = [false, false, false]
-    /// The links to these initiators alone are concerned; all where it is `nil`.
     var random = SeededRandom(seed: 0)
 
-    /// Cuts a member off, or connects it again.
-    mutating func cut(_ member: Int, _ isCut: Bool) {
-        isCutFrom[member] = isCut
-        isCutTo[member] = isCut
+    /// Cuts a member off from a side, in one direction or both.
+    mutating func cut(_ member: Int, from side: Side = .both, isFromMember: Bool = true, isToMember: Bool = true) {
+        if isFromMember { cutFrom[member].formUnion(side) }
+        if isToMember { cutTo[member].formUnion(side) }
+    }
+
+    /// Connects a member with a side again.
+    mutating func connect(_ member: Int, with side: Side = .both) {
+        cutFrom[member].subtract(side)
+        cutTo[member].subtract(side)
     }
 
     mutating func heal() {
         for member in 0..<3 {
-            cut(member, false)
+            connect(member)
             delay[member] = 0
             lossInterval[member] = 0
             refuses[member] = false
@@ -33,7 +49,8 @@ struct LinkFaults {
         let isFromTarget = message.sourceNode < 3
         let member = isFromTarget ? message.sourceNode : message.destinationNode
         guard member < 3 else { return .delivered }
-        if isFromTarget ? isCutFrom[member] : isCutTo[member] { return .lost }
+        let side = Side.of(isFromTarget ? message.destinationNode : message.sourceNode)
+        if (isFromTarget ? cutFrom : cutTo)[member].contains(side) { return .lost }
         if lossInterval[member] > 0, random.next() % lossInterval[member] == 0 { return .lost }
         if refuses[member], message.kind == .rdmaRead || message.kind == .rdmaWrite {
             refuses[member] = false

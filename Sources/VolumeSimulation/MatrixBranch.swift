@@ -24,7 +24,7 @@ public enum MatrixBranch: String, CaseIterable, Sendable, Codable {
     case noMemberInSync = "no member in sync is left: recovery"
     case memberReturned = "a member returned and was resynced"
     case slowMemberDemoted = "a slow member is demoted"
-    case memberFull = "a member is full"
+    case memberFull = "a member answers that it is full"
     case inputOutputFailsSuspended = "I/O fails because the volume is suspended"
     case mediaErrorReturned = "no member could do an I/O"
     case deposedByCompetitor = "a paused initiator comes back after it was fenced"

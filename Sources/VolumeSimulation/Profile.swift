@@ -17,6 +17,8 @@ public struct Profile: Sendable {
     /// Nanoseconds of a message, one way, and of a disk's operation.
     public var transit: ClosedRange<UInt64> = 1_000...3_000
     public var diskLatency: ClosedRange<UInt64> = 10_000...100_000
+    /// Of a hundred blocks that are overwritten in a disk's cache, how many have reached the media before.
+    public var destagedPercent = 0
     /// RDMA READs that a device has running at once.
     public var readDepth = 16
     public var sharedReceiveEntries = 128
@@ -61,9 +63,12 @@ public struct Profile: Sendable {
             slowDuration = 10_000_000
         }
         if Int.random(in: 0..<15, using: &random) == 0 { minimumCopies = 3 }
-        for kind in FaultKind.allCases where FaultKind.added.contains(kind) {
+        for kind in FaultKind.added {
             if Int.random(in: 0..<100, using: &random) < share { faults.insert(kind) }
         }
+        // Apart from the others, as those kinds are.
+        var added = SeededRandom(seed: seed ^ 0x6c61_7465)
+        destagedPercent = [0, 10, 50].randomElement(using: &added)!
     }
 
     /// Virtual nanoseconds for which faults happen.
@@ -78,14 +83,15 @@ public struct Profile: Sendable {
     /// The faults that a seed means under this profile, in the order of their times; those of the kinds that were added
     /// later come after them, in the order of theirs.
     public func faults(seed: UInt64) -> [Fault] {
-        let added = faults.intersection(FaultKind.added)
-        let others = faults.subtracting(added)
+        let others = faults.subtracting(FaultKind.added)
+        let end = duration(seed: seed)
+        var schedule = draw(others, seed: seed ^ 0x6661_756c, interval: faultInterval, until: end)
         // Each kind as often as any of the others, or a little more.
-        return draw(others, seed: seed ^ 0x6661_756c, interval: faultInterval, until: duration(seed: seed))
-            + draw(
-                added, seed: seed ^ 0x6164_6465,
-                interval: others.isEmpty ? faultInterval : faultInterval * UInt64(others.count) / 4,
-                until: duration(seed: seed))
+        let interval = others.isEmpty ? faultInterval : faultInterval * UInt64(others.count) / 4
+        for (place, kind) in FaultKind.added.enumerated() where faults.contains(kind) {
+            schedule += draw([kind], seed: (seed ^ 0x6164_6465) &+ UInt64(place) << 48, interval: interval, until: end)
+        }
+        return schedule
     }
 
     private func draw(_ kinds: Set<FaultKind>, seed: UInt64, interval: UInt64, until end: UInt64) -> [Fault] {

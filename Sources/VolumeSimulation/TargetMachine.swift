@@ -13,6 +13,7 @@ final class TargetMachine {
     let network: SimulatedNetwork
     let address: SocketAddress
     private let options: TargetOptions
+    private let defect: MachineDefect?
     private var limits: DeviceLimits
     private let store: SimulatedReservationStore
     private(set) var process: TargetProcess?
@@ -38,8 +39,10 @@ final class TargetMachine {
         disk = SimulatedDisk(
             "disk\(index)", network: network, blockSize: profile.blockSize, blockCount: blocks)
         disk.behaviour.latency = profile.diskLatency
+        disk.behaviour.destagedPercent = profile.destagedPercent
         limits = .simulated
         limits.maxReadsAsInitiator = profile.readDepth
+        defect = profile.machineDefect
         store = SimulatedReservationStore(network)
         disk.behaviour.ignoresFlush = profile.machineDefect == .flushIgnored
         disk.behaviour.ignoresForceUnitAccess = profile.machineDefect == .forceUnitAccessIgnored
@@ -47,10 +50,16 @@ final class TargetMachine {
             invariantViolated("a simulated address is one")
         }
         self.address = address
-        options = TargetOptions(
+        var options = TargetOptions(
             queueDepth: 32, maxIOQueues: 2, inCapsuleDataSize: profile.inCapsuleDataSize, maxTransferSize: 16384,
             sharedReceiveEntries: profile.sharedReceiveEntries, dataMemory: 512 << 10, controlMemory: 128 << 10,
             maxNamespaces: 2)
+        switch defect {
+        case .preemptedCommandsNotAwaited: options.deliberateDefect = .preemptedCommandsNotAwaited
+        case .formerCommandsNotAwaited: options.deliberateDefect = .formerCommandsNotAwaited
+        default: break
+        }
+        self.options = options
     }
 
     private static func host(_ index: Int) -> String { "192.0.2.\(index + 1)" }
@@ -64,7 +73,7 @@ final class TargetMachine {
 
     func start() {
         guard process == nil else { return }
-        boots += 1
+        if defect != .instanceKept { boots += 1 }
         store.processNumber += 1
         let device = network.makeDevice(
             "target\(index)", addresses: [Self.host(index)], limits: limits, node: index)
@@ -144,9 +153,11 @@ final class TargetMachine {
         store.erase()
     }
 
-    func removeDevice() {
-        guard let process, process.device.isReachable else { return }
+    /// False where there is none.
+    func removeDevice() -> Bool {
+        guard let process, process.device.isReachable else { return false }
         process.fabric.remove(process.device)
+        return true
     }
 
     func returnDevice() {

@@ -29,15 +29,20 @@ extension VolumeWorld {
         guard let place = FaultKind.allCases.firstIndex(of: fault.kind) else { return }
         trace { "FAULT \(fault)" }
         network.note(fault.time ^ UInt64(place))
+        guard happens(fault) else { return trace { "which does not happen" } }
         counts.faults[place] += 1
         happened.append(fault)
+    }
+
+    /// Lets a fault happen; false where it cannot, as things are.
+    private func happens(_ fault: Fault) -> Bool {
         switch fault.kind {
         case .targetKill, .targetPowerLoss, .targetQuickRestart, .targetPause, .powerLossOfAll, .inaccessible:
             injectTarget(fault)
         case .writeErrors, .latentError, .slowDisk, .stuckDisk, .fullDisk, .slowRecords, .driveReseat:
             injectDisk(fault)
-        case .partition, .partitionFromMember, .partitionToMember, .partitionOfSome, .flapping, .connectionBreak,
-            .loss, .slowLink, .remoteAccessError, .targetDeviceRemoval, .initiatorDeviceRemoval:
+        case .partition, .partitionFromMember, .partitionToMember, .partitionOfSome, .partitionOfInitiators, .flapping,
+            .connectionBreak, .loss, .slowLink, .remoteAccessError, .targetDeviceRemoval, .initiatorDeviceRemoval:
             injectFabric(fault)
         case .initiatorCrash, .initiatorPowerLoss, .initiatorPause, .competitor, .crashAtLoss: injectInitiator(fault)
         case .cleanDetach, .scrub, .resyncPause, .replace, .grow: operate(fault)
@@ -46,29 +51,31 @@ extension VolumeWorld {
 
     // MARK: Targets
 
-    private func injectTarget(_ fault: Fault) {
+    private func injectTarget(_ fault: Fault) -> Bool {
         let target = targets[fault.member]
         switch fault.kind {
-        case .targetKill: takeDown(target, power: false, for: fault.span)
-        case .targetPowerLoss: takeDown(target, power: true, for: fault.span)
+        case .targetKill: return takeDown(target, power: false, for: fault.span)
+        case .targetPowerLoss: return takeDown(target, power: true, for: fault.span)
         case .targetQuickRestart:
-            meet(.targetRestartsQuickly)
-            takeDown(target, power: fault.choice & 1 == 0, for: 50_000 + fault.choice % 400_000)
+            return takeDown(target, power: fault.choice & 1 == 0, for: 50_000 + fault.choice % 400_000)
         case .targetPause:
-            guard target.isUp, !target.isPaused else { return }
+            guard target.isUp, !target.isPaused else { return false }
             target.isPaused = true
             later(fault.span) { $0.targets[fault.member].isPaused = false }
         case .powerLossOfAll:
             checkCoverage("before a loss of all power")
-            for target in targets {
-                takeDown(target, power: true, for: fault.span / 2 + draw(0...20_000_000))
-            }
+            var isAnyDown = false
+            for target in targets
+            where takeDown(target, power: true, for: fault.span / 2 + draw(0...20_000_000)) { isAnyDown = true }
+            guard isAnyDown else { return false }
             if fault.choice & 1 == 0 { crash(isSilent: true, after: fault.span / 2) }
         case .inaccessible:
+            guard target.isUp else { return false }
             setAccess(.inaccessible, target)
             later(fault.span) { $0.setAccess(.optimized, $0.targets[fault.member]) }
         default: break
         }
+        return true
     }
 
     private func setAccess(_ state: ANAState, _ target: TargetMachine) {
@@ -76,18 +83,23 @@ extension VolumeWorld {
         try? target.process?.target.setANAState(state, group: 1, of: TargetMachine.nqn)
     }
 
-    func takeDown(_ target: TargetMachine, power: Bool, for span: UInt64) {
-        guard target.isUp else { return }
+    /// False where it is down already.
+    private func takeDown(_ target: TargetMachine, power: Bool, for span: UInt64) -> Bool {
+        guard target.isUp else { return false }
         if power, target.disk.unflushedCount > 0 { meet(.powerLossWithDirtyCache) }
         target.stop(power: power, isSilent: power)
         history.cachesLost(lastStops)
         checkCoverage("member \(target.index) goes down")
         later(span) { $0.bringBack(target) }
+        return true
     }
 
     func bringBack(_ target: TargetMachine) {
         guard !target.isUp else { return }
         trace { "target \(target.index) is back" }
+        if let serving, serving.isAlive, serving.phase == .serving, serving.lastInSync.has(target.index) {
+            meet(.targetRestartsQuickly)
+        }
         noteReturn(target.index)
         target.start()
         checkCoverage("member \(target.index) is back")
@@ -95,19 +107,19 @@ extension VolumeWorld {
 
     // MARK: Disks
 
-    private func injectDisk(_ fault: Fault) {
+    private func injectDisk(_ fault: Fault) -> Bool {
         let disk = targets[fault.member].disk
         let blocks = UInt64(history.blocks.count)
         switch fault.kind {
         case .writeErrors:
-            guard mayDestroy(fault.member) else { return }
+            guard mayDestroy(fault.member) else { return false }
             // Sometimes the superblock's blocks.
             let slots = layouts[fault.member].slotBlock(0)
             let start = fault.choice % 5 == 0 ? slots : fault.choice % blocks
             disk.behaviour.failingWrites = start..<start + 1 + fault.choice % 16
             later(fault.span) { $0.targets[fault.member].disk.behaviour.failingWrites = 0..<0 }
         case .latentError:
-            guard mayDestroy(fault.member) else { return }
+            guard mayDestroy(fault.member) else { return false }
             // Until they are written again: where the I/O is most often.
             let start = fault.choice & 1 == 0 ? fault.choice % 16 : fault.choice % blocks
             for block in start..<min(start + 1 + fault.choice % 4, blocks) { disk.makeUnreadable(block) }
@@ -127,12 +139,11 @@ extension VolumeWorld {
         case .fullDisk:
             // A thin pool that is full has the blocks of the metadata, which were written before: that may happen to all.
             let isThin = fault.choice % 3 != 0
-            guard isThin || mayDestroy(fault.member) else { return }
+            guard isThin || mayDestroy(fault.member) else { return false }
             disk.behaviour.fullBlocks = 0..<(isThin ? format.geometry.dataBlocks : UInt64.max)
-            meet(.memberFull)
             later(fault.span) { $0.targets[fault.member].disk.behaviour.fullBlocks = 0..<0 }
         case .driveReseat:
-            guard targets[fault.member].takeDriveOut() else { return }
+            guard targets[fault.member].takeDriveOut() else { return false }
             meet(.driveReseated)
             history.cachesLost(lastStops)
             checkCoverage("the drive of member \(fault.member) is out")
@@ -145,29 +156,32 @@ extension VolumeWorld {
             }
         default: break
         }
+        return true
     }
 
     // MARK: The fabric
 
-    private func injectFabric(_ fault: Fault) {
+    private func injectFabric(_ fault: Fault) -> Bool {
         let member = fault.member
         switch fault.kind {
         case .partition:
-            links.cut(member, true)
+            links.cut(member)
             later(fault.span) { $0.connect(member) }
         case .partitionFromMember:
-            links.isCutFrom[member] = true
+            links.cut(member, isToMember: false)
             later(fault.span) { $0.connect(member) }
         case .partitionToMember:
-            links.isCutTo[member] = true
+            links.cut(member, isFromMember: false)
             later(fault.span) { $0.connect(member) }
         case .partitionOfSome:
+            guard fault.choice % 8 != 0 else { return false }
             for index in 0..<memberCount where fault.choice >> UInt64(index) & 1 == 1 {
-                links.cut(index, true)
+                links.cut(index)
                 later(fault.span / 2 + fault.choice % 20_000_000) { $0.connect(index) }
             }
+        case .partitionOfInitiators: return divide(fault)
         case .flapping: flap(member, times: 1 + Int(fault.choice % 6), span: fault.span / 6)
-        case .connectionBreak: breakConnections(to: member)
+        case .connectionBreak: return breakConnections(to: member)
         case .loss:
             links.lossInterval[member] = 5 + fault.choice % 300
             later(fault.span) { $0.links.lossInterval[member] = 0 }
@@ -176,111 +190,137 @@ extension VolumeWorld {
             later(fault.span) { $0.links.delay[member] = 0 }
         case .remoteAccessError: links.refuses[member] = true
         case .targetDeviceRemoval:
+            guard targets[member].removeDevice() else { return false }
             meet(.deviceRemoved)
-            targets[member].removeDevice()
             later(fault.span) { $0.targets[member].returnDevice() }
         case .initiatorDeviceRemoval:
-            guard let initiator = current else { return }
+            guard let initiator = current, initiator.removeDevice() else { return false }
             meet(.deviceRemoved)
-            initiator.removeDevice()
             later(fault.span) { _ in initiator.returnDevice() }
         default: break
         }
+        return true
     }
 
-    private func connect(_ member: MemberIndex) {
-        links.cut(member, false)
+    private func connect(_ member: MemberIndex, with side: LinkFaults.Side = .both) {
+        links.connect(member, with: side)
         noteReturn(member)
+    }
+
+    /// Odd and even initiators reach other members: most often two of the three each, which is what a split brain takes.
+    private func divide(_ fault: Fault) -> Bool {
+        let choice = Int(fault.choice % 64)
+        let sides: [(LinkFaults.Side, Int)] = [(.odd, choice % 4), (.even, choice / 4 % 4)]
+        for (side, lost) in sides {
+            // One member, or none.
+            guard lost < memberCount else { continue }
+            links.cut(lost, from: side)
+            later(fault.span / 2 + fault.choice % 100_000_000) { $0.connect(lost, with: side) }
+        }
+        if choice >= 32, compete() { return true }
+        return choice % 16 != 15
     }
 
     private func flap(_ member: MemberIndex, times: Int, span: UInt64) {
         guard times > 0 else { return }
-        links.cut(member, true)
+        links.cut(member)
         later(1 + span / 2) { world in
             world.connect(member)
             world.later(1 + span / 2) { $0.flap(member, times: times - 1, span: span) }
         }
     }
 
-    private func breakConnections(to member: MemberIndex) {
+    /// False where nobody is there.
+    private func breakConnections(to member: MemberIndex) -> Bool {
         for initiator in alive { initiator.fabric.breakConnections(to: member) }
+        return !alive.isEmpty
     }
 
     // MARK: Initiators
 
-    private func injectInitiator(_ fault: Fault) {
+    private func injectInitiator(_ fault: Fault) -> Bool {
         switch fault.kind {
-        case .initiatorCrash: crash(isSilent: false, after: fault.span / 4)
-        case .initiatorPowerLoss: crash(isSilent: true, after: fault.span / 4)
+        case .initiatorCrash: return crash(isSilent: false, after: fault.span / 4)
+        case .initiatorPowerLoss: return crash(isSilent: true, after: fault.span / 4)
         case .initiatorPause:
-            guard let initiator = current, !initiator.isPaused else { return }
+            guard let initiator = current, !initiator.isPaused else { return false }
             initiator.isPaused = true
             initiator.wasPaused = true
             if fault.choice & 1 == 0 { later(fault.span / 4) { $0.compete() } }
             later(fault.span) { _ in initiator.isPaused = false }
-        case .competitor: compete()
+        case .competitor: return compete()
         case .crashAtLoss:
             crashesAtLossOf = fault.member
-            breakConnections(to: fault.member)
+            return breakConnections(to: fault.member)
         default: break
         }
+        return true
     }
 
-    func crash(isSilent: Bool, after span: UInt64) {
-        guard let initiator = current else { return }
+    /// False where nobody is there.
+    @discardableResult
+    private func crash(isSilent: Bool, after span: UInt64) -> Bool {
+        guard let initiator = current else { return false }
         noteCrash(initiator)
         end(initiator, isSilent: isSilent)
         checkCoverage("an initiator crashed")
         later(span) { world in
             if world.alive.isEmpty { world.startInitiator() }
         }
+        return true
     }
 
     /// The next initiator meets the member that was lost, and one of the two others.
     func crashAtLoss(of member: MemberIndex) {
         guard !isHealing else { return }
         let other = (member + 1 + below(2)) % memberCount
-        links.cut(other, true)
+        links.cut(other)
         later(120_000_000) { $0.connect(other) }
         crash(isSilent: chance(50), after: 1_000_000)
     }
 
-    private func compete() {
-        guard alive.count < 3 else { return }
-        meet(.preempted)
+    /// False where there are enough.
+    @discardableResult
+    private func compete() -> Bool {
+        guard alive.count < 3 else { return false }
         checkCoverage("another initiator attaches")
         startInitiator()
+        return true
     }
 
     // MARK: Operators
 
-    private func operate(_ fault: Fault) {
+    private func operate(_ fault: Fault) -> Bool {
         guard let initiator = current, !initiator.isPaused, let volume = initiator.volume, initiator.phase == .serving,
             !isServed(after: initiator)
-        else { return }
+        else { return false }
         initiator.touch()
         switch fault.kind {
         case .cleanDetach:
             initiator.workload?.isStopped = true
-            if !volume.engine.detach(now: network.now) { initiator.workload?.isStopped = false }
+            if !volume.engine.detach(now: network.now) {
+                initiator.workload?.isStopped = false
+                return false
+            }
         case .scrub: volume.engine.startScrub()
         case .resyncPause:
             volume.engine.pauseResync()
             later(fault.span) { _ in initiator.volume?.engine.resumeResync() }
-        case .replace: replace(fault, volume: initiator)
-        case .grow: grow(fault, initiator)
+        case .replace: return replace(fault, volume: initiator)
+        case .grow: return grow(fault, initiator)
         default: break
         }
+        return true
     }
 
-    private func replace(_ fault: Fault, volume initiator: InitiatorProcess) {
+    private func replace(_ fault: Fault, volume initiator: InitiatorProcess) -> Bool {
         guard let volume = initiator.volume, mayDestroy(fault.member), !isGrowing,
             volume.engine.membersInSync.subtracting(MemberSet(fault.member)).count == 2,
             registeredBlocks == targets.map({ $0.disk.geometry.blockCount })
-        else { return }
+        else { return false }
         let target = targets[fault.member]
         let uuid = UUIDBytes(high: 7, low: UInt64(fault.member) + 1 + (target.generation + 1) * 16)
-        guard volume.engine.replaceMember(fault.member, uuid: uuid, now: network.now) else { return }
+        guard volume.engine.replaceMember(fault.member, uuid: uuid, now: network.now) else { return false }
         meet(.memberReplaced)
         fresh.insert(MemberSet(fault.member))
         initiator.knownFresh.insert(MemberSet(fault.member))
@@ -289,12 +329,13 @@ extension VolumeWorld {
         if fault.choice & 1 == 0 { writeForeignRecord(to: target) }
         history.cachesLost(lastStops)
         later(fault.span / 8) { $0.bringBack(target) }
+        return true
     }
 
-    private func grow(_ fault: Fault, _ initiator: InitiatorProcess) {
+    private func grow(_ fault: Fault, _ initiator: InitiatorProcess) -> Bool {
         guard !isGrowing, fresh == [], registeredBlocks == targets.map({ $0.disk.geometry.blockCount }),
             registeredBlocks.allSatisfy({ $0 < 1000 })
-        else { return }
+        else { return false }
         let more = 64 + fault.choice % 64
         for target in targets {
             target.disk.resize(toBlocks: target.disk.geometry.blockCount + more, fill: 0xA0 + UInt8(target.index))
@@ -302,6 +343,7 @@ extension VolumeWorld {
         }
         // The operator asks again until the members have told their new sizes.
         tryToGrow(initiator, to: UInt64(history.blocks.count) + 1 + fault.choice % 16, times: 100)
+        return true
     }
 
     private func tryToGrow(_ initiator: InitiatorProcess, to blocks: UInt64, times: Int) {

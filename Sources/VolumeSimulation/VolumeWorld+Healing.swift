@@ -54,7 +54,7 @@ extension VolumeWorld {
                 "h\(initiator.number) \(initiator.phase), \(initiator.workload?.running.count ?? 0) I/Os under way, "
                     + (initiator.volume.map { "\($0.engine.status)" } ?? "")
             }
-            return fail("not whole \(Self.healingBound / 1_000_000) ms after the faults stopped: \(states)")
+            return fail(.notWhole, "not whole \(Self.healingBound / 1_000_000) ms after the faults stopped: \(states)")
         }
         initiator.workload?.isStopped = true
         let deadline = network.now.advanced(byNanoseconds: Self.endingBound)
@@ -84,11 +84,12 @@ extension VolumeWorld {
             workload.submit(.read, start: block, count: count)
             guard run(until: deadline, { workload.running.isEmpty }) else { break }
             if workload.lastStatus != .success {
-                return fail("reading block \(block) ends in \(workload.lastStatus.map { "\($0)" } ?? "nothing")")
+                return fail(
+                    .notWhole, "reading block \(block) ends in \(workload.lastStatus.map { "\($0)" } ?? "nothing")")
             }
             block += count
         }
-        if failure == nil, block < history.blocks.count { fail("reading everything does not end") }
+        if failure == nil, block < history.blocks.count { fail(.notWhole, "reading everything does not end") }
     }
 
     /// A block goes bad below all that the volume knows of: a scrub reports it, nobody votes, and the operator chooses.
@@ -107,18 +108,20 @@ extension VolumeWorld {
         volume.engine.startScrub()
         initiator.touch()
         guard run(until: deadline, { counts[.mismatchReported] > before }) else {
-            if failure == nil { fail("a scrub does not find that region \(region) differs on member \(member)") }
+            if failure == nil {
+                fail(.rotNotHandled, "a scrub does not find that region \(region) differs on member \(member)")
+            }
             return
         }
         workload.submit(.read, start: block, count: 1)
         run(until: deadline) { workload.running.isEmpty }
-        if workload.lastStatus != .mediaError { fail("a region whose members differ is served") }
+        if workload.lastStatus != .mediaError { fail(.rotNotHandled, "a region whose members differ is served") }
         volume.engine.repairRegion(region, from: (member + 1) % memberCount, now: network.now)
         initiator.touch()
         run(until: deadline) { volume.engine.status.quarantinedRegions == 0 }
         workload.submit(.read, start: block, count: 1)
         run(until: deadline) { workload.running.isEmpty }
-        if failure == nil, workload.lastStatus != .success { fail("a repaired region is not served") }
+        if failure == nil, workload.lastStatus != .success { fail(.rotNotHandled, "a repaired region is not served") }
         rottenRegion = nil
         meet(.regionQuarantined)
     }
@@ -127,26 +130,30 @@ extension VolumeWorld {
         isFinished = true
         initiator.touch()
         guard let volume = initiator.volume, volume.engine.detach(now: network.now) else {
-            return fail("a detach is refused")
+            return fail(.notClean, "a detach is refused")
         }
         run(until: deadline) { !initiator.isAlive }
-        if failure == nil, initiator.isAlive { fail("a detach does not end: \(volume.engine.status)") }
+        if failure == nil, initiator.isAlive { fail(.notClean, "a detach does not end: \(volume.engine.status)") }
     }
 
     private func compareMembers() {
-        guard let best = bestRecord else { return fail("no member has a record") }
+        guard let best = bestRecord else { return fail(.notClean, "no member has a record") }
         let bytes = Int(best.geometry.dataBlocks) * Int(profile.blockSize)
         for other in 1..<memberCount where !isEqual(targets[0].disk.contents, targets[other].disk.contents, 0..<bytes) {
-            fail("members 0 and \(other) differ after a clean detach")
+            fail(.differingMembers, "members 0 and \(other) differ after a clean detach")
         }
         compareWithHistory()
         for target in targets {
             if (0..<target.disk.geometry.blockCount).contains(where: target.disk.isUnflushed) {
-                fail("member \(target.index) has unflushed blocks after a clean detach")
+                fail(.notClean, "member \(target.index) has unflushed blocks after a clean detach")
             }
             findBits(target.index, best)
-            guard let record = record(target.index) else { return fail("member \(target.index) has no record") }
-            if !record.isClean || record.inSync != .all { fail("member \(target.index) is not marked clean") }
+            guard let record = record(target.index) else {
+                return fail(.notClean, "member \(target.index) has no record")
+            }
+            if !record.isClean || record.inSync != .all {
+                fail(.notClean, "member \(target.index) is not marked clean")
+            }
         }
     }
 
@@ -157,22 +164,25 @@ extension VolumeWorld {
             let content = UnsafeRawBufferPointer(
                 rebasing: targets[0].disk.contents[block * size..<(block + 1) * size])
             guard let value = BlockContent.value(of: block, in: content) else {
-                return fail("after a clean detach block \(block) \(BlockContent.describe(content))")
+                return fail(.tornBlock, "after a clean detach block \(block) \(BlockContent.describe(content))")
             }
             if !state.candidates.contains(value) {
-                return fail("after a clean detach block \(block) holds \(value); possible: \(state.candidates)")
+                return fail(
+                    .contents, "after a clean detach block \(block) holds \(value); possible: \(state.candidates)")
             }
         }
     }
 
     /// No bit is left on a member whose volume was detached.
     private func findBits(_ member: MemberIndex, _ record: Superblock) {
-        guard let layouts = layouts(record) else { return fail("the record's sizes have no room for its metadata") }
+        guard let layouts = layouts(record) else {
+            return fail(.notClean, "the record's sizes have no room for its metadata")
+        }
         for kind in [BitmapPage.inFlightKind] + (0..<memberCount).filter({ $0 != member }) {
             let region = (0..<record.geometry.regionCount).first { hasBit(member, kind, $0, layouts[member], .cached) }
             if let region {
                 let name = kind == BitmapPage.inFlightKind ? "in flight" : "behind, of member \(kind)"
-                fail("member \(member) has a bit (\(name)) of region \(region) after a clean detach")
+                fail(.notClean, "member \(member) has a bit (\(name)) of region \(region) after a clean detach")
             }
         }
     }
@@ -183,7 +193,7 @@ extension VolumeWorld {
         // A queue pair whose host went without a word before it had sent Connect is kept for 30 s.
         run(until: network.now.advanced(byNanoseconds: 40_000_000_000)) { targets.allSatisfy { $0.leftovers.isEmpty } }
         for problem in targets.flatMap(\.leftovers) + initiators.flatMap(\.leftovers) {
-            fail("left behind: \(problem)")
+            fail(.leftBehind, "left behind: \(problem)")
         }
     }
 }

@@ -72,6 +72,7 @@ extension VolumeWorld {
                     for second in MemberView.allCases {
                         if let region = uncoveredRegion(a, first, b, second) {
                             return fail(
+                                .uncoveredDifference,
                                 "\(when): members \(b) (\(second)) and \(a) (\(first)) differ in region \(region), which "
                                     + "no bit covers")
                         }

@@ -14,7 +14,7 @@ extension VolumeWorld {
         case .notice(let notice): noticed(notice, initiator)
         case .attachFailed(let error):
             if case .metadata(let error) = error, isInformed(initiator) {
-                fail("h\(initiator.number): the attach failed: \(error)")
+                fail(.metadataRefused, "h\(initiator.number): the attach failed: \(error)")
             }
             if case .superseded = error { meet(.attachSuperseded) }
         case .memberUnreachable: break
@@ -92,7 +92,9 @@ extension VolumeWorld {
         case .mismatch(let region):
             meet(.mismatchReported)
             // One that has been deposed without knowing looks at members that are not its own any more.
-            if isCurrent, rottenRegion != region { fail("a scrub found that the members differ in region \(region)") }
+            if isCurrent, rottenRegion != region {
+                fail(.differingMembers, "a scrub found that the members differ in region \(region)")
+            }
         case .scrubFinished: meet(.scrubFinished)
         case .grown:
             isGrowing = false
@@ -106,7 +108,7 @@ extension VolumeWorld {
         case .growFailed: isGrowing = false
         case .memberRefused(let member, let error):
             if isCurrent, isInformed(initiator) {
-                fail("h\(initiator.number): member \(member) is refused: \(error)")
+                fail(.metadataRefused, "h\(initiator.number): member \(member) is refused: \(error)")
             }
         case .recordDamaged, .waitingFor, .regionUnreadable, .newerEpoch: break
         }
@@ -145,6 +147,7 @@ extension VolumeWorld {
         guard let statistics = initiator.volume?.engine.statistics else { return }
         if statistics.readFailovers > 0, statistics.regionsRepaired > 0 { meet(.readErrorRepaired) }
         if statistics.overlapsHeld > 0 { meet(.overlapHeld) }
+        if statistics.preemptions > 0 { meet(.preempted) }
         if statistics.retries > 0 { meet(.commandRetried) }
     }
 }

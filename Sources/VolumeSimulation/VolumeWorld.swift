@@ -11,6 +11,8 @@ public struct WorldResult: Sendable {
     public var seed: UInt64
     /// What went wrong first; `nil` where nothing did.
     public var failure: String?
+    /// What noticed it.
+    public var oracle: Oracle?
     /// Equal for two runs with the same history.
     public var hash: UInt64
     public var counts: SimulationCounts
@@ -65,6 +67,7 @@ public final class VolumeWorld {
     var completedOperations: UInt64 = 0
     var counts = SimulationCounts()
     private(set) var failure: String?
+    private var noticedBy: Oracle?
     private let tracer: ((String) -> Void)?
 
     static let volume = UUIDBytes(high: 0x5445_5243, low: 0x4554)
@@ -164,9 +167,11 @@ public final class VolumeWorld {
         if let tracer { tracer("\(network.now.nanoseconds / 1000 - 1_000_000) us: \(line())") }
     }
 
-    func fail(_ what: String) {
+    func fail(_ oracle: Oracle, _ what: String) {
         trace { "FAILURE \(what)" }
-        if failure == nil { failure = what }
+        guard failure == nil else { return }
+        failure = what
+        noticedBy = oracle
     }
 
     func meet(_ branch: MatrixBranch) { counts.meet(branch) }
@@ -207,12 +212,14 @@ public final class VolumeWorld {
         counts.messages = network.counters.messages
         if network.counters.receiverNotReady > 0 { meet(.receiverNotReady) }
         if network.counters.remoteAccessErrors > 0 { meet(.remoteAccessError) }
+        if targets.contains(where: { $0.disk.capacityRefusals > 0 }) { meet(.memberFull) }
         if targets.contains(where: { $0.readWaits > 0 }) { meet(.readHeldBack) }
         network.note(completedOperations)
         network.note(values)
         network.close()
         return WorldResult(
-            seed: seed, failure: failure, hash: network.historyHash, counts: counts, faults: happened)
+            seed: seed, failure: failure, oracle: noticedBy, hash: network.historyHash, counts: counts, faults: happened
+        )
     }
 
     /// Lets time pass until the condition holds, or something is wrong; returns whether it holds.
@@ -287,7 +294,7 @@ public final class VolumeWorld {
         initiator.workload?.die()
         alive.removeAll { $0 === initiator }
         guard !initiator.die(isSilent: isSilent) else { return }
-        fail("h\(initiator.number) does not come to its end: \(initiator.ending)")
+        fail(.leftBehind, "h\(initiator.number) does not come to its end: \(initiator.ending)")
     }
 
     /// Whether an initiator has served whose attachment is later than that of another.

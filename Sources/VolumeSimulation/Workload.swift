@@ -162,7 +162,7 @@ final class Workload {
         if !buffers.insert(buffer).inserted {
             let bytes = UnsafeRawBufferPointer(start: buffer, count: Self.bufferBytes)
             if bytes.contains(where: { $0 != Self.poison }) {
-                world.fail("h\(process.number): a buffer that had been given back was written")
+                world.fail(.bufferWritten, "h\(process.number): a buffer that had been given back was written")
             }
         }
         return buffer
@@ -180,7 +180,7 @@ final class Workload {
     private func completed(_ completion: HostCompletion) {
         guard process.isAlive else { return }
         guard let operation = running.removeValue(forKey: completion.cookie) else {
-            return world.fail("h\(process.number): I/O \(completion.cookie) completed twice")
+            return world.fail(.completedTwice, "h\(process.number): I/O \(completion.cookie) completed twice")
         }
         let request = operation.request
         world.network.note(completion.cookie ^ UInt64(completion.status.rawValue) << 32)
@@ -197,7 +197,9 @@ final class Workload {
         if status == .miscompare { return checkMiscompare(operation) }
         guard status == .success else {
             if !operation.isLate { abandon(operation, isFailed: status == .mediaError || status == .noSpace) }
-            if !world.isExplained(status) { world.fail("h\(process.number): \(status), and no disk is at fault") }
+            if !world.isExplained(status) {
+                world.fail(.unexplainedError, "h\(process.number): \(status), and no disk is at fault")
+            }
             return world.note(status)
         }
         world.completedOperations += 1
@@ -214,7 +216,9 @@ final class Workload {
     private func checkWrite(_ operation: Running) {
         let request = operation.request
         guard !operation.isLate else {
-            return world.fail("h\(process.number): a write submitted after its deposition was acknowledged")
+            return world.fail(
+                .acknowledgedAfterDeposition,
+                "h\(process.number): a write submitted after its deposition was acknowledged")
         }
         world.acknowledged()
         for block in Int(request.start)..<Int(request.start + request.count) {
@@ -226,6 +230,7 @@ final class Workload {
                     startedAt: operation.startedAt, lastStop: world.lastStops))
             if !isPossible {
                 world.fail(
+                    .contents,
                     "h\(process.number): block \(block): \(operation.value) was acknowledged, and had been ruled out")
             }
         }
@@ -244,6 +249,7 @@ final class Workload {
         for (index, expected) in operation.expected.enumerated() {
             guard let possible = possible(operation, index), !possible.contains(expected) else { continue }
             world.fail(
+                .contents,
                 "h\(process.number): block \(Int(operation.request.start) + index) compared equal to \(expected); possible: "
                     + "\(possible)")
         }
@@ -259,6 +265,7 @@ final class Workload {
         }
         if !differs, !world.isServed(after: process) {
             world.fail(
+                .contents,
                 "h\(process.number): blocks from \(operation.request.start) on hold \(operation.expected) and compared unequal"
             )
         }
@@ -279,7 +286,7 @@ final class Workload {
             let content = UnsafeRawBufferPointer(start: buffer + index * size, count: size)
             guard let value = BlockContent.value(of: block, in: content) else {
                 if !world.history.blocks[block].isUnknown {
-                    world.fail("h\(process.number): block \(block) \(BlockContent.describe(content))")
+                    world.fail(.tornBlock, "h\(process.number): block \(block) \(BlockContent.describe(content))")
                 }
                 continue
             }
@@ -287,6 +294,7 @@ final class Workload {
             if mayBeOld {
                 if !world.history.wasPossible(block, value, since: snapshot) {
                     world.fail(
+                        .contents,
                         "h\(process.number), deposed: block \(block): read \(value), which it has not held since it held "
                             + "one of \(snapshot.candidates)")
                 }
@@ -296,7 +304,7 @@ final class Workload {
             let isLegal = world.history.readReturned(
                 block, value, snapshot: snapshot)
             if !isLegal {
-                world.fail("h\(process.number): block \(block): read \(value); possible: \(candidates)")
+                world.fail(.contents, "h\(process.number): block \(block): read \(value); possible: \(candidates)")
             }
         }
     }

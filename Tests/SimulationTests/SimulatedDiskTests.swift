@@ -39,6 +39,45 @@ import Testing
         #expect(kept.count > 2, "different seeds lose different blocks: \(kept)")
     }
 
+    /// What has left the cache before it was overwritten is neither the newest content nor the one that was flushed.
+    @Test func powerLossKeepsContentsThatWereOverwritten() throws {
+        var found: Set<UInt8> = []
+        for seed in UInt64(1)...40 {
+            let disk = disk(seed)
+            disk.behaviour.destagedPercent = 50
+            let driver = ChannelDriver(try disk.openChannel(depth: 4), byteCount: 3 * 4096)
+            for content in UInt8(1)...3 {
+                let offset = Int(content - 1) * 4096
+                for place in offset..<offset + 4096 { driver.memory[place] = content }
+                #expect(driver.run(.write, offset: 0, length: 4096, at: offset) == .success)
+            }
+            disk.losePower()
+            found.insert(disk.contents[0])
+            #expect(disk.contents[..<4096].allSatisfy { $0 == disk.contents[0] }, "seed \(seed)")
+        }
+        #expect(found == [0, 1, 2, 3])
+    }
+
+    @Test func failingWritesLeaveAPart() throws {
+        var kept: Set<Int> = []
+        for seed in UInt64(1)...20 {
+            let disk = disk(seed)
+            let driver = ChannelDriver(try disk.openChannel(depth: 4), byteCount: 8 * 4096)
+            for place in 0..<8 * 4096 { driver.memory[place] = 1 }
+            disk.behaviour.failingWrites = 3..<4
+            #expect(driver.run(.write, offset: 0, length: 8 * 4096) == .writeFault)
+            disk.behaviour.failingWrites = 0..<0
+            var blocks = 0
+            for block in 0..<8 {
+                let bytes = disk.contents[block * 4096..<(block + 1) * 4096]
+                #expect(Set(bytes).count == 1, "a block is old or new, seed \(seed)")
+                if bytes.first == 1 { blocks += 1 }
+            }
+            kept.insert(blocks)
+        }
+        #expect(kept.count > 2, "different seeds leave different blocks: \(kept)")
+    }
+
     @Test func operationsEndWhenTheirTimeHasCome() throws {
         let disk = disk(3)
         disk.behaviour.latency = 5_000...5_000

@@ -30,6 +30,7 @@ extension VolumeEngine {
             guard status == .success || status == .reservationConflict || status == .busy || status == .notDone else {
                 return loseMember(member, .joinFailed)
             }
+            if members[member].step == .preempt, status == .success { statistics.preemptions += 1 }
             command(member, .fenceReport, .report)
         case (.active, .unregister): unregistered(member)
         case (.surveying, .surveyReport):

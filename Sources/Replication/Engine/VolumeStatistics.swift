@@ -12,6 +12,8 @@ public struct VolumeStatistics: Equatable, Sendable, BitwiseCopyable {
     public var memberLosses: UInt64 = 0
     public var slowDemotions: UInt64 = 0
     public var demotions: UInt64 = 0
+    /// Registrations of other hosts that members have preempted and aborted for this one.
+    public var preemptions: UInt64 = 0
     /// Times when this process itself stood still, so that members were given longer.
     public var standstills: UInt64 = 0
     /// Bitmap pages written to members, and records.
