@@ -1,14 +1,19 @@
-import Foundation
+import VolumeSimulation
 
-/// Finds few faults with which a seed still fails: drops halves, then quarters and so on, as long as it fails
-/// (Zeller's ddmin). Each try is a process of its own, so that traps count as failures.
+/// Finds few faults with which a seed still fails: drops halves, then quarters and so on, as long as it fails in the same
+/// way (Zeller's ddmin). Fewer faults may fail in another way: that is another mistake, and not the one looked for.
 struct Minimiser {
-    let seed: UInt64
-    let kind: WorldKind
+    let world: OneWorld
 
-    /// The numbers of the faults that are needed; `nil` where the seed does not fail with all of them.
-    func run(_ all: [Int]) throws -> [Int]? {
-        guard try fails(all) else { return nil }
+    /// The numbers of the faults that are needed, and the failure with them; `nil` where the seed does not fail with all of
+    /// them.
+    func run(_ all: [Int]) throws -> (fewest: [Int], failure: WorldFailure)? {
+        guard var failure = try world.run(keep: all).failure else { return nil }
+        func fails(_ faults: [Int]) throws -> Bool {
+            guard let found = try world.run(keep: faults).failure, found.kind == failure.kind else { return false }
+            failure = found
+            return true
+        }
         var kept = all
         var pieces = 2
         while kept.count > 1 {
@@ -30,22 +35,6 @@ struct Minimiser {
             }
         }
         if kept.count == 1, try fails([]) { kept = [] }
-        return kept
-    }
-
-    private func fails(_ faults: [Int]) throws -> Bool {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-        process.arguments =
-            ["--seed", "\(seed)", "--keep", faults.map(String.init).joined(separator: ",")]
-            + kind.arguments
-        var environment = ProcessInfo.processInfo.environment
-        environment["SWIFT_BACKTRACE"] = "enable=no"
-        process.environment = environment
-        process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        process.waitUntilExit()
-        return process.terminationReason == .uncaughtSignal || process.terminationStatus != 0
+        return (kept, failure)
     }
 }

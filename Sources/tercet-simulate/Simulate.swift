@@ -18,7 +18,8 @@ struct Simulate: ParsableCommand {
               tercet-simulate --seed 42 --trace       one world, with all that happens in it
               tercet-simulate --seed 42 --minimise    the fewest faults with which seed 42 still fails
 
-            The exit status is 0 where all worlds were sound, 1 where one was not, 2 for wrong usage.
+            A world that is not sound is one in which something was lost or left behind, one that traps, and one that takes \
+            longer than --time-limit. The exit status is 0 where all worlds were sound, 1 where one was not, 2 for wrong usage.
             """)
 
     @Option(help: "The seed, or with --seeds or --minutes the first one.")
@@ -36,7 +37,10 @@ struct Simulate: ParsableCommand {
     @Flag(help: "Print what happens in the world.")
     var trace = false
 
-    @Flag(help: "Find the fewest faults with which the seed still fails.")
+    @Option(help: "Seconds of real time that a world may take; after that it is failed, as hanging.")
+    var timeLimit = 120.0
+
+    @Flag(help: "Find the fewest faults with which the seed still fails in the same way.")
     var minimise = false
 
     @Option(help: "Let only these faults of the seed's schedule happen: their numbers, with commas between.")
@@ -57,40 +61,48 @@ struct Simulate: ParsableCommand {
     func validate() throws {
         if seeds != nil && minutes != nil { throw ValidationError("--seeds and --minutes: give one of them") }
         if let minutes, minutes <= 0 { throw ValidationError("--minutes is more than 0") }
+        if timeLimit <= 0 { throw ValidationError("--time-limit is more than 0") }
         if let jobs, jobs < 1 { throw ValidationError("--jobs is 1 or more") }
         let isMany = seeds != nil || minutes != nil
-        if isMany && (trace || minimise || keep != nil) {
+        if isMany && step == nil && (trace || minimise || keep != nil) {
             throw ValidationError("--trace, --minimise and --keep are for one seed")
         }
         if let broken, broken != "list", BrokenVariant(broken) == nil {
             throw ValidationError("no variant is called \(broken); --broken list names them")
         }
         if faults != nil, kinds == nil { throw ValidationError("--faults takes names of faults with commas between") }
-        if keep != nil, kept == nil { throw ValidationError("--keep takes numbers with commas between") }
+        if keep != nil {
+            guard let kept else { throw ValidationError("--keep takes numbers with commas between") }
+            let count = kind.profile(seed: seed).faults(seed: seed).count
+            if let unknown = kept.first(where: { !(0..<count).contains($0) }) {
+                throw ValidationError("seed \(seed) has no fault \(unknown); it has \(count), counted from 0")
+            }
+        }
     }
 
-    private var kept: [Int]? {
-        let parts = (keep ?? "").split(separator: ",").map { Int($0) }
-        return parts.contains(nil) ? nil : parts.compactMap { $0 }
+    /// The numbers of the faults that happen, where not all do.
+    var kept: [Int]? {
+        guard let parts = keep?.split(separator: ",").map({ Int($0) }), !parts.contains(nil) else { return nil }
+        return parts.compactMap { $0 }
     }
+
+    private var kind: WorldKind { WorldKind(variant: broken.flatMap { BrokenVariant($0) }, faults: kinds) }
 
     func run() throws {
         if broken == "list" {
             for name in BrokenVariant.names { print(name) }
             return
         }
-        let kind = WorldKind(variant: broken.flatMap { BrokenVariant($0) }, faults: kinds)
         if let step {
             runWorker(first: seed, step: step, kind)
         } else if seeds != nil || minutes != nil {
             var soak = Soak(
                 first: seed, seeds: seeds, minutes: minutes, jobs: jobs ?? ProcessInfo.processInfo.activeProcessorCount,
-                kind: kind, printsHashes: hashes)
+                timeLimit: timeLimit, kind: kind, printsHashes: hashes)
             if try !soak.run() { throw ExitCode.failure }
-        } else if minimise {
-            try minimise(kind)
         } else {
-            try runOne(kind)
+            let world = OneWorld(seed: seed, kind: kind, timeLimit: timeLimit)
+            if minimise { try minimise(world) } else { try run(world) }
         }
     }
 
@@ -99,31 +111,26 @@ struct Simulate: ParsableCommand {
         return faults == nil || named.contains(nil) ? nil : Set(named.compactMap { $0 })
     }
 
-    /// The world of a seed, with some of its faults or all.
-    private func world(_ kind: WorldKind, traced: Bool) -> VolumeWorld {
-        let profile = kind.profile(seed: seed)
-        let all = profile.faults(seed: seed)
-        let chosen = keep == nil ? all : (kept ?? []).filter(all.indices.contains).map { all[$0] }
-        return VolumeWorld(seed: seed, profile: profile, schedule: chosen, trace: traced ? { print($0) } : nil)
+    private func run(_ world: OneWorld) throws {
+        let outcome = try world.run(keep: kept, trace: trace ? { print($0) } : nil)
+        if let failure = outcome.failure, outcome.hash.isEmpty {
+            print("seed \(seed): \(failure.reason)")
+        } else {
+            let seconds = Double(outcome.counts.simulated) / 1e9
+            print(
+                "seed \(seed): \(outcome.failure?.reason ?? "sound"); hash \(outcome.hash), "
+                    + "\(outcome.counts.acknowledged) I/Os in \(String(format: "%.3f", seconds)) simulated seconds")
+        }
+        if outcome.failure != nil { throw ExitCode.failure }
     }
 
-    private func runOne(_ kind: WorldKind) throws {
-        let result = world(kind, traced: trace).run()
-        let seconds = Double(result.counts.simulated) / 1e9
-        print(
-            "seed \(seed): \(result.failure ?? "sound"); hash \(String(result.hash, radix: 16)), "
-                + "\(result.counts.acknowledged) I/Os in \(String(format: "%.3f", seconds)) simulated seconds")
-        if result.failure != nil { throw ExitCode.failure }
-    }
-
-    private func minimise(_ kind: WorldKind) throws {
+    private func minimise(_ world: OneWorld) throws {
         let all = kind.profile(seed: seed).faults(seed: seed)
-        let minimiser = Minimiser(seed: seed, kind: kind)
-        guard let fewest = try minimiser.run(Array(all.indices)) else {
+        guard let (fewest, failure) = try Minimiser(world: world).run(kept ?? Array(all.indices)) else {
             print("seed \(seed): sound")
             return
         }
-        print("seed \(seed) fails with \(fewest.count) of its \(all.count) faults:")
+        print("seed \(seed) fails with \(fewest.count) of its \(all.count) faults: \(failure.reason)")
         for number in fewest { print("  \(number): \(all[number])") }
         let list = fewest.map(String.init).joined(separator: ",")
         print("its history: \(kind.command(seed: seed, "--keep", list.isEmpty ? "''" : list, "--trace"))")

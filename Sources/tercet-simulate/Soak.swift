@@ -7,6 +7,8 @@ struct Soak {
     let seeds: UInt64?
     let minutes: Double?
     let jobs: Int
+    /// Seconds of real time that a world may take.
+    let timeLimit: TimeInterval
     let kind: WorldKind
     let printsHashes: Bool
 
@@ -15,7 +17,11 @@ struct Soak {
     private let started = Date()
     private var lastProgress = Date()
 
-    init(first: UInt64, seeds: UInt64?, minutes: Double?, jobs: Int, kind: WorldKind, printsHashes: Bool) {
+    init(
+        first: UInt64, seeds: UInt64?, minutes: Double?, jobs: Int, timeLimit: TimeInterval, kind: WorldKind,
+        printsHashes: Bool
+    ) {
+        self.timeLimit = timeLimit
         self.first = first
         self.seeds = seeds
         self.minutes = minutes
@@ -45,6 +51,9 @@ struct Soak {
             for (place, worker) in workers.enumerated() where polled[place].revents != 0 {
                 for event in worker.read() { try take(event, worker, &workers) }
             }
+            for worker in workers {
+                if let failure = worker.endIfOverdue(timeLimit) { try giveUp(worker, failure, &workers) }
+            }
             workers.removeAll { $0.isEnded }
             tellProgress()
             let isOver = minutes.map { Date().timeIntervalSince(started) >= $0 * 60 } ?? false
@@ -66,26 +75,32 @@ struct Soak {
         throws
     {
         switch event {
+        case .traced: break
         case .counts(let more): counts.add(more)
         case .ended(let seed, let hash, let failure):
             if printsHashes { print("seed \(seed): \(hash)") }
             if let failure { failed(seed, failure) }
         case .died(nil): break
-        case .died(let reason?):
-            failed(worker.seed, reason)
-            // The others of its seeds are run by another process.
-            let next = worker.seed &+ UInt64(jobs)
-            let done = (worker.seed - first) / UInt64(jobs) + 1
-            let left = count(of: (worker.seed - first) % UInt64(jobs)).map { $0 - min($0, done) }
-            if left != 0 {
-                workers.append(try WorkerProcess(first: next, step: UInt64(jobs), seeds: left, kind: kind))
-            }
+        case .died(let failure?): try giveUp(worker, failure, &workers)
         }
     }
 
-    private mutating func failed(_ seed: UInt64, _ reason: String) {
-        failures.append((seed, reason))
-        print("seed \(seed) FAILED: \(reason)")
+    /// The world that a worker ran was its last: the others of its seeds are run by another process.
+    private mutating func giveUp(_ worker: WorkerProcess, _ failure: WorldFailure, _ workers: inout [WorkerProcess])
+        throws
+    {
+        failed(worker.seed, failure)
+        let next = worker.seed &+ UInt64(jobs)
+        let done = (worker.seed - first) / UInt64(jobs) + 1
+        let left = count(of: (worker.seed - first) % UInt64(jobs)).map { $0 - min($0, done) }
+        if left != 0 {
+            workers.append(try WorkerProcess(first: next, step: UInt64(jobs), seeds: left, kind: kind))
+        }
+    }
+
+    private mutating func failed(_ seed: UInt64, _ failure: WorldFailure) {
+        failures.append((seed, failure.reason))
+        print("seed \(seed) FAILED: \(failure.reason)")
         fflush(nil)
     }
 

@@ -13,10 +13,23 @@ extension Simulate {
             print("begin \(seed)")
             // Whoever listens has to know which seed ended the process.
             fflush(nil)
-            let result = VolumeWorld(seed: seed, profile: kind.profile(seed: seed)).run()
+            let profile = kind.profile(seed: seed)
+            let all = profile.faults(seed: seed)
+            let schedule = kept.map { numbers in numbers.map { all[$0] } } ?? all
+            let world = VolumeWorld(
+                seed: seed, profile: profile, schedule: schedule, trace: trace ? { tell($0) } : nil)
+            let result = world.run()
+            let failure = WorldFailure(result)
             print("counts", result.counts.encoded.map(String.init).joined(separator: " "))
-            print("end \(seed) \(String(result.hash, radix: 16)) \(result.failure ?? "")")
+            print(
+                "end \(seed) \(String(result.hash, radix: 16)) \(failure?.kind ?? "") \(failure?.reason ?? "")")
             seed &+= step
         }
+    }
+
+    /// At once: it may be the last thing before an invariant traps.
+    private func tell(_ line: String) {
+        print("trace \(line)")
+        fflush(nil)
     }
 }

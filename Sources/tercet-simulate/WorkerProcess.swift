@@ -7,18 +7,26 @@ final class WorkerProcess {
     private let output = Pipe()
     private let errors = Pipe()
     private var unread: [UInt8] = []
-    /// The seed that runs.
+    /// The seed that runs, and since when; `nil` where its world is at its end.
     private(set) var seed: UInt64
+    private var begun: Date? = Date()
     private(set) var isEnded = false
 
     var descriptor: Int32 { output.fileHandleForReading.fileDescriptor }
 
-    init(first: UInt64, step: UInt64, seeds: UInt64?, kind: WorldKind) throws {
+    /// - Parameters:
+    ///   - keep: the numbers of the faults that happen; all of them where it is `nil`.
+    ///   - isTraced: what happens in the worlds is told.
+    init(
+        first: UInt64, step: UInt64, seeds: UInt64?, kind: WorldKind, keep: [Int]? = nil, isTraced: Bool = false
+    ) throws {
         seed = first
         process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
-        process.arguments =
-            ["--seed", "\(first)", "--step", "\(step)"] + (seeds.map { ["--seeds", "\($0)"] } ?? [])
-            + kind.arguments
+        var arguments = ["--seed", "\(first)", "--step", "\(step)"]
+        if let seeds { arguments += ["--seeds", "\(seeds)"] }
+        if let keep { arguments += ["--keep", keep.map(String.init).joined(separator: ",")] }
+        if isTraced { arguments.append("--trace") }
+        process.arguments = arguments + kind.arguments
         var environment = ProcessInfo.processInfo.environment
         // A trap is reported by its message and its seed; a backtrace takes seconds.
         environment["SWIFT_BACKTRACE"] = "enable=no"
@@ -31,10 +39,11 @@ final class WorkerProcess {
     }
 
     enum Event {
+        case traced(String)
         case counts(SimulationCounts)
-        case ended(seed: UInt64, hash: String, failure: String?)
+        case ended(seed: UInt64, hash: String, failure: WorldFailure?)
         /// The process is gone; why, where it was not because it was done.
-        case died(String?)
+        case died(WorldFailure?)
     }
 
     /// What has been said since the last time. Waits for something.
@@ -47,41 +56,56 @@ final class WorkerProcess {
         }
         unread += buffer[..<count]
         var events: [Event] = []
-        while let newline = unread.firstIndex(of: UInt8(ascii: "\n")) {
-            let line = String(decoding: unread[..<newline], as: UTF8.self)
-            unread.removeSubrange(...newline)
-            if let event = parse(line) { events.append(event) }
+        var start = 0
+        while let newline = unread[start...].firstIndex(of: UInt8(ascii: "\n")) {
+            if let event = parse(String(decoding: unread[start..<newline], as: UTF8.self)) { events.append(event) }
+            start = newline + 1
         }
+        unread.removeSubrange(..<start)
         return events
     }
 
     private func parse(_ line: String) -> Event? {
-        let words = line.split(separator: " ", maxSplits: 3, omittingEmptySubsequences: false)
+        let words = line.split(separator: " ", maxSplits: 4, omittingEmptySubsequences: false)
         switch words.first {
         case "begin":
             if words.count > 1, let seed = UInt64(words[1]) { self.seed = seed }
+            begun = Date()
             return nil
+        case "trace": return .traced(String(line.dropFirst("trace ".count)))
         case "counts":
             return SimulationCounts(encoded: line.split(separator: " ").dropFirst().compactMap { UInt64($0) })
                 .map { .counts($0) }
-        case "end" where words.count == 4:
+        case "end" where words.count == 5:
             guard let seed = UInt64(words[1]) else { return nil }
-            return .ended(seed: seed, hash: String(words[2]), failure: words[3].isEmpty ? nil : String(words[3]))
+            begun = nil
+            let failure =
+                words[3].isEmpty ? nil : WorldFailure(kind: String(words[3]), reason: String(words[4]))
+            return .ended(seed: seed, hash: String(words[2]), failure: failure)
         default: return nil
         }
     }
 
     /// Waits for the end and says what was wrong.
-    private func end() -> String? {
+    private func end() -> WorldFailure? {
         let message = (try? errors.fileHandleForReading.readToEnd()).map { String(decoding: $0, as: UTF8.self) } ?? ""
         process.waitUntilExit()
         guard process.terminationReason == .uncaughtSignal || process.terminationStatus != 0 else { return nil }
         let lines = message.split(separator: "\n").filter { !$0.isEmpty }
-        return lines.last.map(String.init) ?? "ended by signal \(process.terminationStatus)"
+        return WorldFailure(
+            trap: lines.last.map(String.init) ?? "the process ended with \(process.terminationStatus)")
     }
 
+    /// Ends the worker where its world has run for longer than it may; what is wrong with it then.
+    func endIfOverdue(_ limit: TimeInterval) -> WorldFailure? {
+        guard !isEnded, let begun, Date().timeIntervalSince(begun) > limit else { return nil }
+        stop()
+        return WorldFailure(hangingFor: limit)
+    }
+
+    /// Ends the worker, also one that does not listen.
     func stop() {
-        process.terminate()
+        kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
         isEnded = true
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Whole volumes in simulated worlds: many seeds are sound, a seed has the same history in two processes and on another
 # machine (the lab: another kernel, an emulated processor; TERCET_LAB=no leaves it out), and a volume that is broken on
-# purpose is noticed, with its seed, its fewest faults and the exit status of a failure.
+# purpose is noticed, with its seed, its fewest faults and the exit status of a failure. So is a world that does not end.
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../tap.sh"
 simulate=${TERCET_SIMULATE:-$project/.build/release/tercet-simulate}
 seeds=${TERCET_SEEDS:-500}
@@ -35,11 +35,49 @@ minimised() {
   [ "$status" -eq 1 ] && grep -q 'of its .* faults' "$tap_folder/fewest"
 }
 
+# Somebody who asks for a fault that the seed does not have is told so.
+unknown_fault() {
+  local status=0
+  "$simulate" --seed 42 --keep 9999 >"$tap_folder/unknown" 2>&1 || status=$?
+  cat "$tap_folder/unknown"
+  [ "$status" -eq 2 ] && grep -q 'has no fault 9999' "$tap_folder/unknown"
+}
+
+# A worker that stands still is what a world is that does not end.
+hanging() {
+  local soak worker='' tries=0
+  "$simulate" --seeds 1000000 --jobs 1 --time-limit 2 >"$tap_folder/hanging" 2>&1 &
+  soak=$!
+  while [ -z "$worker" ] && [ $((tries += 1)) -lt 200 ]; do
+    worker=$(pgrep -P "$soak") || sleep 0.05
+  done
+  [ -n "$worker" ] && kill -STOP "$worker"
+  tries=0
+  until grep -q 'FAILED' "$tap_folder/hanging" || [ $((tries += 1)) -ge 600 ]; do sleep 0.1; done
+  kill "$soak"
+  wait "$soak"
+  # What it has begun in the place of the worker ends when it finds nobody to tell.
+  cat "$tap_folder/hanging"
+  grep -qE '^seed [0-9]+ FAILED: hanging' "$tap_folder/hanging"
+}
+
+# One seed says the same as many: what is wrong, and 1.
+one_seed() {
+  local status=0
+  "$simulate" --broken overlapUnordered --seed "$(sed -n 's/^seed \([0-9]*\) FAILED.*/\1/p' "$tap_folder/broken" | head -n 1)" \
+    >"$tap_folder/one" 2>&1 || status=$?
+  cat "$tap_folder/one"
+  [ "$status" -eq 1 ] && grep -qF "$(sed -n 's/^seed [0-9]* FAILED: //p' "$tap_folder/broken" | head -n 1)" "$tap_folder/one"
+}
+
 check "$seeds seeds are sound" "$simulate" --seeds "$seeds"
 grep -E 'simulated hours|^never met' "$tap_folder/output" | diagnose
 check "a seed has the same history in two processes" same_history
 [ "${TERCET_LAB:-yes}" = no ] || check "and on another machine, the lab" same_history_elsewhere
 check "a broken volume is noticed, and the exit status is 1" noticed
+check "its seed alone says the same" one_seed
 check "and the faults that it takes are few" minimised
+check "a fault that the seed does not have is refused" unknown_fault
+check "a world that does not end is a failure" hanging
 
 done_testing
