@@ -82,9 +82,7 @@ final class Service {
             missing += await add(subsystem.namespaces, to: subsystem.nqn)
         }
         for subsystem in change.changedSubsystems {
-            for nsid in subsystem.removedNamespaces {
-                attempt { () throws(TargetError) in try target.removeNamespace(nsid, from: subsystem.nqn) }
-            }
+            for nsid in subsystem.removedNamespaces { await remove(nsid, from: subsystem.nqn) }
             missing += await add(subsystem.addedNamespaces, to: subsystem.nqn)
             if let access = subsystem.access {
                 attempt { () throws(TargetError) in
@@ -127,9 +125,17 @@ final class Service {
         }
     }
 
-    func remove(_ namespaces: [MissingPart]) {
-        for case .namespace(let nsid, let nqn) in namespaces {
-            attempt { () throws(TargetError) in try target.removeNamespace(nsid, from: nqn) }
+    func remove(_ namespaces: [MissingPart]) async {
+        for case .namespace(let nsid, let nqn) in namespaces { await remove(nsid, from: nqn) }
+    }
+
+    /// Removes a namespace, and returns when every reactor knows: another one may be added in its place then, and no queue
+    /// that has to be closed is there to reach it.
+    private func remove(_ nsid: UInt32, from nqn: String) async {
+        guard attempt({ () throws(TargetError) in try target.removeNamespace(nsid, from: nqn) }) else { return }
+        // Each reactor's first call comes before the poll that closes queues, the second after it.
+        for _ in 0..<2 {
+            for reactor in reactors { await reactor.run {} }
         }
     }
 

@@ -124,7 +124,7 @@ extension Tercetd {
             let returned = service.returnedNamespaces(new)
             let change = try ConfigurationChange(from: current.leavingOut(returned), to: new)
             for part in returned { logger.notice("reload: \(part): its device had vanished, and is opened anew") }
-            service.remove(returned)
+            await service.remove(returned)
             for line in change.lines { logger.notice("reload: \(line)") }
             if change.isEmpty { logger.notice("reload: nothing has changed") }
             let missing = await service.apply(change)
