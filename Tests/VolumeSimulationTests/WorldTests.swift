@@ -187,6 +187,22 @@ import VolumeSimulation
         expectSound([.driveReseat, .initiatorCrash, .replace, .connectionBreak], seeds: 1...30)
     }
 
+    /// The source of a region that was being made equal was lost, and one member in sync was left: a read overtook what was
+    /// on its way to that member, and saw a write that was gone then.
+    @Test func aSourceIsLostWhileAReadWaitsForItsCopy() {
+        var profile = Profile(seed: 11_054_636)
+        expectSound(11_054_636, profile)
+        profile.faults = [.initiatorPowerLoss, .driveReseat, .partitionFromMember, .partitionOfInitiators]
+        for seed in UInt64(1)...30 { expectSound(seed, profile) }
+    }
+
+    /// A member that could not read a region was left alone in sync: nothing was known to be wrong there, and it was taken for
+    /// one that a scrub had found to differ, for good.
+    @Test func aMemberThatCannotReadIsLeftAlone() {
+        expectSound(11_037_214, Profile(seed: 11_037_214))
+        expectSound([.latentError, .scrub, .inaccessible, .targetQuickRestart], seeds: 1...60)
+    }
+
     /// A message is lost while the one before it waits for a receive buffer: the connection's patience ends, whoever posts
     /// buffers meanwhile.
     @Test func aMessageIsLostBehindOneThatWaits() { expectSound(3_017_177, Profile(seed: 3_017_177)) }

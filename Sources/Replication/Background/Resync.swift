@@ -61,6 +61,16 @@ struct CopyTable: ~Copyable {
         }
     }
 
+    /// Whether members in sync are being made equal in one of `regions`. That goes on for a moment where the source is lost,
+    /// and one member alone counts from then on: what is on its way to that member must not be overtaken by a read.
+    func isReconciling(_ regions: ClosedRange<Int>) -> Bool {
+        guard running > 0 else { return false }
+        for index in 0..<count where states[index].slot >= 0 && states[index].reconciles {
+            if regions.contains(states[index].region) { return true }
+        }
+        return false
+    }
+
     func isCopying(to member: MemberIndex) -> Bool {
         for index in 0..<count where states[index].slot >= 0 && states[index].destinations.has(member) { return true }
         return false
@@ -309,6 +319,7 @@ extension VolumeEngine {
 
     private mutating func endCopy(_ slot: Int32) {
         let copy = slots[Int(slot)].copyIndex
+        if copies.states[copy].reconciles { reviewsReconcile = true }
         copies.states[copy].slot = -1
         copies.running -= 1
         copies.mayStart = true

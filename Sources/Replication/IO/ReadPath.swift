@@ -10,7 +10,7 @@ extension VolumeEngine {
         let regions = slots[index].regions
         guard phase == .serving || phase == .detaching else { return dispatch(slot) }
         if maps.quarantine.hasAny(regions) { return finish(slot, .mediaError) }
-        if maps.unreconciled.hasAny(regions), fault != .unreconciledRead {
+        if maps.unreconciled.hasAny(regions) || copies.isReconciling(regions), fault != .unreconciledRead {
             // A copy waits for writes that overlap it: one that itself waits for the copy gives its place up.
             if slots[index].compares {
                 overlaps.remove(slot, slots, ready: &ready)

@@ -65,10 +65,20 @@ extension VolumeEngine {
         for word in 0..<maps.unreconciled.wordCount where maps.unreconciled.words[word] != 0 {
             var orphaned = maps.unreconciled.words[word]
             for other in 0..<memberCount where others.has(other) { orphaned &= maps.repair[other].words[word] }
+            orphaned &= namedByScrub(word)
             maps.quarantine.words[word] |= orphaned
             maps.unreconciled.words[word] &= ~orphaned
             for other in 0..<memberCount where others.has(other) { maps.repair[other].words[word] &= ~orphaned }
         }
+    }
+
+    /// Regions of a word that a scrub found to differ and that are not repaired yet: others are repaired because they could
+    /// not be read, and hold nothing wrong. Where there are more than the record names, any may be one.
+    private func namedByScrub(_ word: Int) -> UInt64 {
+        if quarantined.count >= maps.geometry.quarantineCapacity { return ~0 }
+        var bits: UInt64 = 0
+        for region in quarantined where region / 64 == word { bits |= 1 << UInt64(region % 64) }
+        return bits
     }
 
     /// Takes a lost member out of the members in sync, if others are left that are there.
