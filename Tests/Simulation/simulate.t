@@ -45,15 +45,11 @@ unknown_fault() {
 
 # A worker that stands still is what a world is that does not end.
 hanging() {
-  local soak worker='' tries=0
+  local soak
   "$simulate" --seeds 1000000 --jobs 1 --time-limit 2 >"$tap_folder/hanging" 2>&1 &
   soak=$!
-  while [ -z "$worker" ] && [ $((tries += 1)) -lt 200 ]; do
-    worker=$(pgrep -P "$soak") || sleep 0.05
-  done
-  [ -n "$worker" ] && kill -STOP "$worker"
-  tries=0
-  until grep -q 'FAILED' "$tap_folder/hanging" || [ $((tries += 1)) -ge 600 ]; do sleep 0.1; done
+  wait_until 10 pgrep -P "$soak" && kill -STOP "$(pgrep -P "$soak")"
+  wait_until 60 grep -q 'FAILED' "$tap_folder/hanging"
   kill "$soak"
   wait "$soak"
   # What it has begun in the place of the worker ends when it finds nobody to tell.

@@ -7,12 +7,6 @@
 
 static char message[256];
 
-static struct tercet_status status_of(struct tercet *handle) {
-    struct tercet_status status = {.size = sizeof status};
-    tercet_get_status(handle, &status);
-    return status;
-}
-
 int main(int count, char **arguments) {
     enum { bytes = 4096, blocks = 64 };
     struct tercet *handle = NULL;

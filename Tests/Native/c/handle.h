@@ -77,6 +77,12 @@ static inline int round_trip(struct tercet *handle, uint64_t offset, unsigned ch
     return perform(handle, io).error == 0 && memcmp(in, out, bytes) == 0;
 }
 
+static inline struct tercet_status status_of(struct tercet *handle) {
+    struct tercet_status status = {.size = sizeof status};
+    tercet_get_status(handle, &status);
+    return status;
+}
+
 static inline int all_zero(const unsigned char *memory, size_t bytes) {
     for (size_t i = 0; i < bytes; i++)
         if (memory[i]) return 0;

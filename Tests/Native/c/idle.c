@@ -4,12 +4,6 @@
 
 static const double keep_alive = 2, idle_time = 8;
 
-static struct tercet_status status_of(struct tercet *handle) {
-    struct tercet_status status = {.size = sizeof status};
-    tercet_get_status(handle, &status);
-    return status;
-}
-
 /* Polls so seldom for the idle time; the longest time between two polls. */
 static double idle(struct tercet *handle) {
     struct timespec pause = {.tv_nsec = (long)(keep_alive / 2.5 * 1e9)};

@@ -10,12 +10,6 @@
 
 static char message[256];
 
-static struct tercet_status status_of(struct tercet *handle) {
-    struct tercet_status status = {.size = sizeof status};
-    tercet_get_status(handle, &status);
-    return status;
-}
-
 /* Whether no thread of a process runs. */
 static int stands_still(pid_t process) {
     char path[64];
