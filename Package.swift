@@ -52,7 +52,10 @@ let package = Package(
             name: "NVMeSpecFuzz", dependencies: ["Base", "NVMeSpec"], path: "Tests/NVMeSpecFuzz", swiftSettings: strict),
         // Catches the commands that libnvme builds, for comparison.
         .target(name: "LibNVMeCapture", path: "Tests/LibNVMeCapture"),
-        room("Reactor", ["Base", "CLinux"]),
+        // What each thread did last, always recorded, and its dump.
+        room("Trace", ["Base", "CLinux"]),
+        tests("TraceTests", ["Base", "Trace"]),
+        room("Reactor", ["Base", "CLinux", "Trace"]),
 
         room("Memory", ["Base", "CLinux", "FabricInterface"]),
         tests("MemoryTests", ["AllocationProbe", "CLinux", "FabricInterface", "Memory"]),
@@ -92,16 +95,17 @@ let package = Package(
         room("AIOBlock", ["Base", "BlockInterface", "CAIO", "CLinux"]),
         room("MemoryBlock", ["Base", "BlockInterface", "CLinux"]),
         room("BlockBackend", ["AIOBlock", "Base", "BlockInterface", "MemoryBlock"]),
-        tests("AIOBlockTests", ["AIOBlock", "AllocationProbe", "BlockInterface", "BlockLaws", "CLinux"]),
-        tests("MemoryBlockTests", ["AllocationProbe", "BlockInterface", "BlockLaws", "MemoryBlock"]),
+        tests("AIOBlockTests", ["AIOBlock", "AllocationProbe", "Base", "BlockInterface", "BlockLaws", "CLinux"]),
+        tests("MemoryBlockTests", ["AllocationProbe", "Base", "BlockInterface", "BlockLaws", "MemoryBlock"]),
         tests("BlockBackendTests", ["Base", "BlockBackend", "BlockInterface"]),
 
         // What every block device has to keep, and a count of a thread's allocations for the tests of hot paths.
         .target(
-            name: "BlockLaws", dependencies: ["AllocationProbe", "BlockInterface", "CLinux"], path: "Tests/BlockLaws",
+            name: "BlockLaws", dependencies: ["AllocationProbe", "Base", "BlockInterface", "CLinux"],
+            path: "Tests/BlockLaws",
             swiftSettings: strict),
         .executableTarget(
-            name: "block-device-laws", dependencies: ["AIOBlock", "BlockInterface", "BlockLaws"],
+            name: "block-device-laws", dependencies: ["AIOBlock", "Base", "BlockInterface", "BlockLaws"],
             path: "Tests/BlockDeviceLaws", swiftSettings: strict),
         .target(name: "AllocationProbe", path: "Tests/AllocationProbe"),
 
@@ -138,7 +142,7 @@ let package = Package(
             dependencies: [
                 "Base", "BlockBackend", "BlockInterface", "CLinux", "FabricInterface", "NVMeSpec", "NVMeTarget",
                 "Reactor",
-                "TargetConfiguration", "Terminal", "VerbsFabric",
+                "TargetConfiguration", "Terminal", "Trace", "VerbsFabric",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: strict),
@@ -176,7 +180,7 @@ let package = Package(
             name: "tercet",
             dependencies: [
                 "Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication",
-                "Terminal", "VerbsFabric",
+                "Terminal", "Trace", "VerbsFabric",
                 "VolumeDriver",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),

@@ -5,9 +5,9 @@ import Synchronization
 /// Work handed to a thread by other threads, in the order in which it was sent. For the control plane: sending takes a
 /// lock and allocates.
 public final class Mailbox: Sendable {
-    private let letters = Mutex<[@Sendable () -> Void]>([])
+    private let messages = Mutex<[@Sendable () -> Void]>([])
     private let count = Atomic<Int>(0)
-    /// Becomes readable when a letter arrives.
+    /// Becomes readable when work arrives.
     public let descriptor: Int32
 
     public init() {
@@ -19,7 +19,7 @@ public final class Mailbox: Sendable {
 
     /// Leaves `body` to be run by the mailbox's owner.
     public func send(_ body: @escaping @Sendable () -> Void) {
-        letters.withLock { $0.append(body) }
+        messages.withLock { $0.append(body) }
         count.add(1, ordering: .releasing)
         var one: UInt64 = 1
         _ = write(descriptor, &one, 8)
@@ -28,21 +28,21 @@ public final class Mailbox: Sendable {
     /// Whether nothing has arrived.
     public var isEmpty: Bool { count.load(ordering: .acquiring) == 0 }
 
-    /// Runs what has arrived; returns how many letters that were. One atomic load when there is nothing.
+    /// Runs the work that has arrived and returns how many pieces there were. One atomic load if there are none.
     @discardableResult
     public func drain() -> Int {
         guard count.load(ordering: .acquiring) > 0 else { return 0 }
-        let arrived = letters.withLock { letters in
-            let taken = letters
-            letters.removeAll()
+        let arrived = messages.withLock { messages in
+            let taken = messages
+            messages.removeAll()
             return taken
         }
         count.subtract(arrived.count, ordering: .relaxed)
-        for letter in arrived { letter() }
+        for message in arrived { message() }
         return arrived.count
     }
 
-    /// Makes the descriptor unreadable until the next letter.
+    /// Makes the descriptor unreadable until more work arrives.
     public func acknowledge() {
         var value: UInt64 = 0
         _ = read(descriptor, &value, 8)

@@ -1,6 +1,6 @@
 import Base
 
-/// What a reactor runs: polled while there is work, asked to arm its notifications before the reactor sleeps.
+/// A part of a reactor: polled while there is work, and asked to arm its notifications before the reactor sleeps.
 ///
 /// A poller is used by one thread only and takes the time from its caller, so that the simulation can run the same code
 /// in virtual time. An abstract class and not a protocol: one indirect jump per poll, no reference counting.

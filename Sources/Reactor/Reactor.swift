@@ -2,6 +2,7 @@ import Base
 import CLinux
 import Glibc
 import Synchronization
+import Trace
 
 /// How a reactor waits.
 public struct ReactorOptions: Sendable {
@@ -21,7 +22,11 @@ public struct ReactorOptions: Sendable {
 ///
 /// Whatever the pollers own belongs to this thread; other threads reach it through `send`.
 public final class Reactor: @unchecked Sendable {
+    // Unchecked: other threads use the mailbox and `stopping` only; the rest belongs to the reactor's thread.
+
     public let name: String
+    /// The last events on the reactor's thread; its pollers record there.
+    public let ring: TraceRing
     private let processor: Int?
     private let options: ReactorOptions
     private let mailbox = Mailbox()
@@ -41,6 +46,7 @@ public final class Reactor: @unchecked Sendable {
     ///   to the scheduler.
     public init(name: String, processor: Int? = nil, options: ReactorOptions = ReactorOptions()) {
         self.name = name
+        ring = TraceRing(name: name)
         self.processor = processor
         self.options = options
     }
@@ -90,10 +96,10 @@ public final class Reactor: @unchecked Sendable {
             let allowed = tercet_allowed_processor(Int32(processor))
             if allowed >= 0 { _ = tercet_pin_to_processor(allowed) }
         }
-        // Reading the clock and yielding are system calls, at least where the clock source has to be asked. While there is work
+        // Reading the clock and yielding are system calls, at least if the clock source has to be asked. While there is work
         // the clock is read every `roundsBeforeYield` rounds; when it ends, both once, for what was posted may need this
         // processor to go on, and after that both every `roundsBeforeYield` rounds.
-        var now = MonotonicTime.now()
+        var now = noted(.now())
         var lastWork = now
         var workRounds = 0
         var emptyRounds = 0
@@ -101,29 +107,35 @@ public final class Reactor: @unchecked Sendable {
             if round(now) > 0 {
                 workRounds += 1
                 emptyRounds = 0
-                if workRounds % options.roundsBeforeYield == 0 { now = .now() }
+                if workRounds % options.roundsBeforeYield == 0 { now = noted(.now()) }
                 continue
             }
             if workRounds > 0 {
                 workRounds = 0
                 sched_yield()
-                now = .now()
+                now = noted(.now())
                 lastWork = now
                 continue
             }
             emptyRounds += 1
             guard emptyRounds >= options.roundsBeforeYield else { continue }
             emptyRounds = 0
-            now = .now()
+            now = noted(.now())
             if now.nanoseconds(since: lastWork) < options.idleSpellNanoseconds {
                 sched_yield()
             } else {
                 sleep(now)
-                now = .now()
+                now = noted(.now())
             }
         }
         rounds.removeAll()
         pollers.removeAll()
+    }
+
+    /// The time, told to the ring for what is recorded from here on.
+    private func noted(_ now: MonotonicTime) -> MonotonicTime {
+        ring.trace.note(now)
+        return now
     }
 
     private func round(_ now: MonotonicTime) -> Int {
@@ -137,20 +149,20 @@ public final class Reactor: @unchecked Sendable {
         return work
     }
 
-    /// Arms all notifications, looks once more, and sleeps until one of them, a deadline or a letter.
+    /// Arms all notifications, looks once more, and sleeps until a notification, a deadline, or work from another thread.
     private func sleep(_ now: MonotonicTime) {
         for poller in pollers { poller.prepareToSleep() }
         if round(now) > 0 { return }
         watchDescriptors()
         var deadline = MonotonicTime.distantFuture
         for poller in pollers { deadline = min(deadline, poller.nextDeadline) }
-        var timeout: Int32 = -1
+        var timeoutMilliseconds: Int32 = -1
         if deadline < .distantFuture {
             let wait = deadline.nanoseconds(since: now)
-            timeout = Int32(min((wait + 999_999) / 1_000_000, 3_600_000))
+            timeoutMilliseconds = Int32(min((wait + 999_999) / 1_000_000, 3_600_000))
         }
         withUnsafeTemporaryAllocation(of: epoll_event.self, capacity: 8) { events in
-            let count = epoll_wait(epoll, events.baseAddress, Int32(events.count), timeout)
+            let count = epoll_wait(epoll, events.baseAddress, Int32(events.count), timeoutMilliseconds)
             for index in 0..<Int(max(count, 0)) {
                 let descriptor = events[index].data.fd
                 if descriptor == mailbox.descriptor { mailbox.acknowledge() }

@@ -17,7 +17,7 @@ struct Signals {
         if result != 0 { fatalError("pipe2: \(String(cString: strerror(errno)))") }
         reader = ends.0
         signalWriter.store(ends.1, ordering: .releasing)
-        for number in [SIGTERM, SIGINT, SIGHUP] {
+        for number in [SIGTERM, SIGINT, SIGHUP, SIGUSR1] {
             signal(number) { number in
                 var byte = UInt8(truncatingIfNeeded: number)
                 _ = write(signalWriter.load(ordering: .acquiring), &byte, 1)

@@ -3,6 +3,7 @@ import Foundation
 import Logging
 import TargetConfiguration
 import Terminal
+import Trace
 
 @main
 struct Tercetd: ParsableCommand {
@@ -15,7 +16,8 @@ struct Tercetd: ParsableCommand {
 
             PATH is a block device, a file, ram:SIZE or null:SIZE. Sizes are in bytes; K, M, G and T, also as KiB, MiB, GiB \
             and TiB, in either case, are powers of 1024. Several --export with one NQN are several namespaces of one \
-            subsystem. SIGHUP reads the configuration file again, SIGTERM ends the daemon.
+            subsystem. SIGHUP reads the configuration file again, SIGTERM ends the daemon. SIGUSR1 \
+            writes what each thread did last to a file; tercet trace prints it.
 
             Exit status: 0 where a signal ended it in good order, 1 where it could not start, 2 for wrong usage.
             """)
@@ -92,6 +94,8 @@ extension Tercetd {
             writeToStandardError("tercetd: \(error.description)\n")
             return config == nil ? 2 : 1
         }
+        TraceDump.prepare(program: "tercetd", folder: current.stateDirectory ?? TraceDump.temporaryFolder)
+        TraceDump.catchTraps()
         let service = Service(current, logger: logger)
         do {
             try await service.start(current)
@@ -108,9 +112,21 @@ extension Tercetd {
                 return 0
             case SIGHUP:
                 current = await reload(service, current, logger)
+            case SIGUSR1:
+                dumpTrace(logger)
             default:
                 service.refresh()
             }
+        }
+    }
+
+    private func dumpTrace(_ logger: Logger) {
+        var path = ""
+        let failure = TraceDump.write { path = String(cString: $0) }
+        if failure == 0 {
+            logger.notice("trace written", metadata: ["path": "\(path)"])
+        } else {
+            logger.error("the trace cannot be written: \(String(cString: strerror(failure)))")
         }
     }
 

@@ -5,6 +5,7 @@ import Histogram
 import NVMeInitiator
 import Reactor
 import Replication
+import Trace
 import VolumeDriver
 
 struct VolumeBenchCommand: AsyncParsableCommand {
@@ -41,6 +42,9 @@ struct VolumeBenchCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        TraceDump.prepare(program: "tercet", folder: TraceDump.temporaryFolder)
+        TraceDump.catchTraps()
+        TraceDump.dump(on: SIGUSR1)
         let session = try Session()
         defer { session.end() }
         let attached = try await VolumeSession(volume, takeOver, depth: max(depth, 64), session: session)
