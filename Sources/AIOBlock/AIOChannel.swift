@@ -1,3 +1,4 @@
+import Base
 import BlockInterface
 
 /// The queue of one reactor to one `AIODevice`.
@@ -5,7 +6,7 @@ final class AIOChannel: BlockChannel {
     // Unchecked: one thread uses the channel, and no method of the queue calls anything that leads back here.
     @exclusivity(unchecked) private var queue: AIOQueue
 
-    init(device: AIODevice, depth: Int) throws(BlockDeviceError) {
+    init(device: AIODevice, depth: Int) throws(TercetError) {
         let resources = try AIOQueue.resources(for: device.name, depth: depth)
         queue = AIOQueue(device: device, depth: depth, resources: resources)
         super.init()

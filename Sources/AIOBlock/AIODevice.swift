@@ -1,3 +1,4 @@
+import Base
 import BlockInterface
 import CLinux
 import Glibc
@@ -10,7 +11,7 @@ public struct AIODeviceOptions: Equatable, Sendable {
     public var blockSize: UInt32?
     /// Opens for reading only.
     public var readOnly: Bool
-    /// Uses the page cache even where O_DIRECT would work.
+    /// Uses the page cache even if O_DIRECT would work.
     public var buffered: Bool
     /// Largest transfer that is handed to the kernel at once, in bytes; a longer request is cut into several.
     public var maximumTransfer: UInt32
@@ -29,7 +30,7 @@ public struct AIODeviceOptions: Equatable, Sendable {
     }
 }
 
-/// What is done otherwise where the system lacks something.
+/// Detours around what the system lacks.
 package struct Detours: OptionSet, Equatable, Sendable {
     package let rawValue: UInt8
     package init(rawValue: UInt8) { self.rawValue = rawValue }
@@ -41,7 +42,7 @@ package struct Detours: OptionSet, Equatable, Sendable {
     package static let noFallocate = Detours(rawValue: 1 << 2)
 }
 
-/// A block device or a regular file, used through libaio and, where the file system allows, O_DIRECT.
+/// A block device or a regular file, used through libaio and, if the file system allows, O_DIRECT.
 ///
 /// What the kernel can only do while its caller waits (fallocate, BLKZEROOUT, BLKDISCARD) is done by one thread of the
 /// device's own, so that no reactor waits.
@@ -50,7 +51,7 @@ public final class AIODevice: BlockDevice {
     public let name: String
     public let identity: BlockIdentity
     public let remarks: [String]
-    /// Transfers go straight between the caller's memory and the device. Where the file system refuses that, they go
+    /// Transfers go straight between the caller's memory and the device. If the file system refuses that, they go
     /// through the page cache, submitting waits for the copy, and FUA and flush write the cache back.
     public let isDirect: Bool
 
@@ -76,12 +77,12 @@ public final class AIODevice: BlockDevice {
     /// - Throws: one line that says what is wrong with `path`.
     public convenience init(
         path: String, options: AIODeviceOptions = AIODeviceOptions()
-    ) throws(BlockDeviceError) {
+    ) throws(TercetError) {
         try self.init(path: path, options: options, sysfsRoot: "/sys")
     }
 
     /// - Parameter sysfsRoot: where sysfs is mounted; tests bring their own.
-    init(path: String, options: AIODeviceOptions, sysfsRoot: String) throws(BlockDeviceError) {
+    init(path: String, options: AIODeviceOptions, sysfsRoot: String) throws(TercetError) {
         let opened = try OpenedFile(path: path, options: options, sysfsRoot: sysfsRoot)
         name = path
         identity = opened.identity
@@ -121,11 +122,11 @@ public final class AIODevice: BlockDevice {
         return before == whole ? .unchanged : .resized
     }
 
-    public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
+    public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
         try AIOChannel(device: self, depth: depth)
     }
 
-    /// The device's size in bytes now, or `nil` where it is no longer there.
+    /// The device's size in bytes now, or `nil` if it is no longer there.
     func presentSize() -> UInt64? {
         switch kind {
         case .file:

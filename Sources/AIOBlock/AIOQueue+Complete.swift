@@ -48,7 +48,7 @@ extension AIOQueue {
         let step = slot.pointee.step
         if result < 0 { return end(index, status(of: Int32(clamping: -result), step)) }
         if request.operation == .flush { return end(index, .success) }
-        // What is not a whole block was cut by the device's end.
+        // A part of a block was cut by the device's end.
         let moved = UInt64(result) & ~(blockSize - 1)
         if moved == 0 { return end(index, device.presentSize() == nil ? .deviceGone : .outOfRange) }
         if step == .compare, let expected = request.buffer {
@@ -85,7 +85,7 @@ extension AIOQueue {
         ended.append(index)
     }
 
-    /// What an error means; an I/O error of a device that has been removed means that.
+    /// The status for an error. An I/O error of a device that has been removed means the removal.
     func status(of code: Int32, _ operation: BlockOperation) -> BlockStatus {
         let status = BlockStatus(errno: code, operation: operation)
         if status != .success && status != .compareFailure && device.presentSize() == nil { return .deviceGone }

@@ -59,28 +59,28 @@ struct AIOQueue: ~Copyable {
         /// Of a comparison and write: it was equal.
         var isEqual = false
 
-        /// What is being done, where an operation consists of several.
+        /// The present step of an operation that consists of several.
         var step: BlockOperation {
             guard request.operation == .compareAndWrite else { return request.operation }
             return isEqual ? .write : .compare
         }
     }
 
-    /// Where a slot's operation is.
+    /// The place of a slot's operation.
     enum Place: UInt8, BitwiseCopyable {
         case free, ready, kernel, worker, waitingForScratch, waitingForRange, ended
     }
 
-    /// What has to be asked of the system, and may be refused.
+    /// Resources of the system, which may refuse them.
     struct Resources {
         var context: io_context_t
         var eventDescriptor: Int32
         var scratch: UnsafeMutableRawPointer
     }
 
-    static func resources(for name: String, depth: Int) throws(BlockDeviceError) -> Resources {
+    static func resources(for name: String, depth: Int) throws(TercetError) -> Resources {
         guard depth >= 1 && depth <= 32768 else {
-            throw BlockDeviceError("\(name): a queue depth of \(depth) is not possible; 1 to 32768 is")
+            throw TercetError(.invalid, "\(name): a queue depth of \(depth) is not possible; 1 to 32768 is")
         }
         var context: io_context_t?
         let result = io_setup(Int32(depth), &context)
@@ -92,7 +92,7 @@ struct AIOQueue: ~Copyable {
             let reason = String(cString: strerror(errno))
             io_destroy(context)
             if eventDescriptor >= 0 { Glibc.close(eventDescriptor) }
-            throw BlockDeviceError("\(name): a channel could not be opened: \(reason)")
+            throw TercetError(.exhausted, "\(name): a channel could not be opened: \(reason)")
         }
         return Resources(context: context, eventDescriptor: eventDescriptor, scratch: memory)
     }
@@ -165,12 +165,13 @@ struct AIOQueue: ~Copyable {
         device.worker.remove(workerQueue)
     }
 
-    private static func setupError(_ name: String, _ code: Int32, _ depth: Int) -> BlockDeviceError {
+    private static func setupError(_ name: String, _ code: Int32, _ depth: Int) -> TercetError {
         let reason = String(cString: strerror(code))
         guard code == EAGAIN else {
-            return BlockDeviceError("\(name): asynchronous I/O is not available: \(reason)")
+            return TercetError(TercetError.Code(errno: code), "\(name): asynchronous I/O is not available: \(reason)")
         }
-        return BlockDeviceError(
+        return TercetError(
+            .exhausted,
             "\(name): the system has no room for \(depth) more asynchronous operations; raise /proc/sys/fs/aio-max-nr")
     }
 }

@@ -3,7 +3,7 @@ import CLinux
 import Glibc
 
 extension BlockStatus {
-    /// What a system call's error says about a block operation (the kernel's block/blk-core.c, blk_errors).
+    /// The status of a block operation whose system call failed (the kernel's block/blk-core.c, blk_errors).
     package init(errno code: Int32, operation: BlockOperation) {
         switch code {
         case ENOSPC, EDQUOT: self = .capacityExceeded

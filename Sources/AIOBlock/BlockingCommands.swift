@@ -30,7 +30,7 @@ struct BlockingCommands: Sendable {
         if mayDeallocate, allocate(punch, offset, length) == 0 { return .success }
         switch kind {
         case .blockDevice:
-            // The kernel writes zeroes itself where the device has no command for them.
+            // The kernel writes zeroes itself if the device has no command for them.
             return status(rangeCommand(tercet_BLKZEROOUT, offset, length), .writeZeroes)
         case .file:
             if allocate(FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, length) == 0 {

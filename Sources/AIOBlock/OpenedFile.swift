@@ -1,8 +1,9 @@
+import Base
 import BlockInterface
 import CLinux
 import Glibc
 
-/// What opening a path found out. The descriptor is the caller's to close.
+/// An open path and its properties. The caller closes the descriptor.
 struct OpenedFile {
     var descriptor: Int32
     var kind: AIODevice.Kind
@@ -11,20 +12,20 @@ struct OpenedFile {
     var identity = BlockIdentity()
     var remarks: [String] = []
 
-    init(path: String, options: AIODeviceOptions, sysfsRoot: String) throws(BlockDeviceError) {
+    init(path: String, options: AIODeviceOptions, sysfsRoot: String) throws(TercetError) {
         var status = stat()
         guard stat(path, &status) == 0 else { throw Self.refusal(path, errno) }
         let isBlockDevice: Bool
         switch status.st_mode & S_IFMT {
         case S_IFREG: isBlockDevice = false
         case S_IFBLK: isBlockDevice = true
-        case S_IFDIR: throw BlockDeviceError("\(path): is a directory; a block device or a regular file is needed")
-        default: throw BlockDeviceError("\(path): is neither a block device nor a regular file")
+        case S_IFDIR: throw TercetError(.invalid, "\(path): is a directory; a block device or a regular file is needed")
+        default: throw TercetError(.invalid, "\(path): is neither a block device nor a regular file")
         }
         let alignment: UInt32
         (descriptor, alignment, isDirect) = try Self.open(path, options, isBlockDevice)
         let descriptor = self.descriptor
-        do throws(BlockDeviceError) {
+        do throws(TercetError) {
             guard fstat(descriptor, &status) == 0 else { throw Self.refusal(path, errno) }
             if isBlockDevice {
                 let folder = "\(sysfsRoot)/dev/block/\(Self.major(status.st_rdev)):\(Self.minor(status.st_rdev))"
@@ -48,11 +49,11 @@ struct OpenedFile {
         }
     }
 
-    /// Opens with O_DIRECT, or without it where the file system refuses that, at once or at the first read.
+    /// Opens with O_DIRECT, or without it if the file system refuses that, at once or at the first read.
     /// - Returns: the descriptor, the unit of its transfers in bytes, and whether it is open with O_DIRECT.
     private static func open(
         _ path: String, _ options: AIODeviceOptions, _ isBlockDevice: Bool
-    ) throws(BlockDeviceError) -> (descriptor: Int32, alignment: UInt32, isDirect: Bool) {
+    ) throws(TercetError) -> (descriptor: Int32, alignment: UInt32, isDirect: Bool) {
         var flags = O_CLOEXEC | (options.readOnly ? O_RDONLY : O_RDWR)
         // On a block device O_EXCL means: not if it is mounted or part of something else.
         if isBlockDevice && !options.readOnly { flags |= O_EXCL }
@@ -74,11 +75,11 @@ struct OpenedFile {
     /// Takes the file's advisory lock, so that two daemons never write one file.
     private static func lock(
         _ path: String, _ descriptor: Int32, _ options: AIODeviceOptions
-    ) throws(BlockDeviceError) {
+    ) throws(TercetError) {
         if flock(descriptor, (options.readOnly ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 { return }
         // A file system without locks is no reason to refuse.
         if errno == EWOULDBLOCK {
-            throw BlockDeviceError("\(path): is in use already (its lock is held)", isInUse: true)
+            throw TercetError(.inUse, "\(path): is in use already (its lock is held)")
         }
     }
 
@@ -91,7 +92,7 @@ struct OpenedFile {
 
     private static func deviceGeometry(
         _ path: String, _ descriptor: Int32, _ options: AIODeviceOptions, _ sysfs: SysfsBlockDevice
-    ) throws(BlockDeviceError) -> BlockGeometry {
+    ) throws(TercetError) -> BlockGeometry {
         var size: UInt64 = 0
         var logical: Int32 = 0
         var physical: UInt32 = 0
@@ -101,16 +102,17 @@ struct OpenedFile {
         _ = ioctl(descriptor, tercet_BLKPBSZGET, &physical)
         _ = ioctl(descriptor, tercet_BLKIOOPT, &optimal)
         guard let blockSize = UInt32(exactly: logical), BlockGeometry.isBlockSize(blockSize) else {
-            throw BlockDeviceError(
-                "\(path): has blocks of \(logical) bytes; a power of two from 512 to 65536 is needed")
+            throw TercetError(
+                .unsupported, "\(path): has blocks of \(logical) bytes; a power of two from 512 to 65536 is needed")
         }
         if let wanted = options.blockSize, wanted != blockSize {
-            throw BlockDeviceError(
+            throw TercetError(
+                .invalid,
                 "\(path): has blocks of \(blockSize) bytes, which cannot be changed to \(wanted); leave it out"
             )
         }
         guard size >= UInt64(blockSize) else {
-            throw BlockDeviceError("\(path): the device is empty (no medium?)")
+            throw TercetError(.unavailable, "\(path): the device is empty (no medium?)")
         }
         // Linux sets an NVMe drive's physical block size no larger than what the drive writes atomically over a power
         // loss (drivers/nvme/host/core.c, AWUPF); for others it is the sector that a write replaces whole.
@@ -125,24 +127,26 @@ struct OpenedFile {
 
     private static func fileGeometry(
         _ path: String, _ descriptor: Int32, _ options: AIODeviceOptions, _ status: stat, _ needed: UInt32
-    ) throws(BlockDeviceError) -> BlockGeometry {
+    ) throws(TercetError) -> BlockGeometry {
         let size = UInt64(max(0, status.st_size))
         if size == 0 {
-            throw BlockDeviceError("\(path): the file is empty; give it a size first (truncate -s 64M \(path))")
+            throw TercetError(.invalid, "\(path): the file is empty; give it a size first (truncate -s 64M \(path))")
         }
         let blockSize = options.blockSize ?? needed
         guard BlockGeometry.isBlockSize(blockSize) else {
-            throw BlockDeviceError(
+            throw TercetError(
+                .invalid,
                 "\(path): a block size of \(blockSize) bytes is not possible; a power of two from 512 to 65536 is"
             )
         }
         guard blockSize >= needed else {
-            throw BlockDeviceError(
+            throw TercetError(
+                .invalid,
                 "\(path): blocks of \(blockSize) bytes are not possible; its file system needs \(needed) or more")
         }
         guard size % UInt64(blockSize) == 0 else {
-            throw BlockDeviceError(
-                "\(path): its size of \(size) bytes is no multiple of the block size of \(blockSize) bytes")
+            throw TercetError(
+                .invalid, "\(path): its size of \(size) bytes is no multiple of the block size of \(blockSize) bytes")
         }
         let canDeallocate =
             !options.readOnly && !options.detours.contains(.noFallocate) && canPunchHoles(descriptor, past: size)
@@ -155,7 +159,7 @@ struct OpenedFile {
     }
 
     /// The unit in which the file system does O_DIRECT transfers: the smaller of 512 and 4096 in which a read works, or
-    /// `nil` where neither does.
+    /// `nil` if neither does.
     private static func directAlignment(_ descriptor: Int32) -> UInt32? {
         let memory = UnsafeMutableRawPointer.allocate(byteCount: 8192, alignment: 4096)
         defer { memory.deallocate() }
@@ -170,8 +174,8 @@ struct OpenedFile {
         return fallocate(descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, end, 65536) == 0
     }
 
-    /// What `open` or `stat` refused, in words.
-    private static func refusal(_ path: String, _ code: Int32) -> BlockDeviceError {
+    /// The error of a failed `open` or `stat`.
+    private static func refusal(_ path: String, _ code: Int32) -> TercetError {
         let reason =
             switch code {
             case ENOENT: "there is no such file or device"
@@ -181,7 +185,7 @@ struct OpenedFile {
             case ENXIO, ENODEV, ENOMEDIUM: "there is no device behind it"
             default: String(cString: strerror(code))
             }
-        return BlockDeviceError("\(path): \(reason)", isInUse: code == EBUSY)
+        return TercetError(TercetError.Code(errno: code), "\(path): \(reason)")
     }
 
     private static func major(_ device: dev_t) -> UInt { (device >> 8) & 0xfff | (device >> 32) & ~0xfff }

@@ -2,7 +2,7 @@ import BlockInterface
 import CLinux
 import Glibc
 
-/// What sysfs says about a block device (Documentation/ABI/stable/sysfs-block, and the NVMe driver's attributes).
+/// The properties of a block device in sysfs (Documentation/ABI/stable/sysfs-block, and the NVMe driver's attributes).
 package struct SysfsBlockDevice {
     /// `/sys/dev/block/MAJOR:MINOR`.
     package var folder: String
@@ -41,7 +41,7 @@ package struct SysfsBlockDevice {
         return identity
     }
 
-    /// The text of an attribute without the white space around it, or `nil` where it cannot be read.
+    /// The text of an attribute without the white space around it, or `nil` if it cannot be read.
     func attribute(_ name: String) -> String? {
         let file = open("\(folder)/\(name)", O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return nil }
@@ -54,7 +54,7 @@ package struct SysfsBlockDevice {
         }
     }
 
-    /// Bytes written in hexadecimal, with or without hyphens and blanks; `nil` where they are not `count` bytes, or all
+    /// Bytes written in hexadecimal, with or without hyphens and blanks; `nil` if they are not `count` bytes, or all
     /// zero, which means "none".
     static func bytes(_ text: String, count: Int) -> [UInt8]? {
         var digits: [UInt8] = []

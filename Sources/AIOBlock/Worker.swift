@@ -40,7 +40,7 @@ final class Worker: Sendable {
     func wake() { core.wake() }
 }
 
-/// What the thread shares with its owner; apart from `Worker`, so that the thread does not keep its owner alive.
+/// The state that the thread shares with its owner. It is not in `Worker`, so that the thread does not keep its owner alive.
 private final class WorkerCore: Sendable {
     let commands: BlockingCommands
     let queues = Mutex<[WorkerQueue]>([])

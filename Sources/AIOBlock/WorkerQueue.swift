@@ -23,6 +23,8 @@ struct WorkerResult: BitwiseCopyable {
 /// Jobs of one channel on their way to the worker, and results on their way back: two rings, each with one writer and
 /// one reader, and room for a job of every slot, so that neither is ever full.
 final class WorkerQueue: @unchecked Sendable {
+    // Unchecked: each ring has one writer and one reader, and their positions are atomic.
+
     private let mask: Int
     private let jobs: UnsafeMutablePointer<WorkerJob>
     private let results: UnsafeMutablePointer<WorkerResult>

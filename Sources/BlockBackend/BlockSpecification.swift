@@ -3,7 +3,7 @@ import Base
 import BlockInterface
 import MemoryBlock
 
-/// What a namespace is backed by, as it is written on a command line or in a configuration:
+/// The backing of a namespace, as it is written on a command line or in a configuration:
 ///
 ///     /dev/nvme0n1          a block device
 ///     /srv/disk.img         a regular file
@@ -13,7 +13,7 @@ import MemoryBlock
 /// followed by options, separated by commas: `block=4096` (bytes of a logical block), `readonly`, `buffered` (through
 /// the page cache; paths only). A comma in a path is written `\,`.
 public struct BlockSpecification: Equatable, Sendable {
-    /// Where the blocks are.
+    /// The place of the blocks.
     public enum Backing: Equatable, Sendable {
         case path(String)
         case ram(byteCount: UInt64)
@@ -36,16 +36,16 @@ public struct BlockSpecification: Equatable, Sendable {
     }
 
     /// - Throws: one line that says which part of `text` is wrong and what is allowed there.
-    public init(parsing text: String) throws(BlockDeviceError) {
+    public init(parsing text: String) throws(TercetError) {
         let parts = Self.split(text)
         self.init(try Self.backing(parts[0], whole: text))
         for option in parts.dropFirst() { try apply(option: option, whole: text) }
         if readOnly || buffered, case .path = backing { return }
-        if readOnly || buffered { throw BlockDeviceError("\(text): 'readonly' and 'buffered' are for paths only") }
+        if readOnly || buffered { throw TercetError(.invalid, "\(text): 'readonly' and 'buffered' are for paths only") }
     }
 
     /// Opens the device.
-    public func open() throws(BlockDeviceError) -> any BlockDevice {
+    public func open() throws(TercetError) -> any BlockDevice {
         switch backing {
         case .path(let path):
             try AIODevice(
@@ -58,20 +58,21 @@ public struct BlockSpecification: Equatable, Sendable {
         }
     }
 
-    private static func backing(_ text: String, whole: String) throws(BlockDeviceError) -> Backing {
+    private static func backing(_ text: String, whole: String) throws(TercetError) -> Backing {
         for (prefix, make) in [("ram:", Backing.ram), ("null:", Backing.null)] where text.hasPrefix(prefix) {
             guard let size = ByteSize.parse(text.dropFirst(prefix.count)), size > 0 else {
-                throw BlockDeviceError(
+                throw TercetError(
+                    .invalid,
                     "\(whole): '\(text.dropFirst(prefix.count))' is no size; a number with K, M, G or T is, such as "
                         + "\(prefix)64M")
             }
             return make(size)
         }
-        if text.isEmpty { throw BlockDeviceError("'\(whole)': a path, ram:SIZE or null:SIZE is needed") }
+        if text.isEmpty { throw TercetError(.invalid, "'\(whole)': a path, ram:SIZE or null:SIZE is needed") }
         return .path(text)
     }
 
-    private mutating func apply(option: String, whole: String) throws(BlockDeviceError) {
+    private mutating func apply(option: String, whole: String) throws(TercetError) {
         switch option {
         case "readonly": readOnly = true
         case "buffered": buffered = true
@@ -79,13 +80,14 @@ public struct BlockSpecification: Equatable, Sendable {
             guard let size = ByteSize.parse(option.dropFirst(6)), let small = UInt32(exactly: size),
                 BlockGeometry.isBlockSize(small)
             else {
-                throw BlockDeviceError(
+                throw TercetError(
+                    .invalid,
                     "\(whole): '\(option)': a block size is a power of two from 512 to 65536, such as block=4096")
             }
             blockSize = small
         default:
-            throw BlockDeviceError(
-                "\(whole): there is no option '\(option)'; there are block=SIZE, readonly and buffered")
+            throw TercetError(
+                .invalid, "\(whole): there is no option '\(option)'; there are block=SIZE, readonly and buffered")
         }
     }
 

@@ -31,8 +31,8 @@ open class BlockChannel {
     /// Withdraws a request that has not started; `true` when its completion will say `aborted`.
     open func cancel(tag: UInt64) -> Bool { false }
 
-    /// Lends the range of the device's own memory, for reading: nothing changes it until `giveBack`. `nil` where the device
-    /// has no memory of its own, or where it is better read into a buffer at the moment.
+    /// Lends the range of the device's own memory, for reading: nothing changes it until `giveBack`. `nil` if the device
+    /// has no memory of its own, or if it is better read into a buffer at the moment.
     ///
     /// - Returns: the memory that the range lies in and that may be registered with it: registering more could take memory
     ///   from the system that the device has not used yet. No more than 1024 different ones, as long as ranges do not
@@ -45,7 +45,7 @@ open class BlockChannel {
     /// A change waits for a range that is lent.
     open func isWanted(offset: UInt64, length: UInt64) -> Bool { false }
 
-    /// A descriptor that becomes readable when a completion is there, or when `poll` has more to do; -1 where `poll` finds
+    /// A descriptor that becomes readable when a completion is there, or when `poll` has more to do; -1 if `poll` finds
     /// all completions at once, so that nothing is running when it returns.
     open var notificationDescriptor: Int32 { -1 }
 

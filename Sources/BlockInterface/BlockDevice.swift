@@ -1,3 +1,5 @@
+import Base
+
 /// Sizes and abilities of a block device, as it reports them.
 public struct BlockGeometry: Equatable, Sendable {
     /// Bytes of a logical block: a power of two, at least 512.
@@ -6,7 +8,7 @@ public struct BlockGeometry: Equatable, Sendable {
     public var blockCount: UInt64
     /// The device has a cache that loses unflushed writes when power is lost (NVMe "volatile write cache").
     public var hasVolatileWriteCache: Bool
-    /// Preferred size and alignment of I/O in bytes, a multiple of `blockSize`; 0 where the device has none.
+    /// Preferred size and alignment of I/O in bytes, a multiple of `blockSize`; 0 if the device has none.
     public var optimalIOSize: UInt32
     /// Largest write, in bytes, that is all there or not there at all after a power loss; at least `blockSize`.
     public var atomicWriteSize: UInt32
@@ -68,20 +70,7 @@ public struct BlockIdentity: Equatable, Sendable {
     }
 }
 
-/// Why a device could not be opened or used.
-public struct BlockDeviceError: Error, CustomStringConvertible, Sendable {
-    /// What is wrong, with which path, and what to do, in one line.
-    public var description: String
-    /// Somebody else has the device; later it may be free.
-    public var isInUse: Bool
-
-    public init(_ description: String, isInUse: Bool = false) {
-        self.description = description
-        self.isInUse = isInUse
-    }
-}
-
-/// What `BlockDevice.refresh` found.
+/// The result of `BlockDevice.refresh`.
 public enum BlockDeviceChange: Equatable, Sendable {
     case unchanged
     /// The device grew or shrank; `geometry` says the new size.
@@ -92,20 +81,20 @@ public enum BlockDeviceChange: Equatable, Sendable {
 
 /// A block device that may be opened by several reactors, each through a channel of its own.
 public protocol BlockDevice: AnyObject, Sendable {
-    /// What the device is, for people: a path, or `ram:64M`.
+    /// The device's name, for people: a path, or `ram:64M`.
     var name: String { get }
     /// The geometry as of the last `refresh`.
     var geometry: BlockGeometry { get }
     /// The identifiers that the device carries.
     var identity: BlockIdentity { get }
-    /// What an operator should know about how the device was opened, a line each: that its file system refuses
-    /// O_DIRECT, say. Empty when all is as it should be.
+    /// Remarks for the operator on how the device was opened, a line each: for instance that its file system refuses
+    /// O_DIRECT. Empty if there are none.
     var remarks: [String] { get }
-    /// The device's own memory where it is byte-addressable (RAM): reads may then go straight out of it, by way of
+    /// The device's own memory if it is byte-addressable (RAM): reads may then go straight out of it, by way of
     /// `BlockChannel.borrow`. It stays where it is as long as the device or a channel to it is there.
     var directMemory: UnsafeMutableRawBufferPointer? { get }
     /// Opens a channel for one reactor with at most `depth` operations running at once.
-    func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel
+    func openChannel(depth: Int) throws(TercetError) -> BlockChannel
     /// Asks the system for the device's present size. Called from the control plane every few seconds; quick.
     func refresh() -> BlockDeviceChange
 }

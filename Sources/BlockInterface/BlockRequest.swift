@@ -1,4 +1,4 @@
-/// What a block device is asked to do.
+/// An operation of a block device.
 public enum BlockOperation: UInt8, Sendable, BitwiseCopyable {
     /// Media to `buffer`.
     case read
@@ -10,10 +10,10 @@ public enum BlockOperation: UInt8, Sendable, BitwiseCopyable {
     case writeZeroes
     /// The range's contents are no longer needed. No buffer. Advisory: a device may do nothing.
     case deallocate
-    /// Compares the media with `buffer`; ends in `compareFailure` where they differ.
+    /// Compares the media with `buffer`; ends in `compareFailure` if they differ.
     case compare
-    /// Compares the media with `buffer`, and where they are equal writes `replacement`; ends in `compareFailure`, with
-    /// nothing written, where they differ. Nothing else changes the range in between. No more than
+    /// Compares the media with `buffer`, and if they are equal writes `replacement`; ends in `compareFailure`, with
+    /// nothing written, if they differ. Nothing else changes the range in between. No more than
     /// `BlockGeometry.atomicWriteSize`.
     case compareAndWrite
     /// Reads the media, checks that it can be read, and returns nothing. No buffer.

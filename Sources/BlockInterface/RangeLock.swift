@@ -1,6 +1,6 @@
 import Synchronization
 
-/// Keeps operations on overlapping ranges of a device apart, where several reactors use the device at once.
+/// Keeps operations on overlapping ranges of a device apart, if several reactors use the device at once.
 ///
 /// A range is held by many that share it or by one alone. It is tried for and never waited for: who does not get it tries
 /// again in a later round. Who wants it alone keeps others from sharing it meanwhile, so that it comes free in the end.
@@ -36,7 +36,7 @@ public final class RangeLock: Sendable {
         stripes.deallocate()
     }
 
-    /// Takes a range; `false` where it cannot be had now. The range is within the device and not empty.
+    /// Takes a range; `false` if it cannot be had now. The range is within the device and not empty.
     ///
     /// Who has tried for a range alone and does not try again says so with `withdraw`.
     public func tryLock(_ mode: Mode, offset: UInt64, length: UInt64) -> Bool {
@@ -72,7 +72,7 @@ public final class RangeLock: Sendable {
     private func take(_ stripe: Int, _ mode: Mode) -> Bool {
         let word = stripes + stripe
         var value = word.pointee.load(ordering: .relaxed)
-        // Whoever wants the stripe alone takes it past others who do.
+        // A request for the stripe alone passes others that want the same.
         let obstacles = mode == .shared ? Self.held | Self.wanted : Self.held | Self.sharers
         while value & obstacles == 0 {
             let (exchanged, original) = word.pointee.weakCompareExchange(

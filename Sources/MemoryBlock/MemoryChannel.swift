@@ -1,3 +1,4 @@
+import Base
 import BlockInterface
 import CLinux
 import Glibc
@@ -12,13 +13,13 @@ final class MemoryChannel: BlockChannel {
     private var isReadable = false
 
     /// - Parameter ram: `nil` for a null device.
-    init(ram: RAMDevice?, geometry: BlockGeometry, depth: Int, name: String) throws(BlockDeviceError) {
+    init(ram: RAMDevice?, geometry: BlockGeometry, depth: Int, name: String) throws(TercetError) {
         guard depth >= 1 && depth <= 32768 else {
-            throw BlockDeviceError("\(name): a queue depth of \(depth) is not possible; 1 to 32768 is")
+            throw TercetError(.invalid, "\(name): a queue depth of \(depth) is not possible; 1 to 32768 is")
         }
         eventDescriptor = eventfd(0, Int32(EFD_NONBLOCK) | Int32(EFD_CLOEXEC))
         guard eventDescriptor >= 0 else {
-            throw BlockDeviceError("\(name): a channel could not be opened: \(String(cString: strerror(errno)))")
+            throw TercetError(.exhausted, "\(name): a channel could not be opened: \(String(cString: strerror(errno)))")
         }
         queue = MemoryQueue(ram: ram, geometry: geometry, depth: depth)
         super.init()

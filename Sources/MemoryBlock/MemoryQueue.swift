@@ -11,7 +11,7 @@ struct MemoryQueue: ~Copyable {
     /// threads see all of it or nothing.
     static let bytesPerPoll: UInt64 = 4 << 20
 
-    /// Whose memory it is; `nil` for a null device. Unmanaged: to count references takes time with each I/O.
+    /// The device whose memory it is; `nil` for a null device. Unmanaged, because reference counts would cost each I/O time.
     private let ram: Unmanaged<RAMDevice>?
     private let geometry: BlockGeometry
     private let depth: Int
@@ -157,7 +157,7 @@ struct MemoryQueue: ~Copyable {
         return status != .success || entry.pointee.done == request.length ? .ended(status) : .unfinished
     }
 
-    /// Keeps a range as it is and returns the memory around it; `nil` where somebody changes it or wants to, or where it has
+    /// Keeps a range as it is and returns the memory around it; `nil` if somebody changes it or wants to, or if it has
     /// never been written to.
     func borrow(offset: UInt64, length: UInt64) -> UnsafeMutableRawBufferPointer? {
         ram?._withUnsafeGuaranteedRef { ram in
@@ -210,7 +210,7 @@ struct MemoryQueue: ~Copyable {
 }
 
 extension BlockOperation {
-    /// How the operation holds its range of the memory; `nil` where it does not look at it.
+    /// How the operation holds its range of the memory; `nil` if it does not look at it.
     fileprivate var lockMode: RangeLock.Mode? {
         switch self {
         case .read, .compare: .shared

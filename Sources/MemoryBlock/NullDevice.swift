@@ -1,3 +1,4 @@
+import Base
 import BlockInterface
 
 /// A block device that keeps nothing: writes are dropped and reads give zeroes. For measuring everything else.
@@ -11,13 +12,13 @@ public final class NullDevice: BlockDevice {
     /// - Parameters:
     ///   - byteCount: a multiple of `blockSize`; no memory is taken for it.
     ///   - blockSize: bytes of a logical block, a power of two from 512 to 65536.
-    public init(byteCount: UInt64, blockSize: UInt32 = 512, name: String? = nil) throws(BlockDeviceError) {
+    public init(byteCount: UInt64, blockSize: UInt32 = 512, name: String? = nil) throws(TercetError) {
         let name = name ?? "null:\(byteCount)"
         geometry = try memoryGeometry(name: name, byteCount: byteCount, blockSize: blockSize)
         self.name = name
     }
 
-    public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
+    public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
         try MemoryChannel(ram: nil, geometry: geometry, depth: depth, name: name)
     }
 

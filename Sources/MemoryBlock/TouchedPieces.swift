@@ -3,7 +3,7 @@ import Synchronization
 /// Which parts of a device's memory have been written to, and so are memory that the system has given. The others read as
 /// zeroes, and reading them is no reason to take memory for them.
 final class TouchedPieces: Sendable {
-    /// Bytes of a piece, as a power of two: a huge page, in which memory is taken where the system has them.
+    /// Bytes of a piece, as a power of two: a huge page, in which memory is taken if the system has them.
     private static let pieceShift: UInt64 = 21
     /// A device has no more units than that, so that all of them can be registered.
     private static let mostUnits: UInt64 = 1024
@@ -49,7 +49,7 @@ final class TouchedPieces: Sendable {
         }
     }
 
-    /// The units that a range lies in, in bytes; `nil` where a part of them has not been written to.
+    /// The units that a range lies in, in bytes; `nil` if a part of them has not been written to.
     func surroundings(_ offset: UInt64, _ length: UInt64) -> Range<UInt64>? {
         let units = places(offset, length, unitShift)
         for unit in units where untouched[unit].load(ordering: .relaxed) > 0 { return nil }

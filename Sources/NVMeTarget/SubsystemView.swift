@@ -1,3 +1,4 @@
+import Base
 import BlockInterface
 import NVMeSpec
 import Synchronization
@@ -33,7 +34,7 @@ final class SubsystemView {
     /// Brings the table up to date: opens channels to new namespaces, closes those of removed ones, takes on sizes.
     ///
     /// - Parameter failed: told of each namespace whose device does not open.
-    func synchronize(_ blocks: BlockSet, failed: (UInt32, BlockDeviceError) -> Void) {
+    func synchronize(_ blocks: BlockSet, failed: (UInt32, TercetError) -> Void) {
         let current = subsystem.namespaces
         for (nsid, namespace) in open where !current.contains(where: { $0 === namespace }) {
             let slot = namespaces + Int(nsid - 1)

@@ -75,8 +75,8 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         free(durable)
     }
 
-    public func openChannel(depth: Int) throws(BlockDeviceError) -> BlockChannel {
-        guard change != .vanished else { throw BlockDeviceError("\(name): the device is gone") }
+    public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
+        guard change != .vanished else { throw TercetError(.notFound, "\(name): the device is gone") }
         let channel = SimulatedDiskChannel(self, depth: depth)
         channels.append(WeakChannel(channel: channel))
         return channel

@@ -1,9 +1,10 @@
+import Base
 import BlockBackend
 import BlockInterface
 import FabricInterface
 
 extension Configuration {
-    /// What `--listen ADDRESS[:PORT] --export NQN=PATH` says, either of them several times. Any host may connect.
+    /// From `--listen ADDRESS[:PORT] --export NQN=PATH`, either of them several times. Any host may connect.
     /// Exports of one NQN are the namespaces 1, 2 and so on of one subsystem.
     public init(listen: [String], exports: [String]) throws(ConfigurationError) {
         self.init(listeners: [], subsystems: [])
@@ -30,7 +31,7 @@ extension Configuration {
         let nqn = String(text[..<separator])
         if let violation = Self.violation(ofNQN: nqn) { throw ConfigurationError("--export \(violation)") }
         let backing: BlockSpecification
-        do throws(BlockDeviceError) {
+        do throws(TercetError) {
             backing = try BlockSpecification(parsing: String(text[text.index(after: separator)...]))
         } catch {
             throw ConfigurationError("--export \(error.description)")

@@ -40,7 +40,7 @@ extension Configuration {
         }
     }
 
-    /// Where each value stands in the file, by its key path.
+    /// The place of each value in the file, by its key path.
     private static func places(of node: Node, path: String = "") -> [String: Mark] {
         var places: [String: Mark] = [:]
         places[path] = node.mark

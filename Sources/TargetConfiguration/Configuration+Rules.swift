@@ -2,7 +2,7 @@ import BlockBackend
 import BlockInterface
 import NVMeSpec
 
-/// What must hold between the values of a configuration, wherever they come from.
+/// Rules that hold between the values of a configuration, wherever they come from.
 extension Configuration {
     /// The first rule that is broken.
     func firstViolation() -> Violation? {
@@ -19,7 +19,7 @@ extension Configuration {
         }
     }
 
-    /// What is wrong with a name, or `nil`.
+    /// The problem with a name, or `nil`.
     static func violation(ofNQN name: String) -> String? {
         do throws(InvalidNQN) {
             try NQN.validate(name)

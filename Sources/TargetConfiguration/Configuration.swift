@@ -22,14 +22,14 @@ public struct Configuration: Equatable, Sendable {
     public var sharedReceiveEntries = 2048
     /// Data memory of one reactor and device, in bytes.
     public var dataMemory = 64 << 20
-    /// Answer with SEND with invalidate where the host asks for it and the device can.
+    /// Answer with SEND with invalidate if the host asks for it and the device can.
     public var sendWithInvalidate = true
     /// Largest keep-alive timeout that is granted to a host, in milliseconds.
     public var maxKeepAliveMilliseconds: UInt32 = 600_000
-    /// A folder for what must outlive the daemon: reservations that persist through power loss. `nil` where hosts are not
+    /// A folder for what must outlive the daemon: reservations that persist through power loss. `nil` if hosts are not
     /// offered that.
     public var stateDirectory: String?
-    /// Where to listen, in the order in which the discovery log names them.
+    /// Addresses to listen at, in the order of the discovery log.
     public var listeners: [SocketAddress]
     /// Other discovery services that the discovery log names.
     public var referrals: [SocketAddress] = []
@@ -62,7 +62,7 @@ public struct ExportedSubsystem: Equatable, Sendable {
     /// Up to 40 printable ASCII characters.
     public var modelNumber: String
     public var access: HostAccess
-    /// I/O queues of one controller; `nil` where the target's own limit holds.
+    /// I/O queues of one controller; `nil` if the target's own limit holds.
     public var maxIOQueues: Int?
     /// The states of ANA groups; those that are not here are optimized.
     public var anaStates: [UInt32: ANAGroupState]
@@ -83,7 +83,7 @@ public struct ExportedSubsystem: Equatable, Sendable {
     }
 }
 
-/// Who may connect.
+/// The hosts that may connect.
 public enum HostAccess: Equatable, Sendable {
     case anyHost
     /// Hosts with these NQNs.
@@ -103,7 +103,7 @@ public enum ANAGroupState: String, CaseIterable, Equatable, Sendable {
 public struct ExportedNamespace: Equatable, Sendable {
     public var nsid: UInt32
     public var backing: BlockSpecification
-    /// Identifiers that were given. Where any is, none of the device's own is shown.
+    /// Identifiers that were given. If any is, none of the device's own is shown.
     public var identity: BlockIdentity
     public var identifiers: IdentifierSource
     public var anaGroup: UInt32
@@ -119,7 +119,7 @@ public struct ExportedNamespace: Equatable, Sendable {
         self.anaGroup = anaGroup
     }
 
-    /// What hosts are told: the identifiers that were given, else the device's own, else a UUID made from the
+    /// The identifiers that hosts see: those that were given, else the device's own, else a UUID made from the
     /// subsystem's NQN and the namespace identifier, the same at each start and on each machine, which is shown as NGUID
     /// too, for hosts that look there only.
     public func identity(inSubsystem nqn: String, device: BlockIdentity) -> BlockIdentity {
@@ -130,11 +130,11 @@ public struct ExportedNamespace: Equatable, Sendable {
     }
 }
 
-/// Where a namespace's identifiers come from when none are given.
+/// The source of a namespace's identifiers if none are given.
 public enum IdentifierSource: String, CaseIterable, Equatable, Sendable {
     /// From the device, if it has any.
     case device
-    /// Made from the subsystem's NQN and the namespace identifier. Needed where a host sees the device itself as well:
+    /// Made from the subsystem's NQN and the namespace identifier. Needed if a host sees the device itself as well:
     /// Linux ignores a namespace of a second subsystem with identifiers that it knows.
     case derived
 }

@@ -1,7 +1,7 @@
 import BlockBackend
 import FabricInterface
 
-/// What turns one configuration into another while the target runs.
+/// The steps from one configuration to another while the target runs.
 ///
 /// Apply what is removed first, then what is added: a namespace whose backing or identity changed is in both.
 public struct ConfigurationChange: Equatable, Sendable {
@@ -18,7 +18,7 @@ public struct ConfigurationChange: Equatable, Sendable {
     /// Keys whose new value takes effect at the next start only.
     public var keysThatNeedRestart: [String] = []
 
-    /// - Throws: where a namespace in memory would be made anew, and lose its contents, though its backing is the same.
+    /// - Throws: if a namespace in memory would be made anew, and lose its contents, though its backing is the same.
     public init(from old: Configuration, to new: Configuration) throws(ConfigurationError) {
         addedListeners = new.listeners.filter { !old.listeners.contains($0) }
         removedListeners = old.listeners.filter { !new.listeners.contains($0) }
@@ -50,8 +50,8 @@ public struct ConfigurationChange: Equatable, Sendable {
         old.serialNumber != new.serialNumber || old.modelNumber != new.modelNumber || old.maxIOQueues != new.maxIOQueues
     }
 
-    /// What differs in a namespace takes effect by making it anew. Of memory nothing would be left, which nobody expects who
-    /// changes a name or a group.
+    /// A difference in a namespace takes effect by making it anew. That would empty memory, which a person who changes a name
+    /// or a group does not expect.
     private static func checkMemory(
         _ old: ExportedSubsystem, _ new: ExportedSubsystem
     ) throws(ConfigurationError) {
@@ -83,10 +83,10 @@ public struct ConfigurationChange: Equatable, Sendable {
     }
 }
 
-/// What differs in a subsystem that stays.
+/// The differences of a subsystem that stays.
 public struct SubsystemChange: Equatable, Sendable {
     public var nqn: String
-    /// Who may connect from now on; `nil` where that has not changed.
+    /// The hosts that may connect from now on; `nil` if that has not changed.
     public var access: HostAccess?
     public var addedNamespaces: [ExportedNamespace]
     /// Namespace identifiers.
@@ -94,7 +94,7 @@ public struct SubsystemChange: Equatable, Sendable {
     /// Groups whose state is different, with the new one.
     public var anaStates: [UInt32: ANAGroupState]
 
-    /// `nil` where nothing differs.
+    /// `nil` if nothing differs.
     init?(from old: ExportedSubsystem, to new: ExportedSubsystem) {
         nqn = new.nqn
         access = old.access == new.access ? nil : new.access

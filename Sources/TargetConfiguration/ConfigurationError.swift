@@ -1,4 +1,4 @@
-/// What is wrong with a configuration, in one line:
+/// A problem of a configuration, in one line:
 /// `FILE:LINE:COLUMN: key.path: what is wrong; allowed: what would do`.
 public struct ConfigurationError: Error, Equatable, CustomStringConvertible, Sendable {
     public var description: String
@@ -9,6 +9,6 @@ public struct ConfigurationError: Error, Equatable, CustomStringConvertible, Sen
 struct Violation: Error {
     /// The key's path, such as `subsystems[0].nqn`.
     var path: String
-    /// What is wrong, and what is allowed.
+    /// The problem, and what is allowed.
     var text: String
 }

@@ -125,7 +125,7 @@ extension Element {
         let backing = try require("backing", in: values, as: "a path, ram:SIZE or null:SIZE")
         let text = try backing.string()
         var specification: BlockSpecification
-        do throws(BlockDeviceError) {
+        do throws(TercetError) {
             specification = try BlockSpecification(parsing: text)
         } catch {
             throw backing.error(error.description)

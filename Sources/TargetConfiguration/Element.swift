@@ -16,7 +16,7 @@ struct Element {
     }
 
     /// The values of an object.
-    /// - Throws: where this is no object, or has a key that is not among `keys`.
+    /// - Throws: if this is no object, or has a key that is not among `keys`.
     func object(keys: [String]) throws(ConfigurationError) -> [String: Element] {
         guard let mapping = node.mapping else {
             throw error("\(kind) where an object is needed; allowed: { \(keys.joined(separator: ", ")) }")
@@ -96,7 +96,7 @@ struct Element {
         return choice
     }
 
-    /// What this value is, in JSON's terms.
+    /// The kind of this value, in JSON's terms.
     private var kind: String {
         guard let scalar = node.scalar else { return node.mapping == nil ? "an array" : "an object" }
         guard scalar.style == .plain || scalar.style == .any else { return "a string" }
@@ -114,7 +114,7 @@ struct Element {
 
 /// Which of a few words somebody may have meant.
 enum Spelling {
-    /// The word that the fewest edits turn `word` into, where those are few.
+    /// The word that the fewest edits turn `word` into, if those are few.
     static func nearest(to word: String, in words: [String]) -> String? {
         let distances = words.map { (word: $0, distance: distance(Array(word.lowercased()), Array($0.lowercased()))) }
         guard let best = distances.min(by: { $0.distance < $1.distance }) else { return nil }

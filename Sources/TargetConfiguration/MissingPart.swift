@@ -17,8 +17,8 @@ public enum MissingPart: Equatable, Sendable, CustomStringConvertible {
 }
 
 extension Configuration {
-    /// What a target has that was given this configuration without these parts. What differs from it later is what is still
-    /// to be done.
+    /// The state of a target that was given this configuration without these parts. Its differences from a later one are still
+    /// to be applied.
     public func leavingOut(_ missing: [MissingPart]) -> Configuration {
         var rest = self
         for part in missing {

@@ -117,7 +117,7 @@ final class Service {
                 .namespaces.first { $0.nsid == vanished.nsid }
             guard let namespace else { return nil }
             let part = MissingPart.namespace(vanished.nsid, subsystem: vanished.subsystem)
-            do throws(BlockDeviceError) { _ = try namespace.backing.open() } catch {
+            do throws(TercetError) { _ = try namespace.backing.open() } catch {
                 logger.error("reload: \(part) has vanished: \(error)")
                 return nil
             }
@@ -155,11 +155,11 @@ final class Service {
     private func waitUntilFree(_ backing: BlockSpecification) async {
         guard case .path = backing.backing else { return }
         for _ in 0..<100 {
-            do throws(BlockDeviceError) {
+            do throws(TercetError) {
                 _ = try backing.open()
                 return
             } catch {
-                if !error.isInUse { return }
+                if error.code != .inUse { return }
             }
             try? await Task.sleep(nanoseconds: 50_000_000)
         }
@@ -222,7 +222,7 @@ final class Service {
                     "subsystem": "\(nqn)", "nsid": "\(namespace.nsid)", "device": "\(device.name)",
                     "blocks": "\(device.geometry.blockCount)", "blockSize": "\(device.geometry.blockSize)",
                 ])
-        } catch let error as BlockDeviceError {
+        } catch let error as TercetError {
             throw ServiceError(description: error.description)
         } catch {
             throw ServiceError(description: "\(error)")

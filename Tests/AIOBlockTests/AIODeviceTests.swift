@@ -1,5 +1,6 @@
 import AIOBlock
 import AllocationProbe
+import Base
 import BlockInterface
 import BlockLaws
 import Glibc
@@ -200,14 +201,14 @@ struct AIODeviceTests {
     func depths() throws {
         let file = try TemporaryFile(byteCount: 1 << 20)
         let device = try AIODevice(path: file.path)
-        #expect(throws: BlockDeviceError.self) { try device.openChannel(depth: 0) }
-        #expect(throws: BlockDeviceError.self) { try device.openChannel(depth: 40000) }
+        #expect(throws: TercetError.self) { try device.openChannel(depth: 0) }
+        #expect(throws: TercetError.self) { try device.openChannel(depth: 40000) }
     }
 }
 
 /// What opening a path says, or `nil` when it succeeds.
 func refusal(_ path: String, _ options: AIODeviceOptions = AIODeviceOptions()) -> String? {
-    do throws(BlockDeviceError) {
+    do throws(TercetError) {
         _ = try AIODevice(path: path, options: options)
         return nil
     } catch {

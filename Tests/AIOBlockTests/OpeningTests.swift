@@ -1,4 +1,5 @@
 import AIOBlock
+import Base
 import BlockInterface
 import CLinux
 import Glibc
@@ -45,7 +46,7 @@ struct OpeningTests {
         var first: AIODevice? = try AIODevice(path: file.path)
         #expect(first?.geometry.byteCount == 1 << 20)
         #expect(refusal(file.path) == "\(file.path): is in use already (its lock is held)")
-        do throws(BlockDeviceError) { _ = try AIODevice(path: file.path) } catch { #expect(error.isInUse) }
+        do throws(TercetError) { _ = try AIODevice(path: file.path) } catch { #expect(error.code == .inUse) }
         first = nil
         let reader = try AIODevice(path: file.path, options: AIODeviceOptions(readOnly: true))
         #expect(refusal(file.path, AIODeviceOptions(readOnly: true)) == nil)

@@ -56,7 +56,7 @@ struct BlockSpecificationTests {
             ("ram:1M,readonly", "ram:1M,readonly: 'readonly' and 'buffered' are for paths only"),
         ])
     func errors(text: String, message: String) {
-        #expect(throws: BlockDeviceError.self) { try BlockSpecification(parsing: text) }
+        #expect(throws: TercetError.self) { try BlockSpecification(parsing: text) }
         do { _ = try BlockSpecification(parsing: text) } catch { #expect(error.description == message) }
     }
 
@@ -71,7 +71,7 @@ struct BlockSpecificationTests {
         #expect(null.name == "null:1T")
         #expect(null.geometry.byteCount == 1 << 40)
         #expect(null.directMemory == nil)
-        #expect(throws: BlockDeviceError.self) { try BlockSpecification(parsing: "ram:1000").open() }
-        #expect(throws: BlockDeviceError.self) { try BlockSpecification(parsing: "/nonexistent/disk.img").open() }
+        #expect(throws: TercetError.self) { try BlockSpecification(parsing: "ram:1000").open() }
+        #expect(throws: TercetError.self) { try BlockSpecification(parsing: "/nonexistent/disk.img").open() }
     }
 }

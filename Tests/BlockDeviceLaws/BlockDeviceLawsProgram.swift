@@ -1,4 +1,5 @@
 import AIOBlock
+import Base
 import BlockInterface
 import BlockLaws
 import Glibc
@@ -23,7 +24,7 @@ enum BlockDeviceLawsProgram {
     }
 
     private static func checkLaws(_ path: String, _ report: Report) {
-        do throws(BlockDeviceError) {
+        do throws(TercetError) {
             let device = try AIODevice(path: path)
             let geometry = device.geometry
             for remark in device.remarks { print("# \(remark)") }
@@ -39,7 +40,7 @@ enum BlockDeviceLawsProgram {
     }
 
     private static func checkRemoval(_ path: String, _ report: Report) {
-        do throws(BlockDeviceError) {
+        do throws(TercetError) {
             let device = try AIODevice(path: path)
             let driver = ChannelDriver(try device.openChannel(depth: 4), byteCount: 65536)
             let block = Int(device.geometry.blockSize)

@@ -1,3 +1,4 @@
+import Base
 import BlockInterface
 import Glibc
 
@@ -9,7 +10,7 @@ import Glibc
 ///   - seed: of the random part.
 public func checkBlockDeviceLaws(_ device: any BlockDevice, keepsData: Bool = true, seed: UInt64) -> [String] {
     let laws = BlockDeviceLaws(device: device, keepsData: keepsData)
-    do throws(BlockDeviceError) {
+    do throws(TercetError) {
         try laws.checkGeometry()
         try laws.checkEachOperation()
         try laws.checkRefusals()
@@ -41,11 +42,11 @@ final class BlockDeviceLaws {
         if !holds { violations.append(words()) }
     }
 
-    func open(depth: Int, byteCount: Int) throws(BlockDeviceError) -> ChannelDriver {
+    func open(depth: Int, byteCount: Int) throws(TercetError) -> ChannelDriver {
         ChannelDriver(try device.openChannel(depth: depth), byteCount: byteCount)
     }
 
-    func checkGeometry() throws(BlockDeviceError) {
+    func checkGeometry() throws(TercetError) {
         let geometry = device.geometry
         law(BlockGeometry.isBlockSize(geometry.blockSize), "the block size is a power of two from 512 to 65536")
         law(geometry.byteCount >= 4 << 20, "the device under test has at least 4 MiB")
@@ -59,7 +60,7 @@ final class BlockDeviceLaws {
         }
     }
 
-    func checkEachOperation() throws(BlockDeviceError) {
+    func checkEachOperation() throws(TercetError) {
         let driver = try open(depth: 4, byteCount: 128 << 10)
         let size = 4 * block <= 32 << 10 ? 4 * block : block
         law(driver.channel.running == 0, "nothing runs on a new channel")
@@ -96,7 +97,7 @@ final class BlockDeviceLaws {
         law(driver.channel.running == 0, "nothing runs after the last completion was polled")
     }
 
-    func checkRefusals() throws(BlockDeviceError) {
+    func checkRefusals() throws(TercetError) {
         let driver = try open(depth: 2, byteCount: 2 * block)
         let end = device.geometry.byteCount
         for operation in [.read, .write, .writeZeroes, .deallocate, .compare, .verify] as [BlockOperation] {
@@ -115,7 +116,7 @@ final class BlockDeviceLaws {
         law(!driver.channel.cancel(tag: 12345), "a tag that is not there cannot be cancelled")
     }
 
-    func checkBatches() throws(BlockDeviceError) {
+    func checkBatches() throws(TercetError) {
         let depth = 8
         let driver = try open(depth: depth, byteCount: depth * block)
         let requests = (0..<depth + 3).map { position in
@@ -134,7 +135,7 @@ final class BlockDeviceLaws {
     }
 
     /// Ranges that take more than one step inside.
-    func checkLongOperations() throws(BlockDeviceError) {
+    func checkLongOperations() throws(TercetError) {
         let size = 2 << 20
         let driver = try open(depth: 16, byteCount: 2 * size)
         driver.fill(0..<size, seed: 4)
@@ -156,7 +157,7 @@ final class BlockDeviceLaws {
         law(different == .compareFailure, "a difference at the end of 2 MiB is found")
     }
 
-    func checkTwoChannels() throws(BlockDeviceError) {
+    func checkTwoChannels() throws(TercetError) {
         let first = try open(depth: 1, byteCount: block)
         let second = try open(depth: 1, byteCount: block)
         first.fill(0..<block, seed: 5)
@@ -167,7 +168,7 @@ final class BlockDeviceLaws {
 
     /// Random operations on a small range, several at once, against a model. Operations that run together do not
     /// overlap, because nothing is promised about those.
-    func checkRandomOperations(seed: UInt64) throws(BlockDeviceError) {
+    func checkRandomOperations(seed: UInt64) throws(TercetError) {
         let lanes = 6
         let laneBlocks = max(4, min(16, (64 << 10) / block))
         let laneSize = laneBlocks * block

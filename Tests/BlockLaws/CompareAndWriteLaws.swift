@@ -1,3 +1,4 @@
+import Base
 import BlockInterface
 import Glibc
 
@@ -9,7 +10,7 @@ extension BlockDeviceLaws {
     }
 
     /// What is expected is at the beginning of the driver's memory, what replaces it behind it.
-    func checkCompareAndWrite() throws(BlockDeviceError) {
+    func checkCompareAndWrite() throws(TercetError) {
         let size = Int(device.geometry.atomicWriteSize)
         let driver = try open(depth: 2, byteCount: 3 * size)
         func swap() -> BlockStatus? {
@@ -38,7 +39,7 @@ extension BlockDeviceLaws {
 
     /// A write that runs at the same time comes before the comparison, which then fails, or after the replacement: it is
     /// there in the end. It cannot come in between, and be lost.
-    func checkCompareAndWriteIsAlone() throws(BlockDeviceError) {
+    func checkCompareAndWriteIsAlone() throws(TercetError) {
         let first = try open(depth: 2, byteCount: 3 * block)
         let second = try open(depth: 2, byteCount: block)
         let offset = UInt64(5 * block)

@@ -1,4 +1,5 @@
 import AllocationProbe
+import Base
 import BlockInterface
 import BlockLaws
 import Glibc
@@ -78,15 +79,15 @@ struct MemoryBlockTests {
 
     @Test("A wrong size is refused in one line")
     func refusals() {
-        #expect(throws: BlockDeviceError.self) { try RAMDevice(byteCount: 1000) }
+        #expect(throws: TercetError.self) { try RAMDevice(byteCount: 1000) }
         #expect(
-            message { () throws(BlockDeviceError) in _ = try RAMDevice(byteCount: 1000, name: "ram:1000") }
+            message { () throws(TercetError) in _ = try RAMDevice(byteCount: 1000, name: "ram:1000") }
                 == "ram:1000: its size of 1000 bytes is no multiple of the block size of 512 bytes")
         #expect(
-            message { () throws(BlockDeviceError) in _ = try NullDevice(byteCount: 4096, blockSize: 1000, name: "n") }
+            message { () throws(TercetError) in _ = try NullDevice(byteCount: 4096, blockSize: 1000, name: "n") }
                 == "n: a block size of 1000 bytes is not possible; a power of two from 512 to 65536 is")
         #expect(
-            message { () throws(BlockDeviceError) in _ = try NullDevice(byteCount: 0, name: "n") }
+            message { () throws(TercetError) in _ = try NullDevice(byteCount: 0, name: "n") }
                 == "n: a size of 0 bytes is not possible")
     }
 
@@ -99,8 +100,8 @@ struct MemoryBlockTests {
         #expect(counted.allocations == 0)
     }
 
-    private func message(_ body: () throws(BlockDeviceError) -> Void) -> String? {
-        do throws(BlockDeviceError) {
+    private func message(_ body: () throws(TercetError) -> Void) -> String? {
+        do throws(TercetError) {
             try body()
             return nil
         } catch {

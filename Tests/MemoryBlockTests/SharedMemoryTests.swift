@@ -40,6 +40,8 @@ struct SharedMemoryTests {
 
     /// A thread of its own: the pool of tasks may have none for as long as the other one runs.
     private final class Changer: @unchecked Sendable {
+        // Unchecked: only its thread uses the driver; the counters are atomic.
+
         private let driver: ChannelDriver
         private let change: @Sendable (ChannelDriver, Int) -> Bool
         private let rounds = Atomic<Int>(0)
