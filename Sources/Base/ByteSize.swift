@@ -1,7 +1,7 @@
 /// Sizes as people write them: a number, and a suffix K, M, G or T in powers of 1024, in either case (also as KiB, MiB, GiB,
 /// TiB).
 public enum ByteSize {
-    /// The number of bytes, or `nil` where `text` is no such size or does not fit in 64 bits.
+    /// The number of bytes, or `nil` if `text` is no such size or does not fit in 64 bits.
     public static func parse(_ text: some StringProtocol) -> UInt64? {
         let digits = text.prefix { $0.isASCII && $0.isNumber }
         guard let number = UInt64(digits) else { return nil }

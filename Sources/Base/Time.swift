@@ -27,12 +27,12 @@ public struct MonotonicTime: Comparable, Hashable, Sendable, BitwiseCopyable {
         return overflow ? .distantFuture : advanced(byNanoseconds: product)
     }
 
-    /// Nanoseconds from `earlier` to this time; 0 where `earlier` is later.
+    /// Nanoseconds from `earlier` to this time; 0 if `earlier` is later.
     @inlinable public func nanoseconds(since earlier: MonotonicTime) -> UInt64 {
         nanoseconds > earlier.nanoseconds ? nanoseconds - earlier.nanoseconds : 0
     }
 
-    /// What `CLOCK_MONOTONIC` says now. For the drivers of real time (reactors, programs) only.
+    /// The present time of `CLOCK_MONOTONIC`. Only for those who drive real time: reactors and programs.
     public static func now() -> MonotonicTime {
         var time = timespec()
         clock_gettime(CLOCK_MONOTONIC, &time)

@@ -18,7 +18,7 @@ public struct ConnectionTicket: Sendable {
     public init(value: UInt) { self.value = value }
 }
 
-/// What a connection request carries.
+/// A request for a connection, with its data.
 public struct ConnectionRequest: Sendable {
     public var listener: ListenerHandle
     public var localAddress: SocketAddress?
@@ -38,7 +38,7 @@ public struct ConnectionRequest: Sendable {
     }
 }
 
-/// What the connection manager reports (librdmacm: `enum rdma_cm_event_type`).
+/// An event of the connection manager (librdmacm: `enum rdma_cm_event_type`).
 public enum ConnectionEvent: Sendable {
     /// Passive side: a peer wants to connect. Answer with `accept` or `reject`, here or, after `handOver`, elsewhere.
     case requested(ConnectionHandle, ConnectionRequest)
@@ -72,7 +72,7 @@ open class Fabric {
     /// Ends a listener. Requests that have been reported stay valid.
     open func stopListening(_ listener: ListenerHandle) { invariantAbstract() }
 
-    /// The address at which a listener listens, with the port that was assigned where 0 was asked for.
+    /// The address at which a listener listens, with the port that was assigned if 0 was asked for.
     open func address(of listener: ListenerHandle) -> SocketAddress? { invariantAbstract() }
 
     /// Begins a connection: resolves the address and the route, then reports `routeResolved` or `failed`.
@@ -98,7 +98,7 @@ open class Fabric {
     /// Takes a requested connection out of this fabric, for another reactor to `adopt`.
     open func handOver(_ connection: ConnectionHandle) -> ConnectionTicket { invariantAbstract() }
 
-    /// Takes a connection over that another reactor's fabric received. Its events come here from now on. Where this throws,
+    /// Takes a connection over that another reactor's fabric received. Its events come here from now on. If this throws,
     /// the ticket is as good as before: the caller discards it, or has another fabric adopt it.
     open func adopt(_ ticket: ConnectionTicket) throws(FabricError) -> ConnectionHandle { invariantAbstract() }
 

@@ -8,7 +8,7 @@ import Base
 open class FabricContext {
     public init() {}
 
-    /// What the device is called: `mlx5_0`.
+    /// The device's name: `mlx5_0`.
     open var deviceName: String { invariantAbstract() }
 
     open var limits: DeviceLimits { invariantAbstract() }

@@ -40,7 +40,7 @@ public struct DeviceLimits: Equatable, Sendable {
     }
 }
 
-/// What a peer or the device itself may do with registered memory (verbs: `enum ibv_access_flags`). The device can
+/// The rights of a peer, and of the device itself, on registered memory (verbs: `enum ibv_access_flags`). The device can
 /// always read it locally.
 public struct MemoryAccess: OptionSet, Hashable, Sendable, BitwiseCopyable {
     public let rawValue: UInt8
@@ -82,7 +82,7 @@ public struct ContextOptions: Sendable {
 /// Sizes of one queue pair.
 public struct QueuePairOptions: Sendable {
     public var sendEntries: Int
-    /// 0 where the context's shared receive queue is used.
+    /// 0 if the context's shared receive queue is used.
     public var receiveEntries: Int
     public var usesSharedReceiveQueue: Bool
     /// Scatter/gather elements of a send work request: 1 or 2.
@@ -102,7 +102,7 @@ public struct QueuePairOptions: Sendable {
     }
 }
 
-/// What both sides agree on when a connection is made (librdmacm: `struct rdma_conn_param`).
+/// The parameters that both sides of a connection agree on (librdmacm: `struct rdma_conn_param`).
 public struct ConnectionParameters: Equatable, Sendable {
     /// RDMA READs that this side answers at once.
     public var responderResources: UInt8
@@ -131,9 +131,9 @@ public struct ConnectionParameters: Equatable, Sendable {
 public struct FabricError: Error, Equatable, CustomStringConvertible, Sendable {
     /// The call, for people: `rdma_bind_addr 192.0.2.1:4420`.
     public var operation: String
-    /// The errno value; 0 where there is none.
+    /// The errno value; 0 if there is none.
     public var code: Int32
-    /// What is wrong and, where something can be done, what to do.
+    /// The problem, and what to do about it if something can be done.
     public var reason: String
 
     public init(operation: String, code: Int32, reason: String) {

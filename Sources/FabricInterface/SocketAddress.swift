@@ -48,7 +48,7 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
         }
     }
 
-    /// The address that a socket or RDMA CM call returned; `nil` where it is of another family or unset.
+    /// The address that a socket or RDMA CM call returned; `nil` if it is of another family or unset.
     public init?(_ address: UnsafePointer<sockaddr>?) {
         guard let address else { return nil }
         let length: Int
@@ -83,7 +83,7 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     public var description: String { family == .ipv6 ? "[\(host)]:\(port)" : "\(host):\(port)" }
 
     /// Calls `body` with the address in the form that the socket and RDMA CM calls take. Returns `nil` without calling
-    /// it where the network interface that the zone names is gone.
+    /// it if the network interface that the zone names is gone.
     public func withSockaddr<Result>(_ body: (UnsafeMutablePointer<sockaddr>, socklen_t) -> Result) -> Result? {
         var hints = addrinfo()
         hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV

@@ -89,7 +89,7 @@ public struct ReceiveRequest: Sendable, BitwiseCopyable {
     }
 }
 
-/// What has completed (verbs: `enum ibv_wc_opcode`, and success or failure).
+/// The kind of work that has completed (verbs: `enum ibv_wc_opcode`, and success or failure).
 public enum CompletionKind: UInt8, Sendable, BitwiseCopyable {
     /// A message arrived: `byteCount` bytes of the buffer are the peer's, the rest is stale.
     case receive

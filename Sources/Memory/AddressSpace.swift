@@ -3,17 +3,19 @@ import CLinux
 import Glibc
 import Synchronization
 
-/// What this process's registration caches share: one lock for what is not the hit path, and the watch on changes of the
-/// address space. One per process, as memory can be watched by one userfaultfd only.
+/// The state that the registration caches of a process share: a lock for everything but the hit path, and the watch on
+/// changes of the address space. There is one per process, because one userfaultfd only can watch memory.
 ///
-/// The order of things makes the watch proof. Who unmaps memory is held in the kernel until its event has been read, and
-/// `pending` is raised before the reading: whoever knows that the memory was unmapped therefore also sees `pending`
+/// The order of steps makes the watch proof. The kernel holds a thread that unmaps memory until its event has been read, and
+/// `pending` is raised before the reading. A thread that knows that memory was unmapped therefore also sees `pending`
 /// raised, and waits until the caches have been cleaned. There is one gap left: the kernel frees the addresses a moment
 /// before it queues the event, so another thread may get them and use them meanwhile; `synchronize` closes it.
 ///
 /// The watching thread must never free memory: that may unmap watched pages, and it would wait for itself. It only marks;
 /// a second thread deregisters. For the same reason nothing is allocated or freed under the lock, on which it waits.
 final class AddressSpace: @unchecked Sendable {
+    // Unchecked: its lock guards the state; `pending` is atomic.
+
     static let shared = AddressSpace()
 
     /// Raised while changes have been read but not told to the caches.
@@ -31,7 +33,7 @@ final class AddressSpace: @unchecked Sendable {
     private let mutex: UnsafeMutablePointer<pthread_mutex_t>
     private let changed: UnsafeMutablePointer<pthread_cond_t>
     private let retired: UnsafeMutablePointer<pthread_cond_t>
-    /// The userfaultfd, or -1 where it is refused or has not been asked for. Under the lock until it is set.
+    /// The userfaultfd, or -1 if it is refused or has not been asked for. Under the lock until it is set.
     private let descriptor = Atomic<Int32>(-1)
     private var isWatchRefused = false
 
@@ -81,7 +83,7 @@ final class AddressSpace: @unchecked Sendable {
         unlock()
     }
 
-    /// Begins to watch, once per process. False where userfaultfd is refused.
+    /// Begins to watch, once per process. False if userfaultfd is refused.
     func startWatching() -> Bool {
         lock()
         defer { unlock() }
@@ -116,13 +118,13 @@ final class AddressSpace: @unchecked Sendable {
         return pthread_create(&thread, &attributes, entry, nil) == 0
     }
 
-    /// Begins to watch a range of whole pages. False where it cannot be watched.
+    /// Begins to watch a range of whole pages. False if it cannot be watched.
     func watch(_ range: Range<UInt>) -> Bool {
         tercet_userfaultfd_watch(
             descriptor.load(ordering: .acquiring), UInt64(range.lowerBound), UInt64(range.count)) == 0
     }
 
-    /// Ends watching a range, where no entry of any cache needs it and none is being made. Under the lock.
+    /// Ends watching a range, if no entry of any cache needs it and none is being made. Under the lock.
     func unwatchIfUnused(_ range: Range<UInt>) {
         if registering > 0 { return }
         for cache in caches where cache._withUnsafeGuaranteedRef({ $0.overlapsLive(range) }) { return }

@@ -18,7 +18,7 @@ public struct BuddyAllocator: ~Copyable {
     /// Free blocks form a doubly linked list per order; the links are unit numbers.
     private let next: UnsafeMutablePointer<UInt32>
     private let previous: UnsafeMutablePointer<UInt32>
-    /// For the first unit of a block its order, with `freeFlag` where it is free; `inside` for all other units.
+    /// For the first unit of a block its order, with `freeFlag` if it is free; `inside` for all other units.
     private let state: UnsafeMutablePointer<UInt8>
     private let heads: UnsafeMutablePointer<UInt32>
     private let totals: UnsafeMutablePointer<Totals>
@@ -76,7 +76,7 @@ public struct BuddyAllocator: ~Copyable {
         return available == 0 ? 0 : Self.smallestBlock << (31 - available.leadingZeroBitCount)
     }
 
-    /// What an allocation of so many bytes takes.
+    /// The bytes that an allocation of so many bytes takes.
     public static func blockSize(for bytes: Int) -> Int { smallestBlock << order(for: bytes) }
 
     private static func order(for bytes: Int) -> Int {
@@ -84,7 +84,7 @@ public struct BuddyAllocator: ~Copyable {
         return Int.bitWidth - units.leadingZeroBitCount
     }
 
-    /// The offset of a block of at least so many bytes, or `nil` where there is none. A block is aligned to its size.
+    /// The offset of a block of at least so many bytes, or `nil` if there is none. A block is aligned to its size.
     public func allocate(_ bytes: Int) -> Int? {
         let wanted = Self.order(for: bytes)
         guard wanted < Self.orders else { return nil }

@@ -1,7 +1,7 @@
 import Base
 import FabricInterface
 
-/// Who asks for a buffer.
+/// The user of a buffer.
 public enum AllocationPriority: Sendable {
     /// Reads and writes: they wait when nothing is left.
     case io
@@ -9,7 +9,7 @@ public enum AllocationPriority: Sendable {
     case admin
 }
 
-/// What a pool has given out.
+/// How much a pool has given out.
 public struct DataPoolCounters: Equatable, Sendable, BitwiseCopyable {
     public var allocations: UInt64 = 0
     /// Allocations that found nothing free.
@@ -53,7 +53,7 @@ public struct DataPool: ~Copyable {
 
     deinit { counts.deallocate() }
 
-    /// A buffer of at least so many bytes, or `nil` where nothing (large enough) is free. Its contents are those that it
+    /// A buffer of at least so many bytes, or `nil` if nothing (large enough) is free. Its contents are those that it
     /// was left with.
     public func allocate(_ bytes: Int, priority: AllocationPriority) -> UnsafeMutableRawPointer? {
         if let offset = common.allocate(bytes) { return given(base + offset) }

@@ -6,12 +6,16 @@ import Synchronization
 
 /// One mapping of zeroed memory, registered with each device that is to reach it.
 ///
-/// Huge pages are used where the system has some set aside, transparent ones are asked for otherwise, and neither is
+/// Huge pages are used if the system has some set aside, transparent ones are asked for otherwise, and neither is
 /// needed. May be used from any thread.
 public final class RegisteredArena: @unchecked Sendable {
+    // Unchecked: the memory never moves, a lock guards the registrations, and the users of the memory agree on its parts.
+
     public let memory: UnsafeMutableRawBufferPointer
 
     private struct Registration: @unchecked Sendable {
+        // Unchecked: it is used under the arena's lock only, and contexts allow registration from any thread.
+
         var domain: UInt
         var access: MemoryAccess
         var region: MemoryRegion
@@ -23,7 +27,7 @@ public final class RegisteredArena: @unchecked Sendable {
 
     private static let hugePage = 2 << 20
 
-    /// Maps at least `bytes` of zeroed memory. Throws where there is no room for it.
+    /// Maps at least `bytes` of zeroed memory. Throws if there is no room for it.
     public init(bytes: Int) throws(MemoryError) {
         let page = Int(getpagesize())
         guard bytes > 0, bytes <= Int.max / 2 else {
@@ -67,7 +71,7 @@ public final class RegisteredArena: @unchecked Sendable {
     }
 
     /// The registration with the device of `context` for one kind of access, made when first asked for: for local use
-    /// and, where `access` says so, for peers. It lasts as long as the arena.
+    /// and, if `access` says so, for peers. It lasts as long as the arena.
     public func register(
         with context: FabricContext, access: MemoryAccess = [.localWrite]
     ) throws(FabricError) -> MemoryRegion {

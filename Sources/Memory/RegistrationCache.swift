@@ -14,7 +14,7 @@ public enum RegistrationWatch: Sendable {
     case none
 }
 
-/// What a cache has done. `pinnedBytes` counts memory twice that is registered for two kinds of access, as the kernel does.
+/// The counters of a cache. `pinnedBytes` counts memory twice that is registered for two kinds of access, as the kernel does.
 public struct RegistrationCounters: Equatable, Sendable {
     public var hits: UInt64 = 0
     public var misses: UInt64 = 0
@@ -37,9 +37,11 @@ public struct RegistrationCounters: Equatable, Sendable {
 /// A process that lets other code unmap memory with system calls of its own is safe with `userfaultfd` and `none`.
 /// Interposing `munmap` is not offered: it misses the calls within the C library, `free` among them.
 public final class RegistrationCache: @unchecked Sendable {
+    // Unchecked: the lock of the address space guards the entries and the index; counts of users are atomic.
+
     public let context: FabricContext
     public let pinnedBytesLimit: Int
-    /// How changes are noticed: what was asked for, or `none` where userfaultfd was and the system refuses it.
+    /// How changes are noticed: what was asked for, or `none` if userfaultfd was and the system refuses it.
     public let watch: RegistrationWatch
 
     let entries: UnsafeMutablePointer<RegistrationEntry>
@@ -178,7 +180,7 @@ public final class RegistrationCache: @unchecked Sendable {
         entry.pointee.isWatched = isWatched
         entry.pointee.lastUse.store(now, ordering: .relaxed)
         counts.regions += 1
-        // Where this memory has changed meanwhile, it is not known what was registered: then for this use only.
+        // If this memory has changed meanwhile, it is not known what was registered: the entry is for this use only then.
         let isKept = (isWatched || watch == .caller) && !space.hasChanged(pages, since: changes)
         if isKept {
             indexes[kind].removeAll(overlapping: pages, onlyContained: true) { kill($0) }
@@ -205,7 +207,7 @@ public final class RegistrationCache: @unchecked Sendable {
             var victims = RegionBatch()
             space.lockSettled()
             if let known = indexes[kind].containing(range) {
-                // What is in the index is alive as long as the lock is held.
+                // Entries of the index are alive as long as the lock is held.
                 let isAlive = entries[Int(known)].retain()
                 invariant(isAlive, "an indexed registration is alive")
                 entries[Int(known)].lastUse.store(now | 1, ordering: .relaxed)
@@ -296,7 +298,7 @@ private struct RegionBatch {
     }
 }
 
-// What follows is called under the lock of the address space.
+// These are called under the lock of the address space.
 extension RegistrationCache {
     /// Takes the least recently used registration that is not in use out; its region is the caller's to deregister.
     private func evict() -> MemoryRegion? {
@@ -336,7 +338,7 @@ extension RegistrationCache {
         return region
     }
 
-    /// Lets an entry that has left its index die; retires it where nobody uses it.
+    /// Lets an entry that has left its index die; retires it if nobody uses it.
     private func kill(_ number: UInt32) {
         guard entries[Int(number)].kill() else { return }
         entries[Int(number)].next = firstRetired

@@ -36,11 +36,11 @@ struct RegistrationEntry: ~Copyable {
         return false
     }
 
-    /// Gives a reference back. True where the caller now has to end the entry.
+    /// Gives a reference back. True if the caller now has to end the entry.
     @inline(__always)
     func release() -> Bool { state.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == Self.dead }
 
-    /// Lets no more references be taken. True where there were none, and the caller has to end the entry.
+    /// Lets no more references be taken. True if there were none, and the caller has to end the entry.
     func kill() -> Bool { state.bitwiseOr(Self.dead, ordering: .acquiringAndReleasing).oldValue == 0 }
 
     var isReferenced: Bool { state.load(ordering: .acquiring) & ~Self.dead != 0 }

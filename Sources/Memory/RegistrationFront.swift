@@ -57,7 +57,7 @@ public final class RegistrationFront {
     /// Without it, addresses that another thread is unmapping at this moment may already belong to this memory, and be
     /// taken for what they were before.
     ///
-    /// Throws where the memory is not mapped, or where the limit on pinned memory is reached by registrations in use:
+    /// Throws if the memory is not mapped, or if the limit on pinned memory is reached by registrations in use:
     /// then it works again when some of those have been released.
     @inline(__always)
     public func acquire(

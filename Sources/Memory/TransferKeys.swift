@@ -1,7 +1,7 @@
 import FabricInterface
 
-/// What an arena is called on one device, by the direction of data: each key opens the memory to peers no further than
-/// its direction needs.
+/// The keys of an arena on one device, one for each direction of data. Each opens the memory to peers no further than its
+/// direction needs.
 public struct TransferKeys: BitwiseCopyable, Sendable {
     /// For data that a peer writes into the memory.
     public var incoming: MemoryRegion

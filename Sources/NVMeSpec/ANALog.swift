@@ -33,7 +33,7 @@ public struct ANALog: Hashable, Sendable {
         public var changeCount: UInt64
         /// Asymmetric Namespace Access State.
         public var state: ANAState
-        /// The group's namespaces, ascending; none where only groups were asked for.
+        /// The group's namespaces, ascending; none if only groups were asked for.
         public var namespaces: [UInt32]
 
         public init(id: UInt32, changeCount: UInt64, state: ANAState, namespaces: [UInt32]) {

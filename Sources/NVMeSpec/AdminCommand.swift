@@ -44,7 +44,7 @@ public struct GetLogPageCommand: Hashable, Sendable, BitwiseCopyable {
     public var byteCount: UInt64
     /// Log Specific Identifier (LSI).
     public var specificIdentifier: UInt16 = 0
-    /// Log Page Offset (LPO): where to start, in bytes; or an index where `offsetIsIndex`.
+    /// Log Page Offset (LPO): where to start, in bytes; or an index if `offsetIsIndex`.
     public var offset: UInt64 = 0
     /// Offset Type (OT).
     public var offsetIsIndex = false

@@ -61,7 +61,7 @@ public struct AsyncEvent: Hashable, Sendable, BitwiseCopyable {
     public static let reservationLogAvailable = AsyncEvent(
         type: .ioCommandSet, information: 0x00, logPage: .reservationNotification)
 
-    /// Whether the host wants to hear of this event: its bit of the Asynchronous Event Configuration feature, where it
+    /// Whether the host wants to hear of this event: its bit of the Asynchronous Event Configuration feature, if it
     /// has one. Errors are always reported; reservations have a mask of their own.
     public func isEnabled(by configuration: AsyncEventConfiguration) -> Bool {
         switch type {

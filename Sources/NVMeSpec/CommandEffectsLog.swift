@@ -42,7 +42,7 @@ public struct CommandEffectsLog: FixedStructure, Hashable {
     }
 }
 
-/// What a command does besides its work.
+/// The effects of a command besides its work.
 public struct CommandEffects: OptionSet, Hashable, Sendable, BitwiseCopyable, OpenValue {
     public let rawValue: UInt32
     public init(rawValue: UInt32) { self.rawValue = rawValue }

@@ -7,7 +7,7 @@ public struct CompletionEntry: BitwiseCopyable, Hashable, Sendable {
 
     /// Dwords 0 (low half) and 1: what the command defines; 8 bytes for Property Get.
     public var result: UInt64 = 0
-    /// Submission Queue Head Pointer (SQHD); FFFFh where flow control is off.
+    /// Submission Queue Head Pointer (SQHD); FFFFh if flow control is off.
     public var sqHead: UInt16 = 0
     /// Submission Queue Identifier (SQID); reserved on a fabric.
     public var sqID: UInt16 = 0

@@ -121,7 +121,7 @@ public struct ConnectResult: RawRepresentable, Hashable, Sendable, BitwiseCopyab
     public var requiresSecureChannel: Bool { rawValue.bits(18, 1) != 0 }
 }
 
-/// Where the fields of `ConnectData` are written.
+/// The layout of `ConnectData`.
 private struct ConnectDataLayout: FixedStructure {
     static let byteCount = ConnectData.byteCount
     var hostID = UUIDBytes()

@@ -1,7 +1,7 @@
 /// An entry of the Error Information log page: 64 bytes (NVMe Base, "Error Information (Log Page Identifier 01h)").
 public struct ErrorLogEntry: FixedStructure, Hashable {
     public static let byteCount = 64
-    /// What `submissionQueueID`, `commandID` and `parameterErrorLocation` say where nothing is known.
+    /// The value of `submissionQueueID`, `commandID` and `parameterErrorLocation` if nothing is known.
     public static let notApplicable: UInt16 = 0xFFFF
 
     /// Error Count: unique, ascending; 0 for an entry without an error.

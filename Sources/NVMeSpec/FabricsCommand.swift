@@ -78,7 +78,7 @@ public struct PropertySetCommand: Hashable, Sendable, BitwiseCopyable {
     public var size: PropertySize
     /// Offset of the property; see `Property`.
     public var offset: UInt32
-    /// The new value; its low half where the property has 4 bytes.
+    /// The new value; its low half if the property has 4 bytes.
     public var value: UInt64
 
     public init(size: PropertySize, offset: UInt32, value: UInt64) {

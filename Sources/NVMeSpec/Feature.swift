@@ -117,7 +117,7 @@ public struct ReservationPersistence: OptionSet, Hashable, Sendable, BitwiseCopy
 /// Host Behavior Support, feature 16h: 512 bytes of data.
 public struct HostBehaviorSupport: FixedStructure, Hashable {
     public static let byteCount = 512
-    /// Advanced Command Retry Enable (ACRE): 1 where the host honours Command Retry Delay.
+    /// Advanced Command Retry Enable (ACRE): 1 if the host honours Command Retry Delay.
     public var advancedCommandRetry: UInt8 = 0
 
     public init() {}

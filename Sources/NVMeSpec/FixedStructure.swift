@@ -64,7 +64,7 @@ extension FixedStructure {
 public struct MalformedStructure: Error, Hashable, Sendable, CustomStringConvertible {
     /// The structure that was expected.
     public let structure: String
-    /// What is wrong with it.
+    /// The problem with it.
     public let problem: String
 
     init(_ structure: String, _ problem: String) {
@@ -173,10 +173,10 @@ public struct FieldCoder {
     }
 }
 
-/// What fills the rest of a text field.
+/// The filling of the rest of a text field.
 enum TextPadding {
     /// ASCII strings (NVMe Base, "ASCII string").
     case spaces
-    /// NQNs and other UTF-8 strings, ended by a zero where there is room.
+    /// NQNs and other UTF-8 strings, ended by a zero if there is room.
     case zeroes
 }

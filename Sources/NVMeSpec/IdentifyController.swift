@@ -54,7 +54,7 @@ public struct IdentifyController: FixedStructure, Hashable {
     public var errorLogPageEntries: UInt8 = 0
     /// Number of Power States Support (NPSS): 0-based.
     public var powerStates: UInt8 = 0
-    /// Warning Composite Temperature Threshold (WCTEMP), in kelvins; 0 where not reported.
+    /// Warning Composite Temperature Threshold (WCTEMP), in kelvins; 0 if not reported.
     public var warningTemperature: UInt16 = 0
     /// Critical Composite Temperature Threshold (CCTEMP), in kelvins.
     public var criticalTemperature: UInt16 = 0

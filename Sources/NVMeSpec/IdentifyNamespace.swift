@@ -134,7 +134,7 @@ public struct IdentifyNamespace: FixedStructure, Hashable {
 public struct LBAFormat: Hashable, Sendable {
     /// Metadata Size (MS), in bytes for each block.
     public var metadataSize: UInt16 = 0
-    /// LBA Data Size (LBADS): 2^n bytes; 0 where the format is not available.
+    /// LBA Data Size (LBADS): 2^n bytes; 0 if the format is not available.
     public var dataSizeShift: UInt8 = 0
     /// Relative Performance (RP): 0 best to 3 degraded.
     public var relativePerformance: UInt8 = 0
@@ -145,7 +145,7 @@ public struct LBAFormat: Hashable, Sendable {
         self.relativePerformance = relativePerformance
     }
 
-    /// Bytes of a logical block without metadata; `nil` where the format is not available.
+    /// Bytes of a logical block without metadata; `nil` if the format is not available.
     public var blockSize: Int? { (9...30).contains(dataSizeShift) ? 1 << Int(dataSizeShift) : nil }
 
     fileprivate mutating func layout(_ fields: FieldCoder, at offset: Int) {

@@ -4,7 +4,7 @@ import Base
 public enum NQN {
     /// The discovery subsystem that every discovery port answers to.
     public static let discovery = "nqn.2014-08.org.nvmexpress.discovery"
-    /// What names made from a UUID begin with.
+    /// The beginning of names made from a UUID.
     public static let uuidPrefix = "nqn.2014-08.org.nvmexpress:uuid:"
     /// Longest name, in bytes of UTF-8 without the terminating zero.
     public static let maxByteCount = 223
@@ -68,7 +68,7 @@ public enum InvalidNQN: Error, Hashable, Sendable, CustomStringConvertible {
     case invalidDomain
     case noString
 
-    /// What is wrong, for the person who wrote the name.
+    /// The problem, for the person who wrote the name.
     public var description: String {
         switch self {
         case .tooLong(let byteCount): "\(byteCount) bytes; an NQN has at most \(NQN.maxByteCount)"

@@ -122,7 +122,7 @@ public struct ControllerConfiguration: RawRepresentable, Hashable, Sendable, Bit
     public var rawValue: UInt32
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    /// What a host sets to enable a controller of the NVM command set: 64-byte commands, 16-byte completions, 4 KiB
+    /// The value with which a host enables a controller of the NVM command set: 64-byte commands, 16-byte completions, 4 KiB
     /// pages, round robin.
     public static var enabled: ControllerConfiguration {
         var configuration = ControllerConfiguration(rawValue: 0)

@@ -1,5 +1,4 @@
-/// What the host says in the private data of an RDMA CM connection request: 32 bytes (NVMe RDMA Transport, "RDMA_CM
-/// REQ").
+/// The host's private data in an RDMA CM connection request: 32 bytes (NVMe RDMA Transport, "RDMA_CM REQ").
 public struct RDMAConnectRequest: Hashable, Sendable {
     /// Size on the wire, in bytes.
     public static let byteCount = 32
@@ -38,7 +37,7 @@ public struct RDMAConnectRequest: Hashable, Sendable {
     }
 }
 
-/// What the controller says when it accepts: 32 bytes (NVMe RDMA Transport, "RDMA_CM REP").
+/// The controller's private data when it accepts: 32 bytes (NVMe RDMA Transport, "RDMA_CM REP").
 public struct RDMAConnectReply: Hashable, Sendable {
     /// Size on the wire, in bytes.
     public static let byteCount = 32

@@ -1,7 +1,7 @@
 /// Reservation Register; its data is `ReservationRegisterData` (NVMe Base, "Reservation Register
 /// command").
 public struct ReservationRegisterCommand: Hashable, Sendable, BitwiseCopyable {
-    /// What to do.
+    /// The action.
     public var action: ReservationRegisterAction
     /// Ignore Existing Key (IEKEY).
     public var ignoresExistingKey: Bool
@@ -37,7 +37,7 @@ public enum PowerLossPersistenceChange: UInt8, CaseIterable, Sendable, BitwiseCo
 /// Reservation Acquire; its data is `ReservationAcquireData` (NVMe Base, "Reservation Acquire
 /// command").
 public struct ReservationAcquireCommand: Hashable, Sendable, BitwiseCopyable {
-    /// What to do.
+    /// The action.
     public var action: ReservationAcquireAction
     /// Ignore Existing Key (IEKEY): invalid for this command; a controller refuses it.
     public var ignoresExistingKey: Bool
@@ -60,11 +60,11 @@ public enum ReservationAcquireAction: UInt8, CaseIterable, Sendable, BitwiseCopy
 
 /// Reservation Release; its data is `ReservationReleaseData` (NVMe Base, "Reservation Release command").
 public struct ReservationReleaseCommand: Hashable, Sendable, BitwiseCopyable {
-    /// What to do.
+    /// The action.
     public var action: ReservationReleaseAction
     /// Ignore Existing Key (IEKEY): invalid for this command; a controller refuses it.
     public var ignoresExistingKey: Bool
-    /// The type of the reservation to release; `nil` where the command names none, as Clear may.
+    /// The type of the reservation to release; `nil` if the command names none, as Clear may.
     public var type: ReservationType?
 
     public init(_ action: ReservationReleaseAction, type: ReservationType?, ignoresExistingKey: Bool = false) {

@@ -5,7 +5,7 @@ import Base
 public struct ReservationStatus: Hashable, Sendable {
     /// Generation (GEN): counts changes of registrants.
     public var generation: UInt32
-    /// Reservation Type (RTYPE); `nil` where there is no reservation.
+    /// Reservation Type (RTYPE); `nil` if there is no reservation.
     public var type: ReservationType?
     /// Persist Through Power Loss State (PTPLS).
     public var persistsThroughPowerLoss: Bool

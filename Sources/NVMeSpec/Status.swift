@@ -65,7 +65,7 @@ public struct Status: BitwiseCopyable, Hashable, Sendable {
     /// Whether type and code are those of `other`; retry bits are not compared.
     @inlinable public func matches(_ other: Status) -> Bool { code == other.code }
 
-    /// What `case` in a `switch` compares: `matches`.
+    /// The comparison of `case` in a `switch`: `matches`.
     @inlinable public static func ~= (pattern: Status, status: Status) -> Bool { status.matches(pattern) }
 }
 
@@ -87,7 +87,7 @@ extension Status: CustomStringConvertible {
     /// Fabrics commands share are taken for those of an NVM command; see `description(isFabrics:)`.
     public var description: String { description(isFabrics: false) }
 
-    /// Like `description`, for the answer to a Fabrics command where `isFabrics` says so.
+    /// Like `description`, for the answer to a Fabrics command if `isFabrics` says so.
     public func description(isFabrics: Bool) -> String {
         let digits = statusCode < 16 ? "0" : ""
         var details = "\(type.rawValue)/\(digits)\(String(statusCode, radix: 16, uppercase: true))h"

@@ -1,9 +1,9 @@
-/// What Tercet's targets say of themselves in the vendor specific bytes of Identify Controller (from byte 3072 on): which
-/// run of the target this is, and what it can do that others cannot.
+/// The identity of a Tercet target, in the vendor specific bytes of Identify Controller (from byte 3072 on): which run of
+/// the target this is, and what it can do that others cannot.
 ///
 /// Other targets have zeroes, or something of their own, there.
 public struct TercetIdentity: Equatable, Sendable {
-    /// Where it begins in the Identify Controller data structure.
+    /// Its place in the Identify Controller data structure.
     public static let offset = 3072
     static let byteCount = 24
     private static let magic: UInt64 = 0x7465_6372_6574_3031
@@ -25,7 +25,7 @@ public struct TercetIdentity: Equatable, Sendable {
         self.abilities = abilities
     }
 
-    /// Reads it from an Identify Controller data structure; `nil` where another target made that.
+    /// Reads it from an Identify Controller data structure; `nil` if another target made that.
     public init?(identifyController page: [UInt8]) {
         guard page.count >= Self.offset + Self.byteCount, Self.word(page, Self.offset) == Self.magic else { return nil }
         bootInstance = Self.word(page, Self.offset + 8)
@@ -40,10 +40,10 @@ public struct TercetIdentity: Equatable, Sendable {
     }
 }
 
-/// What Tercet's targets say of a namespace in the vendor specific bytes of Identify Namespace (from byte 384 on): whether it
-/// is still the device, opened at the same time, that it was.
+/// The identity of a Tercet target's namespace, in the vendor specific bytes of Identify Namespace (from byte 384 on): whether
+/// it is still the same device, opened at the same time.
 public struct TercetNamespaceIdentity: Equatable, Sendable {
-    /// Where it begins in the Identify Namespace data structure.
+    /// Its place in the Identify Namespace data structure.
     public static let offset = 384
     static let byteCount = 16
     private static let magic: UInt64 = 0x7465_6372_6574_3032
@@ -54,7 +54,7 @@ public struct TercetNamespaceIdentity: Equatable, Sendable {
 
     public init(instance: UInt64) { self.instance = instance }
 
-    /// Reads it from an Identify Namespace data structure; `nil` where another target made that.
+    /// Reads it from an Identify Namespace data structure; `nil` if another target made that.
     public init?(identifyNamespace page: [UInt8]) {
         guard page.count >= Self.offset + Self.byteCount,
             TercetIdentity.word(page, Self.offset) == Self.magic

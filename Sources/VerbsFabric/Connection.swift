@@ -17,13 +17,13 @@ enum ConnectionPhase {
     case ended
 }
 
-/// What the fabric knows of a connection.
+/// The fabric's state of a connection.
 struct Connection {
     let id: UnsafeMutablePointer<rdma_cm_id>
     var phase: ConnectionPhase
     var context: VerbsContext?
     var queuePair: QueuePairHandle?
     var isDisconnectReported = false
-    /// Active side: how long each of the two look-ups may take, in milliseconds.
-    var resolveTimeout: Int32 = 0
+    /// Active side: how long each of the two look-ups may take.
+    var resolveTimeoutMilliseconds: Int32 = 0
 }

@@ -18,7 +18,7 @@ package struct QueuePairTable: ~Copyable {
     package private(set) var count = 0
     private var free: [UInt32]
 
-    /// Queue pair number in the lower half, slot index in the upper; `vacant` where empty.
+    /// Queue pair number in the lower half, slot index in the upper; `vacant` if empty.
     private var buckets: UnsafeMutablePointer<UInt64>
     private var bucketMask: Int
     private static let vacant = UInt64.max

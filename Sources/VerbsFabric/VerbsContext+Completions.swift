@@ -3,7 +3,7 @@ import FabricInterface
 import Glibc
 
 extension VerbsContext {
-    /// What was drained before, then what the completion queue has, then what the device state.pointee.refused.
+    /// Completions that were drained before, then those of the completion queue, then those of requests that the device refused.
     @inline(__always)
     func takeCompletions(into completions: UnsafeMutableBufferPointer<WorkCompletion>) -> Int {
         guard let base = completions.baseAddress else { return 0 }
@@ -40,7 +40,7 @@ extension VerbsContext {
         return completion
     }
 
-    /// The completion in the fabric's terms; `nil` where its queue pair is gone.
+    /// The completion in the fabric's terms; `nil` if its queue pair is gone.
     @inline(__always)
     func translate(_ entry: UnsafeMutablePointer<ibv_wc>) -> WorkCompletion? {
         guard let index = state.pointee.queuePairs.index(ofNumber: entry.pointee.qp_num) else {

@@ -48,7 +48,7 @@ extension VerbsContext {
         return QueuePairHandle(index: index)
     }
 
-    /// What the device surely refuses, said in words that its errno would not have.
+    /// Refuses options that the device would refuse, in words that its errno would not have.
     private func check(_ options: QueuePairOptions) throws(FabricError) {
         let operation = "queue pair on \(device.name)"
         func refuse(_ reason: String) -> FabricError { FabricError(operation: operation, code: EINVAL, reason: reason) }

@@ -8,7 +8,7 @@ import Glibc
 /// the queue pairs of the reactor's connections.
 public final class VerbsContext: FabricContext {
     let device: VerbsDevice
-    /// Whose connections the queue pairs belong to; the fabric keeps its contexts, never the other way round.
+    /// The fabric of the queue pairs' connections. It keeps its contexts, never the other way round.
     unowned let fabric: VerbsFabric
     let channel: UnsafeMutablePointer<ibv_comp_channel>
     let completionQueue: UnsafeMutablePointer<ibv_cq>

@@ -8,6 +8,8 @@ import Synchronization
 ///
 /// Safe to use from any thread: what it holds never changes, and verbs calls are thread-safe.
 final class VerbsDevice: @unchecked Sendable {
+    // Unchecked: its fields never change, and verbs calls may be made from any thread.
+
     let verbs: UnsafeMutablePointer<ibv_context>
     let protectionDomain: UnsafeMutablePointer<ibv_pd>
     let name: String
@@ -19,6 +21,8 @@ final class VerbsDevice: @unchecked Sendable {
     private let hold: UnsafeMutablePointer<UnsafeMutablePointer<ibv_context>?>?
 
     private struct Weak: @unchecked Sendable {
+        // Unchecked: it is used under the lock of `devices` only.
+
         weak var device: VerbsDevice?
     }
 

@@ -5,7 +5,7 @@ import FabricInterface
 import Glibc
 
 extension VerbsFabric {
-    /// What RDMA CM carries on InfiniBand and RoCE for `RDMA_PS_TCP`: the REQ's 92 bytes less RDMA CM's own header of
+    /// Bytes that RDMA CM carries on InfiniBand and RoCE for `RDMA_PS_TCP`: the REQ's 92 bytes less RDMA CM's own header of
     /// 36, and those of REP and REJ (InfiniBand Architecture, volume 1, section 12.6).
     enum PrivateDataLimit {
         static let connect = 56
@@ -35,7 +35,7 @@ extension VerbsFabric {
             rdma_destroy_id(id)
             throw verbsError("rdma_resolve_addr \(address)", code)
         }
-        connections[handle] = Connection(id: id, phase: .resolving, resolveTimeout: timeoutMilliseconds)
+        connections[handle] = Connection(id: id, phase: .resolving, resolveTimeoutMilliseconds: timeoutMilliseconds)
         return handle
     }
 
@@ -77,7 +77,7 @@ extension VerbsFabric {
     func sendRejection(_ connection: ConnectionHandle, privateData: [UInt8]) {
         guard let entry = connections[connection] else { return }
         invariant(privateData.count <= PrivateDataLimit.reject, "a rejection carries 148 bytes")
-        // Fails only where the request is void already: the peer gave up or is gone.
+        // Fails only if the request is void already: the peer gave up or is gone.
         _ = privateData.withUnsafeBytes { rdma_reject(entry.id, $0.baseAddress, UInt8($0.count)) }
         free(connection)
     }
@@ -85,7 +85,7 @@ extension VerbsFabric {
     func beginDisconnect(_ connection: ConnectionHandle) {
         guard let entry = connections[connection], !entry.isDisconnectReported else { return }
         if entry.phase == .established || entry.phase == .establishing { rdma_disconnect(entry.id) }
-        // RDMA CM does so too where a connection exists, and not where it is still being made.
+        // RDMA CM does so too if a connection exists, and not if it is still being made.
         if let context = entry.context, let queuePair = entry.queuePair { context.fail(queuePair) }
         end(connection)
         report(.disconnected(connection))

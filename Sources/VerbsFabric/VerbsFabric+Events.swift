@@ -44,7 +44,7 @@ extension VerbsFabric {
         }
     }
 
-    /// What the event means to the rooms above; `nil` where nothing.
+    /// The meaning of the event to the rooms above; `nil` if it has none.
     private func handle(_ notice: Notice) -> ConnectionEvent? {
         let listener = ListenerHandle(value: notice.number)
         if notice.type == RDMA_CM_EVENT_CONNECT_REQUEST { return requested(notice, listener) }
@@ -101,7 +101,7 @@ extension VerbsFabric {
 
     private func resolveRoute(_ connection: ConnectionHandle) -> ConnectionEvent? {
         guard let entry = connections[connection], entry.phase == .resolving else { return nil }
-        if rdma_resolve_route(entry.id, entry.resolveTimeout) == 0 { return nil }
+        if rdma_resolve_route(entry.id, entry.resolveTimeoutMilliseconds) == 0 { return nil }
         return failed(connection, "rdma_resolve_route", errno)
     }
 

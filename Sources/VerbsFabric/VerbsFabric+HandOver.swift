@@ -5,10 +5,12 @@ import FabricInterface
 import Glibc
 import Synchronization
 
-/// Where identifiers wait between the fabric that gave them away and the one that adopts them: an event channel that
-/// nobody reads. What happens to them meanwhile (the peer gives up) stays queued there, in the kernel, and moves on with
-/// the identifier; had they stayed on the first fabric's channel, it would have taken such an event and dropped it.
+/// An event channel that nobody reads. Identifiers wait on it between the fabric that gave them away and the one that adopts
+/// them. Events of that time (the peer gives up) stay queued there, in the kernel, and move on with the identifier. On the
+/// first fabric's channel, that fabric would take such an event and drop it.
 private struct TransferChannel: @unchecked Sendable {
+    // Unchecked: it exists in a mutex only.
+
     var channel: UnsafeMutablePointer<rdma_event_channel>?
 
     static let shared = Mutex(TransferChannel())
@@ -29,7 +31,7 @@ extension VerbsFabric {
             invariantViolated("a connection that is handed over exists")
         }
         invariant(entry.queuePair == nil, "a connection is handed over before it has a queue pair")
-        // Numbers are unique, so nothing that still comes for the old one is taken for something else. Where the channel
+        // Numbers are unique, so nothing that still comes for the old one is taken for something else. If the channel
         // cannot be had, the identifier stays on ours, and `adopt` moves it from there.
         if let transfer = TransferChannel.open() { _ = rdma_migrate_id(entry.id, transfer) }
         return ConnectionTicket(value: UInt(bitPattern: entry.id))

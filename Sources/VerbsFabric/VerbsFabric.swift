@@ -28,7 +28,7 @@ public final class VerbsFabric: Fabric {
     private static let nextHandle = Atomic<UInt64>(1)
     private static let nextVector = Atomic<UInt32>(0)
 
-    /// Opens the connection manager. Throws where the machine has none, or no descriptors are left.
+    /// Opens the connection manager. Throws if the machine has none, or no descriptors are left.
     public static func open() throws(FabricError) -> VerbsFabric {
         guard let channel = rdma_create_event_channel() else {
             throw verbsError(

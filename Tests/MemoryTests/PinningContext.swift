@@ -8,6 +8,8 @@ import Synchronization
 ///
 /// A registration is at most 16 pages, what a pipe holds. May be used from any thread.
 final class PinningContext: FabricContext, @unchecked Sendable {
+    // Unchecked: a mutex guards the regions.
+
     private struct Region {
         var reader: Int32
         var writer: Int32

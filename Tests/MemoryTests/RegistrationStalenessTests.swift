@@ -173,6 +173,8 @@ private struct Places: ~Copyable {
 private func onThreads(_ count: Int, _ body: () -> Void) {
     withoutActuallyEscaping(body) { body in
         final class Box: @unchecked Sendable {
+            // Unchecked: the body may be called from several threads at once; all are waited for.
+
             let body: () -> Void
             init(_ body: @escaping () -> Void) { self.body = body }
         }
