@@ -1,4 +1,4 @@
-# What every shell test is made of; its lines are TAP, for prove. A test file sources this, checks, and ends with
+# The verbs of every shell test; their output is TAP, for prove. A test file sources this, checks, and ends with
 # done_testing. Sourced, not run.
 
 tap_count=0
@@ -6,9 +6,6 @@ tap_failures=0
 tap_folder=$(mktemp -d "${TMPDIR:-/tmp}/tercet-test.XXXXXX")
 tap_clean_up=()
 project=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
-tercetd=${TERCETD:-$project/.build/release/tercetd}
-tercetd_pid=
-tercetd_log=$tap_folder/tercetd.log
 
 # Registers a command to be run when the file ends, however it ends; the last one registered runs first.
 at_exit() { tap_clean_up=("$*" "${tap_clean_up[@]}"); }
@@ -17,7 +14,6 @@ tap_exit() {
   local status=$? command
   trap - EXIT
   for command in "${tap_clean_up[@]}"; do eval "$command" >/dev/null 2>&1; done
-  [ -z "$tercetd_pid" ] || kill -KILL "$tercetd_pid" 2>/dev/null
   rm -rf "$tap_folder"
   exit "$status"
 }
@@ -39,74 +35,90 @@ report() {
   return "$1"
 }
 
-# What is worth knowing when a test failed: the command, what it printed, the daemon's last words.
+# Logs whose last lines are worth knowing when a test failed; whoever starts a program adds its log.
+tap_logs=()
+
+# Explains a failure: the command, what it printed, the last words of the logs.
 tap_explain() {
+  local log
   diagnose "the command: $*"
   tail -n 30 "$tap_folder/output" | diagnose
-  if [ -s "$tercetd_log" ]; then tail -n 10 "$tercetd_log" | sed 's/^/tercetd: /' | diagnose; fi
+  for log in "${tap_logs[@]}"; do
+    if [ -s "$log" ]; then tail -n 10 "$log" | sed "s/^/$(basename "$log"): /" | diagnose; fi
+  done
 }
 
-# check NAME COMMAND...: passes if the command succeeds. Its output is in $tap_folder/output.
-check() {
-  local name=$1 status=0
-  shift
-  "$@" >"$tap_folder/output" 2>&1 </dev/null || status=$?
-  report "$((status != 0))" "$name" && return 0
-  diagnose "exit status $status"
+# Runs a command: its output is in $tap_folder/output, its exit status in tap_status.
+tap_run() {
+  tap_status=0
+  "$@" >"$tap_folder/output" 2>&1 </dev/null || tap_status=$?
+}
+
+# Whether the last command has failed by itself, with an exit status from 1 to 123: it neither crashed nor hung.
+tap_has_failed() { [ "$tap_status" -ge 1 ] && [ "$tap_status" -le 123 ]; }
+
+# Whether the output of the last command matches the extended pattern.
+tap_matches() { grep -qE -- "$1" "$tap_folder/output"; }
+
+# tap_conclude STATUS NAME EXPECTATION COMMAND...: reports a test of a command, and explains it if it failed.
+tap_conclude() {
+  local status=$1 name=$2 expectation=$3
+  shift 3
+  report "$status" "$name" && return 0
+  diagnose "exit status $tap_status${expectation:+; expected: $expectation}"
   tap_explain "$@"
   return 1
 }
 
-# require NAME COMMAND...: a check without which nothing below makes sense: where it fails, the file ends.
+# check NAME COMMAND...: passes if the command succeeds. Its output is in $tap_folder/output.
+check() {
+  local name=$1
+  shift
+  tap_run "$@"
+  tap_conclude "$((tap_status != 0))" "$name" "" "$@"
+}
+
+# require NAME COMMAND...: a check without which nothing below makes sense: if it fails, the file ends.
 require() {
   check "$@" && return
   diagnose "nothing below makes sense without this"
   exit 1
 }
 
-# check_fails NAME COMMAND...: passes if the command ends with an exit status from 1 to 123: it failed, and neither
-# crashed nor hung.
+# check_fails NAME COMMAND...: passes if the command fails by itself.
 check_fails() {
-  local name=$1 status=0
+  local name=$1
   shift
-  "$@" >"$tap_folder/output" 2>&1 </dev/null || status=$?
-  report "$((status < 1 || status > 123))" "$name" && return 0
-  diagnose "exit status $status where the command should have failed"
-  tap_explain "$@"
-  return 1
+  tap_run "$@"
+  tap_has_failed
+  tap_conclude $? "$name" "a failure" "$@"
 }
 
 # expect_output NAME PATTERN COMMAND...: passes if the command succeeds and its output matches the extended pattern.
 expect_output() {
-  local name=$1 pattern=$2 status=0
+  local name=$1 pattern=$2
   shift 2
-  "$@" >"$tap_folder/output" 2>&1 </dev/null || status=$?
-  { [ "$status" -eq 0 ] && grep -qE -- "$pattern" "$tap_folder/output"; }
-  report $? "$name" && return 0
-  diagnose "exit status $status; expected: $pattern"
-  tap_explain "$@"
-  return 1
+  tap_run "$@"
+  [ "$tap_status" -eq 0 ] && tap_matches "$pattern"
+  tap_conclude $? "$name" "$pattern" "$@"
 }
 
 # output_has NAME PATTERN: passes if the output of the last command that was checked matches the extended pattern.
 output_has() {
-  grep -qE -- "$2" "$tap_folder/output"
+  tap_matches "$2"
   report $? "$1" && return 0
   diagnose "expected: $2"
   head -n 60 "$tap_folder/output" | diagnose
   return 1
 }
 
-# expect_refusal NAME PATTERN COMMAND...: passes if the command fails and its output matches the extended pattern.
+# expect_refusal NAME PATTERN COMMAND...: passes if the command fails by itself and its output matches the extended pattern.
 expect_refusal() {
-  local name=$1 pattern=$2 status=0
+  local name=$1 pattern=$2
   shift 2
-  "$@" >"$tap_folder/output" 2>&1 </dev/null || status=$?
-  { [ "$status" -ge 1 ] && [ "$status" -le 123 ] && grep -qE -- "$pattern" "$tap_folder/output"; }
-  report $? "$name" && return 0
-  diagnose "exit status $status; expected a failure that says: $pattern"
-  tap_explain "$@"
-  return 1
+  tap_run "$@"
+  tap_has_failed && tap_matches "$pattern"
+  tap_conclude $? "$name" "a failure that says: $pattern" "$@"
 }
 
 # expect_equal NAME EXPECTED ACTUAL
@@ -152,62 +164,4 @@ unchanged() {
 # outlast SECONDS: lets time pass that is the matter of the test itself.
 outlast() { local until=$((SECONDS + $1)); wait_until $(($1 + 60)) eval "[ \$SECONDS -ge $until ]"; }
 
-# times_in_bench PATTERN COUNT: whether what the bench has printed has so many lines that match.
-times_in_bench() { [ "$(grep -c "$1" "$tap_folder/bench")" -ge "$2" ]; }
-
-# The daemon's processor time so far in clock ticks, how often its threads have been switched, its descriptors.
-tercetd_ticks() { awk '{print $14 + $15}' "/proc/$tercetd_pid/stat"; }
-tercetd_switches() { cat "/proc/$tercetd_pid"/task/*/status | awk '/ctxt_switches/ {sum += $2} END {print sum}'; }
-tercetd_descriptors() { find "/proc/$tercetd_pid/fd" -mindepth 1 | wc -l; }
-# Whether its threads are switched no more often in a second than its timers and silent hosts make them: ten rounds a second
-# in each of two reactors, two switches each, and as many again.
-tercetd_rests() {
-  local before
-  before=$(tercetd_switches)
-  sleep 1
-  [ $(($(tercetd_switches) - before)) -le 80 ]
-}
-
-# start_tercetd ARGUMENT...: starts the daemon; its log is $tercetd_log, its process $tercetd_pid.
-start_tercetd() {
-  echo "== tercetd $*" >>"$tercetd_log"
-  "$tercetd" "$@" >>"$tercetd_log" 2>&1 </dev/null &
-  tercetd_pid=$!
-}
-
-# stop_tercetd [SIGNAL]: ends the daemon with a signal (TERM) and waits for its end; its exit status is the result.
-stop_tercetd() {
-  local status=0
-  [ -n "$tercetd_pid" ] || return 0
-  kill "-${1:-TERM}" "$tercetd_pid"
-  if ! wait_until 20 tercetd_has_ended; then
-    diagnose "tercetd did not end on SIG${1:-TERM}"
-    kill -KILL "$tercetd_pid"
-  fi
-  wait "$tercetd_pid" 2>/dev/null || status=$?
-  tercetd_pid=
-  return "$status"
-}
-
-tercetd_has_ended() { [[ ! -e /proc/$tercetd_pid || $(cut -d ' ' -f 3 "/proc/$tercetd_pid/stat") = Z ]]; }
-
-# Marks the kernel log: check_kernel_log looks at what comes after.
-mark_kernel_log() { tap_kernel_mark=$(dmesg | wc -l); }
-
-# check_kernel_log NAME [PATTERN]: passes if since the mark the kernel has logged no warning or worse, other than lines
-# that match the extended pattern, and nothing at all that tells of a fault of its own. That timers are late on
-# an emulated processor, and that an interface made of software has no speed, is no news.
-check_kernel_log() {
-  local allowed="hrtimer: interrupt took|speed is unknown, defaulting to${2:+|$2}" lines
-  lines=$(dmesg --decode | tail -n "+$((tap_kernel_mark + 1))" |
-    awk '/^[a-z0-9]+ *: *(emerg|alert|crit|err|warn) *:/ || /WARNING:|BUG:|Call Trace|blocked for more than|refcount_t/')
-  [ -z "$lines" ] || lines=$(grep -vE -- "$allowed" <<<"$lines")
-  [ -z "$lines" ]
-  report $? "$1" && return 0
-  head -n 40 <<<"$lines" | diagnose
-  return 1
-}
-
 done_testing() { echo "1..$tap_count"; exit "$((tap_failures > 0))"; }
-
-mark_kernel_log

@@ -2,6 +2,8 @@
 # it. Sourced, not run.
 
 . "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../daemons.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/kernel-log.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/targets.sh"
 
 address4=10.90.0.1

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What a person meets who writes a configuration: errors in one line, and a reload that changes what differs.
 . "$(dirname "$0")/../tap.sh"
+. "$(dirname "$0")/../daemons.sh"
 tercet=${TERCET:-$(dirname "$tercetd")/tercet}
 library=$project/Tools/softverbs/build/libsoftverbs.so
 [ -e "$library" ] && [ -x "$tercetd" ] || { echo "Bail out! tercetd and softverbs are not built"; exit 1; }

@@ -1,6 +1,7 @@
 # What the tests of processes on softverbs share: programs that run on it, and a target. Sourced, not run.
 
 . "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../daemons.sh"
 
 softverbs=${SOFTVERBS:-$project/Tools/softverbs/build/libsoftverbs.so}
 tercet=${TERCET:-$project/.build/release/tercet}

@@ -1,0 +1,46 @@
+# The daemon in tests: started, stopped, and looked at. Sourced behind tap.sh, not run.
+
+tercetd=${TERCETD:-$project/.build/release/tercetd}
+tercetd_pid=
+tercetd_log=$tap_folder/tercetd.log
+tap_logs+=("$tercetd_log")
+at_exit '[ -z "$tercetd_pid" ] || kill -KILL "$tercetd_pid"'
+
+# times_in_bench PATTERN COUNT: whether what the bench has printed has so many lines that match.
+times_in_bench() { [ "$(grep -c "$1" "$tap_folder/bench")" -ge "$2" ]; }
+
+# The daemon's processor time so far in clock ticks, how often its threads have been switched, its descriptors.
+tercetd_ticks() { awk '{print $14 + $15}' "/proc/$tercetd_pid/stat"; }
+tercetd_switches() { cat "/proc/$tercetd_pid"/task/*/status | awk '/ctxt_switches/ {sum += $2} END {print sum}'; }
+tercetd_descriptors() { find "/proc/$tercetd_pid/fd" -mindepth 1 | wc -l; }
+# Whether its threads are switched no more often in a second than its timers and silent hosts make them: ten rounds a second
+# in each of two reactors, two switches each, and as many again.
+tercetd_rests() {
+  local before
+  before=$(tercetd_switches)
+  sleep 1
+  [ $(($(tercetd_switches) - before)) -le 80 ]
+}
+
+# start_tercetd ARGUMENT...: starts the daemon; its log is $tercetd_log, its process $tercetd_pid.
+start_tercetd() {
+  echo "== tercetd $*" >>"$tercetd_log"
+  "$tercetd" "$@" >>"$tercetd_log" 2>&1 </dev/null &
+  tercetd_pid=$!
+}
+
+# stop_tercetd [SIGNAL]: ends the daemon with a signal (TERM) and waits for its end; its exit status is the result.
+stop_tercetd() {
+  local status=0
+  [ -n "$tercetd_pid" ] || return 0
+  kill "-${1:-TERM}" "$tercetd_pid"
+  if ! wait_until 20 tercetd_has_ended; then
+    diagnose "tercetd did not end on SIG${1:-TERM}"
+    kill -KILL "$tercetd_pid"
+  fi
+  wait "$tercetd_pid" 2>/dev/null || status=$?
+  tercetd_pid=
+  return "$status"
+}
+
+tercetd_has_ended() { [[ ! -e /proc/$tercetd_pid || $(cut -d ' ' -f 3 "/proc/$tercetd_pid/stat") = Z ]]; }
