@@ -41,6 +41,9 @@ let package = Package(
         .systemLibrary(name: "CChecksum", path: "Sources/CChecksum"),
         .systemLibrary(name: "CUUID", path: "Sources/CUUID"),
 
+        // The rules of Sources/STYLE.md that a program can check, on the whole tree.
+        tests("TidyTests", []),
+
         // What every room stands on.
         room("Base", ["CLinux"]),
         room("FabricInterface", ["Base"]),
