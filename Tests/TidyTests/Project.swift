@@ -36,6 +36,13 @@ enum Project {
         FileManager.default.fileExists(atPath: root.appendingPathComponent(path).path)
     }
 
+    static func isEmptyFolder(_ path: String) -> Bool {
+        var isFolder: ObjCBool = false
+        let full = root.appendingPathComponent(path).path
+        return FileManager.default.fileExists(atPath: full, isDirectory: &isFolder) && isFolder.boolValue
+            && names(path).isEmpty
+    }
+
     static func names(_ folder: String) -> [String] {
         ((try? FileManager.default.contentsOfDirectory(atPath: root.appendingPathComponent(folder).path)) ?? [])
             .sorted()
