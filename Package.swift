@@ -11,6 +11,9 @@ let strict: [SwiftSetting] = [
     .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
 ]
 
+/// Error numbers with their texts, and file descriptors.
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+
 /// A room of the house: a Swift library module with the settings that every room shares.
 func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: strict)
@@ -29,6 +32,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
     ],
@@ -58,13 +62,13 @@ let package = Package(
         // What each thread did last, always recorded, and its dump.
         room("Trace", ["Base", "CLinux"]),
         tests("TraceTests", ["Base", "Trace"]),
-        room("Reactor", ["Base", "CLinux", "Trace"]),
+        room("Reactor", ["Base", "CLinux", "Trace", system]),
 
-        room("Memory", ["Base", "CLinux", "FabricInterface"]),
+        room("Memory", ["Base", "CLinux", "FabricInterface", system]),
         tests("MemoryTests", ["AllocationProbe", "CLinux", "FabricInterface", "Memory"]),
 
         // The fabrics.
-        room("VerbsFabric", ["Base", "CLinux", "CVerbs", "FabricInterface"]),
+        room("VerbsFabric", ["Base", "CLinux", "CVerbs", "FabricInterface", system]),
         tests("VerbsFabricTests", ["CVerbs", "FabricInterface", "VerbsFabric"]),
 
         // What every fabric has to keep, and the check of a verbs device against it.
@@ -95,8 +99,8 @@ let package = Package(
         tests("VolumeSimulationTests", ["Replication", "VolumeSimulation"]),
 
         // Block devices.
-        room("AIOBlock", ["Base", "BlockInterface", "CAIO", "CLinux"]),
-        room("MemoryBlock", ["Base", "BlockInterface", "CLinux"]),
+        room("AIOBlock", ["Base", "BlockInterface", "CAIO", "CLinux", system]),
+        room("MemoryBlock", ["Base", "BlockInterface", "CLinux", system]),
         room("BlockBackend", ["AIOBlock", "Base", "BlockInterface", "MemoryBlock"]),
         tests("AIOBlockTests", ["AIOBlock", "AllocationProbe", "Base", "BlockInterface", "BlockLaws", "CLinux"]),
         tests("MemoryBlockTests", ["AllocationProbe", "Base", "BlockInterface", "BlockLaws", "MemoryBlock"]),
@@ -129,7 +133,7 @@ let package = Package(
             "TargetConfiguration",
             [
                 "Base", "BlockBackend", "BlockInterface", "CUUID", "FabricInterface", "NVMeSpec",
-                .product(name: "Yams", package: "Yams"),
+                system, .product(name: "Yams", package: "Yams"),
             ]),
         tests(
             "TargetConfigurationTests",

@@ -3,6 +3,7 @@ import BlockInterface
 import CAIO
 import CLinux
 import Glibc
+import SystemPackage
 
 /// An AIO context with the operations that are on their way, all of it allocated at once.
 ///
@@ -89,7 +90,7 @@ struct AIOQueue: ~Copyable {
         let size = (scratchCount + 1) * scratchSize
         let memory = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
         guard eventDescriptor >= 0, let memory, memory != MAP_FAILED else {
-            let reason = String(cString: strerror(errno))
+            let reason = Errno(rawValue: errno).description
             io_destroy(context)
             if eventDescriptor >= 0 { Glibc.close(eventDescriptor) }
             throw TercetError(.exhausted, "\(name): a channel could not be opened: \(reason)")
@@ -166,7 +167,7 @@ struct AIOQueue: ~Copyable {
     }
 
     private static func setupError(_ name: String, _ code: Int32, _ depth: Int) -> TercetError {
-        let reason = String(cString: strerror(code))
+        let reason = Errno(rawValue: code).description
         guard code == EAGAIN else {
             return TercetError(TercetError.Code(errno: code), "\(name): asynchronous I/O is not available: \(reason)")
         }

@@ -2,6 +2,7 @@ import Base
 import BlockInterface
 import CLinux
 import Glibc
+import SystemPackage
 
 /// An open path and its properties. The caller closes the descriptor.
 struct OpenedFile {
@@ -183,7 +184,7 @@ struct OpenedFile {
             case EBUSY: "the device is in use (mounted, or part of another device)"
             case EROFS: "is on a read-only file system"
             case ENXIO, ENODEV, ENOMEDIUM: "there is no device behind it"
-            default: String(cString: strerror(code))
+            default: Errno(rawValue: code).description
             }
         return TercetError(TercetError.Code(errno: code), "\(path): \(reason)")
     }

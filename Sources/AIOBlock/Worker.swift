@@ -3,6 +3,7 @@ import CAIO
 import CLinux
 import Glibc
 import Synchronization
+import SystemPackage
 
 /// The thread of one device that does what the kernel only does while its caller waits.
 final class Worker: Sendable {
@@ -14,7 +15,7 @@ final class Worker: Sendable {
         var thread = pthread_t()
         let context = Unmanaged.passRetained(core).toOpaque()
         let result = pthread_create(&thread, nil, workerThread, context)
-        if result != 0 { fatalError("pthread_create: \(String(cString: strerror(result)))") }
+        if result != 0 { fatalError("pthread_create: \(Errno(rawValue: result))") }
         self.thread = thread
     }
 
@@ -52,7 +53,7 @@ private final class WorkerCore: Sendable {
     init(commands: BlockingCommands) {
         self.commands = commands
         wakeDescriptor = eventfd(0, Int32(EFD_CLOEXEC))
-        if wakeDescriptor < 0 { fatalError("eventfd: \(String(cString: strerror(errno)))") }
+        if wakeDescriptor < 0 { fatalError("eventfd: \(Errno(rawValue: errno))") }
     }
 
     deinit { close(wakeDescriptor) }

@@ -3,6 +3,7 @@ import CLinux
 import FabricInterface
 import Glibc
 import Synchronization
+import SystemPackage
 
 /// One mapping of zeroed memory, registered with each device that is to reach it.
 ///
@@ -113,7 +114,7 @@ public struct MemoryError: Error, Equatable, CustomStringConvertible, Sendable {
             switch code {
             case ENOMEM: "there is not enough memory; configure a smaller pool"
             case EAGAIN: "more than the limit on locked memory (`ulimit -l`, LimitMEMLOCK=)"
-            default: String(cString: strerror(code))
+            default: Errno(rawValue: code).description
             }
         return "\(operation): \(reason)"
     }

@@ -2,6 +2,7 @@ import Base
 import BlockInterface
 import CLinux
 import Glibc
+import SystemPackage
 
 /// The queue of one reactor to a device in memory.
 final class MemoryChannel: BlockChannel {
@@ -19,7 +20,7 @@ final class MemoryChannel: BlockChannel {
         }
         eventDescriptor = eventfd(0, Int32(EFD_NONBLOCK) | Int32(EFD_CLOEXEC))
         guard eventDescriptor >= 0 else {
-            throw TercetError(.exhausted, "\(name): a channel could not be opened: \(String(cString: strerror(errno)))")
+            throw TercetError(.exhausted, "\(name): a channel could not be opened: \(Errno(rawValue: errno))")
         }
         queue = MemoryQueue(ram: ram, geometry: geometry, depth: depth)
         super.init()

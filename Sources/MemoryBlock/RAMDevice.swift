@@ -2,6 +2,7 @@ import Base
 import BlockInterface
 import CLinux
 import Glibc
+import SystemPackage
 
 /// A block device in this process's memory. Its contents are gone when the process ends.
 public final class RAMDevice: BlockDevice {
@@ -25,7 +26,7 @@ public final class RAMDevice: BlockDevice {
         guard let address, address != MAP_FAILED else {
             throw TercetError(
                 .exhausted,
-                "\(name): \(byteCount) bytes of memory could not be had: \(String(cString: strerror(errno)))")
+                "\(name): \(byteCount) bytes of memory could not be had: \(Errno(rawValue: errno))")
         }
         // Huge pages if the system has them; it works as well without.
         _ = madvise(address, size, MADV_HUGEPAGE)

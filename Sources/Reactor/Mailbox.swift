@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Synchronization
+import SystemPackage
 
 /// Work handed to a thread by other threads, in the order in which it was sent. For the control plane: sending takes a
 /// lock and allocates.
@@ -12,7 +13,7 @@ public final class Mailbox: Sendable {
 
     public init() {
         descriptor = eventfd(0, Int32(EFD_NONBLOCK) | Int32(EFD_CLOEXEC))
-        if descriptor < 0 { fatalError("eventfd: \(String(cString: strerror(errno)))") }
+        if descriptor < 0 { fatalError("eventfd: \(Errno(rawValue: errno))") }
     }
 
     deinit { close(descriptor) }

@@ -2,6 +2,7 @@ import Base
 import CLinux
 import Glibc
 import Synchronization
+import SystemPackage
 import Trace
 
 /// How a reactor waits.
@@ -54,10 +55,10 @@ public final class Reactor: @unchecked Sendable {
     /// Starts the thread.
     public func start() {
         epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
-        if epoll < 0 { fatalError("epoll_create1: \(String(cString: strerror(errno)))") }
+        if epoll < 0 { fatalError("epoll_create1: \(Errno(rawValue: errno))") }
         let context = Unmanaged.passRetained(self).toOpaque()
         let result = pthread_create(&thread, nil, reactorThread, context)
-        if result != 0 { fatalError("pthread_create: \(String(cString: strerror(result)))") }
+        if result != 0 { fatalError("pthread_create: \(Errno(rawValue: result))") }
     }
 
     /// Runs `body` on the reactor's thread, later.

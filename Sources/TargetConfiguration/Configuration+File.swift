@@ -1,4 +1,5 @@
 import Glibc
+import SystemPackage
 import Yams
 
 extension Configuration {
@@ -59,7 +60,7 @@ extension Configuration {
         case ENOENT: ConfigurationError("\(path): there is no such file")
         case EACCES: ConfigurationError("\(path): no permission to read it")
         case EISDIR: ConfigurationError("\(path): is a directory")
-        default: ConfigurationError("\(path): \(String(cString: strerror(code)))")
+        default: ConfigurationError("\(path): \(Errno(rawValue: code))")
         }
     }
 

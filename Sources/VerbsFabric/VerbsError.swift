@@ -2,6 +2,7 @@ import CLinux
 import CVerbs
 import FabricInterface
 import Glibc
+import SystemPackage
 
 /// The error of a verbs or RDMA CM call, with a reason that says what to do.
 ///
@@ -24,7 +25,7 @@ func verbsError(_ operation: @autoclosure () -> String, _ code: Int32, advice: [
         case ETIMEDOUT: "no answer"
         case ECONNREFUSED: "nothing listens there"
         case EMFILE, ENFILE: "too many open files (`ulimit -n`, LimitNOFILE=)"
-        default: String(cString: strerror(code))
+        default: Errno(rawValue: code).description
         }
     return FabricError(operation: operation(), code: code, reason: reason)
 }
