@@ -81,7 +81,9 @@ enum ImportRule {
     static func imports(_ text: SwiftText) -> Set<String> {
         let statement =
             /^\s*(@\w+(\([^)]*\))?\s+)*((public|package|internal|private|fileprivate)\s+)?import\s+((struct|class|enum|func|var|protocol|typealias)\s+)?(?<module>\w+)/
-        let modules = text.code.compactMap { $0.firstMatch(of: statement).map { String($0.output.module) } }
+        let modules = text.code.filter { $0.has("import ") }.compactMap {
+            $0.firstMatch(of: statement).map { String($0.output.module) }
+        }
         return Set(modules).subtracting(toolchain)
     }
 

@@ -50,7 +50,11 @@ private struct SwiftScanner {
 
     mutating func scan() {
         while place < source.count {
-            if sees("//") {
+            let byte = source[place]
+            // Most bytes begin nothing.
+            if byte != UInt8(ascii: "/") && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "#") {
+                codeByte()
+            } else if sees("//") {
                 lineComment()
             } else if sees("/*") {
                 blockComment()
@@ -102,7 +106,10 @@ private struct SwiftScanner {
     /// Skips contents to the end of the literal, or to an interpolation, whose code follows.
     private mutating func contents(_ literal: Literal) {
         while place < source.count {
-            if source[place] == UInt8(ascii: "\\"), hasSigns(literal.signs, at: 1) {
+            let byte = source[place]
+            if byte != UInt8(ascii: "\\") && byte != UInt8(ascii: "\"") && byte != UInt8(ascii: "\n") {
+                place += 1
+            } else if byte == UInt8(ascii: "\\"), hasSigns(literal.signs, at: 1) {
                 if sees("(", at: 1 + literal.signs) {
                     place += 2 + literal.signs
                     open.append(literal)
