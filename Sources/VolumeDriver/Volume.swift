@@ -43,12 +43,12 @@ public final class Volume: Poller, @unchecked Sendable {
         _ options: VolumeOptions, group: InitiatorGroup, hostMemory: HostMemory? = nil,
         observer: @escaping @Sendable (VolumeEvent) -> Void = { _ in }
     ) throws(MemoryError) {
-        try self.init(options, group: group, hostMemory: hostMemory, fault: .none, observer: observer)
+        try self.init(options, group: group, hostMemory: hostMemory, rules: Rules(), observer: observer)
     }
 
-    /// A volume whose engine is broken on purpose, for the simulation.
+    /// A volume whose engine may break a rule on purpose, for the simulation.
     package init(
-        _ options: VolumeOptions, group: InitiatorGroup, hostMemory: HostMemory? = nil, fault: DeliberateFault,
+        _ options: VolumeOptions, group: InitiatorGroup, hostMemory: HostMemory? = nil, rules: Rules,
         observer: @escaping @Sendable (VolumeEvent) -> Void
     ) throws(MemoryError) {
         invariant(options.members.count == memberCount, "a volume has three members")
@@ -60,9 +60,9 @@ public final class Volume: Poller, @unchecked Sendable {
             bufferBytes: hostMemory == nil ? options.bufferBytes : 0)
         self.hostMemory = hostMemory ?? memory
         guard let arena = memory.engine.memory.baseAddress else { invariantViolated("an arena has memory") }
-        engine = VolumeEngine(options.configuration, arena: arena, fault: fault)
+        engine = VolumeEngine(options.configuration, arena: arena, rules: rules)
         inbox = CompletionInbox(capacity: options.configuration.queueDepth * 8 + 4096)
-        for index in 0..<memberCount { links.append(MemberLink(index, options.members[index], inbox: inbox)) }
+        for member in MemberSet.all { links.append(MemberLink(member, options.members[member], inbox: inbox)) }
         looks = links.map { .passUnretained($0) }
         super.init()
     }
@@ -177,7 +177,7 @@ public final class Volume: Poller, @unchecked Sendable {
     }
 
     private func send(_ request: MemberRequest) {
-        let link = links[Int(request.member)]
+        let link = links[request.member]
         let kind: IOKind
         switch request.operation {
         case .read: kind = .read

@@ -141,8 +141,10 @@ public final class MemberProbe: @unchecked Sendable {
                         connectTimeoutMilliseconds: stepMilliseconds, commandTimeoutMilliseconds: stepMilliseconds
                     ) {
                         probe throws(VolumeCreationError) in
-                        let record = try await probe.record(of: 0, as: index, formattedBytes: formattedBytes)
-                            .flatMap { found in probe.checked(found, as: index) }
+                        let record = try await probe.record(
+                            of: 0, as: MemberIndex(index), formattedBytes: formattedBytes
+                        )
+                        .flatMap { found in probe.checked(found, as: MemberIndex(index)) }
                         return MemberSurvey(
                             superblock: record.map(\.superblock).mapError { VolumeCreationError("\(address): \($0)") },
                             damagedSlot: (try? record.get())?.damagedSlot,
@@ -179,6 +181,9 @@ public final class MemberProbe: @unchecked Sendable {
         for controller in controllers { await controller.close() }
         controllers = []
     }
+
+    /// The members that are connected, in order.
+    private var places: [MemberIndex] { addresses.indices.map { MemberIndex($0) } }
 
     public func blockSize(of member: MemberIndex) -> UInt32 { UInt32(namespaces[member].blockSize) }
 
@@ -233,7 +238,7 @@ public final class MemberProbe: @unchecked Sendable {
         _ creation: VolumeCreation, progress: @Sendable (Double) -> Void
     ) async throws(VolumeCreationError) -> VolumeGeometry {
         var candidates: [MemberCandidate] = []
-        for index in addresses.indices {
+        for index in places {
             guard creation.fencing == .none || !namespaces[index].identify.reservations.isEmpty else {
                 throw VolumeCreationError(
                     "member \(index) (\(addresses[index])): its target knows no reservations, so that nothing stops a "
@@ -256,7 +261,7 @@ public final class MemberProbe: @unchecked Sendable {
         }
         let total = Double(format.geometry.dataBlocks) * Double(addresses.count)
         var done = 0.0
-        for member in addresses.indices {
+        for member in places {
             try await takeOver(member)
             var block: UInt64 = 0
             while block < format.geometry.dataBlocks {
@@ -279,7 +284,7 @@ public final class MemberProbe: @unchecked Sendable {
 
     /// Wipes the superblocks: the namespaces are members of nothing afterwards; their data stays.
     public func destroy() async throws(VolumeCreationError) {
-        for member in addresses.indices {
+        for member in places {
             try await takeOver(member)
             let blockSize = blockSize(of: member)
             let pageBlocks = UInt64(max(4096, blockSize) / blockSize)
@@ -330,7 +335,7 @@ public final class MemberProbe: @unchecked Sendable {
     /// What the namespace is known by: its UUID, NGUID or EUI-64, else its place.
     public func identity(_ member: MemberIndex) -> UUIDBytes {
         let found = namespaces[member].descriptors
-        return found?.uuid ?? found?.nguid ?? UUIDBytes(high: found?.eui64 ?? 0, low: UInt64(member) + 1)
+        return found?.uuid ?? found?.nguid ?? UUIDBytes(high: found?.eui64 ?? 0, low: UInt64(member.number) + 1)
     }
 
     private func transfer(

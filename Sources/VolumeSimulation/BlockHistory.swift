@@ -139,8 +139,9 @@ package struct BlockHistory {
     private func heldSince(_ state: Block, _ write: Acknowledgement, isAlone: Bool) -> SIMD3<UInt64> {
         var since = SIMD3<UInt64>(repeating: .max)
         let startsAnew = isAlone || state.undurable.isEmpty
-        for member in 0..<memberCount where write.holders.has(member) {
-            since[member] = startsAnew ? write.startedAt : min(write.startedAt, state.heldSince[member])
+        for member in write.holders {
+            since[member.number] =
+                startsAnew ? write.startedAt : min(write.startedAt, state.heldSince[member.number])
         }
         return since
     }
@@ -173,13 +174,13 @@ package struct BlockHistory {
     /// Members are not in sync any more: what others acknowledge does not rely on them.
     package mutating func left(_ members: MemberSet) {
         for block in blocks.indices {
-            for member in 0..<memberCount where members.has(member) { blocks[block].heldSince[member] = .max }
+            for member in members { blocks[block].heldSince[member.number] = .max }
         }
     }
 
     /// A member is in sync again: it holds all that was acknowledged, unless it was down since `time`, when it came back.
     package mutating func joined(_ member: MemberIndex, since time: UInt64) {
-        for block in blocks.indices { blocks[block].heldSince[member] = time }
+        for block in blocks.indices { blocks[block].heldSince[member.number] = time }
     }
 
     /// A member has lost its cache. What all members that held a write have lost before it was flushed may be there or

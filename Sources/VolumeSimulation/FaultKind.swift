@@ -1,3 +1,5 @@
+import Replication
+
 /// What can go wrong in a simulated world, and what an operator may do meanwhile.
 public enum FaultKind: String, CaseIterable, Sendable, Codable {
     // Targets.
@@ -75,7 +77,7 @@ public struct Fault: Sendable, Equatable, CustomStringConvertible {
     public var kind: FaultKind
     /// Nanoseconds from the world's beginning.
     public var time: UInt64
-    public var member: Int
+    public var member: MemberIndex
     /// How long it lasts, in nanoseconds.
     public var span: UInt64
     /// Whatever else has to be chosen, is chosen by this.

@@ -66,7 +66,8 @@ final class InitiatorProcess: @unchecked Sendable {
             commandQuiesceMilliseconds: profile.commandQuiesceMilliseconds, connectTimeoutMilliseconds: 50,
             bufferBytes: 256 << 10, queueEntries: 32)
         do {
-            volume = try Volume(options, group: group, fault: profile.deliberateFault) { [unowned self] event in
+            volume = try Volume(options, group: group, rules: Rules(breaking: profile.deliberateFault)) {
+                [unowned self] event in
                 observe?(event)
             }
         } catch {

@@ -1,3 +1,4 @@
+import Replication
 import Simulation
 
 /// What is wrong with the network between initiators and targets. Links are told apart by the target's machine, and cuts
@@ -25,19 +26,21 @@ struct LinkFaults {
     var random = SeededRandom(seed: 0)
 
     /// Cuts a member off from a side, in one direction or both.
-    mutating func cut(_ member: Int, from side: Side = .both, isFromMember: Bool = true, isToMember: Bool = true) {
+    mutating func cut(
+        _ member: MemberIndex, from side: Side = .both, isFromMember: Bool = true, isToMember: Bool = true
+    ) {
         if isFromMember { cutFrom[member].formUnion(side) }
         if isToMember { cutTo[member].formUnion(side) }
     }
 
     /// Connects a member with a side again.
-    mutating func connect(_ member: Int, with side: Side = .both) {
+    mutating func connect(_ member: MemberIndex, with side: Side = .both) {
         cutFrom[member].subtract(side)
         cutTo[member].subtract(side)
     }
 
     mutating func heal() {
-        for member in 0..<3 {
+        for member in MemberSet.all {
             connect(member)
             delay[member] = 0
             lossInterval[member] = 0
@@ -47,8 +50,9 @@ struct LinkFaults {
 
     mutating func fate(_ message: SimulatedMessage) -> SimulatedFate {
         let isFromTarget = message.sourceNode < 3
-        let member = isFromTarget ? message.sourceNode : message.destinationNode
-        guard member < 3 else { return .delivered }
+        let node = isFromTarget ? message.sourceNode : message.destinationNode
+        guard node < memberCount else { return .delivered }
+        let member = MemberIndex(node)
         let side = Side.of(isFromTarget ? message.destinationNode : message.sourceNode)
         if (isFromTarget ? cutFrom : cutTo)[member].contains(side) { return .lost }
         if lossInterval[member] > 0, random.next() % lossInterval[member] == 0 { return .lost }

@@ -107,7 +107,7 @@ public struct Profile: Sendable {
             schedule.append(
                 Fault(
                     kind: kinds.randomElement(using: &random)!, time: time,
-                    member: Int.random(in: 0..<3, using: &random),
+                    member: MemberIndex(Int.random(in: 0..<memberCount, using: &random)),
                     span: UInt64.random(in: 500_000...longest, using: &random), choice: random.next()))
         }
         return schedule

@@ -62,12 +62,12 @@ final class TargetMachine {
         self.options = options
     }
 
-    private static func host(_ index: Int) -> String { "192.0.2.\(index + 1)" }
+    private static func host(_ index: MemberIndex) -> String { "192.0.2.\(index.number + 1)" }
 
     var isUp: Bool { process != nil }
 
     /// Identifies the namespace that is in the machine now.
-    var namespaceUUID: UUIDBytes { UUIDBytes(high: 7, low: UInt64(index) + 1 + generation * 16) }
+    var namespaceUUID: UUIDBytes { UUIDBytes(high: 7, low: UInt64(index.number) + 1 + generation * 16) }
 
     // MARK: The process
 
@@ -76,7 +76,7 @@ final class TargetMachine {
         if defect != .instanceKept { boots += 1 }
         store.processNumber += 1
         let device = network.makeDevice(
-            "target\(index)", addresses: [Self.host(index)], limits: limits, node: index)
+            "target\(index)", addresses: [Self.host(index)], limits: limits, node: index.number)
         let fabric = SimulatedFabric([device])
         let observe = observe
         // Numbers for the namespaces that a run adds come after it.
@@ -163,7 +163,7 @@ final class TargetMachine {
     func returnDevice() {
         guard let process, process.fabric.devices.isEmpty else { return }
         process.device = network.makeDevice(
-            "target\(index)", addresses: [Self.host(index)], limits: limits, node: index)
+            "target\(index)", addresses: [Self.host(index)], limits: limits, node: index.number)
         process.fabric.add(process.device)
     }
 

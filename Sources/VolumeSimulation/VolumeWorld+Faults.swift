@@ -97,7 +97,7 @@ extension VolumeWorld {
     func bringBack(_ target: TargetMachine) {
         guard !target.isUp else { return }
         trace { "target \(target.index) is back" }
-        if let serving, serving.isAlive, serving.phase == .serving, serving.lastInSync.has(target.index) {
+        if let serving, serving.isAlive, serving.phase == .serving, serving.lastInSync.contains(target.index) {
             meet(.targetRestartsQuickly)
         }
         noteReturn(target.index)
@@ -175,7 +175,7 @@ extension VolumeWorld {
             later(fault.span) { $0.connect(member) }
         case .partitionOfSome:
             guard fault.choice % 8 != 0 else { return false }
-            for index in 0..<memberCount where fault.choice >> UInt64(index) & 1 == 1 {
+            for index in MemberSet.all where fault.choice >> UInt64(index.number) & 1 == 1 {
                 links.cut(index)
                 later(fault.span / 2 + fault.choice % 20_000_000) { $0.connect(index) }
             }
@@ -214,8 +214,9 @@ extension VolumeWorld {
         for (side, lost) in sides {
             // One member, or none.
             guard lost < memberCount else { continue }
-            links.cut(lost, from: side)
-            later(fault.span / 2 + fault.choice % 100_000_000) { $0.connect(lost, with: side) }
+            let member = MemberIndex(lost)
+            links.cut(member, from: side)
+            later(fault.span / 2 + fault.choice % 100_000_000) { $0.connect(member, with: side) }
         }
         if choice >= 32, compete() { return true }
         return choice % 16 != 15
@@ -232,7 +233,7 @@ extension VolumeWorld {
 
     /// False where nobody is there.
     private func breakConnections(to member: MemberIndex) -> Bool {
-        for initiator in alive { initiator.fabric.breakConnections(to: member) }
+        for initiator in alive { initiator.fabric.breakConnections(to: member.number) }
         return !alive.isEmpty
     }
 
@@ -273,7 +274,7 @@ extension VolumeWorld {
     /// The next initiator meets the member that was lost, and one of the two others.
     func crashAtLoss(of member: MemberIndex) {
         guard !isHealing else { return }
-        let other = (member + 1 + below(2)) % memberCount
+        let other = below(2) == 0 ? member.next : member.next.next
         links.cut(other)
         later(120_000_000) { $0.connect(other) }
         crash(isSilent: chance(50), after: 1_000_000)
@@ -315,15 +316,15 @@ extension VolumeWorld {
 
     private func replace(_ fault: Fault, volume initiator: InitiatorProcess) -> Bool {
         guard let volume = initiator.volume, mayDestroy(fault.member), !isGrowing,
-            volume.engine.membersInSync.subtracting(MemberSet(fault.member)).count == 2,
+            volume.engine.membersInSync.without(fault.member).count == 2,
             registeredBlocks == targets.map({ $0.disk.geometry.blockCount })
         else { return false }
         let target = targets[fault.member]
-        let uuid = UUIDBytes(high: 7, low: UInt64(fault.member) + 1 + (target.generation + 1) * 16)
+        let uuid = UUIDBytes(high: 7, low: UInt64(fault.member.number) + 1 + (target.generation + 1) * 16)
         guard volume.engine.replaceMember(fault.member, uuid: uuid, now: network.now) else { return false }
         meet(.memberReplaced)
-        fresh.insert(MemberSet(fault.member))
-        initiator.knownFresh.insert(MemberSet(fault.member))
+        fresh.insert(fault.member)
+        initiator.knownFresh.insert(fault.member)
         target.stop(power: true, isSilent: true)
         target.replaceNamespace()
         if fault.choice & 1 == 0 { writeForeignRecord(to: target) }
@@ -338,7 +339,8 @@ extension VolumeWorld {
         else { return false }
         let more = 64 + fault.choice % 64
         for target in targets {
-            target.disk.resize(toBlocks: target.disk.geometry.blockCount + more, fill: 0xA0 + UInt8(target.index))
+            target.disk.resize(
+                toBlocks: target.disk.geometry.blockCount + more, fill: 0xA0 + UInt8(target.index.number))
             target.process?.target.refreshNamespaces()
         }
         // The operator asks again until the members have told their new sizes.

@@ -99,7 +99,7 @@ extension VolumeWorld {
         workload.submit(.flush, start: 0, count: 0)
         run(until: deadline) { workload.running.isEmpty && volume.engine.status.dirtyRegions == 0 }
         let block = below(Int(profile.dataBlocks))
-        let member = below(memberCount)
+        let member = MemberIndex(below(memberCount))
         let region = block / Int(format.geometry.blocksPerRegion)
         rottenRegion = region
         let offset = block * Int(profile.blockSize) + below(Int(profile.blockSize))
@@ -116,7 +116,7 @@ extension VolumeWorld {
         workload.submit(.read, start: block, count: 1)
         run(until: deadline) { workload.running.isEmpty }
         if workload.lastStatus != .mediaError { fail(.rotNotHandled, "a region whose members differ is served") }
-        volume.engine.repairRegion(region, from: (member + 1) % memberCount, now: network.now)
+        volume.engine.repairRegion(region, from: member.next, now: network.now)
         initiator.touch()
         run(until: deadline) { volume.engine.status.quarantinedRegions == 0 }
         workload.submit(.read, start: block, count: 1)
@@ -178,7 +178,7 @@ extension VolumeWorld {
         guard let layouts = layouts(record) else {
             return fail(.notClean, "the record's sizes have no room for its metadata")
         }
-        for kind in [BitmapPage.inFlightKind] + (0..<memberCount).filter({ $0 != member }) {
+        for kind in [BitmapPage.inFlightKind] + MemberSet.all.without(member).map(\.number) {
             let region = (0..<record.geometry.regionCount).first { hasBit(member, kind, $0, layouts[member], .cached) }
             if let region {
                 let name = kind == BitmapPage.inFlightKind ? "in flight" : "behind, of member \(kind)"

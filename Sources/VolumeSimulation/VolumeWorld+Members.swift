@@ -27,7 +27,7 @@ extension VolumeWorld {
 
     func layouts(_ record: Superblock) -> [MemberLayout]? {
         var found: [MemberLayout] = []
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             guard
                 let layout = try? MemberLayout(
                     member: member, memberBlocks: record.members[member].blocks, geometry: record.geometry)
@@ -40,7 +40,7 @@ extension VolumeWorld {
     var bestRecord: Superblock? { bestRecord([.cached, .cached, .cached]) }
 
     private func bestRecord(_ views: [MemberView]) -> Superblock? {
-        (0..<memberCount).compactMap { record($0, views[$0]) }.max { $0.stamp < $1.stamp }
+        MemberSet.all.compactMap { record($0, views[$0]) }.max { $0.stamp < $1.stamp }
     }
 
     /// The record of the volume that a member holds: at its end, or where its end was before it grew.
@@ -66,8 +66,8 @@ extension VolumeWorld {
     /// what a next initiator would go by. A member that has just been replaced is copied to whatever the bits say.
     func checkCoverage(_ when: String) {
         guard failure == nil, rottenRegion == nil else { return }
-        for a in 0..<memberCount where !fresh.has(a) {
-            for b in 0..<a where !fresh.has(b) {
+        for a in MemberSet.all.subtracting(fresh) {
+            for b in MemberSet.all.subtracting(fresh) where b < a {
                 for first in MemberView.allCases {
                     for second in MemberView.allCases {
                         if let region = uncoveredRegion(a, first, b, second) {
@@ -88,7 +88,9 @@ extension VolumeWorld {
     ) -> Int? {
         var views = [MemberView.cached, .cached, .cached]
         (views[a], views[b]) = (first, second)
-        guard let best = bestRecord(views), best.inSync.has(a) || best.inSync.has(b), let layouts = layouts(best) else {
+        guard let best = bestRecord(views), best.inSync.contains(a) || best.inSync.contains(b),
+            let layouts = layouts(best)
+        else {
             return nil
         }
         return (0..<best.geometry.regionCount).first { region in
@@ -98,7 +100,7 @@ extension VolumeWorld {
             return !isEqual(memory(a, first), memory(b, second), range)
                 && !hasBit(a, BitmapPage.inFlightKind, region, layouts[a], first)
                 && !hasBit(b, BitmapPage.inFlightKind, region, layouts[b], second)
-                && !hasBit(a, b, region, layouts[a], first) && !hasBit(b, a, region, layouts[b], second)
+                && !hasBit(a, b.number, region, layouts[a], first) && !hasBit(b, a.number, region, layouts[b], second)
         }
     }
 
@@ -115,7 +117,7 @@ extension VolumeWorld {
     ) -> Bool {
         let ordinal =
             kind == BitmapPage.inFlightKind
-            ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: kind, on: member)
+            ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: MemberIndex(kind), on: member)
         let start = Int(layout.pageBlock(ordinal: ordinal, page: 0)) * Int(profile.blockSize)
         let page = UnsafeMutableRawBufferPointer(
             rebasing: memory(member, view)[start..<start + format.geometry.pageSize])

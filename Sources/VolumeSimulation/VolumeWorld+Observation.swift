@@ -76,12 +76,12 @@ extension VolumeWorld {
         switch notice {
         case .memberLost(let member, let reason): lost(member, reason, initiator)
         case .memberReturning(let member):
-            initiator.returnedAt[member] = network.now.nanoseconds
+            initiator.returnedAt[member.number] = network.now.nanoseconds
             if returnsBehind[member] { meet(.returnsWithOlderEpoch) }
             returnsBehind[member] = false
         case .memberInSync(let member):
             guard isCurrent else { return }
-            fresh.remove(MemberSet(member))
+            fresh.remove(member)
             if let own = record(member) {
                 registeredBlocks[member] = own.members[member].blocks
                 initiator.knownBlocks[member] = registeredBlocks[member]

@@ -106,7 +106,7 @@ public final class VolumeWorld {
         registeredBlocks = candidates.map(\.blocks)
         history = BlockHistory(blocks: Int(format.geometry.dataBlocks))
         let network = network
-        targets = (0..<memberCount).map {
+        targets = MemberSet.all.map {
             TargetMachine($0, network: network, blocks: profile.memberBlocks, profile: profile)
         }
         for target in targets { write(format, to: target) }
@@ -312,8 +312,8 @@ public final class VolumeWorld {
         let inSync = volume.engine.membersInSync
         guard inSync != initiator.lastInSync else { return }
         history.left(initiator.lastInSync.subtracting(inSync))
-        for member in 0..<memberCount where inSync.has(member) && !initiator.lastInSync.has(member) {
-            history.joined(member, since: initiator.returnedAt[member])
+        for member in inSync where !initiator.lastInSync.contains(member) {
+            history.joined(member, since: initiator.returnedAt[member.number])
         }
         initiator.lastInSync = inSync
     }

@@ -20,7 +20,7 @@ import Testing
     }
 
     /// A superblock slot of a member, as bytes.
-    private func slot(_ scenario: Scenario, _ member: Int, _ number: Int) -> UnsafeMutableRawBufferPointer {
+    private func slot(_ scenario: Scenario, _ member: MemberIndex, _ number: Int) -> UnsafeMutableRawBufferPointer {
         let offset = Int(scenario.simulation.layouts[member].slotBlock(number)) * ModelTarget.blockSize
         return UnsafeMutableRawBufferPointer(start: scenario.targets[member].view + offset, count: 4096)
     }
@@ -106,7 +106,7 @@ import Testing
     }
 
     /// Changes a member's superblock, in both slots.
-    private func forge(_ scenario: Scenario, _ member: Int, _ change: (inout Superblock) -> Void) {
+    private func forge(_ scenario: Scenario, _ member: MemberIndex, _ change: (inout Superblock) -> Void) {
         let target = scenario.targets[member]
         guard var superblock = scenario.simulation.superblock(target) else {
             Issue.record("member \(member) has a superblock")

@@ -47,13 +47,15 @@ final class Scenario {
         return isDone() ? initiator.workload.lastStatus : nil
     }
 
-    func stop(_ member: Int, power: Bool = false) {
+    func stop(_ member: MemberIndex, power: Bool = false) {
         targets[member].crash(power: power, now: simulation.queue.now, &simulation.random)
         simulation.oracle.cachesLost(targets.map(\.lastStop))
         simulation.targetDied(member)
     }
 
-    func isInSync(_ member: Int) -> Bool { status.members[member].isInSync && status.members[member].phase == .active }
+    func isInSync(_ member: MemberIndex) -> Bool {
+        status.members[member].isInSync && status.members[member].phase == .active
+    }
 
     func crashInitiator() {
         initiator.isAlive = false
@@ -77,8 +79,8 @@ final class Scenario {
         #expect(scenario.does(.write) == .success)
         #expect(!scenario.isInSync(1))
         #expect(scenario.status.members[1].phase == .active, "it stays connected, and votes")
-        for member in [0, 2] {
-            #expect(scenario.simulation.superblock(scenario.targets[member])?.inSync == [MemberSet(0), MemberSet(2)])
+        for member in [0, 2] as MemberSet {
+            #expect(scenario.simulation.superblock(scenario.targets[member])?.inSync == [0, 2])
             #expect(
                 scenario.simulation.hasBit(member, 1, 0), "the write that member 1 lacks is noted on member \(member)")
         }
@@ -93,7 +95,7 @@ final class Scenario {
             #expect(scenario.attach())
             if breaks { scenario.initiator.breakConnection(2, after: 0) } else { scenario.simulation.cut[2] = true }
             #expect(scenario.does(.write) == .success)
-            #expect(scenario.simulation.superblock(scenario.targets[0])?.inSync == [MemberSet(0), MemberSet(1)])
+            #expect(scenario.simulation.superblock(scenario.targets[0])?.inSync == [0, 1])
             scenario.simulation.cut[2] = false
             #expect(scenario.reaches { scenario.isInSync(2) })
             #expect(scenario.initiator.engine.statistics.bytesCopied <= 2 * 4096, "only dirty regions are copied")
@@ -135,7 +137,7 @@ final class Scenario {
         old.isPaused = true
         #expect(scenario.attach())
         // Its notification is lost; it finds out by writing.
-        for member in 0..<3 { scenario.simulation.targets[member].preemptedHosts = [] }
+        for member in MemberSet.all { scenario.simulation.targets[member].preemptedHosts = [] }
         old.isPaused = false
         old.workload.submit(.write, start: 0, count: 4)
         old.process()
@@ -169,7 +171,7 @@ final class Scenario {
             let scenario = Scenario(seed: delay + 1)
             #expect(scenario.attach())
             #expect(scenario.does(.write) == .success)
-            scenario.initiator.breakConnection(Int(delay) % 3, after: 0)
+            scenario.initiator.breakConnection(MemberIndex(Int(delay) % 3), after: 0)
             scenario.submit(.write, 8, 4)
             let instant = scenario.simulation.queue.now + delay * 1000
             _ = scenario.reaches { scenario.simulation.queue.now >= instant }
@@ -194,7 +196,7 @@ final class Scenario {
         #expect(scenario.ending() == nil)
     }
 
-    @Test(arguments: 0..<3)
+    @Test(arguments: MemberSet.all.map { $0 })
     func flushedDataOutlivesAPowerLossOfAllWhereOneMemberHadLostItsCacheBefore(first: MemberIndex) {
         for fault in [DeliberateFault.none, .lostCacheInSync] where fault == .none || first == 0 {
             let scenario = Scenario(fault: fault)
@@ -207,8 +209,8 @@ final class Scenario {
             #expect(scenario.attach())
             #expect(scenario.does(.flush) == .success)
             scenario.crashInitiator()
-            for member in 0..<3 { scenario.stop(member, power: true) }
-            for member in 0..<3 { scenario.targets[member].start() }
+            for member in MemberSet.all { scenario.stop(member, power: true) }
+            for member in MemberSet.all { scenario.targets[member].start() }
             #expect(scenario.attach())
             #expect((scenario.ending() == nil) == (fault == .none), "\(fault)")
         }
@@ -277,7 +279,7 @@ final class Scenario {
         let scenario = Scenario()
         #expect(scenario.attach())
         #expect(scenario.does(.write, 0, 8) == .success)
-        for member in 0...1 { scenario.targets[member].unreadable = [3] }
+        for member in [0, 1] as MemberSet { scenario.targets[member].unreadable = [3] }
         #expect(scenario.does(.read, 0, 8) == .success)
         #expect(scenario.does(.read, 0, 8) == .success)
         #expect(scenario.reaches { scenario.initiator.engine.statistics.regionsRepaired > 0 })
@@ -311,7 +313,7 @@ final class Scenario {
         initiator.deliver { _ = initiator.engine.detach(now: initiator.now) }
         scenario.simulation.isFinished = true
         #expect(scenario.reaches { initiator.engine.phase == .detached })
-        for member in 0..<3 {
+        for member in MemberSet.all {
             let superblock = scenario.simulation.superblock(scenario.targets[member])
             #expect(superblock?.isClean == true)
             for region in 0..<4 { #expect(!scenario.simulation.hasBit(member, BitmapPage.inFlightKind, region)) }

@@ -24,7 +24,7 @@ import Testing
         }
         #expect(scenario.reaches { scenario.isInSync(1) })
         #expect(initiator.engine.statistics.regionsCopied >= 13)
-        for member in 0..<3 {
+        for member in MemberSet.all {
             #expect(scenario.simulation.superblock(scenario.targets[member])?.members[1].uuid == uuid)
         }
         #expect(scenario.ending() == nil)
@@ -66,7 +66,7 @@ import Testing
         #expect(scenario.ending() == nil)
     }
 
-    private func replace(_ initiator: ModelInitiator, _ member: Int, _ uuid: UUIDBytes) -> Bool {
+    private func replace(_ initiator: ModelInitiator, _ member: MemberIndex, _ uuid: UUIDBytes) -> Bool {
         let isAccepted = initiator.engine.replaceMember(member, uuid: uuid, now: initiator.now)
         initiator.process()
         return isAccepted
@@ -92,7 +92,7 @@ import Testing
         scenario.stop(1)
         #expect(scenario.reaches { scenario.status.phase == .suspended })
         #expect(!replace(initiator, 2, UUIDBytes(high: 7, low: 8)))
-        for member in 0...1 { scenario.targets[member].start() }
+        for member in [0, 1] as MemberSet { scenario.targets[member].start() }
         #expect(scenario.ending() == nil)
     }
 
@@ -121,7 +121,7 @@ import Testing
             let instant = simulation.queue.now + UInt64(microseconds) * 1000
             _ = scenario.reaches { simulation.queue.now >= instant }
             if who == "member" {
-                initiator.breakConnection(microseconds % 3, after: 0)
+                initiator.breakConnection(MemberIndex(microseconds % 3), after: 0)
             } else {
                 initiator.isAlive = false
                 initiator.workload.hostDied()
@@ -131,19 +131,19 @@ import Testing
         #expect(scenario.reaches { scenario.initiator.isServing && scenario.initiator.workload.running.isEmpty })
         #expect(
             scenario.reaches {
-                (0..<3).allSatisfy { scenario.isInSync($0) } && scenario.status.unreconciledRegions == 0
+                MemberSet.all.allSatisfy { scenario.isInSync($0) } && scenario.status.unreconciledRegions == 0
             })
         let blocks = scenario.initiator.engine.geometry.dataBlocks
         if microseconds < 0 { #expect(blocks == 300) }
         #expect(blocks == 300 || blocks == 100)
         if blocks == 300 {
-            let layouts = (0..<3).compactMap {
+            let layouts = MemberSet.all.compactMap {
                 try? MemberLayout(member: $0, memberBlocks: 420, geometry: scenario.initiator.engine.geometry)
             }
             simulation.layouts = layouts
             simulation.comparedBlocks = 300
-        } else if let superblock = (0..<3).compactMap({ simulation.superblock(scenario.targets[$0]) }).first {
-            simulation.layouts = (0..<3).compactMap {
+        } else if let superblock = MemberSet.all.compactMap({ simulation.superblock(scenario.targets[$0]) }).first {
+            simulation.layouts = MemberSet.all.compactMap {
                 try? MemberLayout(
                     member: $0, memberBlocks: superblock.members[$0].blocks,
                     geometry: scenario.initiator.engine.geometry)

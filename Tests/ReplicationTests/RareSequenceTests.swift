@@ -30,7 +30,7 @@ import Testing
         scenario.targets[2].failsWritesIn = 0..<8
         #expect(scenario.does(.write, 0, 8) == .success)
         scenario.initiator.deliver { scenario.initiator.engine.resumeResync() }
-        let named = MemberSet(0).union(MemberSet(1))
+        let named: MemberSet = [0, 1]
         _ = scenario.reaches(within: 50) { scenario.simulation.superblock(scenario.targets[2])?.inSync == named }
         scenario.crashInitiator()
         scenario.targets[1].recordDelay = 0
@@ -160,7 +160,7 @@ import Testing
     }
 
     /// A member is lost before the region is copied.
-    private func repair(_ scenario: Scenario, losing member: Int) {
+    private func repair(_ scenario: Scenario, losing member: MemberIndex) {
         for target in scenario.targets { target.stallUntil = scenario.simulation.queue.now + 5_000_000 }
         repair(scenario)
         scenario.initiator.breakConnection(member, after: 0)
@@ -257,7 +257,7 @@ import Testing
         scenario.targets[2].start()
         #expect(scenario.attach())
         scenario.initiator.deliver { scenario.initiator.engine.startScrub() }
-        #expect(scenario.reaches { scenario.targets.indices.allSatisfy { scenario.isInSync($0) } })
+        #expect(scenario.reaches { MemberSet.all.allSatisfy { scenario.isInSync($0) } })
         // Either it is served, from members that are equal, or it is not.
         let statuses = (0..<9).map { _ in scenario.does(.read, 8, 8) }
         #expect(Set(statuses).count == 1)

@@ -22,7 +22,7 @@ import VolumeSimulation
     private mutating func stop(_ member: MemberIndex, at time: UInt64) {
         lastStop[member] = time
         history.cachesLost(lastStop)
-        history.left(MemberSet(member))
+        history.left([member])
     }
 
     private var possible: Set<UInt64> { Set(history.blocks[0].candidates) }
@@ -30,8 +30,8 @@ import VolumeSimulation
     /// Each member is down once, and has everything again before the next is: nothing may go.
     @Test mutating func rollingRestartsLoseNothing() {
         write(5, at: 10)
-        for member in 0..<memberCount {
-            let time = 100 * UInt64(member + 1)
+        for member in MemberSet.all {
+            let time = 100 * UInt64(member.number + 1)
             stop(member, at: time)
             history.joined(member, since: time + 50)
         }
@@ -40,7 +40,7 @@ import VolumeSimulation
 
     @Test mutating func allMembersLoseWhatWasNotFlushed() {
         write(5, at: 10)
-        for member in 0..<memberCount { stop(member, at: 100) }
+        for member in MemberSet.all { stop(member, at: 100) }
         #expect(possible == [0, 5])
     }
 
@@ -61,19 +61,19 @@ import VolumeSimulation
         let submitted = history.sequence
         write(6, at: 20)
         history.flushed(since: submitted)
-        for member in 0..<memberCount { stop(member, at: 100) }
+        for member in MemberSet.all { stop(member, at: 100) }
         #expect(possible == [5, 6])
     }
 
     /// A value that came back was written over again: an earlier flush says nothing of it.
     @Test mutating func aValueThatCameBackIsSupersededAnew() {
         write(5, at: 10)
-        for member in 0..<memberCount { stop(member, at: 100) }
-        for member in 0..<memberCount { history.joined(member, since: 150) }
+        for member in MemberSet.all { stop(member, at: 100) }
+        for member in MemberSet.all { history.joined(member, since: 150) }
         let submitted = history.sequence
         write(6, at: 200)
         history.flushed(since: submitted)
-        for member in 0..<memberCount { stop(member, at: 300) }
+        for member in MemberSet.all { stop(member, at: 300) }
         #expect(possible == [0, 5, 6])
     }
 }

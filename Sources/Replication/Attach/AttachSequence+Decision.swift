@@ -6,40 +6,37 @@ extension VolumeEngine {
     mutating func decide() {
         var ready: MemberSet = []
         var highest: Superblock?
-        for member in 0..<memberCount where members[member].phase == .ready {
-            ready.insert(MemberSet(member))
+        for member in MemberSet.all where members[member].phase == .ready {
+            ready.insert(member)
             guard let found = members[member].found else { continue }
-            let isBetter = highest.map {
-                fault == .oldestRecordTrusted ? found.stamp < $0.stamp : found.stamp > $0.stamp
-            }
-            if isBetter ?? true { highest = found }
+            if highest.map({ rules.prefers(found.stamp, to: $0.stamp) }) ?? true { highest = found }
         }
         guard let newest = highest else { return }
         var isOneReplaced = false
-        for member in 0..<memberCount where ready.has(member) && isReplaced(member, by: newest.members[member].uuid) {
+        for member in ready where isReplaced(member, by: newest.members[member].uuid) {
             isOneReplaced = true
             refuse(member, .replaced(member: member))
         }
         if isOneReplaced { return }
         // Another attachment's record, written after we were fenced out, or before we fenced: it is not ours to overwrite.
         if newest.stamp.attachmentKey > attachmentKey {
-            notice(.newerEpoch(ready.first, newest.stamp.epoch))
+            notice(.newerEpoch(ready.first ?? newest.member, newest.stamp.epoch))
             return depose(.superseded(member: newest.member))
         }
         var best = lastValid(newest, ready)
         // One that was replaced has been taken in already when it holds the newest record. Else it has no vote: two others
         // are needed, one of which holds the last valid record.
-        for member in 0..<memberCount where members[member].found?.stamp == best.stamp {
-            freshMembers.remove(MemberSet(member))
+        for member in MemberSet.all where members[member].found?.stamp == best.stamp {
+            freshMembers.remove(member)
         }
         // A replacement stays, also where the record that tells of it never became valid: the new namespace has nothing yet.
-        for member in 0..<memberCount where best.members[member].uuid != newest.members[member].uuid {
+        for member in MemberSet.all where best.members[member].uuid != newest.members[member].uuid {
             best.members[member] = newest.members[member]
             best.members[member].state = .behind
-            freshMembers.insert(MemberSet(member))
+            freshMembers.insert(member)
         }
         var voters = ready.subtracting(freshMembers)
-        for member in 0..<memberCount where members[member].found == nil { voters.remove(MemberSet(member)) }
+        for member in MemberSet.all where members[member].found == nil { voters.remove(member) }
         guard voters.count >= 2 else { return wait(for: MemberSet.all.subtracting(ready)) }
         let recorded = best.inSync
         let present = recorded.intersection(ready).subtracting(freshMembers)
@@ -47,7 +44,7 @@ extension VolumeEngine {
 
         // The volume's size is one member's word so far; memory is allocated for what all have room for.
         var isOneTooSmall = false
-        for member in 0..<memberCount where ready.has(member) {
+        for member in ready {
             do throws(MetadataError) {
                 _ = try MemberLayout(member: member, memberBlocks: members[member].blocks, geometry: best.geometry)
             } catch {
@@ -60,14 +57,12 @@ extension VolumeEngine {
         let dirty = RegionMap(wordCount: maps.intents.wordCount)
         defer { dirty.free() }
         collectDirty(into: dirty, ready: ready, present: present, recorded: recorded)
-        if fault == .equalEpochsTrusted, haveEqualStamps(ready) { dirty.clear() }
+        if !rules.mustHeedBitsOfEqualRecords, haveEqualStamps(ready) { dirty.clear() }
 
         var intact: MemberSet = []
-        for member in 0..<memberCount where present.has(member) {
-            let instance = members[member].bootInstance
-            if instance != 0 && instance == best.members[member].bootInstance || fault == .bootInstanceIgnored {
-                intact.insert(MemberSet(member))
-            }
+        for member in present {
+            let recorded = best.members[member].bootInstance
+            if rules.hasKeptCache(instance: members[member].bootInstance, recorded: recorded) { intact.insert(member) }
         }
         // Acknowledged writes that were not flushed are on a member that kept its cache. Where none of those present did,
         // one that is absent may have: it is waited for, unless there is none, or it has been replaced.
@@ -75,7 +70,7 @@ extension VolumeEngine {
         if !dirty.isEmpty, intact == [], awaited != [], !configuration.acceptCacheLoss { return wait(for: awaited) }
         // One that lost its cache beside one that kept it is behind where regions are dirty, and recorded as such: a flush
         // that is acknowledged before it has been copied to makes nothing durable there.
-        let kept = dirty.isEmpty || intact == [] || fault == .lostCacheInSync ? present : intact
+        let kept = dirty.isEmpty ? present : rules.inSync(present: present, intact: intact)
         // One that the newest record names in sync has all that was acknowledged, whether or not that record was valid.
         let sources = intact == [] ? kept : intact
         let named = sources.intersection(newest.inSync)
@@ -91,20 +86,20 @@ extension VolumeEngine {
         while true {
             var isLacked = false
             var older: Superblock?
-            for member in 0..<memberCount where ready.has(member) && !freshMembers.has(member) {
+            for member in ready where !freshMembers.contains(member) {
                 guard let found = members[member].found, found.stamp < best.stamp, found.geometry == best.geometry
                 else { continue }
-                if best.inSync.has(member) { isLacked = true }
+                if best.inSync.contains(member) { isLacked = true }
                 if older.map({ $0.stamp < found.stamp }) ?? true { older = found }
             }
-            guard isLacked, let older, fault != .unconfirmedRecordBelieved else { return best }
+            guard isLacked, let older, rules.mustBeConfirmed else { return best }
             best = older
         }
     }
 
     /// Whether a member was the volume's until another took its place: its record, and so its data, is of before.
     private func isReplaced(_ member: MemberIndex, by uuid: UUIDBytes) -> Bool {
-        guard let found = members[member].found, !freshMembers.has(member) else { return false }
+        guard let found = members[member].found, !freshMembers.contains(member) else { return false }
         return found.members[member].uuid != uuid
     }
 
@@ -115,7 +110,7 @@ extension VolumeEngine {
 
     private func haveEqualStamps(_ ready: MemberSet) -> Bool {
         var stamps: Set<RecordStamp> = []
-        for member in 0..<memberCount where ready.has(member) {
+        for member in ready {
             if let found = members[member].found { stamps.insert(found.stamp) }
         }
         return stamps.count == 1
@@ -142,43 +137,43 @@ extension VolumeEngine {
         into dirty: RegionMap, ready: MemberSet, present: MemberSet, recorded: MemberSet
     ) {
         copyWords(maps.intents, dirty)
-        for member in 0..<memberCount where ready.has(member) {
-            guard let found = readyMaps[member], !freshMembers.has(member) else { continue }
+        for member in ready {
+            guard let found = readyMaps[member], !freshMembers.contains(member) else { continue }
             copyWords(found.intents, dirty)
             // A set bit forces the copy, whatever the record says of the member.
-            guard present.has(member) else { continue }
-            for other in 0..<memberCount where recorded.has(other) { copyWords(found.behind(other), dirty) }
+            guard present.contains(member) else { continue }
+            for other in recorded { copyWords(found.behind(other), dirty) }
         }
-        for other in 0..<memberCount where recorded.has(other) { copyWords(maps.behind(other), dirty) }
+        for other in recorded { copyWords(maps.behind(other), dirty) }
         // Bits beyond the last region are nobody's.
         for region in maps.regionCount..<dirty.wordCount * 64 { dirty[region] = false }
     }
 
     private mutating func adoptDecision(
-        _ best: Superblock, ready: MemberSet, inSync kept: MemberSet, source: MemberIndex, dirty: RegionMap
+        _ best: Superblock, ready: MemberSet, inSync kept: MemberSet, source: MemberIndex?, dirty: RegionMap
     ) {
         record.fencing = best.fencing
         record.minimumCopies = best.minimumCopies
         record.isClean = false
         if best.stamp.attachmentKey == attachmentKey { record.version = max(record.version, best.stamp.version) }
         inSync = kept
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             uuids[member] = replacementUUIDs[member] ?? best.members[member].uuid
             record.behindSince[member] = best.members[member].behindSinceEpoch
             record.bootInstances[member] = best.members[member].bootInstance
-            if kept.has(member) { record.bootInstances[member] = members[member].bootInstance }
+            if kept.contains(member) { record.bootInstances[member] = members[member].bootInstance }
         }
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             let behind = maps.behind(member)
-            if kept.has(member) {
+            if kept.contains(member) {
                 behind.clear()
                 continue
             }
-            for holder in 0..<memberCount where kept.has(holder) {
+            for holder in kept {
                 if let found = readyMaps[holder] { copyWords(found.behind(member), behind) }
             }
             copyWords(dirty, behind)
-            if freshMembers.has(member) { behind.setAll(count: maps.regionCount) }
+            if freshMembers.contains(member) { behind.setAll(count: maps.regionCount) }
             for region in maps.regionCount..<behind.wordCount * 64 { behind[region] = false }
         }
         maps.intents.copy(from: dirty)
@@ -187,17 +182,17 @@ extension VolumeEngine {
         maps.unreconciled.clear()
         if kept.count > 1 { maps.unreconciled.copy(from: dirty) }
         for kind in 0..<VolumeMaps.kindCount { maps.durable[kind].clear() }
-        for member in 0..<memberCount { maps.repair[member].clear() }
+        for member in MemberSet.all { maps.repair[member].clear() }
         adoptQuarantine(Set(best.quarantine))
         reconcileSource = source
         copied = CopiedRegions()
         active = []
         isDeciding = true
-        for member in 0..<memberCount where ready.has(member) {
+        for member in ready {
             startJoining(member)
             // None may have been refused meanwhile without the decision being taken again.
         }
-        for member in 0..<memberCount where ready.has(member) { checkJoined(member) }
+        for member in ready { checkJoined(member) }
     }
 
     // MARK: Joining
@@ -206,22 +201,22 @@ extension VolumeEngine {
     /// writes (invariant 8).
     mutating func admit(_ member: MemberIndex) {
         if isReplaced(member, by: uuids[member]) { return refuse(member, .replaced(member: member)) }
-        if let found = members[member].found, !freshMembers.has(member) {
+        if let found = members[member].found, !freshMembers.contains(member) {
             if found.stamp.attachmentKey > attachmentKey {
                 notice(.newerEpoch(member, found.stamp.epoch))
                 return depose(.superseded(member: member))
             }
-            if let foundMaps = readyMaps[member], fault != .lossNotMarked {
+            if let foundMaps = readyMaps[member], rules.mustMarkLosses {
                 let own = RegionMap(wordCount: maps.intents.wordCount)
                 copyWords(foundMaps.intents, own)
                 for region in maps.regionCount..<own.wordCount * 64 { own[region] = false }
-                addAll(own, kind: member)
+                addAll(own, kind: member.number)
                 own.free()
             }
         } else {
             let everything = RegionMap(wordCount: maps.intents.wordCount)
             everything.setAll(count: maps.regionCount)
-            addAll(everything, kind: member)
+            addAll(everything, kind: member.number)
             everything.free()
         }
         notice(.memberReturning(member))
@@ -251,8 +246,8 @@ extension VolumeEngine {
         readyMaps[member] = nil
         become(member, .joining)
         members[member].metadataRefusedSince = .distantFuture
-        for page in 0..<maps.pageCount where page / maps.pagesPerMap != member {
-            maps.pageNeeds[page].insert(MemberSet(member))
+        for page in 0..<maps.pageCount where page / maps.pagesPerMap != member.number {
+            maps.pageNeeds[page].insert(member)
             maps.dirtyPages[page] = true
         }
         // The record that follows may drop the only other member that has cached what this one has.
@@ -267,11 +262,11 @@ extension VolumeEngine {
         guard members[member].phase == .joining, members[member].joinPending == 0, !isStaged(for: member) else {
             return
         }
-        for page in 0..<maps.pageCount where maps.pageNeeds[page].has(member) { return }
+        for page in 0..<maps.pageCount where maps.pageNeeds[page].contains(member) { return }
         let isServed = phase == .serving || phase == .suspended || phase == .detaching
         if isServed, members[member].confirmedVersion == 0 { return writeRecord(to: member) }
         become(member, .active)
-        active.insert(MemberSet(member))
+        active.insert(member)
         if isServed {
             writeRecord(to: member)
             reviewRecord()
@@ -281,7 +276,7 @@ extension VolumeEngine {
             return
         }
         guard phase == .attaching || phase == .recovering, isDeciding, !restartsDecision else { return }
-        for other in 0..<memberCount where members[other].phase == .joining { return }
+        for other in MemberSet.all where members[other].phase == .joining { return }
         changeRecord()
     }
 
@@ -297,11 +292,11 @@ extension VolumeEngine {
         invariant(
             active.count >= 2 && active.intersection(inSync) != [], "invariant 5: two members hold the new record")
         become(active.count < max(2, record.minimumCopies) ? .suspended : .serving)
-        for member in 0..<memberCount where active.has(member) { members[member].reconnectDelay = 0 }
+        for member in active { members[member].reconnectDelay = 0 }
         endGrowth()
         copies.mayStart = true
         reviewReconciled()
         if phase == .serving { releaseHeld() } else { notice(.waitingFor(MemberSet.all.subtracting(active))) }
-        for member in 0..<memberCount where members[member].phase == .ready { admit(member) }
+        for member in MemberSet.all where members[member].phase == .ready { admit(member) }
     }
 }

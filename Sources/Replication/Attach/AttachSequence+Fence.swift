@@ -59,11 +59,7 @@ extension VolumeEngine {
         }
         if let victim = others.contains(report.holderKey) ? report.holderKey : others.first {
             preemptedAt = now
-            let preempt =
-                fault == .preemptWithoutAbort
-                ? ReservationCommand.preempt(key: attachmentKey, preempted: victim)
-                : .preemptAndAbort(key: attachmentKey, preempted: victim)
-            return command(member, .preempt, preempt)
+            return command(member, .preempt, rules.preemption(of: victim, key: attachmentKey))
         }
         if report.holderKey == 0 { return command(member, .acquire, .acquire(key: attachmentKey)) }
         guard report.holderKey == attachmentKey else { return loseMember(member, .joinFailed) }

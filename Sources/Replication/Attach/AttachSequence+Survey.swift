@@ -134,7 +134,7 @@ extension VolumeEngine {
     /// A member that was replaced need not have a record. Where it has one of another volume, its own has to be the newer of
     /// the two slots.
     private mutating func recordMissing(_ member: MemberIndex, _ error: MetadataError) {
-        guard freshMembers.has(member) else { return refuse(member, error) }
+        guard freshMembers.contains(member) else { return refuse(member, error) }
         members[member].superblockSequence = (try? slotsRead(member))?.superblock.sequence ?? 0
         recordFound(member)
     }

@@ -31,7 +31,7 @@ extension VolumeEngine {
         // Pages on their way to a member that was lost belong to maps that the decision may replace.
         guard staging.pool.available == staging.pool.capacity else { return }
         // Whatever is under way ends first; then all that were in use are read anew.
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             switch members[member].phase {
             case .active, .joining:
                 if members[member].outstanding > 0 { return }
@@ -39,8 +39,8 @@ extension VolumeEngine {
             }
         }
         if let target = growthTarget, active == .all { return startGrowth(target) }
-        for member in 0..<memberCount where members[member].phase == .active || members[member].phase == .joining {
-            active.remove(MemberSet(member))
+        for member in MemberSet.all where members[member].phase == .active || members[member].phase == .joining {
+            active.remove(member)
             dropPageNeeds(of: member)
             startReading(member)
         }
@@ -53,7 +53,7 @@ extension VolumeEngine {
     private mutating func decideIfReady() {
         var ready = 0
         var isOneComing = false
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             switch members[member].phase {
             case .ready: ready += 1
             case .surveying, .surveyed, .fencing, .reading, .draining: isOneComing = true
@@ -77,7 +77,7 @@ extension VolumeEngine {
     private mutating func chooseKey() {
         var surveyed = 0
         var isOneComing = false
-        for member in 0..<memberCount where !configuration.excluded.has(member) {
+        for member in MemberSet.all.subtracting(configuration.excluded) {
             switch members[member].phase {
             case .surveyed: surveyed += 1
             case .connecting, .draining, .surveying: isOneComing = true
@@ -92,7 +92,7 @@ extension VolumeEngine {
         var epoch: UInt64 = 0
         var latest: MemberIndex = 0
         var first: (member: MemberIndex, superblock: Superblock)?
-        for member in 0..<memberCount where members[member].phase == .surveyed {
+        for member in MemberSet.all where members[member].phase == .surveyed {
             for key in members[member].keysSeen where key >> 32 > epoch { (epoch, latest) = (key >> 32, member) }
             guard let found = members[member].found else { continue }
             if found.stamp.epoch > epoch { (epoch, latest) = (found.stamp.epoch, member) }
@@ -102,7 +102,7 @@ extension VolumeEngine {
             if first == nil { first = (member, found) }
         }
         guard first != nil else {
-            for member in 0..<memberCount where members[member].phase == .surveyed {
+            for member in MemberSet.all where members[member].phase == .surveyed {
                 return failAttach(.metadata(.notFormatted(member: member)))
             }
             return
@@ -110,7 +110,7 @@ extension VolumeEngine {
         guard epoch < UInt64(UInt32.max) else { return failAttach(.epochExhausted(member: latest)) }
         attachmentKey = (epoch + 1) << 32 | UInt64(attachNonce)
         attachDeadline = .distantFuture
-        for member in 0..<memberCount where members[member].phase == .surveyed { startFence(member) }
+        for member in MemberSet.all where members[member].phase == .surveyed { startFence(member) }
     }
 
     /// What two members' superblocks of one volume cannot disagree on.
@@ -142,7 +142,7 @@ extension VolumeEngine {
 
     private mutating func endAll(_ next: VolumePhase) {
         become(next)
-        for member in 0..<memberCount where members[member].phase.isConnected { loseMember(member, .removed) }
+        for member in MemberSet.all where members[member].phase.isConnected { loseMember(member, .removed) }
         for list in [
             held.takeAll(), awaitingIntent.takeAll(), awaitingReconcile.takeAll(), backingOff.takeAll(),
             awaitingRecord.takeAll(),

@@ -25,7 +25,7 @@ struct CopiedRegions: BitwiseCopyable {
     }
 
     func contains(to member: MemberIndex) -> Bool {
-        for index in 0..<count where entries[index].destinations.has(member) { return true }
+        for index in 0..<count where entries[index].destinations.contains(member) { return true }
         return false
     }
 
@@ -41,7 +41,7 @@ struct CopiedRegions: BitwiseCopyable {
     /// another may be what they go by now.
     mutating func forget(_ member: MemberIndex) {
         for index in 0..<count {
-            entries[index].destinations.remove(MemberSet(member))
+            entries[index].destinations.remove(member)
             if entries[index].source == member {
                 entries[index].destinations = []
                 entries[index].reconciles = false
@@ -74,16 +74,16 @@ extension VolumeEngine {
     mutating func settleCopied(_ done: MemberSet) {
         while let entry = copied.popFlushed() {
             let good = entry.destinations.intersection(done).intersection(active)
-            let inSyncOthers = active.intersection(inSync).subtracting(MemberSet(entry.source))
+            let inSyncOthers = active.intersection(inSync).without(entry.source)
             let isReconciled = entry.reconciles && inSyncOthers.subtracting(good) == []
             // While members in sync may still differ, their source may be lost, and another be what all go by.
             let isCertain = isReconciled || !maps.unreconciled[entry.region]
-            for member in 0..<memberCount where good.has(member) {
+            for member in good {
                 if maps.repair[member][entry.region] {
                     maps.repair[member][entry.region] = false
                     statistics.regionsRepaired += 1
                 }
-                if !inSync.has(member), isCertain { clearBit(member, entry.region) }
+                if !inSync.contains(member), isCertain { clearBit(member.number, entry.region) }
                 members[member].copyRetryDelay = 0
             }
             if isReconciled, maps.unreconciled[entry.region] {
@@ -105,14 +105,14 @@ extension VolumeEngine {
     mutating func reviewReconciled() {
         guard phase == .serving else { return }
         var hasChanged = false
-        for member in 0..<memberCount where active.has(member) && !inSync.has(member) {
+        for member in active where !inSync.contains(member) {
             let holdsRecord = record.isValid && members[member].confirmedVersion == record.version
-            guard holdsRecord || fault == .unconfirmedMemberTaken else { continue }
+            guard rules.mayTakeIntoSync(holdsRecord: holdsRecord) else { continue }
             guard maps.behind(member).isEmpty, !copies.isCopying(to: member), !copied.contains(to: member) else {
                 continue
             }
-            inSync.insert(MemberSet(member))
-            freshMembers.remove(MemberSet(member))
+            inSync.insert(member)
+            freshMembers.remove(member)
             record.bootInstances[member] = members[member].bootInstance
             members[member].reconnectDelay = 0
             members[member].copyRetryDelay = 0

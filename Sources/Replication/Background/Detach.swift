@@ -52,8 +52,8 @@ extension VolumeEngine {
             guard record.isValid else { return }
             detachStep = .releasing
             let mayRelease = preemptedAt.map { now.nanoseconds(since: $0) > configuration.releaseDelay } ?? true
-            for member in 0..<memberCount where members[member].phase.isConnected {
-                if record.fencing == .reservations, active.has(member), mayRelease {
+            for member in MemberSet.all where members[member].phase.isConnected {
+                if record.fencing == .reservations, active.contains(member), mayRelease {
                     members[member].step = .unregister
                     actions.append(.reservation(member, .unregister(key: attachmentKey)))
                 } else {
@@ -61,7 +61,7 @@ extension VolumeEngine {
                 }
             }
         case .releasing:
-            for member in 0..<memberCount where members[member].phase.isConnected { return }
+            for member in MemberSet.all where members[member].phase.isConnected { return }
             become(.detached)
         }
     }

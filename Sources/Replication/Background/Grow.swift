@@ -16,7 +16,7 @@ extension VolumeEngine {
             let target = try? VolumeGeometry(
                 blockSize: maps.geometry.blockSize, regionSize: maps.geometry.regionSize, dataBlocks: dataBlocks)
         else { return false }
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             guard let old = members[member].layout,
                 let new = try? MemberLayout(member: member, memberBlocks: members[member].blocks, geometry: target),
                 new.mapsStart >= old.slotBlock(1) + blocksPerPage
@@ -57,7 +57,7 @@ extension VolumeEngine {
         reconcileSource = fastest(active)
         active = []
         isDeciding = true
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             members[member].confirmedVersion = 0
             startJoining(member)
         }

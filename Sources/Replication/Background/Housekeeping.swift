@@ -34,7 +34,7 @@ extension VolumeEngine {
             maps.unflushedBefore.copy(from: maps.unflushed)
             maps.unflushed.clear()
             markRunningWrites()
-            if fault == .intentClearedUnflushed { clearIntents(keepsRecent: false) }
+            if !rules.mustFlushBeforeClearing { clearIntents(keepsRecent: false) }
         }
         dispatch(slot)
     }
@@ -72,10 +72,10 @@ extension VolumeEngine {
         for word in 0..<clearable.wordCount where maps.intents.words[word] != 0 {
             var bits = maps.intents.words[word] & ~maps.unflushed.words[word] & ~maps.unreconciled.words[word]
             if keepsRecent { bits &= ~maps.unflushedBefore.words[word] }
-            for member in 0..<memberCount where !inSync.has(member) {
+            for member in MemberSet.all.subtracting(inSync) {
                 let wanted = maps.behind(member).words[word]
                 let durable = maps.behindDurable(member).words[word]
-                bits &= active.has(member) ? ~wanted | durable : durable
+                bits &= active.contains(member) ? ~wanted | durable : durable
             }
             clearable.words[word] = bits
             isAny = isAny || bits != 0

@@ -37,7 +37,7 @@ extension VolumeEngine {
     /// Whether members may still differ in a region without a durable bit that says so: the record names it until then.
     private func isUnderRepair(_ region: Int) -> Bool {
         maps.unreconciled[region]
-            || (0..<memberCount).contains { member in
+            || MemberSet.all.contains { member in
                 maps.repair[member][region] || maps.behind(member)[region] && !maps.behindDurable(member)[region]
             }
     }
@@ -46,7 +46,7 @@ extension VolumeEngine {
     /// is served again: it has been written since, or a member that differed is not in sync any more, and is copied to.
     mutating func liftQuarantine(_ region: Int, compared: MemberSet) {
         guard maps.quarantine[region], compared == inSync, compared.count > 1 else { return }
-        for member in 0..<memberCount where !inSync.has(member) { _ = requestBehind(member, region...region) }
+        for member in MemberSet.all.subtracting(inSync) { _ = requestBehind(member, region...region) }
         maps.quarantine[region] = false
     }
 

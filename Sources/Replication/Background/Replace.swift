@@ -7,20 +7,20 @@ extension VolumeEngine {
     /// A namespace that is being put there, or was, is copied to anew: what is there is not believed.
     public mutating func replaceMember(_ member: MemberIndex, uuid: UUIDBytes, now: MonotonicTime) -> Bool {
         self.now = now
-        let others = active.intersection(inSync).subtracting(MemberSet(member))
+        let others = active.intersection(inSync).without(member)
         guard phase == .serving || phase == .suspended, record.isValid, others != [],
-            !(0..<memberCount).contains(where: { $0 != member && uuids[$0] == uuid })
+            !MemberSet.all.contains(where: { $0 != member && uuids[$0] == uuid })
         else { return false }
         loseMember(member, .removed)
         uuids[member] = uuid
         replacementUUIDs[member] = uuid
-        freshMembers.insert(MemberSet(member))
-        inSync.remove(MemberSet(member))
+        freshMembers.insert(member)
+        inSync.remove(member)
         if reconcileSource == member { reconcileSource = fastest(others) }
         endReconcileIfSingle()
         let everything = RegionMap(wordCount: maps.intents.wordCount)
         everything.setAll(count: maps.regionCount)
-        addAll(everything, kind: member)
+        addAll(everything, kind: member.number)
         everything.free()
         members[member].found = nil
         members[member].layout = nil

@@ -4,7 +4,7 @@ import Base
 struct CopyState: BitwiseCopyable {
     var slot: Int32 = -1
     var region = 0
-    var source = 0
+    var source = MemberIndex(0)
     var destinations: MemberSet = []
     /// Members that could not be read from.
     var unreadable: MemberSet = []
@@ -52,8 +52,8 @@ struct CopyTable: ~Copyable {
     /// once the region is free again does not reach the member.
     func forget(_ member: MemberIndex) {
         for index in 0..<count where states[index].slot >= 0 {
-            if states[index].destinations.has(member) { states[index].isIncomplete = true }
-            states[index].destinations.remove(MemberSet(member))
+            if states[index].destinations.contains(member) { states[index].isIncomplete = true }
+            states[index].destinations.remove(member)
             if states[index].source == member {
                 states[index].destinations = []
                 states[index].isIncomplete = true
@@ -72,7 +72,9 @@ struct CopyTable: ~Copyable {
     }
 
     func isCopying(to member: MemberIndex) -> Bool {
-        for index in 0..<count where states[index].slot >= 0 && states[index].destinations.has(member) { return true }
+        for index in 0..<count where states[index].slot >= 0 && states[index].destinations.contains(member) {
+            return true
+        }
         return false
     }
 }
@@ -158,8 +160,8 @@ extension VolumeEngine {
     private func neededMaps() -> (words: [4 of UnsafeMutablePointer<UInt64>], count: Int) {
         var needed: [4 of UnsafeMutablePointer<UInt64>] = .init(repeating: maps.unreconciled.words)
         var count = now >= copies.reconcileAgainAt ? 1 : 0
-        for member in 0..<memberCount where active.has(member) {
-            if inSync.has(member) {
+        for member in active {
+            if inSync.contains(member) {
                 needed[count] = maps.repair[member].words
                 count += 1
             } else if !copies.isPaused, now >= members[member].copyRetryAt {
@@ -192,13 +194,14 @@ extension VolumeEngine {
         guard mayCopy else { return endCopy(slot) }
         let reconciles = maps.unreconciled[region]
         var good = sources
-        for member in 0..<memberCount where maps.repair[member][region] { good.remove(MemberSet(member)) }
-        let source = reconciles && good.has(reconcileSource) ? reconcileSource : fastest(good)
-        guard source >= 0 else { return copyHasNoSource(slot) }
+        for member in MemberSet.all where maps.repair[member][region] { good.remove(member) }
+        let decided = reconcileSource.flatMap { reconciles && good.contains($0) ? $0 : nil }
+        guard let source = decided ?? fastest(good) else { return copyHasNoSource(slot) }
         var destinations: MemberSet = []
-        for member in 0..<memberCount where active.has(member) && member != source {
-            let isNeeded = inSync.has(member) ? reconciles || maps.repair[member][region] : maps.behind(member)[region]
-            if isNeeded { destinations.insert(MemberSet(member)) }
+        for member in active where member != source {
+            let isNeeded =
+                inSync.contains(member) ? reconciles || maps.repair[member][region] : maps.behind(member)[region]
+            if isNeeded { destinations.insert(member) }
         }
         if destinations == [] {
             if reconciles { maps.unreconciled[region] = false; reviewsReconcile = true }
@@ -227,7 +230,7 @@ extension VolumeEngine {
         let copy = slots[index].copyIndex
         markIssued(slot)
         slots[index].pending = targets
-        for member in 0..<memberCount where targets.has(member) {
+        for member in targets {
             send(
                 Tag(.operation, member: member, index: index, generation: slots[index].generation), operation,
                 start: copies.states[copy].cursor, count: copies.states[copy].chunk, owner: .arena,
@@ -248,7 +251,7 @@ extension VolumeEngine {
     private mutating func copyRead(_ slot: Int32, _ member: MemberIndex, _ status: MemberStatus) {
         let copy = slots[Int(slot)].copyIndex
         copies.states[copy].isReading = false
-        guard mayCopy, isUsable(member), inSync.has(member) else { return endCopy(slot) }
+        guard mayCopy, isUsable(member), inSync.contains(member) else { return endCopy(slot) }
         switch status {
         case .success:
             let targets = copies.states[copy].destinations.intersection(active)
@@ -256,7 +259,7 @@ extension VolumeEngine {
             if targets == [] { return endCopy(slot) }
             sendCopy(slot, .write, to: targets)
         case .mediaError, .noSpace:
-            copies.states[copy].unreadable.insert(MemberSet(member))
+            copies.states[copy].unreadable.insert(member)
             dispatchCopy(slot)
         default: endCopy(slot)
         }
@@ -264,7 +267,7 @@ extension VolumeEngine {
 
     /// A destination that cannot be written is the member's failure, never the volume's (rule R16).
     private mutating func destinationFailed(_ copy: Int, _ member: MemberIndex, _ status: MemberStatus) {
-        copies.states[copy].destinations.remove(MemberSet(member))
+        copies.states[copy].destinations.remove(member)
         copies.states[copy].isIncomplete = true
         guard isUsable(member), status == .mediaError || status == .noSpace else { return }
         let region = copies.states[copy].region
@@ -297,9 +300,9 @@ extension VolumeEngine {
         notice(.regionUnreadable(region))
         copies.reconcileAgainAt = now.advanced(byNanoseconds: configuration.reconnectDelay)
         failReads(of: region)
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             maps.repair[member][region] = false
-            guard active.has(member), !inSync.has(member), maps.behind(member)[region] else { continue }
+            guard active.contains(member), !inSync.contains(member), maps.behind(member)[region] else { continue }
             delayCopies(to: member)
         }
         endCopy(slot)

@@ -27,9 +27,9 @@ extension VolumeEngine {
     /// served again.
     public mutating func repairRegion(_ region: Int, from source: MemberIndex, now: MonotonicTime) {
         self.now = now
-        guard phase == .serving, region < maps.regionCount, readers.has(source) else { return }
-        for member in 0..<memberCount where member != source {
-            if readers.has(member) {
+        guard phase == .serving, region < maps.regionCount, readers.contains(source) else { return }
+        for member in MemberSet.all where member != source {
+            if readers.contains(member) {
                 maps.repair[member][region] = true
             } else {
                 _ = requestBehind(member, region...region)
@@ -59,7 +59,7 @@ extension VolumeEngine {
     mutating func dispatchScrub(_ slot: Int32) {
         let region = scrub.region
         let readers = active.intersection(inSync)
-        let isUncertain = maps.unreconciled[region] || (0..<memberCount).contains { maps.repair[$0][region] }
+        let isUncertain = maps.unreconciled[region] || MemberSet.all.contains { maps.repair[$0][region] }
         guard phase == .serving, readers.count > 1, !isUncertain else { return endScrubbed(slot) }
         compareChunk(slot, readers)
     }
@@ -71,7 +71,7 @@ extension VolumeEngine {
         scrub.compared = readers
         markIssued(slot)
         slots[index].pending = readers
-        for member in 0..<memberCount where readers.has(member) {
+        for member in readers {
             send(
                 Tag(.operation, member: member, index: index, generation: slots[index].generation), .read,
                 start: scrub.cursor, count: scrub.chunk, owner: .arena, buffer: UInt64(arenaLayout.scrub(member)))
@@ -81,17 +81,17 @@ extension VolumeEngine {
     mutating func scrubCompleted(_ slot: Int32, _ member: MemberIndex, _ status: MemberStatus) {
         let index = Int(slot)
         if status != .success || !isUsable(member) {
-            scrub.compared.remove(MemberSet(member))
+            scrub.compared.remove(member)
             // A latent error that a scrub finds is repaired like one that a read finds.
-            if status == .mediaError, isUsable(member), inSync.has(member) {
+            if status == .mediaError, isUsable(member), inSync.contains(member) {
                 requestRepair(MemberSet(member), scrub.region...scrub.region)
             }
         }
         guard slots[index].pending == [] else { return }
         guard phase == .serving else { return endScrubbed(slot) }
-        let first = scrub.compared.first
         let length = Int(scrub.chunk) * Int(configuration.blockSize)
-        for other in 0..<memberCount where scrub.compared.has(other) && other != first {
+        let first = scrub.compared.first ?? 0
+        for other in scrub.compared.without(first) {
             if memcmp(arena + arenaLayout.scrub(first), arena + arenaLayout.scrub(other), length) != 0 {
                 scrub.mismatches += 1
                 statistics.mismatches += 1

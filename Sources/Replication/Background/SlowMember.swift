@@ -24,23 +24,23 @@ extension VolumeEngine {
     mutating func tickSlowMembers() {
         tickScrub()
         guard configuration.slowFactor > 0, phase == .serving else { return }
-        var oldest: [3 of UInt64] = [0, 0, 0]
+        var oldest = PerMember<UInt64>(repeating: 0)
         for index in 0..<pool.capacity where slots[index].pending != [] && slots[index].kind.isWrite {
             let age = now.nanoseconds(since: slots[index].issuedAt)
-            for member in 0..<memberCount where slots[index].pending.has(member) {
+            for member in slots[index].pending {
                 oldest[member] = max(oldest[member], age)
             }
         }
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             // What was slow is forgotten by half within about a second of ticks.
             members[member].slowest -= members[member].slowest / 256
             members[member].slowest = max(members[member].slowest, oldest[member])
         }
-        for member in 0..<memberCount where active.has(member) {
+        for member in active {
             // An average of long ago counts no more than the slowest of long ago.
             let own = max(min(members[member].writeLatency, members[member].slowest), oldest[member])
             var others: UInt64 = 0
-            for other in 0..<memberCount where other != member && active.has(other) && inSync.has(other) {
+            for other in MemberSet.all where other != member && active.contains(other) && inSync.contains(other) {
                 others = max(others, members[other].slowest)
             }
             let limit = others.multipliedReportingOverflow(by: configuration.slowFactor)
@@ -68,7 +68,7 @@ extension VolumeEngine {
 
     /// Whether the volume can do without the member.
     private func mayDemote(_ member: MemberIndex) -> Bool {
-        let rest = active.subtracting(MemberSet(member))
+        let rest = active.without(member)
         return rest.intersection(inSync) != [] && rest.count >= max(2, record.minimumCopies) && record.isValid
     }
 }

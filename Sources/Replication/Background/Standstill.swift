@@ -19,7 +19,7 @@ extension VolumeEngine {
         for index in 0..<staging.pool.capacity where staging.pool.slots[index].pending != [] {
             staging.pool.slots[index].issuedAt = later(staging.pool.slots[index].issuedAt)
         }
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             members[member].superblockIssuedAt = later(members[member].superblockIssuedAt)
             members[member].stepStartedAt = later(members[member].stepStartedAt)
             members[member].slowSince = .distantFuture

@@ -16,10 +16,11 @@ struct ArenaLayout: BitwiseCopyable {
     }
 
     /// One page per member, for its superblock.
-    func superblock(_ member: MemberIndex) -> Int { member * pageSize }
-    func join(_ member: MemberIndex) -> Int { (memberCount + member * Self.joinPages) * pageSize }
+    func superblock(_ member: MemberIndex) -> Int { member.number * pageSize }
+    func join(_ member: MemberIndex) -> Int { (memberCount + member.number * Self.joinPages) * pageSize }
     func staging(_ index: Int) -> Int { (memberCount * (1 + Self.joinPages) + index) * pageSize }
     func copy(_ index: Int) -> Int { staging(Self.stagingPages) + index * chunkSize }
-    func scrub(_ member: MemberIndex) -> Int { copy(copyCount) + member * chunkSize }
-    var byteCount: Int { scrub(memberCount) }
+    func scrub(_ member: MemberIndex) -> Int { scrub + member.number * chunkSize }
+    private var scrub: Int { copy(copyCount) }
+    var byteCount: Int { scrub + memberCount * chunkSize }
 }

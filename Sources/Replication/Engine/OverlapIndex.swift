@@ -13,11 +13,11 @@ struct OverlapIndex: ~Copyable {
     private let mask: Int
     private let next: UnsafeMutablePointer<Int32>
     private let previous: UnsafeMutablePointer<Int32>
-    private let fault: DeliberateFault
+    private let rules: Rules
     /// Counts arrivals and unblockings.
     private var order: UInt64 = 0
 
-    init(capacity: Int, fault: DeliberateFault) {
+    init(capacity: Int, rules: Rules) {
         var size = 64
         while size < capacity * 4 { size *= 2 }
         mask = size - 1
@@ -27,7 +27,7 @@ struct OverlapIndex: ~Copyable {
         next.initialize(repeating: -1, count: capacity * 2)
         previous = .allocate(capacity: capacity * 2)
         previous.initialize(repeating: -1, count: capacity * 2)
-        self.fault = fault
+        self.rules = rules
     }
 
     deinit {
@@ -45,13 +45,7 @@ struct OverlapIndex: ~Copyable {
     private func conflict(_ a: Operation, _ b: Operation) -> Bool {
         guard a.start < b.start + b.count, b.start < a.start + a.count else { return false }
         guard a.kind.isWrite || b.kind.isWrite else { return false }
-        switch fault {
-        case .overlapUnordered: return !(a.kind.isWrite && b.kind.isWrite)
-        case .readOfInFlightBlock: return a.kind != .read && b.kind != .read
-        case .resyncWithoutLock: return a.kind != .copy && b.kind != .copy
-        case .compareUnordered: return !(a.isConditional || b.isConditional)
-        default: return true
-        }
+        return rules.ordersOverlap(a, b)
     }
 
     /// Whether `later` waits for `earlier`, which conflicts with it and is being removed or was there first.

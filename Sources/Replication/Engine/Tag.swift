@@ -11,7 +11,8 @@ struct Tag: BitwiseCopyable {
 
     @inline(__always)
     var rawValue: UInt64 {
-        UInt64(purpose.rawValue) << 60 | UInt64(member) << 56 | UInt64(index & 0xff_ffff) << 32 | UInt64(generation)
+        UInt64(purpose.rawValue) << 60 | UInt64(member.place) << 56 | UInt64(index & 0xff_ffff) << 32
+            | UInt64(generation)
     }
 
     init(_ purpose: Purpose, member: MemberIndex, index: Int = 0, generation: UInt32 = 0) {
@@ -28,7 +29,7 @@ struct Tag: BitwiseCopyable {
             return nil
         }
         self.purpose = purpose
-        member = Int(rawValue >> 56 & 15)
+        member = MemberIndex(place: UInt8(rawValue >> 56 & 15))
         index = Int(rawValue >> 32 & 0xff_ffff)
         generation = UInt32(truncatingIfNeeded: rawValue)
     }

@@ -13,7 +13,7 @@ extension VolumeEngine {
                 "slot \(index): \(slot.kind) \(slot.state) \(slot.start)+\(slot.count) blockers \(slot.blockers) "
                     + "pending \(slot.pending) done \(slot.done)")
         }
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             lines.append(
                 "member \(member): \(members[member].phase) \(members[member].step) outstanding "
                     + "\(members[member].outstanding) copies again at \(members[member].copyRetryAt.nanoseconds)")

@@ -114,8 +114,7 @@ extension VolumeEngine {
         let index = Int(slot)
         tellHost(index, status)
         guard slots[index].pending == [] else {
-            invariant(
-                fault == .bufferGivenBackAtTimeout, "invariant 6: a buffer is given back after the last completion")
+            invariant(!rules.mustKeepBuffers, "invariant 6: a buffer is given back after the last completion")
             return
         }
         release(slot)
@@ -150,9 +149,10 @@ extension VolumeEngine {
     mutating func operationCompleted(_ tag: Tag, _ status: MemberStatus) {
         let index = tag.index
         invariant(
-            index < pool.capacity && slots[index].generation == tag.generation && slots[index].pending.has(tag.member),
+            index < pool.capacity && slots[index].generation == tag.generation
+                && slots[index].pending.contains(tag.member),
             "a completion belongs to a command of the slot's present operation")
-        slots[index].pending.remove(MemberSet(tag.member))
+        slots[index].pending.remove(tag.member)
         let member = tag.member
         if status == .success { noteLatency(index, member) }
         if status == .unknown, isUsable(member) { loseMember(member, .outcomeUnknown) }
@@ -169,7 +169,7 @@ extension VolumeEngine {
 
     /// Whether commands to the member count: it is on the association on which they were sent.
     @inline(__always)
-    func isUsable(_ member: MemberIndex) -> Bool { active.has(member) }
+    func isUsable(_ member: MemberIndex) -> Bool { active.contains(member) }
 
     /// Marks an operation as sent.
     @inline(__always)
@@ -208,7 +208,7 @@ extension VolumeEngine {
             let waits = slots[index].state == .issued || slots[index].state == .backingOff
             guard waits || slots[index].pending != [] else { continue }
             if now.nanoseconds(since: slots[index].issuedAt) > configuration.commandTimeout {
-                for member in 0..<memberCount where slots[index].pending.has(member) && isUsable(member) {
+                for member in slots[index].pending where isUsable(member) {
                     loseMember(member, .timedOut)
                 }
             }
@@ -218,7 +218,7 @@ extension VolumeEngine {
             {
                 let missing = active.subtracting(slots[index].done).subtracting(slots[index].excused)
                 slots[index].firstIssuedAt = now
-                for member in 0..<memberCount where missing.has(member) && missing != active {
+                for member in missing where missing != active {
                     loseMember(member, .timedOut)
                 }
             }

@@ -5,9 +5,9 @@ extension VolumeEngine {
             phase: phase, epoch: epoch, version: record.version, isRecordValid: record.isValid,
             dirtyRegions: maps.intents.count, unreconciledRegions: maps.unreconciled.count,
             quarantinedRegions: maps.quarantine.count,
-            members: (0..<memberCount).map {
+            members: MemberSet.all.map {
                 MemberStatusReport(
-                    phase: members[$0].phase, isInSync: inSync.has($0), behindRegions: maps.behind($0).count,
+                    phase: members[$0].phase, isInSync: inSync.contains($0), behindRegions: maps.behind($0).count,
                     latency: members[$0].latency, lastLoss: members[$0].lossReason)
             })
     }

@@ -7,7 +7,7 @@ import Base
 /// `VolumeAction` state. In steady state nothing is allocated.
 public struct VolumeEngine: ~Copyable {
     public let configuration: VolumeConfiguration
-    let fault: DeliberateFault
+    let rules: Rules
     let arena: UnsafeMutableRawPointer
     let arenaLayout: ArenaLayout
 
@@ -16,7 +16,7 @@ public struct VolumeEngine: ~Copyable {
     var tickedAt = MonotonicTime.distantFuture
     /// Where the volume is in its life.
     public internal(set) var phase = VolumePhase.detached
-    let members: UnsafeMutablePointer<Member>
+    var members = MemberTable()
     /// Members that take all writes and hold the record.
     var active: MemberSet = []
     /// Members that hold every acknowledged write, by the record that is wanted.
@@ -42,7 +42,7 @@ public struct VolumeEngine: ~Copyable {
     var maps: VolumeMaps
     var record = RecordKeeper()
     var staging: StagingPages
-    var readyMaps: [FoundMaps?] = [nil, nil, nil]
+    var readyMaps = PerMember<FoundMaps?>(repeating: nil)
 
     // Attaching.
     var attachmentKey: UInt64 = 0
@@ -53,7 +53,7 @@ public struct VolumeEngine: ~Copyable {
     var isDeciding = false
     var isWaitingNoticed = false
     var restartsDecision = false
-    var reconcileSource: MemberIndex = -1
+    var reconcileSource: MemberIndex?
 
     // Background work.
     var copies: CopyTable
@@ -63,11 +63,11 @@ public struct VolumeEngine: ~Copyable {
     /// Regions that the record names as quarantined, ascending.
     var quarantined: [Int] = []
     var detachStep = DetachStep.idle
-    var uuids = [UUIDBytes](repeating: UUIDBytes(), count: memberCount)
-    var replacementUUIDs: [UUIDBytes?] = [nil, nil, nil]
+    var uuids = PerMember(repeating: UUIDBytes())
+    var replacementUUIDs = PerMember<UUIDBytes?>(repeating: nil)
     var freshMembers: MemberSet
     /// The size that each member had when its metadata was last known to be at its end; 0 where not known.
-    var formattedBlocks: [UInt64]
+    var formattedBlocks: PerMember<UInt64>
     /// The geometry that the volume is being enlarged to.
     var growthTarget: VolumeGeometry?
 
@@ -86,21 +86,19 @@ public struct VolumeEngine: ~Copyable {
 
     /// `arena` is `arenaByteCount` bytes that outlive the engine.
     public init(_ configuration: VolumeConfiguration, arena: UnsafeMutableRawPointer) {
-        self.init(configuration, arena: arena, fault: .none)
+        self.init(configuration, arena: arena, rules: Rules())
     }
 
-    package init(_ configuration: VolumeConfiguration, arena: UnsafeMutableRawPointer, fault: DeliberateFault) {
+    package init(_ configuration: VolumeConfiguration, arena: UnsafeMutableRawPointer, rules: Rules) {
         self.configuration = configuration
-        self.fault = fault
+        self.rules = rules
         self.arena = arena
         arenaLayout = ArenaLayout(configuration)
-        members = .allocate(capacity: memberCount)
-        members.initialize(repeating: Member(), count: memberCount)
         hostSlots = configuration.queueDepth
         let capacity = configuration.queueDepth + configuration.copyConcurrency + 4
         pool = SlotPool(capacity: capacity, initial: Operation())
         slots = pool.slots
-        overlaps = OverlapIndex(capacity: capacity, fault: fault)
+        overlaps = OverlapIndex(capacity: capacity, rules: rules)
         guard
             let least = try? VolumeGeometry(
                 blockSize: configuration.blockSize, regionSize: max(4096, configuration.blockSize), dataBlocks: 1)
@@ -109,16 +107,14 @@ public struct VolumeEngine: ~Copyable {
         staging = StagingPages()
         copies = CopyTable(count: configuration.copyConcurrency)
         freshMembers = configuration.fresh
-        formattedBlocks = configuration.formattedBlocks
+        formattedBlocks = PerMember { configuration.formattedBlocks[$0] }
         requestQueue = OutputQueue(capacity: capacity * 4 + 256)
         completionQueue = OutputQueue(capacity: capacity)
     }
 
     deinit {
-        members.deinitialize(count: memberCount)
-        members.deallocate()
         maps.free()
-        for found in readyMaps { found?.free() }
+        for member in MemberSet.all { readyMaps[member]?.free() }
     }
 
     /// The volume's size and regions; meaningful once it has been served.
@@ -180,7 +176,7 @@ public struct VolumeEngine: ~Copyable {
         case .associationDead(let member, let association): associationDied(member, association)
         case .resized(let member, let blocks): memberResized(member, blocks: blocks)
         case .registrationPreempted(let member):
-            if fault != .notificationIgnored { depose(.superseded(member: member)) }
+            if rules.mustHeedNotifications { depose(.superseded(member: member)) }
         case .reservationDone(let member, let status): reservationDone(member, status)
         case .reservationReport(let member, let report): reservationReported(member, report)
         }
@@ -261,7 +257,7 @@ public struct VolumeEngine: ~Copyable {
         members[tag.member].outstanding += 1
         requestQueue.append(
             MemberRequest(
-                tag: tag.rawValue, member: UInt8(truncatingIfNeeded: tag.member), operation: operation,
+                tag: tag.rawValue, member: tag.member, operation: operation,
                 forceUnitAccess: forceUnitAccess, bufferOwner: owner, bufferValue: buffer, start: start, count: count))
     }
 

@@ -22,7 +22,7 @@ struct VolumeMaps: BitwiseCopyable {
     /// Regions in which members in sync may differ: read only after they have been copied from one (invariant 7).
     let unreconciled: RegionMap
     /// Regions that a member in sync could not read, to be written again.
-    let repair: UnsafeMutablePointer<RegionMap>
+    let repair: PerMember<RegionMap>
     /// Regions in which a scrub found members to differ.
     let quarantine: RegionMap
     /// Per page: members whose copy is older than `wanted`.
@@ -36,8 +36,8 @@ struct VolumeMaps: BitwiseCopyable {
 
     var intents: RegionMap { wanted[Self.intentKind] }
     var intentsDurable: RegionMap { durable[Self.intentKind] }
-    func behind(_ member: MemberIndex) -> RegionMap { wanted[member] }
-    func behindDurable(_ member: MemberIndex) -> RegionMap { durable[member] }
+    func behind(_ member: MemberIndex) -> RegionMap { wanted[member.number] }
+    func behindDurable(_ member: MemberIndex) -> RegionMap { durable[member.number] }
 
     init(_ geometry: VolumeGeometry) {
         self.geometry = geometry
@@ -52,7 +52,7 @@ struct VolumeMaps: BitwiseCopyable {
         }
         wanted = maps(Self.kindCount)
         durable = maps(Self.kindCount)
-        repair = maps(memberCount)
+        repair = PerMember { _ in RegionMap(wordCount: words) }
         unflushed = RegionMap(wordCount: words)
         unflushedBefore = RegionMap(wordCount: words)
         unreconciled = RegionMap(wordCount: words)
@@ -70,10 +70,9 @@ struct VolumeMaps: BitwiseCopyable {
             wanted[kind].free()
             durable[kind].free()
         }
-        for member in 0..<memberCount { repair[member].free() }
+        for member in MemberSet.all { repair[member].free() }
         wanted.deallocate()
         durable.deallocate()
-        repair.deallocate()
         unflushed.free()
         unflushedBefore.free()
         unreconciled.free()

@@ -8,12 +8,11 @@ extension VolumeEngine {
 
     mutating func sendFlush(_ slot: Int32, to targets: MemberSet) {
         let index = Int(slot)
-        var targets = targets
-        if fault == .flushSkipsMember { targets.remove(MemberSet(1)) }
+        let targets = rules.flushed(targets)
         if targets == [] { return acknowledge(slot) }
         markIssued(slot)
         slots[index].pending.formUnion(targets)
-        for member in 0..<memberCount where targets.has(member) {
+        for member in targets {
             send(Tag(.operation, member: member, index: index, generation: slots[index].generation), .flush)
         }
     }
@@ -22,7 +21,7 @@ extension VolumeEngine {
         let index = Int(slot)
         if isUsable(member) {
             switch status {
-            case .success: slots[index].done.insert(MemberSet(member))
+            case .success: slots[index].done.insert(member)
             case .busy, .notDone, .pathError: slots[index].wantsRetry = true
             case .mediaError, .noSpace:
                 // What it has cached since its last good flush is not known any more.
@@ -46,7 +45,7 @@ extension VolumeEngine {
             return
         }
         invariant(
-            inSync.subtracting(slots[index].done) == [] || fault != .none,
+            inSync.subtracting(slots[index].done) == [] || !rules.areSound,
             "invariant 1: every member in sync has done an acknowledged flush")
         statistics.flushes += 1
         finish(slot, .success)

@@ -5,32 +5,29 @@ extension VolumeEngine {
     mutating func dispatchWrite(_ slot: Int32) {
         let index = Int(slot)
         if slots[index].compares { return dispatchRead(slot) }
-        if !requestBits(slots[index].regions) {
-            if fault != .intentAfterSend {
-                become(slot, .awaitingIntent)
-                awaitingIntent.append(slot, slots)
-                return
-            }
+        if !requestBits(slots[index].regions), rules.mustMarkBeforeSending {
+            become(slot, .awaitingIntent)
+            return awaitingIntent.append(slot, slots)
         }
         sendWrite(slot, to: writers)
     }
 
     /// Members that a write goes to: all that are active, in sync or being brought up to date.
     var writers: MemberSet {
-        fault == .returningMemberNotWritten ? active.intersection(inSync) : active
+        rules.writers(active: active, inSync: inSync)
     }
 
     mutating func sendWrite(_ slot: Int32, to targets: MemberSet) {
         let index = Int(slot)
         invariant(
-            maps.intentsDurable.hasAll(slots[index].regions) || fault == .intentAfterSend,
+            maps.intentsDurable.hasAll(slots[index].regions) || !rules.mustMarkBeforeSending,
             "invariant 3: a region's in-flight bit is durable before data leaves")
         markIssued(slot)
         for region in slots[index].regions { maps.unflushed[region] = true }
         slots[index].pending.formUnion(targets)
         statistics.memberWrites += UInt64(targets.count)
         let isWrite = slots[index].kind == .write
-        for member in 0..<memberCount where targets.has(member) {
+        for member in targets {
             send(
                 Tag(.operation, member: member, index: index, generation: slots[index].generation),
                 isWrite ? .write : .writeZeroes, start: slots[index].start, count: slots[index].count,
@@ -44,14 +41,14 @@ extension VolumeEngine {
         for region in slots[index].regions { maps.unflushed[region] = true }
         if isUsable(member) {
             switch status {
-            case .success: slots[index].done.insert(MemberSet(member))
+            case .success: slots[index].done.insert(member)
             case .mediaError, .noSpace:
                 // Once more on the same association, then it counts.
-                if slots[index].retried.has(member) {
-                    slots[index].failed.insert(MemberSet(member))
+                if slots[index].retried.contains(member) {
+                    slots[index].failed.insert(member)
                     slots[index].failureStatus = status == .noSpace ? .noSpace : .mediaError
                 } else {
-                    slots[index].retried.insert(MemberSet(member))
+                    slots[index].retried.insert(member)
                 }
             case .busy, .notDone, .pathError: slots[index].wantsRetry = true
             case .unknown, .reservationConflict, .miscompare: break
@@ -81,7 +78,7 @@ extension VolumeEngine {
         let missing = writers.subtracting(slots[index].done).subtracting(slots[index].excused)
         if missing != [], phase != .suspended {
             if slots[index].kind == .flush { return sendFlush(slot, to: missing) }
-            if maps.intentsDurable.hasAll(slots[index].regions) || fault == .intentAfterSend {
+            if maps.intentsDurable.hasAll(slots[index].regions) || !rules.mustMarkBeforeSending {
                 return sendWrite(slot, to: missing)
             }
         }
@@ -112,7 +109,7 @@ extension VolumeEngine {
             return false
         }
         slots[index].excused.formUnion(failed)
-        for member in 0..<memberCount where failed.has(member) {
+        for member in failed {
             demote(member, regions: slots[index].regions)
         }
         return true
@@ -123,7 +120,7 @@ extension VolumeEngine {
     mutating func noteDifference(_ regions: ClosedRange<Int>) {
         copied.invalidate(regions)
         for region in regions { markUnreconciled(region) }
-        for member in 0..<memberCount where !inSync.has(member) { _ = requestBehind(member, regions) }
+        for member in MemberSet.all.subtracting(inSync) { _ = requestBehind(member, regions) }
     }
 
     /// Acknowledges a write or flush if all that the invariants ask for is there, or lets it wait for it.
@@ -148,15 +145,15 @@ extension VolumeEngine {
         if slots[index].isInternal, slots[index].kind == .flush { return true }
         guard phase == .serving || phase == .detaching else { return false }
         let done = slots[index].done.intersection(active)
-        guard inSync.subtracting(done) == [] || fault == .flushSkipsMember || fault == .acknowledgeBeforeRecord else {
+        guard inSync.subtracting(done) == [] || !rules.mustHaveAllInSync else {
             return false
         }
-        if fault == .acknowledgeBeforeRecord { return true }
+        if !rules.mustRecordBeforeAcknowledging { return true }
         // Also while it detaches, a member that voted with the record may be lost.
         guard record.isValid, active.count >= 2 else { return false }
         guard slots[index].kind.isWrite else { return true }
-        guard done.count >= record.minimumCopies || fault == .returningMemberNotWritten else { return false }
-        for member in 0..<memberCount where !done.has(member) {
+        guard rules.areEnough(copies: done.count, minimum: record.minimumCopies) else { return false }
+        for member in MemberSet.all.subtracting(done) {
             if !requestBehind(member, slots[index].regions) { return false }
         }
         return true
@@ -164,12 +161,12 @@ extension VolumeEngine {
 
     /// Invariants 1 and 2, where they must hold.
     private func assertAcknowledgeable(_ index: Int) {
-        guard fault == .none else { return }
+        guard rules.areSound else { return }
         let done = slots[index].done.intersection(active)
         invariant(
             inSync.subtracting(done) == [], "invariant 1: every member in sync has completed an acknowledged write")
         invariant(done.count >= record.minimumCopies, "invariant 1: enough copies hold an acknowledged write")
-        for member in 0..<memberCount where !done.has(member) {
+        for member in MemberSet.all.subtracting(done) {
             invariant(
                 maps.behindDurable(member).hasAll(slots[index].regions),
                 "invariant 1: what a member lacks is durable on the survivors before the write is acknowledged")

@@ -1,6 +1,6 @@
 /// Ways to break the engine on purpose, for tests that prove that the simulation notices. Each is a bug that a system of
 /// this kind has had, or nearly.
-package enum DeliberateFault: UInt8, CaseIterable, Sendable {
+package enum DeliberateFault: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case none
     /// Data leaves before its region's bit is durable.
     case intentAfterSend

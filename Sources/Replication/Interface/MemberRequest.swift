@@ -24,7 +24,7 @@ public enum BufferOwner: UInt8, Sendable, BitwiseCopyable {
 public struct MemberRequest: Sendable, BitwiseCopyable {
     /// Returned with the completion.
     public var tag: UInt64
-    public var member: UInt8
+    public var member: MemberIndex
     public var operation: MemberOperation
     public var forceUnitAccess: Bool
     public var bufferOwner: BufferOwner

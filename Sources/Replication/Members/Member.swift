@@ -57,6 +57,26 @@ enum JoinStep: UInt8, BitwiseCopyable {
     case unregister
 }
 
+/// The members of a volume.
+struct MemberTable: ~Copyable {
+    private let members: UnsafeMutablePointer<Member>
+
+    init() {
+        members = .allocate(capacity: memberCount)
+        members.initialize(repeating: Member(), count: memberCount)
+    }
+
+    deinit {
+        members.deinitialize(count: memberCount)
+        members.deallocate()
+    }
+
+    subscript(member: MemberIndex) -> Member {
+        @inline(__always) unsafeAddress { UnsafePointer(members + member.number) }
+        @inline(__always) unsafeMutableAddress { members + member.number }
+    }
+}
+
 /// All that the engine knows of one member.
 struct Member {
     var phase = MemberPhase.disconnected

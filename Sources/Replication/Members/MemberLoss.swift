@@ -13,19 +13,19 @@ extension VolumeEngine {
 
     /// The parts of a loss that are the same whoever ended the connection.
     private mutating func forget(_ member: MemberIndex, _ reason: MemberLossReason) {
-        let wasUsed = active.has(member)
+        let wasUsed = active.contains(member)
         members[member].lossReason = reason
         members[member].step = .idle
         members[member].slowSince = .distantFuture
         statistics.memberLosses += 1
         notice(.memberLost(member, reason))
-        active.remove(MemberSet(member))
+        active.remove(member)
         dropPageNeeds(of: member)
         for index in 0..<pool.capacity where slots[index].state != .free {
-            slots[index].done.remove(MemberSet(member))
-            slots[index].excused.remove(MemberSet(member))
-            slots[index].failed.remove(MemberSet(member))
-            if fault == .bufferGivenBackAtTimeout, slots[index].pending.has(member), slots[index].kind.isWrite {
+            slots[index].done.remove(member)
+            slots[index].excused.remove(member)
+            slots[index].failed.remove(member)
+            if !rules.mustKeepBuffers, slots[index].pending.contains(member), slots[index].kind.isWrite {
                 tellHost(index, .success)
             }
         }
@@ -48,12 +48,12 @@ extension VolumeEngine {
 
     /// Invariant 3: what a lost member had not flushed, it may lack, even if it missed nothing.
     private mutating func noteLacking(_ member: MemberIndex) {
-        guard fault != .lossNotMarked else { return }
-        addAll(maps.intents, kind: member)
-        if inSync.has(member) { quarantineWithout(member) }
+        guard rules.mustMarkLosses else { return }
+        addAll(maps.intents, kind: member.number)
+        if inSync.contains(member) { quarantineWithout(member) }
         // What was to be written anew on it still is.
-        addAll(maps.repair[member], kind: member)
-        addAll(maps.unreconciled, kind: member)
+        addAll(maps.repair[member], kind: member.number)
+        addAll(maps.unreconciled, kind: member.number)
         maps.repair[member].clear()
     }
 
@@ -64,11 +64,11 @@ extension VolumeEngine {
         guard others != [] else { return }
         for word in 0..<maps.unreconciled.wordCount where maps.unreconciled.words[word] != 0 {
             var orphaned = maps.unreconciled.words[word]
-            for other in 0..<memberCount where others.has(other) { orphaned &= maps.repair[other].words[word] }
+            for other in others { orphaned &= maps.repair[other].words[word] }
             orphaned &= namedByScrub(word)
             maps.quarantine.words[word] |= orphaned
             maps.unreconciled.words[word] &= ~orphaned
-            for other in 0..<memberCount where others.has(other) { maps.repair[other].words[word] &= ~orphaned }
+            for other in others { maps.repair[other].words[word] &= ~orphaned }
         }
     }
 
@@ -83,11 +83,11 @@ extension VolumeEngine {
 
     /// Takes a lost member out of the members in sync, if others are left that are there.
     private mutating func excuse(_ member: MemberIndex) {
-        guard inSync.has(member), inSync.intersection(active) != [] else { return }
-        inSync.remove(MemberSet(member))
+        guard inSync.contains(member), inSync.intersection(active) != [] else { return }
+        inSync.remove(member)
         if reconcileSource == member { reconcileSource = fastest(active.intersection(inSync)) }
         endReconcileIfSingle()
-        if fault != .lossNotRecorded { changeRecord() }
+        if rules.mustRecordLosses { changeRecord() }
     }
 
     /// With one member in sync left there is nothing to differ from.
@@ -99,11 +99,11 @@ extension VolumeEngine {
 
     /// A member in sync failed writes to `regions` and is connected still: it falls behind by these regions alone.
     mutating func demote(_ member: MemberIndex, regions: ClosedRange<Int>) {
-        guard active.has(member) else { return }
+        guard active.contains(member) else { return }
         copied.invalidate(regions)
         _ = requestBehind(member, regions)
         delayCopies(to: member)
-        guard inSync.has(member), active.intersection(inSync).count > 1 else { return }
+        guard inSync.contains(member), active.intersection(inSync).count > 1 else { return }
         statistics.demotions += 1
         notice(.memberDemoted(member))
         for region in 0..<maps.regionCount where maps.repair[member][region] || maps.unreconciled[region] {
@@ -112,7 +112,7 @@ extension VolumeEngine {
         maps.repair[member].clear()
         copies.forget(member)
         copied.forget(member)
-        inSync.remove(MemberSet(member))
+        inSync.remove(member)
         if reconcileSource == member { reconcileSource = fastest(active.intersection(inSync)) }
         endReconcileIfSingle()
         changeRecord()
@@ -153,7 +153,7 @@ extension VolumeEngine {
     /// The volume waits for members: those that are away are connected at once, also one that is kept out for having been
     /// slow.
     private mutating func lookForMembers() {
-        for member in 0..<memberCount where members[member].phase == .disconnected {
+        for member in MemberSet.all where members[member].phase == .disconnected {
             members[member].connectAt = min(members[member].connectAt, now)
         }
     }
@@ -199,7 +199,7 @@ extension VolumeEngine {
 
     /// Invariant 6: nothing is sent to a member while commands of its earlier association may land.
     private mutating func startSurveyIfDrained(_ member: MemberIndex) {
-        guard members[member].undeadAssociation == 0 || fault == .oldAssociationNotAwaited else { return }
+        guard members[member].undeadAssociation == 0 || !rules.mustAwaitOldAssociations else { return }
         members[member].undeadAssociation = 0
         startSurvey(member)
     }
@@ -229,11 +229,11 @@ extension VolumeEngine {
 
     /// Connects members that are to be connected, and gives up steps that take too long.
     mutating func tickMembers() {
-        for member in 0..<memberCount {
+        for member in MemberSet.all {
             switch members[member].phase {
             case .disconnected:
                 guard now >= members[member].connectAt, phase != .deposed, !isEnding else { continue }
-                guard !configuration.excluded.has(member) || replacementUUIDs[member] != nil else { continue }
+                guard !configuration.excluded.contains(member) || replacementUUIDs[member] != nil else { continue }
                 become(member, .connecting)
                 actions.append(.connect(member))
             case .surveying, .fencing, .reading, .joining:
@@ -254,7 +254,7 @@ extension VolumeEngine {
                 continue
             }
             let late = staging.pool.slots[index].pending
-            for member in 0..<memberCount where late.has(member) { loseMember(member, .timedOut) }
+            for member in late { loseMember(member, .timedOut) }
         }
     }
 

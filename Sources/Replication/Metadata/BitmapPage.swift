@@ -52,12 +52,12 @@ public enum BitmapPage {
 
     /// The ordinal, on `member`, of the map that says what `other` may lack: 0 or 1.
     public static func behindOrdinal(of other: MemberIndex, on member: MemberIndex) -> Int {
-        other < member ? other : other - 1
+        other < member ? other.number : other.number - 1
     }
 
     /// The kind of the map that has an ordinal on `member`.
     public static func kind(ordinal: Int, on member: MemberIndex) -> Int {
-        ordinal == inFlightOrdinal ? inFlightKind : ordinal < member ? ordinal : ordinal + 1
+        ordinal == inFlightOrdinal ? inFlightKind : ordinal < member.number ? ordinal : ordinal + 1
     }
 
     /// The ordinal of the map of regions in flight or unflushed.

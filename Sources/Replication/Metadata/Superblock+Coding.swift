@@ -32,7 +32,7 @@ extension Superblock {
         store(Self.currentFormat, 8)
         store(sequence, 16)
         store(volume, 24)
-        store(UInt8(member), 40)
+        store(member.place, 40)
         store(fencing.rawValue, 41)
         store(UInt8(minimumCopies), 42)
         store(UInt8(isClean ? 1 : 0), 43)
@@ -95,8 +95,7 @@ extension Superblock {
             geometry.pageSize == bytes.count
         else { return .invalid("block size, \(blockSize), in a page of \(bytes.count) bytes,") }
         var members: [MemberRecord] = []
-        for index in 0..<memberCount {
-            let base = 88 + 64 * index
+        for base in stride(from: 88, to: 88 + 64 * memberCount, by: 64) {
             guard let state = MemberDataState(rawValue: load(base + 40, UInt8.self)) else {
                 return .invalid("member state")
             }
@@ -112,7 +111,8 @@ extension Superblock {
             return .invalid("list of quarantined regions")
         }
         let superblock = Superblock(
-            sequence: load(16, UInt64.self), volume: uuid(24), member: Int(load(40, UInt8.self)), geometry: geometry,
+            sequence: load(16, UInt64.self), volume: uuid(24), member: MemberIndex(place: load(40, UInt8.self)),
+            geometry: geometry,
             fencing: fencing, minimumCopies: Int(load(42, UInt8.self)), isClean: load(43, UInt8.self) & 1 == 1,
             stamp: RecordStamp(attachmentKey: load(64, UInt64.self), version: load(72, UInt64.self)), members: members,
             quarantine: quarantine)

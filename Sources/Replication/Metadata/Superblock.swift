@@ -103,6 +103,6 @@ public struct Superblock: Equatable, Sendable {
 
     /// The members that the record says are in sync.
     public var inSync: MemberSet {
-        (0..<memberCount).reduce(into: []) { if members[$1].state == .inSync { $0.insert(MemberSet($1)) } }
+        MemberSet(MemberSet.all.filter { members[$0].state == .inSync })
     }
 }

@@ -40,17 +40,21 @@ public struct VolumeFormat: Sendable {
         guard (1...memberCount).contains(minimumCopies) else {
             throw .invalidGeometry("a minimum of \(minimumCopies) copies; it is 1, 2 or 3")
         }
-        for index in 0..<memberCount {
+        for index in members.indices {
             for other in 0..<index where members[other].uuid == members[index].uuid {
-                throw .sameNamespace(member: index, other: other)
+                throw .sameNamespace(member: MemberIndex(index), other: MemberIndex(other))
             }
             guard members[index].blockSize == members[0].blockSize else {
-                throw .wrongBlockSize(member: index, found: members[index].blockSize, expected: members[0].blockSize)
+                throw .wrongBlockSize(
+                    member: MemberIndex(index), found: members[index].blockSize, expected: members[0].blockSize)
             }
             if dataBlocks == nil, members[index].blocks != members[0].blocks {
-                throw .differentSize(member: index, found: members[index].blocks, expected: members[0].blocks)
+                throw .differentSize(
+                    member: MemberIndex(index), found: members[index].blocks, expected: members[0].blocks)
             }
-            if !overwrite, let held = members[index].heldVolume { throw .holdsVolume(member: index, volume: held) }
+            if !overwrite, let held = members[index].heldVolume {
+                throw .holdsVolume(member: MemberIndex(index), volume: held)
+            }
         }
         let blockSize = members[0].blockSize
         let wanted = max(1, dataBlocks ?? members[0].blocks)
@@ -64,16 +68,16 @@ public struct VolumeFormat: Sendable {
         }
         let geometry = try VolumeGeometry(blockSize: blockSize, regionSize: regionSize, dataBlocks: size)
         var layouts: [MemberLayout] = []
-        for index in 0..<memberCount {
-            layouts.append(try MemberLayout(member: index, memberBlocks: members[index].blocks, geometry: geometry))
+        for member in MemberSet.all {
+            layouts.append(try MemberLayout(member: member, memberBlocks: members[member].blocks, geometry: geometry))
         }
+        self.layouts = layouts
+        candidates = members
         self.volume = volume
         self.geometry = geometry
-        self.layouts = layouts
         self.fencing = fencing
         self.minimumCopies = minimumCopies
         self.initialCopy = initialCopy
-        candidates = members
     }
 
     /// Pages to write on `member`, in order: the bitmaps, then the slots. All are to be durable on it at the end.

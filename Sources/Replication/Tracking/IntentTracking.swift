@@ -8,7 +8,7 @@ extension VolumeEngine {
         var isDurable = maps.intentsDurable.hasAll(regions)
         if !isDurable { request(VolumeMaps.intentKind, regions) }
         if active != .all {
-            for member in 0..<memberCount where !active.has(member) {
+            for member in MemberSet.all.subtracting(active) {
                 if !requestBehind(member, regions) { isDurable = false }
             }
         }
@@ -17,9 +17,9 @@ extension VolumeEngine {
 
     /// Asks for "the member may lack writes here". True when it is durable on every active member.
     mutating func requestBehind(_ member: MemberIndex, _ regions: ClosedRange<Int>) -> Bool {
-        if fault == .behindBitsNotSet { return true }
+        if !rules.mustMarkBehind { return true }
         if maps.behindDurable(member).hasAll(regions) { return true }
-        request(member, regions)
+        request(member.number, regions)
         return false
     }
 
@@ -33,8 +33,8 @@ extension VolumeEngine {
     /// A page's bits have changed: all who hold the page need it anew.
     mutating func markPage(_ page: Int) {
         var needs = active
-        for member in 0..<memberCount where members[member].phase == .joining { needs.insert(MemberSet(member)) }
-        if page / maps.pagesPerMap < memberCount { needs.remove(MemberSet(page / maps.pagesPerMap)) }
+        for member in MemberSet.all where members[member].phase == .joining { needs.insert(member) }
+        if page / maps.pagesPerMap < memberCount { needs.remove(MemberIndex(page / maps.pagesPerMap)) }
         maps.pageNeeds[page].formUnion(needs)
         if maps.pageNeeds[page] != [] { maps.dirtyPages[page] = true }
     }
@@ -56,7 +56,7 @@ extension VolumeEngine {
     mutating func markUnreconciled(_ region: Int) {
         guard active.intersection(inSync).count > 1 else { return }
         maps.unreconciled[region] = true
-        if reconcileSource < 0 { reconcileSource = fastest(active.intersection(inSync)) }
+        if reconcileSource == nil { reconcileSource = fastest(active.intersection(inSync)) }
         copies.mayStart = true
     }
 

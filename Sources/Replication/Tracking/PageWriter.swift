@@ -39,12 +39,12 @@ extension VolumeEngine {
         let contents = UnsafeMutableRawBufferPointer(start: arena + offset, count: arenaLayout.pageSize)
         BitmapPage.seal(
             contents, volume: configuration.volume, sequence: staging.pageSequence, kind: kind, number: number)
-        for member in 0..<memberCount where targets.has(member) {
+        for member in targets {
             guard let layout = members[member].layout else { invariantViolated("an active member has a layout") }
             statistics.pageWrites += 1
             let ordinal =
                 kind == VolumeMaps.intentKind
-                ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: kind, on: member)
+                ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: MemberIndex(kind), on: member)
             send(
                 Tag(.page, member: member, index: slot), .write,
                 start: layout.pageBlock(ordinal: ordinal, page: number),
@@ -55,7 +55,7 @@ extension VolumeEngine {
     mutating func pageCompleted(_ tag: Tag, _ status: MemberStatus) {
         let slot = UInt32(tag.index)
         invariant(tag.index < ArenaLayout.stagingPages, "a page's completion names a staging slot")
-        staging.pool[slot].pointee.pending.remove(MemberSet(tag.member))
+        staging.pool[slot].pointee.pending.remove(tag.member)
         let page = staging.pool[slot].pointee.page
         if holdsMetadata(tag.member) {
             switch status {
@@ -63,7 +63,7 @@ extension VolumeEngine {
             case .busy, .notDone, .pathError:
                 // Written again with the next round; until then it is not durable.
                 staging.pool[slot].pointee.isIncomplete = true
-                maps.pageNeeds[page].insert(MemberSet(tag.member))
+                maps.pageNeeds[page].insert(tag.member)
                 maps.dirtyPages[page] = true
                 metadataWasRefused(tag.member)
             default: loseMember(tag.member, .metadataFailed)
@@ -75,7 +75,7 @@ extension VolumeEngine {
         staging.pool.give(slot)
         reviewsIntents = true
         reviewsAcknowledgements = true
-        for member in 0..<memberCount where members[member].phase == .joining { checkJoined(member) }
+        for member in MemberSet.all where members[member].phase == .joining { checkJoined(member) }
     }
 
     /// A member was too busy for metadata, or not to be reached the way it was tried: it is sent again, but not for ever.
@@ -97,7 +97,7 @@ extension VolumeEngine {
 
     /// Whether the member is being kept up to date with the metadata.
     func holdsMetadata(_ member: MemberIndex) -> Bool {
-        active.has(member) || members[member].phase == .joining
+        active.contains(member) || members[member].phase == .joining
     }
 
     /// Clears bits of a map that are no longer needed. They stop to count as durable at once, and leave the members with
@@ -116,12 +116,12 @@ extension VolumeEngine {
 
     /// A member's metadata is not kept up to date any more.
     mutating func dropPageNeeds(of member: MemberIndex) {
-        for page in 0..<maps.pageCount { maps.pageNeeds[page].remove(MemberSet(member)) }
+        for page in 0..<maps.pageCount { maps.pageNeeds[page].remove(member) }
     }
 
     /// Whether a page has a write on its way that includes the member.
     func isStaged(for member: MemberIndex) -> Bool {
-        for index in 0..<staging.pool.capacity where staging.pool.slots[index].pending.has(member) { return true }
+        for index in 0..<staging.pool.capacity where staging.pool.slots[index].pending.contains(member) { return true }
         return false
     }
 }

@@ -10,8 +10,8 @@ struct RecordKeeper: ~Copyable {
     var fencing = FencingMode.reservations
     var isClean = false
     /// The boot instance of each member's target since which it holds all that it acknowledged.
-    var bootInstances: [UInt64] = [0, 0, 0]
-    var behindSince: [UInt64] = [0, 0, 0]
+    var bootInstances = PerMember<UInt64>(repeating: 0)
+    var behindSince = PerMember<UInt64>(repeating: 0)
 }
 
 extension VolumeEngine {
@@ -22,14 +22,14 @@ extension VolumeEngine {
         record.version += 1
         record.isValid = false
         reviewQuarantine()
-        for member in 0..<memberCount {
-            if inSync.has(member) {
+        for member in MemberSet.all {
+            if inSync.contains(member) {
                 record.behindSince[member] = 0
             } else if record.behindSince[member] == 0 {
                 record.behindSince[member] = epoch
             }
         }
-        for member in 0..<memberCount where active.has(member) { writeRecord(to: member) }
+        for member in active { writeRecord(to: member) }
     }
 
     /// Writes the wanted record to a member, unless a write of it is on its way: then it follows.
@@ -40,13 +40,11 @@ extension VolumeEngine {
         guard let layout = members[member].layout else { invariantViolated("an active member has a layout") }
         // The slot that holds the valid record is never written: the sequence is raised when its write has succeeded.
         let sequence = members[member].superblockSequence + 1
-        var records: [MemberRecord] = []
-        for index in 0..<memberCount {
-            records.append(
-                MemberRecord(
-                    uuid: uuids[index], blocks: index == member ? layout.memberBlocks : memberBlocks(index),
-                    bootInstance: record.bootInstances[index],
-                    state: inSync.has(index) ? .inSync : .behind, behindSinceEpoch: record.behindSince[index]))
+        let records = MemberSet.all.map { index in
+            MemberRecord(
+                uuid: uuids[index], blocks: index == member ? layout.memberBlocks : memberBlocks(index),
+                bootInstance: record.bootInstances[index],
+                state: inSync.contains(index) ? .inSync : .behind, behindSinceEpoch: record.behindSince[index])
         }
         let superblock = Superblock(
             sequence: sequence, volume: configuration.volume, member: member,
@@ -63,7 +61,7 @@ extension VolumeEngine {
             Tag(.superblock, member: member), .write,
             start: layout.slotBlock(Int(sequence & 1)), count: maps.geometry.blocksPerPage,
             owner: .arena, buffer: UInt64(offset), forceUnitAccess: true)
-        if fault == .recordSentIsBelieved, phase == .serving || phase == .suspended {
+        if rules.maySentRecordCount(in: phase) {
             members[member].confirmedVersion = record.version
             reviewRecord()
         }
@@ -87,7 +85,7 @@ extension VolumeEngine {
             members[member].confirmedVersion = version
             // Here the member's metadata is from now on, and is looked for when it comes back.
             if let layout = members[member].layout { formattedBlocks[member] = layout.memberBlocks }
-            freshMembers.remove(MemberSet(member))
+            freshMembers.remove(member)
             if members[member].phase == .joining { return checkJoined(member) }
             // Members that lack nothing wait for the record before they count as in sync.
             copies.mayStart = true
@@ -124,24 +122,18 @@ extension VolumeEngine {
     mutating func reviewRecord() {
         guard !record.isValid, record.version > 0 else { return }
         var confirmed: MemberSet = []
-        for member in 0..<memberCount where active.has(member) && members[member].confirmedVersion == record.version {
-            confirmed.insert(MemberSet(member))
+        for member in active where members[member].confirmedVersion == record.version {
+            confirmed.insert(member)
         }
         let holders = active.intersection(inSync)
-        if fault == .recordConfirmedByOne {
-            guard confirmed != [] else { return }
-        } else {
-            guard holders.subtracting(confirmed) == [], confirmed.count >= 2 else { return }
-            // Once the volume is served, data may be written where a member's metadata was before the volume grew.
-            guard !isDeciding || active == confirmed else { return }
-        }
+        guard rules.isValid(confirmed: confirmed, holders: holders, active: active, isFirst: isDeciding) else { return }
         record.isValid = true
         reviewsAcknowledgements = true
         recordBecameValid()
     }
 
     private func memberBlocks(_ member: MemberIndex) -> UInt64 {
-        if active.has(member), let layout = members[member].layout { return layout.memberBlocks }
+        if active.contains(member), let layout = members[member].layout { return layout.memberBlocks }
         return formattedBlocks[member] != 0 ? formattedBlocks[member] : members[member].blocks
     }
 }

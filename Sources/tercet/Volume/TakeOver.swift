@@ -1,6 +1,7 @@
 import ArgumentParser
 import Base
 import NVMeSpec
+import Replication
 import VolumeDriver
 
 /// Whether a host that has the volume attached may be fenced.
@@ -31,7 +32,7 @@ struct TakeOver: ParsableArguments {
     func check(_ probe: MemberProbe) async throws(VolumeCreationError) {
         let objection = await objection(probe.addresses) {
             var present: [[ReservationStatus.Registrant]] = []
-            for member in probe.addresses.indices { present.append(await probe.presentHosts(of: member)) }
+            for member in probe.addresses.indices { present.append(await probe.presentHosts(of: MemberIndex(member))) }
             return present
         }
         if let objection { throw VolumeCreationError(objection) }

@@ -76,7 +76,7 @@ struct VolumeScrubCommand: AsyncParsableCommand {
         defer { session.end() }
         let attached = try await VolumeSession(volume, takeOver, session: session)
         _ = try await attached.heal(seconds: nil)
-        let result = try await attached.scrub(repairingFrom: source)
+        let result = try await attached.scrub(repairingFrom: source.map { MemberIndex($0) })
         if json {
             try printJSON(result.object)
         } else {

@@ -38,13 +38,14 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
         guard let newest = found.compactMap({ try? $0.superblock.get() }).max(by: { $0.stamp < $1.stamp }) else {
             throw CommandFailure("no member can be read: see tercet volume status")
         }
-        for other in 0..<memberCount where other != member && newest.members[other].state != .inSync {
+        let member = MemberIndex(member)
+        for other in MemberSet.all.without(member) where newest.members[other].state != .inSync {
             throw CommandFailure("member \(other) is behind: bring it into sync first, with tercet volume heal")
         }
         let uuid = try await checkNew(newest, group)
         // A volume of three copies is suspended until it has the new member.
         let attached = try await VolumeSession(
-            volume, takeOver, excluded: MemberSet(member), mayBeSuspended: true, session: session)
+            volume, takeOver, excluded: [member], mayBeSuspended: true, session: session)
         attached.volume.setResyncRate(UInt64(rate?.value ?? 0))
         guard await attached.volume.replaceMember(member, with: address, uuid: uuid) else {
             throw CommandFailure("the other members are not in sync, or \(address) is one of them")
@@ -53,7 +54,7 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
         let counts = await attached.volume.statistics()
         try await attached.detach()
         if json {
-            try printJSON(["member": member, "address": "\(address)", "bytes_copied": counts.bytesCopied])
+            try printJSON(["member": member.number, "address": "\(address)", "bytes_copied": counts.bytesCopied])
         } else {
             print("member \(member) is now \(address); \(counts.bytesCopied) bytes were copied")
         }
@@ -70,12 +71,13 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
                 throw VolumeCreationError(
                     "\(address) has blocks of \(blockSize) bytes, the volume \(record.geometry.blockSize)")
             }
+            let member = MemberIndex(member)
             guard (try? MemberLayout(member: member, memberBlocks: blocks, geometry: record.geometry)) != nil else {
                 throw VolumeCreationError(
                     "\(address) has \(blocks) blocks, too few for the volume's \(record.geometry.dataBlocks) and its metadata"
                 )
             }
-            for other in 0..<memberCount where other != member && record.members[other].uuid == identity {
+            for other in MemberSet.all.without(member) where record.members[other].uuid == identity {
                 throw VolumeCreationError("\(address) is member \(other) of the volume")
             }
             if !overwrite, case .success(let held) = superblock,
@@ -144,7 +146,7 @@ struct VolumeGrowCommand: AsyncParsableCommand {
     /// What the smallest of the members holds.
     private func largestVolume(_ group: InitiatorGroup) async throws -> (VolumeGeometry) -> UInt64 {
         let blocks = try await volume.probe(group) { probe throws(VolumeCreationError) in
-            volume.members.indices.map { probe.blocks(of: $0) }.min() ?? 0
+            volume.members.indices.map { probe.blocks(of: MemberIndex($0)) }.min() ?? 0
         }
         return { geometry in
             MemberLayout.largestVolume(

@@ -161,8 +161,7 @@ final class VolumeSession {
         }
         let status = await volume.status()
         if status.phase == .detached { return }
-        let missing = status.members.indices.filter { status.members[$0].phase != .active }
-            .reduce(into: MemberSet()) { $0.insert(MemberSet($1)) }
+        let missing = MemberSet(MemberSet.all.filter { status.members[$0].phase != .active })
         log.mute()
         volume.abandon()
         end = MonotonicTime.now().advanced(byMilliseconds: Self.detachSeconds * 1000)

@@ -29,7 +29,7 @@ final class ModelInitiator {
         self.host = host
         self.configuration = configuration
         arena = calloc(1, VolumeEngine.arenaByteCount(configuration))
-        engine = VolumeEngine(configuration, arena: arena, fault: fault)
+        engine = VolumeEngine(configuration, arena: arena, rules: Rules(breaking: fault))
         workload = ModelWorkload(simulation, host: host)
         workload.initiator = self
     }
@@ -92,7 +92,7 @@ final class ModelInitiator {
     // MARK: The connections
 
     private func send(_ request: MemberRequest) {
-        let member = Int(request.member)
+        let member = request.member
         simulation.note(request.tag ^ request.start &* 31 ^ UInt64(request.operation.rawValue))
         simulation.trace {
             "h\(self.host) -> m\(member) \(request.operation) \(request.start)+\(request.count) fua=\(request.forceUnitAccess) tag=\(String(request.tag, radix: 16))"
@@ -111,13 +111,13 @@ final class ModelInitiator {
         }
     }
 
-    private func complete(_ member: Int, _ completions: [MemberCompletion]) {
+    private func complete(_ member: MemberIndex, _ completions: [MemberCompletion]) {
         completions.withUnsafeBufferPointer { engine.complete($0, now: now) }
     }
 
     /// A target's answer has arrived.
     func answered(_ command: ModelCommand, _ status: MemberStatus, data: [UInt8]?) {
-        let member = Int(command.request.member)
+        let member = command.request.member
         guard isAlive, associations[member] == command.association else { return }
         deliver { [self] in
             guard associations[member] == command.association,
@@ -137,7 +137,7 @@ final class ModelInitiator {
     }
 
     /// The queue pair goes into error: all commands end without an outcome, then the engine is told.
-    func breakConnection(_ member: Int, after delay: UInt64) {
+    func breakConnection(_ member: MemberIndex, after delay: UInt64) {
         guard isAlive, associations[member] != nil else { return }
         let association = associations[member]
         simulation.queue.after(delay) { [self] in

@@ -69,7 +69,7 @@ struct ModelOracle {
             }
             state.candidates = [value] + others
             // Its holders may all have lost it before it was acknowledged.
-            if !durable, (0..<3).allSatisfy({ !holders.has($0) || lastStop[$0] >= startedAt }) {
+            if !durable, MemberSet.all.allSatisfy({ !holders.contains($0) || lastStop[$0] >= startedAt }) {
                 state.candidates += state.undurable.filter { !state.candidates.contains($0) }
             }
             state.writer = writer
@@ -102,7 +102,8 @@ struct ModelOracle {
     mutating func cachesLost(_ lastStop: [UInt64]) {
         for block in blocks.indices where !blocks[block].undurable.isEmpty {
             let state = blocks[block]
-            guard (0..<3).allSatisfy({ !state.holders.has($0) || lastStop[$0] >= state.undurableSince }) else {
+            guard MemberSet.all.allSatisfy({ !state.holders.contains($0) || lastStop[$0] >= state.undurableSince })
+            else {
                 continue
             }
             for old in state.undurable where !blocks[block].candidates.contains(old) {

@@ -17,7 +17,7 @@ extension ModelSimulation {
     }
 
     func submit(_ command: ModelCommand) {
-        let member = Int(command.request.member)
+        let member = command.request.member
         queue.after(networkDelay()) { [self] in
             let target = targets[member]
             guard !cut[member], target.isUp,
@@ -80,7 +80,7 @@ extension ModelSimulation {
 
     // MARK: Connections
 
-    func connect(_ initiator: ModelInitiator, _ member: Int) {
+    func connect(_ initiator: ModelInitiator, _ member: MemberIndex) {
         queue.after(networkDelay() * 2) { [self] in
             let target = targets[member]
             guard target.isUp, !cut[member], !cutOneWay[member] else {
@@ -110,7 +110,7 @@ extension ModelSimulation {
 
     /// Tells when the commands of earlier associations can land no more.
     private func reportDead(
-        _ initiator: ModelInitiator, _ member: Int, _ association: UInt64, _ old: [ModelSession]
+        _ initiator: ModelInitiator, _ member: MemberIndex, _ association: UInt64, _ old: [ModelSession]
     ) {
         if old.allSatisfy(\.isQuiet) {
             for session in old { session.isDead = true }
@@ -123,7 +123,7 @@ extension ModelSimulation {
         }
     }
 
-    func reserve(_ initiator: ModelInitiator, _ member: Int, _ command: ReservationCommand) {
+    func reserve(_ initiator: ModelInitiator, _ member: MemberIndex, _ command: ReservationCommand) {
         let association = initiator.associations[member]
         queue.after(networkDelay()) { [self] in
             let target = targets[member]
@@ -146,7 +146,7 @@ extension ModelSimulation {
         }
     }
 
-    private func notifyPreempted(_ host: Int, _ member: Int) {
+    private func notifyPreempted(_ host: Int, _ member: MemberIndex) {
         queue.after(networkDelay()) { [self] in
             let initiator = initiators[host - 1]
             guard !cut[member], !cutOneWay[member], initiator.isAlive, initiator.associations[member] != nil else {
@@ -157,7 +157,7 @@ extension ModelSimulation {
     }
 
     /// A target has gone down: its initiators notice, sooner or later.
-    func targetDied(_ member: Int) {
+    func targetDied(_ member: MemberIndex) {
         for initiator in initiators where initiator.isAlive && initiator.associations[member] != nil {
             initiator.breakConnection(member, after: 20_000 + UInt64(random.below(10_000_000)))
         }

@@ -13,13 +13,13 @@ extension ModelSimulation {
     }
 
     /// Faults that destroy data touch one target at a time, so that one good copy of everything remains.
-    private func mayDestroy(_ member: Int) -> Bool {
+    private func mayDestroy(_ member: MemberIndex) -> Bool {
         targets.allSatisfy { $0.index == member || ($0.unreadable.isEmpty && $0.failsWritesIn.isEmpty && !$0.isFull) }
             && fresh == []
     }
 
     func inject(_ kind: ModelFault) {
-        let member = random.below(3)
+        let member = MemberIndex(random.below(3))
         let target = targets[member]
         let span = 1_000_000 + UInt64(random.below(150_000_000))
         trace { "FAULT \(kind) member \(member) for \(span / 1000) us" }
@@ -75,7 +75,7 @@ extension ModelSimulation {
             for target in targets { takeDown(target, power: true, for: span / 2 + UInt64(random.below(20_000_000))) }
             if random.chance(50) { crashInitiator(after: span / 2) }
         case .everything:
-            for index in 0..<3 where random.chance(60) {
+            for index in MemberSet.all where random.chance(60) {
                 cut[index] = true
                 queue.after(span / 2 + UInt64(random.below(20_000_000))) { self.cut[index] = false }
             }
@@ -114,9 +114,9 @@ extension ModelSimulation {
     }
 
     /// The next initiator meets the member that was lost, and one of the two others.
-    func crashAtLoss(of member: Int) {
+    func crashAtLoss(of member: MemberIndex) {
         guard !isHealing else { return }
-        let other = (member + 1 + random.below(2)) % 3
+        let other = random.below(2) == 0 ? member.next : member.next.next
         cut[other] = true
         queue.after(120_000_000) { self.cut[other] = false }
         crashInitiator(after: 1_000_000)

@@ -52,8 +52,8 @@ final class ModelSimulation {
     var noticeCounts: [String: Int] = [:]
     var hostCount = 0
     /// The initiator crashes with the first acknowledgement after it has lost this member.
-    var crashesAtLossOf = -1
-    var crashesAtAcknowledgement = -1
+    var crashesAtLossOf: MemberIndex?
+    var crashesAtAcknowledgement: MemberIndex?
     var fresh: MemberSet = []
     var uuids: [UUIDBytes]
 
@@ -74,7 +74,7 @@ final class ModelSimulation {
         layouts = format.layouts
         comparedBlocks = dataBlocks
         oracle = ModelOracle(blocks: dataBlocks)
-        targets = (0..<3).map { ModelTarget(index: $0, blocks: blocks) }
+        targets = MemberSet.all.map { ModelTarget(index: $0, blocks: blocks) }
         let page = TestPage()
         for target in targets {
             for number in 0..<format.pageCount {
@@ -280,8 +280,8 @@ final class ModelSimulation {
         guard failure == nil, fresh == [], !expectsMismatch else { return }
         let best = targets.compactMap(superblock).max { $0.stamp < $1.stamp }
         guard let best else { return }
-        for a in 0..<3 {
-            for b in 0..<a where best.inSync.has(a) || best.inSync.has(b) {
+        for a in MemberSet.all {
+            for b in MemberSet.all where b < a && (best.inSync.contains(a) || best.inSync.contains(b)) {
                 for region in 0..<format.geometry.regionCount where !isCovered(region, a, b) {
                     let range = format.geometry.blocks(ofRegion: region)
                     let offset = Int(range.lowerBound) * 512
@@ -301,15 +301,15 @@ final class ModelSimulation {
         }
     }
 
-    private func isCovered(_ region: Int, _ a: Int, _ b: Int) -> Bool {
-        hasBit(a, BitmapPage.inFlightKind, region) || hasBit(b, BitmapPage.inFlightKind, region) || hasBit(a, b, region)
-            || hasBit(b, a, region)
+    private func isCovered(_ region: Int, _ a: MemberIndex, _ b: MemberIndex) -> Bool {
+        hasBit(a, BitmapPage.inFlightKind, region) || hasBit(b, BitmapPage.inFlightKind, region)
+            || hasBit(a, b.number, region) || hasBit(b, a.number, region)
     }
 
-    func hasBit(_ member: Int, _ kind: Int, _ region: Int) -> Bool {
+    func hasBit(_ member: MemberIndex, _ kind: Int, _ region: Int) -> Bool {
         let ordinal =
             kind == BitmapPage.inFlightKind
-            ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: kind, on: member)
+            ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: MemberIndex(kind), on: member)
         let base = targets[member].view + Int(layouts[member].pageBlock(ordinal: ordinal, page: 0)) * 512
         let page = UnsafeMutableRawBufferPointer(start: base, count: 4096)
         guard BitmapPage.isIntact(page, volume: testVolume, kind: kind, number: 0) else { return true }
@@ -322,10 +322,10 @@ final class ModelSimulation {
             // One that has been deposed without knowing looks at members that are not its own any more.
             if !isServed(after: initiator.host), !expectsMismatch { fail("a scrub found region \(region) to differ") }
         case .memberInSync(let member):
-            fresh.remove(MemberSet(member))
+            fresh.remove(member)
             checkCoverage("member \(member) in sync")
         case .memberLost(let member, _) where member == crashesAtLossOf:
-            crashesAtLossOf = -1
+            crashesAtLossOf = nil
             crashesAtAcknowledgement = member
         default: break
         }

@@ -36,7 +36,7 @@ final class ModelSession {
 /// A target with one namespace: volatile cache, reservations, sessions.
 final class ModelTarget {
     static let blockSize = 512
-    let index: Int
+    let index: MemberIndex
     var blocks: Int
     /// What survives a power loss.
     var durable: UnsafeMutableRawPointer
@@ -65,7 +65,7 @@ final class ModelTarget {
     /// A new association of a host ends the old one's commands first.
     var drainsAtConnect = true
 
-    init(index: Int, blocks: Int) {
+    init(index: MemberIndex, blocks: Int) {
         self.index = index
         self.blocks = blocks
         durable = calloc(blocks, Self.blockSize)

@@ -143,9 +143,8 @@ final class ModelWorkload {
             guard !operation.isLate else {
                 return simulation.fail("h\(host): a write submitted after its deposition was acknowledged")
             }
-            if simulation.crashesAtAcknowledgement >= 0 {
-                let member = simulation.crashesAtAcknowledgement
-                simulation.crashesAtAcknowledgement = -1
+            if let member = simulation.crashesAtAcknowledgement {
+                simulation.crashesAtAcknowledgement = nil
                 simulation.queue.after(0) { [simulation] in simulation.crashAtLoss(of: member) }
             }
             for block in range {
