@@ -3,7 +3,7 @@ enum Exceptions {
     /// Comments that still open with a subject clause, by folder; each number is an upper limit, to be lowered with each room
     /// whose English is gone over.
     static let openings: [String: Int] = [
-        "Sources/LibTercet": 12, "Sources/NVMeInitiator": 28, "Sources/NVMeTarget": 31, "Sources/Replication": 39,
+        "Sources/LibTercet": 12, "Sources/NVMeInitiator": 28, "Sources/NVMeTarget": 31,
         "Sources/Simulation": 12, "Sources/VolumeDriver": 21, "Sources/VolumeSimulation": 34, "Sources/tercet": 26,
         "Sources/tercet-fio": 16, "Sources/tercet-simulate": 3, "Tests/AIOBlockTests": 1, "Tests/BlockLaws": 2,
         "Tests/FabricLaws": 5, "Tests/InitiatorCalls": 2, "Tests/MemoryBlockTests": 1, "Tests/MemoryTests": 1,
@@ -22,7 +22,7 @@ enum Exceptions {
     /// Numbers of time without a unit in their names, by folder; upper limits, as above. Replication, its model and its
     /// simulation count in nanoseconds.
     static let units: [String: Int] = [
-        "Sources/NVMeInitiator": 2, "Sources/Replication": 14, "Sources/Simulation": 3, "Sources/VolumeSimulation": 6,
+        "Sources/NVMeInitiator": 2, "Sources/Replication": 13, "Sources/Simulation": 3, "Sources/VolumeSimulation": 6,
         "Sources/tercet": 1, "Tests/ReplicationTests": 3, "Tests/MemoryBlockTests": 1,
         // Fields with the names and the units of the specification: RTD3E is in microseconds, CAP.TO in 500 ms.
         "Sources/NVMeSpec": 3, "Sources/NVMeTarget": 1,
@@ -30,8 +30,6 @@ enum Exceptions {
 
     /// Functions that are too long, by path and name, with the reason.
     static let longFunctions: [String: String] = [
-        "Sources/Replication/Attach/AttachSequence+Decision.swift func decide":
-            "becomes a table of rules with the engine's parts",
         "Tests/InitiatorCalls/InitiatorCalls.swift func admin": "a list of calls, one after another",
         "Tests/MemoryTests/RegistrationStalenessTests.swift func theDeviceReadsWhatIsMapped":
             "one scene with four threads",

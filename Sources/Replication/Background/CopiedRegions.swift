@@ -35,9 +35,10 @@ struct CopiedRegions: BitwiseCopyable {
         count += 1
     }
 
+    /// A flush starts, which covers all that has been copied by now.
     mutating func markFlushing() { for index in 0..<count { entries[index].isFlushing = true } }
 
-    /// What was copied to a lost member counts no more, and nothing that was copied from it: where members in sync differed,
+    /// Copies to a lost member count no more, and neither do those from it: where members in sync differed,
     /// another may be what they go by now.
     mutating func forget(_ member: MemberIndex) {
         for index in 0..<count {
@@ -66,59 +67,5 @@ struct CopiedRegions: BitwiseCopyable {
             return entry
         }
         return nil
-    }
-}
-
-extension VolumeEngine {
-    /// Clears the bits of regions whose copies have been flushed.
-    mutating func settleCopied(_ done: MemberSet) {
-        while let entry = copied.popFlushed() {
-            let good = entry.destinations.intersection(done).intersection(active)
-            let inSyncOthers = active.intersection(inSync).without(entry.source)
-            let isReconciled = entry.reconciles && inSyncOthers.subtracting(good) == []
-            // While members in sync may still differ, their source may be lost, and another be what all go by.
-            let isCertain = isReconciled || !maps.unreconciled[entry.region]
-            for member in good {
-                if maps.repair[member][entry.region] {
-                    maps.repair[member][entry.region] = false
-                    statistics.regionsRepaired += 1
-                }
-                if !inSync.contains(member), isCertain { clearBit(member.number, entry.region) }
-                members[member].copyRetryDelay = 0
-            }
-            if isReconciled, maps.unreconciled[entry.region] {
-                maps.unreconciled[entry.region] = false
-                reviewsReconcile = true
-            }
-        }
-    }
-
-    private mutating func clearBit(_ kind: Int, _ region: Int) {
-        guard maps.wanted[kind][region] else { return }
-        maps.wanted[kind][region] = false
-        maps.durable[kind][region] = false
-        markPage(maps.page(kind: kind, region: region))
-    }
-
-    /// Takes members into sync that lack nothing any more, and hold the valid record: the next one names them, and where they
-    /// lack it, the one that they hold is believed.
-    mutating func reviewReconciled() {
-        guard phase == .serving else { return }
-        var hasChanged = false
-        for member in active where !inSync.contains(member) {
-            let holdsRecord = record.isValid && members[member].confirmedVersion == record.version
-            guard rules.mayTakeIntoSync(holdsRecord: holdsRecord) else { continue }
-            guard maps.behind(member).isEmpty, !copies.isCopying(to: member), !copied.contains(to: member) else {
-                continue
-            }
-            inSync.insert(member)
-            freshMembers.remove(member)
-            record.bootInstances[member] = members[member].bootInstance
-            members[member].reconnectDelay = 0
-            members[member].copyRetryDelay = 0
-            notice(.memberInSync(member))
-            hasChanged = true
-        }
-        if hasChanged { changeRecord() }
     }
 }

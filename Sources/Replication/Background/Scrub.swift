@@ -1,116 +1,113 @@
 import Base
 import Glibc
 
-/// Compares the members in sync, region by region, in the background.
+/// Compares the members in sync, region by region.
 struct Scrub: ~Copyable {
-    var isRunning = false
-    var slot: Int32 = -1
-    var region = 0
-    var cursor: UInt64 = 0
-    var chunk: UInt64 = 0
-    var compared: MemberSet = []
-    var mismatches = 0
-}
+    private(set) var isRunning = false
+    /// The operation that compares a region just now.
+    private var operation: OperationIndex?
+    private var region = 0
+    private var cursor: UInt64 = 0
+    private var chunk: UInt64 = 0
+    private var compared: MemberSet = []
+    private var mismatches = 0
 
-extension VolumeEngine {
-    /// Compares all regions once; `scrubFinished` tells the result, and `mismatch` each region that differs.
-    public mutating func startScrub() {
-        guard !scrub.isRunning else { return }
-        scrub.isRunning = true
-        scrub.region = 0
-        scrub.mismatches = 0
+    /// A region is being compared.
+    var isComparing: Bool { operation != nil }
+
+    mutating func start() {
+        guard !isRunning else { return }
+        isRunning = true
+        region = 0
+        mismatches = 0
     }
 
-    public mutating func stopScrub() { scrub.isRunning = false }
-
-    /// Declares `source` right for a region in which a scrub found members to differ: it is copied to the others, and
-    /// served again.
-    public mutating func repairRegion(_ region: Int, from source: MemberIndex, now: MonotonicTime) {
-        self.now = now
-        guard phase == .serving, region < maps.regionCount, readers.contains(source) else { return }
-        for member in MemberSet.all where member != source {
-            if readers.contains(member) {
-                maps.repair[member][region] = true
-            } else {
-                _ = requestBehind(member, region...region)
-            }
-        }
-        let wasQuarantined = maps.quarantine[region]
-        maps.quarantine[region] = false
-        if wasQuarantined { markUnreconciled(region) }
-        copies.mayStart = true
-        pump()
-    }
+    mutating func stop() { isRunning = false }
 
     /// Starts the next region, when nothing of the scrub is under way.
-    mutating func tickScrub() {
-        guard scrub.isRunning, scrub.slot < 0, phase == .serving else { return }
-        guard scrub.region < maps.regionCount else {
-            scrub.isRunning = false
-            return notice(.scrubFinished(mismatches: scrub.mismatches))
+    mutating func tick(_ operations: inout Operations, _ volume: inout VolumeState) {
+        guard isRunning, operation == nil, volume.phase == .serving else { return }
+        guard region < volume.maps.regionCount else {
+            isRunning = false
+            return volume.notice(.scrubFinished(mismatches: mismatches))
         }
-        guard let slot = takeInternalSlot(.scrub) else { return }
-        scrub.slot = slot
-        let blocks = maps.geometry.blocks(ofRegion: scrub.region)
-        scrub.cursor = blocks.lowerBound
-        place(slot, start: blocks.lowerBound, count: UInt64(blocks.count))
+        guard let slot = operations.takeInternal(.scrub) else { return }
+        operation = slot
+        let blocks = volume.maps.geometry.blocks(ofRegion: region)
+        cursor = blocks.lowerBound
+        if operations.place(slot, start: blocks.lowerBound, count: UInt64(blocks.count), volume.maps.geometry) {
+            dispatch(slot, &operations, &volume)
+        } else {
+            volume.outbox.statistics.overlapsHeld += 1
+        }
     }
 
-    mutating func dispatchScrub(_ slot: Int32) {
-        let region = scrub.region
-        let readers = active.intersection(inSync)
-        let isUncertain = maps.unreconciled[region] || MemberSet.all.contains { maps.repair[$0][region] }
-        guard phase == .serving, readers.count > 1, !isUncertain else { return endScrubbed(slot) }
-        compareChunk(slot, readers)
+    mutating func dispatch(_ slot: OperationIndex, _ operations: inout Operations, _ volume: inout VolumeState) {
+        let readers = volume.members.usedInSync
+        var isCertain = !volume.maps.unreconciled[region]
+        for member in MemberSet.all where volume.maps.repair(member)[region] { isCertain = false }
+        guard volume.phase == .serving, readers.count > 1, isCertain else { return end(slot, &operations, &volume) }
+        compareChunk(slot, readers, &operations, &volume)
     }
 
-    private mutating func compareChunk(_ slot: Int32, _ readers: MemberSet) {
-        let index = Int(slot)
-        let end = slots[index].start + slots[index].count
-        scrub.chunk = min(UInt64(arenaLayout.chunkSize) / UInt64(configuration.blockSize), end - scrub.cursor)
-        scrub.compared = readers
-        markIssued(slot)
-        slots[index].pending = readers
+    private mutating func compareChunk(
+        _ slot: OperationIndex, _ readers: MemberSet, _ operations: inout Operations, _ volume: inout VolumeState
+    ) {
+        let blocks = UInt64(volume.arena.layout.chunkSize) / UInt64(volume.configuration.blockSize)
+        chunk = min(blocks, operations[slot].end - cursor)
+        compared = readers
+        operations.markIssued(slot, volume.now)
+        operations[slot].progress.pending = readers
         for member in readers {
-            send(
-                Tag(.operation, member: member, index: index, generation: slots[index].generation), .read,
-                start: scrub.cursor, count: scrub.chunk, owner: .arena, buffer: UInt64(arenaLayout.scrub(member)))
+            volume.send(
+                operations.tag(slot, member), .read, start: cursor, count: chunk,
+                buffer: .arena(volume.arena.layout.scrub(member)))
         }
     }
 
-    mutating func scrubCompleted(_ slot: Int32, _ member: MemberIndex, _ status: MemberStatus) {
-        let index = Int(slot)
-        if status != .success || !isUsable(member) {
-            scrub.compared.remove(member)
+    mutating func completed(
+        _ slot: OperationIndex, _ member: MemberIndex, _ status: MemberStatus, _ operations: inout Operations,
+        _ volume: inout VolumeState
+    ) {
+        let isUsed = volume.members.active.contains(member)
+        if status != .success || !isUsed {
+            compared.remove(member)
             // A latent error that a scrub finds is repaired like one that a read finds.
-            if status == .mediaError, isUsable(member), inSync.contains(member) {
-                requestRepair(MemberSet(member), scrub.region...scrub.region)
+            if status == .mediaError, volume.members.usedInSync.contains(member) {
+                volume.requestRepair([member], region...region)
             }
         }
-        guard slots[index].pending == [] else { return }
-        guard phase == .serving else { return endScrubbed(slot) }
-        let length = Int(scrub.chunk) * Int(configuration.blockSize)
-        let first = scrub.compared.first ?? 0
-        for other in scrub.compared.without(first) {
-            if memcmp(arena + arenaLayout.scrub(first), arena + arenaLayout.scrub(other), length) != 0 {
-                scrub.mismatches += 1
-                statistics.mismatches += 1
-                quarantine(scrub.region)
-                return endScrubbed(slot)
-            }
+        guard operations[slot].progress.pending == [] else { return }
+        guard volume.phase == .serving else { return end(slot, &operations, &volume) }
+        if areDifferent(volume) {
+            mismatches += 1
+            volume.outbox.statistics.mismatches += 1
+            volume.quarantine(region)
+            return end(slot, &operations, &volume)
         }
-        scrub.cursor += scrub.chunk
-        if scrub.cursor < slots[index].start + slots[index].count, scrub.compared.count > 1 {
-            return compareChunk(slot, scrub.compared.intersection(active))
+        cursor += chunk
+        if cursor < operations[slot].end, compared.count > 1 {
+            return compareChunk(slot, compared.intersection(volume.members.active), &operations, &volume)
         }
-        liftQuarantine(scrub.region, compared: scrub.compared)
-        endScrubbed(slot)
+        volume.liftQuarantine(region, compared: compared)
+        end(slot, &operations, &volume)
     }
 
-    private mutating func endScrubbed(_ slot: Int32) {
-        statistics.regionsScrubbed += 1
-        scrub.slot = -1
-        scrub.region += 1
-        release(slot)
+    /// Whether what the members returned differs.
+    private func areDifferent(_ volume: borrowing VolumeState) -> Bool {
+        guard let first = compared.first else { return false }
+        let (base, layout) = (volume.arena.base, volume.arena.layout)
+        let length = Int(chunk) * Int(volume.configuration.blockSize)
+        for other in compared.without(first) {
+            if memcmp(base + layout.scrub(first), base + layout.scrub(other), length) != 0 { return true }
+        }
+        return false
+    }
+
+    private mutating func end(_ slot: OperationIndex, _ operations: inout Operations, _ volume: inout VolumeState) {
+        volume.outbox.statistics.regionsScrubbed += 1
+        operation = nil
+        region += 1
+        operations.release(slot)
     }
 }

@@ -5,79 +5,12 @@ import Base
 /// A driver calls `submit`, `complete`, `handle` and `tick` from one thread, and after each call (or batch of calls)
 /// takes `requests`, `completions` and `takeActions()`. It holds the rules that `MemberRequest`, `MemberEvent` and
 /// `VolumeAction` state. In steady state nothing is allocated.
+///
+/// This is the engine as its driver sees it; its parts are joined by `VolumeParts`.
 public struct VolumeEngine: ~Copyable {
-    public let configuration: VolumeConfiguration
-    let rules: Rules
-    let arena: UnsafeMutableRawPointer
-    let arenaLayout: ArenaLayout
-
-    var now = MonotonicTime(nanoseconds: 0)
+    private var parts: VolumeParts
     /// When `tick` was called last.
-    var tickedAt = MonotonicTime.distantFuture
-    /// Where the volume is in its life.
-    public internal(set) var phase = VolumePhase.detached
-    var members = MemberTable()
-    /// Members that take all writes and hold the record.
-    var active: MemberSet = []
-    /// Members that hold every acknowledged write, by the record that is wanted.
-    var inSync: MemberSet = []
-
-    // Operations.
-    var pool: SlotPool<Operation>
-    let slots: UnsafeMutablePointer<Operation>
-    let hostSlots: Int
-    var hostRunning = 0
-    var overlaps: OverlapIndex
-    var ready = OperationList()
-    var held = OperationList()
-    var awaitingIntent = OperationList()
-    var awaitingReconcile = OperationList()
-    var backingOff = OperationList()
-    var awaitingRecord = OperationList()
-    var reviewsAcknowledgements = false
-    var reviewsIntents = false
-    var reviewsReconcile = false
-
-    // Metadata.
-    var maps: VolumeMaps
-    var record = RecordKeeper()
-    var staging: StagingPages
-    var readyMaps = PerMember<FoundMaps?>(repeating: nil)
-
-    // Attaching.
-    var attachmentKey: UInt64 = 0
-    var attachNonce: UInt32 = 0
-    /// When another's registration was preempted last.
-    var preemptedAt: MonotonicTime?
-    var attachDeadline = MonotonicTime.distantFuture
-    var isDeciding = false
-    var isWaitingNoticed = false
-    var restartsDecision = false
-    var reconcileSource: MemberIndex?
-
-    // Background work.
-    var copies: CopyTable
-    var copied = CopiedRegions()
-    var housekeeping = Housekeeping()
-    var scrub = Scrub()
-    /// Regions that the record names as quarantined, ascending.
-    var quarantined: [Int] = []
-    var detachStep = DetachStep.idle
-    var uuids = PerMember(repeating: UUIDBytes())
-    var replacementUUIDs = PerMember<UUIDBytes?>(repeating: nil)
-    var freshMembers: MemberSet
-    /// The size that each member had when its metadata was last known to be at its end; 0 where not known.
-    var formattedBlocks: PerMember<UInt64>
-    /// The geometry that the volume is being enlarged to.
-    var growthTarget: VolumeGeometry?
-
-    // Output.
-    var requestQueue: OutputQueue<MemberRequest>
-    var completionQueue: OutputQueue<HostCompletion>
-    var actions: [VolumeAction] = []
-
-    /// What has been counted since the engine was made.
-    public internal(set) var statistics = VolumeStatistics()
+    private var tickedAt = MonotonicTime.distantFuture
 
     /// Bytes of I/O memory that the engine needs, aligned to 4096: the driver allocates and registers it.
     public static func arenaByteCount(_ configuration: VolumeConfiguration) -> Int {
@@ -90,189 +23,216 @@ public struct VolumeEngine: ~Copyable {
     }
 
     package init(_ configuration: VolumeConfiguration, arena: UnsafeMutableRawPointer, rules: Rules) {
-        self.configuration = configuration
-        self.rules = rules
-        self.arena = arena
-        arenaLayout = ArenaLayout(configuration)
-        hostSlots = configuration.queueDepth
-        let capacity = configuration.queueDepth + configuration.copyConcurrency + 4
-        pool = SlotPool(capacity: capacity, initial: Operation())
-        slots = pool.slots
-        overlaps = OverlapIndex(capacity: capacity, rules: rules)
-        guard
-            let least = try? VolumeGeometry(
-                blockSize: configuration.blockSize, regionSize: max(4096, configuration.blockSize), dataBlocks: 1)
-        else { invariantViolated("the configured block size is a power of two from 512 to 65536") }
-        maps = VolumeMaps(least)
-        staging = StagingPages()
-        copies = CopyTable(count: configuration.copyConcurrency)
-        freshMembers = configuration.fresh
-        formattedBlocks = PerMember { configuration.formattedBlocks[$0] }
-        requestQueue = OutputQueue(capacity: capacity * 4 + 256)
-        completionQueue = OutputQueue(capacity: capacity)
+        parts = VolumeParts(configuration, arena: arena, rules: rules)
     }
 
-    deinit {
-        maps.free()
-        for member in MemberSet.all { readyMaps[member]?.free() }
-    }
-
-    /// The volume's size and regions; meaningful once it has been served.
-    public var geometry: VolumeGeometry { maps.geometry }
-
-    /// The longest host I/O, in blocks.
-    public var maximumTransferBlocks: UInt64 {
-        UInt64(min(configuration.maximumTransfer, Int(maps.geometry.regionSize)) / Int(configuration.blockSize))
-    }
-
-    // MARK: What the driver takes
+    // MARK: Output
 
     /// Commands to send, in order; `removeRequests` once they have been taken.
-    public var requests: UnsafeBufferPointer<MemberRequest> {
-        UnsafeBufferPointer(start: requestQueue.values, count: requestQueue.count)
-    }
-    public mutating func removeRequests() { requestQueue.removeAll() }
+    public var requests: UnsafeBufferPointer<MemberRequest> { parts.volume.outbox.requests }
+    public mutating func removeRequests() { parts.volume.outbox.removeRequests() }
 
     /// Host I/Os that have ended; `removeCompletions` once they have been taken.
-    public var completions: UnsafeBufferPointer<HostCompletion> {
-        UnsafeBufferPointer(start: completionQueue.values, count: completionQueue.count)
-    }
-    public mutating func removeCompletions() { completionQueue.removeAll() }
+    public var completions: UnsafeBufferPointer<HostCompletion> { parts.volume.outbox.completions }
+    public mutating func removeCompletions() { parts.volume.outbox.removeCompletions() }
 
-    /// What is asked of the driver beside I/O; empties the list.
-    public mutating func takeActions() -> [VolumeAction] {
-        if actions.isEmpty { return [] }
-        let taken = actions
-        actions = []
-        return taken
-    }
+    /// Requests to the driver beside I/O; empties the list.
+    public mutating func takeActions() -> [VolumeAction] { parts.volume.outbox.takeActions() }
 
-    // MARK: What the driver brings
+    // MARK: Input
 
     /// Takes a host's I/O. False when `queueDepth` are running: submit it again after one has completed.
     public mutating func submit(_ request: HostRequest, now: MonotonicTime) -> Bool {
-        self.now = now
-        guard hostRunning < hostSlots, let slot = pool.take() else { return false }
-        hostRunning += 1
-        begin(Int32(bitPattern: slot), request)
-        pump()
+        parts.volume.now = now
+        guard parts.io.submit(request, &parts.volume, &parts.background) else { return false }
+        parts.pump()
         return true
     }
 
     /// Takes members' completions.
     public mutating func complete(_ completions: UnsafeBufferPointer<MemberCompletion>, now: MonotonicTime) {
-        self.now = now
-        for completion in completions { route(completion) }
-        pump()
+        parts.volume.now = now
+        for completion in completions { parts.route(completion) }
+        parts.pump()
     }
 
     /// Takes an event of the control plane.
     public mutating func handle(_ event: MemberEvent, now: MonotonicTime) {
-        self.now = now
-        switch event {
-        case .connected(let member, let association, let bootInstance, let blocks):
-            memberConnected(member, association: association, bootInstance: bootInstance, blocks: blocks)
-        case .disconnected(let member): memberDisconnected(member)
-        case .associationDead(let member, let association): associationDied(member, association)
-        case .resized(let member, let blocks): memberResized(member, blocks: blocks)
-        case .registrationPreempted(let member):
-            if rules.mustHeedNotifications { depose(.superseded(member: member)) }
-        case .reservationDone(let member, let status): reservationDone(member, status)
-        case .reservationReport(let member, let report): reservationReported(member, report)
-        }
-        pump()
+        parts.volume.now = now
+        parts.handle(event)
+        parts.pump()
     }
 
     /// When `tick` wants to be called next, at the latest.
     public var nextTick: MonotonicTime {
-        phase == .detached ? .distantFuture : now.advanced(byMilliseconds: isBusy ? 5 : 50)
+        let isBusy =
+            parts.io.operations.hostRunning > 0 || parts.background.copies.running > 0 || parts.volume.phase != .serving
+            || parts.volume.members.active != .all
+        return parts.volume.phase == .detached
+            ? .distantFuture : parts.volume.now.advanced(byMilliseconds: isBusy ? 5 : 50)
     }
-
-    private var isBusy: Bool { hostRunning > 0 || copies.running > 0 || phase != .serving || active != .all }
 
     /// Lets time pass.
     public mutating func tick(now: MonotonicTime) {
-        self.now = now
-        guard phase != .detached else { return }
-        noteStandstill()
-        tickMembers()
-        tickOperations()
-        if phase == .serving || phase == .detaching {
-            tickHousekeeping()
-            tickQuarantine()
-            tickSlowMembers()
+        parts.volume.now = now
+        guard parts.volume.phase != .detached else { return }
+        parts.tick(since: tickedAt)
+        tickedAt = now
+        parts.pump()
+    }
+
+    // MARK: Beginning and end
+
+    /// Attaches the volume. `nonce` is a random number of this attachment. Ends in phase `serving`, or in `attachFailed`.
+    public mutating func attach(nonce: UInt32, now: MonotonicTime) {
+        invariant(
+            parts.volume.phase == .detached && parts.volume.record.attachmentKey == 0, "an engine attaches once")
+        parts.volume.now = now
+        parts.attachment.begin(nonce: nonce)
+        parts.become(.attaching)
+        parts.tickMembers()
+    }
+
+    /// Detaches: drains, flushes all members, clears the maps, marks clean, releases, in that order. New I/O is refused.
+    /// The reservations stay where another's was preempted less than `releaseDelay` ago.
+    /// False where the volume is not being served.
+    public mutating func detach(now: MonotonicTime) -> Bool {
+        parts.volume.now = now
+        guard parts.volume.phase == .serving || parts.volume.phase == .suspended else { return false }
+        parts.background.scrub.stop()
+        parts.volume.life.detachStep = .idle
+        parts.become(.detaching)
+        parts.io.releaseHeld(&parts.volume, &parts.background)
+        parts.pump()
+        return true
+    }
+
+    /// Lets the volume go as it is, as a crash would: nothing is flushed, marked or released.
+    public mutating func abandon(now: MonotonicTime) {
+        parts.volume.now = now
+        guard parts.volume.phase != .detached, parts.volume.phase != .deposed else { return }
+        parts.perform(.depose(.abandoned))
+        parts.pump()
+    }
+
+    // MARK: Operators
+
+    /// Stops copying to members that are behind, after the regions that are under way.
+    public mutating func pauseResync() { parts.background.copies.pace.isPaused = true }
+
+    public mutating func resumeResync() {
+        parts.background.copies.pace.isPaused = false
+        parts.volume.agenda.insert(.copies)
+    }
+
+    /// Bytes per second that are copied, but for regions that a read waits for; 0 for no limit.
+    public mutating func setResyncRate(_ bytesPerSecond: UInt64) { parts.background.copies.pace.rate = bytesPerSecond }
+
+    /// Compares all regions once; `scrubFinished` tells the result, and `mismatch` each region that differs.
+    public mutating func startScrub() { parts.background.scrub.start() }
+    public mutating func stopScrub() { parts.background.scrub.stop() }
+
+    /// Declares `source` right for a region in which a scrub found members to differ: it is copied to the others, and
+    /// served again.
+    public mutating func repairRegion(_ region: Int, from source: MemberIndex, now: MonotonicTime) {
+        parts.volume.now = now
+        guard parts.volume.phase == .serving, region < parts.volume.maps.regionCount,
+            parts.volume.readers.contains(source)
+        else { return }
+        parts.background.copies.repair(region, from: source, &parts.volume)
+        parts.pump()
+    }
+
+    /// Puts a new namespace in a member's place; `connect` for the member means the new one from now on. Everything is
+    /// copied to it, and the volume is served meanwhile. False where the volume is not served, where no other member is
+    /// in sync by a valid record (a moment later it may be), or where the new namespace is another of the volume's already.
+    /// A namespace that is being put there, or was, is copied to anew: what is there is not believed.
+    public mutating func replaceMember(_ member: MemberIndex, uuid: UUIDBytes, now: MonotonicTime) -> Bool {
+        parts.volume.now = now
+        guard parts.volume.mayReplace(member, by: uuid) else { return false }
+        parts.lose(member, .removed)
+        parts.volume.replace(member, by: uuid)
+        parts.background.copies.takeOutOfSync(member, &parts.volume)
+        parts.volume.maps.addEverything(to: member)
+        parts.volume.changeRecord()
+        parts.reviewService()
+        parts.pump()
+        return true
+    }
+
+    /// Enlarges the volume to `dataBlocks` after its three namespaces have grown (`MemberEvent.resized`). I/O waits while
+    /// the metadata moves to the members' new ends; the new blocks are then copied from one member to the others, and are
+    /// read as that member holds them. Ends in the notice `grown` or `growFailed`.
+    ///
+    /// False where that is not possible now: all members have to be in sync and large enough, and the new metadata must
+    /// not overlap the old, which stays valid until the new is. Until `grown` has come, the registry keeps the old sizes
+    /// as `VolumeConfiguration.formattedBlocks`; then it takes them from the record, which says of a member that was lost
+    /// meanwhile where its metadata still is.
+    public mutating func grow(dataBlocks: UInt64, now: MonotonicTime) -> Bool {
+        parts.volume.now = now
+        guard parts.attachment.prepareGrowth(dataBlocks: dataBlocks, parts.volume) else { return false }
+        parts.enterRecovery()
+        parts.pump()
+        return true
+    }
+
+    // MARK: Observation
+
+    public var configuration: VolumeConfiguration { parts.volume.configuration }
+
+    /// The phase of the volume's life.
+    public var phase: VolumePhase { parts.volume.phase }
+
+    /// The volume's size and regions; meaningful once it has been served.
+    public var geometry: VolumeGeometry { parts.volume.maps.geometry }
+
+    /// The longest host I/O, in blocks.
+    public var maximumTransferBlocks: UInt64 { parts.volume.maximumTransferBlocks }
+
+    /// Counts since the engine was made.
+    public var statistics: VolumeStatistics { parts.volume.outbox.statistics }
+
+    /// Members that hold every acknowledged write.
+    public var membersInSync: MemberSet { parts.volume.members.inSync }
+
+    /// This attachment's reservation key; its high half is the epoch. 0 before it is chosen.
+    public var reservationKey: UInt64 { parts.volume.record.attachmentKey }
+
+    /// The state of the volume and its members, for an operator. Not for the I/O path: it counts bits.
+    public var status: VolumeStatusReport {
+        VolumeStatusReport(
+            phase: phase, epoch: parts.volume.record.epoch, version: parts.volume.record.version,
+            isRecordValid: parts.volume.record.isValid, dirtyRegions: parts.volume.maps.intents.count,
+            unreconciledRegions: parts.volume.maps.unreconciled.count,
+            quarantinedRegions: parts.volume.maps.quarantine.count,
+            members: MemberSet.all.map {
+                MemberStatusReport(
+                    phase: parts.volume.members[$0].phase, isInSync: membersInSync.contains($0),
+                    behindRegions: parts.volume.maps.behind($0).count, latency: parts.volume.members[$0].pace.latency,
+                    lastLoss: parts.volume.members[$0].connection.lossReason)
+            })
+    }
+
+    /// The things that the engine waits for, in lines of text: for the trace of a failing seed.
+    package var internals: String {
+        var lines = [
+            "phase \(phase), record \(parts.volume.record.version) valid \(parts.volume.record.isValid), in sync \(membersInSync), "
+                + "active \(parts.volume.members.active), copies \(parts.background.copies.running), copied "
+                + "\(parts.background.copies.unflushed), flushing \(parts.background.isFlushing)"
+        ]
+        for slot in parts.io.operations.places where parts.io.operations[slot].state != .free {
+            let operation = parts.io.operations[slot]
+            lines.append(
+                "slot \(slot.position): \(operation.kind) \(operation.state) \(operation.start)+\(operation.count) blockers "
+                    + "\(operation.order.blockers) pending \(operation.progress.pending) done \(operation.progress.done)"
+            )
         }
-        pump()
-    }
-
-    /// Does what has become possible. Ends, because each step uses up what made it possible.
-    mutating func pump() {
-        var again = true
-        while again {
-            again = false
-            if reviewsAcknowledgements { again = true; reviewAcknowledgements() }
-            if reviewsIntents { again = true; reviewIntents() }
-            if reviewsReconcile { again = true; reviewReconcile() }
-            if let slot = ready.popFirst(slots) { again = true; dispatch(slot) }
+        for member in MemberSet.all {
+            lines.append(
+                "member \(member): \(parts.volume.members[member].phase) \(parts.volume.members[member].joining.step) outstanding "
+                    + "\(parts.volume.members[member].outstanding) copies again at "
+                    + "\(parts.volume.members[member].copyRetry.at.nanoseconds)")
         }
-        if !maps.dirtyPages.isEmpty || copied.count > 0 || copies.mayStart { pumpBackground() }
-        if phase != .serving { pumpPhase() }
-        // A scrub goes on at once where nobody else wants the members, else with the next tick.
-        if scrub.isRunning, hostRunning == 0 { tickScrub() }
-    }
-
-    private mutating func pumpBackground() {
-        pumpPages()
-        pumpCopies()
-    }
-
-    mutating func become(_ next: VolumePhase) {
-        guard next != phase else { return }
-        invariant(phase.mayBecome(next), "a volume's phases follow each other as listed")
-        phase = next
-        actions.append(.phaseChanged(next))
-    }
-
-    mutating func become(_ member: MemberIndex, _ next: MemberPhase) {
-        guard members[member].phase != next else { return }
-        invariant(members[member].phase.mayBecome(next), "a member's phases follow each other as listed")
-        members[member].phase = next
-        members[member].stepStartedAt = now
-    }
-
-    @inline(__always)
-    mutating func become(_ slot: Int32, _ next: OperationState) {
-        invariant(slots[Int(slot)].state.mayBecome(next), "an operation's states follow each other as listed")
-        slots[Int(slot)].state = next
-    }
-
-    mutating func notice(_ notice: VolumeNotice) { actions.append(.notice(notice)) }
-
-    @inline(__always)
-    mutating func send(
-        _ tag: Tag, _ operation: MemberOperation, start: UInt64 = 0, count: UInt64 = 0, owner: BufferOwner = .none,
-        buffer: UInt64 = 0, forceUnitAccess: Bool = false
-    ) {
-        invariant(members[tag.member].phase.isConnected, "commands go to connected members")
-        members[tag.member].outstanding += 1
-        requestQueue.append(
-            MemberRequest(
-                tag: tag.rawValue, member: tag.member, operation: operation,
-                forceUnitAccess: forceUnitAccess, bufferOwner: owner, bufferValue: buffer, start: start, count: count))
-    }
-
-    private mutating func route(_ completion: MemberCompletion) {
-        guard let tag = Tag(rawValue: completion.tag), members[tag.member].outstanding > 0 else {
-            invariantViolated("a completion belongs to a command that was sent")
-        }
-        members[tag.member].outstanding -= 1
-        let status = completion.status
-        if status == .reservationConflict { depose(.superseded(member: tag.member)) }
-        switch tag.purpose {
-        case .operation: operationCompleted(tag, status)
-        case .page: pageCompleted(tag, status)
-        case .superblock: superblockCompleted(tag, status)
-        case .join: joinReadCompleted(tag, status)
-        }
+        return lines.joined(separator: "\n")
     }
 }

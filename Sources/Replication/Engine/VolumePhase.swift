@@ -1,4 +1,4 @@
-/// Where a volume is in its life.
+/// The phases of a volume's life.
 public enum VolumePhase: UInt8, Sendable, BitwiseCopyable {
     case detached
     /// Finds, fences and reads the members.

@@ -1,4 +1,4 @@
-/// Counts since the engine was made.
+/// Counts since the engine was made. It has more fields than a part may have, because it is a list of counts.
 public struct VolumeStatistics: Equatable, Sendable, BitwiseCopyable {
     public var reads: UInt64 = 0
     public var writes: UInt64 = 0

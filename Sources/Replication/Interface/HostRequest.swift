@@ -1,4 +1,4 @@
-/// What the volume's user asks for.
+/// An operation of the volume's user.
 public enum HostOperation: UInt8, Sendable, BitwiseCopyable {
     case read
     case write
@@ -8,7 +8,7 @@ public enum HostOperation: UInt8, Sendable, BitwiseCopyable {
     case deallocate
     /// All writes completed before are made durable on every member in sync; no range, no buffer.
     case flush
-    /// Where the range holds the buffer's first half, its second half is written; else nothing is, and the end is
+    /// Writes the buffer's second half if the range holds its first half; else nothing is written, and the end is
     /// `miscompare`. Nobody writes in between. (SCSI's COMPARE AND WRITE lays out its data in the same way, SBC-3.)
     case compareAndWrite
 }

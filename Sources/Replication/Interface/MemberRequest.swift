@@ -1,4 +1,4 @@
-/// What a member is asked to do.
+/// An operation of a member.
 public enum MemberOperation: UInt8, Sendable, BitwiseCopyable {
     case read
     case write
@@ -9,7 +9,7 @@ public enum MemberOperation: UInt8, Sendable, BitwiseCopyable {
     case compare
 }
 
-/// Whose memory a member's I/O uses.
+/// The owner of the memory that a member's I/O uses.
 public enum BufferOwner: UInt8, Sendable, BitwiseCopyable {
     case none
     /// The host's: `value` is `HostRequest.buffer`.

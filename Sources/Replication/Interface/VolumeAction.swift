@@ -15,7 +15,7 @@ public enum ReservationCommand: Equatable, Sendable {
     case report
 }
 
-/// What a Reservation Report found.
+/// The findings of a Reservation Report.
 public struct ReservationReport: Equatable, Sendable {
     /// The holder's key; 0 where nobody holds the reservation.
     public var holderKey: UInt64
@@ -32,7 +32,7 @@ public struct ReservationReport: Equatable, Sendable {
 }
 
 /// Why a member is no longer used.
-public enum MemberLossReason: Equatable, Sendable {
+public enum MemberLossReason: Equatable, Sendable, BitwiseCopyable {
     case disconnected
     case timedOut
     /// A command ended without its outcome being known.
@@ -71,7 +71,7 @@ public enum VolumeNotice: Equatable, Sendable {
     case growFailed
 }
 
-/// What the engine asks of its driver outside of the I/O path.
+/// A thing that the engine asks of its driver outside of the I/O path.
 public enum VolumeAction: Equatable, Sendable {
     /// Connect the member: answered by `connected` or `disconnected`.
     case connect(MemberIndex)
@@ -97,7 +97,7 @@ public enum AttachError: Error, Equatable, Sendable {
     case epochExhausted(member: MemberIndex)
 }
 
-/// What the driver tells of a member outside of the I/O path. After `disconnected` no completion and no answer of the old
+/// News of a member from the driver, outside of the I/O path. After `disconnected` no completion and no answer of the old
 /// association follows.
 public enum MemberEvent: Equatable, Sendable {
     /// An association is there. `bootInstance` identifies the target's run: it changes whenever a volatile cache may have

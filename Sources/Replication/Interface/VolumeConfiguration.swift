@@ -1,6 +1,6 @@
 import Base
 
-/// What a volume does while too few members can be reached.
+/// The fate of I/O while too few members can be reached.
 public enum SuspendPolicy: UInt8, Sendable {
     /// I/O waits.
     case wait
@@ -8,7 +8,8 @@ public enum SuspendPolicy: UInt8, Sendable {
     case fail
 }
 
-/// All that the engine is told when it is made. Times are in nanoseconds.
+/// All that the engine is told when it is made. Times are in nanoseconds. It has more fields than a part may have, because it
+/// is a list of settings, each of which an operator or a test may choose.
 public struct VolumeConfiguration: Sendable {
     public var volume: UUIDBytes
     public var blockSize: UInt32

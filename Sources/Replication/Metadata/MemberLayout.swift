@@ -1,4 +1,4 @@
-/// Where things are on one member: the data from block 0, the metadata at the end.
+/// The places on one member: the data from block 0, the metadata at the end.
 ///
 /// From the end backwards: superblock slot 1, superblock slot 0, then the three bitmaps. The slots can thus be found
 /// from the member's size alone. All are whole pages; blocks behind the last whole page are not used.

@@ -1,6 +1,6 @@
 import Base
 
-/// What is wrong with a member's metadata, or with the members together. Nothing has been written when one is thrown.
+/// A fault of a member's metadata, or of the members together. Nothing has been written when one is thrown.
 public enum MetadataError: Error, Equatable, Sendable, CustomStringConvertible {
     /// There is no superblock where one should be, only zeroes.
     case notFormatted(member: MemberIndex)

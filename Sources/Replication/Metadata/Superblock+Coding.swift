@@ -58,7 +58,7 @@ extension Superblock {
         store(tercet_crc32c(page.baseAddress, page.count), 12)
     }
 
-    /// What one slot holds.
+    /// The contents of one slot.
     private enum Slot {
         case empty, corrupt
         case newer(UInt32)

@@ -8,7 +8,7 @@ public enum FencingMode: UInt8, Sendable, BitwiseCopyable {
     case none = 1
 }
 
-/// What a record says of one member's data.
+/// The state of one member's data, by a record.
 public enum MemberDataState: UInt8, Sendable, BitwiseCopyable {
     /// Holds every acknowledged write.
     case inSync = 0
@@ -39,7 +39,7 @@ public struct RecordStamp: Comparable, Hashable, Sendable, BitwiseCopyable, Cust
     public var description: String { "\(epoch).\(version)/\(attachmentKey & 0xffff_ffff)" }
 }
 
-/// What a superblock says of one member.
+/// One member, by a superblock.
 public struct MemberRecord: Equatable, Sendable, BitwiseCopyable {
     public var uuid: UUIDBytes
     /// The member's size in blocks, for which its layout holds.

@@ -1,6 +1,6 @@
 import Base
 
-/// What is known of a namespace that is to become a member.
+/// A namespace that is to become a member.
 public struct MemberCandidate: Equatable, Sendable {
     /// Identifies the namespace: its NGUID or UUID as the target reports it.
     public var uuid: UUIDBytes

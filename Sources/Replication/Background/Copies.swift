@@ -1,0 +1,398 @@
+import Base
+
+/// Makes members equal, region by region: brings members that are behind up to date, reconciles members in sync after a crash,
+/// and repairs what one could not read.
+struct Copies: ~Copyable {
+    private var table: CopyTable
+    private var copied = CopiedRegions()
+    /// The member that members in sync are reconciled from.
+    private var reconcileSource: MemberIndex?
+    var pace = CopyPace()
+    private var cursor = 0
+
+    init(_ configuration: VolumeConfiguration) { table = CopyTable(count: configuration.copyConcurrency) }
+
+    var running: Int { table.running }
+    /// Regions that have been copied and not yet flushed.
+    var unflushed: Int { copied.count }
+
+    // MARK: Sources
+
+    @inline(__always)
+    func isReconciling(_ regions: ClosedRange<Int>) -> Bool { table.isReconciling(regions) }
+
+    /// It has been decided anew who is in sync.
+    mutating func decide(source: MemberIndex?) {
+        reconcileSource = source
+        forgetAll()
+    }
+
+    /// The members' contents of a region may differ: it is read only after it was copied from one to the others.
+    mutating func markUnreconciled(_ region: Int, _ volume: inout VolumeState) {
+        guard volume.members.usedInSync.count > 1 else { return }
+        volume.maps.setUnreconciled(region, true)
+        if reconcileSource == nil { reconcileSource = volume.members.fastest(volume.members.usedInSync) }
+        volume.agenda.insert(.copies)
+    }
+
+    /// A write that some members may have taken, and others not, ends without being acknowledged: its regions are made equal,
+    /// by way of the members in sync.
+    mutating func noteDifference(_ regions: ClosedRange<Int>, _ volume: inout VolumeState) {
+        copied.invalidate(regions)
+        for region in regions { markUnreconciled(region, &volume) }
+        for member in MemberSet.all.subtracting(volume.members.inSync) { volume.requestBehind(member, regions) }
+    }
+
+    /// A member in sync failed writes to `regions` and is connected still: it falls behind by these regions alone.
+    mutating func demote(_ member: MemberIndex, regions: ClosedRange<Int>, _ volume: inout VolumeState) {
+        guard volume.members.active.contains(member) else { return }
+        copied.invalidate(regions)
+        volume.requestBehind(member, regions)
+        volume.members[member].copyRetry.put(off: volume.now, volume.configuration)
+        guard volume.members.inSync.contains(member), volume.members.usedInSync.count > 1 else { return }
+        volume.outbox.statistics.demotions += 1
+        volume.notice(.memberDemoted(member))
+        for region in 0..<volume.maps.regionCount
+        where volume.maps.repair(member)[region] || volume.maps.unreconciled[region] {
+            volume.requestBehind(member, region...region)
+        }
+        volume.maps.clearRepair(member)
+        forget(member)
+        takeOutOfSync(member, &volume)
+        volume.changeRecord()
+    }
+
+    /// An operator declares `source` right for a region: it is copied to the others, and served again.
+    mutating func repair(_ region: Int, from source: MemberIndex, _ volume: inout VolumeState) {
+        for member in MemberSet.all.without(source) {
+            if volume.readers.contains(member) {
+                volume.maps.setRepair(member, region, true)
+            } else {
+                volume.requestBehind(member, region...region)
+            }
+        }
+        let wasQuarantined = volume.maps.quarantine[region]
+        volume.maps.setQuarantine(region, false)
+        if wasQuarantined { markUnreconciled(region, &volume) }
+        volume.agenda.insert(.copies)
+    }
+
+    /// A member is not in sync any more; others are.
+    mutating func takeOutOfSync(_ member: MemberIndex, _ volume: inout VolumeState) {
+        volume.members.takeOutOfSync(member)
+        if reconcileSource == member { reconcileSource = volume.members.fastest(volume.members.usedInSync) }
+        volume.endReconcileIfSingle()
+    }
+
+    /// Copies to a member, or from it, count no more.
+    mutating func forget(_ member: MemberIndex) {
+        table.forget(member)
+        copied.forget(member)
+    }
+
+    mutating func forgetAll() { copied = CopiedRegions() }
+
+    // MARK: Starting
+
+    /// Whether regions are copied: while the volume is served, and while it detaches as long as an I/O may wait for a region.
+    private func mayCopy(_ operations: borrowing Operations, _ volume: borrowing VolumeState) -> Bool {
+        volume.phase == .serving
+            || volume.phase == .detaching && volume.life.detachStep == .idle && operations.hostRunning > 0
+    }
+
+    /// Starts copies of regions that need it: first those that a read waits for. True where a flush is wanted, by which what
+    /// has been copied becomes durable.
+    mutating func pump(_ operations: inout Operations, _ volume: inout VolumeState) -> Bool {
+        while table.running < table.count, !copied.isFull {
+            if let region = regionAwaited(operations, volume) {
+                start(region, &operations, &volume)
+                continue
+            }
+            if pace.isTooEarly(volume.now) { return false }
+            guard let region = nextRegion(volume) else {
+                volume.agenda.remove(.copies)
+                pace.nothingFound(volume.now)
+                break
+            }
+            start(region, &operations, &volume)
+            pace.started(volume.maps.geometry.regionSize, volume.now)
+        }
+        return copied.count > 0 && (copied.isFull || table.running == 0 || operations.isAny(.reconcile))
+    }
+
+    /// Whether there may be something to copy, and it may be copied.
+    func isDue(_ operations: borrowing Operations, _ volume: borrowing VolumeState) -> Bool {
+        volume.agenda.contains(.copies) && mayCopy(operations, volume)
+    }
+
+    /// A region that a read waits for, and that nobody copies yet.
+    private func regionAwaited(
+        _ operations: borrowing Operations, _ volume: borrowing VolumeState
+    ) -> Int? {
+        var waiting = operations.first(.reconcile)
+        while let slot = waiting {
+            for region in operations[slot].regions where volume.maps.unreconciled[region] {
+                if !table.isCopying(region), !copied.contains(region) { return region }
+            }
+            waiting = operations[slot].next.ifAny
+        }
+        return nil
+    }
+
+    /// The next region that a member needs, round and round.
+    private mutating func nextRegion(_ volume: borrowing VolumeState) -> Int? {
+        let words = volume.maps.unreconciled.wordCount
+        var word = cursor / 64
+        var mask: UInt64 = ~0 << UInt64(cursor % 64)
+        let (needed, count) = neededMaps(volume)
+        for _ in 0...words {
+            var bits: UInt64 = 0
+            for index in 0..<count { bits |= needed[index].word(word) }
+            bits &= mask
+            mask = ~0
+            while bits != 0 {
+                let region = word * 64 + bits.trailingZeroBitCount
+                bits &= bits - 1
+                if table.isCopying(region) || copied.contains(region) { continue }
+                cursor = region + 1 < words * 64 ? region + 1 : 0
+                return region
+            }
+            word += 1
+            if word == words { word = 0 }
+        }
+        return nil
+    }
+
+    /// The maps that say what has to be copied now.
+    private func neededMaps(_ volume: borrowing VolumeState) -> (maps: [4 of RegionBits], count: Int) {
+        var needed: [4 of RegionBits] = .init(repeating: volume.maps.unreconciled)
+        var count = pace.mayReconcile(volume.now) ? 1 : 0
+        for member in volume.members.active {
+            if volume.members.inSync.contains(member) {
+                needed[count] = volume.maps.repair(member)
+                count += 1
+            } else if !pace.isPaused, volume.now >= volume.members[member].copyRetry.at {
+                needed[count] = volume.maps.behind(member)
+                count += 1
+            }
+        }
+        return (needed, count)
+    }
+
+    private mutating func start(_ region: Int, _ operations: inout Operations, _ volume: inout VolumeState) {
+        guard let slot = operations.takeInternal(.copy) else { return }
+        _ = table.start(CopyState(operation: slot, region: region))
+        let blocks = volume.maps.geometry.blocks(ofRegion: region)
+        if operations.place(slot, start: blocks.lowerBound, count: UInt64(blocks.count), volume.maps.geometry) {
+            dispatch(slot, &operations, &volume)
+        } else {
+            volume.outbox.statistics.overlapsHeld += 1
+        }
+    }
+
+    // MARK: Copying
+
+    /// The region is the copy's: writes to it wait until it has ended (invariant 8).
+    mutating func dispatch(_ slot: OperationIndex, _ operations: inout Operations, _ volume: inout VolumeState) {
+        let place = table.place(of: slot)
+        let region = table[place].region
+        guard mayCopy(operations, volume) else { return end(slot, &operations, &volume) }
+        let reconciles = volume.maps.unreconciled[region]
+        var good = volume.members.usedInSync.subtracting(table[place].unreadable)
+        for member in MemberSet.all where volume.maps.repair(member)[region] { good.remove(member) }
+        let decided = reconcileSource.flatMap { reconciles && good.contains($0) ? $0 : nil }
+        guard let source = decided ?? volume.members.fastest(good) else {
+            return hasNoSource(slot, &operations, &volume)
+        }
+        var destinations: MemberSet = []
+        for member in volume.members.active.without(source) {
+            let isNeeded =
+                volume.members.inSync.contains(member)
+                ? reconciles || volume.maps.repair(member)[region] : volume.maps.behind(member)[region]
+            if isNeeded { destinations.insert(member) }
+        }
+        if destinations == [] {
+            if reconciles {
+                volume.maps.setUnreconciled(region, false)
+                volume.agenda.insert(.reconciled)
+            }
+            return end(slot, &operations, &volume)
+        }
+        table[place].source = source
+        table[place].destinations = destinations
+        table[place].reconciles = reconciles
+        table[place].cursor = operations[slot].start
+        readChunk(slot, &operations, &volume)
+    }
+
+    private func readChunk(_ slot: OperationIndex, _ operations: inout Operations, _ volume: inout VolumeState) {
+        let place = table.place(of: slot)
+        table[place].chunk = min(
+            UInt64(volume.arena.layout.chunkSize) / UInt64(volume.configuration.blockSize),
+            operations[slot].end - table[place].cursor)
+        table[place].isReading = true
+        send(slot, .read, to: MemberSet(table[place].source), &operations, &volume)
+    }
+
+    private func send(
+        _ slot: OperationIndex, _ operation: MemberOperation, to targets: MemberSet, _ operations: inout Operations,
+        _ volume: inout VolumeState
+    ) {
+        let place = table.place(of: slot)
+        operations.markIssued(slot, volume.now)
+        operations[slot].progress.pending = targets
+        for member in targets {
+            volume.send(
+                operations.tag(slot, member), operation, start: table[place].cursor, count: table[place].chunk,
+                buffer: .arena(volume.arena.layout.copy(place)))
+        }
+    }
+
+    mutating func completed(
+        _ slot: OperationIndex, _ member: MemberIndex, _ status: MemberStatus, _ operations: inout Operations,
+        _ volume: inout VolumeState
+    ) {
+        let place = table.place(of: slot)
+        if table[place].isReading { return hasRead(slot, member, status, &operations, &volume) }
+        if status != .success || !volume.members.active.contains(member) {
+            destinationFailed(place, member, status, &volume)
+        }
+        if operations[slot].progress.pending == [] { hasWritten(slot, &operations, &volume) }
+    }
+
+    private mutating func hasRead(
+        _ slot: OperationIndex, _ member: MemberIndex, _ status: MemberStatus, _ operations: inout Operations,
+        _ volume: inout VolumeState
+    ) {
+        let place = table.place(of: slot)
+        table[place].isReading = false
+        guard mayCopy(operations, volume), volume.members.usedInSync.contains(member) else {
+            return end(slot, &operations, &volume)
+        }
+        switch status {
+        case .success:
+            let targets = table[place].destinations.intersection(volume.members.active)
+            table[place].destinations = targets
+            if targets == [] { return end(slot, &operations, &volume) }
+            send(slot, .write, to: targets, &operations, &volume)
+        case .mediaError, .noSpace:
+            table[place].unreadable.insert(member)
+            dispatch(slot, &operations, &volume)
+        default: end(slot, &operations, &volume)
+        }
+    }
+
+    /// A destination that cannot be written is the member's failure, never the volume's (rule R16).
+    private mutating func destinationFailed(
+        _ place: Int, _ member: MemberIndex, _ status: MemberStatus, _ volume: inout VolumeState
+    ) {
+        table[place].destinations.remove(member)
+        table[place].isIncomplete = true
+        guard volume.members.active.contains(member), status == .mediaError || status == .noSpace else { return }
+        let region = table[place].region
+        demote(member, regions: region...region, &volume)
+    }
+
+    private mutating func hasWritten(
+        _ slot: OperationIndex, _ operations: inout Operations, _ volume: inout VolumeState
+    ) {
+        let place = table.place(of: slot)
+        let state = table[place]
+        guard mayCopy(operations, volume), state.destinations != [] else { return end(slot, &operations, &volume) }
+        volume.outbox.statistics.bytesCopied +=
+            state.chunk * UInt64(volume.configuration.blockSize) * UInt64(state.destinations.count)
+        table[place].cursor += state.chunk
+        if table[place].cursor < operations[slot].end {
+            guard volume.members.active.contains(state.source) else { return end(slot, &operations, &volume) }
+            return readChunk(slot, &operations, &volume)
+        }
+        volume.outbox.statistics.regionsCopied += 1
+        copied.append(
+            CopiedRegion(
+                region: state.region, source: state.source, destinations: state.destinations,
+                reconciles: state.reconciles && !state.isIncomplete))
+        end(slot, &operations, &volume)
+    }
+
+    /// No member in sync can read the region: what it has to be is not known. Reads that wait for it end; others go on waiting.
+    private mutating func hasNoSource(
+        _ slot: OperationIndex, _ operations: inout Operations, _ volume: inout VolumeState
+    ) {
+        let region = table[table.place(of: slot)].region
+        volume.notice(.regionUnreadable(region))
+        pace.reconcileLater(volume.now, volume.configuration)
+        var list = operations.takeAll(.reconcile)
+        while let waiting = operations.popFirst(&list) {
+            if operations[waiting].regions.contains(region) {
+                operations.finish(waiting, .mediaError, &volume)
+            } else {
+                operations.wait(waiting, for: .reconcile)
+            }
+        }
+        for member in MemberSet.all {
+            volume.maps.setRepair(member, region, false)
+            guard volume.members.active.contains(member), !volume.members.inSync.contains(member),
+                volume.maps.behind(member)[region]
+            else { continue }
+            volume.members[member].copyRetry.put(off: volume.now, volume.configuration)
+        }
+        end(slot, &operations, &volume)
+    }
+
+    private mutating func end(_ slot: OperationIndex, _ operations: inout Operations, _ volume: inout VolumeState) {
+        let place = table.place(of: slot)
+        if table[place].reconciles { volume.agenda.insert(.reconciled) }
+        table.end(place)
+        volume.agenda.insert(.copies)
+        operations.release(slot)
+    }
+
+    // MARK: After a flush
+
+    /// A flush starts that covers what has been copied by now.
+    mutating func flushStarts() { copied.markFlushing() }
+
+    /// Clears the bits of regions whose copies have been flushed on the members `done`.
+    mutating func settle(_ done: MemberSet, _ volume: inout VolumeState) {
+        while let entry = copied.popFlushed() {
+            let good = entry.destinations.intersection(done).intersection(volume.members.active)
+            let inSyncOthers = volume.members.usedInSync.without(entry.source)
+            let isReconciled = entry.reconciles && inSyncOthers.subtracting(good) == []
+            // While members in sync may still differ, their source may be lost, and another be what all go by.
+            let isCertain = isReconciled || !volume.maps.unreconciled[entry.region]
+            for member in good {
+                if volume.maps.repair(member)[entry.region] {
+                    volume.maps.setRepair(member, entry.region, false)
+                    volume.outbox.statistics.regionsRepaired += 1
+                }
+                if !volume.members.inSync.contains(member), isCertain { volume.maps.clearBehind(member, entry.region) }
+                volume.members[member].copyRetry.succeeded()
+            }
+            if isReconciled, volume.maps.unreconciled[entry.region] {
+                volume.maps.setUnreconciled(entry.region, false)
+                volume.agenda.insert(.reconciled)
+            }
+        }
+    }
+
+    /// Takes members into sync that lack nothing any more, and hold the valid record: the next one names them, and where they
+    /// lack it, the one that they hold is believed.
+    mutating func review(_ volume: inout VolumeState) {
+        guard volume.phase == .serving else { return }
+        var hasChanged = false
+        for member in volume.members.active.subtracting(volume.members.inSync) {
+            let holdsRecord =
+                volume.record.isValid && volume.members[member].record.confirmedVersion == volume.record.version
+            guard volume.rules.mayTakeIntoSync(holdsRecord: holdsRecord), volume.maps.behind(member).isEmpty,
+                !table.isCopying(to: member), !copied.contains(to: member)
+            else { continue }
+            volume.members.takeIntoSync(member)
+            volume.record.tookIntoSync(member, bootInstance: volume.members[member].connection.bootInstance)
+            volume.members[member].connection.reconnectDelay = 0
+            volume.members[member].copyRetry.succeeded()
+            volume.notice(.memberInSync(member))
+            hasChanged = true
+        }
+        if hasChanged { volume.changeRecord() }
+    }
+}

@@ -1,0 +1,61 @@
+import Base
+
+/// Lets a volume go: drains, flushes all members, clears the maps, marks clean, releases, in that order.
+struct Detachment {
+    /// A thing that a step asks for.
+    enum Order {
+        /// A flush of all members, after which bits are cleared.
+        case flush
+        case lose(MemberSet)
+        /// All connections have ended.
+        case end
+    }
+
+    /// Does the next step where the one before it has ended. `isIdle`: nothing of the engine's own runs.
+    static func pump(
+        _ volume: inout VolumeState, isIdle: Bool, isFlushing: Bool, preemptedAt: MonotonicTime?
+    ) -> Order? {
+        switch volume.life.detachStep {
+        case .idle:
+            guard isIdle else { return nil }
+            volume.life.detachStep = .flushing
+            return .flush
+        case .flushing where isFlushing: return nil
+        case .flushing, .flushed:
+            guard volume.record.isValid else { return nil }
+            volume.clearIntents(keepsRecent: false)
+            volume.life.detachStep = .clearing
+            volume.pumpPages()
+        case .clearing:
+            guard !volume.maps.hasDirtyPages, volume.pages.isIdle else { return nil }
+            volume.clearIntents(keepsRecent: false)
+            guard !volume.maps.hasDirtyPages else {
+                volume.pumpPages()
+                return nil
+            }
+            volume.record.markClean(volume.maps.intents.isEmpty)
+            volume.life.detachStep = .recording
+            volume.changeRecord()
+        case .recording:
+            guard volume.record.isValid else { return nil }
+            volume.life.detachStep = .releasing
+            return .lose(release(&volume, preemptedAt))
+        case .releasing: return volume.members.connected == [] ? .end : nil
+        }
+        return nil
+    }
+
+    /// Gives the reservations up, unless another's was preempted less than `releaseDelay` ago: then they stay. Members that
+    /// are not asked for it are returned.
+    private static func release(_ volume: inout VolumeState, _ preemptedAt: MonotonicTime?) -> MemberSet {
+        let mayRelease =
+            preemptedAt.map { volume.now.nanoseconds(since: $0) > volume.configuration.releaseDelay } ?? true
+        guard volume.record.fencing == .reservations, mayRelease else { return volume.members.connected }
+        let releasing = volume.members.connected.intersection(volume.members.active)
+        for member in releasing {
+            volume.members[member].joining.step = .unregister
+            volume.ask(.reservation(member, .unregister(key: volume.record.attachmentKey)))
+        }
+        return volume.members.connected.subtracting(releasing)
+    }
+}

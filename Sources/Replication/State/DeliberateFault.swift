@@ -1,0 +1,58 @@
+/// Ways to break the engine on purpose, for tests that prove that the simulation notices. Each is a bug that a system of
+/// this kind has had, or nearly.
+package enum DeliberateFault: UInt8, CaseIterable, Sendable, BitwiseCopyable {
+    case none
+    /// Data leaves before its region's bit is durable.
+    case intentAfterSend
+    /// A write is acknowledged before the record that excuses a lost member is durable (Mayastor 141a5fb0, SPDK raid1).
+    case acknowledgeBeforeRecord
+    /// One member's confirmation makes a record valid (DRBD 669942686).
+    case recordConfirmedByOne
+    /// Commands of the deposed initiator that run already are not aborted.
+    case preemptWithoutAbort
+    /// A host's buffer is given back while a member's command may still read it.
+    case bufferGivenBackAtTimeout
+    /// A flush leaves out one member.
+    case flushSkipsMember
+    /// Copying and writing do not exclude each other.
+    case resyncWithoutLock
+    /// Set bits are dropped where all members' records agree (DRBD 3cb0ba6d1).
+    case equalEpochsTrusted
+    /// A target that lost its cache is believed to hold what it had not flushed.
+    case bootInstanceIgnored
+    /// Overlapping writes are sent without order (SPDK and md raid1).
+    case overlapUnordered
+    /// A read is served while a write that overlaps it is in flight.
+    case readOfInFlightBlock
+    /// Writes are not sent to a member that is being rebuilt (Mayastor ea4902ca).
+    case returningMemberNotWritten
+    /// Writes of a degraded volume are not noted (md 46669e8).
+    case behindBitsNotSet
+    /// A member is used again while its old association's commands may still land.
+    case oldAssociationNotAwaited
+    /// Members that are behind serve reads.
+    case behindMemberRead
+    /// A region's bit is cleared without a flush.
+    case intentClearedUnflushed
+    /// Dirty regions are read from any member before they are reconciled.
+    case unreconciledRead
+    /// Writes that a lost member had not flushed are not marked, neither by the survivors nor from its own map. (Each alone hides
+    /// the lack of the other, because all active members hold the same bits.)
+    case lossNotMarked
+    /// A member that lost its cache stays in sync beside one that kept it, to be reconciled.
+    case lostCacheInSync
+    /// The lowest record found is believed, not the highest.
+    case oldestRecordTrusted
+    /// A record counts as soon as it has been sent (DRBD 7bc900858).
+    case recordSentIsBelieved
+    /// A member that lags is left out, and no record says so (DRBD 1eac40e06).
+    case lossNotRecorded
+    /// Others write between the comparison and the write of a compare-and-write.
+    case compareUnordered
+    /// The newest record found is believed, also where a member that it names in sync never confirmed it.
+    case unconfirmedRecordBelieved
+    /// A member is taken into sync that has not confirmed the valid record.
+    case unconfirmedMemberTaken
+    /// That another initiator has taken a member over is not heeded until a command says so.
+    case notificationIgnored
+}
