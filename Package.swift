@@ -73,16 +73,16 @@ let package = Package(
 
         // What every fabric has to keep, and the check of a verbs device against it.
         .target(
-            name: "FabricLaws", dependencies: ["AllocationProbe", "FabricInterface", "Memory"],
+            name: "FabricLaws", dependencies: ["AllocationProbe", "Base", "FabricInterface", "Memory"],
             path: "Tests/FabricLaws", swiftSettings: strict),
         .executableTarget(
-            name: "verbs-fabric-laws", dependencies: ["FabricInterface", "FabricLaws", "VerbsFabric"],
+            name: "verbs-fabric-laws", dependencies: ["Base", "FabricInterface", "FabricLaws", "VerbsFabric"],
             path: "Tests/VerbsFabricLaws", swiftSettings: strict),
 
         // A world in one process, in virtual time.
         room("Simulation", ["Base", "BlockInterface", "FabricInterface", "Reactor"]),
         tests(
-            "SimulationTests", ["BlockInterface", "BlockLaws", "FabricInterface", "FabricLaws", "Simulation"]),
+            "SimulationTests", ["Base", "BlockInterface", "BlockLaws", "FabricInterface", "FabricLaws", "Simulation"]),
 
         // Whole volumes in such a world: real targets, initiators and volumes, faults and oracles.
         room(
@@ -180,7 +180,7 @@ let package = Package(
             dependencies: ["Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "VerbsFabric"],
             path: "Tests/InitiatorCalls", swiftSettings: strict),
         .target(
-            name: "LoopbackFabric", dependencies: ["FabricInterface"], path: "Tests/LoopbackFabric",
+            name: "LoopbackFabric", dependencies: ["Base", "FabricInterface"], path: "Tests/LoopbackFabric",
             swiftSettings: strict),
 
         .executableTarget(

@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 
 /// Where a connection is in its life.

@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 
 /// A part of a configuration that the target could not be given while it runs.

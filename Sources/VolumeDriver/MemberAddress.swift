@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 
 /// Where a member of a volume is: `traddr:port/subnqn/nsid`.

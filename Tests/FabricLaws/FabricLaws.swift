@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 
 /// A statement that holds for every `Fabric`, with the check that shows it.

@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 
 /// A network in one process, without threads and without time: what is posted arrives at once, in order, and everything
