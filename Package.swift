@@ -63,9 +63,11 @@ let package = Package(
         room("Trace", ["Base", "CLinux"]),
         tests("TraceTests", ["Base", "Trace"]),
         room("Reactor", ["Base", "CLinux", "Trace", system]),
+        // Buffers cut from memory that is given.
+        room("Buffers", ["Base"]),
 
         room("Memory", ["Base", "CLinux", "FabricInterface", system]),
-        tests("MemoryTests", ["AllocationProbe", "CLinux", "FabricInterface", "Memory"]),
+        tests("MemoryTests", ["AllocationProbe", "Buffers", "CLinux", "FabricInterface", "Memory"]),
 
         // The fabrics.
         room("VerbsFabric", ["Base", "CLinux", "CVerbs", "FabricInterface", system]),
@@ -88,8 +90,8 @@ let package = Package(
         room(
             "VolumeSimulation",
             [
-                "Base", "BlockInterface", "FabricInterface", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "Replication",
-                "Simulation", "VolumeDriver",
+                "Base", "BlockInterface", "FabricInterface", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport",
+                "Replication", "Simulation", "TargetTransport", "VolumeDriver",
             ]),
         .executableTarget(
             name: "tercet-simulate",
@@ -116,16 +118,25 @@ let package = Package(
             path: "Tests/BlockDeviceLaws", swiftSettings: strict),
         .target(name: "AllocationProbe", path: "Tests/AllocationProbe"),
 
-        // The target.
+        // The wall between NVMe and what carries it: values that cross it, and the interface of a target's transport.
+        room("TargetTransport", ["Base", "NVMeSpec"]),
+        // NVMe over RDMA; knows no subsystem.
+        room("RDMATransport", ["Base", "FabricInterface", "Memory", "NVMeSpec", "TargetTransport"]),
+
+        // The target: commands, on any transport.
         room(
             "NVMeTarget",
-            ["Base", "BlockInterface", "CChecksum", "FabricInterface", "Memory", "NVMeSpec", "Reactor"]),
+            ["Base", "BlockInterface", "Buffers", "CChecksum", "NVMeSpec", "Reactor", "TargetTransport"]),
 
+        // A transport without a fabric, for the tests of command engines.
+        .target(
+            name: "InProcessTransport", dependencies: ["Base", "NVMeSpec", "TargetTransport"],
+            path: "Tests/InProcessTransport", swiftSettings: strict),
         tests(
             "NVMeTargetTests",
             [
-                "AllocationProbe", "Base", "BlockInterface", "CLibNVMe", "FabricInterface", "MemoryBlock",
-                "NVMeSpec", "NVMeTarget", "Reactor", "Simulation",
+                "AllocationProbe", "Base", "BlockInterface", "CLibNVMe", "FabricInterface", "InProcessTransport",
+                "MemoryBlock", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Simulation", "TargetTransport",
             ]),
 
         // What a target is told, from a file or a command line.
@@ -148,8 +159,8 @@ let package = Package(
             name: "tercetd",
             dependencies: [
                 "Base", "BlockBackend", "BlockInterface", "CLinux", "FabricInterface", "NVMeSpec", "NVMeTarget",
-                "Reactor",
-                "TargetConfiguration", "Terminal", "Trace", "VerbsFabric",
+                "RDMATransport", "Reactor", "TargetConfiguration", "TargetTransport", "Terminal", "Trace",
+                "VerbsFabric",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: strict),
@@ -205,7 +216,7 @@ let package = Package(
         tests("ReplicationTests", ["Replication", "Base", "CChecksum"]),
         room(
             "VolumeDriver",
-            ["Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication"]),
+            ["Base", "Buffers", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -5,6 +5,8 @@
 public struct SubmissionEntry: BitwiseCopyable, Hashable, Sendable {
     /// Size on the wire, in bytes.
     @inlinable public static var byteCount: Int { 64 }
+    /// Where the data pointer (DPTR) begins, in bytes.
+    @inlinable public static var dataPointerOffset: Int { 24 }
 
     /// Opcode (OPC).
     public var opcode: UInt8 = 0

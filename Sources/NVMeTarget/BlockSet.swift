@@ -46,7 +46,7 @@ final class BlockSet {
     /// Adds a channel and returns its place.
     ///
     /// - Parameter memory: the device's own.
-    func add(_ channel: BlockChannel, memory: UnsafeMutableRawBufferPointer? = nil) -> UInt32 {
+    func add(_ channel: BlockChannel, memory: UnsafeMutableRawBufferPointer? = nil) -> ChannelIndex {
         generation += 1
         var slot = ChannelSlot()
         slot.channel = .passRetained(channel)
@@ -54,26 +54,26 @@ final class BlockSet {
         slot.memory = memory
         for index in 0..<count where slots[index].channel == nil {
             slots[index] = slot
-            return UInt32(index)
+            return ChannelIndex(position: UInt32(index))
         }
         if count == capacity { grow() }
         slots[count] = slot
         count += 1
-        return UInt32(count - 1)
+        return ChannelIndex(position: UInt32(count - 1))
     }
 
     /// Takes no new requests for a channel and frees it when its running ones have ended.
-    func remove(_ index: UInt32) {
-        slots[Int(index)].isClosing = true
-        if slots[Int(index)].isOver { release(Int(index)) }
+    func remove(_ index: ChannelIndex) {
+        slots[index.offset].isClosing = true
+        if slots[index.offset].isOver { release(index.offset) }
     }
 
     /// Borrows a range of the device's own memory. Returns where it is, and the memory around it that may be registered.
     @inline(__always)
     func borrow(
-        offset: UInt64, length: UInt64, on index: UInt32
+        offset: UInt64, length: UInt64, on index: ChannelIndex
     ) -> (memory: UnsafeMutableRawPointer, surroundings: UnsafeMutableRawBufferPointer)? {
-        let slot = slots + Int(index)
+        let slot = slots + index.offset
         guard let start = slot.pointee.memory?.baseAddress, let channel = slot.pointee.channel,
             let surroundings = channel._withUnsafeGuaranteedRef({ $0.borrow(offset: offset, length: length) })
         else { return nil }
@@ -83,27 +83,27 @@ final class BlockSet {
 
     /// Ends a loan.
     @inline(__always)
-    func giveBack(_ memory: UnsafeMutableRawPointer, length: UInt64, on index: UInt32) {
-        let slot = slots + Int(index)
+    func giveBack(_ memory: UnsafeMutableRawPointer, length: UInt64, on index: ChannelIndex) {
+        let slot = slots + index.offset
         guard let channel = slot.pointee.channel, let start = slot.pointee.memory?.baseAddress else {
             invariantViolated("a channel outlasts its loans")
         }
         channel._withUnsafeGuaranteedRef { $0.giveBack(offset: UInt64(memory - start), length: length) }
         slot.pointee.loans -= 1
-        if _slowPath(slot.pointee.isOver) { release(Int(index)) }
+        if _slowPath(slot.pointee.isOver) { release(index.offset) }
     }
 
     /// A change waits for a range that is lent.
-    func isWanted(_ memory: UnsafeMutableRawPointer, length: UInt64, on index: UInt32) -> Bool {
-        guard let start = slots[Int(index)].memory?.baseAddress else { return false }
-        return slots[Int(index)].channel?.takeUnretainedValue()
+    func isWanted(_ memory: UnsafeMutableRawPointer, length: UInt64, on index: ChannelIndex) -> Bool {
+        guard let start = slots[index.offset].memory?.baseAddress else { return false }
+        return slots[index.offset].channel?.takeUnretainedValue()
             .isWanted(offset: UInt64(memory - start), length: length) == true
     }
 
     /// Queues a request; `false` when the channel has as many as it can take.
     @inline(__always)
-    func enqueue(_ request: BlockRequest, on index: UInt32) -> Bool {
-        let slot = slots + Int(index)
+    func enqueue(_ request: BlockRequest, on index: ChannelIndex) -> Bool {
+        let slot = slots + index.offset
         guard slot.pointee.running < Limits.blockDepth, let pending = slot.pointee.pending else { return false }
         pending[slot.pointee.pendingCount] = request
         slot.pointee.pendingCount += 1
@@ -143,8 +143,8 @@ final class BlockSet {
     }
 
     /// Withdraws a request that has not started; its completion says `aborted` when that worked.
-    func cancel(tag: UInt64, on index: UInt32) -> Bool {
-        guard let channel = slots[Int(index)].channel else { return false }
+    func cancel(tag: UInt64, on index: ChannelIndex) -> Bool {
+        guard let channel = slots[index.offset].channel else { return false }
         return channel.takeUnretainedValue().cancel(tag: tag)
     }
 

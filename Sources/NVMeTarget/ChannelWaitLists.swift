@@ -1,39 +1,57 @@
-/// Requests that wait for room at a block device, one list for each channel: a device that stands still holds up nobody
-/// else's.
+import Base
+import TargetTransport
+
+/// Requests that wait for something of a channel, one list for each: a device that stands still holds up nobody else's.
+/// Requests of no channel have a list too.
 struct ChannelWaitLists {
-    /// By place of the channel in the reactor's `BlockSet`.
-    private var lists: [RequestList] = []
+    private var lists: [SlotList<RequestSlot>] = []
     private var count = 0
 
     var isEmpty: Bool { count == 0 }
-    var channelCount: Int { lists.count }
+
+    /// The channels that somebody may wait for, and no channel.
+    var channels: Range<Int> { 0..<lists.count }
+
+    /// The list of a channel: the first is that of no channel.
+    @inline(__always)
+    private func place(_ channel: ChannelIndex) -> Int { channel.isNone ? 0 : channel.offset + 1 }
 
     /// Whether somebody waits for the channel already.
-    func isAwaited(_ channel: UInt32) -> Bool {
-        count > 0 && Int(channel) < lists.count && !lists[Int(channel)].isEmpty
+    @inline(__always)
+    func isAwaited(_ channel: ChannelIndex) -> Bool {
+        if _fastPath(count == 0) { return false }
+        return place(channel) < lists.count && !lists[place(channel)].isEmpty
     }
 
-    mutating func append(_ index: UInt32, _ channel: UInt32, _ slots: UnsafeMutablePointer<RequestSlot>) {
-        while lists.count <= Int(channel) { lists.append(RequestList()) }
-        lists[Int(channel)].append(index, slots)
+    mutating func append(
+        _ index: RequestIndex, _ channel: ChannelIndex, in requests: borrowing SlotTable<RequestIndex, RequestSlot>
+    ) {
+        while lists.count <= place(channel) { lists.append(SlotList()) }
+        lists[place(channel)].append(index, in: requests)
         count += 1
     }
 
-    mutating func removeFirst(_ channel: Int, _ slots: UnsafeMutablePointer<RequestSlot>) -> UInt32? {
-        guard let index = lists[channel].removeFirst(slots) else { return nil }
+    mutating func removeFirst(
+        _ list: Int, in requests: borrowing SlotTable<RequestIndex, RequestSlot>
+    ) -> RequestIndex? {
+        guard let index = lists[list].removeFirst(in: requests) else { return nil }
         count -= 1
         return index
     }
 
     /// Puts a request back to where it was taken from.
-    mutating func prepend(_ index: UInt32, _ channel: Int, _ slots: UnsafeMutablePointer<RequestSlot>) {
-        lists[channel].prepend(index, slots)
+    mutating func prepend(
+        _ index: RequestIndex, _ list: Int, in requests: borrowing SlotTable<RequestIndex, RequestSlot>
+    ) {
+        lists[list].prepend(index, in: requests)
         count += 1
     }
 
     /// Takes one request out; `false` where it does not wait.
-    mutating func remove(_ index: UInt32, _ slots: UnsafeMutablePointer<RequestSlot>) -> Bool {
-        for channel in lists.indices where lists[channel].remove(index, slots) {
+    mutating func remove(
+        _ index: RequestIndex, in requests: borrowing SlotTable<RequestIndex, RequestSlot>
+    ) -> Bool {
+        for list in lists.indices where lists[list].remove(index, in: requests) {
             count -= 1
             return true
         }

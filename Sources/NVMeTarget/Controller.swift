@@ -1,13 +1,13 @@
 import Base
-import FabricInterface
 import NVMeSpec
 import Synchronization
+import TargetTransport
 
 /// Where a queue of a controller lives.
-struct QueueLocation: Sendable {
+struct QueueLocation: Sendable, Equatable {
     var group: Int
-    var device: UInt32
-    var slot: UInt32
+    var port: PortIndex
+    var connection: ConnectionIndex
     var generation: UInt32
 }
 

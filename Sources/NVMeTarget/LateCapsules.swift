@@ -1,9 +1,9 @@
-import FabricInterface
+import TargetTransport
 
-/// Capsules that arrived while no request was free for them, oldest first. Memory for all of a shared receive queue is
-/// allocated at the start.
+/// Capsules that arrived while no request was free for them, oldest first. Memory for all of a port's capsules is allocated at
+/// the start.
 struct LateCapsules: ~Copyable {
-    private let ring: UnsafeMutablePointer<WorkCompletion>
+    private let ring: UnsafeMutablePointer<Capsule>
     private let capacity: Int
     private var head = 0
     private(set) var count = 0
@@ -17,13 +17,13 @@ struct LateCapsules: ~Copyable {
 
     var isEmpty: Bool { count == 0 }
 
-    /// Each capsule has a receive buffer of its own, and there are no more of those than places.
-    mutating func append(_ completion: WorkCompletion) {
-        ring[(head + count) % capacity] = completion
+    /// Each capsule has a buffer of its own, and there are no more of those than places.
+    mutating func append(_ capsule: Capsule) {
+        ring[(head + count) % capacity] = capsule
         count += 1
     }
 
-    mutating func removeFirst() -> WorkCompletion? {
+    mutating func removeFirst() -> Capsule? {
         guard count > 0 else { return nil }
         let first = ring[head]
         head = (head + 1) % capacity
@@ -31,15 +31,15 @@ struct LateCapsules: ~Copyable {
         return first
     }
 
-    /// Takes out a queue pair's capsules; `dropped` gets each.
-    mutating func removeAll(of handle: QueuePairHandle, _ dropped: (WorkCompletion) -> Void) {
+    /// Takes out a connection's capsules; `dropped` gets each.
+    mutating func removeAll(of connection: ConnectionIndex, _ dropped: (Capsule) -> Void) {
         var kept = 0
         for position in 0..<count {
-            let completion = ring[(head + position) % capacity]
-            if completion.queuePair == handle {
-                dropped(completion)
+            let capsule = ring[(head + position) % capacity]
+            if capsule.connection == connection {
+                dropped(capsule)
             } else {
-                ring[(head + kept) % capacity] = completion
+                ring[(head + kept) % capacity] = capsule
                 kept += 1
             }
         }

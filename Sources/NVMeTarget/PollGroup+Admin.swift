@@ -1,44 +1,45 @@
 import Base
-import FabricInterface
 import NVMeSpec
 import Synchronization
+import TargetTransport
 
 /// Admin commands (NVMe Base, "Admin Command Set").
 extension PollGroup {
-    func admin(_ index: UInt32, _ controller: Controller, in group: DeviceGroup) {
-        switch AdminCommand(group.requests[index].pointee.command) {
-        case .invalid(let status): fail(index, status.doNotRetry, in: group)
-        case .identify(let command): identify(index, command, controller, in: group)
-        case .getLogPage(let command): getLogPage(index, command, controller, in: group)
-        case .getFeatures(let command): getFeatures(index, command, controller, in: group)
-        case .setFeatures(let command): setFeatures(index, command, controller, in: group)
-        case .keepAlive: group.answer(index, .success)
-        case .asynchronousEventRequest: holdAsyncEventRequest(index, controller, in: group)
-        case .abort(let command): abort(index, command, controller, in: group)
-        case .quiesce(let command): quiesce(index, command, controller, in: group)
+    func admin(_ command: AdminCommand, _ request: ControlRequest) {
+        switch command {
+        case .invalid(let status): fail(request, status.doNotRetry)
+        case .identify(let command): identify(command, request)
+        case .getLogPage(let command): getLogPage(command, request)
+        case .getFeatures(let command): getFeatures(command, request)
+        case .setFeatures(let command): setFeatures(command, request)
+        case .keepAlive: request.answer(.success)
+        case .asynchronousEventRequest: holdAsyncEventRequest(request)
+        case .abort(let command): abort(command, request)
+        case .quiesce(let command): quiesce(command, request)
         }
     }
 
     // MARK: Asynchronous events
 
-    private func holdAsyncEventRequest(_ index: UInt32, _ controller: Controller, in group: DeviceGroup) {
-        let held = controller.state.withLock { $0.events.hold(index, limit: Limits.asyncEventRequests) }
-        guard held else { return fail(index, .asynchronousEventRequestLimitExceeded.doNotRetry, in: group) }
-        group.requests[index].pointee.state.move(to: .held)
-        // It waits for as long as its host stays: hosts may be many more than receive buffers.
-        group.returnReceive(group.requests[index])
-        deliverEvents(of: controller)
+    private func holdAsyncEventRequest(_ request: ControlRequest) {
+        let index = request.reference.index
+        let held = request.controller.state.withLock { $0.events.hold(index, limit: Limits.asyncEventRequests) }
+        guard held else { return fail(request, .asynchronousEventRequestLimitExceeded.doNotRetry) }
+        request.reference.hold()
+        // It waits for as long as its host stays: hosts may be many more than capsules' buffers.
+        request.reference.engine.returnCapsule(index)
+        deliverEvents(of: request.controller)
     }
 
     /// Answers held Asynchronous Event Requests with the events that wait. On the admin queue's reactor.
     func deliverEvents(of controller: Controller) {
-        while let (device, request, event) = controller.state.withLock({ state -> (UInt32, UInt32, AsyncEvent)? in
+        while let (port, index, event) = controller.state.withLock({ state -> (PortIndex, RequestIndex, AsyncEvent)? in
             guard let queue = state.adminQueue, let next = state.events.next() else { return nil }
-            return (queue.device, next.request, next.event)
+            return (queue.port, next.request, next.event)
         }) {
-            let group = devices[Int(device)]
-            group.requests[request].pointee.result = UInt64(event.dword0)
-            group.answer(request, .success)
+            let request = RequestReference(engine: engines[port.offset], index: index)
+            request.setResult(event.dword0)
+            request.answer(.success)
         }
     }
 
@@ -46,71 +47,38 @@ extension PollGroup {
 
     /// Abort: what has not started is withdrawn and says so itself; bit 0 of the result is clear then (NVMe Base,
     /// "Abort command").
-    private func abort(_ index: UInt32, _ abort: AbortCommand, _ controller: Controller, in group: DeviceGroup) {
-        let queue: QueueLocation? = controller.state.withLock { state in
+    private func abort(_ abort: AbortCommand, _ request: ControlRequest) {
+        let queue: QueueLocation? = request.controller.state.withLock { state in
             abort.sqID == 0 ? state.adminQueue : state.ioQueues[abort.sqID]
         }
-        guard let queue else { return fail(index, .invalidField.doNotRetry, in: group) }
-        if queue.group == self.index {
-            let aborted = self.abort(abort.commandID, in: queue)
-            group.requests[index].pointee.result = aborted ? 0 : UInt64(AbortCommand.notAborted)
-            return group.answer(index, .success)
+        guard let queue else { return fail(request, .invalidField.doNotRetry) }
+        if queue.group == index {
+            return answerAbort(request.reference, isAborted: self.abort(abort.commandID, in: queue))
         }
         // The queue is another reactor's: it looks, and the answer comes back here.
-        let here = target.group(self.index)
-        let slot = group.requests[index].pointee.queuePair
-        let generation = group.queuePairs[slot].pointee.generation
-        group.requests[index].pointee.state.move(to: .held)
-        group.returnReceive(group.requests[index])
-        let device = group.index
-        target.group(queue.group).abort(abort.commandID, in: queue) { aborted in
-            here.run { pollGroup in
-                let group = pollGroup.devices[Int(device)]
+        let here = target.group(index)
+        let ticket = ticket(request.reference)
+        request.reference.hold()
+        request.reference.engine.returnCapsule(request.reference.index)
+        target.group(queue.group).abort(abort.commandID, in: queue) { isAborted in
+            here.run { group in
                 // Closing the admin queue ended the held request.
-                guard group.queuePairs[slot].pointee.generation == generation,
-                    group.queuePairs[slot].pointee.state == .live
-                else { return }
-                group.requests[index].pointee.result = aborted ? 0 : UInt64(AbortCommand.notAborted)
-                group.answer(index, .success)
+                if let request = group.request(of: ticket) { group.answerAbort(request, isAborted: isAborted) }
             }
         }
     }
 
+    private func answerAbort(_ request: RequestReference, isAborted: Bool) {
+        request.setResult(isAborted ? 0 : AbortCommand.notAborted)
+        request.answer(.success)
+    }
+
     /// Withdraws a command of one of this group's queues if it has not started; `true` when it was.
     func abort(_ commandID: UInt16, in queue: QueueLocation) -> Bool {
-        guard Int(queue.device) < devices.count else { return false }
-        let group = devices[Int(queue.device)]
-        guard group.queuePairs[queue.slot].pointee.generation == queue.generation else { return false }
-        for index in 0..<UInt32(group.requests.usedCount) {
-            let request = group.requests[index]
-            guard request.pointee.queuePair == queue.slot, request.pointee.command.commandID == commandID else {
-                continue
-            }
-            switch request.pointee.state {
-            case .awaitingBuffer where group.awaitingBuffer.remove(index, group.requests.slots):
-                group.answer(index, .commandAbortRequested)
-                return true
-            case .awaitingRead
-            where group.queuePairs[queue.slot].pointee.awaitingRead.remove(index, group.requests.slots):
-                group.answer(index, .commandAbortRequested)
-                return true
-            case .executing where group.awaitingBlock.remove(index, group.requests.slots):
-                group.answer(index, .commandAbortRequested)
-                return true
-            case .executing:
-                return group.cancelBlockOperation(index)
-            case .received where group.queuePairs[queue.slot].pointee.firstHalf == index:
-                group.answer(index, .commandAbortRequested)
-                return true
-            case .held:
-                guard let controller = controller(of: index, in: group),
-                    controller.state.withLock({ $0.events.release(index) })
-                else { return false }
-                group.answer(index, .commandAbortRequested)
-                return true
-            default: return false
-            }
+        guard let engine = engine(of: queue) else { return false }
+        return engine.abort(commandID, on: queue.connection) { request in
+            guard let controller = controller(of: request) else { return false }
+            return controller.state.withLock { $0.events.release(request.index) }
         }
-        return false
     }
 }

@@ -1,96 +1,100 @@
 import Base
-import FabricInterface
 import NVMeSpec
 import Synchronization
+import TargetTransport
 
 /// The Connect command, with all its refusals (NVMe-oF 1.1, "Connect Command and Response").
 extension PollGroup {
-    func connect(_ index: UInt32, _ connect: ConnectCommand, in group: DeviceGroup, now: MonotonicTime) {
-        let request = group.requests[index]
-        let queuePair = group.queuePairs[request.pointee.queuePair]
+    func connect(_ connect: ConnectCommand, _ request: RequestReference, now: MonotonicTime) {
         guard connect.recordFormat == 0 else {
-            return fail(index, .connectIncompatibleFormat.doNotRetry, in: group)
+            return fail(request, .connectIncompatibleFormat.doNotRetry)
         }
-        guard let memory = request.pointee.data, Int(request.pointee.dataLength) >= ConnectData.byteCount else {
-            return fail(index, .dataSGLLengthInvalid.doNotRetry, in: group)
+        guard request.data.count >= ConnectData.byteCount else {
+            return fail(request, .dataSGLLengthInvalid.doNotRetry)
         }
         do throws(ConnectFailure) {
-            let data = try ConnectData(decoding: UnsafeRawBufferPointer(start: memory, count: ConnectData.byteCount))
-            guard connect.queueID == queuePair.pointee.queueID else {
+            let data = try ConnectData(
+                decoding: UnsafeRawBufferPointer(rebasing: request.data[..<ConnectData.byteCount]))
+            let queue = request.engine.connections[request.connection]
+            guard connect.queueID == queue.queueID else {
                 throw ConnectFailure.invalidParameter(inCommand: ConnectCommand.Offset.queueID)
             }
-            guard connect.sqSize > 0, UInt32(connect.sqSize) < queuePair.pointee.entries else {
+            guard connect.sqSize > 0, UInt32(connect.sqSize) < queue.entries else {
                 throw ConnectFailure.invalidParameter(inCommand: ConnectCommand.Offset.sqSize)
             }
             guard let subsystem = target.subsystem(data.subsystemNQN) else {
-                reportRefusal(data, "there is no such subsystem", request.pointee.queuePair, in: group)
+                reportRefusal(data, "there is no such subsystem", request)
                 throw ConnectFailure.invalidParameter(inData: ConnectData.Offset.subsystemNQN)
             }
             guard subsystem.allows(host: data.hostNQN) else {
-                reportRefusal(data, "the host is not on the subsystem's list", request.pointee.queuePair, in: group)
+                reportRefusal(data, "the host is not on the subsystem's list", request)
                 throw ConnectFailure(status: .connectInvalidHost)
             }
+            let asked = AskedQueue(connect: connect, data: data, subsystem: subsystem)
             if connect.queueID == 0 {
-                try connectAdmin(index, connect, data, subsystem, in: group, now: now)
+                try connectAdmin(asked, request, now: now)
             } else {
-                try connectIO(index, connect, data, subsystem, in: group, now: now)
+                try connectIO(asked, request)
             }
         } catch {
-            request.pointee.result = UInt64(error.result)
-            fail(index, error.status.doNotRetry, in: group)
+            request.setResult(error.result)
+            fail(request, error.status.doNotRetry)
         }
     }
 
-    private func reportRefusal(_ data: ConnectData, _ reason: String, _ slot: UInt32, in group: DeviceGroup) {
+    /// A queue that a host asks for.
+    private struct AskedQueue {
+        let connect: ConnectCommand
+        let data: ConnectData
+        let subsystem: Subsystem
+    }
+
+    private func reportRefusal(_ data: ConnectData, _ reason: String, _ request: RequestReference) {
         target.observe(
             .connectRefused(
-                host: data.hostNQN, subsystem: data.subsystemNQN,
-                peer: connectionRequest(of: slot, in: group)?.peerAddress?.description ?? "an unknown address",
-                reason: reason))
+                host: data.hostNQN, subsystem: data.subsystemNQN, peer: peer(of: request), reason: reason))
+    }
+
+    private func peer(of request: RequestReference) -> String {
+        request.engine.origins[request.connection.offset]?.peer ?? "an unknown address"
     }
 
     private func connectAdmin(
-        _ index: UInt32, _ connect: ConnectCommand, _ data: ConnectData, _ subsystem: Subsystem, in group: DeviceGroup,
-        now: MonotonicTime
+        _ asked: AskedQueue, _ request: RequestReference, now: MonotonicTime
     ) throws(ConnectFailure) {
-        let slot = group.requests[index].pointee.queuePair
+        let (connect, data, subsystem) = (asked.connect, asked.data, asked.subsystem)
         // Only the dynamic controller model is offered: CNTLID must be FFFFh.
         guard data.controllerID == ConnectData.anyController else {
             throw .invalidParameter(inData: ConnectData.Offset.controllerID)
         }
-        let location = QueueLocation(
-            group: self.index, device: group.index, slot: slot, generation: group.queuePairs[slot].pointee.generation)
+        let location = location(of: request)
         // NVMe Base, "Generic Command Status Values", 1Ah: too large. One that was granted less would ping too seldom.
         guard connect.keepAliveMilliseconds <= target.options.maxKeepAliveMilliseconds else {
             throw ConnectFailure(status: .keepAliveTimeoutInvalid)
         }
         // A command of an association that has ended may still be at a block device. The host takes it for failed, and may
         // write the same blocks over the new association: that waits until the old command has landed.
-        let request = connectionRequest(of: slot, in: group)
-        let peer = request?.peerAddress?.description ?? "an unknown address"
+        let peer = peer(of: request)
         let former = DrainScope.host(nqn: data.hostNQN, id: data.hostID)
-        if hold(index, in: group, until: former, of: subsystem, connect: (data.hostNQN, peer), now: now) { return }
+        if hold(request, until: former, of: subsystem, connect: (data.hostNQN, peer)) { return }
         var keepAlive = connect.keepAliveMilliseconds
         // A discovery controller without a keep-alive timeout ends after two minutes of silence.
         if subsystem.isDiscovery && keepAlive == 0 { keepAlive = 120_000 }
-        let address = request?.localAddress
+        let address = request.engine.origins[request.connection.offset]?.localAddress
         let controller = subsystem.addController { id in
             Controller(
                 id: id, subsystem: subsystem, hostNQN: data.hostNQN, hostID: data.hostID, localAddress: address,
                 keepAliveMilliseconds: keepAlive, adminQueue: location, now: now)
         }
         guard let controller else { throw ConnectFailure(status: .connectControllerBusy) }
-        connected(index, connect, controller, role: .admin, in: group)
+        connected(connect, controller, role: .admin, request)
         target.observe(
             .hostConnected(
                 host: data.hostNQN, subsystem: subsystem.nqn, controller: controller.id, peer: peer))
     }
 
-    private func connectIO(
-        _ index: UInt32, _ connect: ConnectCommand, _ data: ConnectData, _ subsystem: Subsystem, in group: DeviceGroup,
-        now: MonotonicTime
-    ) throws(ConnectFailure) {
-        let slot = group.requests[index].pointee.queuePair
+    private func connectIO(_ asked: AskedQueue, _ request: RequestReference) throws(ConnectFailure) {
+        let (connect, data, subsystem) = (asked.connect, asked.data, asked.subsystem)
         guard !subsystem.isDiscovery else {
             throw .invalidParameter(inCommand: ConnectCommand.Offset.queueID)
         }
@@ -101,8 +105,7 @@ extension PollGroup {
             throw .invalidParameter(inData: ConnectData.Offset.hostNQN)
         }
         guard controller.hostID == data.hostID else { throw .invalidParameter(inData: ConnectData.Offset.hostID) }
-        let location = QueueLocation(
-            group: self.index, device: group.index, slot: slot, generation: group.queuePairs[slot].pointee.generation)
+        let location = location(of: request)
         let refusal: ConnectFailure? = controller.state.withLock { state in
             guard state.isOperational, !state.isEnded else { return ConnectFailure(status: .commandSequenceError) }
             guard Int(connect.queueID) <= state.grantedIOQueues else {
@@ -115,25 +118,24 @@ extension PollGroup {
         }
         if let refusal { throw refusal }
         let view = view(of: subsystem)
-        let queuePair = group.queuePairs[slot]
-        queuePair.pointee.namespaces = view.namespaces
-        queuePair.pointee.namespaceCount = UInt32(view.capacity)
-        queuePair.pointee.statistics = view.statistics
-        queuePair.pointee.hostBit = subsystem.hostBit(of: data.hostID)
-        connected(index, connect, controller, role: .io, in: group)
+        request.engine.connections[request.connection].namespaces = view.namespaces
+        request.engine.connections[request.connection].statistics = view.statistics
+        request.engine.connections[request.connection].hostBit = subsystem.hostBit(of: data.hostID)
+        connected(connect, controller, role: .io, request)
     }
 
     private func connected(
-        _ index: UInt32, _ connect: ConnectCommand, _ controller: Controller, role: QueueRole, in group: DeviceGroup
+        _ connect: ConnectCommand, _ controller: Controller, role: QueueRole, _ request: RequestReference
     ) {
-        let request = group.requests[index]
-        let queuePair = group.queuePairs[request.pointee.queuePair]
-        queuePair.pointee.role = role
-        queuePair.pointee.entries = UInt32(connect.sqSize) + 1
-        queuePair.pointee.flowControlDisabled = connect.attributes.contains(.disableSQFlowControl)
-        queuePair.pointee.controller = retainController(controller)
-        request.pointee.result = UInt64(controller.id)
-        request.pointee.headOverride = connect.attributes.contains(.disableSQFlowControl) ? 0xFFFF : 0
-        group.answer(index, .success)
+        let engine = request.engine
+        let connection = request.connection
+        let hasNoFlowControl = connect.attributes.contains(.disableSQFlowControl)
+        engine.connections[connection].role = role
+        engine.connections[connection].entries = UInt32(connect.sqSize) + 1
+        engine.connections[connection].flowControlDisabled = hasNoFlowControl
+        engine.connections[connection].controller = controllers.retain(controller)
+        engine.requests[request.index].outcome.headOverride = hasNoFlowControl ? 0xFFFF : 0
+        request.setResult(controller.id)
+        request.answer(.success)
     }
 }

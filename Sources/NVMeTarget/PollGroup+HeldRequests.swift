@@ -1,6 +1,6 @@
 import Base
-import FabricInterface
 import NVMeSpec
+import TargetTransport
 
 /// A request that waits for the end of associations: a Connect for those that its host had, or a Quiesce for the one that it
 /// names.
@@ -20,16 +20,16 @@ extension PollGroup {
     /// Keeps a request while commands of ended associations may still land; `false` where there are none. It is executed
     /// anew when they are over.
     func hold(
-        _ index: UInt32, in group: DeviceGroup, until scope: DrainScope, of subsystem: Subsystem,
-        connect: (host: String, peer: String)? = nil, now: MonotonicTime
+        _ request: RequestReference, until scope: DrainScope, of subsystem: Subsystem,
+        connect: (host: String, peer: String)? = nil
     ) -> Bool {
-        let here = target.group(self.index)
-        let ticket = ticket(index, in: group)
+        let here = target.group(index)
+        let ticket = ticket(request)
         let waiter = DrainWaiter(scope: scope) { here.run { $0.resume(ticket) } }
         guard target.options.deliberateDefect != .formerCommandsNotAwaited, subsystem.wait(waiter) else { return false }
-        if group.requests[index].pointee.state != .held { group.requests[index].pointee.state.move(to: .held) }
-        // It waits for as long as a disk hangs: the receive buffer is for others meanwhile.
-        if group.requests[index].pointee.receive != noSlot { group.setAside(group.requests[index]) }
+        request.hold()
+        // It waits for as long as a disk hangs: the capsule's buffer is for others meanwhile.
+        request.engine.setAside(request.index)
         heldRequests.append(
             HeldRequest(ticket: ticket, waiter: waiter, subsystem: subsystem, since: now, connect: connect))
         return true
@@ -37,13 +37,14 @@ extension PollGroup {
 
     private func resume(_ ticket: RequestTicket) {
         // Answered meanwhile, as its time was over; or its host has gone.
-        guard let place = heldRequests.firstIndex(where: { $0.ticket == ticket }), let group = group(of: ticket) else {
+        guard let place = heldRequests.firstIndex(where: { $0.ticket == ticket }), let request = request(of: ticket)
+        else {
             return
         }
         let held = heldRequests.remove(at: place)
         // Of an earlier request in the same slot, this may be the news.
         held.subsystem.forget(held.waiter)
-        execute(request: ticket.request, in: group, now: now)
+        execute(request, now: now)
     }
 
     /// Reports Connects that have waited for long, and answers what has waited for too long: Connects with Controller Busy
@@ -53,14 +54,14 @@ extension PollGroup {
         var answered = 0
         for place in heldRequests.indices.reversed() {
             let held = heldRequests[place]
-            guard let group = group(of: held.ticket) else {
+            guard let request = request(of: held.ticket) else {
                 // The host has gone.
                 held.subsystem.forget(held.waiter)
                 heldRequests.remove(at: place)
                 continue
             }
             // It has sent Connect: that it does not is not the reason to end it.
-            group.queuePairs[held.ticket.slot].pointee.awaitsConnectSince = now
+            request.engine.connections[request.connection].awaitsConnectSince = now
             let waited = now.nanoseconds(since: held.since) / 1_000_000
             if waited >= Limits.heldReportMilliseconds, !held.isReported {
                 heldRequests[place].isReported = true
@@ -70,8 +71,7 @@ extension PollGroup {
             report(held, isRefused: true)
             held.subsystem.forget(held.waiter)
             heldRequests.remove(at: place)
-            fail(
-                held.ticket.request, held.connect == nil ? .commandInterrupted : .connectControllerBusy, in: group)
+            fail(request, held.connect == nil ? .commandInterrupted : .connectControllerBusy)
             answered += 1
         }
         return answered

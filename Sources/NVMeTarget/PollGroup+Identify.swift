@@ -1,30 +1,31 @@
 import Base
 import BlockInterface
-import FabricInterface
 import NVMeSpec
 import Synchronization
+import TargetTransport
 
 /// The Identify command.
 extension PollGroup {
-    func identify(_ index: UInt32, _ command: IdentifyCommand, _ controller: Controller, in group: DeviceGroup) {
-        let nsid = group.requests[index].pointee.command.nsid
+    func identify(_ command: IdentifyCommand, _ request: ControlRequest) {
+        let nsid = request.nsid
+        let controller = request.controller
         if controller.isDiscovery && command.structure != .controller {
-            return fail(index, .invalidField.doNotRetry, in: group)
+            return fail(request, .invalidField.doNotRetry)
         }
         let needsCommandSet: Set<IdentifyStructure> = [
             .commandSetNamespace, .commandSetController, .commandSetActiveNamespaces,
         ]
         guard !needsCommandSet.contains(command.structure) || command.commandSet == .nvm else {
-            return fail(index, .invalidField.doNotRetry, in: group)
+            return fail(request, .invalidField.doNotRetry)
         }
         let page: [UInt8]?
         switch command.structure {
         case .controller:
-            var bytes = identifyController(controller, in: group).encoded
+            var bytes = identifyController(controller, maxPieces: request.reference.engine.traits.maxPieces).encoded
             TercetIdentity(bootInstance: target.bootInstance, abilities: .quiesce).store(into: &bytes)
             page = bytes
         case .activeNamespaces, .commandSetActiveNamespaces, .allocatedNamespaces:
-            guard nsid < 0xFFFF_FFFE else { return fail(index, .invalidNamespaceOrFormat.doNotRetry, in: group) }
+            guard nsid < 0xFFFF_FFFE else { return fail(request, .invalidNamespaceOrFormat.doNotRetry) }
             page = NamespaceList(controller.subsystem.namespaces.map(\.nsid), after: nsid).encoded
         case .commandSetController: page = IdentifyNVMController().encoded
         case .commandSets: page = IdentifyCommandSets().encoded
@@ -33,18 +34,18 @@ extension PollGroup {
         case .namespace, .allocatedNamespace, .namespaceDescriptors, .commandSetNamespace, .independentNamespace,
             .namespaceControllers:
             guard nsid >= 1, nsid <= UInt32(target.options.maxNamespaces) else {
-                return fail(index, .invalidNamespaceOrFormat.doNotRetry, in: group)
+                return fail(request, .invalidNamespaceOrFormat.doNotRetry)
             }
             page = identifyNamespace(nsid, command.structure, controller)
         default: page = nil
         }
-        guard let page else { return fail(index, .invalidField.doNotRetry, in: group) }
-        answerWithData(index, length: IdentifyStructure.byteCount, in: group) { buffer in
+        guard let page else { return fail(request, .invalidField.doNotRetry) }
+        answerWithData(request, length: IdentifyStructure.byteCount) { buffer in
             page.withUnsafeBytes { buffer.copyMemory(from: $0) }
         }
     }
 
-    private func identifyController(_ controller: Controller, in group: DeviceGroup) -> IdentifyController {
+    private func identifyController(_ controller: Controller, maxPieces: Int) -> IdentifyController {
         let definition = controller.subsystem.definition
         let options = target.options
         var page = IdentifyController()
@@ -91,7 +92,7 @@ extension PollGroup {
             page.sglSupport.insert(.offset)
             page.ioCommandCapsuleSize += UInt32(options.inCapsuleDataSize / 16)
         }
-        page.maxSGLDescriptors = UInt8(group.maxDescriptors)
+        page.maxSGLDescriptors = UInt8(clamping: maxPieces)
         page.fabricsCommands = 1
         return page
     }

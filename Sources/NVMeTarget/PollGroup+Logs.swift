@@ -1,27 +1,27 @@
 import Base
 import BlockInterface
-import FabricInterface
 import NVMeSpec
 import Synchronization
 
 /// Get Log Page.
 extension PollGroup {
-    func getLogPage(_ index: UInt32, _ command: GetLogPageCommand, _ controller: Controller, in group: DeviceGroup) {
+    func getLogPage(_ command: GetLogPageCommand, _ request: ControlRequest) {
+        let controller = request.controller
         guard command.byteCount <= UInt64(target.options.maxTransferSize), !command.offsetIsIndex else {
-            return fail(index, .invalidField.doNotRetry, in: group)
+            return fail(request, .invalidField.doNotRetry)
         }
         // Before the page is made: what changes from here on is told again, as it may not be in the page.
         if !command.retainsEvent {
             controller.state.withLock { $0.events.unmask { $0.logPage == command.logPage.rawValue } }
         }
-        let nsid = group.requests[index].pointee.command.nsid
+        let nsid = request.nsid
         guard let page = logPage(command, nsid: nsid, controller) else {
-            return fail(index, .invalidLogPage.doNotRetry, in: group)
+            return fail(request, .invalidLogPage.doNotRetry)
         }
-        guard command.offset <= UInt64(page.count) else { return fail(index, .invalidField.doNotRetry, in: group) }
+        guard command.offset <= UInt64(page.count) else { return fail(request, .invalidField.doNotRetry) }
         // A host may ask for more than the page has; the rest is zeroes.
         let window = page[Int(command.offset)...].prefix(Int(command.byteCount))
-        answerWithData(index, length: Int(command.byteCount), in: group) { buffer in
+        answerWithData(request, length: Int(command.byteCount)) { buffer in
             window.withUnsafeBytes { buffer.copyMemory(from: $0) }
         }
         deliverEvents(of: controller)

@@ -1,22 +1,21 @@
 import Base
-import FabricInterface
 import NVMeSpec
 import Synchronization
 
 /// Property Get and Set: the registers of a fabrics controller (NVMe-oF, "Property Get Command", "Property Set
 /// Command").
 extension PollGroup {
-    func propertyGet(_ index: UInt32, _ command: PropertyGetCommand, in group: DeviceGroup) {
-        guard let controller = controller(of: index, in: group) else {
-            return fail(index, .commandSequenceError.doNotRetry, in: group)
+    func propertyGet(_ command: PropertyGetCommand, _ request: RequestReference) {
+        guard let controller = controller(of: request) else {
+            return fail(request, .commandSequenceError.doNotRetry)
         }
         guard let property = Property(rawValue: command.offset) else {
             // Reserved properties and those of other transports read as zero: nvme-cli's show-regs asks for all of them.
-            group.requests[index].pointee.result = 0
-            return group.answer(index, .success)
+            request.setResult(0)
+            return request.answer(.success)
         }
         guard property.byteCount == command.size.byteCount else {
-            return fail(index, .invalidField.doNotRetry, in: group)
+            return fail(request, .invalidField.doNotRetry)
         }
         let value: UInt64 = controller.state.withLock { state in
             switch property {
@@ -31,23 +30,23 @@ extension PollGroup {
             case .subsystemReset: 0
             }
         }
-        group.requests[index].pointee.result = value
-        group.answer(index, .success)
+        request.setResult(value)
+        request.answer(.success)
     }
 
-    func propertySet(_ index: UInt32, _ command: PropertySetCommand, in group: DeviceGroup) {
-        guard let controller = controller(of: index, in: group),
-            group.queuePairs[group.requests[index].pointee.queuePair].pointee.role == .admin
-        else { return fail(index, .commandSequenceError.doNotRetry, in: group) }
+    func propertySet(_ command: PropertySetCommand, _ request: RequestReference) {
+        guard let controller = controller(of: request), request.role == .admin else {
+            return fail(request, .commandSequenceError.doNotRetry)
+        }
         guard Property(rawValue: command.offset) == .configuration, command.size == .fourBytes else {
-            return fail(index, .invalidField.doNotRetry, in: group)
+            return fail(request, .invalidField.doNotRetry)
         }
         let configuration = ControllerConfiguration(rawValue: UInt32(truncatingIfNeeded: command.value))
         guard let orphans = controller.configure(configuration) else {
-            return fail(index, .commandSequenceError.doNotRetry, in: group)
+            return fail(request, .commandSequenceError.doNotRetry)
         }
         for queue in orphans { target.group(queue.group).closeQueue(queue) }
-        group.answer(index, .success)
+        request.answer(.success)
     }
 
     /// The specification that the controllers follow.

@@ -1,6 +1,7 @@
 import Base
 import NVMeSpec
 import Synchronization
+import TargetTransport
 
 /// Waiting until commands of associations that have ended can no longer reach the media.
 ///
@@ -9,55 +10,49 @@ import Synchronization
 /// ended are over, and `QuiesceCommand` ends one that the target still takes for alive.
 extension PollGroup {
     /// Quiesce: ends another association of this host, and is answered when its commands are over.
-    func quiesce(_ index: UInt32, _ command: QuiesceCommand, _ controller: Controller, in group: DeviceGroup) {
+    func quiesce(_ command: QuiesceCommand, _ request: ControlRequest) {
+        let controller = request.controller
         guard command.controllerID != controller.id, !controller.isDiscovery else {
-            return fail(index, .invalidField.doNotRetry, in: group)
+            return fail(request, .invalidField.doNotRetry)
         }
         if let other = controller.subsystem.controller(command.controllerID) {
             // Somebody else's association is none of this host's business.
             guard other.hostNQN == controller.hostNQN, other.hostID == controller.hostID else {
-                return fail(index, .invalidField.doNotRetry, in: group)
+                return fail(request, .invalidField.doNotRetry)
             }
             target.end(other, .replaced)
         }
-        if hold(index, in: group, until: .controller(command.controllerID), of: controller.subsystem, now: now) {
-            return
-        }
-        group.answer(index, .success)
+        if hold(request.reference, until: .controller(command.controllerID), of: controller.subsystem) { return }
+        request.answer(.success)
     }
 
-    func queuePairDrained(_ slot: UInt32, in group: DeviceGroup) {
-        let place = group.queuePairs[slot].pointee.controller
-        if place != noSlot, let controller = controllers[Int(place)] { controller.releaseQueue() }
+    func connectionDrained(_ connection: ConnectionIndex, in engine: CommandEngine) {
+        controllers[engine.connections[connection].controller]?.releaseQueue()
     }
 
     // MARK: Held requests
 
-    /// A held request, recognised after its queue pair may have gone.
+    /// A held request, recognised after its connection may have gone.
     struct RequestTicket: Sendable, Equatable {
-        var device: UInt32
-        var slot: UInt32
-        var generation: UInt32
-        var request: UInt32
+        var queue: QueueLocation
+        var request: RequestIndex
     }
 
-    func ticket(_ index: UInt32, in group: DeviceGroup) -> RequestTicket {
-        let slot = group.requests[index].pointee.queuePair
-        return RequestTicket(
-            device: group.index, slot: slot, generation: group.queuePairs[slot].pointee.generation, request: index)
+    func ticket(_ request: RequestReference) -> RequestTicket {
+        RequestTicket(queue: location(of: request), request: request.index)
     }
 
-    /// The device group of a held request that is still there.
-    func group(of ticket: RequestTicket) -> DeviceGroup? {
-        let group = devices[Int(ticket.device)]
-        let queuePair = group.queuePairs[ticket.slot]
-        // Closing a queue pair ends its held requests.
-        return queuePair.pointee.generation == ticket.generation && queuePair.pointee.state == .live ? group : nil
+    /// A held request, if it is still there: closing a connection ends its held requests.
+    func request(of ticket: RequestTicket) -> RequestReference? {
+        guard let engine = engine(of: ticket.queue), engine.connections[ticket.queue.connection].state == .live else {
+            return nil
+        }
+        return RequestReference(engine: engine, index: ticket.request)
     }
 
     func finish(_ ticket: RequestTicket, _ status: Status) {
-        guard let group = group(of: ticket) else { return }
-        if status.isSuccess { group.answer(ticket.request, status) } else { fail(ticket.request, status, in: group) }
+        guard let request = request(of: ticket) else { return }
+        if status.isSuccess { request.answer(status) } else { fail(request, status) }
     }
 }
 

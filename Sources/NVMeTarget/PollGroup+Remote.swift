@@ -1,7 +1,6 @@
 import Base
-import FabricInterface
-import NVMeSpec
 import Reactor
+import TargetTransport
 
 extension PollGroup {
     /// A poll group as other threads see it: what they ask for is done by the group's own thread.
@@ -25,15 +24,12 @@ extension PollGroup {
             mailbox.send { if let group = reference.group { body(group) } }
         }
 
-        func adopt(_ ticket: ConnectionTicket, _ request: ConnectionRequest, _ parameters: RDMAConnectRequest) {
-            send { group in
-                guard let connection = try? group.fabric.adopt(ticket) else { return group.fabric.discard(ticket) }
-                group.admit(connection, request, parameters, now: group.now)
-            }
+        func adopt(_ ticket: any TransportTicket) {
+            send { $0.adopt(ticket) }
         }
 
         func closeQueue(_ location: QueueLocation) {
-            send { $0.closeQueue(location, now: $0.now) }
+            send { $0.closeQueue(location) }
         }
 
         func deliverEvents(of controller: Controller) {

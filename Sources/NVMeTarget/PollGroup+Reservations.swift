@@ -1,8 +1,8 @@
 import Base
 import BlockInterface
-import FabricInterface
 import NVMeSpec
 import Synchronization
+import TargetTransport
 
 /// Reservation commands (NVMe Base, "Reservations").
 ///
@@ -10,25 +10,24 @@ import Synchronization
 /// persists; every reactor takes on who may read and write; and with "preempt and abort" the commands of those who lost
 /// their registration have ended everywhere. So no host that was told that another is fenced can meet its writes later.
 extension PollGroup {
-    func reservation(_ index: UInt32, _ controller: Controller, in group: DeviceGroup) {
-        let request = group.requests[index]
-        guard let namespace = controller.subsystem.namespace(request.pointee.command.nsid) else {
-            return fail(index, .invalidNamespaceOrFormat.doNotRetry, in: group)
+    func reservation(_ command: IOCommand, _ request: ControlRequest) {
+        let controller = request.controller
+        guard let namespace = controller.subsystem.namespace(request.nsid) else {
+            return fail(request, .invalidNamespaceOrFormat.doNotRetry)
         }
-        let command = IOCommand(request.pointee.command)
         switch command {
-        case .reservationReport(let report): return self.report(index, report, namespace, controller, in: group)
-        case .invalid(let status): return fail(index, status.doNotRetry, in: group)
+        case .reservationReport(let report): return self.report(report, namespace, request)
+        case .invalid(let status): return fail(request, status.doNotRetry)
         default: break
         }
         // The 64th host and later ones share a bit: they cannot be told apart on the I/O path.
         guard controller.subsystem.hostBit(of: controller.hostID) != Subsystem.sharedHostBit else {
-            return fail(index, .insufficientCapacity.doNotRetry, in: group)
+            return fail(request, .insufficientCapacity.doNotRetry)
         }
         // One change at a time for a namespace; the others wait their turn.
         guard namespace.reservation.withLock({ $0.begin() }) else {
-            if request.pointee.state != .held { request.pointee.state.move(to: .held) }
-            waitingReservations.append(ticket(index, in: group))
+            request.reference.hold()
+            waitingReservations.append(ticket(request.reference))
             return
         }
         var next = namespace.reservation.withLock { $0.current }
@@ -39,25 +38,23 @@ extension PollGroup {
             {
                 throw .invalid
             }
-            outcome = try perform(command, on: &next, request, controller.hostID)
+            outcome = try perform(command, on: &next, request.reference.data, controller.hostID)
         } catch {
             namespace.reservation.withLock { $0.isChanging = false }
-            return fail(index, error.status, in: group)
+            return fail(request, error.status)
         }
-        if request.pointee.state != .held { request.pointee.state.move(to: .held) }
+        request.reference.hold()
         var aborts = false
         if case .reservationAcquire(let acquire) = command { aborts = acquire.action == .preemptAndAbort }
         store(
             ReservationChange(
                 namespace: namespace, subsystem: controller.subsystem, next: next, outcome: outcome, aborts: aborts,
-                ticket: ticket(index, in: group)))
+                ticket: ticket(request.reference)))
     }
 
     private func perform(
-        _ command: IOCommand, on reservation: inout Reservation, _ request: UnsafeMutablePointer<RequestSlot>,
-        _ host: UUIDBytes
+        _ command: IOCommand, on reservation: inout Reservation, _ data: UnsafeRawBufferPointer, _ host: UUIDBytes
     ) throws(ReservationRefusal) -> Reservation.Outcome {
-        let data = UnsafeRawBufferPointer(start: request.pointee.data, count: Int(request.pointee.dataLength))
         switch command {
         case .reservationRegister(let register):
             guard let keys = try? ReservationRegisterData(decoding: data) else { throw .invalid }
@@ -73,14 +70,12 @@ extension PollGroup {
         }
     }
 
-    private func report(
-        _ index: UInt32, _ command: ReservationReportCommand, _ namespace: Namespace, _ controller: Controller,
-        in group: DeviceGroup
-    ) {
+    private func report(_ command: ReservationReportCommand, _ namespace: Namespace, _ request: ControlRequest) {
+        let controller = request.controller
         // Host identifiers are 128 bits over fabrics: only the extended structure has room for them.
-        guard command.isExtended else { return fail(index, .hostIdentifierInconsistentFormat.doNotRetry, in: group) }
+        guard command.isExtended else { return fail(request, .hostIdentifierInconsistentFormat.doNotRetry) }
         guard command.byteCount <= UInt64(target.options.maxTransferSize) else {
-            return fail(index, .invalidField.doNotRetry, in: group)
+            return fail(request, .invalidField.doNotRetry)
         }
         let reservation = namespace.reservation.withLock { $0.current }
         let connected = controller.subsystem.controllers
@@ -94,7 +89,7 @@ extension PollGroup {
             generation: reservation.generation, type: reservation.type,
             persistsThroughPowerLoss: reservation.persistsThroughPowerLoss, registrants: registrants
         ).encoded(isExtended: true)
-        answerWithData(index, length: Int(command.byteCount), in: group) { buffer in
+        answerWithData(request, length: Int(command.byteCount)) { buffer in
             page.prefix(buffer.count).withUnsafeBytes { buffer.copyMemory(from: $0) }
         }
     }
@@ -158,10 +153,10 @@ extension PollGroup {
         let waiting = waitingReservations
         waitingReservations = []
         for ticket in waiting {
-            guard let group = group(of: ticket), let controller = controller(of: ticket.request, in: group) else {
-                continue
-            }
-            reservation(ticket.request, controller, in: group)
+            guard let request = request(of: ticket), let controller = controller(of: request),
+                case .io(let command) = request.engine.requests[request.index].command
+            else { continue }
+            reservation(command, ControlRequest(reference: request, controller: controller))
         }
     }
 
@@ -172,26 +167,25 @@ extension PollGroup {
     func fence(_ subsystem: Subsystem, nsid: UInt32, victims: UInt64, barrier: FenceBarrier) {
         guard let view = views[subsystem.index] else { return barrier.arrive() }
         synchronize(view)
+        let fenced = CommandEngine.Victims(nsid: nsid, hosts: victims, namespaces: view.namespaces)
         if victims != 0 {
-            for device in devices { device.abortWaiting(nsid: nsid, of: victims, in: view.namespaces) }
+            for engine in engines { engine.abortWaiting(fenced) }
         }
-        drains.append(Drain(namespaces: view.namespaces, nsid: nsid, victims: victims, barrier: barrier))
+        drains.append(Drain(victims: fenced, barrier: barrier))
         checkDrains()
     }
 
     /// Commands of preempted hosts that are running at a block device.
     struct Drain {
-        let namespaces: UnsafeMutablePointer<NamespaceSlot>
-        let nsid: UInt32
-        let victims: UInt64
+        let victims: CommandEngine.Victims
         let barrier: FenceBarrier
     }
 
     func checkDrains() {
         guard !drains.isEmpty else { return }
         drains.removeAll { drain in
-            if drain.victims != 0, target.options.deliberateDefect != .preemptedCommandsNotAwaited,
-                devices.contains(where: { $0.isRunning(nsid: drain.nsid, of: drain.victims, in: drain.namespaces) })
+            if drain.victims.hosts != 0, target.options.deliberateDefect != .preemptedCommandsNotAwaited,
+                engines.contains(where: { $0.isRunning(drain.victims) })
             {
                 return false
             }

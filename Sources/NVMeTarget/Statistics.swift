@@ -35,6 +35,24 @@ public struct Statistics: Sendable, BitwiseCopyable {
 }
 
 /// Where a reactor's counters are.
-struct StatisticsReference: @unchecked Sendable {
-    let pointer: UnsafeMutablePointer<Statistics>
+///
+/// Unchecked: the memory is a `SubsystemView`'s, which takes the reference out of its subsystem before it frees it.
+struct StatisticsReference: @unchecked Sendable, BitwiseCopyable, Equatable {
+    private let counters: UnsafeMutablePointer<Statistics>
+
+    private init(_ counters: UnsafeMutablePointer<Statistics>) { self.counters = counters }
+
+    static func allocate() -> StatisticsReference {
+        let counters = UnsafeMutablePointer<Statistics>.allocate(capacity: 1)
+        counters.initialize(to: Statistics())
+        return StatisticsReference(counters)
+    }
+
+    func deallocate() { counters.deallocate() }
+
+    var value: Statistics { counters.pointee }
+
+    /// Changes the counters; for their reactor alone.
+    @inline(__always)
+    func update(_ change: (inout Statistics) -> Void) { change(&counters.pointee) }
 }

@@ -67,7 +67,7 @@ public final class Subsystem: Sendable {
     /// The sum of all reactors' counters. They go on counting meanwhile: a value may be a moment old.
     public var statistics: Statistics {
         // Under the lock, which a reactor takes before it frees its counters.
-        state.withLock { $0.counters.reduce(Statistics()) { $0 + $1.pointer.pointee } }
+        state.withLock { $0.counters.reduce(Statistics()) { $0 + $1.value } }
     }
 
     func allows(host: String) -> Bool {

@@ -1,6 +1,5 @@
 import Base
 import BlockInterface
-import FabricInterface
 import NVMeSpec
 import Synchronization
 

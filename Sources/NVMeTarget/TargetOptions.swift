@@ -1,3 +1,5 @@
+import TargetTransport
+
 /// Sizes of a target. All memory of the I/O path is allocated from them when a reactor meets a device.
 public struct TargetOptions: Sendable, Equatable {
     /// Entries of an I/O queue, at most 1024; CAP.MQES + 1.
@@ -49,6 +51,17 @@ public struct TargetOptions: Sendable, Equatable {
     }
 }
 
+extension TargetOptions {
+    /// What the target wants of its transport.
+    public var transport: TransportOptions {
+        TransportOptions(
+            adminQueueEntries: Limits.adminQueueDepth, queueEntries: queueDepth, maxQueueID: maxIOQueues,
+            capsuleDataBytes: inCapsuleDataSize, capsules: sharedReceiveEntries, requests: requests,
+            connections: Limits.connections, memoryBytes: dataMemory + controlMemory, maxPieces: maxDescriptors,
+            invalidatesKeys: sendWithInvalidate)
+    }
+}
+
 /// Numbers that are not worth a knob.
 enum Limits {
     /// Entries of the admin queue (discovery log "ASQSZ").
@@ -57,8 +70,11 @@ enum Limits {
     static let asyncEventRequests = 4
     /// Abort commands of one controller; Identify Controller ACL + 1.
     static let abortCommands = 4
-    /// Completions taken in one poll.
+    /// Completions of a block device taken in one poll.
     static let completionBatch = 64
+    /// Events of a port taken in one poll, and orders given before they are carried out.
+    static let eventBatch = 192
+    static let orderBatch = 256
     /// One request in so many is for commands of other than I/O queues alone.
     static let requestReserve = 16
     /// What a Compare and Write may cover at the most, in bytes: the largest block there is.
@@ -67,27 +83,17 @@ enum Limits {
     static let fusedMilliseconds: UInt64 = 10_000
     /// Operations of one reactor at one block device.
     static let blockDepth = 512
-    /// Queue pairs of one reactor on one device.
-    static let queuePairs = 1024
-    /// How long a closed queue pair is kept for completions of the shared receive queue that name it, in milliseconds.
-    static let closingGraceMilliseconds: UInt64 = 20
-    /// How long a closed queue pair is given to complete its posted work as flushed, in milliseconds; then it is destroyed
-    /// with what it has.
-    static let flushMilliseconds: UInt64 = 5_000
-    /// How long a queue pair is kept that no Connect command has come for, in milliseconds.
+    /// Connections of one port.
+    static let connections = 1024
+    /// How long a connection is kept that no Connect command has come for, in milliseconds.
     static let connectMilliseconds: UInt64 = 30_000
     /// How long a Connect or a Quiesce waits for commands of the same host's ended associations, in milliseconds; less than
     /// hosts wait for a Connect (Linux: 60 s). And after how long a Connect is reported; less than a volume waits for a
     /// member.
     static let heldMilliseconds: UInt64 = 20_000
     static let heldReportMilliseconds: UInt64 = 500
-    /// How long posted work of a queue pair may stand still before the host is given up, in milliseconds. A host that
-    /// takes no answers holds requests that others need.
-    static let stalledMilliseconds: UInt64 = 10_000
     /// How long a host may take for a read's data while a write of the same place waits, in milliseconds.
     static let loanMilliseconds: UInt64 = 2_000
-    /// Registrations that may be given up for others between two ticks; where there are more, copying costs less.
-    static let lendingEvictions: UInt64 = 16
     /// How long reads are copied after memory could not be registered, in milliseconds.
     static let lendingPauseMilliseconds: UInt64 = 1_000
     /// How often a busy reactor asks for connection events, in nanoseconds.

@@ -1,3 +1,4 @@
+import Buffers
 import FabricInterface
 import Memory
 import NVMeInitiator
@@ -14,7 +15,7 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
     init(engineBytes: Int, bufferBytes: Int) throws(MemoryError) {
         engine = try RegisteredArena(bytes: engineBytes)
         buffers = bufferBytes > 0 ? try RegisteredArena(bytes: bufferBytes) : nil
-        pool = buffers.map { DataPool($0, reservedBytes: 0) }
+        pool = buffers.map { DataPool($0.memory, reservedBytes: 0) }
         super.init()
     }
 

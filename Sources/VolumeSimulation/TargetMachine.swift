@@ -3,8 +3,10 @@ import BlockInterface
 import FabricInterface
 import NVMeSpec
 import NVMeTarget
+import RDMATransport
 import Replication
 import Simulation
+import TargetTransport
 
 /// A machine with a disk and, while it runs, the real target serving it as one namespace.
 final class TargetMachine {
@@ -84,7 +86,8 @@ final class TargetMachine {
         do {
             try target.addSubsystem(SubsystemDefinition(nqn: Self.nqn, serialNumber: "S\(index)"))
             if !isDriveOut { try addNamespace(to: target) }
-            let group = PollGroup(target: target, fabric: fabric)
+            let group = PollGroup(
+                target: target, transport: RDMATargetTransport(fabric, options.transport))
             try group.listen(TargetListener(address: address, portID: 1))
             process = TargetProcess(device: device, fabric: fabric, target: target, group: group)
         } catch {
@@ -177,7 +180,7 @@ final class TargetMachine {
             if !use.requests.isEmpty {
                 found.append("requests \(use.requests.map { "\($0.key): \($0.value)" }.sorted())")
             }
-            if use.boundQueuePairs > 0 { found.append("\(use.boundQueuePairs) queue pairs") }
+            if use.port.boundConnections > 0 { found.append("\(use.port.boundConnections) queue pairs") }
             if use.bytesInUse > 0 { found.append("\(use.bytesInUse) bytes of data memory") }
             if use.lateCapsules > 0 { found.append("\(use.lateCapsules) capsules") }
         }

@@ -6,8 +6,10 @@ import Glibc
 import Logging
 import NVMeSpec
 import NVMeTarget
+import RDMATransport
 import Reactor
 import TargetConfiguration
+import TargetTransport
 import VerbsFabric
 
 /// A failure of the daemon: one line for people.
@@ -58,7 +60,7 @@ final class Service {
             } catch {
                 throw ServiceError(description: "RDMA cannot be used: \(error.description)")
             }
-            let box = GroupBox(PollGroup(target: target, fabric: fabric))
+            let box = GroupBox(PollGroup(target: target, transport: RDMATargetTransport(fabric, target.options.transport)))
             groups.append(box)
             reactor.add(box.group)
             reactor.start()
@@ -234,8 +236,8 @@ final class Service {
         let portID = UInt16(portIDs.count + 1)
         let listener = TargetListener(address: address, portID: portID)
         let box = groups[0]
-        let failure: FabricError? = await reactors[0].run { () -> FabricError? in
-            do throws(FabricError) {
+        let failure: TransportError? = await reactors[0].run { () -> TransportError? in
+            do throws(TransportError) {
                 try box.group.listen(listener)
                 return nil
             } catch {

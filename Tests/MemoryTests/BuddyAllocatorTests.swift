@@ -1,4 +1,4 @@
-import Memory
+import Buffers
 import Testing
 
 /// A generator whose sequence is known by its seed, which each failure prints.

@@ -1,4 +1,5 @@
 import AllocationProbe
+import Buffers
 import FabricInterface
 import Memory
 import Testing
@@ -32,7 +33,9 @@ final class RecordingContext: FabricContext {
 
 @Suite struct DataPoolTests {
     @Test func adminGetsTheReserveWhenIOHasTakenTheRest() throws {
-        let pool = DataPool(try RegisteredArena(bytes: 1 << 20), reservedBytes: 64 << 10)
+        let arena = try RegisteredArena(bytes: 1 << 20)
+        let pool = DataPool(arena.memory, reservedBytes: 64 << 10)
+        defer { withExtendedLifetime(arena) {} }
         #expect(pool.reservedBytes == 64 << 10)
         var taken = 0
         while pool.allocate(4096, priority: .io) != nil { taken += 1 }
@@ -50,7 +53,8 @@ final class RecordingContext: FabricContext {
 
     @Test func buffersLieInTheArenaAndDoNotOverlap() throws {
         let arena = try RegisteredArena(bytes: 4 << 20)
-        let pool = DataPool(arena, reservedBytes: 1 << 20)
+        let pool = DataPool(arena.memory, reservedBytes: 1 << 20)
+        defer { withExtendedLifetime(arena) {} }
         let start = arena.memory.baseAddress!
         var ranges: [Range<UnsafeMutableRawPointer>] = []
         for bytes in [4096, 5000, 1 << 20, 128 << 10, 4096, 512] {
@@ -71,7 +75,9 @@ final class RecordingContext: FabricContext {
     }
 
     @Test func buffersAndKnownRegistrationsCostNoAllocation() throws {
-        let pool = DataPool(try RegisteredArena(bytes: 4 << 20), reservedBytes: 1 << 20)
+        let buffers = try RegisteredArena(bytes: 4 << 20)
+        let pool = DataPool(buffers.memory, reservedBytes: 1 << 20)
+        defer { withExtendedLifetime(buffers) {} }
         let control = try ControlMemory(slotBytes: 64, count: 8)
         let cache = RegistrationCache(PinningContext(), pinnedBytesLimit: 1 << 20, watch: .caller)
         let front = cache.makeFront()

@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 import LoopbackFabric
 import NVMeInitiator

@@ -222,7 +222,7 @@ import Testing
             }
             world.expectServed(attached)
         }
-        let counts = world.groups.map { $0.poolUse[0].boundQueuePairs }
+        let counts = world.groups.map { $0.poolUse[0].boundConnections }
         #expect(counts == [5, 5], "two admin queues and eight I/O queues")
         #expect(world.target.subsystems[0].statistics.otherCommands == before + 80)
     }

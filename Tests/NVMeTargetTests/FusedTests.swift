@@ -2,13 +2,12 @@ import BlockInterface
 import CLibNVMe
 import NVMeTarget
 import Simulation
+import TargetTransport
 import Testing
 
 /// Compare and Write as a fused operation: two commands, of which the second is done where the first was right.
 @Suite struct FusedTests {
     private static let failed = RawStatus.generic(NVME_SC_FUSED_FAIL)
-    private static let missing = RawStatus.generic(NVME_SC_FUSED_MISSING)
-    private static let invalid = RawStatus(code: NVME_SC_INVALID_FIELD.rawValue, doNotRetry: true)
     private static let different = RawStatus(
         code: NVME_SCT_MEDIA.rawValue << 8 | NVME_SC_COMPARE_FAILED.rawValue, doNotRetry: true)
 
@@ -173,109 +172,7 @@ import Testing
         }
     }
 
-    @Test func whatIsOfferedIsSaid() throws {
-        let (world, attached) = try Self.plain()
-        let offset = attached.scratch(4096)
-        func identify(_ cns: UInt32, nsid: UInt32 = 0) throws {
-            let command = RawCommand(opcode: nvme_admin_identify.rawValue, nsid: nsid).with(10, cns)
-            let reply = try world.execute(attached.admin, command.with(sgl: attached.host.keyed(offset, 4096)))
-            #expect(reply.isSuccess)
-        }
-        func field(_ place: Int?) -> Int {
-            let start = offset + (place ?? 0)
-            return Int(attached.host.memory[start]) | Int(attached.host.memory[start + 1]) << 8
-        }
-        try identify(NVME_IDENTIFY_CNS_CTRL.rawValue)
-        #expect(field(MemoryLayout<nvme_id_ctrl>.offset(of: \.fuses)) == 1)
-        #expect(field(MemoryLayout<nvme_id_ctrl>.offset(of: \.acwu)) == 0)
-        try identify(NVME_IDENTIFY_CNS_NS.rawValue, nsid: 1)
-        // 64 KiB of 512 bytes, 0-based; as much is accepted, and no more.
-        #expect(field(MemoryLayout<nvme_id_ns>.offset(of: \.nacwu)) == 127)
-        let limit = attached.host.allocate(65536 + 512)
-        for (blocks, compared, written) in [
-            (128, RawStatus.success, RawStatus.success), (129, Self.invalid, Self.failed),
-        ] {
-            let sgl = attached.host.keyed(limit, 512 * blocks)
-            let first = attached.io[0].send(Self.compare(0, blocks).with(sgl: sgl))
-            let second = attached.io[0].send(Self.write(0, blocks).with(sgl: sgl))
-            #expect(try world.completion(of: first, attached.io[0]).status == compared, "\(blocks) blocks")
-            #expect(try world.completion(of: second, attached.io[0]).status == written, "\(blocks) blocks")
-        }
-    }
-
     // MARK: What is wrong with it
-
-    @Test func aHalfWithoutTheOtherIsAborted() throws {
-        let (world, attached) = try Self.plain()
-        let before = try world.baseline()
-        let queue = attached.io[0]
-        let sgl = RawSGL.offset(0, length: 512)
-        let compare = Self.compare(0).with(sgl: sgl), write = Self.write(0).with(sgl: sgl)
-        // A second half alone.
-        #expect(try world.execute(queue, write, data: Self.bytes(1)).status == Self.missing)
-        // Another command behind a first half: that one is done.
-        let lone = queue.send(compare, data: Self.bytes(0))
-        world.pass(milliseconds: 5)
-        #expect(queue.take(lone) == nil, "a first half waits")
-        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 1)
-        let other = queue.send(read.with(sgl: attached.host.keyed(attached.scratch(512), 512)))
-        #expect(try world.completion(of: lone, queue).status == Self.missing)
-        #expect(try world.completion(of: other, queue).status == .success)
-        // Two first halves: the later one goes with the second.
-        let early = queue.send(compare, data: Self.bytes(0))
-        let done = try Self.swap(world, queue, at: 0, Self.bytes(0), Self.bytes(3))
-        #expect(try world.completion(of: early, queue).status == Self.missing)
-        #expect(done == .success)
-        #expect(try Self.read(world, attached, 0) == Self.bytes(3))
-        world.expectPools(before)
-    }
-
-    @Test func halvesThatDoNotBelongTogetherAreRefused() throws {
-        let (world, attached) = try Self.plain()
-        let before = try world.baseline()
-        let queue = attached.io[0]
-        let sgl = RawSGL.offset(0, length: 512)
-        let compare = Self.compare(0).with(sgl: sgl), write = Self.write(0).with(sgl: sgl)
-        let outOfRange = RawStatus(code: NVME_SC_LBA_RANGE.rawValue, doNotRetry: true)
-        let wrongLength = RawStatus(code: NVME_SC_SGL_INVALID_DATA.rawValue, doNotRetry: true)
-        let noNamespace = RawStatus(code: NVME_SC_INVALID_NS.rawValue, doNotRetry: true)
-        var asPage = compare
-        asPage.bytes[1] = 0x01
-        var writeAsPage = write
-        writeAsPage.bytes[1] = 0x02
-        let cases: [(RawCommand, RawCommand, RawStatus, RawStatus)] = [
-            (compare, Self.write(1).with(sgl: sgl), Self.invalid, Self.failed),
-            (compare, Self.write(0, 2).with(sgl: sgl), Self.invalid, Self.failed),
-            (compare, write.with(1, 2), Self.invalid, Self.failed),
-            (Self.swapped(write, 0x41), write, Self.invalid, Self.failed),
-            (compare, Self.swapped(compare, 0x42), Self.invalid, Self.failed),
-            (RawCommand(opcode: 0x7F, nsid: 8, flags: 0x41), write, Self.invalid, Self.failed),
-            (asPage, write, Self.invalid, Self.failed),
-            (compare, writeAsPage, Self.failed, Self.invalid),
-            (compare.with(1, 3), write.with(1, 3), noNamespace, Self.failed),
-            (Self.compare(8192).with(sgl: sgl), Self.write(8192).with(sgl: sgl), outOfRange, Self.failed),
-            (compare.with(sgl: RawSGL.offset(0, length: 256)), write, wrongLength, Self.failed),
-            (compare, write.with(sgl: RawSGL.offset(0, length: 256)), Self.failed, wrongLength),
-            (
-                compare.with(sgl: attached.host.keyed(attached.scratch(512), 512)),
-                write.with(sgl: attached.host.keyed(attached.scratch(512), 1024)), Self.failed, wrongLength
-            ),
-        ]
-        for (number, (first, second, compared, written)) in cases.enumerated() {
-            let one = queue.send(first, data: Self.bytes(0))
-            let two = queue.send(second, data: Self.bytes(9))
-            #expect(try world.completion(of: one, queue).status == compared, "case \(number)")
-            #expect(try world.completion(of: two, queue).status == written, "case \(number)")
-        }
-        #expect(try Self.read(world, attached, 0) == Self.bytes(0))
-        world.expectPools(before)
-    }
-
-    private static func swapped(_ command: RawCommand, _ flags: UInt8) -> RawCommand {
-        var command = command
-        command.bytes[1] = flags
-        return command
-    }
 
     @Test func aDeviceThatFailsIsTold() throws {
         let (world, disk, attached) = try Self.scene()
@@ -288,20 +185,6 @@ import Testing
         #expect(
             try Self.swap(world, attached.io[0], at: 4, Self.bytes(0), Self.bytes(1)) == Ends(unreadable, Self.failed))
         #expect(try Self.read(world, attached, 3) == Self.bytes(0))
-        world.expectPools(before)
-    }
-
-    @Test func aFirstHalfCanBeAborted() throws {
-        let (world, attached) = try Self.plain()
-        let before = try world.baseline()
-        let queue = attached.io[0]
-        let first = queue.send(Self.compare(0).with(sgl: RawSGL.offset(0, length: 512)), data: Self.bytes(0))
-        world.pass(milliseconds: 1)
-        let abort = RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, UInt32(first) << 16 | 1)
-        let reply = try world.execute(attached.admin, abort)
-        #expect(reply.isSuccess && reply.dword0 == 0)
-        #expect(try world.completion(of: first, queue).status == .generic(NVME_SC_ABORT_REQ))
-        #expect(try Self.swap(world, queue, at: 0, Self.bytes(0), Self.bytes(1)) == .success)
         world.expectPools(before)
     }
 
@@ -351,7 +234,7 @@ import Testing
             world.network.delays.transit = 1_000_000...1_000_000
             queue.send(Self.compare(0).with(sgl: bad.host.keyed(offset, 512)))
             queue.send(Self.write(0).with(sgl: bad.host.keyed(offset, 512)))
-            try world.wait("READs") { world.groups[0].poolUse[0].requests[.transferring] ?? 0 == 2 }
+            try world.wait("READs") { world.groups[0].poolUse[0].port.runningFetches == 2 }
         case .waitingForMemory:
             disk.behaviour.isStuck = true
             let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 2048)

@@ -55,7 +55,7 @@ import Testing
             // What went before is over.
             world.pass(milliseconds: 1)
             let read = Self.scattered(attached, at: lba)
-            try world.wait("the read") { world.groups[0].poolUse[0].requests[.responding] ?? 0 > 0 }
+            try world.wait("the read") { world.groups[0].poolUse[0].requests[.answering] ?? 0 > 0 }
             #expect(Self.loans(world) == (isLent ? 1 : 0), "block \(lba)")
             #expect((world.groups[0].poolUse[0].bytesInUse == 0) == isLent, "block \(lba): no memory of the pool")
             #expect(try world.completion(of: read.id, attached.io[0]).isSuccess)

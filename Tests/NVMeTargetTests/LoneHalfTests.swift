@@ -4,7 +4,6 @@ import Testing
 
 /// The first half of a fused operation, whose second half does not come.
 @Suite struct LoneHalfTests {
-    private static let missing = RawStatus.generic(NVME_SC_FUSED_MISSING)
     private static let data = [UInt8](repeating: 0, count: 512)
 
     private static func half(_ opcode: UInt32, _ flags: UInt8) -> RawCommand {
@@ -12,28 +11,6 @@ import Testing
     }
 
     private static let compare = half(nvme_cmd_compare.rawValue, 0x41)
-    private static let write = half(nvme_cmd_write.rawValue, 0x42)
-
-    @Test func isAnsweredInTheEnd() throws {
-        let world = try TargetWorld()
-        let attached = try world.attach()
-        let before = try world.baseline()
-        let queue = attached.io[0]
-        let first = queue.send(Self.compare, data: Self.data)
-        world.pass(milliseconds: 9_000)
-        #expect(queue.take(first) == nil, "the second half may still be on its way")
-        world.pass(milliseconds: 2_000)
-        #expect(queue.take(first)?.status == Self.missing)
-        // The other half comes too late: neither has been done.
-        #expect(try world.execute(queue, Self.write, data: Self.data).status == Self.missing)
-        world.expectPools(before)
-        // Who tries again is served.
-        let compare = queue.send(Self.compare, data: Self.data)
-        let write = queue.send(Self.write, data: Self.data)
-        #expect(try world.completion(of: compare, queue).status == .success)
-        #expect(try world.completion(of: write, queue).status == .success)
-        world.expectPools(before)
-    }
 
     /// As many first halves as there are receive buffers.
     @Test func doesNotKeepOthersOut() throws {

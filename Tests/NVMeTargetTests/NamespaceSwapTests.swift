@@ -57,7 +57,7 @@ import Testing
             ids.append(
                 attached.io[0].send(RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(8, 8).with(sgl: sgl)))
         }
-        try world.wait("the transfer") { scene.requests(.transferring) == ids.count }
+        try world.wait("the transfer") { scene.requests(.fetching) == ids.count }
         try scene.swap()
         world.network.delays = SimulatedDelays()
         let replies = try ids.map { try world.completion(of: $0, attached.io[0]).status }

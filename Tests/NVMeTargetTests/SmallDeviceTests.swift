@@ -3,6 +3,7 @@ import CLibNVMe
 import FabricInterface
 import NVMeTarget
 import Simulation
+import TargetTransport
 import Testing
 
 /// Devices with few entries in their queues, and one that has stopped.
@@ -39,7 +40,7 @@ import Testing
             }
         }
         world.pass(milliseconds: 8)
-        #expect(world.groups[0].poolUse[0].requests[.awaitingSend] ?? 0 > 0, "not all may be posted")
+        #expect(world.groups[0].poolUse[0].port.waitingAnswers > 0, "not all may be posted")
         for attached in hosts { attached.host.destroyAll() }
         world.expectPools(before)
         world.network.delays.transit = 1000...2000
@@ -104,8 +105,8 @@ import Testing
             .with(sgl: attached.host.keyed(attached.scratch(4096), 4096))
         for number in 0..<8 { attached.io[0].send(number % 2 == 0 ? write : read) }
         world.pass(milliseconds: 8)
-        let requests = world.groups[0].poolUse[0].requests
-        #expect(requests[.transferring] ?? 0 > 0 && requests[.responding] ?? 0 > 0)
+        let port = world.groups[0].poolUse[0].port
+        #expect(port.runningFetches > 0 && port.runningAnswers > 0)
         world.targetDevice.withholdsFlushes = true
         attached.host.destroyAll()
         world.pass(milliseconds: 1000)

@@ -4,6 +4,7 @@ import CLibNVMe
 import FabricInterface
 import MemoryBlock
 import NVMeTarget
+import RDMATransport
 import Reactor
 import Simulation
 import Synchronization
@@ -78,7 +79,7 @@ final class TargetWorld {
         let device = targetDevice
         let fabrics = (0..<count).map { _ in SimulatedFabric([device]) }
         self.fabrics = fabrics
-        groups = fabrics.map { PollGroup(target: target, fabric: $0) }
+        groups = fabrics.map { PollGroup(target: target, transport: RDMATargetTransport($0, options.transport)) }
         address = SocketAddress(host: "192.0.2.1", port: 4420)!
         try groups[0].listen(TargetListener(address: address, portID: 1))
         for group in groups { simulation.add(group) }

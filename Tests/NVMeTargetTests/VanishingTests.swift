@@ -3,6 +3,7 @@ import CLibNVMe
 import FabricInterface
 import NVMeTarget
 import Simulation
+import TargetTransport
 import Testing
 
 /// A host goes away while the target has requests of it in each of their states.
@@ -18,16 +19,18 @@ import Testing
         case awaitingSend
         case responding
 
-        var state: RequestState {
+        /// A port and its engine have a request, or a capsule, at this moment of its life.
+        func isReached(_ use: PoolUse) -> Bool {
             switch self {
-            case .beforeEstablished: .received
-            case .awaitingBuffer: .awaitingBuffer
-            case .awaitingRead: .awaitingRead
-            case .transferring: .transferring
-            case .executing, .awaitingBlock: .executing
-            case .held: .held
-            case .awaitingSend: .awaitingSend
-            case .responding: .responding
+            case .beforeEstablished: use.port.earlyCapsules > 0
+            case .awaitingBuffer: use.requests[.awaitingBuffer] ?? 0 > 0
+            case .awaitingRead: use.port.waitingFetches > 0
+            case .transferring: use.port.runningFetches > 0
+            case .executing: use.requests[.executing] ?? 0 > 0
+            case .awaitingBlock: use.awaitsBlock
+            case .held: use.requests[.held] ?? 0 > 0
+            case .awaitingSend: use.port.waitingAnswers > 0
+            case .responding: use.port.runningAnswers > 0
             }
         }
     }
@@ -142,11 +145,7 @@ private final class Scene {
     }
 
     /// The victim has a request in the state.
-    var isReached: Bool {
-        world.groups.flatMap(\.poolUse).contains { use in
-            moment == .awaitingBlock ? use.awaitsBlock : use.requests[moment.state] ?? 0 > 0
-        }
-    }
+    var isReached: Bool { world.groups.flatMap(\.poolUse).contains(where: moment.isReached) }
 
     /// Lets the world go on as usual.
     func release() {

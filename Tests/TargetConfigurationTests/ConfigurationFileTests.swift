@@ -1,3 +1,4 @@
+import Base
 import BlockBackend
 import BlockInterface
 import FabricInterface

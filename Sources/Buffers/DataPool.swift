@@ -1,5 +1,4 @@
 import Base
-import FabricInterface
 
 /// The user of a buffer.
 public enum AllocationPriority: Sendable {
@@ -20,13 +19,12 @@ public struct DataPoolCounters: Equatable, Sendable, BitwiseCopyable {
     public var peakBytesInUse = 0
 }
 
-/// Buffers for data on its way, cut from one registered arena: power-of-two sizes from 4 KiB on, each aligned to its
-/// size up to the arena's own alignment.
+/// Buffers for data on its way, cut from one piece of memory: power-of-two sizes from 4 KiB on, each aligned to its
+/// size up to the memory's own alignment.
 ///
 /// One pool per reactor, used by its thread only. Nothing is allocated after `init`, and an allocation touches no memory
-/// of the arena.
+/// of what it gives out.
 public struct DataPool: ~Copyable {
-    public let arena: RegisteredArena
     /// Bytes for everybody, and bytes behind them for `admin` alone.
     public let commonBytes: Int
     public let reservedBytes: Int
@@ -36,14 +34,13 @@ public struct DataPool: ~Copyable {
     private let base: UnsafeMutableRawPointer
     private let counts: UnsafeMutablePointer<DataPoolCounters>
 
-    /// Takes a whole arena; `reservedBytes` of it, rounded up to 4 KiB, are kept for `admin`.
-    public init(_ arena: RegisteredArena, reservedBytes: Int) {
+    /// Cuts `memory`, which outlives the pool; `reservedBytes` of it, rounded up to 4 KiB, are kept for `admin`.
+    public init(_ memory: UnsafeMutableRawBufferPointer, reservedBytes: Int) {
         let block = BuddyAllocator.smallestBlock
         let reserved = (reservedBytes + block - 1) / block * block
-        invariant(reserved >= 0 && reserved < arena.memory.count, "the reserve is a part of the arena")
-        self.arena = arena
-        base = arena.memory.baseAddress!
-        common = BuddyAllocator(size: arena.memory.count - reserved)
+        invariant(reserved >= 0 && reserved < memory.count, "the reserve is a part of the memory")
+        base = memory.baseAddress!
+        common = BuddyAllocator(size: memory.count - reserved)
         reserve = BuddyAllocator(size: reserved)
         commonBytes = common.size
         self.reservedBytes = reserve.size

@@ -1,0 +1,60 @@
+import Base
+import NVMeSpec
+
+/// A namespace as one reactor sees it.
+struct NamespaceSlot: BitwiseCopyable {
+    var isPresent = false
+    var isReadOnly = false
+    var blockShift: UInt8 = 9
+    /// Another one each time a namespace is opened in this place, or its block size changes: a command for what was here
+    /// before is recognised. 0 where there is no namespace.
+    var generation: UInt32 = 0
+    /// The device lends its own memory.
+    var lends = false
+    /// The reactor's channel to the device, where there is one.
+    var channel = ChannelIndex.none
+    var blockCount: UInt64 = 0
+    /// Which hosts the reservation lets read, and write: a bit a host.
+    var readers = UInt64.max
+    var writers = UInt64.max
+    /// What the state of the namespace's ANA group answers to I/O; success where it lets it through.
+    var access = Status.success
+    /// The most that a Compare and Write may cover, in bytes.
+    var compareAndWriteBytes: UInt32 = 512
+    /// Alignment that the device wants of memory.
+    var memoryAlignment: UInt32 = 512
+}
+
+/// A subsystem's namespaces by their identifiers, from 1. A reference to memory of its `SubsystemView`; without one, no
+/// namespace is there.
+struct NamespaceTable: BitwiseCopyable, Equatable {
+    private let slots: UnsafeMutablePointer<NamespaceSlot>?
+    private let capacity: UInt32
+
+    init() {
+        slots = nil
+        capacity = 0
+    }
+
+    /// Allocates a table for the namespaces 1 to `capacity`. `deallocate` frees it.
+    static func allocate(capacity: Int) -> NamespaceTable { NamespaceTable(capacity: capacity) }
+
+    private init(capacity: Int) {
+        let slots = UnsafeMutablePointer<NamespaceSlot>.allocate(capacity: capacity)
+        slots.initialize(repeating: NamespaceSlot(), count: capacity)
+        self.slots = slots
+        self.capacity = UInt32(capacity)
+    }
+
+    func deallocate() { slots?.deallocate() }
+
+    /// Whether an identifier, which may be anything, names a namespace that is there.
+    @inline(__always)
+    func contains(_ nsid: UInt32) -> Bool { nsid &- 1 < capacity && self[nsid].isPresent }
+
+    /// The slot of an identifier within the table.
+    subscript(nsid: UInt32) -> NamespaceSlot {
+        @inline(__always) unsafeAddress { UnsafePointer(slots.unsafelyUnwrapped + Int(nsid - 1)) }
+        @inline(__always) nonmutating unsafeMutableAddress { slots.unsafelyUnwrapped + Int(nsid - 1) }
+    }
+}

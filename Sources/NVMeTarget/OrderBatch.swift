@@ -1,0 +1,31 @@
+import Base
+import TargetTransport
+
+/// Orders for a port, collected during a round and carried out at its end. Nothing is allocated after `init`; what does not fit
+/// goes early.
+struct OrderBatch: ~Copyable {
+    private let port: any TransportPort
+    private let orders: UnsafeMutableBufferPointer<TransportOrder>
+    private var count = 0
+
+    init(_ port: any TransportPort) {
+        self.port = port
+        orders = .allocate(capacity: Limits.orderBatch)
+    }
+
+    deinit { orders.deallocate() }
+
+    @inline(__always)
+    mutating func append(_ order: TransportOrder, now: MonotonicTime) {
+        if _slowPath(count == orders.count) { carry(now: now) }
+        orders[count] = order
+        count += 1
+    }
+
+    mutating func carry(now: MonotonicTime) {
+        guard count > 0 else { return }
+        let carried = UnsafeBufferPointer(rebasing: orders[..<count])
+        count = 0
+        port.carry(carried, now: now)
+    }
+}

@@ -1,0 +1,79 @@
+/// Sizes that a target wants its transport to have.
+public struct TransportOptions: Sendable {
+    /// Entries of a submission queue: of the admin queue, and at the most of one for I/O.
+    public var adminQueueEntries: Int
+    public var queueEntries: Int
+    /// The greatest queue identifier.
+    public var maxQueueID: Int
+    /// Bytes of data that a capsule may bring.
+    public var capsuleDataBytes: Int
+    /// Buffers for capsules, and commands worked on at once, of one port.
+    public var capsules: Int
+    public var requests: Int
+    /// Connections of one port.
+    public var connections: Int
+    /// Memory for data of one port, in bytes.
+    public var memoryBytes: Int
+    /// Pieces that a host may describe its memory in.
+    public var maxPieces: Int
+    /// Answers invalidate the host's key where it asks for that.
+    public var invalidatesKeys: Bool
+
+    public init(
+        adminQueueEntries: Int, queueEntries: Int, maxQueueID: Int, capsuleDataBytes: Int, capsules: Int, requests: Int,
+        connections: Int, memoryBytes: Int, maxPieces: Int, invalidatesKeys: Bool
+    ) {
+        self.adminQueueEntries = adminQueueEntries
+        self.queueEntries = queueEntries
+        self.maxQueueID = maxQueueID
+        self.capsuleDataBytes = capsuleDataBytes
+        self.capsules = capsules
+        self.requests = requests
+        self.connections = connections
+        self.memoryBytes = memoryBytes
+        self.maxPieces = maxPieces
+        self.invalidatesKeys = invalidatesKeys
+    }
+}
+
+/// The sizes of a port: what was asked for, as far as its device goes.
+public struct PortTraits: Sendable {
+    /// Buffers for capsules, requests and connections.
+    public var capsules: Int
+    public var requests: Int
+    public var connections: Int
+    /// Bytes of a capsule: the submission queue entry and its data.
+    public var capsuleBytes: Int
+    /// Pieces that a host may describe its memory in.
+    public var maxPieces: Int
+    /// Memory that the port can fetch into and answer from; it lives as long as the port.
+    public nonisolated(unsafe) var memory: UnsafeMutableRawBufferPointer
+
+    public init(
+        capsules: Int, requests: Int, connections: Int, capsuleBytes: Int, maxPieces: Int,
+        memory: UnsafeMutableRawBufferPointer
+    ) {
+        self.capsules = capsules
+        self.requests = requests
+        self.connections = connections
+        self.capsuleBytes = capsuleBytes
+        self.maxPieces = maxPieces
+        self.memory = memory
+    }
+}
+
+/// Counts of what a port has taken and what is free; for tests and simulations, which show that everything comes back.
+public struct PortUse: Hashable, Sendable {
+    public var freeConnections = 0
+    public var boundConnections = 0
+    /// Capsules that came before their connection was open.
+    public var earlyCapsules = 0
+    /// Fetches and answers that wait for room.
+    public var waitingFetches = 0
+    public var waitingAnswers = 0
+    /// Fetches that are under way, and answers that are on their way.
+    public var runningFetches = 0
+    public var runningAnswers = 0
+
+    public init() {}
+}

@@ -1,0 +1,110 @@
+import Base
+import NVMeSpec
+import TargetTransport
+
+/// A target's transport within one process: hosts are objects, and what they send is there in the next round. It has no
+/// fabric, no thread and no clock: engines are tested on it, and it shows what a transport is.
+public final class InProcessTransport: TargetTransport {
+    let port: InProcessPort
+    private var notices: [ConnectionNotice] = []
+    private var pending: [UInt64: InProcessQueue] = [:]
+    private var nextNumber: UInt64 = 1
+
+    public init(_ options: TransportOptions) { port = InProcessPort(options) }
+
+    /// A host asks for a queue. It is open when the target has been polled.
+    public func connect(queueID: UInt16, entries: UInt32) -> InProcessQueue {
+        let queue = InProcessQueue(port, queueID: queueID)
+        let origin = ConnectionOrigin(queueID: queueID, entries: entries)
+        pending[nextNumber] = queue
+        notices.append(.requested(PendingConnection(number: nextNumber, origin: origin)))
+        queue.origin = origin
+        nextNumber += 1
+        return queue
+    }
+
+    /// A host goes away.
+    public func disconnect(_ queue: InProcessQueue) {
+        if let connection = queue.connection { notices.append(.ended(PortIndex(position: 0), connection)) }
+    }
+
+    /// Fetches and answers wait while this is set, as for room in a send queue.
+    public var isFull: Bool {
+        get { port.isFull }
+        set { port.isFull = newValue }
+    }
+
+    public func nextNotice(now: MonotonicTime) -> ConnectionNotice? { notices.isEmpty ? nil : notices.removeFirst() }
+
+    public func accept(_ connection: PendingConnection, now: MonotonicTime) {
+        guard let queue = pending.removeValue(forKey: connection.number), let origin = queue.origin else { return }
+        guard let index = port.bind(queue) else {
+            notices.append(.refused(peer: origin.peer, reason: "no connection is free"))
+            return
+        }
+        notices.append(.opened(PortIndex(position: 0), index, origin))
+    }
+
+    private struct Ticket: TransportTicket { let connection: PendingConnection }
+
+    public func handOver(_ connection: PendingConnection) -> any TransportTicket { Ticket(connection: connection) }
+
+    public func adopt(_ ticket: any TransportTicket, now: MonotonicTime) {
+        if let ticket = ticket as? Ticket { accept(ticket.connection, now: now) }
+    }
+
+    public var ports: [any TransportPort] { [port] }
+    public var hasConnections: Bool { port.use.boundConnections > 0 }
+    public var noticeDescriptor: Int32 { -1 }
+    public var descriptors: [Int32] { [] }
+    public var descriptorGeneration: UInt64 { 0 }
+
+    public func listen(at address: SocketAddress) throws(TransportError) -> ListenerNumber { ListenerNumber(value: 1) }
+    public func stopListening(_ listener: ListenerNumber) {}
+    public func forget(_ memory: UnsafeMutableRawBufferPointer) {}
+    public func tick(now: MonotonicTime) {}
+    public func armNotifications() {}
+    public func acknowledgeNotifications() {}
+    public func acknowledgeNotification(_ descriptor: Int32) -> Bool { false }
+    public func endConnections() {}
+    public func close() {}
+}
+
+/// One queue of a host.
+public final class InProcessQueue {
+    public let queueID: UInt16
+    private let port: InProcessPort
+    var origin: ConnectionOrigin?
+    public internal(set) var connection: ConnectionIndex?
+    /// The target has ended it.
+    public internal(set) var isClosed = false
+    public internal(set) var answers: [InProcessAnswer] = []
+
+    init(_ port: InProcessPort, queueID: UInt16) {
+        self.port = port
+        self.queueID = queueID
+    }
+
+    /// Sends the 64 bytes of a submission queue entry. What its data pointer says is not looked at: `data` counts.
+    public func send(_ entry: [UInt8], _ data: InProcessData = .none) { port.send(entry, data, on: self) }
+}
+
+/// The data of a command.
+public enum InProcessData: Sendable {
+    case none
+    /// The host has them for the target to fetch.
+    case fromHost([UInt8])
+    /// The host has room for so many bytes.
+    case toHost(Int)
+    /// They come with the command.
+    case inCapsule([UInt8])
+    /// A data pointer that a transport does not take.
+    case invalid(Status)
+}
+
+/// An answer as its host got it.
+public struct InProcessAnswer: Sendable {
+    /// The completion queue entry.
+    public var entry: [UInt8]
+    public var data: [UInt8]
+}

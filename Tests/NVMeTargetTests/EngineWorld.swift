@@ -1,0 +1,149 @@
+import Base
+import BlockInterface
+import CLibNVMe
+import InProcessTransport
+import MemoryBlock
+import NVMeTarget
+import Testing
+
+/// A target on the in-process transport: commands in, answers out, in a time that the test makes. No fabric, no thread.
+final class EngineWorld {
+    let target: Target
+    let transport: InProcessTransport
+    let group: PollGroup
+    let events = TargetEvents()
+    private var now = MonotonicTime(nanoseconds: 1_000_000_000)
+    private var nextID: UInt16 = 1
+
+    static let nqn = TargetWorld.nqn
+    static let hostNQN = "nqn.2014-08.org.nvmexpress:uuid:host"
+
+    /// - Parameter device: the namespace's; 4 MiB of memory in blocks of 512 bytes by default.
+    init(_ options: TargetOptions = TargetWorld.smallOptions, device: (any BlockDevice)? = nil) throws {
+        let events = events
+        target = Target(options: options, bootInstance: 7, now: now, observe: { events.record($0) })
+        try target.addSubsystem(SubsystemDefinition(nqn: Self.nqn, serialNumber: "T1"))
+        let device = try device ?? RAMDevice(byteCount: 4 << 20)
+        let identity = BlockIdentity(uuid: [UInt8](repeating: 0xAB, count: 16))
+        try target.addNamespace(NamespaceDefinition(nsid: 1, device: device, identity: identity), to: Self.nqn)
+        transport = InProcessTransport(options.transport)
+        group = PollGroup(target: target, transport: transport)
+    }
+
+    deinit { group.close() }
+
+    /// Polls until nothing is to be done.
+    func settle() {
+        // As a reactor that was woken up: it asks for connections at once.
+        group.wokeUp()
+        for _ in 0..<64 where group.poll(now: now) == 0 { return }
+    }
+
+    /// Lets time go by, in steps of 10 ms.
+    func pass(milliseconds: UInt64) {
+        for _ in 0..<max(1, milliseconds / 10) {
+            now = now.advanced(byMilliseconds: min(milliseconds, 10))
+            settle()
+        }
+    }
+
+    // MARK: Queues
+
+    func open(queueID: UInt16 = 0, entries: UInt32 = 32) -> InProcessQueue {
+        let queue = transport.connect(queueID: queueID, entries: entries)
+        settle()
+        return queue
+    }
+
+    /// Sends a command; its identifier.
+    func send(_ command: RawCommand, _ data: InProcessData = .none, on queue: InProcessQueue) -> UInt16 {
+        var command = command
+        command.id = nextID
+        nextID += 1
+        queue.send(command.bytes, data)
+        return command.id
+    }
+
+    /// A command's answer and its data, if it has been answered.
+    func answer(to id: UInt16, on queue: InProcessQueue) -> (completion: RawCompletion, data: [UInt8])? {
+        settle()
+        let found = queue.answers.first { RawCompletion($0.entry, invalidatedKey: nil).commandID == id }
+        return found.map { (RawCompletion($0.entry, invalidatedKey: nil), $0.data) }
+    }
+
+    @discardableResult
+    func execute(
+        _ command: RawCommand, _ data: InProcessData = .none, on queue: InProcessQueue
+    ) throws -> (completion: RawCompletion, data: [UInt8]) {
+        let id = send(command, data, on: queue)
+        guard let answer = answer(to: id, on: queue) else {
+            throw WorldError("command \(id) is not answered; \(events.all)")
+        }
+        return answer
+    }
+
+    // MARK: Hosts
+
+    /// Connect and its data, each field as a test wants it.
+    func connect(_ connect: EngineConnect, on queue: InProcessQueue) throws -> RawCompletion {
+        try execute(connect.command, .fromHost(connect.data), on: queue).completion
+    }
+
+    /// A host with an enabled controller and I/O queues.
+    func attach(ioQueues: UInt16 = 1) throws -> EngineHost {
+        let admin = open()
+        let id = UInt16(truncatingIfNeeded: try connect(EngineConnect(), on: admin).dword0)
+        try execute(.configure(0x0046_0001), on: admin)
+        let count = UInt32(ioQueues - 1)
+        try execute(.setFeature(NVME_FEAT_FID_NUM_QUEUES, count << 16 | count), on: admin)
+        let queues = try (1...ioQueues).map { queueID in
+            let queue = open(queueID: queueID)
+            let reply = try connect(EngineConnect(controllerID: id, queueID: queueID), on: queue)
+            guard reply.isSuccess else { throw WorldError("Connect of an I/O queue: \(reply.status)") }
+            return queue
+        }
+        return EngineHost(admin: admin, io: queues, controllerID: id)
+    }
+
+    /// Everything is back in its pools when the hosts' queues idle.
+    func expectIdle(sourceLocation: SourceLocation = #_sourceLocation) {
+        settle()
+        let use = group.poolUse[0]
+        #expect(use.requests.filter { $0.key != .held }.isEmpty, sourceLocation: sourceLocation)
+        #expect(use.bytesInUse == 0 && use.lateCapsules == 0, sourceLocation: sourceLocation)
+    }
+}
+
+/// A host's queues.
+struct EngineHost {
+    let admin: InProcessQueue
+    let io: [InProcessQueue]
+    let controllerID: UInt16
+}
+
+/// A Connect command with its data (`struct nvmf_connect_data` of libnvme).
+struct EngineConnect {
+    var command: RawCommand
+    var data: [UInt8]
+
+    init(
+        nqn: String = EngineWorld.nqn, controllerID: UInt16 = 0xFFFF, queueID: UInt16 = 0, sqSize: UInt16 = 31,
+        keepAlive: UInt32 = 0, recordFormat: UInt16 = 0, attributes: UInt8 = 0, hostNQN: String = EngineWorld.hostNQN,
+        hostID: UInt8 = 7, change: (inout [UInt8]) -> Void = { _ in }
+    ) {
+        data = [UInt8](repeating: 0, count: 1024)
+        data.replaceSubrange(
+            RawConnect.hostIDOffset..<RawConnect.hostIDOffset + 16, with: repeatElement(hostID, count: 16))
+        data.replaceSubrange(
+            RawConnect.controllerIDOffset..<RawConnect.controllerIDOffset + 2,
+            with: RawSGL.little(UInt64(controllerID), 2))
+        data.replaceSubrange(
+            RawConnect.subsystemOffset..<RawConnect.subsystemOffset + nqn.utf8.count, with: nqn.utf8)
+        data.replaceSubrange(RawConnect.hostOffset..<RawConnect.hostOffset + hostNQN.utf8.count, with: hostNQN.utf8)
+        change(&data)
+        command = .fabrics(nvme_fabrics_type_connect)
+        command[dword: 10] = UInt32(recordFormat) | UInt32(queueID) << 16
+        command[dword: 11] = UInt32(sqSize) | UInt32(attributes) << 16
+        command[dword: 12] = keepAlive
+    }
+}
