@@ -126,7 +126,7 @@ let package = Package(
         // The target: commands, on any transport.
         room(
             "NVMeTarget",
-            ["Base", "BlockInterface", "Buffers", "CChecksum", "NVMeSpec", "Reactor", "TargetTransport"]),
+            ["Base", "BlockInterface", "Buffers", "CChecksum", "NVMeSpec", "Reactor", "TargetTransport", "Trace"]),
 
         // A transport without a fabric, for the tests of command engines.
         .target(

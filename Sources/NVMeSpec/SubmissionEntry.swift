@@ -5,7 +5,7 @@
 public struct SubmissionEntry: BitwiseCopyable, Hashable, Sendable {
     /// Size on the wire, in bytes.
     @inlinable public static var byteCount: Int { 64 }
-    /// Where the data pointer (DPTR) begins, in bytes.
+    /// The place of the data pointer (DPTR), in bytes.
     @inlinable public static var dataPointerOffset: Int { 24 }
 
     /// Opcode (OPC).

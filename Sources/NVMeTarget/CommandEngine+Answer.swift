@@ -1,6 +1,7 @@
 import Base
 import NVMeSpec
 import TargetTransport
+import Trace
 
 /// The answer to a command, and the end of a request.
 extension CommandEngine {
@@ -29,6 +30,9 @@ extension CommandEngine {
         connections[connection].sqHead = head
         connections[connection].unanswered -= 1
         requests[index].state.move(to: .answering)
+        trace.record(
+            .answer, connection.position << 16 | index.position,
+            UInt64(requests[index].header.commandID) << 32 | UInt64(status.field) << 48)
         order(
             .answer(
                 Answer(

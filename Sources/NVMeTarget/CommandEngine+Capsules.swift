@@ -1,6 +1,7 @@
 import Base
 import NVMeSpec
 import TargetTransport
+import Trace
 
 /// From the arrival of a capsule to a request that has its data.
 extension CommandEngine {
@@ -38,6 +39,8 @@ extension CommandEngine {
     private func begin(_ index: RequestIndex, _ capsule: Capsule) {
         let connection = capsule.connection
         let entry = SubmissionEntry(from: capsule.bytes)
+        trace.record(
+            .capsuleIn, connection.position << 16 | index.position, capsule.bytes.loadUnaligned(as: UInt64.self))
         requests[index] = RequestSlot()
         requests[index].state.move(to: .received)
         requests[index].connection = connection

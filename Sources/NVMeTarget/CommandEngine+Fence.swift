@@ -2,7 +2,7 @@ import Base
 import NVMeSpec
 import TargetTransport
 
-/// What "preempt and abort" asks of one engine.
+/// The part of "preempt and abort" that one engine does.
 extension CommandEngine {
     /// Commands of some hosts to one namespace.
     struct Victims {

@@ -2,6 +2,7 @@ import Base
 import BlockInterface
 import NVMeSpec
 import TargetTransport
+import Trace
 
 /// NVM commands: checks, the way to the block device, and back.
 extension CommandEngine {
@@ -185,6 +186,7 @@ extension CommandEngine {
     @inline(__always)
     func enqueue(_ index: RequestIndex, _ request: BlockRequest, on channel: ChannelIndex) -> Bool {
         guard blocks.enqueue(request, on: channel) else { return false }
+        trace.record(.blockSubmit, index.position, request.offset)
         requests[index].block.running += 1
         return true
     }

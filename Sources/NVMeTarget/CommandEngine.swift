@@ -3,6 +3,7 @@ import BlockInterface
 import Buffers
 import NVMeSpec
 import TargetTransport
+import Trace
 
 /// What a command engine needs of the poll group that owns it; control path only.
 protocol CommandEngineOwner: AnyObject {
@@ -24,6 +25,7 @@ final class CommandEngine {
     let traits: PortTraits
     let options: TargetOptions
     let blocks: BlockSet
+    let trace: Trace
     unowned(unsafe) let owner: any CommandEngineOwner
 
     var requests: SlotTable<RequestIndex, RequestSlot>
@@ -57,13 +59,14 @@ final class CommandEngine {
     private let events: UnsafeMutableBufferPointer<TransportEvent>
 
     init(
-        index: PortIndex, port: any TransportPort, options: TargetOptions, blocks: BlockSet,
+        index: PortIndex, port: any TransportPort, options: TargetOptions, blocks: BlockSet, trace: Trace,
         owner: any CommandEngineOwner
     ) {
         self.index = index
         self.port = port
         self.options = options
         self.blocks = blocks
+        self.trace = trace
         self.owner = owner
         let traits = port.traits
         self.traits = traits

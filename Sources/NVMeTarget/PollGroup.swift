@@ -4,6 +4,7 @@ import NVMeSpec
 import Reactor
 import Synchronization
 import TargetTransport
+import Trace
 
 /// What one reactor serves: its transport, a command engine for each port of it, and the controllers whose admin queues it has
 /// (SPDK's and our word for the set that one thread polls).
@@ -12,6 +13,9 @@ public final class PollGroup: Poller {
     let transport: any TargetTransport
     let mailbox: Mailbox
     let blocks = BlockSet()
+    /// The last events of this group, and the hand that records them.
+    private let ring: TraceRing
+    let trace: Trace
     private(set) var index = 0
     /// By port.
     private(set) var engines: [CommandEngine] = []
@@ -34,10 +38,15 @@ public final class PollGroup: Poller {
     /// - Parameters:
     ///   - transport: this reactor's own.
     ///   - mailbox: drained by `poll`; other reactors and the control plane write to it.
-    public init(target: Target, transport: any TargetTransport, mailbox: Mailbox = Mailbox()) {
+    ///   - ring: the reactor's, if what the group does is to be traced.
+    public init(
+        target: Target, transport: any TargetTransport, mailbox: Mailbox = Mailbox(), ring: TraceRing = TraceRing()
+    ) {
         self.target = target
         self.transport = transport
         self.mailbox = mailbox
+        self.ring = ring
+        trace = ring.trace
         super.init()
         blocks.beforeUnmapping = { [unowned self] memory in self.transport.forget(memory) }
         index = target.join(Remote(self))
@@ -59,6 +68,7 @@ public final class PollGroup: Poller {
         // Submitted before it is polled: what a device in memory does is done at once, and answered in this round.
         blocks.submit()
         work += blocks.poll { completion in
+            trace.record(.blockDone, UInt32(truncatingIfNeeded: completion.tag), UInt64(completion.status.rawValue))
             engines[Int(completion.tag >> 32)].blockOperationEnded(
                 RequestIndex(position: UInt32(truncatingIfNeeded: completion.tag)), completion.status)
         }
@@ -147,11 +157,18 @@ public final class PollGroup: Poller {
 
     private func handle(_ notice: ConnectionNotice) {
         switch notice {
-        case .requested(let connection): requested(connection)
+        case .requested(let connection):
+            trace.record(.connectionRequested, UInt32(connection.origin.queueID), 0)
+            requested(connection)
         case .opened(let port, let connection, let origin):
+            trace.record(.connectionEstablished, connection.position, UInt64(origin.queueID))
             engines[port.offset].opened(connection, origin, now: now)
-        case .ended(let port, let connection): closeConnection(connection, in: engines[port.offset])
-        case .refused(let peer, let reason): target.observe(.connectionRefused(peer: peer, reason: reason))
+        case .ended(let port, let connection):
+            trace.record(.connectionEnded, connection.position, 0)
+            closeConnection(connection, in: engines[port.offset])
+        case .refused(let peer, let reason):
+            trace.record(.connectionRefused, 0, 0)
+            target.observe(.connectionRefused(peer: peer, reason: reason))
         case .listenerLost(let number):
             guard let listener = listeners.removeValue(forKey: number) else { return }
             target.removeListener(listener)
@@ -185,7 +202,7 @@ public final class PollGroup: Poller {
             engines.append(
                 CommandEngine(
                     index: PortIndex(position: UInt32(engines.count)), port: ports[engines.count],
-                    options: target.options, blocks: blocks, owner: self))
+                    options: target.options, blocks: blocks, trace: trace, owner: self))
         }
     }
 

@@ -70,7 +70,7 @@ extension TraceKind {
         switch self {
         case .time: ("time", [TraceField("nanoseconds", .b)])
         case .capsuleIn: ("capsule-in", Self.queue + Self.command)
-        case .blockSubmit: ("block-submit", [TraceField("request", .a), TraceField("block", .b)])
+        case .blockSubmit: ("block-submit", [TraceField("request", .a), TraceField("offset", .b)])
         case .blockDone: ("block-done", [TraceField("request", .a), TraceField("status", .b)])
         case .answer: ("answer", Self.queue + Self.completion)
         case .connectionRequested: ("connection-requested", [TraceField("queue", .a), TraceField("handle", .b)])

@@ -60,7 +60,10 @@ final class Service {
             } catch {
                 throw ServiceError(description: "RDMA cannot be used: \(error.description)")
             }
-            let box = GroupBox(PollGroup(target: target, transport: RDMATargetTransport(fabric, target.options.transport)))
+            let box = GroupBox(
+                PollGroup(
+                    target: target, transport: RDMATargetTransport(fabric, target.options.transport), ring: reactor.ring
+                ))
             groups.append(box)
             reactor.add(box.group)
             reactor.start()

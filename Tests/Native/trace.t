@@ -29,6 +29,11 @@ check "a signal writes a trace" wait_until 10 written 1
 check "the log names it" wait_until 10 logged_path
 expect_equal "only its user may read it" 600 "$(stat -c %a "$(logged_path)")"
 expect_output "it names the thread" '^== reactor-0 of process [0-9]+, [0-9]+ events' events
+expect_output "it tells of the host's reads" '  capsule-in +queue [0-9]+, request [0-9]+, opcode 0x02, cid [0-9]+, nsid 1$' \
+  events --kind capsule-in
+expect_output "and of its connections" 'connection-established ' events --kind connection-established
+expect_equal "each block request has its end" "$(values block-submit request | sort)" "$(values block-done request | sort)"
+expect_equal "each answer is a command's" "" "$(comm -13 <(values capsule-in cid | sort -u) <(values answer cid | sort -u))"
 check "the daemon goes on" bench --rw randread --bs 4k --iodepth 4 --size 1m --number-ios 100
 kill -USR1 "$tercetd_pid"
 check "the next trace has a file of its own" wait_until 10 written 2
