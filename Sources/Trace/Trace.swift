@@ -3,8 +3,8 @@ import Synchronization
 
 /// The hand with which one thread records in its ring.
 ///
-/// A plain pointer, to be copied into whatever records: an entry costs two stores and a counter, without a lock, an
-/// allocation or a reference count. It is valid as long as the `TraceRing` that it comes from.
+/// A plain pointer, to be copied into whatever records: an entry costs three stores and a counter, without a lock,
+/// an allocation or a reference count. It is valid as long as the `TraceRing` that it comes from.
 public struct Trace: BitwiseCopyable {
     @usableFromInline let head: UnsafeMutablePointer<TraceHead>
     @usableFromInline let entries: UnsafeMutablePointer<TraceEntry>
