@@ -39,7 +39,7 @@ extension CommandEngine {
         }
     }
 
-    /// What the namespace's reservation lets the host do (NVMe Base, "Command Behavior in the Presence of a
+    /// Whether the namespace's reservation lets the host do something (NVMe Base, "Command Behavior in the Presence of a
     /// Reservation").
     @inline(__always)
     func isAllowed(_ needs: IOCommand.Access, _ namespace: NamespaceSlot, _ connection: ConnectionIndex) -> Bool {
@@ -288,7 +288,7 @@ extension Status {
 }
 
 extension IOCommand {
-    /// What a reservation has to allow.
+    /// The access that a reservation has to allow.
     enum Access {
         case none
         case read

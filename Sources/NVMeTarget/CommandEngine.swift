@@ -5,7 +5,7 @@ import NVMeSpec
 import TargetTransport
 import Trace
 
-/// What a command engine needs of the poll group that owns it; control path only.
+/// The calls of a command engine to the poll group that owns it; control path only.
 protocol CommandEngineOwner: AnyObject {
     /// A fabrics, admin or reservation command is ready: its data, if it sends any, has arrived.
     func execute(_ request: RequestReference, now: MonotonicTime)
@@ -36,7 +36,7 @@ final class CommandEngine {
 
     var orders: OrderBatch
     let data: DataPool
-    /// What each channel holds of the buffers and the memory.
+    /// Each channel's share of the buffers and the memory.
     var shares = ChannelShares()
     /// Buffers of capsules that are not with the port.
     var heldCapsules = 0

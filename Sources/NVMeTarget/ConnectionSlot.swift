@@ -19,7 +19,7 @@ enum ConnectionState: UInt8, BitwiseCopyable {
     }
 }
 
-/// What a connection carries; decided by its Connect command.
+/// The kind of queue that a connection carries; decided by its Connect command.
 enum QueueRole: UInt8, BitwiseCopyable {
     case unconnected
     case admin

@@ -17,7 +17,7 @@ struct NamespaceSlot: BitwiseCopyable {
     /// Which hosts the reservation lets read, and write: a bit a host.
     var readers = UInt64.max
     var writers = UInt64.max
-    /// What the state of the namespace's ANA group answers to I/O; success where it lets it through.
+    /// The answer to I/O in the state of the namespace's ANA group; success if that lets it through.
     var access = Status.success
     /// The most that a Compare and Write may cover, in bytes.
     var compareAndWriteBytes: UInt32 = 512

@@ -2,12 +2,13 @@ import Base
 import Buffers
 import TargetTransport
 
-/// What is taken and what is free in the pools of one port; for tests and simulations, which show that everything comes back.
+/// Counts of what is taken and what is free in the pools of one port; for tests and simulations, which show that everything
+/// comes back.
 package struct PoolUse: Equatable, Sendable {
     package var freeRequests: Int
     /// Requests by what they are doing.
     package var requests: [RequestState: Int]
-    /// What the port has of them.
+    /// The port's part of them.
     package var port: PortUse
     /// Connections that the engine knows.
     package var boundConnections: Int

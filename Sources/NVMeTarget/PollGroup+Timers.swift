@@ -1,7 +1,7 @@
 import Base
 import TargetTransport
 
-/// What a poll group looks at each `Limits.tickMilliseconds`.
+/// The timers of a poll group, looked at each `Limits.tickMilliseconds`.
 extension PollGroup {
     /// Returns how many commands it has answered.
     func tick(_ now: MonotonicTime) -> Int {

@@ -65,7 +65,7 @@ struct RequestSlot: ListedSlot {
         var buffer = CapsuleIndex.none
         /// Bytes that arrived after the submission queue entry.
         var dataLength: UInt32 = 0
-        /// Where the capsule is now.
+        /// The place of the capsule now.
         var bytes: UnsafeMutableRawPointer? = nil
         var shape = DataShape()
         /// The command moves data, and the shape was found good.
@@ -78,7 +78,7 @@ struct RequestSlot: ListedSlot {
         var byteCount: UInt32 = 0
         /// Bytes taken from the data pool; 0 where `data` belongs to the capsule or to a namespace.
         var allocated: UInt32 = 0
-        /// Where the data is, on our side.
+        /// The place of the data, on our side.
         var data: UnsafeMutableRawPointer? = nil
         /// In-capsule data whose alignment the device does not take: it is copied to memory of the pool.
         var misaligned: UnsafeMutableRawPointer? = nil
@@ -88,7 +88,7 @@ struct RequestSlot: ListedSlot {
         var isLent = false
     }
 
-    /// What the command has at the block device.
+    /// The progress of the command at the block device.
     struct BlockProgress: BitwiseCopyable {
         /// The channel whose share of buffers and memory the request takes from.
         var channel = ChannelIndex.none
@@ -119,7 +119,7 @@ struct RequestSlot: ListedSlot {
     }
 }
 
-/// What commands have in common.
+/// The fields that commands have in common.
 struct CommandHeader: BitwiseCopyable {
     var nsid: UInt32 = 0
     var commandID: UInt16 = 0

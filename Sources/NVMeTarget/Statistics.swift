@@ -34,7 +34,7 @@ public struct Statistics: Sendable, BitwiseCopyable {
     }
 }
 
-/// Where a reactor's counters are.
+/// The place of a reactor's counters.
 ///
 /// Unchecked: the memory is a `SubsystemView`'s, which takes the reference out of its subsystem before it frees it.
 struct StatisticsReference: @unchecked Sendable, BitwiseCopyable, Equatable {

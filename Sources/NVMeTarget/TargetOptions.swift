@@ -52,7 +52,7 @@ public struct TargetOptions: Sendable, Equatable {
 }
 
 extension TargetOptions {
-    /// What the target wants of its transport.
+    /// The sizes that the target wants its transport to have.
     public var transport: TransportOptions {
         TransportOptions(
             adminQueueEntries: Limits.adminQueueDepth, queueEntries: queueDepth, maxQueueID: maxIOQueues,
