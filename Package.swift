@@ -190,6 +190,13 @@ let package = Package(
             name: "initiator-calls",
             dependencies: ["Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "VerbsFabric"],
             path: "Tests/InitiatorCalls", swiftSettings: strict),
+        // A target that offers little more than what is mandatory, for volumes on targets of any make.
+        .executableTarget(
+            name: "bare-target",
+            dependencies: [
+                "Base", "FabricInterface", "NVMeSpec", "VerbsFabric",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], path: "Tests/BareTarget", swiftSettings: strict),
         .target(
             name: "LoopbackFabric", dependencies: ["Base", "FabricInterface"], path: "Tests/LoopbackFabric",
             swiftSettings: strict),
@@ -202,6 +209,7 @@ let package = Package(
                 "VolumeDriver",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
 
         // Stock fio on targets that it starts, breaks and compares; its engine is Tools/fio/engine.
@@ -209,6 +217,7 @@ let package = Package(
             name: "tercet-fio",
             dependencies: [
                 "CLinux", "Terminal", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "SystemPackage", package: "swift-system"),
             ], swiftSettings: strict),
 
         // One volume over three members.

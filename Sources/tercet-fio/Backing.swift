@@ -1,4 +1,4 @@
-import Glibc
+import SystemPackage
 
 /// What the targets keep their data in.
 struct Backing {
@@ -24,11 +24,11 @@ struct Backing {
             guard let bytes = Backing.bytes(size) else { throw Failure("--backing \(all[0]): no size", exitStatus: 2) }
             stores = try (1...targets).map { number throws(Failure) in
                 let path = "\(folder)/disk\(number).img"
-                let file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0o600)
-                defer { close(file) }
-                guard file >= 0, ftruncate(file, off_t(bytes)) == 0 else {
-                    throw Failure("\(path): \(String(cString: strerror(errno)))")
-                }
+                do {
+                    let file = try FileDescriptor.open(
+                        FilePath(path), .writeOnly, options: [.create, .closeOnExec], permissions: .ownerReadWrite)
+                    try file.closeAfter { try file.resize(to: Int64(bytes)) }
+                } catch { throw Failure("\(path): \(error)") }
                 return "\(path),buffered"
             }
             persists = true

@@ -1,4 +1,5 @@
 import Glibc
+import SystemPackage
 
 /// A program that this one started, and that does not outlive it.
 final class ChildProcess {
@@ -44,7 +45,7 @@ final class ChildProcess {
         defer { for pointer in pointers { free(pointer) } }
         var child: pid_t = 0
         let error = posix_spawnp(&child, "setpriv", &actions, &attributes, &pointers, environ)
-        guard error == 0 else { throw Failure("cannot start \(program): \(String(cString: strerror(error)))") }
+        guard error == 0 else { throw Failure("cannot start \(program): \(Errno(rawValue: error))") }
         pid = child
     }
 
@@ -80,14 +81,11 @@ final class ChildProcess {
 
 /// The text of a small file.
 func readFile(_ path: String) -> String? {
-    let file = open(path, O_RDONLY | O_CLOEXEC)
-    guard file >= 0 else { return nil }
-    defer { close(file) }
+    guard let file = try? FileDescriptor.open(FilePath(path), .readOnly, options: .closeOnExec) else { return nil }
+    defer { try? file.close() }
     var bytes: [UInt8] = []
     var buffer = [UInt8](repeating: 0, count: 65536)
-    while true {
-        let count = read(file, &buffer, buffer.count)
-        guard count > 0 else { break }
+    while let count = try? buffer.withUnsafeMutableBytes({ try file.read(into: $0) }), count > 0 {
         bytes.append(contentsOf: buffer[..<count])
     }
     return String(decoding: bytes, as: UTF8.self)

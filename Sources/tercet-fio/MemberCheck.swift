@@ -1,5 +1,6 @@
 import CLinux
 import Foundation
+import SystemPackage
 
 /// Brings a volume's members up to date after a run, and compares them byte for byte.
 struct MemberCheck {
@@ -63,12 +64,15 @@ struct MemberCheck {
     /// Runs `tercet` to its end; its standard output.
     private func output(_ arguments: [String], name: String, seconds: Double) throws(Failure) -> String {
         let path = "\(folder)/\(name).out"
-        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-        guard file >= 0 else { throw Failure("\(path): \(String(cString: strerror(errno)))") }
-        defer { close(file) }
+        let file: FileDescriptor
+        do {
+            file = try .open(
+                FilePath(path), .writeOnly, options: [.create, .truncate, .closeOnExec], permissions: .ownerReadWrite)
+        } catch { throw Failure("\(path): \(error)") }
+        defer { try? file.close() }
         let log = "\(folder)/\(name).log"
         let process = try ChildProcess(
-            tercet, arguments, environment: substrate.environment, log: log, output: file)
+            tercet, arguments, environment: substrate.environment, log: log, output: file.rawValue)
         defer { process.send(SIGKILL) }
         try signals.wait(seconds: seconds, for: "tercet \(name) did not end") { !process.isRunning }
         guard process.exitStatus == 0 else {
@@ -80,24 +84,25 @@ struct MemberCheck {
 
     /// Reads all members at once, as any host would, and compares.
     private func compare(blocks: Int, bytes: Int) throws(Failure) {
-        var readers: [(process: ChildProcess, pipe: Int32)] = []
+        var readers: [(process: ChildProcess, pipe: FileDescriptor)] = []
         defer {
             for reader in readers {
                 reader.process.send(SIGKILL)
-                close(reader.pipe)
+                try? reader.pipe.close()
             }
         }
         for (index, member) in members.enumerated() {
-            var ends: [Int32] = [-1, -1]
-            guard pipe2(&ends, O_CLOEXEC) == 0 else { throw Failure("pipe2: \(String(cString: strerror(errno)))") }
-            defer { close(ends[1]) }
+            let ends: (readEnd: FileDescriptor, writeEnd: FileDescriptor)
+            do { ends = try FileDescriptor.pipe(options: .closeOnExec) } catch { throw Failure("a pipe: \(error)") }
+            defer { try? ends.writeEnd.close() }
             let process = try ChildProcess(
                 tercet,
                 [
                     "read", "-a", member.address, "-s", "\(member.port)", "-n", member.nqn, "--nsid", "\(member.nsid)",
                     "--block-count", "\(blocks)", "--output", "-",
-                ], environment: substrate.environment, log: "\(folder)/read\(index).log", output: ends[1])
-            readers.append((process, ends[0]))
+                ], environment: substrate.environment, log: "\(folder)/read\(index).log", output: ends.writeEnd.rawValue
+            )
+            readers.append((process, ends.readEnd))
         }
         let piece = 1 << 20
         var buffers = readers.map { _ in [UInt8](repeating: 0, count: piece) }
@@ -122,12 +127,13 @@ struct MemberCheck {
         }
     }
 
-    private func fill(_ buffer: inout [UInt8], _ count: Int, from pipe: Int32) -> Bool {
+    private func fill(_ buffer: inout [UInt8], _ count: Int, from pipe: FileDescriptor) -> Bool {
         var done = 0
         while done < count {
-            let got = buffer.withUnsafeMutableBytes { read(pipe, $0.baseAddress! + done, count - done) }
-            if got < 0, errno == EINTR { continue }
-            guard got > 0 else { return false }
+            let got = buffer.withUnsafeMutableBytes {
+                try? pipe.read(into: UnsafeMutableRawBufferPointer(rebasing: $0[done..<count]))
+            }
+            guard let got, got > 0 else { return false }
             done += got
         }
         return true

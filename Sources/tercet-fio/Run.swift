@@ -1,4 +1,5 @@
 import Foundation
+import SystemPackage
 
 /// One run: targets, a volume on them, fio, the faults, and the check at the end.
 final class Run {
@@ -27,7 +28,7 @@ final class Run {
         self.signals = signals
         let root = ProcessInfo.processInfo.environment["TMPDIR"] ?? "/tmp"
         var template = Array("\(root)/tercet-fio.XXXXXX".utf8CString)
-        guard mkdtemp(&template) != nil else { throw Failure("\(root): \(String(cString: strerror(errno)))") }
+        guard mkdtemp(&template) != nil else { throw Failure("\(root): \(Errno(rawValue: errno))") }
         folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 

@@ -1,4 +1,4 @@
-import Glibc
+import SystemPackage
 
 /// What the engine says of a run while it goes on: the fields of `struct report` in Tools/fio/engine/report.h.
 struct RunReport {
@@ -22,11 +22,10 @@ struct RunReport {
 
     /// - Returns: `nil` before the file is complete.
     init?(path: String) {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { return nil }
-        defer { close(file) }
+        guard let file = try? FileDescriptor.open(FilePath(path), .readOnly, options: .closeOnExec) else { return nil }
+        defer { try? file.close() }
         let read = withUnsafeTemporaryAllocation(byteCount: RunReport.byteCount, alignment: 8) { bytes -> RunReport? in
-            guard pread(file, bytes.baseAddress, bytes.count, 0) == bytes.count else { return nil }
+            guard (try? file.read(fromAbsoluteOffset: 0, into: bytes)) == bytes.count else { return nil }
             let count = min(Int(bytes.load(fromByteOffset: 16, as: UInt32.self)), 3)
             let members = (0..<count).map { index in
                 Member(

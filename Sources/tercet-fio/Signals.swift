@@ -1,6 +1,7 @@
 import CLinux
 import Glibc
 import Synchronization
+import SystemPackage
 
 /// Interrupts, as values to ask for. A child's end interrupts the waiting too.
 struct Signals {
@@ -8,7 +9,7 @@ struct Signals {
 
     init() {
         var ends: [Int32] = [-1, -1]
-        if pipe2(&ends, O_CLOEXEC | O_NONBLOCK) != 0 { fatalError("pipe2: \(String(cString: strerror(errno)))") }
+        if pipe2(&ends, O_CLOEXEC | O_NONBLOCK) != 0 { fatalError("pipe2: \(Errno(rawValue: errno))") }
         reader = ends[0]
         signalWriter.store(ends[1], ordering: .releasing)
         for number in [SIGTERM, SIGINT, SIGHUP, SIGCHLD] {

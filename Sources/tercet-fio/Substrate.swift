@@ -1,4 +1,5 @@
 import Foundation
+import SystemPackage
 
 /// What carries RDMA.
 enum Substrate {
@@ -69,7 +70,7 @@ struct Programs {
         guard let engine = given ?? find(["tercet-fio-engine.so", "fio/engine/build/tercet-fio-engine.so"]) else {
             throw Failure("the engine has not been built: make -C Tools/fio/engine")
         }
-        guard access(engine, R_OK) == 0 else { throw Failure("\(engine): \(String(cString: strerror(errno)))") }
+        guard access(engine, R_OK) == 0 else { throw Failure("\(engine): \(Errno(rawValue: errno))") }
         self.engine = engine
         softverbs = find(["libsoftverbs.so", "softverbs/build/libsoftverbs.so"])
         link = find(["libtercet-link.so", "fio/link/build/libtercet-link.so"])

@@ -1,4 +1,5 @@
 import Glibc
+import SystemPackage
 
 /// One `tercetd` with one namespace, and what is being done to it.
 final class Target {
@@ -127,10 +128,12 @@ final class Target {
             if isCut { words += ["drop_after=0", "lose=1000000"] }
         case .device: words = [isCut ? "cut" : "whole"]
         }
-        let file = open(faultFile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-        guard file >= 0 else { return }
         let text = words.joined(separator: " ") + "\n"
-        _ = text.withCString { write(file, $0, strlen($0)) }
-        close(file)
+        guard
+            let file = try? FileDescriptor.open(
+                FilePath(faultFile), .writeOnly, options: [.create, .truncate, .closeOnExec],
+                permissions: FilePermissions(rawValue: 0o644))
+        else { return }
+        _ = try? file.closeAfter { try file.writeAll(text.utf8) }
     }
 }

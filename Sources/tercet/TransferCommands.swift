@@ -23,7 +23,7 @@ struct ReadCommand: AsyncParsableCommand {
 
     @Option(name: .customLong("block-count"), help: "Logical blocks to read.") var blockCount: UInt64 = 1
 
-    @Option(name: [.customShort("o"), .customLong("output")], help: "File to write to; - for the standard output.")
+    @Option(name: [.customShort("o"), .customLong("output")], help: OutputFile.help)
     var output = "-"
 
     func validate() throws {
@@ -35,7 +35,7 @@ struct ReadCommand: AsyncParsableCommand {
         defer { session.end() }
         let controller = try await session.connect(try range.subsystem.options())
         let namespace = try controller.namespace(range.nsid)
-        let file = try open(output)
+        let file = try OutputFile(output)
         let piece = max(RangeArguments.pieceBytes / namespace.blockSize, 1)
         let memory = try await DataMemory(controller.queues[0], bytes: piece * namespace.blockSize, for: .reading)
         var done: UInt64 = 0
@@ -48,19 +48,13 @@ struct ReadCommand: AsyncParsableCommand {
             if let problem = completion.problem {
                 throw CommandFailure("read of \(blocks) blocks at \(range.startBlock &+ done): \(problem)")
             }
-            let bytes = UnsafeRawBufferPointer(
-                start: memory.segment.address, count: Int(blocks) * namespace.blockSize)
-            try file.write(contentsOf: Data(bytes))
+            if done == 0 { try file.begin(blocks: blockCount, blockSize: namespace.blockSize) }
+            try file.write(
+                UnsafeRawBufferPointer(start: memory.segment.address, count: Int(blocks) * namespace.blockSize))
             done += blocks
         }
+        try file.finish()
         await controller.close()
-    }
-
-    private func open(_ path: String) throws -> FileHandle {
-        if path == "-" { return .standardOutput }
-        guard FileManager.default.createFile(atPath: path, contents: nil), let file = FileHandle(forWritingAtPath: path)
-        else { throw CommandFailure("cannot write to \(path)") }
-        return file
     }
 }
 
@@ -82,24 +76,17 @@ struct WriteCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let file: FileHandle
-        if input == "-" {
-            file = .standardInput
-        } else if let opened = FileHandle(forReadingAtPath: input) {
-            file = opened
-        } else {
-            throw CommandFailure("cannot read \(input)")
-        }
+        let file = try InputFile(input)
         let controller = try await session.connect(try range.subsystem.options())
         let namespace = try controller.namespace(range.nsid)
         let queue = controller.queues[0]
         let memory = try await DataMemory(queue, bytes: RangeArguments.pieceBytes, for: .writing)
         var lba = range.startBlock
-        while let data = try file.read(upToCount: RangeArguments.pieceBytes), !data.isEmpty {
-            let blocks = (data.count + namespace.blockSize - 1) / namespace.blockSize
+        let space = UnsafeMutableRawBufferPointer(start: memory.segment.address, count: RangeArguments.pieceBytes)
+        while case let count = try file.read(into: space), count > 0 {
+            let blocks = (count + namespace.blockSize - 1) / namespace.blockSize
             let bytes = blocks * namespace.blockSize
-            memory.segment.address.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
-            data.withUnsafeBytes { memory.segment.address.copyMemory(from: $0.baseAddress!, byteCount: data.count) }
+            (space.baseAddress! + count).initializeMemory(as: UInt8.self, repeating: 0, count: bytes - count)
             let completion = await queue.perform(
                 IOOperation(
                     .write, namespace: namespace.index, startingLBA: lba, blockCount: UInt64(blocks),

@@ -1,5 +1,6 @@
 import Base
 import Glibc
+import SystemPackage
 
 /// What every block of a range may hold, in a file that is mapped: it outlives a process that is killed.
 ///
@@ -38,17 +39,22 @@ final class ExerciseRecord: @unchecked Sendable {
         self.blockSize = blockSize
         self.startBlock = startBlock
         self.blockCount = blockCount
-        byteCount = Self.headerSize + Int(blockCount) * MemoryLayout<Block>.stride
-        let file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o644)
-        guard file >= 0 else { throw CommandFailure("cannot open \(path): \(String(cString: strerror(errno)))") }
-        defer { close(file) }
-        var information = stat()
-        guard fstat(file, &information) == 0, information.st_size == 0 || information.st_size == byteCount else {
-            throw CommandFailure("\(path) is not a record of \(blockCount) blocks")
-        }
-        guard ftruncate(file, byteCount) == 0,
-            let memory = mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0), memory != MAP_FAILED
-        else { throw CommandFailure("cannot map \(path): \(String(cString: strerror(errno)))") }
+        let byteCount = Self.headerSize + Int(blockCount) * MemoryLayout<Block>.stride
+        self.byteCount = byteCount
+        let memory: UnsafeMutableRawPointer
+        do {
+            let file = try FileDescriptor.open(
+                FilePath(path), .readWrite, options: [.create, .closeOnExec],
+                permissions: FilePermissions(rawValue: 0o644))
+            memory = try file.closeAfter {
+                let found = try file.stat()
+                guard found.type == .regular, found.size == 0 || found.size == byteCount else {
+                    throw CommandFailure("\(path) is not a record of \(blockCount) blocks")
+                }
+                try file.resize(to: Int64(byteCount))
+                return try Self.map(file, byteCount)
+            }
+        } catch let error as Errno { throw CommandFailure("cannot open \(path) as a record: \(error)") }
         header = memory.assumingMemoryBound(to: Header.self)
         blocks = (memory + Self.headerSize).assumingMemoryBound(to: Block.self)
         let expected = Header(
@@ -64,6 +70,13 @@ final class ExerciseRecord: @unchecked Sendable {
     }
 
     deinit { munmap(header, byteCount) }
+
+    private static func map(_ file: FileDescriptor, _ byteCount: Int) throws(Errno) -> UnsafeMutableRawPointer {
+        guard let memory = mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, file.rawValue, 0),
+            memory != MAP_FAILED
+        else { throw Errno(rawValue: errno) }
+        return memory
+    }
 
     // MARK: Changing
 
@@ -150,16 +163,15 @@ final class ExerciseRecord: @unchecked Sendable {
     /// Compares a file or device that holds the volume's data from its first byte, when nothing is under way. Returns what
     /// is wrong.
     func compare(path: String) throws -> String? {
-        let file = open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else { throw CommandFailure("cannot open \(path): \(String(cString: strerror(errno)))") }
-        defer { close(file) }
-        let memory = UnsafeMutableRawPointer.allocate(byteCount: blockSize, alignment: 4096)
+        let file = try InputFile(path)
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: blockSize, alignment: 4096)
         defer { memory.deallocate() }
+        try file.seek(to: startBlock * UInt64(blockSize))
         for block in 0..<blockCount {
-            guard pread(file, memory, blockSize, off_t(startBlock + block) * off_t(blockSize)) == blockSize else {
-                throw CommandFailure("cannot read \(path): \(String(cString: strerror(errno)))")
+            guard try file.read(into: memory) == blockSize, let content = memory.baseAddress else {
+                throw CommandFailure("\(path) ends before block \(startBlock + block)")
             }
-            if let problem = problem(memory, block: block, expected: newest(block)) { return "\(path): \(problem)" }
+            if let problem = problem(content, block: block, expected: newest(block)) { return "\(path): \(problem)" }
         }
         return nil
     }

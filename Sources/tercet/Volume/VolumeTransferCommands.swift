@@ -21,22 +21,16 @@ struct VolumeWriteCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let file: FileHandle
-        if input == "-" {
-            file = .standardInput
-        } else {
-            guard let opened = FileHandle(forReadingAtPath: input) else { throw CommandFailure("cannot read \(input)") }
-            file = opened
-        }
+        let file = try InputFile(input)
         let attached = try await VolumeSession(volume, takeOver, session: session)
         let blockSize = Int(await attached.volume.geometry().blockSize)
         let piece = Int(await attached.volume.maximumTransferBlocks()) * blockSize
         guard let buffer = await attached.volume.allocate(piece) else { throw CommandFailure("no memory for the data") }
         var block = startBlock
-        while let data = try file.read(upToCount: piece), !data.isEmpty {
-            let count = (data.count + blockSize - 1) / blockSize
-            buffer.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: count * blockSize)
-            data.withUnsafeBytes { buffer.pointer.copyMemory(from: $0.baseAddress!, byteCount: data.count) }
+        let space = UnsafeMutableRawBufferPointer(start: buffer.pointer, count: piece)
+        while case let bytes = try file.read(into: space), bytes > 0 {
+            let count = (bytes + blockSize - 1) / blockSize
+            (buffer.pointer + bytes).initializeMemory(as: UInt8.self, repeating: 0, count: count * blockSize - bytes)
             let status = await attached.volume.perform(
                 .write, start: block, count: UInt64(count), buffer: buffer.pointer)
             guard status == .success else { throw CommandFailure("write of \(count) blocks at \(block): \(status)") }
@@ -58,21 +52,13 @@ struct VolumeReadCommand: AsyncParsableCommand {
     @OptionGroup var takeOver: TakeOver
     @Option(name: .customLong("start-block"), help: "First logical block.") var startBlock: UInt64 = 0
     @Option(name: .customLong("block-count"), help: "Logical blocks to read.") var blockCount: UInt64 = 1
-    @Option(name: [.customShort("o"), .customLong("output")], help: "File to write to; - for the standard output.")
+    @Option(name: [.customShort("o"), .customLong("output")], help: OutputFile.help)
     var output = "-"
 
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let file: FileHandle
-        if output == "-" {
-            file = .standardOutput
-        } else {
-            guard FileManager.default.createFile(atPath: output, contents: nil),
-                let opened = FileHandle(forWritingAtPath: output)
-            else { throw CommandFailure("cannot write to \(output)") }
-            file = opened
-        }
+        let file = try OutputFile(output)
         let attached = try await VolumeSession(volume, takeOver, session: session)
         let blockSize = UInt64(await attached.volume.geometry().blockSize)
         let piece = await attached.volume.maximumTransferBlocks()
@@ -87,9 +73,11 @@ struct VolumeReadCommand: AsyncParsableCommand {
             guard status == .success else {
                 throw CommandFailure("read of \(count) blocks at \(startBlock + done): \(status)")
             }
-            try file.write(contentsOf: Data(bytes: buffer.pointer, count: Int(count * blockSize)))
+            if done == 0 { try file.begin(blocks: blockCount, blockSize: Int(blockSize)) }
+            try file.write(UnsafeRawBufferPointer(start: buffer.pointer, count: Int(count * blockSize)))
             done += count
         }
+        try file.finish()
         try await attached.detach()
     }
 }

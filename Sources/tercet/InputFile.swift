@@ -1,0 +1,41 @@
+import SystemPackage
+
+/// A file, a device or a pipe that a command reads what it is to write from.
+final class InputFile {
+    private let name: String
+    private let descriptor: FileDescriptor
+
+    /// - Parameter path: `-` for the standard input.
+    init(_ path: String) throws {
+        guard path != "-" else {
+            (name, descriptor) = ("the standard input", .standardInput)
+            return
+        }
+        name = path
+        do { descriptor = try .open(FilePath(path), .readOnly, options: .closeOnExec) } catch {
+            throw CommandFailure("cannot read \(path): \(error)")
+        }
+    }
+
+    deinit { if name != "the standard input" { try? descriptor.close() } }
+
+    /// Goes on from `offset` bytes after the beginning.
+    func seek(to offset: UInt64) throws {
+        do { try descriptor.seek(offset: Int64(offset), from: .start) } catch {
+            throw CommandFailure("cannot read \(name) from byte \(offset): \(error)")
+        }
+    }
+
+    /// Fills `buffer` as far as there is data; returns how many bytes that is, 0 at the end.
+    func read(into buffer: UnsafeMutableRawBufferPointer) throws -> Int {
+        var done = 0
+        do {
+            while done < buffer.count {
+                let count = try descriptor.read(into: UnsafeMutableRawBufferPointer(rebasing: buffer[done...]))
+                if count == 0 { break }
+                done += count
+            }
+        } catch { throw CommandFailure("cannot read \(name): \(error)") }
+        return done
+    }
+}
