@@ -10,28 +10,51 @@ extension Controller {
         for _ in 0..<Discovery.maxReads {
             let header = try Discovery.header(
                 await logPage(.discovery, byteCount: DiscoveryLogHeader.byteCount, nsid: 0, retainsEvent: true))
-            // What a liar says would be read until the end of time.
+            // NUMREC has 64 bits: a liar would have us read until the end of time.
             guard header.recordCount <= UInt64(Discovery.maxEntries) else {
-                throw .invalidResponse("a discovery log of \(header.recordCount) records")
+                throw .resources(
+                    "a discovery log of \(header.recordCount) records, of which at most \(Discovery.maxEntries) are read"
+                )
             }
-            let byteCount = DiscoveryLogHeader.byteCount + Int(header.recordCount) * DiscoveryLogEntry.byteCount
-            let bytes = try await logPage(.discovery, byteCount: byteCount, nsid: 0, retainsEvent: true)
+            let entries = try await discoveryEntries(Int(header.recordCount))
             // The last reading takes the event back: the controller may report the next change.
             let after = try Discovery.header(
                 await logPage(.discovery, byteCount: DiscoveryLogHeader.byteCount, nsid: 0))
             guard after.generation == header.generation else { continue }
-            do { return try bytes.withUnsafeBytes { try DiscoveryLog(decoding: $0) } } catch {
-                throw .invalidResponse("\(error)")
-            }
+            return DiscoveryLog(generation: header.generation, entries: entries)
         }
         throw .invalidResponse("the discovery log changed with each of \(Discovery.maxReads) readings")
+    }
+
+    /// The records of a discovery log that is said to have `count`. Memory is taken for what has arrived alone, and what is
+    /// no record ends the reading where it is.
+    private func discoveryEntries(_ count: Int) async throws(InitiatorError) -> [DiscoveryLogEntry] {
+        var entries: [DiscoveryLogEntry] = []
+        let piece = Limits.controlBufferBytes / DiscoveryLogEntry.byteCount
+        while entries.count < count {
+            let records = min(piece, count - entries.count)
+            let offset = DiscoveryLogHeader.byteCount + entries.count * DiscoveryLogEntry.byteCount
+            let bytes = try await logPage(
+                .discovery, byteCount: records * DiscoveryLogEntry.byteCount, offset: UInt64(offset), nsid: 0,
+                retainsEvent: true)
+            for record in 0..<records {
+                do {
+                    entries.append(
+                        try bytes.withUnsafeBytes {
+                            let start = record * DiscoveryLogEntry.byteCount
+                            return try DiscoveryLogEntry(decoding: UnsafeRawBufferPointer(rebasing: $0[start...]))
+                        })
+                } catch { throw .invalidResponse("record \(entries.count) of the discovery log: \(error)") }
+            }
+        }
+        return entries
     }
 }
 
 /// Finding subsystems.
 public enum Discovery {
-    /// Entries that one discovery log may have.
-    public static let maxEntries = 4096
+    /// Entries that are read of one discovery log, so that no target can fill this host's memory: a GiB of them.
+    public static let maxEntries = 1 << 20
     /// Discovery controllers that one search asks.
     static let maxReferrals = 64
     static let maxReads = 8

@@ -189,6 +189,31 @@ import Testing
         #expect(error.description.contains("discovery log of"), "\(error)")
     }
 
+    /// The specification sets no limit to the records of a discovery log but that of NUMREC's 64 bits.
+    @Test(arguments: [0, 1, 4096, 4097, 20_000])
+    func readsAllRecordsOfADiscoveryLog(_ count: Int) throws {
+        world.target.identify.controllerType = .discovery
+        let header = DiscoveryLogHeader(generation: 3, recordCount: UInt64(count)).encoded
+        world.target.react = { capsule in
+            guard capsule.queue == 0, capsule.entry.opcode == AdminOpcode.getLogPage.rawValue,
+                case .getLogPage(let command) = AdminCommand(capsule.entry)
+            else { return nil }
+            guard command.offset >= 1024 else { return .data(Array(header.prefix(Int(command.byteCount)))) }
+            let first = Int(command.offset) / 1024 - 1
+            return .data(
+                (first..<first + Int(command.byteCount) / 1024).flatMap { number in
+                    var entry = DiscoveryLogEntry()
+                    entry.subsystemNQN = "nqn.2026-11.io.example:\(number)"
+                    return entry.encoded
+                })
+        }
+        let options = world.options { $0.subsystemNQN = NQN.discovery }
+        let group = world.group
+        let answers = try world.wait { await Discovery.search(options, group: group) }
+        let entries = try answers[0].result.get().entries
+        #expect(entries.map(\.subsystemNQN) == (0..<count).map { "nqn.2026-11.io.example:\($0)" })
+    }
+
     @Test func givesUpOnADiscoveryLogThatNeverStands() throws {
         world.target.identify.controllerType = .discovery
         let generation = Box<UInt64>(0)
