@@ -161,6 +161,7 @@ final class NamespaceHandle: Handle {
         case .full: -EAGAIN
         case .notConnected: -ENOTCONN
         case .invalid: -EINVAL
+        case .unsupported: -EOPNOTSUPP
         }
     }
 

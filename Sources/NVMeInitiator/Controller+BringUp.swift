@@ -20,6 +20,7 @@ extension Controller {
         admin.activate(limits: TransferLimits(), timeoutMilliseconds: options.adminTimeoutMilliseconds)
         try await enable()
         try await identifyController(connected.controllerID)
+        await identifyCommandSet()
         connectedQueues = 0
         if !options.isDiscovery, !queues.isEmpty {
             try await connectQueues(connected.controllerID)
@@ -93,6 +94,22 @@ extension Controller {
         }
     }
 
+    /// Reads the limits of commands that carry no data, where the controller may have some: CNS 06h came with NVMe 2.0, and
+    /// one that does not know it sets none.
+    private func identifyCommandSet() async {
+        commandSetLimits = IdentifyNVMController()
+        guard !options.isDiscovery, !queues.isEmpty, identify.version.major >= 2,
+            let bytes = try? await identify(.commandSetController),
+            let found = try? IdentifyNVMController(decoding: bytes)
+        else { return }
+        commandSetLimits = found
+    }
+
+    /// Bytes that a limit of n means: 2^n pages of CAP.MPSMIN, which is 4 KiB; 0 for no limit.
+    private func byteLimit(_ exponent: UInt8) -> UInt64 {
+        exponent == 0 || exponent > 51 ? .max : 4096 << UInt64(exponent)
+    }
+
     /// Tells a controller that has Command Retry Delay Times that we heed them (Linux: `nvme_configure_host_options`). One
     /// that refuses does not use them.
     private func enableRetryDelays() async {
@@ -145,6 +162,9 @@ extension Controller {
     /// What one command may move on a queue, by what the controller says and what the device can.
     private func limits(_ context: FabricContext) -> TransferLimits {
         var limits = TransferLimits()
+        limits.optional = OptionalOperations(identify)
+        limits.maxZeroesBytes = byteLimit(commandSetLimits.writeZeroesSizeLimit)
+        limits.maxVerifyBytes = byteLimit(commandSetLimits.verifySizeLimit)
         // A keyed descriptor's length has 24 bits; whole pages.
         let maxKeyed = UInt64(SGLDescriptor.maxKeyedLength) & ~4095
         let mdts = identify.maxDataTransferByteCount.map(UInt64.init) ?? UInt64.max

@@ -97,7 +97,8 @@ extension Controller {
                     queue.table.pointee.namespaces[namespace.index] = NamespaceSlot(
                         isPresent: namespace.problem == nil, nsid: namespace.nsid,
                         blockShift: UInt8(namespace.blockSize.trailingZeroBitCount),
-                        boundary: UInt32(namespace.identify.optimalIOBoundary))
+                        boundary: UInt32(namespace.identify.optimalIOBoundary),
+                        mayDeallocateZeroes: namespace.identify.deallocation.contains(.writeZeroesDeallocates))
                 }
                 for namespace in reformatted { queue.abandonOperations(of: namespace.nsid) }
             }

@@ -50,6 +50,7 @@ public final class Controller: @unchecked Sendable {
     private(set) var outage: UInt64 = 0
     /// What the association in the making has said so far.
     var identify = IdentifyController()
+    var commandSetLimits = IdentifyNVMController()
     var capabilities = ControllerCapabilities(rawValue: 0)
     var connectedQueues = 0
     /// What stays the same of namespaces, by identifier.

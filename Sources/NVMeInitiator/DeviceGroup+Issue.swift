@@ -88,7 +88,13 @@ extension DeviceGroup {
         let shift = UInt64(operation.pointee.blockShift)
         let hasData = operation.pointee.data != nil || operation.pointee.segments != nil
         var blocks = min(operation.pointee.blocksLeft, 65536)
-        blocks = min(blocks, hasData ? table.pointee.limits.maxBytes >> shift : table.pointee.limits.maxBlocks)
+        if hasData {
+            blocks = min(blocks, table.pointee.limits.maxBytes >> shift)
+        } else {
+            let isVerify = operation.pointee.kind == .verify
+            let most = isVerify ? table.pointee.limits.maxVerifyBytes : table.pointee.limits.maxZeroesBytes
+            blocks = min(blocks, table.pointee.limits.maxBlocks, most >> shift)
+        }
         if operation.pointee.boundary > 0, hasData {
             let boundary = UInt64(operation.pointee.boundary)
             blocks = min(blocks, boundary - operation.pointee.nextLBA % boundary)

@@ -48,7 +48,7 @@ public struct IOFlags: OptionSet, Sendable, BitwiseCopyable {
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// Force Unit Access: a write is on stable media when it completes.
     public static let forceUnitAccess = IOFlags(rawValue: 1 << 0)
-    /// Write Zeroes may deallocate (DEAC).
+    /// Write Zeroes may deallocate (DEAC); heeded where the namespace lets it (DLFEAT bit 3).
     public static let mayDeallocate = IOFlags(rawValue: 1 << 1)
 }
 
@@ -127,10 +127,11 @@ public enum IOFailure: UInt8, Sendable, BitwiseCopyable {
     case closed
     /// The namespace has another block size than the operation was made for.
     case namespaceChanged
-    /// `perform` only: what `submit` says as `notConnected`, `full` and `invalid`.
+    /// `perform` only: what `submit` says as `notConnected`, `full`, `invalid` and `unsupported`.
     case notConnected
     case full
     case invalid
+    case unsupported
 }
 
 /// How an operation ended.
@@ -157,6 +158,8 @@ public enum SubmitResult: Sendable, BitwiseCopyable {
     case notConnected
     /// The operation is not one that can be done: wrong namespace, range, or lengths that do not fit.
     case invalid
+    /// The controller does not offer what the operation needs (ONCS, FUSES). Nothing was done.
+    case unsupported
 }
 
 /// Takes the completions of an `IOQueue`; one call for all of a poll round, on the reactor's thread.
@@ -166,4 +169,21 @@ open class CompletionSink {
     public init() {}
     /// Operations have completed. New ones may be submitted from here.
     open func completed(_ completions: UnsafeBufferPointer<IOCompletion>) {}
+}
+
+extension IOFailure: CustomStringConvertible {
+    /// For people.
+    public var description: String {
+        switch self {
+        case .none: "nothing failed"
+        case .connectionLost: "the connection was lost"
+        case .timeout: "no answer in time"
+        case .closed: "the controller was closed"
+        case .namespaceChanged: "the namespace has another block size now"
+        case .notConnected: "there is no connection"
+        case .full: "the queue is full"
+        case .invalid: "the range or the lengths do not fit the namespace"
+        case .unsupported: "the controller does not offer this command"
+        }
+    }
 }

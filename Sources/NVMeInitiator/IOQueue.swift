@@ -80,6 +80,7 @@ public final class IOQueue: @unchecked Sendable {
                 case .full: failure = .full
                 case .notConnected: failure = .notConnected
                 case .invalid: failure = .invalid
+                case .unsupported: failure = .unsupported
                 }
                 self.waiters[waiter] = nil
                 continuation.resume(
@@ -101,6 +102,7 @@ public final class IOQueue: @unchecked Sendable {
         guard operation.namespace >= 0, operation.namespace < table.pointee.namespaceCapacity else { return .invalid }
         let namespace = table.pointee.namespaces + operation.namespace
         guard namespace.pointee.isPresent, isSound(operation, namespace) else { return .invalid }
+        guard table.pointee.limits.optional.include(operation.kind) else { return .unsupported }
         guard let index = table.pointee.take() else { return .full }
         let slot = table.pointee.slots + Int(index)
         slot.pointee = OperationSlot()
@@ -109,7 +111,7 @@ public final class IOQueue: @unchecked Sendable {
         slot.pointee.tag = tag
         slot.pointee.blockShift = namespace.pointee.blockShift
         slot.pointee.boundary = namespace.pointee.boundary
-        slot.pointee.template = template(operation, namespace.pointee.nsid)
+        slot.pointee.template = template(operation, namespace)
         slot.pointee.startingLBA = operation.startingLBA
         let isSingle = operation.kind == .flush || operation.kind == .deallocate
         slot.pointee.blockCount = isSingle ? 1 : operation.blockCount
@@ -176,10 +178,12 @@ public final class IOQueue: @unchecked Sendable {
     }
 
     @inline(__always)
-    private func template(_ operation: IOOperation, _ nsid: UInt32) -> SubmissionEntry {
+    private func template(_ operation: IOOperation, _ namespace: UnsafeMutablePointer<NamespaceSlot>)
+        -> SubmissionEntry
+    {
         var entry = SubmissionEntry()
         entry.flags = SubmissionEntry.sglFlags
-        entry.nsid = nsid
+        entry.nsid = namespace.pointee.nsid
         switch operation.kind {
         case .read: entry.opcode = NVMOpcode.read.rawValue
         case .write, .compareAndWrite: entry.opcode = NVMOpcode.write.rawValue
@@ -193,7 +197,11 @@ public final class IOQueue: @unchecked Sendable {
             entry.cdw11 = UInt32(DatasetManagementAttributes.deallocate.rawValue)
         }
         if operation.flags.contains(.forceUnitAccess) { entry.cdw12 |= 1 << 30 }
-        if operation.flags.contains(.mayDeallocate), operation.kind == .writeZeroes { entry.cdw12 |= 1 << 25 }
+        if operation.flags.contains(.mayDeallocate), operation.kind == .writeZeroes,
+            namespace.pointee.mayDeallocateZeroes
+        {
+            entry.cdw12 |= 1 << 25
+        }
         return entry
     }
 

@@ -44,13 +44,33 @@ public enum InitiatorError: Error, Equatable, Sendable, CustomStringConvertible 
         case .connectFailed(let failure) where failure.status.matches(.connectControllerBusy):
             "Connect: \(failure): the target still has commands of this host's earlier connections, perhaps at a "
                 + "disk that hangs (its log says), or no room for another controller; try again later"
-        case .connectFailed(let failure): "Connect: \(failure)"
+        case .connectFailed(let failure): "Connect: " + (failure.explanation.map { "\($0): " } ?? "") + "\(failure)"
         case .invalidResponse(let what): "the controller breaks the protocol: \(what)"
         case .timeout(let what): "no answer in time: \(what)"
         case .connectionLost(let reason): "the connection was lost: \(reason)"
         case .resources(let what): "not enough resources: \(what)"
         case .unsupported(let what): what
         case .closed: "the controller was closed"
+        }
+    }
+}
+
+extension ConnectFailure {
+    /// What a refusal means to the operator of this host; `nil` where its status says it all.
+    fileprivate var explanation: String? {
+        if status.matches(.keepAliveTimeoutInvalid) {
+            return
+                "the target takes no keep-alive timeout that long (tercetd: 600 s, unless it is configured otherwise)"
+        }
+        if status.matches(.connectInvalidHost) { return "the target does not let this host in" }
+        // Bit 16: the offset is one in the data of the command.
+        guard status.matches(.connectInvalidParameters), result >> 16 & 1 == 1 else { return nil }
+        switch UInt16(truncatingIfNeeded: result) {
+        case ConnectData.Offset.subsystemNQN: return "the target has no subsystem of this name here"
+        case ConnectData.Offset.hostNQN: return "the target does not take this host's name"
+        case ConnectData.Offset.hostID: return "the target does not take this host's identifier"
+        case ConnectData.Offset.controllerID: return "the target has no such controller for this host"
+        default: return nil
         }
     }
 }

@@ -21,6 +21,8 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
     var namespace = 0
     /// What the engine's memory is called on this member's device.
     var keys = TransferKeys()
+    /// Zeroes to write where the member's target has no Write Zeroes; `nil` where it has.
+    var zeroes: IOSegment?
     /// The number that the user's memory has for the device.
     var device = 0
     /// The run of the target that the last association was with; 0 or 1 where the target does not tell.
@@ -37,6 +39,8 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
     var endedAt = MonotonicTime(nanoseconds: 0)
     /// When the commands of earlier associations are surely dead, and the engine has not been told.
     var deadAt = MonotonicTime.distantFuture
+    /// What a target has said last against a reservation, for people.
+    var reservationProblem = ""
     /// Why the last attempt or association ended, for people.
     var reason = ""
     private let inbox: CompletionInbox

@@ -19,6 +19,8 @@ extension Volume {
         var controllerID: UInt16?
         /// The target has said that all commands of the association before are over.
         var isQuiesced: Bool
+        /// The target has the Write Zeroes command (ONCS bit 3).
+        var hasWriteZeroes: Bool
         /// Keep-alive timeouts until the target notices that an association is lost.
         var keepAlivePeriods: UInt64
     }
@@ -123,7 +125,13 @@ extension Volume {
             namespace: namespace.index, identity: NamespaceIdentity(namespace), blocks: namespace.blockCount,
             run: run, bootInstance: namespace.instance ?? run,
             controllerID: controller.association?.controllerID, isQuiesced: isQuiesced,
+            hasWriteZeroes: controller.association?.identify.nvmCommands.contains(.writeZeroes) ?? false,
             keepAlivePeriods: countsTraffic ? 2 : 1)
+    }
+
+    /// Bytes that one command of the volume zeroes at most: a host's I/O, or two pages of metadata.
+    private var longestZeroing: Int {
+        max(options.configuration.maximumTransfer, 2 * max(4096, Int(options.configuration.blockSize)))
     }
 
     private func connected(_ link: MemberLink, _ attempt: UInt64, _ greeting: Greeting) {
@@ -137,6 +145,7 @@ extension Volume {
         do {
             link.keys = try memory.engine.transferKeys(with: context)
             link.device = try hostMemory.device(context)
+            link.zeroes = try greeting.hasWriteZeroes ? nil : memory.zeroes(longestZeroing, with: context)
             recentDevice = link.device
         } catch {
             return lost(link, attempt, "the volume's memory cannot be registered: \(error)")

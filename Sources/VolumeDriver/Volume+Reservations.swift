@@ -13,10 +13,14 @@ extension Volume {
             controller.namespaces.first { $0.nsid == nsid }?.identify.reservations.contains(.persistThroughPowerLoss)
             ?? false
         group.spawn { [self] in
-            let answer = await carryOut(command, controller, nsid: nsid, persists: persists)
+            let (answer, problem) = await carryOut(command, controller, nsid: nsid, persists: persists)
             group.send {
                 // After the end of the association no answer of it follows.
                 guard link.attempt == attempt, link.association != 0, !link.isEnding else { return }
+                if let problem, link.reservationProblem != problem {
+                    link.reservationProblem = problem
+                    self.tell(.memberUnreachable(link.index, reason: problem))
+                }
                 switch answer {
                 case .status(let status): self.engine.handle(.reservationDone(link.index, status), now: self.group.now)
                 case .report(let report):
@@ -33,7 +37,7 @@ extension Volume {
 
     private func carryOut(
         _ command: ReservationCommand, _ controller: Controller, nsid: UInt32, persists: Bool
-    ) async -> Answer {
+    ) async -> (Answer, problem: String?) {
         let type = ReservationType.writeExclusiveRegistrantsOnly
         do throws(InitiatorError) {
             switch command {
@@ -59,12 +63,15 @@ extension Volume {
                     nsid: nsid, ReservationRegisterCommand(.unregister), currentKey: key, newKey: 0)
             case .report:
                 let status = try await controller.reservationReport(nsid: nsid)
-                return .report(ReservationReport(status, hostID: options.hostID))
+                return (.report(ReservationReport(status, hostID: options.hostID)), nil)
             }
-            return .status(.success)
+            return (.status(.success), nil)
         } catch {
-            if case .status(let status, _) = error { return .status(MemberStatus(status)) }
-            return .status(.unknown)
+            guard case .status(let status, _) = error else { return (.status(.unknown), nil) }
+            let answer = MemberStatus(status)
+            // What another host's doings or a busy target explain is no news.
+            guard answer == .mediaError else { return (.status(answer), nil) }
+            return (.status(answer), "its target refuses a reservation: \(error)")
         }
     }
 }

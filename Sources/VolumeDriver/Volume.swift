@@ -178,7 +178,7 @@ public final class Volume: Poller, @unchecked Sendable {
 
     private func send(_ request: MemberRequest) {
         let link = links[request.member]
-        let kind: IOKind
+        var kind: IOKind
         switch request.operation {
         case .read: kind = .read
         case .write: kind = .write
@@ -186,10 +186,14 @@ public final class Volume: Poller, @unchecked Sendable {
         case .flush: kind = .flush
         case .compare: kind = .compare
         }
-        let data = segment(request, link)
+        var data = segment(request, link)
         if data == nil, request.bufferOwner != .none {
             // It cannot be registered now; that is not the member's fault.
             return inbox.append(MemberCompletion(tag: request.tag, status: .notDone))
+        }
+        if kind == .writeZeroes, var zeroes = link.zeroes {
+            zeroes.length = Int(request.count) * Int(options.configuration.blockSize)
+            (kind, data) = (.write, zeroes)
         }
         let operation = IOOperation(
             kind, namespace: link.namespace, startingLBA: request.start, blockCount: request.count,
@@ -200,7 +204,7 @@ public final class Volume: Poller, @unchecked Sendable {
         case .full:
             link.outstanding -= 1
             backlog.append(request)
-        case .notConnected, .invalid, nil:
+        case .notConnected, .invalid, .unsupported, nil:
             // The association is ending: the engine hears of it next.
             link.outstanding -= 1
             inbox.append(MemberCompletion(tag: request.tag, status: .unknown))

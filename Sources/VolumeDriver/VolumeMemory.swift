@@ -1,3 +1,4 @@
+import Base
 import Buffers
 import FabricInterface
 import Memory
@@ -9,6 +10,8 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
     let engine: RegisteredArena
     private let buffers: RegisteredArena?
     private let pool: DataPool?
+    /// What is written where a member has no Write Zeroes, once there is such a member.
+    private var zeroArena: RegisteredArena?
     private var devices: [(domain: UInt, keys: TransferKeys)] = []
 
     /// - Parameter bufferBytes: 0 for no buffers.
@@ -24,6 +27,14 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
 
     /// Gives a buffer back. On the group's thread.
     public func free(_ buffer: UnsafeMutableRawPointer) { pool?.free(buffer) }
+
+    /// `bytes` of zeroes for a member whose target has no Write Zeroes. On the group's thread.
+    func zeroes(_ bytes: Int, with context: FabricContext) throws -> IOSegment {
+        let arena = try zeroArena ?? RegisteredArena(bytes: bytes)
+        zeroArena = arena
+        guard let base = arena.memory.baseAddress else { invariantViolated("an arena has memory") }
+        return IOSegment(base, bytes, try arena.register(with: context, access: .outgoing))
+    }
 
     public override func device(_ context: FabricContext) throws(FabricError) -> Int {
         let domain = context.domain

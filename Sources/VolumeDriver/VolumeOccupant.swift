@@ -28,7 +28,7 @@ public struct VolumeOccupant: Sendable {
     ///
     /// - Parameter consent: what its user says or sets to have the host fenced.
     public func objection(consent: String) -> String {
-        "host \(host.hostID) has the volume attached: stop it there, or \(consent) to fence it (it is registered at "
-            + "\(member), under key \(String(host.key, radix: 16)), as controller \(host.controllerID))"
+        "host \(host.hostID) has the volume attached, or it died and its target keeps it: stop it there, or \(consent) to fence "
+            + "it (it is registered at \(member), under key \(String(host.key, radix: 16)), as controller \(host.controllerID))"
     }
 }

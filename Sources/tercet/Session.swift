@@ -78,8 +78,8 @@ extension IOCompletion {
     var problem: String? {
         switch outcome {
         case .surelyDone: status.isSuccess ? nil : "\(status)"
-        case .surelyNotDone: "not done (\(failure))"
-        case .unknown: "the connection was lost before the answer came (\(failure)): whether it was done is not known"
+        case .surelyNotDone: "not done: \(failure)"
+        case .unknown: "\(failure): whether it was done is not known"
         }
     }
 }

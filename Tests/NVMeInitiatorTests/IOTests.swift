@@ -117,6 +117,7 @@ import Testing
     }
 
     @Test func setsTheBitsOfTheOtherCommands() throws {
+        world.target.namespaces[1]?.deallocation = .writeZeroesDeallocates
         try world.connect(controller).get()
         let memory = try world.memory(controller, bytes: 1024)
         memory.fill(1)

@@ -103,6 +103,8 @@ final class ScriptedTarget {
         identify.asyncEventRequestLimit = 3
         identify.asyncEvents = [.namespaceAttribute, .anaChange]
         identify.namespaceCount = 16
+        identify.nvmCommands = [.compare, .writeZeroes, .datasetManagement, .verify, .reservations]
+        identify.fusedOperations = 1
         return identify
     }
 

@@ -37,7 +37,8 @@ public enum MetadataError: Error, Equatable, Sendable, CustomStringConvertible {
         switch self {
         case .notFormatted(let member):
             "member \(member): no superblock at the end of the namespace; it is not a volume's member, or the namespace "
-                + "was resized: give the size it had, or replace the member"
+                + "was enlarged while nobody had the volume attached: say --old-size and the size that it had; else replace "
+                + "the member"
         case .bothSlotsCorrupt(let member):
             "member \(member): both superblock slots are corrupt; attach without it and replace the member"
         case .newerFormat(let member, let found, let supported):
@@ -54,7 +55,8 @@ public enum MetadataError: Error, Equatable, Sendable, CustomStringConvertible {
         case .replaced(let member):
             "member \(member): was replaced by another namespace, and holds old data; give that one's address"
         case .sameNamespace(let member, let other):
-            "member \(member): is the same namespace as member \(other); give three different namespaces"
+            "member \(member): has the same identity as member \(other): it is the same namespace, or their targets were started "
+                + "alike and call different ones the same; give three namespaces of different identities"
         case .wrongBlockSize(let member, let found, let expected):
             "member \(member): has blocks of \(found) bytes where the volume has \(expected); format the namespace anew"
         case .differentSize(let member, let found, let expected):

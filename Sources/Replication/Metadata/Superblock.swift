@@ -101,6 +101,13 @@ public struct Superblock: Equatable, Sendable {
         self.quarantine = quarantine
     }
 
+    /// The size, in blocks, at whose end this record's member keeps its metadata, where its namespace of `blocks` has become
+    /// larger since; `nil` where it has not.
+    public func formerSize(of blocks: UInt64) -> UInt64? {
+        let kept = members[member].blocks
+        return kept < blocks ? kept : nil
+    }
+
     /// The members that the record says are in sync.
     public var inSync: MemberSet {
         MemberSet(MemberSet.all.filter { members[$0].state == .inSync })
