@@ -1,3 +1,4 @@
+import Base
 import NVMeSpec
 
 /// What the specifications make mandatory, and the offers.

@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 import Foundation
 import NVMeSpec
