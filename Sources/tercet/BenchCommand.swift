@@ -86,7 +86,7 @@ struct BenchCommand: AsyncParsableCommand {
         let elapsed = min(Double(MonotonicTime.now().nanoseconds(since: start)) / 1e9, seconds)
         let report = await BenchReport(workers, seconds: elapsed, blockSize: blockSize.value)
         await controller.close()
-        if json { try printJSON(report.object) } else { report.show() }
+        if json { try printJSON(report.result) } else { report.show() }
         if let mismatch = report.mismatch { throw CommandFailure("verification failed: \(mismatch)") }
         if let problem = report.counts.firstProblem { throw CommandFailure(problem) }
         if verify, !json { print("verified: every read had what was written last") }

@@ -65,26 +65,67 @@ struct BenchReport {
     }
 
     /// For programs.
-    var object: [String: Any] {
-        var object: [String: Any] = [
-            "seconds": seconds, "block_size": blockSize, "errors_answered": counts.failed,
-            "errors_not_done": counts.notDone, "errors_unknown": counts.unknown,
-        ]
-        if let mismatch { object["mismatch"] = mismatch }
-        for (name, count, latency) in directions {
-            object[name] =
-                [
-                    "ios": count, "iops": Double(count) / seconds,
-                    "bytes_per_second": Double(count) / seconds * Double(blockSize),
-                    "latency_ns": [
-                        "min": latency.min, "mean": latency.mean, "max": latency.maxRecorded,
-                        "percentiles": Dictionary(
-                            uniqueKeysWithValues: BenchReport.percentiles.map {
-                                (String(format: "%g", $0), latency.valueAtPercentile($0))
-                            }),
-                    ] as [String: Any],
-                ] as [String: Any]
+    var result: BenchResult {
+        var result = BenchResult(
+            seconds: seconds, blockSize: blockSize, errorsAnswered: counts.failed, errorsNotDone: counts.notDone,
+            errorsUnknown: counts.unknown, mismatch: mismatch)
+        if counts.reads > 0 { result.read = direction(counts.reads, readLatency) }
+        if counts.writes > 0 { result.write = direction(counts.writes, writeLatency) }
+        return result
+    }
+
+    private func direction(_ count: UInt64, _ latency: Histogram<UInt64>) -> BenchResult.Direction {
+        let rate = Double(count) / seconds
+        let percentiles = BenchReport.percentiles.map {
+            (String(format: "%g", $0), latency.valueAtPercentile($0))
         }
-        return object
+        return BenchResult.Direction(
+            ios: count, iops: rate, bytesPerSecond: rate * Double(blockSize),
+            latency: BenchResult.Latency(
+                min: latency.min, mean: latency.mean, max: latency.maxRecorded,
+                percentiles: Dictionary(uniqueKeysWithValues: percentiles)))
+    }
+}
+
+/// What `bench --json` prints.
+struct BenchResult: Encodable {
+    var seconds: Double
+    /// Bytes of one I/O.
+    var blockSize: Int
+    var errorsAnswered: UInt64
+    var errorsNotDone: UInt64
+    var errorsUnknown: UInt64
+    var mismatch: String?
+    var read: Direction?
+    var write: Direction?
+
+    enum CodingKeys: String, CodingKey {
+        case seconds, mismatch, read, write
+        case blockSize = "block_size"
+        case errorsAnswered = "errors_answered"
+        case errorsNotDone = "errors_not_done"
+        case errorsUnknown = "errors_unknown"
+    }
+
+    struct Direction: Encodable {
+        var ios: UInt64
+        var iops: Double
+        var bytesPerSecond: Double
+        var latency: Latency
+
+        enum CodingKeys: String, CodingKey {
+            case ios, iops
+            case bytesPerSecond = "bytes_per_second"
+            case latency = "latency_ns"
+        }
+    }
+
+    /// In nanoseconds.
+    struct Latency: Encodable {
+        var min: UInt64
+        var mean: Double
+        var max: UInt64
+        /// By percentile, as "99.9".
+        var percentiles: [String: UInt64]
     }
 }

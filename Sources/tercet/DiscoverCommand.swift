@@ -63,18 +63,10 @@ struct DiscoverCommand: AsyncParsableCommand {
 
     private func show(_ log: DiscoveryLog, _ from: SocketAddress) throws {
         if json {
-            try printJSON(
-                [
-                    "device": "\(from)", "genctr": log.header.generation,
-                    "records": log.entries.map { entry -> [String: Any] in
-                        [
-                            "trtype": entry.transport.name, "adrfam": entry.addressFamily.name,
-                            "subtype": entry.subsystemType.name, "portid": entry.portID,
-                            "trsvcid": entry.serviceID, "subnqn": entry.subsystemNQN, "traddr": entry.address,
-                        ]
-                    },
-                ])
-            return
+            return try printJSON(
+                DiscoverResult(
+                    device: "\(from)", genctr: log.header.generation,
+                    records: log.entries.map(DiscoverResult.Record.init)))
         }
         print("Discovery log of \(from): \(log.entries.count) records, generation counter \(log.header.generation)")
         for (index, entry) in log.entries.enumerated() {
@@ -90,8 +82,43 @@ struct DiscoverCommand: AsyncParsableCommand {
     }
 }
 
+/// What `discover --json` prints, with the names of nvme-cli.
+struct DiscoverResult: Encodable {
+    /// The address that was asked.
+    var device: String
+    var genctr: UInt64
+    var records: [Record]
+
+    struct Record: Encodable {
+        var trtype: String
+        var adrfam: String
+        var subtype: String
+        var portid: UInt16
+        var trsvcid: String
+        var subnqn: String
+        var traddr: String
+
+        init(_ entry: DiscoveryLogEntry) {
+            trtype = entry.transport.name
+            adrfam = entry.addressFamily.name
+            subtype = entry.subsystemType.name
+            portid = entry.portID
+            trsvcid = entry.serviceID
+            subnqn = entry.subsystemNQN
+            traddr = entry.address
+        }
+    }
+}
+
+/// Prints a command's result as JSON, keys in alphabetical order.
+func printJSON(_ result: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    print(String(decoding: try encoder.encode(result), as: UTF8.self))
+}
+
 /// Prints an object as JSON, keys in order.
-func printJSON(_ object: Any) throws {
+func printJSON(_ object: [String: Any]) throws {
     let data = try JSONSerialization.data(
         withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
     print(String(decoding: data, as: UTF8.self))

@@ -27,9 +27,7 @@ struct IdentifyCommand: AsyncParsableCommand {
         let lists = namespaces.map(namespaceFields)
         await controller.close()
         if json {
-            var object = Dictionary(uniqueKeysWithValues: fields)
-            object["namespaces"] = lists.map { Dictionary(uniqueKeysWithValues: $0) }
-            return try printJSON(object)
+            return try printJSON(IdentifyResult(controller: fields, namespaces: lists))
         }
         print("Controller")
         for (name, value) in fields { print("  \(pad(name)) \(value)") }
@@ -41,7 +39,7 @@ struct IdentifyCommand: AsyncParsableCommand {
 
     private func pad(_ name: String) -> String { name + String(repeating: " ", count: max(0, 10 - name.count)) + ":" }
 
-    private func controllerFields(_ association: Association) -> [(String, Any)] {
+    private func controllerFields(_ association: Association) -> [IdentifyResult.Field] {
         let identify = association.identify
         return [
             ("vid", identify.vendorID), ("ssvid", identify.subsystemVendorID), ("sn", identify.serialNumber),
@@ -63,9 +61,9 @@ struct IdentifyCommand: AsyncParsableCommand {
         ]
     }
 
-    private func namespaceFields(_ namespace: NamespaceDescription) -> [(String, Any)] {
+    private func namespaceFields(_ namespace: NamespaceDescription) -> [IdentifyResult.Field] {
         let identify = namespace.identify
-        var fields: [(String, Any)] = [
+        var fields: [IdentifyResult.Field] = [
             ("nsid", namespace.nsid), ("nsze", identify.size), ("ncap", identify.capacity),
             ("nuse", identify.utilization), ("nsfeat", identify.features.rawValue),
             ("blocksize", namespace.blockSize), ("nmic", identify.sharing.rawValue),
@@ -76,5 +74,35 @@ struct IdentifyCommand: AsyncParsableCommand {
         if let uuid = namespace.descriptors?.uuid { fields.append(("uuid", "\(uuid)")) }
         if let problem = namespace.problem { fields.append(("problem", problem)) }
         return fields
+    }
+}
+
+/// What `identify` prints, with the names of nvme-cli; the fields of the controller and a list of namespaces as JSON.
+struct IdentifyResult: Encodable {
+    typealias Field = (name: String, value: any Encodable)
+
+    var controller: [Field]
+    var namespaces: [[Field]]
+
+    private struct Name: CodingKey {
+        let stringValue: String
+        let intValue: Int? = nil
+        init(_ name: String) { stringValue = name }
+        init(stringValue: String) { self.init(stringValue) }
+        init?(intValue: Int) { return nil }
+    }
+
+    private struct Fields: Encodable {
+        var fields: [Field]
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: Name.self)
+            for field in fields { try container.encode(field.value, forKey: Name(field.name)) }
+        }
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        try Fields(fields: controller).encode(to: encoder)
+        var container = encoder.container(keyedBy: Name.self)
+        try container.encode(namespaces.map(Fields.init), forKey: Name("namespaces"))
     }
 }

@@ -23,7 +23,7 @@ expect_equal "no slot of a volume that was left clean is damaged" "[None, None, 
 rot 0 0
 rot 1 1
 expect_equal "status counts slots that rot" "[0, 1, None]" "$(damaged_slots)"
-expect_output "... and says so" "member 1: slot 1 of its record is damaged" volume status
+expect_refusal "... and says so" "member 1: slot 1 of its record is damaged" volume status
 expect_output "an attach goes on with the others, and says so" "member 0: slot 0 of its record is damaged" volume heal
 expect_equal "... and has written them anew" "[None, None, None]" "$(damaged_slots)"
 expect_output "nothing else is wrong" "0 differ" volume scrub
@@ -63,12 +63,12 @@ sys.exit(status)' "$tap_folder/resident" "$@"
 }
 
 claim 1 56 8 $((1 << 32))
-expect_output "status names a size that a member has no room for" \
-  "member 1: the superblock's number of data blocks is 4294967296, and the namespace has room for 1[0-9]{5}" volume status
+expect_refusal "status names a size that a member has no room for" \
+  "member 1 \(.*\): the superblock's number of data blocks is 4294967296, and the namespace has room for 1[0-9]{5}" volume status
 expect_refusal "an attach names it" "member 1: the superblock's number of data blocks is 4294967296" \
   measured timeout 30 "$tercet" volume heal "${members[@]}"
 expect_at_most "... and allocates nothing for it (KiB)" 65536 "$(cat "$tap_folder/resident")"
 claim 1 56 8 $((1 << 50))
-expect_output "a number of regions that no volume has is named" "member 1: the superblock's geometry .* is impossible" volume status
+expect_refusal "a number of regions that no volume has is named" "member 1 \(.*\): the superblock's geometry .* is impossible" volume status
 check "the targets end in good order" stop_members
 done_testing

@@ -30,6 +30,7 @@ start_first 1
 refuse() { expect_refusal "${1%% *}: no host is fenced without being asked" "host [0-9a-f-]{36} has the volume.*--take-over" volume $1; }
 for command in "${commands[@]}"; do refuse "$command"; done
 expect_output "status tells what is there all the same" "in use" volume status
+output_has "... and who has it" "attached: host [0-9a-f-]{36} has it"
 check "the first host goes on" kill -0 "$first"
 kill -KILL "$first" && wait "$first" 2>/dev/null
 check "a host that has died is no obstacle" volume heal

@@ -30,7 +30,7 @@ printf 'rot' | dd of="$tap_folder/disk1" bs=1 seek=$((65536 * 7 + 100)) conv=not
 expect_refusal "rot on one member is found" "1 regions differ" volume scrub
 output_has "... and named" "1 differ, 0 repaired: regions 7"
 expect_refusal "... and not served to a next host either" "mediaError" volume read --start-block 900 --block-count 1
-expect_output "... as status says" "found to differ in regions 7:" volume status
+expect_refusal "... as status says" "found to differ in regions 7:" volume status
 expect_output "... and repaired from the member that is said to be right" "1 differ, 1 repaired" volume scrub --repair-from 0
 expect_output "... and is gone" "0 differ" volume scrub
 check "... and the region is served again" volume read --start-block 900 --block-count 1 --output "$tap_folder/back"

@@ -10,7 +10,8 @@ expect_refusal "the same namespace twice is refused" "same namespace" \
   "$tercet" volume create "${members[@]:0:4}" "${members[@]:0:2}"
 require "a volume is created" volume create
 expect_output "status shows three members in sync" "clean, members: in sync, in sync, in sync" volume status
-expect_refusal "it is not overwritten by mistake" "holds volume .* already" volume create
+output_has "... and that all is well" "health: healthy"
+expect_refusal "it is not overwritten by mistake" "holds volume .*; say --overwrite" volume create
 head -c 3000000 /dev/urandom >"$tap_folder/input"
 check "a file is written" volume write --input "$tap_folder/input" --start-block 100
 check "... and read" volume read --start-block 100 --block-count 5860 --output "$tap_folder/back"
@@ -25,7 +26,11 @@ check "the members are equal" members_are_equal
 kill_member 2
 expect_output "with one target dead the volume is served" "blocks written" \
   volume write --input "$tap_folder/input" --start-block 20000
-expect_output "... and says which member is behind" "behind" volume status
+expect_refusal "... and status says that it is degraded" "health: degraded" volume status
+output_has "... which member cannot be reached" "member 2 \($address:$((port + 2))/.*\): nobody accepts"
+output_has "... and that it is behind" "in sync, in sync, behind"
+expect_refusal "a volume whose members are not in their order is not well" "member 0 is member 1 of the volume" \
+  "$tercet" volume status "${members[@]:2:2}" "${members[@]:0:2}" "${members[@]:4:2}"
 require "the target starts again" start_member 2
 expect_output "the member is brought up to date, and all are compared" "all members are in sync; [1-9]" volume heal --scrub
 check "the members are equal" members_are_equal
@@ -46,6 +51,7 @@ require "the other one starts again" start_member 1
 check "all are in sync again" volume heal
 
 check "the volume is destroyed" volume destroy
-expect_output "... and is no volume any more" "no superblock" volume status
+expect_refusal "... and is no volume any more" "no superblock" volume status
+output_has "... which cannot be served" "health: unavailable"
 check "the targets end in good order" stop_members
 done_testing

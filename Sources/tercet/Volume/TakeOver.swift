@@ -42,7 +42,8 @@ struct TakeOver: ParsableArguments {
     static let discussion = """
         The command attaches the volume itself and detaches it at the end. Where another host has it attached, it changes \
         nothing and ends with status 1; with --take-over it fences that host, which stops as deposed. A host that died is no \
-        obstacle. Members without fencing do not tell who is there. Where this command is fenced by another host, it ends \
+        obstacle to targets that notice its end; others go on naming it, and --take-over is needed. Members without fencing \
+        do not tell who is there. Where this command is fenced by another host, it ends \
         with status 1.
         """
 }

@@ -79,7 +79,7 @@ struct VolumeBenchCommand: AsyncParsableCommand {
         try await attached.waitUntilHealed()
         let report = await group.run { VolumeBenchReport(worker) }
         let counts = await attached.volume.statistics()
-        if json { try printJSON(report.object(counts)) } else { report.show(counts) }
+        if json { try printJSON(report.result(counts)) } else { report.show(counts) }
         try await attached.detach()
     }
 }
@@ -142,19 +142,68 @@ struct VolumeBenchReport: Sendable {
                 mean, slowest)
     }
 
-    func object(_ counts: VolumeStatistics) -> [String: Any] {
-        [
-            "seconds": seconds.map {
-                ["ios": $0.count, "latency_ns_sum": $0.nanoseconds, "latency_ns_max": $0.slowest]
+    func result(_ counts: VolumeStatistics) -> VolumeBenchResult {
+        VolumeBenchResult(
+            seconds: seconds.map {
+                VolumeBenchResult.Second(ios: $0.count, latencySum: $0.nanoseconds, latencyMaximum: $0.slowest)
             },
-            "reads": reads, "writes": writes, "bytes_written": bytesWritten, "bytes_resynced": counts.bytesCopied,
-            "longest_silence_ns": longestSilence, "member_losses": counts.memberLosses,
-            "member_writes": counts.memberWrites, "metadata_writes": counts.pageWrites + counts.recordWrites,
-            "read_latency_ns": object(readLatency), "write_latency_ns": object(writeLatency),
-        ]
+            reads: reads, writes: writes, bytesWritten: bytesWritten, bytesResynced: counts.bytesCopied,
+            longestSilence: longestSilence, memberLosses: counts.memberLosses, memberWrites: counts.memberWrites,
+            metadataWrites: counts.pageWrites + counts.recordWrites,
+            readLatency: VolumeBenchResult.Latency(readLatency),
+            writeLatency: VolumeBenchResult.Latency(writeLatency))
+    }
+}
+
+/// What `volume bench --json` prints. Times are in nanoseconds.
+struct VolumeBenchResult: Encodable {
+    var seconds: [Second]
+    var reads: UInt64
+    var writes: UInt64
+    var bytesWritten: UInt64
+    var bytesResynced: UInt64
+    /// The longest time in which no I/O completed.
+    var longestSilence: UInt64
+    var memberLosses: UInt64
+    /// Writes of data at the members, and of metadata.
+    var memberWrites: UInt64
+    var metadataWrites: UInt64
+    var readLatency: Latency
+    var writeLatency: Latency
+
+    enum CodingKeys: String, CodingKey {
+        case seconds, reads, writes
+        case bytesWritten = "bytes_written"
+        case bytesResynced = "bytes_resynced"
+        case longestSilence = "longest_silence_ns"
+        case memberLosses = "member_losses"
+        case memberWrites = "member_writes"
+        case metadataWrites = "metadata_writes"
+        case readLatency = "read_latency_ns"
+        case writeLatency = "write_latency_ns"
     }
 
-    private func object(_ latency: Histogram<UInt64>) -> [String: Any] {
-        ["mean": latency.mean, "p50": latency.valueAtPercentile(50), "p99": latency.valueAtPercentile(99)]
+    struct Second: Encodable {
+        var ios: UInt64
+        var latencySum: UInt64
+        var latencyMaximum: UInt64
+
+        enum CodingKeys: String, CodingKey {
+            case ios
+            case latencySum = "latency_ns_sum"
+            case latencyMaximum = "latency_ns_max"
+        }
+    }
+
+    struct Latency: Encodable {
+        var mean: Double
+        var p50: UInt64
+        var p99: UInt64
+
+        init(_ histogram: Histogram<UInt64>) {
+            mean = histogram.mean
+            p50 = histogram.valueAtPercentile(50)
+            p99 = histogram.valueAtPercentile(99)
+        }
     }
 }

@@ -49,9 +49,10 @@ struct VolumeCreateCommand: AsyncParsableCommand {
         defer { session.end() }
         let name = uuid ?? UUID().uuidString.lowercased()
         guard let identifier = UUIDBytes(name) else { throw CommandFailure("\"\(name)\" is not a UUID") }
-        let creation = VolumeCreation(
+        var creation = VolumeCreation(
             volume: identifier, regionSize: UInt32(regionSize.value), byteCount: size.map { UInt64($0.value) },
             fencing: fencing == .none ? .none : .reservations, minimumCopies: minimumCopies, overwrite: overwrite)
+        creation.overwriteConsent = "say --overwrite"
         let geometry = try await volume.probe(session.groups[0]) { probe throws(VolumeCreationError) in
             let progress = ProgressLine()
             defer { progress.clear() }
@@ -60,11 +61,11 @@ struct VolumeCreateCommand: AsyncParsableCommand {
         }
         if fencing == .none { warn("fencing is none: see to it that one host alone attaches the volume") }
         if json {
-            return try printJSON([
-                "volume": "\(identifier)", "blocks": geometry.dataBlocks, "block_size": geometry.blockSize,
-                "regions": geometry.regionCount, "region_size": geometry.regionSize, "fencing": fencing.rawValue,
-                "minimum_copies": minimumCopies,
-            ])
+            return try printJSON(
+                CreateResult(
+                    volume: "\(identifier)", blocks: geometry.dataBlocks, blockSize: geometry.blockSize,
+                    regions: geometry.regionCount, regionSize: geometry.regionSize, fencing: fencing.rawValue,
+                    minimumCopies: minimumCopies))
         }
         print(
             "volume \(identifier): \(geometry.dataBlocks) blocks of \(geometry.blockSize) bytes, "
@@ -73,6 +74,24 @@ struct VolumeCreateCommand: AsyncParsableCommand {
 
     private func warn(_ text: String) {
         writeToStandardError("warning: \(text)\n")
+    }
+}
+
+/// What `volume create --json` prints.
+struct CreateResult: Encodable {
+    var volume: String
+    var blocks: UInt64
+    var blockSize: UInt32
+    var regions: Int
+    var regionSize: UInt32
+    var fencing: String
+    var minimumCopies: Int
+
+    enum CodingKeys: String, CodingKey {
+        case volume, blocks, regions, fencing
+        case blockSize = "block_size"
+        case regionSize = "region_size"
+        case minimumCopies = "minimum_copies"
     }
 }
 
@@ -90,71 +109,6 @@ struct VolumeDestroyCommand: AsyncParsableCommand {
         try await volume.probe(session.groups[0]) { probe throws(VolumeCreationError) in
             try await takeOver.check(probe)
             try await probe.destroy()
-        }
-    }
-}
-
-struct VolumeStatusCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "status", abstract: "Show what each member's superblock says; changes nothing.",
-        discussion: """
-            The data is at the beginning of each member, without an offset, and metadata behind it: a member that is in \
-            sync can be read alone, by any NVMe-oF host, as an image of the volume. Do not write to it there.
-            """)
-
-    @OptionGroup var volume: VolumeArguments
-    @Flag(help: "Print JSON.") var json = false
-
-    func run() async throws {
-        let session = try Session()
-        defer { session.end() }
-        let surveys = await volume.survey(session.groups[0])
-        if json { return try printJSON(["members": zip(volume.members, surveys).map(object)]) }
-        for (index, survey) in surveys.enumerated() {
-            switch survey.superblock {
-            case .failure(let error): print("member \(index) (\(volume.members[index])): \(error)")
-            case .success(let superblock):
-                let states = superblock.members.map { $0.state == .inSync ? "in sync" : "behind" }
-                print(
-                    "member \(index) (\(volume.members[index])): volume \(superblock.volume), record \(superblock.stamp), "
-                        + "\(superblock.isClean ? "clean" : "in use"), members: " + states.joined(separator: ", ")
-                        + (superblock.fencing == .none ? ", fencing: none" : "")
-                        + (superblock.minimumCopies == 2 ? "" : ", minimum of copies: \(superblock.minimumCopies)"))
-                if let slot = survey.damagedSlot { print("member \(index): \(slotDamage(slot))") }
-            }
-        }
-        guard let newest = surveys.compactMap({ try? $0.superblock.get() }).max(by: { $0.stamp < $1.stamp }) else {
-            return
-        }
-        if !newest.quarantine.isEmpty {
-            print(
-                "members were found to differ in regions " + newest.quarantine.map(String.init).joined(separator: ", ")
-                    + ": they are not read until a scrub finds all members in sync equal, or has repaired them "
-                    + "(--repair-from)")
-        }
-        let geometry = newest.geometry
-        print(
-            "data: bytes 0 to \(geometry.dataBlocks * UInt64(geometry.blockSize) - 1) of each member; "
-                + "\(geometry.dataBlocks) blocks of \(geometry.blockSize) bytes, \(geometry.regionCount) regions of "
-                + "\(geometry.regionSize) bytes")
-    }
-
-    private func object(_ address: MemberAddress, _ survey: MemberSurvey) -> [String: Any] {
-        switch survey.superblock {
-        case .failure(let error): return ["address": "\(address)", "error": error.description]
-        case .success(let superblock):
-            var object: [String: Any] = [
-                "address": "\(address)", "volume": "\(superblock.volume)", "epoch": superblock.stamp.epoch,
-                "version": superblock.stamp.version, "clean": superblock.isClean,
-                "fencing": superblock.fencing == .none ? "none" : "reservations",
-                "blocks": superblock.geometry.dataBlocks, "block_size": superblock.geometry.blockSize,
-                "data_offset": 0, "region_size": superblock.geometry.regionSize,
-                "minimum_copies": superblock.minimumCopies,
-                "members": superblock.members.map { $0.state == .inSync ? "in sync" : "behind" },
-            ]
-            if !superblock.quarantine.isEmpty { object["quarantined_regions"] = superblock.quarantine }
-            if let slot = survey.damagedSlot { object["damaged_slot"] = slot }
-            return object
         }
     }
 }
