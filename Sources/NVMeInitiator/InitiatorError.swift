@@ -56,7 +56,7 @@ public enum InitiatorError: Error, Equatable, Sendable, CustomStringConvertible 
 }
 
 extension ConnectFailure {
-    /// What a refusal means to the operator of this host; `nil` where its status says it all.
+    /// The meaning of a refusal to the operator of this host; `nil` where its status says it all.
     fileprivate var explanation: String? {
         if status.matches(.keepAliveTimeoutInvalid) {
             return

@@ -33,7 +33,7 @@ struct TransferLimits: BitwiseCopyable {
     /// Bytes of one Write Zeroes (WZSL) and of one Verify (VSL); all where the controller sets no limit.
     var maxZeroesBytes = UInt64.max
     var maxVerifyBytes = UInt64.max
-    /// What the controller does beside Read, Write and Flush, which all do.
+    /// Operations of the controller beside Read, Write and Flush, which all have.
     var optional: OptionalOperations = []
 }
 

@@ -39,7 +39,7 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
     var endedAt = MonotonicTime(nanoseconds: 0)
     /// When the commands of earlier associations are surely dead, and the engine has not been told.
     var deadAt = MonotonicTime.distantFuture
-    /// What a target has said last against a reservation, for people.
+    /// The target's last objection to a reservation, for people.
     var reservationProblem = ""
     /// Why the last attempt or association ended, for people.
     var reason = ""

@@ -200,7 +200,7 @@ extension MemberProbe {
     /// Gives up what `takeOver` took.
     private func release(_ member: MemberIndex) async {
         guard offersReservations(member) else { return }
-        // Where nothing was registered there is nothing to clear, and the refusal says just that.
+        // A refusal says that nothing was registered: there is nothing to clear.
         try? await controller(member).releaseReservation(
             nsid: addresses[member].nsid, ReservationReleaseCommand(.clear, type: nil), currentKey: Self.key)
     }

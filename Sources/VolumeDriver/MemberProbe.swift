@@ -241,7 +241,7 @@ public final class MemberProbe: @unchecked Sendable {
         }
     }
 
-    /// What the namespace is known by: its UUID, NGUID or EUI-64; one that has no name of its own, by its address.
+    /// The namespace's identity: its UUID, NGUID or EUI-64; one that has no name of its own, by its address.
     public func identity(_ member: MemberIndex) -> UUIDBytes {
         let (names, identify) = (namespaces[member].descriptors, namespaces[member].identify)
         if let uuid = names?.uuid { return uuid }
@@ -335,7 +335,7 @@ extension Result where Failure == MetadataError {
 }
 
 extension MetadataError {
-    /// What is wrong, without the member that it is wrong with.
+    /// The description without the member that it is about.
     fileprivate var withoutMember: String {
         let text = description
         guard text.hasPrefix("member "), let colon = text.firstIndex(of: ":") else { return text }

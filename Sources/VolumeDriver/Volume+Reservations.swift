@@ -69,7 +69,7 @@ extension Volume {
         } catch {
             guard case .status(let status, _) = error else { return (.status(.unknown), nil) }
             let answer = MemberStatus(status)
-            // What another host's doings or a busy target explain is no news.
+            // Statuses that another host's doings or a busy target explain are no news.
             guard answer == .mediaError else { return (.status(answer), nil) }
             return (.status(answer), "its target refuses a reservation: \(error)")
         }

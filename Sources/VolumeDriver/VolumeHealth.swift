@@ -1,7 +1,7 @@
 import NVMeSpec
 import Replication
 
-/// What the members of a volume say together: whether all is well, and what is not. For an operator, and for what watches in
+/// The health of a volume, by its members' records: whether all is well, and what is not. For an operator, and for a program in
 /// an operator's place.
 public struct VolumeHealth: Sendable {
     public enum Grade: String, Sendable {
@@ -14,11 +14,11 @@ public struct VolumeHealth: Sendable {
     }
 
     public private(set) var grade = Grade.healthy
-    /// What is wrong, a sentence each; empty where the volume is healthy.
+    /// Problems, a sentence each; empty where the volume is healthy.
     public private(set) var problems: [String] = []
     /// The newest record that was found.
     public let newest: Superblock?
-    /// Who has the volume attached, each host once, with the first member that tells of it.
+    /// Hosts that have the volume attached, each once, with the first member that tells of it.
     public private(set) var hosts: [(member: MemberAddress, host: ReservationStatus.Registrant)] = []
 
     /// - Parameters:

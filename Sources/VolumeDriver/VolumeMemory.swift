@@ -10,7 +10,7 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
     let engine: RegisteredArena
     private let buffers: RegisteredArena?
     private let pool: DataPool?
-    /// What is written where a member has no Write Zeroes, once there is such a member.
+    /// Zeroes to write to members without Write Zeroes, once there is such a member.
     private var zeroArena: RegisteredArena?
     private var devices: [(domain: UInt, keys: TransferKeys)] = []
 

@@ -87,7 +87,7 @@ struct BenchReport {
     }
 }
 
-/// What `bench --json` prints.
+/// The result of `bench --json`.
 struct BenchResult: Encodable {
     var seconds: Double
     /// Bytes of one I/O.

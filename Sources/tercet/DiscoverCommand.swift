@@ -82,7 +82,7 @@ struct DiscoverCommand: AsyncParsableCommand {
     }
 }
 
-/// What `discover --json` prints, with the names of nvme-cli.
+/// The result of `discover --json`, with the names of nvme-cli.
 struct DiscoverResult: Encodable {
     /// The address that was asked.
     var device: String

@@ -77,7 +77,7 @@ struct IdentifyCommand: AsyncParsableCommand {
     }
 }
 
-/// What `identify` prints, with the names of nvme-cli; the fields of the controller and a list of namespaces as JSON.
+/// The result of `identify`, with the names of nvme-cli; the fields of the controller and a list of namespaces as JSON.
 struct IdentifyResult: Encodable {
     typealias Field = (name: String, value: any Encodable)
 

@@ -4,10 +4,10 @@ import SystemPackage
 
 /// A file, a device or a pipe that a command writes what it has read to.
 ///
-/// What is there is opened as it is: links are followed, and owner, permissions and other names of a file stay. A regular
+/// A file that is there is opened as it is: links are followed, and owner, permissions and other names of a file stay. A regular
 /// file is emptied first, a device is written from its beginning, and nothing is ever put in the place of what is there.
 final class OutputFile {
-    /// What the option that names it says of itself.
+    /// Help of the option that names it.
     static let help: ArgumentHelp = """
         File, device or pipe to write to; a file that is there is overwritten, and a device from its beginning; - for the \
         standard output.

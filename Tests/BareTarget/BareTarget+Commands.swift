@@ -1,7 +1,7 @@
 import Base
 import NVMeSpec
 
-/// What the specifications make mandatory, and the offers.
+/// Commands that the specifications make mandatory, and the offers.
 extension BareTarget {
     func execute(_ command: BareCommand) -> BareAnswer {
         if command.entry.opcode == FabricsCommandType.opcode { return fabrics(command) }

@@ -25,7 +25,7 @@ final class BareTarget {
     let offers: Set<Offer>
     let lies: Bool
     var reservations = BareReservations()
-    /// What each controller's host has set: CC.
+    /// CC of each controller, as its host has set it.
     var configurations: [UInt16: UInt32] = [:]
     private let fabric: Fabric
     private var context: FabricContext?
@@ -213,11 +213,11 @@ final class BareTarget {
 struct BareCommand {
     var entry: SubmissionEntry
     var queue: BareTarget.Queue
-    /// What came behind the entry.
+    /// The bytes behind the entry.
     var data: [UInt8]
 }
 
-/// What is done with a command.
+/// The answer to a command.
 enum BareAnswer {
     case answer(Status, result: UInt64 = 0)
     /// Data for the host, then success.

@@ -27,7 +27,7 @@ struct BareTargetProgram: ParsableCommand {
     }
 }
 
-/// What a target need not offer, and this one can.
+/// Optional features that this target can offer.
 enum Offer: String, ExpressibleByArgument, CaseIterable {
     /// Write Zeroes, without DEAC (DLFEAT 0).
     case writeZeroes = "write-zeroes"

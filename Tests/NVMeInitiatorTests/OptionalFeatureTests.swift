@@ -3,7 +3,7 @@ import NVMeInitiator
 import NVMeSpec
 import Testing
 
-/// What a controller need not have is used only where it says that it has it.
+/// Optional features of a controller are used only where it says that it has them.
 @Suite struct OptionalFeatureTests {
     let world: World
 

@@ -40,6 +40,12 @@ check "the members are equal" members_are_equal
 
 # Enlarged while nobody had the volume: what to do is said.
 for number in 0 1 2; do truncate -s 128M "$tap_folder/disk$number"; done
+all_are_larger() {
+  for number in 0 1 2; do
+    "$tercet" connect-test -a "$address" -s "$((port + number))" -n "$nqn.$number" | grep -q " 262144 blocks" || return 1
+  done
+}
+require "the targets notice" wait_until 30 all_are_larger
 expect_refusal "a volume that was enlarged while it was detached is not found" "say --old-size" volume heal
 expect_output "... until the size of before is said" "all members are in sync" volume heal --old-size 96m
 expect_output "... which is not needed again" "all members are in sync" volume heal

@@ -77,7 +77,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
     }
 }
 
-/// What `volume create --json` prints.
+/// The result of `volume create --json`.
 struct CreateResult: Encodable {
     var volume: String
     var blocks: UInt64

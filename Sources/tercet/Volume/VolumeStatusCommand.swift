@@ -70,7 +70,7 @@ struct VolumeStatusCommand: AsyncParsableCommand {
     }
 }
 
-/// What `volume status --json` prints.
+/// The result of `volume status --json`.
 struct StatusResult: Encodable {
     /// `healthy`, `degraded` or `unavailable`.
     var health: String
@@ -105,7 +105,7 @@ struct StatusResult: Encodable {
         var dataOffset: Int?
         var regionSize: UInt32?
         var minimumCopies: Int?
-        /// What the member's record says of each member: `in sync` or `behind`.
+        /// The states of the members by this member's record: `in sync` or `behind`.
         var members: [String]?
         var quarantinedRegions: [Int]?
         var damagedSlot: Int?
