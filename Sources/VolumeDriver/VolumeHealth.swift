@@ -33,7 +33,7 @@ public struct VolumeHealth: Sendable {
         }
         var usable = 0
         for (index, survey) in surveys.enumerated() {
-            if isUsable(index, survey) { usable += 1 }
+            if isUsable(MemberIndex(index), survey) { usable += 1 }
         }
         judgeRecord()
         if isUnfinished(surveys) {
