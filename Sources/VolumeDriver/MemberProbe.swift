@@ -29,7 +29,8 @@ public final class MemberProbe: @unchecked Sendable {
         _ body: (MemberProbe) async throws(VolumeCreationError) -> Result
     ) async throws(VolumeCreationError) -> Result {
         let probe = try await MemberProbe(
-            addresses, names: names ?? addresses.indices.map { MemberIndex($0) }, hostNQN: hostNQN, hostID: hostID, group: group,
+            addresses, names: names ?? addresses.indices.map { MemberIndex($0) }, hostNQN: hostNQN, hostID: hostID,
+            group: group,
             connectTimeoutMilliseconds: connectTimeoutMilliseconds,
             commandTimeoutMilliseconds: commandTimeoutMilliseconds)
         let result: Result

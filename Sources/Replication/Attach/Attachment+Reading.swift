@@ -7,6 +7,7 @@ extension Attachment {
         volume.members[member].record.confirmedVersion = 0
         volume.members[member].record.versionInFlight = 0
         volume.members[member].record.isWipingStale = false
+        volume.members[member].record.isSignposting = false
         return lookForRecord(member, &volume)
     }
 

@@ -87,9 +87,15 @@ extension Attachment {
 
     /// The slots at the namespace's present end have been read.
     private mutating func endSlotsRead(_ member: MemberIndex, _ volume: inout VolumeState) -> Effect? {
-        let (former, blocks) = (volume.record.formattedBlocks[member], volume.members[member].connection.blocks)
+        let blocks = volume.members[member].connection.blocks
+        var former = volume.record.formattedBlocks[member]
         switch decodeSlots(member, &volume) {
-        case .success(let found): volume.members[member].joining.found = found
+        case .success(let found):
+            volume.members[member].joining.found = found
+            if let told = found.formerSize(of: blocks) {
+                former = told
+                volume.record.formattedBlocks[member] = told
+            }
         case .failure(let error):
             let isNothing = error == .notFormatted(member: member) || error == .bothSlotsCorrupt(member: member)
             guard isNothing, former != 0, former != blocks else { return recordMissing(member, error, &volume) }
@@ -108,6 +114,11 @@ extension Attachment {
         let blocks = volume.members[member].connection.blocks
         switch (decodeSlots(member, &volume), volume.members[member].joining.found) {
         case (.success(let former), let found?):
+            if found.formerSize(of: blocks) != nil {
+                // A signpost at the present end, which stays.
+                volume.members[member].joining.found = former.stamp >= found.stamp ? former : found
+                break
+            }
             let isFormer = former.stamp > found.stamp
             volume.members[member].joining.found = isFormer ? former : found
             volume.members[member].joining.staleBlocks = isFormer ? blocks : volume.record.formattedBlocks[member]

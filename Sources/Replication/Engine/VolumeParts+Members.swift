@@ -179,6 +179,8 @@ extension VolumeParts {
         volume.members[member].connection.blocks = blocks
         if let layout = volume.members[member].joining.layout, blocks < layout.memberBlocks {
             perform(.refuse(member, .shrunk(member: member, found: blocks, expected: layout.memberBlocks)))
+        } else {
+            volume.memberGrew(member)
         }
     }
 

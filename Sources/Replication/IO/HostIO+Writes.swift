@@ -122,6 +122,9 @@ extension HostIO {
             return
         }
         if cannotBeCopied(slot, volume) {
+            if volume.members.isOneOnlySlow(now: volume.now, limit: volume.configuration.joinTimeout) {
+                return awaitMember(slot, &volume)
+            }
             background.copies.noteDifference(operations[slot].regions, &volume)
             return operations.finish(slot, operations[slot].progress.failureStatus, &volume)
         }
@@ -144,6 +147,15 @@ extension HostIO {
         return progress.excused != [] && volume.phase != .suspended
             && volume.members.usedInSync.subtracting(progress.done) == []
             && volume.writers.subtracting(progress.excused).count < volume.record.minimumCopies
+    }
+
+    /// Lets a write wait for a member that was given up for being slow, and is taken back at once: with its copy there may be
+    /// enough (invariant 1).
+    private mutating func awaitMember(_ slot: OperationIndex, _ volume: inout VolumeState) {
+        volume.members.lookForThem(now: volume.now)
+        guard operations[slot].state == .backingOff else { return backOff(slot, &volume) }
+        operations[slot].times.resumeAt = volume.now.advanced(byNanoseconds: volume.configuration.retryDelay)
+        operations.wait(slot, for: .pause)
     }
 
     /// Handles members that failed a write. False when the write has ended.

@@ -49,6 +49,10 @@ struct MemberRecordState: BitwiseCopyable {
     var issuedAt = MonotonicTime(nanoseconds: 0)
     var confirmedVersion: UInt64 = 0
     var isWipingStale = false
+    /// A signpost is being written (`VolumeState.putSignpost`).
+    var isSignposting = false
+    /// The size, in blocks, at whose end a signpost was written over this connection; 0 for none.
+    var signpostedBlocks: UInt64 = 0
     /// Since when it has taken no metadata, though it is connected.
     var refusedSince = MonotonicTime.distantFuture
 }

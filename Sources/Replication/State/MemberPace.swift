@@ -46,6 +46,9 @@ struct MemberPace: BitwiseCopyable {
         return !limit.overflow && own > max(limit.partialValue, others + configuration.slowMargin)
     }
 
+    /// Whether the member was given up for being slow no longer ago than `limit` nanoseconds.
+    func wasLost(within limit: UInt64, now: MonotonicTime) -> Bool { now.nanoseconds(since: lossAt) < limit }
+
     /// The member is slow. True where it has been for so long that it is given up.
     mutating func slowGoesOn(_ now: MonotonicTime, _ configuration: VolumeConfiguration) -> Bool {
         if slowSince == .distantFuture { slowSince = now }

@@ -62,6 +62,7 @@ struct Members: ~Copyable {
         self[member].connection.blocks = blocks
         self[member].pace.reset()
         self[member].joining.keysSeen = []
+        self[member].record.signpostedBlocks = 0
     }
 
     /// Commands of the member's association may land until the driver says that they cannot (invariant 6).
@@ -95,6 +96,15 @@ struct Members: ~Copyable {
     mutating func lookForThem(now: MonotonicTime) {
         for member in those(in: .disconnected) {
             self[member].connection.connectAt = min(self[member].connection.connectAt, now)
+        }
+    }
+
+    /// Whether a member is away only for having been slow, and not for longer than `limit` nanoseconds: nothing says that it
+    /// cannot take a write.
+    func isOneOnlySlow(now: MonotonicTime, limit: UInt64) -> Bool {
+        MemberSet.all.contains { member in
+            !active.contains(member) && self[member].phase != .refused && self[member].connection.lossReason == .slow
+                && self[member].pace.wasLost(within: limit, now: now)
         }
     }
 

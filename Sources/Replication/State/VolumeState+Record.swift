@@ -57,6 +57,10 @@ extension VolumeState {
     mutating func recordAnswered(_ member: MemberIndex, _ status: MemberStatus) -> RecordAnswer {
         let version = members[member].record.versionInFlight
         members[member].record.versionInFlight = 0
+        let wasSignpost = members[member].record.isSignposting
+        members[member].record.isSignposting = false
+        // A signpost that cannot be written is done without: the record itself is there.
+        let status = wasSignpost && (status == .mediaError || status == .noSpace) ? .success : status
         guard maps.holders.contains(member), phase != .deposed else { return .nothing }
         guard status == .success else {
             guard status.mayBeSentAgain else { return .lose(.metadataFailed) }
@@ -70,10 +74,11 @@ extension VolumeState {
         if members[member].record.isWipingStale {
             members[member].record.isWipingStale = false
             members[member].joining.staleBlocks = 0
-        } else {
+        } else if !wasSignpost {
             members[member].record.sequence += 1
             if wipeStaleRecord(member, version) { return .nothing }
         }
+        if putSignpost(member, version) { return .nothing }
         members[member].record.confirmedVersion = version
         // Here the member's metadata is from now on, and is looked for when it comes back.
         if let layout = members[member].joining.layout { record.formattedBlocks[member] = layout.memberBlocks }
@@ -100,6 +105,33 @@ extension VolumeState {
             Tag(.superblock, member: member), .writeZeroes, start: start, count: 2 * blocksPerPage,
             forceUnitAccess: true)
         return true
+    }
+
+    /// Leaves a copy of the record at the end of a namespace that has become larger than the member's metadata knows of: an
+    /// attach looks there first, and the copy says at the end of which size the record is kept. False where there is nothing
+    /// to do, or where the copy would be in the way of the metadata itself.
+    private mutating func putSignpost(_ member: MemberIndex, _ version: UInt64) -> Bool {
+        let blocks = members[member].connection.blocks
+        guard let layout = members[member].joining.layout, blocks > layout.memberBlocks,
+            members[member].record.signpostedBlocks != blocks, let start = slotsBlock(blocks: blocks),
+            start >= layout.slotBlock(1) + blocksPerPage
+        else { return false }
+        members[member].record.signpostedBlocks = blocks
+        members[member].record.isSignposting = true
+        members[member].record.versionInFlight = version
+        members[member].record.issuedAt = now
+        send(
+            Tag(.superblock, member: member), .write, start: start, count: blocksPerPage,
+            buffer: .arena(arena.layout.superblock(member)), forceUnitAccess: true)
+        return true
+    }
+
+    /// A member's namespace has become larger. Behind a record that is on its way the signpost follows by itself.
+    mutating func memberGrew(_ member: MemberIndex) {
+        guard members.active.contains(member), members[member].record.versionInFlight == 0,
+            members[member].record.confirmedVersion == record.version
+        else { return }
+        _ = putSignpost(member, record.version)
     }
 
     /// Finds out whether the wanted record is valid. True where it has just become so.

@@ -56,6 +56,8 @@ final class ModelTarget {
     var unreadable: Set<Int> = []
     var failsWritesIn: Range<Int> = 0..<0
     var isFull = false
+    /// Blocks that are thin, and that there is no room for.
+    var hasNoRoomFor: Range<Int> = 0..<0
     var isBusy = false
     var slowness: UInt64 = 1
     /// Nothing lands before this time.
@@ -132,7 +134,7 @@ final class ModelTarget {
         case .flush: flush()
         case .read, .compare: return range.contains(where: unreadable.contains) ? .mediaError : .success
         case .write, .writeZeroes:
-            if isFull { return .noSpace }
+            if isFull || range.overlaps(hasNoRoomFor) { return .noSpace }
             if range.overlaps(failsWritesIn) { return .mediaError }
             applyWrite(command, keeping: { true })
         }
