@@ -173,7 +173,7 @@ final class BlockDeviceLaws {
         let laneBlocks = max(4, min(16, (64 << 10) / block))
         let laneSize = laneBlocks * block
         let driver = try open(depth: lanes, byteCount: lanes * laneSize)
-        var random = SplitMix64(seed: seed)
+        var random = SeededRandom(seed: seed)
         var model = [UInt8](repeating: 0, count: lanes * laneSize)
         law(driver.run(.writeZeroes, offset: 0, length: lanes * laneSize) == .success, "the range is zeroed")
         for round in 0..<40 {

@@ -1,3 +1,4 @@
+import Base
 import BlockInterface
 import CLinux
 import Glibc
@@ -78,7 +79,7 @@ public final class ChannelDriver {
 
     /// Fills memory with bytes made from `seed`. The range is whole words.
     public func fill(_ range: Range<Int>, seed: UInt64) {
-        var random = SplitMix64(seed: seed)
+        var random = SeededRandom(seed: seed)
         for position in stride(from: range.lowerBound, to: range.upperBound, by: 8) {
             memory.storeBytes(of: random.next(), toByteOffset: position, as: UInt64.self)
         }
@@ -88,20 +89,5 @@ public final class ChannelDriver {
     public func isEqual(_ range: Range<Int>, at position: Int) -> Bool {
         guard let start = memory.baseAddress else { return false }
         return memcmp(start + range.lowerBound, start + position, range.count) == 0
-    }
-}
-
-/// Sebastiano Vigna's splitmix64: numbers that a seed repeats.
-public struct SplitMix64: RandomNumberGenerator {
-    private var state: UInt64
-
-    public init(seed: UInt64) { state = seed }
-
-    public mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var mixed = state
-        mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
-        return mixed ^ (mixed >> 31)
     }
 }

@@ -1,19 +1,6 @@
+import Base
 import Buffers
 import Testing
-
-/// A generator whose sequence is known by its seed, which each failure prints.
-struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        // SplitMix64.
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-        return value ^ (value >> 31)
-    }
-}
 
 @Suite struct BuddyAllocatorTests {
     @Test(arguments: [1, 4096, 4097, 3 << 12, 1 << 20, (1 << 20) + 4096, 5_000_000])
@@ -59,7 +46,7 @@ struct SeededGenerator: RandomNumberGenerator {
     /// Blocks never overlap, an allocation fails only where no aligned run of units is free, and all joins again.
     @Test(arguments: [1, 2, 3, 4, 5, 6, 7, 8] as [UInt64])
     func aModelAgrees(seed: UInt64) {
-        var random = SeededGenerator(seed: seed)
+        var random = SeededRandom(seed: seed)
         let units = Int.random(in: 1...300, using: &random)
         let allocator = BuddyAllocator(size: units * 4096)
         let whole = allocator.largestFreeBlock

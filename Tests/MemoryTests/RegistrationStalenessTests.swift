@@ -1,3 +1,4 @@
+import Base
 import CLinux
 import FabricInterface
 import Glibc
@@ -67,7 +68,7 @@ private struct Places: ~Copyable {
     /// Map, write, unmap, map the same addresses again, move, discard; what the device reads is always what is there.
     @Test(arguments: [RegistrationWatch.userfaultfd, .caller, .none], [1, 2] as [UInt64])
     func theDeviceReadsWhatIsMapped(watch: RegistrationWatch, seed: UInt64) throws {
-        var random = SeededGenerator(seed: seed)
+        var random = SeededRandom(seed: seed)
         let device = PinningContext(maxRegions: 64)
         let cache = RegistrationCache(device, pinnedBytesLimit: 40 * 4096, watch: watch)
         let fronts = [cache.makeFront(), cache.makeFront()]

@@ -1,19 +1,7 @@
+import Base
 import Glibc
 import NVMeSpecFuzz
 import Testing
-
-/// SplitMix64.
-struct SeededRandom: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-        return value ^ value >> 31
-    }
-}
 
 extension FuzzTarget: CustomTestStringConvertible {
     public var testDescription: String { name }
@@ -44,7 +32,7 @@ struct FuzzTests {
     }
 
     private static func feed(_ target: FuzzTarget, seed: UInt64) {
-        var random = SeededRandom(state: seed)
+        var random = SeededRandom(seed: seed)
         for seed in target.seeds { seed.withUnsafeBytes(target.run) }
         var input = target.seeds[0]
         for round in 0..<inputs {

@@ -1,3 +1,4 @@
+import Base
 import CLibNVMe
 import NVMeTarget
 import Simulation

@@ -256,7 +256,7 @@ func testSuperblock(sequence: UInt64 = 7, stampVersion: UInt64 = 3) throws -> Su
     @Test func randomBytesNeverTrap() async {
         await #expect(processExitsWith: .success, "repeat with TERCET_FUZZ_SEED=\(LayoutTests.seed)") {
             [seed = LayoutTests.seed as UInt64] in
-            var random = SplitMix64(seed: seed)
+            var random = SeededRandom(seed: seed)
             let a = TestPage()
             let b = TestPage()
             for _ in 0..<2000 {
@@ -281,21 +281,4 @@ func testSuperblock(sequence: UInt64 = 7, stampVersion: UInt64 = 3) throws -> Su
 func reseal(_ page: UnsafeMutableRawBufferPointer) {
     page.storeBytes(of: 0, toByteOffset: 12, as: UInt32.self)
     page.storeBytes(of: tercet_crc32c(page.baseAddress, 4096).littleEndian, toByteOffset: 12, as: UInt32.self)
-}
-
-/// A small generator of random numbers that gives the same ones everywhere (Steele, Lea and Flood, 2014).
-struct SplitMix64: RandomNumberGenerator {
-    var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
-        return z ^ z >> 31
-    }
-    /// A number below `bound`.
-    mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
-    /// True `percent` times of a hundred.
-    mutating func chance(_ percent: Int) -> Bool { below(100) < percent }
 }

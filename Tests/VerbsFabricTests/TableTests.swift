@@ -1,28 +1,15 @@
+import Base
 import CVerbs
 import FabricInterface
 import Testing
 import VerbsFabric
-
-/// A generator whose sequence is known by its seed, which each failure prints.
-private struct SeededGenerator: RandomNumberGenerator {
-    private var state: UInt64
-    init(seed: UInt64) { state = seed }
-    mutating func next() -> UInt64 {
-        // SplitMix64.
-        state &+= 0x9E37_79B9_7F4A_7C15
-        var value = state
-        value = (value ^ (value >> 30)) &* 0xBF58_476D_1CE4_E5B9
-        value = (value ^ (value >> 27)) &* 0x94D0_49BB_1331_11EB
-        return value ^ (value >> 31)
-    }
-}
 
 // What no device shows at will: unlucky queue pair numbers, and completions that wait.
 @Suite struct TableTests {
     /// Numbers from a small range, so that they collide, come back, and the table grows.
     @Test(arguments: [1, 2, 3, 4] as [UInt64], [16, 1 << 24] as [UInt32])
     func queuePairsAreFoundByTheirNumbers(seed: UInt64, numbers: UInt32) {
-        var random = SeededGenerator(seed: seed)
+        var random = SeededRandom(seed: seed)
         var table = QueuePairTable(capacity: 2)
         var model: [UInt32: UInt32] = [:]
         let pairs = UnsafeMutablePointer<ibv_qp>.allocate(capacity: 1)

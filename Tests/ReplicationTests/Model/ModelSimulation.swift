@@ -25,7 +25,7 @@ final class ModelSimulation {
     let seed: UInt64
     let profile: ModelProfile
     let fault: DeliberateFault
-    var random: SplitMix64
+    var random: SeededRandom
     let queue = EventQueue()
     let targets: [ModelTarget]
     let format: VolumeFormat
@@ -59,7 +59,7 @@ final class ModelSimulation {
 
     init(seed: UInt64, profile: ModelProfile? = nil, fault: DeliberateFault = .none) {
         self.seed = seed
-        var random = SplitMix64(seed: seed)
+        var random = SeededRandom(seed: seed)
         self.profile = profile ?? Self.profile(&random)
         self.random = random
         self.fault = fault
@@ -86,7 +86,7 @@ final class ModelSimulation {
         }
     }
 
-    static func profile(_ random: inout SplitMix64) -> ModelProfile {
+    static func profile(_ random: inout SeededRandom) -> ModelProfile {
         var profile = ModelProfile()
         profile.faultInterval = [20_000_000, 60_000_000, 200_000_000][random.below(3)]
         profile.drainsAtConnect = random.chance(70)

@@ -1,3 +1,4 @@
+import Base
 import Glibc
 import Replication
 
@@ -153,7 +154,7 @@ final class ModelTarget {
     }
 
     /// Ends the commands of a session; each may land, wholly or in part, or not.
-    func end(_ session: ModelSession, _ random: inout SplitMix64, torn: Bool) {
+    func end(_ session: ModelSession, _ random: inout SeededRandom, torn: Bool) {
         session.isDead = true
         for command in session.commands where !command.isOver {
             command.isOver = true
@@ -170,7 +171,7 @@ final class ModelTarget {
     }
 
     /// The process dies; with `power` so does the cache, of which any blocks may survive.
-    func crash(power: Bool, now: UInt64, _ random: inout SplitMix64) {
+    func crash(power: Bool, now: UInt64, _ random: inout SeededRandom) {
         isUp = false
         for session in sessions { end(session, &random, torn: true) }
         sessions = []
@@ -202,7 +203,7 @@ final class ModelTarget {
             ownKey: registrants.first { $0.host == host }?.key ?? 0)
     }
 
-    func reserve(_ command: ReservationCommand, host: Int, _ random: inout SplitMix64) -> MemberStatus {
+    func reserve(_ command: ReservationCommand, host: Int, _ random: inout SeededRandom) -> MemberStatus {
         switch command {
         case .register(let key):
             registrants.removeAll { $0.host == host }
