@@ -67,11 +67,11 @@ let package = Package(
         room("Buffers", ["Base"]),
 
         room("Memory", ["Base", "CLinux", "FabricInterface", system]),
-        tests("MemoryTests", ["AllocationProbe", "Buffers", "CLinux", "FabricInterface", "Memory"]),
+        tests("MemoryTests", ["AllocationProbe", "Base", "Buffers", "CLinux", "FabricInterface", "Memory"]),
 
         // The fabrics.
         room("VerbsFabric", ["Base", "CLinux", "CVerbs", "FabricInterface", system]),
-        tests("VerbsFabricTests", ["CVerbs", "FabricInterface", "VerbsFabric"]),
+        tests("VerbsFabricTests", ["Base", "CVerbs", "FabricInterface", "VerbsFabric"]),
 
         // What every fabric has to keep, and the check of a verbs device against it.
         .target(
@@ -91,14 +91,14 @@ let package = Package(
             "VolumeSimulation",
             [
                 "Base", "BlockInterface", "FabricInterface", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport",
-                "Replication", "Simulation", "TargetTransport", "VolumeDriver",
+                "Reactor", "Replication", "Simulation", "TargetTransport", "VolumeDriver",
             ]),
         .executableTarget(
             name: "tercet-simulate",
             dependencies: [
                 "Terminal", "VolumeSimulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
-        tests("VolumeSimulationTests", ["Replication", "VolumeSimulation"]),
+        tests("VolumeSimulationTests", ["Base", "Replication", "VolumeSimulation"]),
 
         // Block devices.
         room("AIOBlock", ["Base", "BlockInterface", "CAIO", "CLinux", system]),

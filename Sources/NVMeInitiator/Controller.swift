@@ -193,7 +193,7 @@ public final class Controller: @unchecked Sendable {
         var delay = options.reconnectDelayMilliseconds.lowerBound
         Task(executorPreference: home.executor) { await self.failFast(outage, since: since) }
         while !isClosing {
-            let token = SleepToken()
+            let token = SleepToken(home)
             backOff = token
             await home.sleep(until: home.now.advanced(byMilliseconds: delay), token)
             backOff = nil

@@ -30,6 +30,9 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     var failureHandlers: [QueuePairReference: (String) -> Void] = [:]
     var closings: [Closing] = []
     private var timers: [Timer] = []
+    /// The first of their deadlines; and whether one of them has been cancelled since they were looked at.
+    private var earliestTimer = MonotonicTime.distantFuture
+    fileprivate var hasCancelledTimer = false
     private var nextEvents = MonotonicTime(nanoseconds: 0)
     private var generation: UInt64 = 0
     /// When queues and timers were looked at, and whether something has happened since.
@@ -144,22 +147,24 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     public func advance(to now: MonotonicTime) { self.now = max(self.now, now) }
 
     public override var nextDeadline: MonotonicTime {
-        var deadline = MonotonicTime.distantFuture
-        for timer in timers { deadline = min(deadline, timer.deadline) }
-        for opening in openings.values { deadline = min(deadline, opening.deadline) }
+        var deadline = earliestTimer
+        if !openings.isEmpty { for opening in openings.values { deadline = min(deadline, opening.deadline) } }
         for closing in closings { deadline = min(deadline, closing.deadline) }
         for queue in queues { deadline = min(deadline, queue.table.pointee.earliestDeadline) }
         return deadline
     }
 
+    /// Asks for connection events in the next round: for one who polls without ever sleeping.
+    package func expectEvents() { nextEvents = MonotonicTime(nanoseconds: 0) }
+
     public override func prepareToSleep() {
-        nextEvents = MonotonicTime(nanoseconds: 0)
+        expectEvents()
         for device in devices { device.context.armNotification() }
     }
 
     public override func wokeUp() {
         mailbox.acknowledge()
-        nextEvents = MonotonicTime(nanoseconds: 0)
+        expectEvents()
         for device in devices { device.context.acknowledgeNotification() }
     }
 
@@ -227,17 +232,23 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     func sleep(until deadline: MonotonicTime, _ token: SleepToken? = nil) async {
         await withCheckedContinuation {
             timers.append(Timer(deadline: deadline, token: token, continuation: $0))
+            earliestTimer = min(earliestTimer, deadline)
         }
     }
 
     func sleep(milliseconds: UInt64) async { await sleep(until: now.advanced(byMilliseconds: milliseconds)) }
 
+    /// Resumes the tasks whose time has come, or whose sleep was cancelled.
+    private func wake(_ now: MonotonicTime) {
+        hasCancelledTimer = false
+        let due = timers.filter { $0.isDue(now) }
+        timers.removeAll { $0.isDue(now) }
+        earliestTimer = timers.reduce(.distantFuture) { min($0, $1.deadline) }
+        for timer in due { timer.continuation.resume() }
+    }
+
     private func expire(_ now: MonotonicTime) {
-        if !timers.isEmpty, timers.contains(where: { $0.isDue(now) }) {
-            let due = timers.filter { $0.isDue(now) }
-            timers.removeAll { $0.isDue(now) }
-            for timer in due { timer.continuation.resume() }
-        }
+        if earliestTimer <= now || hasCancelledTimer { wake(now) }
         for queue in queues where queue.expire(now: now) {
             if let reference = queue.reference {
                 devices[reference.device].fail(reference.slot, "an operation was not answered in time")
@@ -254,6 +265,13 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
 
 /// Ends a sleep early. On the thread of the group that sleeps.
 final class SleepToken {
+    private unowned let group: InitiatorGroup
     private(set) var isCancelled = false
-    func cancel() { isCancelled = true }
+
+    init(_ group: InitiatorGroup) { self.group = group }
+
+    func cancel() {
+        isCancelled = true
+        group.hasCancelledTimer = true
+    }
 }

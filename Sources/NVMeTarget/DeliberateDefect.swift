@@ -5,4 +5,14 @@ package enum DeliberateDefect: UInt8, Sendable {
     case preemptedCommandsNotAwaited
     /// Connect and Quiesce are answered while commands of the host's ended associations are at the block device.
     case formerCommandsNotAwaited
+    /// A reservation command takes effect, and is answered, before what it changes is stored.
+    case reservationBelievedBeforeStored
+    /// Only the reactor that a reservation command came to takes it on.
+    case reservationTakenOnByOneReactor
+    /// Hosts do what they want, whatever a reservation says.
+    case reservationNotJudged
+    /// Commands of preempted hosts that wait for their data, or for memory, go on when they have it.
+    case waitingCommandsNotAborted
+    /// A controller whose host is silent lives on.
+    case keepAliveNotWatched
 }

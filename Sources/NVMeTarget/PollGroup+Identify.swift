@@ -22,7 +22,11 @@ extension PollGroup {
         switch command.structure {
         case .controller:
             var bytes = identifyController(controller, maxPieces: request.reference.engine.traits.maxPieces).encoded
-            TercetIdentity(bootInstance: target.bootInstance, abilities: .quiesce).store(into: &bytes)
+            let omissions = target.options.omissions
+            if !omissions.contains(.instances) {
+                let abilities: TercetIdentity.Abilities = omissions.contains(.quiesce) ? [] : .quiesce
+                TercetIdentity(bootInstance: target.bootInstance, abilities: abilities).store(into: &bytes)
+            }
             page = bytes
         case .activeNamespaces, .commandSetActiveNamespaces, .allocatedNamespaces:
             guard nsid < 0xFFFF_FFFE else { return fail(request, .invalidNamespaceOrFormat.doNotRetry) }
@@ -55,7 +59,8 @@ extension PollGroup {
         page.maxDataTransferSize = UInt8((options.maxTransferSize / 4096).trailingZeroBitCount)
         page.controllerID = controller.id
         page.version = PollGroup.version
-        page.attributes = [.extendedHostIdentifier, .trafficBasedKeepAlive]
+        page.attributes = [.extendedHostIdentifier]
+        if !options.omissions.contains(.trafficBasedKeepAlive) { page.attributes.insert(.trafficBasedKeepAlive) }
         page.controllerType = controller.isDiscovery ? .discovery : .io
         page.asyncEventRequestLimit = UInt8(Limits.asyncEventRequests - 1)
         page.asyncEvents = PollGroup.offeredEvents(isDiscovery: controller.isDiscovery)
@@ -111,7 +116,9 @@ extension PollGroup {
         switch structure {
         case .namespace, .allocatedNamespace:
             var bytes = namespacePage(namespace, geometry).encoded
-            TercetNamespaceIdentity(instance: namespace.instance).store(into: &bytes)
+            if !target.options.omissions.contains(.instances) {
+                TercetNamespaceIdentity(instance: namespace.instance).store(into: &bytes)
+            }
             return bytes
         case .namespaceDescriptors:
             return NamespaceDescriptors(

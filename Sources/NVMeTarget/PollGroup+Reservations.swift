@@ -101,6 +101,13 @@ extension PollGroup {
             return apply(change)
         }
         let here = target.group(index)
+        if target.options.deliberateDefect == .reservationBelievedBeforeStored {
+            store.save(
+                change.next.persistsThroughPowerLoss ? change.next.encoded : nil, subsystem: change.subsystem.nqn,
+                nsid: change.namespace.nsid
+            ) { _ in }
+            return apply(change)
+        }
         store.save(
             change.next.persistsThroughPowerLoss ? change.next.encoded : nil, subsystem: change.subsystem.nqn,
             nsid: change.namespace.nsid
@@ -126,7 +133,8 @@ extension PollGroup {
         }
         change.namespace.reservation.withLock { $0.current = change.next }
         let here = target.group(index)
-        let groups = target.groups
+        let groups =
+            target.options.deliberateDefect == .reservationTakenOnByOneReactor ? [here] : target.groups
         let barrier = FenceBarrier(count: groups.count) { here.run { $0.complete(change) } }
         for group in groups {
             group.fence(change.subsystem, nsid: change.namespace.nsid, victims: victims, barrier: barrier)
@@ -168,7 +176,7 @@ extension PollGroup {
         guard let view = views[subsystem.index] else { return barrier.arrive() }
         synchronize(view)
         let fenced = CommandEngine.Victims(nsid: nsid, hosts: victims, namespaces: view.namespaces)
-        if victims != 0 {
+        if victims != 0, target.options.deliberateDefect != .waitingCommandsNotAborted {
             for engine in engines { engine.abortWaiting(fenced) }
         }
         drains.append(Drain(victims: fenced, barrier: barrier))

@@ -10,6 +10,7 @@ extension PollGroup {
         for place in 0..<engines.count { answered += inspect(engines[place], now) }
         transport.tick(now: now)
         dropEndedViews()
+        if target.options.deliberateDefect == .keepAliveNotWatched { return answered }
         for controller in controllers.overdue(now) { target.end(controller, .keepAliveTimeout) }
         return answered
     }
@@ -19,6 +20,8 @@ extension PollGroup {
         engine.inspectLoans()
         for connection in engine.bound {
             if engine.connections[connection].commandsSinceReport > 0,
+                engine.connections[connection].role == .admin
+                    || !target.options.omissions.contains(.trafficBasedKeepAlive),
                 let controller = controllers[engine.connections[connection].controller]
             {
                 engine.connections[connection].commandsSinceReport = 0

@@ -92,14 +92,17 @@ public final class PollGroup: Poller {
 
     public override func prepareToSleep() {
         // A notice that is there keeps its descriptor readable, where it has one.
-        if transport.noticeDescriptor < 0 { nextNoticeCheck = MonotonicTime(nanoseconds: 0) }
+        if transport.noticeDescriptor < 0 { expectEvents() }
         transport.armNotifications()
         blocks.armNotifications()
     }
 
+    /// Asks for notices of connections in the next round: for one who polls without ever sleeping.
+    package func expectEvents() { nextNoticeCheck = MonotonicTime(nanoseconds: 0) }
+
     public override func wokeUp() {
         mailbox.acknowledge()
-        nextNoticeCheck = MonotonicTime(nanoseconds: 0)
+        expectEvents()
         transport.acknowledgeNotifications()
         blocks.acknowledgeNotifications()
     }
@@ -280,5 +283,6 @@ public final class PollGroup: Poller {
             target.observe(
                 .namespaceFailed(subsystem: view.subsystem.nqn, nsid: nsid, reason: error.description))
         }
+        if target.options.deliberateDefect == .reservationNotJudged { view.letEverybodyIn() }
     }
 }

@@ -27,6 +27,15 @@ final class SubsystemView {
         statistics.deallocate()
     }
 
+    /// Forgets what reservations say: for tests that show that it is noticed.
+    func letEverybodyIn() {
+        for namespace in subsystem.namespaces {
+            var slot = namespaces[namespace.nsid]
+            (slot.readers, slot.writers) = (.max, .max)
+            namespaces[namespace.nsid] = slot
+        }
+    }
+
     /// Brings the table up to date: opens channels to new namespaces, closes those of removed ones, takes on sizes.
     ///
     /// - Parameter failed: told of each namespace whose device does not open.

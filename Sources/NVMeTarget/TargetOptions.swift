@@ -27,6 +27,8 @@ public struct TargetOptions: Sendable, Equatable {
     public var maxDescriptors: Int
     /// Largest keep-alive timeout that is granted, in milliseconds; a Connect or Set Features that asks for more is refused.
     public var maxKeepAliveMilliseconds: UInt32
+    /// Abilities that it leaves out, for tests of what hosts make of other targets.
+    package var omissions: TargetOmissions = []
     /// A bug, for tests that show that it is noticed.
     package var deliberateDefect = DeliberateDefect.none
 

@@ -8,7 +8,7 @@ import SystemPackage
 public final class Mailbox: Sendable {
     private let messages = Mutex<[@Sendable () -> Void]>([])
     private let count = Atomic<Int>(0)
-    /// Becomes readable when work arrives.
+    /// Becomes readable when work arrives; -1 where there is none.
     public let descriptor: Int32
 
     public init() {
@@ -16,12 +16,18 @@ public final class Mailbox: Sendable {
         if descriptor < 0 { fatalError("eventfd: \(Errno(rawValue: errno))") }
     }
 
-    deinit { close(descriptor) }
+    private init(descriptor: Int32) { self.descriptor = descriptor }
+
+    /// A mailbox of an owner that never sleeps, as in a simulation: nothing wakes it up, and a letter costs no system call.
+    public static func withoutDescriptor() -> Mailbox { Mailbox(descriptor: -1) }
+
+    deinit { if descriptor >= 0 { close(descriptor) } }
 
     /// Leaves `body` to be run by the mailbox's owner.
     public func send(_ body: @escaping @Sendable () -> Void) {
         messages.withLock { $0.append(body) }
         count.add(1, ordering: .releasing)
+        guard descriptor >= 0 else { return }
         var one: UInt64 = 1
         _ = write(descriptor, &one, 8)
     }
@@ -45,6 +51,7 @@ public final class Mailbox: Sendable {
 
     /// Makes the descriptor unreadable until more work arrives.
     public func acknowledge() {
+        guard descriptor >= 0 else { return }
         var value: UInt64 = 0
         _ = read(descriptor, &value, 8)
     }

@@ -2,8 +2,8 @@ import FabricInterface
 
 /// The memory regions of one device, found by key. A key names a place of the table and how often that place was used,
 /// so that the key of a region that has ended is known to be stale.
-struct RegionTable {
-    private struct Region {
+struct RegionTable: ~Copyable {
+    private struct Region: BitwiseCopyable {
         var start: UInt = 0
         var length: UInt = 0
         var access: MemoryAccess = []
@@ -13,19 +13,26 @@ struct RegionTable {
         var isInvalidated = false
     }
 
-    private var regions: [Region] = []
+    /// In raw memory: each transfer looks keys up, and an array would be counted each time.
+    private var regions = UnsafeMutablePointer<Region>.allocate(capacity: 16)
+    private var capacity = 16
+    private var used = 0
     private var free: [Int] = []
 
+    deinit { regions.deallocate() }
+
     /// Regions that are registered.
-    var count: Int { regions.count - free.count }
+    var count: Int { used - free.count }
 
     mutating func insert(_ memory: UnsafeMutableRawBufferPointer, _ access: MemoryAccess) -> MemoryRegion {
         let place: Int
         if let reused = free.popLast() {
             place = reused
         } else {
-            place = regions.count
-            regions.append(Region())
+            if used == capacity { grow() }
+            place = used
+            (regions + place).initialize(to: Region())
+            used += 1
         }
         regions[place].start = UInt(bitPattern: memory.baseAddress)
         regions[place].length = UInt(memory.count)
@@ -74,9 +81,17 @@ struct RegionTable {
         return UnsafeMutableRawPointer(bitPattern: UInt(address))
     }
 
+    private mutating func grow() {
+        let larger = UnsafeMutablePointer<Region>.allocate(capacity: capacity * 2)
+        larger.moveInitialize(from: regions, count: used)
+        regions.deallocate()
+        regions = larger
+        capacity *= 2
+    }
+
     private func place(_ key: UInt32) -> Int? {
         let place = Int(key >> 8) - 1
-        guard place >= 0, place < regions.count, regions[place].isPresent,
+        guard place >= 0, place < used, regions[place].isPresent,
             regions[place].tag == UInt8(truncatingIfNeeded: key)
         else { return nil }
         return place

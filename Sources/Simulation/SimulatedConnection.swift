@@ -18,8 +18,9 @@ enum SimulatedPhase {
 /// One side of a connection, or of an attempt to make one.
 final class SimulatedConnection {
     var handle: ConnectionHandle
-    /// The fabric that hears of it; none between `handOver` and `adopt`, and none once it is destroyed.
-    weak var fabric: SimulatedFabric?
+    /// The fabric that hears of it; none between `handOver` and `adopt`, and none once the fabric is gone. (Not weak: the
+    /// fabric's counts would be kept apart from it then, and cost several times as much.)
+    unowned(unsafe) var fabric: SimulatedFabric?
     let device: SimulatedDevice
     let localAddress: SocketAddress
     let peerAddress: SocketAddress
@@ -49,7 +50,7 @@ final class SimulatedConnection {
         guard !isDestroyed else { return }
         if let fabric {
             fabric.events.append(event(handle))
-            fabric.hasNews = true
+            fabric.tellNews()
         } else {
             heldEvents.append(event(handle))
         }

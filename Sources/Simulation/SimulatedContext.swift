@@ -18,7 +18,8 @@ private struct QueuedCompletion: BitwiseCopyable {
 /// that is not connected fail as they do there, and what would silently ruin a device traps.
 public final class SimulatedContext: FabricContext {
     public let device: SimulatedDevice
-    unowned let fabric: SimulatedFabric
+    /// Outlives the context's use: a fabric that closes destroys all queue pairs.
+    unowned(unsafe) let fabric: SimulatedFabric
     private let granted: ContextOptions
     private var completions: Ring<QueuedCompletion>
     private var sharedReceives: Ring<ReceiveRequest>
@@ -158,7 +159,7 @@ public final class SimulatedContext: FabricContext {
         if isInline, let slot = queuePair.inlineSlot(queuePair.sends.tail) { queuePair.gather(request, to: slot) }
         queuePair.occupied += 1
         queuePair.sends.append(SendEntry(request: request))
-        network.launch(queuePair)
+        device.launch(queuePair)
     }
 
     /// Work that the device does not take: the queue pair fails, and the work completes all the same.
@@ -193,7 +194,7 @@ public final class SimulatedContext: FabricContext {
 
     func push(_ completion: WorkCompletion, releases: Int, sharedReceive: ReceiveRequest?) {
         invariant(!completions.isFull, "a completion queue is large enough for all that is posted")
-        fabric.hasNews = true
+        fabric.tellNews()
         completions.append(
             QueuedCompletion(
                 completion: completion, releases: releases,

@@ -15,6 +15,9 @@ public final class SimulatedDevice {
     public var isReachable = true
     /// Work of queue pairs that fail never completes, as on a device that has stopped.
     public var withholdsFlushes = false
+    /// Posted work stays where it is until `releasePosts`: the process was stopped between its decision and the doorbell.
+    public var holdsPosts = false
+    private var held: [QueuePairReference] = []
     public let network: SimulatedNetwork
     /// Which machine of a simulation it is in, for hooks that decide on messages.
     public let node: Int
@@ -31,6 +34,21 @@ public final class SimulatedDevice {
         self.number = number
         self.node = node
         self.network = network
+    }
+
+    /// Work of a queue pair is to leave: now, or with the release.
+    func launch(_ queuePair: SimulatedQueuePair) {
+        if holdsPosts { held.append(queuePair.reference) } else { network.launch(queuePair) }
+    }
+
+    /// Held work leaves.
+    public func releasePosts() {
+        holdsPosts = false
+        let waiting = held
+        held = []
+        for reference in waiting {
+            if let queuePair = network.queuePairs[reference] { network.launch(queuePair) }
+        }
     }
 
     /// Memory regions that are registered, and queue pairs that exist: nothing may be left at the end of a test.

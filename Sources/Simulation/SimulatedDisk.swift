@@ -2,31 +2,6 @@ import Base
 import BlockInterface
 import Glibc
 
-/// Times and faults of a simulated disk.
-public struct SimulatedDiskBehaviour: Sendable {
-    /// Nanoseconds of an operation, drawn anew for each.
-    public var latency: ClosedRange<UInt64> = 10_000...100_000
-    /// Nanoseconds that operations on these blocks take longer.
-    public var slowBlocks: Range<UInt64> = 0..<0
-    public var slowness: UInt64 = 0
-    /// Ends each operation with this instead of doing it.
-    public var failure: BlockStatus?
-    /// Writes to these blocks end in `writeFault`; any part of them has been done, also of the blocks beside these.
-    public var failingWrites: Range<UInt64> = 0..<0
-    /// Writes to these blocks end in `capacityExceeded`; any part of them has been done.
-    public var fullBlocks: Range<UInt64> = 0..<0
-    /// A flush ends, and flushes nothing; a write with FUA stays in the cache. Disks that lie.
-    public var ignoresFlush = false
-    public var ignoresForceUnitAccess = false
-    /// Of a hundred blocks that are overwritten while they are in the cache, how many have reached the media before: what a
-    /// loss of power leaves is then neither the newest content nor the one that was flushed.
-    public var destagedPercent = 0
-    /// Operations are taken and do not end until this is false again.
-    public var isStuck = false
-
-    public init() {}
-}
-
 /// A disk of a simulated machine. Writes reach a volatile cache when they complete and the media with a flush; a loss
 /// of power keeps any part of what was not flushed, block by block.
 public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
@@ -47,15 +22,29 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     /// Blocks that were written and not flushed: marked, and listed in the order of their writes.
     private var isUnflushed: [Bool]
     private var unflushed: [UInt64] = []
+    /// When a block was written last, counted in writes; how many there were; and up to which of them a flush that has been
+    /// submitted covers.
+    private var writtenAt: [UInt64]
+    private(set) var writes: UInt64 = 0
+    var flushMark: UInt64 = 0
+    /// Blocks that a flush which failed should have covered.
+    private var forgotten: [UInt64] = []
+    /// When a loss of power has reverted each block, in nanoseconds.
+    public private(set) var revertedAt: [UInt64]
+    /// Told of each write that reaches one of these blocks.
+    public var watched: Range<UInt64> = 0..<0
+    public var watcher: (() -> Void)?
     private var unreadable: Set<UInt64> = []
     /// Operations that have ended in `capacityExceeded`.
     public private(set) var capacityRefusals: UInt64 = 0
-    private var channels: [WeakChannel] = []
-    /// When the first of the operations under way may end: a simulation need not poll before.
-    public internal(set) var nextCompletion = MonotonicTime.distantFuture
-
-    private struct WeakChannel {
-        weak var channel: SimulatedDiskChannel?
+    /// The channels that are open; each takes itself out when it goes.
+    private var channels: [Unmanaged<SimulatedDiskChannel>] = []
+    /// When the first of the operations under way ends, as things are: a simulation need not poll before.
+    public var nextPoll: MonotonicTime {
+        if behaviour.isStuck { return .distantFuture }
+        var next = MonotonicTime.distantFuture
+        for channel in channels { next = min(next, channel._withUnsafeGuaranteedRef { $0.nextCompletion }) }
+        return next
     }
 
     public init(_ name: String, network: SimulatedNetwork, blockSize: UInt32 = 512, blockCount: UInt64) {
@@ -68,6 +57,8 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         cached = calloc(Int(blockCount), Int(blockSize))
         durable = calloc(Int(blockCount), Int(blockSize))
         isUnflushed = Array(repeating: false, count: Int(blockCount))
+        writtenAt = Array(repeating: 0, count: Int(blockCount))
+        revertedAt = Array(repeating: 0, count: Int(blockCount))
     }
 
     deinit {
@@ -78,8 +69,13 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
         guard change != .vanished else { throw TercetError(.notFound, "\(name): the device is gone") }
         let channel = SimulatedDiskChannel(self, depth: depth)
-        channels.append(WeakChannel(channel: channel))
+        channels.append(.passUnretained(channel))
         return channel
+    }
+
+    func forget(_ channel: SimulatedDiskChannel) {
+        let reference = Unmanaged.passUnretained(channel).toOpaque()
+        channels.removeAll { $0.toOpaque() == reference }
     }
 
     public func refresh() -> BlockDeviceChange {
@@ -120,8 +116,13 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
             memset(cached + old * size, Int32(fill), (Int(count) - old) * size)
             memset(durable + old * size, Int32(fill), (Int(count) - old) * size)
             isUnflushed += Array(repeating: false, count: Int(count) - old)
+            writtenAt += Array(repeating: 0, count: Int(count) - old)
+            revertedAt += Array(repeating: 0, count: Int(count) - old)
         } else {
             isUnflushed.removeLast(old - Int(count))
+            writtenAt.removeLast(old - Int(count))
+            revertedAt.removeLast(old - Int(count))
+            forgotten.removeAll { $0 >= count }
             unflushed.removeAll { $0 >= count }
         }
         geometry.blockCount = count
@@ -137,7 +138,23 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         memset(durable, 0, Int(geometry.byteCount))
         for block in unflushed { isUnflushed[Int(block)] = false }
         unflushed = []
+        forgotten = []
         unreadable = []
+        for block in revertedAt.indices { revertedAt[block] = network.now.nanoseconds }
+    }
+
+    /// Another drive is in this one's place: what it holds is exchanged with these contents, all of them on the media.
+    public func exchange(with other: inout [UInt8]) {
+        let bytes = Int(geometry.byteCount)
+        let taken = [UInt8](UnsafeRawBufferPointer(start: cached, count: bytes))
+        erase()
+        let count = min(other.count, bytes)
+        other.withUnsafeBytes { source in
+            guard let start = source.baseAddress else { return }
+            memcpy(cached, start, count)
+            memcpy(durable, start, count)
+        }
+        other = taken
     }
 
     /// Reads of this block end in `unrecoveredReadError` until it is written.
@@ -149,9 +166,8 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     /// The process that used the disk has died: each block of what was running is done or not, as the seed decides, and
     /// nothing of it happens later.
     public func endOperations() {
-        for weak in channels { weak.channel?.abandon() }
+        for channel in channels { channel.takeUnretainedValue().abandon() }
         channels.removeAll()
-        nextCompletion = .distantFuture
     }
 
     /// Power is lost: each block that was written and not flushed is kept or lost, as the seed decides; what was
@@ -166,20 +182,34 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         let size = Int(geometry.blockSize)
         for block in unflushed where isUnflushed[Int(block)] {
             let offset = Int(block) * size
-            if Bool.random(using: &network.random) {
+            if behaviour.tearing.contains(block), Int.random(in: 0..<4, using: &random) == 0 {
+                let kept = Int.random(in: 0..<size / 8, using: &random) * 8
+                memcpy(durable + offset, cached + offset, kept)
+                revert(block)
+            } else if Bool.random(using: &network.random) {
                 memcpy(durable + offset, cached + offset, size)
             } else {
-                memcpy(cached + offset, durable + offset, size)
+                revert(block)
             }
             isUnflushed[Int(block)] = false
         }
         unflushed = []
+        for block in forgotten { revert(block) }
+        forgotten = []
+    }
+
+    private func revert(_ block: UInt64) {
+        let offset = Int(block) * Int(geometry.blockSize)
+        memcpy(cached + offset, durable + offset, Int(geometry.blockSize))
+        revertedAt[Int(block)] = network.now.nanoseconds
     }
 
     // MARK: Operations
 
     /// Does an operation at the moment when it ends.
-    func perform(_ request: BlockRequest) -> BlockStatus {
+    ///
+    /// - Parameter mark: the writes that had completed when it was submitted.
+    func perform(_ request: BlockRequest, mark: UInt64) -> BlockStatus {
         if change == .vanished { return .deviceGone }
         if let failure = behaviour.failure { return failure }
         guard
@@ -188,7 +218,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         else { return .outOfRange }
         let blocks = self.blocks(of: request)
         switch request.operation {
-        case .flush: if !behaviour.ignoresFlush { flush() }
+        case .flush: return flush(upTo: behaviour.flushIsStrict ? mark : writes)
         case .verify: if blocks.contains(where: unreadable.contains) { return .unrecoveredReadError }
         case .deallocate, .writeZeroes:
             return write(request, blocks, nil)
@@ -215,6 +245,21 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         storePart(of: blocks, content, request.flags, isFailing: writeProblem(blocks) != nil)
     }
 
+    /// Whether an operation is answered when it is taken.
+    func answersEarly(_ request: BlockRequest) -> Bool {
+        switch request.operation {
+        case .flush: behaviour.answersFlushesEarly
+        case .deallocate, .writeZeroes: behaviour.answersWritesEarly
+        default: false
+        }
+    }
+
+    /// How much longer an operation takes than others.
+    func drawTail() -> UInt64 {
+        guard behaviour.tailRarity > 0, random.next() % behaviour.tailRarity == 0 else { return 0 }
+        return UInt64.random(in: behaviour.tail, using: &random)
+    }
+
     /// Stores those blocks of a write that chance chooses.
     private func storePart(
         of blocks: Range<UInt64>, _ content: UnsafeMutableRawPointer?, _ flags: BlockFlags,
@@ -223,7 +268,12 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         let size = Int(geometry.blockSize)
         for (place, block) in blocks.enumerated() {
             let isDone = isFailing ? Bool.random(using: &random) : Bool.random(using: &network.random)
-            if isDone { store(content.map { $0 + place * size }, block, flags) }
+            guard isDone else { continue }
+            var length = size
+            if behaviour.tearing.contains(block), Int.random(in: 0..<4, using: &random) == 0 {
+                length = Int.random(in: 0..<size / 8, using: &random) * 8
+            }
+            store(content.map { $0 + place * size }, block, flags, length: length)
         }
     }
 
@@ -247,17 +297,39 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
             return problem
         }
         let size = Int(geometry.blockSize)
-        for (place, block) in blocks.enumerated() { store(content.map { $0 + place * size }, block, request.flags) }
+        let isMisdirected =
+            behaviour.misdirectedWriteRarity > 0 && random.next() % behaviour.misdirectedWriteRarity == 0
+        for (place, block) in blocks.enumerated() {
+            let reached = isMisdirected && block + 1 < geometry.blockCount ? block + 1 : block
+            store(content.map { $0 + place * size }, reached, request.flags)
+        }
         return .success
     }
 
-    private func flush() {
+    private func flush(upTo mark: UInt64) -> BlockStatus {
+        if behaviour.ignoresFlush { return .success }
         let size = Int(geometry.blockSize)
-        for block in unflushed where isUnflushed[Int(block)] {
+        if let failure = behaviour.failedFlush {
+            if failure == .forgotten {
+                for block in unflushed where isUnflushed[Int(block)] {
+                    isUnflushed[Int(block)] = false
+                    forgotten.append(block)
+                }
+                unflushed.removeAll(keepingCapacity: true)
+            }
+            return .writeFault
+        }
+        for block in unflushed.prefix(behaviour.flushCapacity)
+        where isUnflushed[Int(block)] && writtenAt[Int(block)] <= mark {
             memcpy(durable + Int(block) * size, cached + Int(block) * size, size)
             isUnflushed[Int(block)] = false
         }
-        unflushed.removeAll(keepingCapacity: true)
+        if mark == writes, unflushed.count <= behaviour.flushCapacity {
+            unflushed.removeAll(keepingCapacity: true)
+        } else {
+            unflushed.removeAll { !isUnflushed[Int($0)] }
+        }
+        return .success
     }
 
     private func transfer(
@@ -271,9 +343,21 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
             guard let replacement = request.replacement else { return .internalError }
             guard isEqual(request) else { return .compareFailure }
             return write(request, blocks, replacement)
-        default: memcpy(buffer, cached + Int(request.offset), Int(request.length))
+        default:
+            memcpy(buffer, cached + Int(request.offset), Int(request.length))
+            if blocks.overlaps(behaviour.misreading) { misread(blocks, buffer) }
         }
         return .success
+    }
+
+    /// Puts what a read that goes astray returns in the place of what it should have.
+    private func misread(_ blocks: Range<UInt64>, _ buffer: UnsafeMutableRawPointer) {
+        let size = Int(geometry.blockSize)
+        for (place, block) in blocks.enumerated() where behaviour.misreading.contains(block) {
+            let found = Int(block) + behaviour.misreadDistance
+            guard found >= 0, found < Int(geometry.blockCount) else { continue }
+            memcpy(buffer + place * size, (behaviour.misreadDistance == 0 ? durable : cached) + found * size, size)
+        }
     }
 
     /// Whether a comparison finds what it expects.
@@ -282,15 +366,22 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         return memcmp(buffer, cached + Int(request.offset), Int(request.length)) == 0
     }
 
-    private func store(_ content: UnsafeMutableRawPointer?, _ block: UInt64, _ flags: BlockFlags) {
+    private func store(
+        _ content: UnsafeMutableRawPointer?, _ block: UInt64, _ flags: BlockFlags, length: Int? = nil
+    ) {
         let size = Int(geometry.blockSize)
         let place = cached + Int(block) * size
-        if isUnflushed[Int(block)], behaviour.destagedPercent > 0,
-            Int.random(in: 0..<100, using: &random) < behaviour.destagedPercent
-        {
-            memcpy(durable + Int(block) * size, place, size)
+        if isUnflushed[Int(block)] {
+            // A flush under way has what it covers on the media when it ends, whatever overwrites it meanwhile.
+            let isCovered = behaviour.flushIsStrict && writtenAt[Int(block)] <= flushMark
+            let isDestaged =
+                behaviour.destagedPercent > 0 && Int.random(in: 0..<100, using: &random) < behaviour.destagedPercent
+            if isCovered || isDestaged { memcpy(durable + Int(block) * size, place, size) }
         }
-        if let content { memcpy(place, content, size) } else { memset(place, 0, size) }
+        writes += 1
+        writtenAt[Int(block)] = writes
+        if let content { memcpy(place, content, length ?? size) } else { memset(place, 0, length ?? size) }
+        if let watcher, watched.contains(block) { watcher() }
         if flags.contains(.forceUnitAccess), !behaviour.ignoresForceUnitAccess {
             memcpy(durable + Int(block) * size, place, size)
             isUnflushed[Int(block)] = false

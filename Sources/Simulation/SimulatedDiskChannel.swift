@@ -6,13 +6,17 @@ final class SimulatedDiskChannel: BlockChannel {
     private let disk: SimulatedDisk
     private let depth: Int
     /// Taken and not ended, with the time at which each may end.
-    private var queued: [(request: BlockRequest, due: MonotonicTime)] = []
+    private var queued: [(request: BlockRequest, due: MonotonicTime, mark: UInt64)] = []
+    /// When the first of them ends.
+    private(set) var nextCompletion = MonotonicTime.distantFuture
     private var ended: [BlockCompletion] = []
 
     init(_ disk: SimulatedDisk, depth: Int) {
         self.disk = disk
         self.depth = depth
     }
+
+    deinit { disk.forget(self) }
 
     override var running: Int { queued.count + ended.count }
 
@@ -25,9 +29,12 @@ final class SimulatedDiskChannel: BlockChannel {
             if disk.behaviour.slowness > 0, disk.blocks(of: request).overlaps(disk.behaviour.slowBlocks) {
                 latency += disk.behaviour.slowness
             }
+            latency += disk.drawTail()
             let due = network.now.advanced(byNanoseconds: latency)
-            queued.append((request, due))
-            disk.nextCompletion = min(disk.nextCompletion, due)
+            if request.operation == .flush { disk.flushMark = disk.writes }
+            queued.append((request, due, disk.writes))
+            if disk.answersEarly(request) { ended.append(BlockCompletion(tag: request.tag, status: .success)) }
+            nextCompletion = min(nextCompletion, due)
             // An event, so that a simulation that skips idle time does not skip this.
             network.insert(.wake, afterNanoseconds: latency)
             taken += 1
@@ -39,15 +46,17 @@ final class SimulatedDiskChannel: BlockChannel {
         if !queued.isEmpty, !disk.behaviour.isStuck {
             // The order in which the disk ends its operations is that of their times, not of their submission.
             while let place = earliest(), queued[place].due <= disk.network.now {
-                let request = queued.remove(at: place).request
-                ended.append(BlockCompletion(tag: request.tag, status: disk.perform(request)))
+                let (request, _, mark) = queued.remove(at: place)
+                let status = disk.perform(request, mark: mark)
+                if disk.answersEarly(request) { continue }
+                let isHidden = disk.behaviour.hidesFailures && status != .compareFailure && request.operation != .read
+                ended.append(BlockCompletion(tag: request.tag, status: isHidden ? .success : status))
             }
         }
-        disk.nextCompletion = ended.isEmpty ? earliest().map { queued[$0].due } ?? .distantFuture : disk.network.now
-        guard !ended.isEmpty else { return 0 }
         let count = min(completions.count, ended.count)
         for index in 0..<count { completions[index] = ended[index] }
-        ended.removeFirst(count)
+        if count > 0 { ended.removeFirst(count) }
+        nextCompletion = ended.isEmpty ? earliest().map { queued[$0].due } ?? .distantFuture : disk.network.now
         return count
     }
 
@@ -66,8 +75,9 @@ final class SimulatedDiskChannel: BlockChannel {
 
     /// What is running is done in part, and nobody hears of it.
     func abandon() {
-        for (request, _) in queued { disk.performPartly(request) }
+        for (request, _, _) in queued { disk.performPartly(request) }
         queued = []
         ended = []
+        nextCompletion = .distantFuture
     }
 }

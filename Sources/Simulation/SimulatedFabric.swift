@@ -24,6 +24,13 @@ public final class SimulatedFabric: Fabric {
     /// before.
     public var hasNews = false
 
+    func tellNews() {
+        hasNews = true
+        network.tellNews()
+    }
+
+    deinit { for connection in connections.values { connection.fabric = nil } }
+
     // MARK: What a test does to it
 
     /// The process has died, and its machine has not: the kernel ends its connections.

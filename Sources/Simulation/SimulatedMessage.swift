@@ -1,7 +1,7 @@
 import Base
 
 /// What crosses the simulated network, as a fault hook sees it.
-public struct SimulatedMessage: Sendable {
+public struct SimulatedMessage {
     public enum Kind: Sendable, Equatable {
         /// The connection manager's messages (InfiniBand: REQ, REP, RTU, REJ, DREQ).
         case connectRequest
@@ -18,9 +18,11 @@ public struct SimulatedMessage: Sendable {
     }
 
     public var kind: Kind
+    unowned(unsafe) let sourceDevice: SimulatedDevice
+    unowned(unsafe) let destinationDevice: SimulatedDevice
     /// The names of the devices that it goes from and to.
-    public var source: String
-    public var destination: String
+    public var source: String { sourceDevice.name }
+    public var destination: String { destinationDevice.name }
     /// Their `SimulatedDevice.node`.
     public var sourceNode: Int
     public var destinationNode: Int

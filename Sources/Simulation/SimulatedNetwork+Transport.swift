@@ -218,12 +218,14 @@ extension WorkRequest {
 extension SimulatedQueuePair {
     /// Whether the local keys of a request allow `access` to all its pieces.
     func canReach(_ request: WorkRequest, _ access: MemoryAccess) -> Bool {
-        let regions = context.device.regions
-        if request.segmentCount > 0, request.segments.0.length > 0, regions.local(request.segments.0, access) == nil {
+        let device = context.device
+        if request.segmentCount > 0, request.segments.0.length > 0,
+            device.regions.local(request.segments.0, access) == nil
+        {
             return false
         }
         return request.segmentCount < 2 || request.segments.1.length == 0
-            || regions.local(request.segments.1, access) != nil
+            || device.regions.local(request.segments.1, access) != nil
     }
 
     /// Copies the local pieces of a checked request to `target`.

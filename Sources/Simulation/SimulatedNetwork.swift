@@ -17,6 +17,9 @@ public final class SimulatedNetwork {
     /// Decides the fate of the answer to work that has been done; without it all are delivered. One that is lost leaves
     /// the sender without knowing.
     public var acknowledgementFate: ((SimulatedMessage) -> SimulatedFate)?
+    /// Raised where a poller may have something to do that it had not before: a completion or a connection event has come in,
+    /// or an action has been run.
+    public private(set) var news: UInt64 = 0
     /// Folds all that has happened: equal where two runs had the same history.
     public private(set) var historyHash: UInt64 = 0xcbf2_9ce4_8422_2325
 
@@ -111,10 +114,15 @@ public final class SimulatedNetwork {
         case .resume: resumed(event.queuePair, waiting: event.value)
         case .timeout: timedOut(event.queuePair, waiting: event.value)
         case .wake: break
-        case .action: actions.removeValue(forKey: event.value)?()
+        case .action:
+            tellNews()
+            actions.removeValue(forKey: event.value)?()
         }
         return true
     }
+
+    /// A poller may have something to do.
+    public func tellNews() { news &+= 1 }
 
     /// Lets everything happen that is due until `time`, and goes on to that time.
     public func run(until time: MonotonicTime) {
@@ -179,7 +187,7 @@ public final class SimulatedNetwork {
         _ kind: SimulatedMessage.Kind, _ source: SimulatedDevice, _ destination: SimulatedDevice, _ step: UInt64
     ) -> SimulatedMessage {
         SimulatedMessage(
-            kind: kind, source: source.name, destination: destination.name, sourceNode: source.node,
+            kind: kind, sourceDevice: source, destinationDevice: destination, sourceNode: source.node,
             destinationNode: destination.node, step: step)
     }
 }

@@ -105,7 +105,8 @@ final class SimulatedQueuePair {
 
     let reference: QueuePairReference
     let handle: QueuePairHandle
-    unowned let context: SimulatedContext
+    /// Outlives its queue pairs.
+    unowned(unsafe) let context: SimulatedContext
     let options: QueuePairOptions
     var state = State.initial
     var peer = QueuePairReference.none

@@ -72,13 +72,14 @@ extension Volume {
                 // One that could not be looked at, because its connection has just gone, has no size.
                 namespace.problem == nil
             else { return }
-            guard NamespaceIdentity(namespace) == link.identity else {
+            guard NamespaceIdentity(namespace) == link.identity || options.deliberateDefect == .exchangedNamespaceKept
+            else {
                 return lost(link, attempt, "another namespace \(namespace.nsid) is in its place")
             }
             engine.handle(.resized(link.index, blocks: namespace.blockCount), now: group.now)
         case .reservationNotification(let notification):
             guard link.association != 0, !link.isEnding, notification.kind == .registrationPreempted,
-                notification.nsid == link.address.nsid
+                notification.nsid == link.address.nsid, options.deliberateDefect != .preemptionNotTold
             else { return }
             engine.handle(.registrationPreempted(link.index), now: group.now)
         default: break
@@ -123,7 +124,8 @@ extension Volume {
         }
         return Greeting(
             namespace: namespace.index, identity: NamespaceIdentity(namespace), blocks: namespace.blockCount,
-            run: run, bootInstance: namespace.instance ?? run,
+            run: run,
+            bootInstance: options.deliberateDefect == .runForInstance ? run : namespace.instance ?? run,
             controllerID: controller.association?.controllerID, isQuiesced: isQuiesced,
             hasWriteZeroes: controller.association?.identify.nvmCommands.contains(.writeZeroes) ?? false,
             keepAlivePeriods: countsTraffic ? 2 : 1)
@@ -157,7 +159,9 @@ extension Volume {
         let isNewRun = link.run > 1 && greeting.run > 1 && greeting.run != link.run
         let noticed = UInt64(options.keepAliveMilliseconds) * greeting.keepAlivePeriods
         let quiet = noticed + options.commandQuiesceMilliseconds
-        let isDead = isNewRun || link.association == 1 || greeting.isQuiesced
+        let isDead =
+            isNewRun || link.association == 1 || greeting.isQuiesced
+            || options.deliberateDefect == .formerAssociationCalledDead
         link.deadAt = isDead ? now : link.endedAt.advanced(byMilliseconds: quiet)
         link.run = greeting.run
         link.identity = greeting.identity

@@ -22,6 +22,8 @@ public struct VolumeOptions: Sendable {
     public var bufferBytes: Int
     /// Commands on each member's queue.
     public var queueEntries: Int
+    /// A bug, for tests that show that it is noticed.
+    package var deliberateDefect = VolumeDefect.none
 
     public init(
         members: [MemberAddress], hostNQN: String, hostID: UUIDBytes, configuration: VolumeConfiguration,

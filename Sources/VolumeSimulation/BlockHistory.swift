@@ -185,8 +185,10 @@ package struct BlockHistory {
 
     /// A member has lost its cache. What all members that held a write have lost before it was flushed may be there or
     /// not.
-    package mutating func cachesLost(_ lastStop: [UInt64]) {
-        for block in blocks.indices where !blocks[block].undurable.isEmpty && blocks[block].isLost(lastStop) {
+    ///
+    /// - Parameter lastStop: when each member last lost a block, or may have.
+    package mutating func cachesLost(_ lastStop: (Int) -> [UInt64]) {
+        for block in blocks.indices where !blocks[block].undurable.isEmpty && blocks[block].isLost(lastStop(block)) {
             blocks[block].bringBack()
             blocks[block].version += 1
         }

@@ -1,4 +1,6 @@
+import NVMeTarget
 import Replication
+import VolumeDriver
 
 /// A bug that the volume or its machines are given on purpose, and the worlds in which it shows soonest: the simulation has
 /// to notice it. Bugs of a few microseconds' chance are caught by the engine's own model, in the tests of Replication.
@@ -13,6 +15,8 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
     let defect: Defect
     let faults: Set<FaultKind>
     let interval: UInt64
+    /// The worlds in which it shows soonest, under those faults.
+    let family: ProfileFamily
 
     public var description: String { name }
 
@@ -21,23 +25,28 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
         case engine(DeliberateFault)
         /// Something that the volume relies on does not keep its promise.
         case machine(MachineDefect)
+        case target(DeliberateDefect)
+        case driver(VolumeDefect)
     }
 
     /// The variant of a name; `nil` where there is none.
     public init?(_ name: String) {
-        guard let found = Self.all.first(where: { $0.name == name }) else { return nil }
+        guard let found = (Self.all + Self.unmeasured).first(where: { $0.name == name }) else { return nil }
         self = found
     }
 
-    private init(
+    init(
         _ defect: Defect, _ explanation: String, faults: Set<FaultKind>, interval: UInt64 = 20_000_000, within: Int,
-        by oracle: Oracle
+        by oracle: Oracle, family: ProfileFamily = .small
     ) {
         switch defect {
         case .engine(let fault): name = "\(fault)"
         case .machine(let fault): name = "\(fault)"
+        case .target(let fault): name = "\(fault)"
+        case .driver(let fault): name = "\(fault)"
         }
         self.defect = defect
+        self.family = family
         self.explanation = explanation
         self.faults = faults
         self.interval = interval
@@ -45,105 +54,31 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
         self.oracle = oracle
     }
 
-    public static var names: [String] { all.map { "\($0.name): \($0.explanation)" } }
-
-    public static let all: [BrokenVariant] = [
-        BrokenVariant(
-            .engine(.intentAfterSend), "the bitmap's bit is set after the send",
-            faults: [.initiatorCrash, .targetPowerLoss, .slowDisk], within: 100, by: .uncoveredDifference),
-        BrokenVariant(
-            .engine(.recordConfirmedByOne), "one member's confirmation makes a record valid: DRBD 669942686",
-            faults: [.crashAtLoss, .slowRecords, .initiatorCrash], within: 400, by: .contents),
-        BrokenVariant(
-            .engine(.bufferGivenBackAtTimeout), "a buffer is given back while a member may still read it",
-            faults: [.slowLink, .partition, .stuckDisk, .connectionBreak], within: 100, by: .contents),
-        BrokenVariant(
-            .engine(.flushSkipsMember), "a flush leaves out one member",
-            faults: [.targetPowerLoss, .initiatorCrash, .targetKill], within: 200, by: .notClean),
-        BrokenVariant(
-            .engine(.resyncWithoutLock), "copying and writing do not exclude each other",
-            faults: [.targetQuickRestart, .connectionBreak, .slowDisk], within: 200, by: .contents),
-        BrokenVariant(
-            .engine(.equalEpochsTrusted), "set bits are dropped where all records agree: DRBD 3cb0ba6d1",
-            faults: [.initiatorCrash, .initiatorPowerLoss], within: 100, by: .uncoveredDifference),
-        BrokenVariant(
-            .engine(.bootInstanceIgnored), "a target that lost its cache is believed to hold what it had not flushed",
-            faults: [.targetPowerLoss, .initiatorCrash], interval: 12_000_000, within: 400, by: .contents),
-        BrokenVariant(
-            .engine(.overlapUnordered), "overlapping writes are sent without order: SPDK and md raid1",
-            faults: [.slowLink], within: 50, by: .differingMembers),
-        BrokenVariant(
-            .engine(.compareUnordered), "others write between the halves of a compare-and-write",
-            faults: [.slowLink], within: 100, by: .contents),
-        BrokenVariant(
-            .engine(.returningMemberNotWritten),
-            "writes are not sent to a member that is being rebuilt: Mayastor ea4902ca",
-            faults: [.connectionBreak, .targetKill], within: 100, by: .notWhole),
-        BrokenVariant(
-            .engine(.behindBitsNotSet), "writes of a degraded volume are not noted: md 46669e8",
-            faults: [.targetKill, .partition], within: 100, by: .contents),
-        BrokenVariant(
-            .engine(.behindMemberRead), "members that are behind serve reads",
-            faults: [.targetKill, .connectionBreak], within: 100, by: .contents),
-        BrokenVariant(
-            .engine(.lossNotMarked), "what a lost member had not flushed is not marked",
-            faults: [.targetPowerLoss, .targetQuickRestart], within: 100, by: .contents),
-        BrokenVariant(
-            .engine(.oldestRecordTrusted), "the lowest record is believed, not the highest",
-            faults: [.targetKill, .initiatorCrash, .partition], within: 200, by: .contents),
-        BrokenVariant(
-            .engine(.lossNotRecorded), "a lagging member leaves no record anywhere: DRBD 1eac40e06",
-            faults: [.crashAtLoss, .targetKill, .initiatorCrash], within: 100, by: .contents),
-        BrokenVariant(
-            .engine(.unconfirmedRecordBelieved), "a record is believed that a member in sync never confirmed",
-            faults: [.targetQuickRestart, .connectionBreak], within: 100, by: .contents),
-        BrokenVariant(
-            .engine(.notificationIgnored), "an initiator without I/O does not learn that it was deposed",
-            faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 400,
-            by: .notWhole),
-        BrokenVariant(
-            .machine(.flushIgnored), "a disk says that it has flushed, and has not",
-            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 200, by: .contents),
-        BrokenVariant(
-            .machine(.forceUnitAccessIgnored), "a disk keeps what was written with FUA in its cache",
-            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 200, by: .contents),
-        BrokenVariant(
-            .machine(.instanceKept), "a target that lost its cache tells the same instances as before",
-            faults: [.targetPowerLoss, .initiatorCrash], interval: 12_000_000, within: 400, by: .contents),
-        BrokenVariant(
-            .machine(.preemptedCommandsNotAwaited),
-            "preempt and abort is answered while commands of the preempted may still land",
-            faults: [.slowDisk, .competitor], within: 200, by: .contents),
-        BrokenVariant(
-            .machine(.formerCommandsNotAwaited),
-            "a host's new association begins while commands of its former ones may still land",
-            faults: [.slowDisk, .connectionBreak], within: 200, by: .uncoveredDifference),
-    ]
-}
-
-/// A promise that a machine of the simulation does not keep.
-public enum MachineDefect: Sendable {
-    case flushIgnored
-    case forceUnitAccessIgnored
-    /// A target tells the same instances after a restart as before.
-    case instanceKept
-    /// Preempt and abort, or Connect and Quiesce, are answered while the commands that they are to wait for may still land.
-    case preemptedCommandsNotAwaited
-    case formerCommandsNotAwaited
+    public static var names: [String] {
+        all.map { "\($0.name): \($0.explanation)" }
+            + unmeasured.map { "\($0.name) (not measured yet): \($0.explanation)" }
+    }
 }
 
 extension Profile {
-    /// The profile that a seed means, broken in a variant's way, under the faults under which that shows; or with these kinds
-    /// of faults alone, and often.
-    public init(seed: UInt64, broken variant: BrokenVariant?, faults chosen: Set<FaultKind>? = nil) {
-        self.init(seed: seed)
+    /// The profile that a seed means, broken in a variant's way; or with these kinds of faults alone, and often.
+    ///
+    /// - Parameter family: the seed's family; without it a small world, under the faults under which the variant shows.
+    public init(
+        seed: UInt64, family: ProfileFamily? = nil, broken variant: BrokenVariant?, faults chosen: Set<FaultKind>? = nil
+    ) {
+        self.init(seed: seed, family: family ?? variant?.family ?? .small)
         if let variant {
-            faults = variant.faults
-            faultInterval = variant.interval
-            rots = false
+            if family == nil {
+                faults = variant.faults
+                faultInterval = variant.interval
+                rots = false
+            }
             switch variant.defect {
             case .engine(let fault): deliberateFault = fault
             case .machine(let defect): machineDefect = defect
+            case .target(let defect): targetDefect = defect
+            case .driver(let defect): driverDefect = defect
             }
         }
         if let chosen {

@@ -67,9 +67,46 @@ public enum FaultKind: String, CaseIterable, Sendable, Codable {
     case replace
     case grow
 
+    // Only worlds with wide eyes see these; their places in a seed's history are behind the others'.
+    /// The member's flushes fail for a while.
+    case flushErrors
+    /// Writes to some blocks of the member fail until the faults stop.
+    case lastingErrors
+    /// The member's target cannot store reservations for a while.
+    case storeErrors
+    /// The member's metadata is read as it was before it was written last, or from beside where it is.
+    case misreadRecords
+    /// One operation of the member's disk, and one message, in some hundred takes 50 to 300 ms, until the faults stop.
+    case heavyTail
+    /// The daemon stops between what it has decided and the doorbell, and goes on later.
+    case targetStall
+    /// The same of the initiator's process.
+    case initiatorStall
+    /// A machine's clock jumps ahead: it stood still without knowing.
+    case clockStep
+    /// A member is replaced by its own namespace, emptied or as it is.
+    case replaceBySame
+    /// A member is replaced, and by the namespace that it had before the last replacement, as it was.
+    case replaceByFormer
+
     /// Kinds that were added later, in the order of their coming. Each is drawn apart from the others, so that what a seed meant
     /// before stays.
     static let added: [FaultKind] = [.driveReseat, .partitionOfInitiators]
+
+    /// Kinds that only worlds with wide eyes see.
+    static let wide: [FaultKind] = [
+        .flushErrors, .lastingErrors, .storeErrors, .misreadRecords, .heavyTail, .targetStall, .initiatorStall,
+        .clockStep,
+        .replaceBySame, .replaceByFormer,
+    ]
+
+    /// Kinds that are about one member alone.
+    static let ofOneMember: Set<FaultKind> = [
+        .targetKill, .targetPowerLoss, .targetQuickRestart, .targetPause, .inaccessible, .writeErrors, .latentError,
+        .slowDisk, .stuckDisk, .fullDisk, .slowRecords, .driveReseat, .partition, .partitionFromMember,
+        .partitionToMember, .flapping, .connectionBreak, .loss, .slowLink, .remoteAccessError, .targetDeviceRemoval,
+        .flushErrors, .lastingErrors, .storeErrors, .heavyTail, .targetStall,
+    ]
 }
 
 /// One fault of a schedule.

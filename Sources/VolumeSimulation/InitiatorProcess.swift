@@ -2,6 +2,7 @@ import Base
 import FabricInterface
 import NVMeInitiator
 import NVMeSpec
+import Reactor
 import Replication
 import Simulation
 import VolumeDriver
@@ -38,7 +39,10 @@ final class InitiatorProcess: @unchecked Sendable {
     /// When each member's present association was begun at the earliest: one that is down later is not in sync for long.
     var returnedAt: SIMD3<UInt64>
     private let host: String
+    var clock = MachineClock()
     private var isTouched = true
+    /// How often it has been polled.
+    private(set) var rounds: UInt64 = 0
     /// What it had still to do when it was given up, for people.
     private(set) var ending = ""
     /// When it is to be polled even if nothing happens.
@@ -51,20 +55,24 @@ final class InitiatorProcess: @unchecked Sendable {
         self.number = number
         self.network = network
         returnedAt = SIMD3(repeating: network.now.nanoseconds)
+        clock.drift = profile.initiatorDrift
         knownFresh = configuration.fresh
         knownBlocks = configuration.formattedBlocks
         host = "198.51.\(100 + number / 200).\(1 + number % 200)"
         device = network.makeDevice("host\(number)", addresses: [host], node: Self.node(number))
         fabric = SimulatedFabric([device])
-        let group = InitiatorGroup(fabric: fabric, options: InitiatorGroupOptions(completionEntries: 1024))
+        let group = InitiatorGroup(
+            fabric: fabric, mailbox: .withoutDescriptor(), options: InitiatorGroupOptions(completionEntries: 1024))
         self.group = group
-        let options = VolumeOptions(
+        var options = VolumeOptions(
             members: members.map { MemberAddress(address: $0, subsystemNQN: TargetMachine.nqn, nsid: 1) },
             hostNQN: "nqn.2026-11.io.tercet:host\(number)",
             hostID: UUIDBytes(high: 0x7465_7263, low: UInt64(number)), configuration: configuration,
             keepAliveMilliseconds: profile.keepAliveMilliseconds,
-            commandQuiesceMilliseconds: profile.commandQuiesceMilliseconds, connectTimeoutMilliseconds: 50,
-            bufferBytes: 256 << 10, queueEntries: 32)
+            commandQuiesceMilliseconds: profile.commandQuiesceMilliseconds,
+            connectTimeoutMilliseconds: profile.scale > 1 ? 1000 : 50,
+            bufferBytes: max(256 << 10, 16 * profile.bufferBytes), queueEntries: 32)
+        options.deliberateDefect = profile.driverDefect
         do {
             volume = try Volume(options, group: group, rules: Rules(breaking: profile.deliberateFault)) {
                 [unowned self] event in
@@ -99,18 +107,41 @@ final class InitiatorProcess: @unchecked Sendable {
         }
         isTouched = false
         fabric.hasNews = false
+        rounds &+= 1
         // The group goes round once more behind the others: what they ask for leaves with its poll.
-        isTouched = group.poll(now: now) + volume.poll(now: now) + workload.poll(now: now) > 0 || isTouched
+        let time = clock.local(now)
+        isTouched = group.poll(now: time) + volume.poll(now: time) + workload.poll(now: now) > 0 || isTouched
         if !isTouched {
-            group.prepareToSleep()
+            group.expectEvents()
             isTouched = fabric.hasEvents || group.hasLetters
         }
-        deadline = min(group.nextDeadline, min(volume.nextDeadline, workload.nextDeadline))
+        deadline = min(clock.world(min(group.nextDeadline, volume.nextDeadline)), workload.nextDeadline)
+        if stallsAfterPoll, isTouched {
+            stallsAfterPoll = false
+            isPaused = true
+        }
         return isTouched
     }
 
+    /// The time that its machine's clock shows.
+    var now: MonotonicTime { clock.local(network.now) }
+
+    /// The process stops after the next round in which it does something: what it has decided then leaves when it goes on.
+    var stallsAfterPoll = false {
+        didSet { if stallsAfterPoll { device.holdsPosts = true } }
+    }
+
+    func goOn() {
+        isPaused = false
+        stallsAfterPoll = false
+        device.releasePosts()
+    }
+
     /// Something was done to it from outside: it is to be polled.
-    func touch() { isTouched = true }
+    func touch() {
+        isTouched = true
+        network.tellNews()
+    }
 
     // MARK: Ends
 
@@ -144,17 +175,18 @@ final class InitiatorProcess: @unchecked Sendable {
     /// Takes down what is left of the process, outside of the world's time, so that its memory comes back.
     private func takeDown() -> Bool {
         guard let group, let volume else { return true }
-        var time = network.now
+        var time = now
         volume.abandon()
         // Twice nothing: a task that has been resumed in one round runs in the next.
         var quietRounds = 0
+        var work = 0
         for round in 0..<4000 {
             time = time.advanced(byNanoseconds: round < 100 ? 1_000_000 : 100_000_000)
-            let work = group.poll(now: time) + volume.poll(now: time)
-            ending = "\(work) pieces of work, connections: \(volume.hasConnections), idle: \(group.isIdle)"
+            work = group.poll(now: time) + volume.poll(now: time)
             quietRounds = work == 0 && !volume.hasConnections && group.isIdle ? quietRounds + 1 : 0
             if quietRounds == 2 { return true }
         }
+        ending = "\(work) pieces of work, connections: \(volume.hasConnections), idle: \(group.isIdle)"
         return false
     }
 

@@ -1,3 +1,4 @@
+import Base
 import Replication
 import Simulation
 
@@ -21,6 +22,8 @@ struct LinkFaults {
     var delay: [UInt64] = [0, 0, 0]
     /// One message in so many is lost; 0 for none.
     var lossInterval: [UInt64] = [0, 0, 0]
+    /// One message in so many takes 50 to 300 ms; 0 for none.
+    var tailInterval: [UInt64] = [0, 0, 0]
     /// The next RDMA READ or WRITE is refused.
     var refuses = [false, false, false]
     var random = SeededRandom(seed: 0)
@@ -39,11 +42,21 @@ struct LinkFaults {
         cutTo[member].subtract(side)
     }
 
+    /// Nothing is wrong: each message is delivered.
+    var isWhole: Bool {
+        !refuses.contains(true)
+            && (0..<3).allSatisfy {
+                cutFrom[$0].isEmpty && cutTo[$0].isEmpty && tailInterval[$0] == 0 && delay[$0] == 0
+                    && lossInterval[$0] == 0
+            }
+    }
+
     mutating func heal() {
         for member in MemberSet.all {
             connect(member)
             delay[member] = 0
             lossInterval[member] = 0
+            tailInterval[member] = 0
             refuses[member] = false
         }
     }
@@ -59,6 +72,9 @@ struct LinkFaults {
         if refuses[member], message.kind == .rdmaRead || message.kind == .rdmaWrite {
             refuses[member] = false
             return .refused
+        }
+        if tailInterval[member] > 0, random.next() % tailInterval[member] == 0 {
+            return .delayed(nanoseconds: 50_000_000 + random.next() % 250_000_000)
         }
         return delay[member] > 0 ? .delayed(nanoseconds: random.next() % delay[member]) : .delivered
     }

@@ -24,6 +24,8 @@ public enum Oracle: String, CaseIterable, Sendable {
     case bufferWritten
     /// A block that went bad is not found, is served, or is not repaired.
     case rotNotHandled
+    /// A volume does not serve, or gives up a member with which nothing is wrong, while only one other member is at fault.
+    case notAvailable
     /// Something was not given back, or a process does not come to its end.
     case leftBehind
 }

@@ -1,5 +1,8 @@
+import Base
+import NVMeTarget
 import Replication
 import Simulation
+import VolumeDriver
 
 /// How one world is to be; all of it follows from the seed, unless a test says otherwise.
 public struct Profile: Sendable {
@@ -31,10 +34,35 @@ public struct Profile: Sendable {
     public var slowDuration: UInt64 = 100_000_000
     /// A block goes bad on one member at the end, below all that the volume knows of, and a scrub has to find it.
     public var rots = false
+    /// Bytes of a region, and of the largest transfer.
+    public var regionSize: UInt32 = 4096
+    public var maximumTransfer = 4096
+    /// The kinds of machines that the members are.
+    var makes = [MemberMake(), MemberMake(), MemberMake()]
+    /// Parts per million by which initiators' clocks are faster.
+    var initiatorDrift: Int64 = 0
+    /// Disks keep no more than NVMe promises: flushes cover what had completed before, and a loss of power may leave metadata
+    /// torn within a block.
+    var disksAreStrict = false
+    /// A write that was acknowledged counts as lost where a disk has lost it, and not where it might have.
+    var forgivesOnlyLosses = false
+    /// An operator replaces members of volumes that lack another one, too.
+    var replacesUnhealthy = false
+    /// At the end bits have to be cleared before a detach asks for it.
+    var awaitsCleanMaps = false
+    /// Coverage is looked at after each write of a page or a record.
+    var looksClosely = false
+    /// All faults are this one member's: the volume has to serve, and to keep the others, whatever happens to it.
+    public var onlyFaulty: MemberIndex?
+    /// By how much longer everything takes than in the small profile: faults, their spans, and timeouts.
+    public var scale: UInt64 = 1
     /// A bug in the engine, for tests that show that the simulation notices.
     package var deliberateFault = DeliberateFault.none
     /// A promise that the machines do not keep, for the same.
     package var machineDefect: MachineDefect?
+    /// A bug in the target, or in the driver of volumes.
+    package var targetDefect = DeliberateDefect.none
+    package var driverDefect = VolumeDefect.none
 
     public init() {}
 
@@ -43,7 +71,7 @@ public struct Profile: Sendable {
         var random = SeededRandom(seed: seed ^ 0x7072_6f66)
         // Each world sees some kinds of faults only: rare combinations come up more often so.
         let share = Int.random(in: 15...80, using: &random)
-        let kinds = FaultKind.allCases.filter { !FaultKind.added.contains($0) }
+        let kinds = FaultKind.allCases.filter { !FaultKind.added.contains($0) && !FaultKind.wide.contains($0) }
         faults = Set(kinds.filter { _ in Int.random(in: 0..<100, using: &random) < share })
         faultInterval = [8_000_000, 20_000_000, 40_000_000, 100_000_000].randomElement(using: &random)!
         depth = Int.random(in: 1...10, using: &random)
@@ -71,14 +99,20 @@ public struct Profile: Sendable {
         destagedPercent = [0, 10, 50].randomElement(using: &added)!
     }
 
+    /// Bytes of a buffer: eight blocks, and what is compared beside what is written, or the largest transfer.
+    var bufferBytes: Int { max(8 * Int(blockSize), min(maximumTransfer, 8 * Int(blockSize))) }
+
     /// Virtual nanoseconds for which faults happen.
     func duration(seed: UInt64) -> UInt64 {
         var random = SeededRandom(seed: seed ^ 0x6475_7261)
-        return UInt64.random(in: 50_000_000...1_200_000_000, using: &random)
+        return UInt64.random(in: 50_000_000...1_200_000_000, using: &random) * scale
     }
 
     /// Blocks of a member: the volume's, its metadata, and some that are not used.
-    var memberBlocks: UInt64 { (dataBlocks + 5 * 8 + 15) / 8 * 8 }
+    func memberBlocks(_ member: MemberIndex) -> UInt64 {
+        let page = max(4096, UInt64(blockSize)) / UInt64(blockSize)
+        return (dataBlocks + 5 * page + 2 * page - 1) / page * page + makes[member].extraBlocks
+    }
 
     /// The faults that a seed means under this profile, in the order of their times; those of the kinds that were added
     /// later come after them, in the order of theirs.
@@ -101,14 +135,15 @@ public struct Profile: Sendable {
         var schedule: [Fault] = []
         var time: UInt64 = 0
         while schedule.count < maximumFaults {
-            time += 1_000_000 + UInt64.random(in: 0...2 * interval, using: &random)
+            time += (1_000_000 + UInt64.random(in: 0...2 * interval, using: &random)) * scale
             if time >= end { break }
             let longest: UInt64 = Int.random(in: 0..<4, using: &random) == 0 ? 400_000_000 : 60_000_000
+            let kind = kinds.randomElement(using: &random)!
+            let member = MemberIndex(Int.random(in: 0..<memberCount, using: &random))
             schedule.append(
                 Fault(
-                    kind: kinds.randomElement(using: &random)!, time: time,
-                    member: MemberIndex(Int.random(in: 0..<memberCount, using: &random)),
-                    span: UInt64.random(in: 500_000...longest, using: &random), choice: random.next()))
+                    kind: kind, time: time, member: onlyFaulty ?? member,
+                    span: UInt64.random(in: 500_000...longest, using: &random) * scale, choice: random.next()))
         }
         return schedule
     }

@@ -4,6 +4,7 @@ import FabricInterface
 import NVMeSpec
 import NVMeTarget
 import RDMATransport
+import Reactor
 import Replication
 import Simulation
 import TargetTransport
@@ -17,7 +18,12 @@ final class TargetMachine {
     private let options: TargetOptions
     private let defect: MachineDefect?
     private var limits: DeviceLimits
-    private let store: SimulatedReservationStore
+    let store: SimulatedReservationStore
+    private let make: MemberMake
+    var clock = MachineClock()
+    /// Contents of the namespace that was here before the last replacement.
+    private var former: [UInt8] = []
+    private var formerGeneration: UInt64?
     private(set) var process: TargetProcess?
     /// The daemon is stopped and will go on.
     var isPaused = false
@@ -30,37 +36,41 @@ final class TargetMachine {
     private(set) var readWaits: UInt64 = 0
     /// Which namespace is in the machine: raised when another one takes its place.
     private(set) var generation: UInt64 = 0
+    private var nextGeneration: UInt64 = 1
     var observe: @Sendable (TargetEvent) -> Void = { _ in }
 
     static let nqn = "nqn.2026-11.io.tercet:simulated"
     static let port: UInt16 = 4420
 
-    init(_ index: MemberIndex, network: SimulatedNetwork, blocks: UInt64, profile: Profile) {
+    init(_ index: MemberIndex, network: SimulatedNetwork, profile: Profile) {
         self.index = index
         self.network = network
+        make = profile.makes[index]
+        clock.drift = make.drift
         disk = SimulatedDisk(
-            "disk\(index)", network: network, blockSize: profile.blockSize, blockCount: blocks)
+            "disk\(index)", network: network, blockSize: profile.blockSize, blockCount: profile.memberBlocks(index))
+        disk.behaviour.flushIsStrict = profile.disksAreStrict
         disk.behaviour.latency = profile.diskLatency
         disk.behaviour.destagedPercent = profile.destagedPercent
         limits = .simulated
         limits.maxReadsAsInitiator = profile.readDepth
         defect = profile.machineDefect
         store = SimulatedReservationStore(network)
-        disk.behaviour.ignoresFlush = profile.machineDefect == .flushIgnored
-        disk.behaviour.ignoresForceUnitAccess = profile.machineDefect == .forceUnitAccessIgnored
+        profile.machineDefect?.spoil(&disk.behaviour)
+        if profile.machineDefect == .clockAtHalfSpeed { clock.drift = -500_000 }
+        store.answersEarly = profile.machineDefect == .reservationStoreAnswersEarly
+        store.forgets = profile.machineDefect == .reservationsForgotten
         guard let address = SocketAddress(host: Self.host(index), port: Self.port) else {
             invariantViolated("a simulated address is one")
         }
         self.address = address
         var options = TargetOptions(
-            queueDepth: 32, maxIOQueues: 2, inCapsuleDataSize: profile.inCapsuleDataSize, maxTransferSize: 16384,
-            sharedReceiveEntries: profile.sharedReceiveEntries, dataMemory: 512 << 10, controlMemory: 128 << 10,
+            queueDepth: 32, maxIOQueues: 2, inCapsuleDataSize: profile.inCapsuleDataSize,
+            maxTransferSize: max(16384, profile.maximumTransfer), sharedReceiveEntries: profile.sharedReceiveEntries,
+            requests: 512, dataMemory: max(512 << 10, 16 * profile.maximumTransfer), controlMemory: 128 << 10,
             maxNamespaces: 2)
-        switch defect {
-        case .preemptedCommandsNotAwaited: options.deliberateDefect = .preemptedCommandsNotAwaited
-        case .formerCommandsNotAwaited: options.deliberateDefect = .formerCommandsNotAwaited
-        default: break
-        }
+        options.omissions = make.omissions
+        options.deliberateDefect = profile.targetDefect
         self.options = options
     }
 
@@ -69,7 +79,11 @@ final class TargetMachine {
     var isUp: Bool { process != nil }
 
     /// Identifies the namespace that is in the machine now.
-    var namespaceUUID: UUIDBytes { UUIDBytes(high: 7, low: UInt64(index.number) + 1 + generation * 16) }
+    var namespaceUUID: UUIDBytes { uuid(generation) }
+
+    private func uuid(_ generation: UInt64) -> UUIDBytes {
+        UUIDBytes(high: 7, low: UInt64(index.number) + 1 + generation * 16)
+    }
 
     // MARK: The process
 
@@ -79,17 +93,23 @@ final class TargetMachine {
         store.processNumber += 1
         let device = network.makeDevice(
             "target\(index)", addresses: [Self.host(index)], limits: limits, node: index.number)
-        let fabric = SimulatedFabric([device])
         let observe = observe
         // Numbers for the namespaces that a run adds come after it.
-        let target = Target(options: options, bootInstance: boots << 16, now: network.now, observe: observe)
+        let target = Target(
+            options: options, bootInstance: boots << 16, now: clock.local(network.now), observe: observe)
         do {
             try target.addSubsystem(SubsystemDefinition(nqn: Self.nqn, serialNumber: "S\(index)"))
             if !isDriveOut { try addNamespace(to: target) }
-            let group = PollGroup(
-                target: target, transport: RDMATargetTransport(fabric, options.transport))
-            try group.listen(TargetListener(address: address, portID: 1))
-            process = TargetProcess(device: device, fabric: fabric, target: target, group: group)
+            let reactors = (0..<make.reactors).map { _ in
+                let fabric = SimulatedFabric([device])
+                return TargetReactor(
+                    fabric: fabric,
+                    group: PollGroup(
+                        target: target, transport: RDMATargetTransport(fabric, options.transport),
+                        mailbox: .withoutDescriptor()))
+            }
+            try reactors[0].group.listen(TargetListener(address: address, portID: 1))
+            process = TargetProcess(device: device, target: target, reactors: reactors)
         } catch {
             invariantViolated("a simulated target starts")
         }
@@ -100,7 +120,8 @@ final class TargetMachine {
         var identity = BlockIdentity()
         identity.uuid = (0..<16).map { UInt8(truncatingIfNeeded: ($0 < 8 ? uuid.high : uuid.low) >> (56 - $0 % 8 * 8)) }
         try target.addNamespace(
-            NamespaceDefinition(nsid: 1, device: disk, identity: identity, store: store), to: Self.nqn)
+            NamespaceDefinition(
+                nsid: 1, device: disk, identity: identity, store: make.keepsReservations ? store : nil), to: Self.nqn)
     }
 
     /// The drive is taken out under the running daemon: what is at it fails, and any part of what was not flushed is lost.
@@ -111,6 +132,7 @@ final class TargetMachine {
         disk.behaviour.failure = .deviceGone
         disk.loseCache()
         lastStop = network.now.nanoseconds
+        guard defect != .reseatUnnoticed else { return true }
         try? process.target.removeNamespace(1, from: Self.nqn)
         return true
     }
@@ -119,7 +141,7 @@ final class TargetMachine {
         guard isDriveOut else { return }
         isDriveOut = false
         disk.behaviour.failure = nil
-        guard let process else { return }
+        guard let process, defect != .reseatUnnoticed else { return }
         do {
             try addNamespace(to: process.target)
         } catch {
@@ -135,15 +157,16 @@ final class TargetMachine {
     func stop(power: Bool, isSilent: Bool) {
         guard let process else { return }
         if isSilent { process.device.isReachable = false }
-        process.fabric.endConnections()
+        for reactor in process.reactors { reactor.fabric.endConnections() }
         network.remove(process.device)
         // What is at the disk ends before the process's memory goes.
         if power { disk.losePower() } else { disk.endOperations() }
         readWaits += process.target.subsystems.reduce(0) { $0 + $1.statistics.waitsForReadDepth }
-        process.group.close()
+        for reactor in process.reactors { reactor.group.close() }
         process.target.close()
         self.process = nil
         isPaused = false
+        stallsAfterPoll = false
         lastStop = network.now.nanoseconds
         store.processNumber += 1
     }
@@ -151,23 +174,74 @@ final class TargetMachine {
     /// Another namespace, empty, is put in this one's place; the machine is down.
     func replaceNamespace() {
         invariant(process == nil, "a namespace is replaced while its machine is down")
-        generation += 1
+        former = [UInt8](UnsafeRawBufferPointer(disk.contents))
+        formerGeneration = generation
+        generation = nextGeneration
+        nextGeneration += 1
         disk.erase()
+        store.erase()
+    }
+
+    /// The namespace's UUID after a replacement by another one.
+    var nextUUID: UUIDBytes { uuid(nextGeneration) }
+
+    /// The namespace is emptied; the machine is down.
+    func eraseNamespace() {
+        disk.erase()
+        store.erase()
+    }
+
+    /// The UUID of the namespace that was here before the last replacement; `nil` where there was none.
+    var formerUUID: UUIDBytes? { formerGeneration.map(uuid) }
+
+    /// The namespace that was here before comes back, as it was, and without the reservations; the machine is down.
+    func restoreFormer() {
+        guard let restored = formerGeneration else { return }
+        invariant(process == nil, "a namespace is replaced while its machine is down")
+        formerGeneration = generation
+        generation = restored
+        disk.exchange(with: &former)
         store.erase()
     }
 
     /// False where there is none.
     func removeDevice() -> Bool {
         guard let process, process.device.isReachable else { return false }
-        process.fabric.remove(process.device)
+        for reactor in process.reactors { reactor.fabric.remove(process.device) }
         return true
     }
 
     func returnDevice() {
-        guard let process, process.fabric.devices.isEmpty else { return }
+        guard let process, process.reactors[0].fabric.devices.isEmpty else { return }
         process.device = network.makeDevice(
             "target\(index)", addresses: [Self.host(index)], limits: limits, node: index.number)
-        process.fabric.add(process.device)
+        for reactor in process.reactors { reactor.fabric.add(process.device) }
+    }
+
+    // MARK: Standing still
+
+    /// The daemon stops after the next round in which it does something: what it has decided then leaves when it goes on.
+    var stallsAfterPoll = false {
+        didSet { if stallsAfterPoll { process?.device.holdsPosts = true } }
+    }
+
+    func goOn() {
+        isPaused = false
+        stallsAfterPoll = false
+        process?.device.releasePosts()
+    }
+
+    /// Polls the daemon where there may be something to do; `true` where there may be more at once.
+    func pollIfDue(_ now: MonotonicTime) -> Bool {
+        guard let process else { return false }
+        let rounds = process.rounds
+        let isBusy = process.pollIfDue(now, clock, disk)
+        if stallsAfterPoll, process.rounds != rounds, isBusy {
+            stallsAfterPoll = false
+            isPaused = true
+            return false
+        }
+        return isBusy
     }
 
     // MARK: What is left at the end
@@ -176,7 +250,7 @@ final class TargetMachine {
     var leftovers: [String] {
         guard let process else { return [] }
         var found: [String] = []
-        for use in process.group.poolUse {
+        for use in process.reactors.flatMap(\.group.poolUse) {
             if !use.requests.isEmpty {
                 found.append("requests \(use.requests.map { "\($0.key): \($0.value)" }.sorted())")
             }
@@ -184,7 +258,7 @@ final class TargetMachine {
             if use.bytesInUse > 0 { found.append("\(use.bytesInUse) bytes of data memory") }
             if use.lateCapsules > 0 { found.append("\(use.lateCapsules) capsules") }
         }
-        for context in process.fabric.contexts
+        for context in process.reactors.flatMap(\.fabric.contexts)
         where context.device === process.device && context.postedSharedReceives != options.sharedReceiveEntries {
             found.append("\(options.sharedReceiveEntries - context.postedSharedReceives) receive buffers")
         }
@@ -197,61 +271,13 @@ final class TargetMachine {
     }
 }
 
-/// One run of the target daemon.
-final class TargetProcess {
-    fileprivate(set) var device: SimulatedDevice
-    let fabric: SimulatedFabric
-    let target: Target
-    let group: PollGroup
-    /// When it is to be polled even if nothing happens.
-    private(set) var deadline = MonotonicTime(nanoseconds: 0)
-    private var hadWork = true
-
-    /// Polls where there may be something to do; `true` where there may be more at once.
-    func pollIfDue(_ now: MonotonicTime, _ disk: SimulatedDisk) -> Bool {
-        guard hadWork || fabric.hasNews || group.hasLetters || deadline <= now || disk.nextCompletion <= now else {
-            return false
-        }
-        fabric.hasNews = false
-        hadWork = group.poll(now: now) > 0
-        // As a reactor arms before it sleeps, and looks once more.
-        if !hadWork {
-            group.prepareToSleep()
-            hadWork = fabric.hasEvents
-        }
-        deadline = group.nextDeadline
-        return hadWork
+extension MemberMake {
+    /// Abilities that such a target leaves out.
+    var omissions: TargetOmissions {
+        var omissions: TargetOmissions = []
+        if !tellsInstances { omissions.insert(.instances) }
+        if !quiesces { omissions.insert(.quiesce) }
+        if !countsTraffic { omissions.insert(.trafficBasedKeepAlive) }
+        return omissions
     }
-
-    init(device: SimulatedDevice, fabric: SimulatedFabric, target: Target, group: PollGroup) {
-        self.device = device
-        self.fabric = fabric
-        self.target = target
-        self.group = group
-    }
-}
-
-/// Where a machine keeps reservations: a file that is durable a while after it was asked for.
-final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
-    private let network: SimulatedNetwork
-    private var stored: [UInt8]?
-    /// Raised when the process ends: what it had asked for and was not done is not done any more.
-    var processNumber: UInt64 = 0
-
-    init(_ network: SimulatedNetwork) { self.network = network }
-
-    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { stored }
-
-    func save(
-        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
-    ) {
-        let process = processNumber
-        network.schedule(afterNanoseconds: network.draw(20_000...400_000)) { [self] in
-            guard processNumber == process else { return }
-            stored = bytes
-            completion(nil)
-        }
-    }
-
-    func erase() { stored = nil }
 }

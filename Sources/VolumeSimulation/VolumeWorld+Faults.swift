@@ -9,7 +9,7 @@ import VolumeDriver
 /// What goes wrong, and what operators do.
 extension VolumeWorld {
     /// Faults that destroy data touch one member at a time, so that one good copy of everything remains.
-    private func mayDestroy(_ member: MemberIndex) -> Bool {
+    func mayDestroy(_ member: MemberIndex) -> Bool {
         fresh == []
             && targets.allSatisfy {
                 $0.index == member
@@ -19,7 +19,7 @@ extension VolumeWorld {
     }
 
     /// Runs `body` later, unless the faults have stopped by then.
-    private func later(_ delay: UInt64, _ body: @escaping (VolumeWorld) -> Void) {
+    func later(_ delay: UInt64, _ body: @escaping (VolumeWorld) -> Void) {
         network.schedule(afterNanoseconds: delay) { [unowned self] in
             if !isHealing, failure == nil { body(self) }
         }
@@ -37,15 +37,19 @@ extension VolumeWorld {
     /// Lets a fault happen; false where it cannot, as things are.
     private func happens(_ fault: Fault) -> Bool {
         switch fault.kind {
-        case .targetKill, .targetPowerLoss, .targetQuickRestart, .targetPause, .powerLossOfAll, .inaccessible:
+        case .targetKill, .targetPowerLoss, .targetQuickRestart, .targetPause, .powerLossOfAll, .inaccessible,
+            .storeErrors, .targetStall:
             injectTarget(fault)
         case .writeErrors, .latentError, .slowDisk, .stuckDisk, .fullDisk, .slowRecords, .driveReseat:
             injectDisk(fault)
+        case .flushErrors, .lastingErrors, .misreadRecords, .heavyTail: injectLastingDiskFault(fault)
         case .partition, .partitionFromMember, .partitionToMember, .partitionOfSome, .partitionOfInitiators, .flapping,
             .connectionBreak, .loss, .slowLink, .remoteAccessError, .targetDeviceRemoval, .initiatorDeviceRemoval:
             injectFabric(fault)
-        case .initiatorCrash, .initiatorPowerLoss, .initiatorPause, .competitor, .crashAtLoss: injectInitiator(fault)
-        case .cleanDetach, .scrub, .resyncPause, .replace, .grow: operate(fault)
+        case .initiatorCrash, .initiatorPowerLoss, .initiatorPause, .competitor, .crashAtLoss, .initiatorStall:
+            injectInitiator(fault)
+        case .clockStep: stepClock(fault)
+        case .cleanDetach, .scrub, .resyncPause, .replace, .grow, .replaceBySame, .replaceByFormer: operate(fault)
         }
     }
 
@@ -61,7 +65,7 @@ extension VolumeWorld {
         case .targetPause:
             guard target.isUp, !target.isPaused else { return false }
             target.isPaused = true
-            later(fault.span) { $0.targets[fault.member].isPaused = false }
+            later(fault.span) { $0.targets[fault.member].goOn() }
         case .powerLossOfAll:
             checkCoverage("before a loss of all power")
             var isAnyDown = false
@@ -73,6 +77,13 @@ extension VolumeWorld {
             guard target.isUp else { return false }
             setAccess(.inaccessible, target)
             later(fault.span) { $0.setAccess(.optimized, $0.targets[fault.member]) }
+        case .storeErrors:
+            target.store.fails = true
+            later(fault.span) { $0.targets[fault.member].store.fails = false }
+        case .targetStall:
+            guard target.isUp, !target.isPaused, !target.stallsAfterPoll else { return false }
+            target.stallsAfterPoll = true
+            later(fault.span) { $0.targets[fault.member].goOn() }
         default: break
         }
         return true
@@ -88,7 +99,7 @@ extension VolumeWorld {
         guard target.isUp else { return false }
         if power, target.disk.unflushedCount > 0 { meet(.powerLossWithDirtyCache) }
         target.stop(power: power, isSilent: power)
-        history.cachesLost(lastStops)
+        history.cachesLost(lastLosses(of:))
         checkCoverage("member \(target.index) goes down")
         later(span) { $0.bringBack(target) }
         return true
@@ -145,7 +156,7 @@ extension VolumeWorld {
         case .driveReseat:
             guard targets[fault.member].takeDriveOut() else { return false }
             meet(.driveReseated)
-            history.cachesLost(lastStops)
+            history.cachesLost(lastLosses(of:))
             checkCoverage("the drive of member \(fault.member) is out")
             // At once, as where only its controller was reset: nobody need have noticed.
             let span = fault.choice % 3 == 0 ? fault.choice % 200_000 : fault.span
@@ -155,6 +166,46 @@ extension VolumeWorld {
                 world.checkCoverage("the drive of member \(fault.member) is back")
             }
         default: break
+        }
+        return true
+    }
+
+    private func injectLastingDiskFault(_ fault: Fault) -> Bool {
+        let target = targets[fault.member]
+        let disk = target.disk
+        switch fault.kind {
+        case .flushErrors:
+            guard mayDestroy(fault.member) else { return false }
+            disk.behaviour.failedFlush = fault.choice & 1 == 0 ? .kept : .forgotten
+            later(fault.span) { $0.targets[fault.member].disk.behaviour.failedFlush = nil }
+        case .lastingErrors:
+            guard mayDestroy(fault.member) else { return false }
+            let start = fault.choice % UInt64(history.blocks.count)
+            disk.behaviour.failingWrites = start..<start + 1 + fault.choice % 16
+        case .misreadRecords:
+            let maps = layouts[fault.member].mapsStart
+            disk.behaviour.misreading = maps..<UInt64.max
+            let page = Int(format.geometry.blocksPerPage)
+            disk.behaviour.misreadDistance = fault.choice & 1 == 0 ? 0 : fault.choice & 2 == 0 ? page : -page
+            later(fault.span) { $0.targets[fault.member].disk.behaviour.misreading = 0..<0 }
+        case .heavyTail:
+            disk.behaviour.tailRarity = 50 + fault.choice % 300
+            links.tailInterval[fault.member] = 50 + fault.choice % 300
+        default: break
+        }
+        return true
+    }
+
+    /// False where the machine is down.
+    private func stepClock(_ fault: Fault) -> Bool {
+        let step = 1_000_000 + fault.choice % 400_000_000
+        if fault.choice & 1 == 0 {
+            guard let initiator = current else { return false }
+            initiator.clock.ahead += step
+            initiator.touch()
+        } else {
+            guard targets[fault.member].isUp else { return false }
+            targets[fault.member].clock.ahead += step
         }
         return true
     }
@@ -248,7 +299,13 @@ extension VolumeWorld {
             initiator.isPaused = true
             initiator.wasPaused = true
             if fault.choice & 1 == 0 { later(fault.span / 4) { $0.compete() } }
-            later(fault.span) { _ in initiator.isPaused = false }
+            later(fault.span) { _ in initiator.goOn() }
+        case .initiatorStall:
+            guard let initiator = current, !initiator.isPaused, !initiator.stallsAfterPoll else { return false }
+            initiator.stallsAfterPoll = true
+            initiator.wasPaused = true
+            if fault.choice & 1 == 0 { later(fault.span / 4) { $0.compete() } }
+            later(fault.span) { _ in initiator.goOn() }
         case .competitor: return compete()
         case .crashAtLoss:
             crashesAtLossOf = fault.member
@@ -287,76 +344,5 @@ extension VolumeWorld {
         checkCoverage("another initiator attaches")
         startInitiator()
         return true
-    }
-
-    // MARK: Operators
-
-    private func operate(_ fault: Fault) -> Bool {
-        guard let initiator = current, !initiator.isPaused, let volume = initiator.volume, initiator.phase == .serving,
-            !isServed(after: initiator)
-        else { return false }
-        initiator.touch()
-        switch fault.kind {
-        case .cleanDetach:
-            initiator.workload?.isStopped = true
-            if !volume.engine.detach(now: network.now) {
-                initiator.workload?.isStopped = false
-                return false
-            }
-        case .scrub: volume.engine.startScrub()
-        case .resyncPause:
-            volume.engine.pauseResync()
-            later(fault.span) { _ in initiator.volume?.engine.resumeResync() }
-        case .replace: return replace(fault, volume: initiator)
-        case .grow: return grow(fault, initiator)
-        default: break
-        }
-        return true
-    }
-
-    private func replace(_ fault: Fault, volume initiator: InitiatorProcess) -> Bool {
-        guard let volume = initiator.volume, mayDestroy(fault.member), !isGrowing,
-            volume.engine.membersInSync.without(fault.member).count == 2,
-            registeredBlocks == targets.map({ $0.disk.geometry.blockCount })
-        else { return false }
-        let target = targets[fault.member]
-        let uuid = UUIDBytes(high: 7, low: UInt64(fault.member.number) + 1 + (target.generation + 1) * 16)
-        guard volume.engine.replaceMember(fault.member, uuid: uuid, now: network.now) else { return false }
-        meet(.memberReplaced)
-        fresh.insert(fault.member)
-        initiator.knownFresh.insert(fault.member)
-        target.stop(power: true, isSilent: true)
-        target.replaceNamespace()
-        if fault.choice & 1 == 0 { writeForeignRecord(to: target) }
-        history.cachesLost(lastStops)
-        later(fault.span / 8) { $0.bringBack(target) }
-        return true
-    }
-
-    private func grow(_ fault: Fault, _ initiator: InitiatorProcess) -> Bool {
-        guard !isGrowing, fresh == [], registeredBlocks == targets.map({ $0.disk.geometry.blockCount }),
-            registeredBlocks.allSatisfy({ $0 < 1000 })
-        else { return false }
-        let more = 64 + fault.choice % 64
-        for target in targets {
-            target.disk.resize(
-                toBlocks: target.disk.geometry.blockCount + more, fill: 0xA0 + UInt8(target.index.number))
-            target.process?.target.refreshNamespaces()
-        }
-        // The operator asks again until the members have told their new sizes.
-        tryToGrow(initiator, to: UInt64(history.blocks.count) + 1 + fault.choice % 16, times: 100)
-        return true
-    }
-
-    private func tryToGrow(_ initiator: InitiatorProcess, to blocks: UInt64, times: Int) {
-        guard times > 0, initiator.isAlive, !isServed(after: initiator), let volume = initiator.volume else { return }
-        initiator.touch()
-        if !initiator.isPaused, initiator.phase == .serving,
-            volume.engine.grow(dataBlocks: blocks, now: network.now)
-        {
-            isGrowing = true
-            return
-        }
-        later(10_000_000) { $0.tryToGrow(initiator, to: blocks, times: times - 1) }
     }
 }

@@ -10,10 +10,10 @@ import VolumeDriver
 extension VolumeWorld {
     /// Virtual time within which all members are in sync once the faults have stopped: some five times the longest that
     /// thousands of seeds took.
-    static let healingBound: UInt64 = 2_000_000_000
+    var healingBound: UInt64 { profile.scale > 1 ? 120_000_000_000 : 2_000_000_000 }
 
     /// Virtual time within which a volume in sync is read, scrubbed and detached.
-    static let endingBound: UInt64 = 1_000_000_000
+    var endingBound: UInt64 { profile.scale > 1 ? 60_000_000_000 : 1_000_000_000 }
 
     func heal() {
         isHealing = true
@@ -27,16 +27,20 @@ extension VolumeWorld {
             behaviour.isStuck = false
             behaviour.fullBlocks = 0..<0
             behaviour.failingWrites = 0..<0
+            behaviour.failedFlush = nil
+            behaviour.tailRarity = 0
+            behaviour.misreading = 0..<0
+            target.store.fails = false
             target.disk.behaviour = behaviour
             target.disk.makeReadable()
-            target.isPaused = false
+            target.goOn()
             target.returnDevice()
             try? target.process?.target.setANAState(.optimized, group: 1, of: TargetMachine.nqn)
             target.putDriveBack()
             bringBack(target)
         }
         for initiator in alive {
-            initiator.isPaused = false
+            initiator.goOn()
             initiator.returnDevice()
             initiator.volume?.engine.resumeResync()
         }
@@ -46,7 +50,7 @@ extension VolumeWorld {
         // Commands that are stuck end first, or time out.
         let began = network.now
         let calm = began.advanced(byNanoseconds: 300_000_000)
-        run(until: began.advanced(byNanoseconds: Self.healingBound)) { network.now >= calm && isWhole }
+        run(until: began.advanced(byNanoseconds: healingBound)) { network.now >= calm && isWhole }
         counts.longestHealing = network.now.nanoseconds - began.nanoseconds
         guard failure == nil else { return }
         guard isWhole, let initiator = current else {
@@ -54,15 +58,16 @@ extension VolumeWorld {
                 "h\(initiator.number) \(initiator.phase), \(initiator.workload?.running.count ?? 0) I/Os under way, "
                     + (initiator.volume.map { "\($0.engine.status)" } ?? "")
             }
-            return fail(.notWhole, "not whole \(Self.healingBound / 1_000_000) ms after the faults stopped: \(states)")
+            return fail(.notWhole, "not whole \(healingBound / 1_000_000) ms after the faults stopped: \(states)")
         }
         initiator.workload?.isStopped = true
-        let deadline = network.now.advanced(byNanoseconds: Self.endingBound)
+        let deadline = network.now.advanced(byNanoseconds: endingBound)
         run(until: deadline) { initiator.workload?.running.isEmpty ?? true }
         readEverything(initiator, until: deadline)
+        if failure == nil { awaitCleanMaps(initiator, until: deadline) }
         if failure == nil, profile.rots { rotAndScrub(initiator, until: deadline) }
         if failure == nil { detach(initiator, until: deadline) }
-        counts.longestEnding = network.now.nanoseconds + Self.endingBound - deadline.nanoseconds
+        counts.longestEnding = network.now.nanoseconds + endingBound - deadline.nanoseconds
         if failure == nil { compareMembers() }
         if failure == nil { findLeftovers() }
     }
@@ -71,16 +76,28 @@ extension VolumeWorld {
         guard let initiator = current, alive.count == 1, let volume = initiator.volume,
             initiator.phase == .serving
         else { return false }
+        guard volume.engine.membersInSync == .all else { return false }
         let status = volume.engine.status
         return status.members.allSatisfy { $0.isInSync && $0.phase == .active } && status.unreconciledRegions == 0
             && status.isRecordValid && status.quarantinedRegions == 0
+    }
+
+    /// Bits are cleared once nothing is written any more: a volume that keeps them would copy at its next attach what nobody
+    /// wrote.
+    private func awaitCleanMaps(_ initiator: InitiatorProcess, until deadline: MonotonicTime) {
+        guard profile.awaitsCleanMaps, let volume = initiator.volume else { return }
+        let isClean = run(until: deadline) { volume.engine.status.dirtyRegions == 0 }
+        if !isClean, failure == nil {
+            fail(.notClean, "\(volume.engine.status.dirtyRegions) regions stay dirty, and nobody writes")
+        }
     }
 
     private func readEverything(_ initiator: InitiatorProcess, until deadline: MonotonicTime) {
         guard let workload = initiator.workload else { return }
         var block = 0
         while failure == nil, block < history.blocks.count {
-            let count = min(8, history.blocks.count - block)
+            let longest = max(1, profile.bufferBytes / Int(profile.blockSize))
+            let count = min(8, longest, profile.maximumTransfer / Int(profile.blockSize), history.blocks.count - block)
             workload.submit(.read, start: block, count: count)
             guard run(until: deadline, { workload.running.isEmpty }) else { break }
             if workload.lastStatus != .success {
@@ -116,7 +133,7 @@ extension VolumeWorld {
         workload.submit(.read, start: block, count: 1)
         run(until: deadline) { workload.running.isEmpty }
         if workload.lastStatus != .mediaError { fail(.rotNotHandled, "a region whose members differ is served") }
-        volume.engine.repairRegion(region, from: member.next, now: network.now)
+        volume.engine.repairRegion(region, from: member.next, now: initiator.now)
         initiator.touch()
         run(until: deadline) { volume.engine.status.quarantinedRegions == 0 }
         workload.submit(.read, start: block, count: 1)
@@ -129,7 +146,7 @@ extension VolumeWorld {
     private func detach(_ initiator: InitiatorProcess, until deadline: MonotonicTime) {
         isFinished = true
         initiator.touch()
-        guard let volume = initiator.volume, volume.engine.detach(now: network.now) else {
+        guard let volume = initiator.volume, volume.engine.detach(now: initiator.now) else {
             return fail(.notClean, "a detach is refused")
         }
         run(until: deadline) { !initiator.isAlive }
@@ -146,6 +163,11 @@ extension VolumeWorld {
         for target in targets {
             if (0..<target.disk.geometry.blockCount).contains(where: target.disk.isUnflushed) {
                 fail(.notClean, "member \(target.index) has unflushed blocks after a clean detach")
+            }
+            if !isEqual(target.disk.contents, target.disk.durableContents, 0..<bytes) {
+                fail(
+                    .notClean,
+                    "member \(target.index) has data after a clean detach that would not outlive a loss of power")
             }
             findBits(target.index, best)
             guard let record = record(target.index) else {

@@ -5,7 +5,7 @@ import Simulation
 import VolumeDriver
 
 /// What of a member is looked at.
-enum MemberView: CaseIterable {
+enum MemberView: Int, CaseIterable {
     /// What reads return now.
     case cached
     /// What is there after a loss of power that keeps nothing.
@@ -37,26 +37,22 @@ extension VolumeWorld {
         return found
     }
 
-    var bestRecord: Superblock? { bestRecord([.cached, .cached, .cached]) }
-
-    private func bestRecord(_ views: [MemberView]) -> Superblock? {
-        MemberSet.all.compactMap { record($0, views[$0]) }.max { $0.stamp < $1.stamp }
+    var bestRecord: Superblock? {
+        MemberSet.all.compactMap { record($0) }.max { $0.stamp < $1.stamp }
     }
 
     /// The record of the volume that a member holds: at its end, or where its end was before it grew.
     func record(_ member: MemberIndex, _ view: MemberView = .cached) -> Superblock? {
         let disk = targets[member].disk
         var best: Superblock?
-        for blocks in [disk.geometry.blockCount, registeredBlocks[member]] {
+        let sizes = [disk.geometry.blockCount, registeredBlocks[member]]
+        for blocks in sizes.prefix(sizes[0] == sizes[1] ? 1 : 2) {
             guard
                 let slot = MemberLayout.slotBlock(0, memberBlocks: blocks, blockSize: profile.blockSize),
                 let base = memory(member, view).baseAddress
             else { continue }
-            let pageSize = format.geometry.pageSize
-            let start = base + Int(slot) * Int(profile.blockSize)
-            let found = try? Superblock.decode(
-                member: member, slot0: UnsafeRawBufferPointer(start: start, count: pageSize),
-                slot1: UnsafeRawBufferPointer(start: start + pageSize, count: pageSize))
+            let found = records.record(
+                member, view, slots: base + Int(slot) * Int(profile.blockSize), pageSize: format.geometry.pageSize)
             if let found, found.volume == Self.volume, best.map({ $0.stamp < found.stamp }) ?? true { best = found }
         }
         return best
@@ -66,11 +62,12 @@ extension VolumeWorld {
     /// what a next initiator would go by. A member that has just been replaced is copied to whatever the bits say.
     func checkCoverage(_ when: String) {
         guard failure == nil, rottenRegion == nil else { return }
+        let found = MemberSet.all.map { member in MemberView.allCases.map { record(member, $0) } }
         for a in MemberSet.all.subtracting(fresh) {
             for b in MemberSet.all.subtracting(fresh) where b < a {
                 for first in MemberView.allCases {
                     for second in MemberView.allCases {
-                        if let region = uncoveredRegion(a, first, b, second) {
+                        if let region = uncoveredRegion(a, first, b, second, found) {
                             return fail(
                                 .uncoveredDifference,
                                 "\(when): members \(b) (\(second)) and \(a) (\(first)) differ in region \(region), which "
@@ -84,15 +81,15 @@ extension VolumeWorld {
 
     /// A region in which two members differ without a bit that says so, where one is.
     private func uncoveredRegion(
-        _ a: MemberIndex, _ first: MemberView, _ b: MemberIndex, _ second: MemberView
+        _ a: MemberIndex, _ first: MemberView, _ b: MemberIndex, _ second: MemberView, _ records: [[Superblock?]]
     ) -> Int? {
-        var views = [MemberView.cached, .cached, .cached]
-        (views[a], views[b]) = (first, second)
-        guard let best = bestRecord(views), best.inSync.contains(a) || best.inSync.contains(b),
+        let best = MemberSet.all.compactMap {
+            records[$0][$0 == a ? first.rawValue : $0 == b ? second.rawValue : MemberView.cached.rawValue]
+        }.max { $0.stamp < $1.stamp }
+        guard let best, best.inSync.contains(a) || best.inSync.contains(b),
+            !isEqual(memory(a, first), memory(b, second), 0..<Int(best.geometry.dataBlocks) * Int(profile.blockSize)),
             let layouts = layouts(best)
-        else {
-            return nil
-        }
+        else { return nil }
         return (0..<best.geometry.regionCount).first { region in
             let blocks = best.geometry.blocks(ofRegion: region)
             let size = Int(profile.blockSize)
@@ -118,11 +115,12 @@ extension VolumeWorld {
         let ordinal =
             kind == BitmapPage.inFlightKind
             ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: MemberIndex(kind), on: member)
-        let start = Int(layout.pageBlock(ordinal: ordinal, page: 0)) * Int(profile.blockSize)
+        let (number, bit) = region.quotientAndRemainder(dividingBy: format.geometry.bitsPerPage)
+        let start = Int(layout.pageBlock(ordinal: ordinal, page: number)) * Int(profile.blockSize)
         let page = UnsafeMutableRawBufferPointer(
             rebasing: memory(member, view)[start..<start + format.geometry.pageSize])
-        guard BitmapPage.isIntact(page, volume: Self.volume, kind: kind, number: 0) else { return true }
-        return page[BitmapPage.headerSize + region / 8] >> UInt8(region % 8) & 1 == 1
+        guard BitmapPage.isIntact(page, volume: Self.volume, kind: kind, number: number) else { return true }
+        return page[BitmapPage.headerSize + bit / 8] >> UInt8(bit % 8) & 1 == 1
     }
 
     // MARK: What is noted of a crash, and of a return

@@ -13,13 +13,16 @@ extension VolumeWorld {
         case .phase(let phase): entered(phase, initiator)
         case .notice(let notice): noticed(notice, initiator)
         case .attachFailed(let error):
-            if case .metadata(let error) = error, isInformed(initiator) {
+            if case .metadata(let error) = error, isInformed(initiator), !isMisread {
                 fail(.metadataRefused, "h\(initiator.number): the attach failed: \(error)")
             }
             if case .superseded = error { meet(.attachSuperseded) }
         case .memberUnreachable: break
         }
     }
+
+    /// Metadata has been read that was not what is there: whoever refused it was right.
+    private var isMisread: Bool { happened.contains { $0.kind == .misreadRecords } }
 
     /// One that was not told of a replaced member, or of a growth, takes what it finds for a stranger's: its operator begins
     /// anew.
@@ -41,7 +44,11 @@ extension VolumeWorld {
             } else if previous == .suspended {
                 meet(.serviceResumed)
             }
-        case .suspended: if previous == .serving { meet(.twoTargetsLost) }
+        case .suspended:
+            if previous == .serving { meet(.twoTargetsLost) }
+            if profile.onlyFaulty != nil, !isServed(after: initiator) {
+                fail(.notAvailable, "h\(initiator.number) is suspended, with one member at fault")
+            }
         case .recovering: meet(.noMemberInSync)
         case .deposed:
             meet(.deposed)
@@ -107,7 +114,7 @@ extension VolumeWorld {
             }
         case .growFailed: isGrowing = false
         case .memberRefused(let member, let error):
-            if isCurrent, isInformed(initiator) {
+            if isCurrent, isInformed(initiator), !isMisread {
                 fail(.metadataRefused, "h\(initiator.number): member \(member) is refused: \(error)")
             }
         case .recordDamaged, .waitingFor, .regionUnreadable, .newerEpoch: break
@@ -115,6 +122,13 @@ extension VolumeWorld {
     }
 
     private func lost(_ member: MemberIndex, _ reason: MemberLossReason, _ initiator: InitiatorProcess) {
+        if let faulty = profile.onlyFaulty, member != faulty, initiator.phase == .serving, reason != .removed,
+            !isServed(after: initiator)
+        {
+            fail(
+                .notAvailable,
+                "h\(initiator.number) gives up member \(member) (\(reason)), and only member \(faulty) is at fault")
+        }
         if member == crashesAtLossOf {
             crashesAtLossOf = nil
             crashesAtAcknowledgement = member
@@ -135,7 +149,7 @@ extension VolumeWorld {
     func isExplained(_ status: HostStatus) -> Bool {
         let reasons: Set<FaultKind>
         switch status {
-        case .mediaError: reasons = [.writeErrors, .latentError, .driveReseat]
+        case .mediaError: reasons = [.writeErrors, .latentError, .driveReseat, .lastingErrors, .flushErrors]
         case .noSpace: reasons = [.fullDisk]
         default: return true
         }

@@ -29,11 +29,11 @@ public final class VolumeWorld {
     let network: SimulatedNetwork
     let targets: [TargetMachine]
     let format: VolumeFormat
-    private(set) var initiators: [InitiatorProcess] = []
+    var initiators: [InitiatorProcess] = []
     /// Those that have not ended.
-    private(set) var alive: [InitiatorProcess] = []
+    var alive: [InitiatorProcess] = []
     /// The initiator that served last.
-    private(set) var serving: InitiatorProcess?
+    var serving: InitiatorProcess?
     var history: BlockHistory
     /// The members' sizes as the registry knows them, and the members that were replaced and have not everything yet.
     var registeredBlocks: [UInt64]
@@ -52,7 +52,7 @@ public final class VolumeWorld {
     var isFinished = false
     /// When all was done but the looking for leftovers, which only takes time.
     var healedAt: MonotonicTime?
-    var links = LinkFaults()
+    var links = LinkFaults() { didSet { linksChanged() } }
     /// The initiator crashes with the first acknowledgement after it has lost this member.
     var crashesAtLossOf: MemberIndex?
     var crashesAtAcknowledgement: MemberIndex?
@@ -60,8 +60,18 @@ public final class VolumeWorld {
     var crashedWithWrites = false
     /// Members that can be reached again with a record of an older epoch.
     var returnsBehind = [false, false, false]
+    /// Metadata has been written since coverage was looked at.
+    var isCoverageDue = false
     /// The region that has gone bad, where one has.
     var rottenRegion: Int?
+
+    // Polling.
+    /// The network's `news` when all were asked last, and nobody had anything to do.
+    private var seenNews: UInt64 = .max
+    /// The earliest deadline of a process that runs; the same with what disks will end.
+    private var nextDeadline = MonotonicTime.distantFuture
+    private var nextPoll = MonotonicTime(nanoseconds: 0)
+    var records = RecordCache()
 
     // Results.
     var completedOperations: UInt64 = 0
@@ -71,7 +81,8 @@ public final class VolumeWorld {
     private let tracer: ((String) -> Void)?
 
     static let volume = UUIDBytes(high: 0x5445_5243, low: 0x4554)
-    static let regionSize: UInt32 = 4096
+    /// How long an I/O may take while one member is at fault: a command's timeout, a reconnect, and what waits for those.
+    static let longestOperation: UInt64 = 1_000_000_000
 
     /// - Parameters:
     ///   - schedule: the faults; those that the seed means where it is `nil`.
@@ -84,8 +95,8 @@ public final class VolumeWorld {
         self.profile = profile
         tracer = trace
         network = SimulatedNetwork(seed: seed)
-        network.delays.transportTimeout = 40_000_000
-        network.delays.connectTimeout = 100_000_000
+        network.delays.transportTimeout = 40_000_000 * (profile.scale > 1 ? 12 : 1)
+        network.delays.connectTimeout = 100_000_000 * (profile.scale > 1 ? 40 : 1)
         network.delays.transit = profile.transit
         random = SeededRandom(seed: seed ^ 0x776f_726b)
         duration = profile.duration(seed: seed)
@@ -95,11 +106,12 @@ public final class VolumeWorld {
         let candidates = (0..<memberCount).map {
             MemberCandidate(
                 uuid: UUIDBytes(high: 7, low: UInt64($0) + 1), blockSize: profile.blockSize,
-                blocks: profile.memberBlocks)
+                blocks: profile.memberBlocks(MemberIndex($0)))
         }
         guard
             let format = try? VolumeFormat(
-                volume: Self.volume, members: candidates, regionSize: Self.regionSize, dataBlocks: profile.dataBlocks,
+                volume: Self.volume, members: candidates, regionSize: profile.regionSize,
+                dataBlocks: profile.dataBlocks,
                 minimumCopies: profile.minimumCopies)
         else { invariantViolated("a simulated volume can be formatted") }
         self.format = format
@@ -107,12 +119,29 @@ public final class VolumeWorld {
         history = BlockHistory(blocks: Int(format.geometry.dataBlocks))
         let network = network
         targets = MemberSet.all.map {
-            TargetMachine($0, network: network, blocks: profile.memberBlocks, profile: profile)
+            TargetMachine($0, network: network, profile: profile)
         }
         for target in targets { write(format, to: target) }
-        network.fate = { [unowned self] in links.fate($0) }
-        network.acknowledgementFate = { [unowned self] in links.fate($0) }
+        for target in targets { watch(target, format.layouts[target.index]) }
         links.random = SeededRandom(seed: seed ^ 0x6c69_6e6b)
+    }
+
+    /// Has metadata tear where disks are strict, and coverage looked at after each write of it where the world looks closely.
+    func watch(_ target: TargetMachine, _ layout: MemberLayout) {
+        if profile.disksAreStrict, profile.machineDefect != .dataTorn {
+            target.disk.behaviour.tearing = layout.mapsStart..<UInt64.max
+        }
+        guard profile.looksClosely else { return }
+        target.disk.watched = layout.mapsStart..<UInt64.max
+        target.disk.watcher = { [unowned self] in isCoverageDue = true }
+    }
+
+    /// The network asks for the fate of each message only while something is wrong.
+    private func linksChanged() {
+        let isWhole = links.isWhole
+        guard isWhole != (network.fate == nil) else { return }
+        network.fate = isWhole ? nil : { [unowned self] in links.fate($0) }
+        network.acknowledgementFate = network.fate
     }
 
     private func write(_ format: VolumeFormat, to target: TargetMachine) {
@@ -186,7 +215,10 @@ public final class VolumeWorld {
 
     func count(_ operation: Replication.HostOperation) { counts.submitted[Int(operation.rawValue)] += 1 }
 
-    var lastStops: [UInt64] { targets.map(\.lastStop) }
+    /// When each member last lost a block of the volume: really, or as far as anybody can know.
+    func lastLosses(of block: Int) -> [UInt64] {
+        profile.forgivesOnlyLosses ? targets.map { $0.disk.revertedAt[block] } : targets.map(\.lastStop)
+    }
 
     // MARK: The run
 
@@ -225,6 +257,7 @@ public final class VolumeWorld {
     /// Lets time pass until the condition holds, or something is wrong; returns whether it holds.
     @discardableResult
     func run(until end: MonotonicTime, _ condition: () -> Bool) -> Bool {
+        network.tellNews()
         while failure == nil {
             if condition() { return true }
             if network.now >= end { return false }
@@ -238,106 +271,41 @@ public final class VolumeWorld {
 
     private func step(until end: MonotonicTime) {
         let now = network.now
-        var isBusy = false
-        var wake = end
-        for target in targets where !target.isPaused {
-            guard let process = target.process else { continue }
-            if process.pollIfDue(now, target.disk) { isBusy = true }
-            wake = min(wake, process.deadline)
-        }
-        for initiator in alive where !initiator.isPaused {
-            if initiator.pollIfDue(now) { isBusy = true }
-            wake = min(wake, initiator.deadline)
+        // Most steps only carry messages: while nothing has come in, nobody was polled in the last step and no time is over,
+        // nobody is asked.
+        let isBusy = (network.news != seenNews || now >= nextPoll) && pollAll(now)
+        if isCoverageDue {
+            isCoverageDue = false
+            checkCoverage("metadata was written")
         }
         let next = now.advanced(byNanoseconds: Self.roundNanoseconds)
-        network.run(until: isBusy ? next : max(next, min(wake, network.nextEventTime)))
+        network.run(until: isBusy ? next : max(next, min(end, min(nextDeadline, network.nextEventTime))))
     }
 
-    // MARK: Initiators
-
-    func startInitiator() {
-        let process = InitiatorProcess(
-            initiators.count + 1, network: network, members: targets.map(\.address), configuration: configuration,
-            profile: profile)
-        guard let volume = process.volume else { return }
-        initiators.append(process)
-        alive.append(process)
-        trace { "h\(process.number) starts" }
-        process.observe = { [unowned self, unowned process] in observed($0, by: process) }
-        process.begin(Workload(self, process, volume), nonce: UInt32(truncatingIfNeeded: draw(1...0xFFFF_FFFF)))
-    }
-
-    private var configuration: VolumeConfiguration {
-        var configuration = VolumeConfiguration(volume: Self.volume, blockSize: profile.blockSize)
-        configuration.queueDepth = 16
-        configuration.maximumTransfer = 4096
-        configuration.commandTimeout = 100_000_000
-        configuration.attachGrace = 30_000_000
-        configuration.joinTimeout = 300_000_000
-        configuration.reconnectDelay = 2_000_000
-        configuration.reconnectDelayMaximum = 20_000_000
-        configuration.housekeepingInterval = 20_000_000
-        configuration.slowCooldown = 20_000_000
-        configuration.slowMargin = profile.slowMargin
-        configuration.slowDuration = profile.slowDuration
-        configuration.releaseDelay = 1_000_000_000
-        configuration.fresh = fresh
-        configuration.formattedBlocks = registeredBlocks
-        configuration.suspendPolicy = profile.suspendPolicy
-        return configuration
-    }
-
-    /// The process dies: crashed, or because it is done.
-    func end(_ initiator: InitiatorProcess, isSilent: Bool) {
-        trace { "h\(initiator.number) ends\(isSilent ? " silently" : "")" }
-        collect(initiator)
-        initiator.workload?.die()
-        alive.removeAll { $0 === initiator }
-        guard !initiator.die(isSilent: isSilent) else { return }
-        fail(.leftBehind, "h\(initiator.number) does not come to its end: \(initiator.ending)")
-    }
-
-    /// Whether an initiator has served whose attachment is later than that of another.
-    func isServed(after initiator: InitiatorProcess) -> Bool {
-        let key = initiator.volume?.engine.reservationKey ?? initiator.attachmentKey
-        return initiators.contains { $0.servedAt != nil && $0.attachmentKey > key }
-    }
-
-    /// The latest initiator that lives.
-    var current: InitiatorProcess? { alive.last }
-
-    /// Takes notice of members that are no longer in sync, or are again, before anything is made of it.
-    func look(at initiator: InitiatorProcess) {
-        guard serving === initiator, let volume = initiator.volume else { return }
-        let inSync = volume.engine.membersInSync
-        guard inSync != initiator.lastInSync else { return }
-        history.left(initiator.lastInSync.subtracting(inSync))
-        for member in inSync where !initiator.lastInSync.contains(member) {
-            history.joined(member, since: initiator.returnedAt[member.number])
+    /// Polls whoever may have something to do; `true` where there may be more at once.
+    private func pollAll(_ now: MonotonicTime) -> Bool {
+        let news = network.news
+        var isBusy = false
+        var isAnyPolled = false
+        nextDeadline = .distantFuture
+        nextPoll = .distantFuture
+        for target in targets where !target.isPaused {
+            guard let process = target.process else { continue }
+            let rounds = process.rounds
+            if target.pollIfDue(now) { isBusy = true }
+            if process.rounds != rounds { isAnyPolled = true }
+            nextDeadline = min(nextDeadline, process.deadline)
+            nextPoll = min(nextPoll, target.disk.nextPoll)
         }
-        initiator.lastInSync = inSync
-    }
-
-    func acknowledged() {
-        guard let member = crashesAtAcknowledgement else { return }
-        crashesAtAcknowledgement = nil
-        network.schedule(afterNanoseconds: 0) { [unowned self] in crashAtLoss(of: member) }
-    }
-
-    func setServing(_ initiator: InitiatorProcess, _ geometry: VolumeGeometry) {
-        serving = initiator
-        initiator.servedAt = network.now.nanoseconds
-        initiator.attachmentKey = initiator.volume?.engine.reservationKey ?? 0
-        for other in alive where other !== initiator && other.deposedSnapshots == nil {
-            other.deposedSnapshots = history.blocks.indices.map(history.snapshot)
+        for initiator in alive where !initiator.isPaused {
+            let rounds = initiator.rounds
+            if initiator.pollIfDue(now) { isBusy = true }
+            if initiator.rounds != rounds { isAnyPolled = true }
+            nextDeadline = min(nextDeadline, initiator.deadline)
         }
-        isGrowing = false
-        learn(geometry)
-    }
-
-    /// The volume may have grown, in this attachment or an earlier one.
-    func learn(_ geometry: VolumeGeometry) {
-        guard geometry.dataBlocks > UInt64(history.blocks.count) else { return }
-        history.grow(to: Int(geometry.dataBlocks))
+        nextPoll = min(nextPoll, nextDeadline)
+        // A process that was polled may have left letters to itself.
+        seenNews = isAnyPolled ? network.news &- 1 : news
+        return isBusy
     }
 }

@@ -18,11 +18,14 @@ final class Workload {
         var startedAt: UInt64
         /// Submitted when a later initiator served already: it must have no effect.
         var isLate: Bool
+        /// When it is called overdue.
+        var isOverdueAt = MonotonicTime.distantFuture
     }
 
-    private unowned let world: VolumeWorld
-    private unowned let process: InitiatorProcess
-    private unowned let volume: Volume
+    // All of them outlive the workload's use: `die` ends it.
+    private unowned(unsafe) let world: VolumeWorld
+    private unowned(unsafe) let process: InitiatorProcess
+    private unowned(unsafe) let volume: Volume
     let sink = Sink()
     private(set) var running: [UInt64: Running] = [:]
     private var cookies: UInt64 = 0
@@ -41,7 +44,7 @@ final class Workload {
         }
     }
 
-    static let bufferBytes = 4096
+    private var bufferBytes: Int { world.profile.bufferBytes }
     private static let poison: UInt8 = 0xEE
 
     init(_ world: VolumeWorld, _ process: InitiatorProcess, _ volume: Volume) {
@@ -79,7 +82,8 @@ final class Workload {
         let blocks = world.history.blocks.count
         // Half of the I/O is at one place, so that it overlaps.
         let start = world.chance(50) ? world.below(blocks) : world.below(min(16, blocks))
-        let count = min(1 + world.below(8), blocks - start)
+        let count = min(
+            1 + world.below(min(8, world.profile.maximumTransfer / Int(world.profile.blockSize))), blocks - start)
         switch world.below(100) {
         case 0..<40: submit(.write, start: start, count: count, forceUnitAccess: world.chance(15))
         case 40..<45:
@@ -123,6 +127,9 @@ final class Workload {
                 if kind != .read { world.history.writeStarted(block, id: id, value: operation.value) }
             }
         }
+        if world.profile.onlyFaulty != nil {
+            operation.isOverdueAt = world.network.now.advanced(byNanoseconds: VolumeWorld.longestOperation)
+        }
         running[cookies] = operation
         world.trace {
             "h\(self.process.number) submit \(kind) \(start)+\(count)\(forceUnitAccess ? " FUA" : "") value \(operation.value)"
@@ -158,9 +165,9 @@ final class Workload {
     // MARK: Buffers
 
     private func takeBuffer() -> UnsafeMutableRawPointer? {
-        guard let buffer = volume.memory.allocate(Self.bufferBytes) else { return nil }
+        guard let buffer = volume.memory.allocate(bufferBytes) else { return nil }
         if !buffers.insert(buffer).inserted {
-            let bytes = UnsafeRawBufferPointer(start: buffer, count: Self.bufferBytes)
+            let bytes = UnsafeRawBufferPointer(start: buffer, count: bufferBytes)
             if bytes.contains(where: { $0 != Self.poison }) {
                 world.fail(.bufferWritten, "h\(process.number): a buffer that had been given back was written")
             }
@@ -171,7 +178,7 @@ final class Workload {
     /// The buffer is ours again, and is used for something else at once.
     private func giveBuffer(_ request: HostRequest) {
         guard let buffer = UnsafeMutableRawPointer(bitPattern: UInt(request.buffer)) else { return }
-        memset(buffer, Int32(Self.poison), Self.bufferBytes)
+        memset(buffer, Int32(Self.poison), bufferBytes)
         volume.memory.free(buffer)
     }
 
@@ -188,6 +195,12 @@ final class Workload {
             "h\(self.process.number) \(completion.status) \(request.operation) \(request.start)+\(request.count) value \(operation.value)"
         }
         lastStatus = completion.status
+        if operation.isOverdueAt < world.network.now {
+            world.fail(
+                .notAvailable,
+                "h\(process.number): \(request.operation) took longer than "
+                    + "\(VolumeWorld.longestOperation / 1_000_000) ms, with one member at fault")
+        }
         world.look(at: process)
         check(operation, completion.status)
         giveBuffer(request)
@@ -227,7 +240,7 @@ final class Workload {
                 BlockHistory.Acknowledgement(
                     id: operation.id, value: operation.value, isDurable: request.forceUnitAccess,
                     writer: volume.engine.reservationKey, holders: volume.engine.membersInSync,
-                    startedAt: operation.startedAt, lastStop: world.lastStops))
+                    startedAt: operation.startedAt, lastStop: world.lastLosses(of: block)))
             if !isPossible {
                 world.fail(
                     .contents,

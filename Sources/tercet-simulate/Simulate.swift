@@ -49,8 +49,17 @@ struct Simulate: ParsableCommand {
     @Option(help: "Let only these kinds of faults happen: their names, with commas between.")
     var faults: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Which worlds: small, dense, wide, real, or mixed, where the seed decides.",
+            discussion: "Mixed unless given; with --broken the small worlds in which the variant shows soonest."))
+    var profile: ProfileFamily?
+
     @Option(help: "Break the engine on purpose, to see that it is noticed; 'list' names the ways.")
     var broken: String?
+
+    @Flag(help: "With --broken and --seeds: end when the oracle that is meant for the variant has noticed it; 0 then.")
+    var untilNoticed = false
 
     @Flag(help: "Print each seed's hash.")
     var hashes = false
@@ -86,7 +95,9 @@ struct Simulate: ParsableCommand {
         return parts.compactMap { $0 }
     }
 
-    private var kind: WorldKind { WorldKind(variant: broken.flatMap { BrokenVariant($0) }, faults: kinds) }
+    private var kind: WorldKind {
+        WorldKind(variant: broken.flatMap { BrokenVariant($0) }, faults: kinds, family: profile)
+    }
 
     func run() throws {
         if broken == "list" {
@@ -98,7 +109,7 @@ struct Simulate: ParsableCommand {
         } else if seeds != nil || minutes != nil {
             var soak = Soak(
                 first: seed, seeds: seeds, minutes: minutes, jobs: jobs ?? ProcessInfo.processInfo.activeProcessorCount,
-                timeLimit: timeLimit, kind: kind, printsHashes: hashes)
+                timeLimit: timeLimit, kind: kind, printsHashes: hashes, isUntilNoticed: untilNoticed)
             if try !soak.run() { throw ExitCode.failure }
         } else {
             let world = OneWorld(seed: seed, kind: kind, timeLimit: timeLimit)
@@ -137,6 +148,8 @@ struct Simulate: ParsableCommand {
         throw ExitCode.failure
     }
 }
+
+extension ProfileFamily: ExpressibleByArgument {}
 
 @main
 enum Main {

@@ -11,16 +11,20 @@ struct Soak {
     let timeLimit: TimeInterval
     let kind: WorldKind
     let printsHashes: Bool
+    /// The run ends when the oracle that is meant for its variant has noticed something.
+    let isUntilNoticed: Bool
+    private var isNoticed = false
 
     private var counts = SimulationCounts()
-    private var failures: [(seed: UInt64, reason: String)] = []
+    private var failures: [(seed: UInt64, kind: String, reason: String)] = []
     private let started = Date()
     private var lastProgress = Date()
 
     init(
         first: UInt64, seeds: UInt64?, minutes: Double?, jobs: Int, timeLimit: TimeInterval, kind: WorldKind,
-        printsHashes: Bool
+        printsHashes: Bool, isUntilNoticed: Bool = false
     ) {
+        self.isUntilNoticed = isUntilNoticed
         self.timeLimit = timeLimit
         self.first = first
         self.seeds = seeds
@@ -57,10 +61,17 @@ struct Soak {
             workers.removeAll { $0.isEnded }
             tellProgress()
             let isOver = minutes.map { Date().timeIntervalSince(started) >= $0 * 60 } ?? false
-            if isOver || failures.count >= Self.failureLimit {
+            if isOver || isNoticed || (!isUntilNoticed && failures.count >= Self.failureLimit) {
                 for worker in workers { worker.stop() }
                 workers = []
             }
+        }
+        if isUntilNoticed, let variant = kind.variant {
+            let kinds = Dictionary(grouping: failures, by: \.kind).map { "\($1.count) \($0)" }.sorted()
+            print(
+                "\(variant.name): \(isNoticed ? "noticed" : "NOT noticed") by \(variant.oracle.rawValue); \(summary); \(kinds)"
+            )
+            return isNoticed
         }
         report()
         return failures.isEmpty
@@ -99,7 +110,8 @@ struct Soak {
     }
 
     private mutating func failed(_ seed: UInt64, _ failure: WorldFailure) {
-        failures.append((seed, failure.reason))
+        failures.append((seed, failure.kind, failure.reason))
+        if isUntilNoticed, let oracle = kind.variant?.oracle, failure.kind == oracle.rawValue { isNoticed = true }
         print("seed \(seed) FAILED: \(failure.reason)")
         fflush(nil)
     }

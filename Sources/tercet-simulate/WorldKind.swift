@@ -6,11 +6,14 @@ struct WorldKind {
     let variant: BrokenVariant?
     /// What alone goes wrong, where that is not left to the seed or the variant.
     let faults: Set<FaultKind>?
+    /// The family that was asked for; `nil` for a mixture, or for what a variant shows in.
+    let family: ProfileFamily?
 
     /// The options that say so.
     var arguments: [String] {
         var arguments: [String] = []
         if let variant { arguments += ["--broken", variant.name] }
+        if let family { arguments += ["--profile", family.rawValue] }
         if let faults { arguments += ["--faults", faults.map(\.rawValue).sorted().joined(separator: ",")] }
         return arguments
     }
@@ -20,5 +23,8 @@ struct WorldKind {
         (["tercet-simulate", "--seed", "\(seed)"] + arguments + options).joined(separator: " ")
     }
 
-    func profile(seed: UInt64) -> Profile { Profile(seed: seed, broken: variant, faults: faults) }
+    func profile(seed: UInt64) -> Profile {
+        let family = family ?? (variant == nil ? .mixed : nil)
+        return Profile(seed: seed, family: family, broken: variant, faults: faults)
+    }
 }

@@ -6,7 +6,7 @@ source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../tap.sh"
 simulate=${TERCET_SIMULATE:-$project/.build/release/tercet-simulate}
 seeds=${TERCET_SEEDS:-500}
 
-histories() { "$simulate" --seeds 40 --jobs "$1" --hashes | grep '^seed' | sort; }
+histories() { "$simulate" --profile small --seeds 40 --jobs "$1" --hashes | grep '^seed' | sort; }
 
 same_history() {
   histories 1 >"$tap_folder/first" && histories 2 >"$tap_folder/second" || return 1
@@ -14,7 +14,7 @@ same_history() {
 }
 
 same_history_elsewhere() {
-  "$project/Tools/lab" run --timeout 300 -- "$simulate" --seeds 20 --jobs 1 --hashes >"$tap_folder/lab" || return 1
+  "$project/Tools/lab" run --timeout 300 -- "$simulate" --profile small --seeds 20 --jobs 1 --hashes >"$tap_folder/lab" || return 1
   grep '^seed' "$tap_folder/lab" | sort >"$tap_folder/elsewhere"
   grep -E '^seed ([1-9]|1[0-9]|20):' "$tap_folder/first" >"$tap_folder/here"
   [ "$(wc -l <"$tap_folder/elsewhere")" -eq 20 ] && diff "$tap_folder/here" "$tap_folder/elsewhere"
@@ -66,8 +66,9 @@ one_seed() {
   [ "$status" -eq 1 ] && grep -qF "$(sed -n 's/^seed [0-9]* FAILED: //p' "$tap_folder/broken" | head -n 1)" "$tap_folder/one"
 }
 
-check "$seeds seeds are sound" "$simulate" --seeds "$seeds"
+check "$seeds seeds are sound" "$simulate" --profile small --seeds "$seeds"
 grep -E 'simulated hours|^never met' "$tap_folder/output" | diagnose
+check "and so are seeds with three to five kinds of faults" "$simulate" --profile dense --seeds 60
 check "a seed has the same history in two processes" same_history
 [ "${TERCET_LAB:-yes}" = no ] || check "and on another machine, the lab" same_history_elsewhere
 check "a broken volume is noticed, and the exit status is 1" noticed

@@ -95,4 +95,83 @@ import Testing
         #expect(driver.run(.read, offset: 0, length: 4096) == .deviceGone)
         #expect(disk.refresh() == .vanished)
     }
+
+    /// Contents of a block after a write of each value and, where a flush was under way, what is on the media at its end.
+    private func block(_ value: UInt8, of driver: ChannelDriver, at place: Int) -> Int {
+        for byte in place..<place + 4096 { driver.memory[byte] = value }
+        return place
+    }
+
+    /// A flush covers what had completed before it was submitted, whatever overwrites it while the flush runs, and nothing that
+    /// completes meanwhile (NVM Command Set, "Flush command").
+    @Test func aStrictFlushCoversWhatHadCompleted() throws {
+        var lost = 0
+        for seed in UInt64(1)...40 {
+            let disk = disk(seed)
+            disk.behaviour.flushIsStrict = true
+            let driver = ChannelDriver(try disk.openChannel(depth: 4), byteCount: 3 * 4096)
+            #expect(driver.run(.write, offset: 0, length: 4096, at: block(1, of: driver, at: 0)) == .success)
+            disk.behaviour.latency = 1000...1000
+            #expect(driver.submit([BlockRequest(tag: 99, operation: .flush)]) == 1)
+            disk.behaviour.latency = 0...0
+            #expect(driver.run(.write, offset: 0, length: 4096, at: block(2, of: driver, at: 4096)) == .success)
+            #expect(driver.run(.write, offset: 4096, length: 4096, at: block(3, of: driver, at: 8192)) == .success)
+            disk.network.run(until: disk.network.now.advanced(byNanoseconds: 1000))
+            #expect(driver.poll().map(\.status) == [.success])
+            disk.losePower()
+            #expect([1, 2].contains(disk.contents[0]), "what the flush covered, or what overwrote it, seed \(seed)")
+            #expect([0, 3].contains(disk.contents[4096]))
+            if disk.contents[4096] == 0 { lost += 1 }
+        }
+        #expect(lost > 5, "the flush does not cover what completed while it ran")
+    }
+
+    /// A flush that failed has what it should have covered go with the power, though later flushes succeed (Linux's page cache).
+    @Test func aFlushThatFailedIsForgotten() throws {
+        for (left, content) in [(SimulatedDiskBehaviour.FailedFlush.forgotten, UInt8(0)), (.kept, 1)] {
+            let disk = disk(1)
+            let driver = ChannelDriver(try disk.openChannel(depth: 4), byteCount: 4096)
+            #expect(driver.run(.write, offset: 0, length: 4096, at: block(1, of: driver, at: 0)) == .success)
+            disk.behaviour.failedFlush = left
+            #expect(driver.run(.flush) == .writeFault)
+            disk.behaviour.failedFlush = nil
+            #expect(driver.run(.flush) == .success)
+            #expect(disk.contents[0] == 1, "it is read until the power goes")
+            disk.losePower()
+            #expect(disk.contents[0] == content)
+        }
+    }
+
+    @Test func metadataTearsWithinABlock() throws {
+        var found: Set<Int> = []
+        for seed in UInt64(1)...60 {
+            let disk = disk(seed)
+            disk.behaviour.tearing = 0..<1
+            let driver = ChannelDriver(try disk.openChannel(depth: 4), byteCount: 4096)
+            #expect(driver.run(.write, offset: 0, length: 4096, at: block(1, of: driver, at: 0)) == .success)
+            disk.losePower()
+            let kept = disk.contents[..<4096].count { $0 == 1 }
+            #expect(disk.contents[..<kept].allSatisfy { $0 == 1 }, "the first part of it is there, seed \(seed)")
+            found.insert(kept)
+        }
+        #expect(found.contains(0) && found.contains(4096) && found.count > 5)
+    }
+
+    @Test func readsGoAstray() throws {
+        let disk = disk(1)
+        let driver = ChannelDriver(try disk.openChannel(depth: 4), byteCount: 4 * 4096)
+        #expect(driver.run(.write, offset: 0, length: 4096, at: block(1, of: driver, at: 0)) == .success)
+        #expect(driver.run(.flush) == .success)
+        #expect(driver.run(.write, offset: 0, length: 4096, at: block(2, of: driver, at: 0)) == .success)
+        #expect(driver.run(.write, offset: 4096, length: 4096, at: block(3, of: driver, at: 0)) == .success)
+        func read() throws -> UInt8 {
+            #expect(driver.run(.read, offset: 0, length: 4096, at: 8192) == .success)
+            return driver.memory[8192]
+        }
+        #expect(try read() == 2)
+        disk.behaviour.misreading = 0..<1
+        #expect(try read() == 1, "as it was on the media")
+        disk.behaviour.misreadDistance = 1
+        #expect(try read() == 3, "from beside")
+    }
 }

@@ -21,7 +21,7 @@ import VolumeSimulation
     /// A member loses its cache and leaves.
     private mutating func stop(_ member: MemberIndex, at time: UInt64) {
         lastStop[member] = time
-        history.cachesLost(lastStop)
+        history.cachesLost { _ in lastStop }
         history.left([member])
     }
 

@@ -9,10 +9,17 @@ import VolumeSimulation
         for seed in UInt64(1)...25 { expectSound(seed, Profile(seed: seed)) }
     }
 
-    @Test func aSeedReplaysExactly() {
+    @Test func seedsOfDenseWorldsAreSound() {
+        for seed in UInt64(1)...25 { expectSound(seed, Profile(seed: seed, family: .dense)) }
+    }
+
+    @Test func volumesOfRealSizesAreSound() { expectSound(1, Profile(seed: 1, family: .real)) }
+
+    @Test(arguments: [ProfileFamily.small, .dense, .wide])
+    func aSeedReplaysExactly(family: ProfileFamily) {
         for seed in [7, 77, 777] as [UInt64] {
-            let first = VolumeWorld(seed: seed).run()
-            let second = VolumeWorld(seed: seed).run()
+            let first = VolumeWorld(seed: seed, profile: Profile(seed: seed, family: family)).run()
+            let second = VolumeWorld(seed: seed, profile: Profile(seed: seed, family: family)).run()
             #expect(first.hash == second.hash)
             #expect(first.counts == second.counts)
         }

@@ -1,0 +1,38 @@
+import Simulation
+
+/// A promise that a machine of the simulation does not keep.
+public enum MachineDefect: Sendable {
+    case flushIgnored
+    case forceUnitAccessIgnored
+    /// A target tells the same instances after a restart as before.
+    case instanceKept
+    case flushEndsEarly
+    case trimEndsEarly
+    case flushForgets
+    case failuresHidden
+    case flushFailuresHidden
+    case writesMisdirected
+    case readsStale
+    case dataTorn
+    case reseatUnnoticed
+    case clockAtHalfSpeed
+    case reservationStoreAnswersEarly
+    case reservationsForgotten
+
+    /// Has a disk break the promise, where it is one of a disk.
+    func spoil(_ behaviour: inout SimulatedDiskBehaviour) {
+        switch self {
+        case .flushIgnored: behaviour.ignoresFlush = true
+        case .forceUnitAccessIgnored: behaviour.ignoresForceUnitAccess = true
+        case .flushEndsEarly: behaviour.answersFlushesEarly = true
+        case .trimEndsEarly: behaviour.answersWritesEarly = true
+        case .flushForgets: behaviour.flushCapacity = 8
+        case .failuresHidden, .flushFailuresHidden: behaviour.hidesFailures = true
+        case .writesMisdirected: behaviour.misdirectedWriteRarity = 50
+        case .readsStale: behaviour.misreading = 0..<UInt64.max
+        case .dataTorn: behaviour.tearing = 0..<UInt64.max
+        case .instanceKept, .reseatUnnoticed, .clockAtHalfSpeed, .reservationStoreAnswersEarly, .reservationsForgotten:
+            break
+        }
+    }
+}

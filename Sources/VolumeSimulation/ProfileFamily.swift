@@ -1,0 +1,107 @@
+import Base
+import Replication
+import Simulation
+
+/// Families of worlds. A seed means another world in each.
+public enum ProfileFamily: String, CaseIterable, Sendable {
+    /// Tiny volumes on three targets of ours, any faults at any rate: what the simulation began with.
+    case small
+    /// The same, with three to five kinds of faults at 15 ms: what takes several to show, shows here.
+    case dense
+    /// Sizes of blocks, regions, transfers and members, makes of members, clocks and disks differ; all kinds of faults, in half
+    /// of the worlds three to five at 15 ms.
+    case wide
+    /// Blocks of 4 KiB, regions of 1 MiB, transfers of 128 KiB, the timeouts that volumes have, and minutes.
+    case real
+    /// Which of the others a world is, its seed decides. Without the wide ones as yet: not all of them are sound.
+    case mixed
+
+    /// The family of a seed's world.
+    func resolved(seed: UInt64) -> ProfileFamily {
+        guard self == .mixed else { return self }
+        var random = SeededRandom(seed: seed ^ 0x6661_6d69)
+        switch Int.random(in: 0..<100, using: &random) {
+        case 0: return .real
+        case ..<50: return .dense
+        default: return .small
+        }
+    }
+}
+
+extension Profile {
+    /// The profile that a seed means in a family.
+    public init(seed: UInt64, family: ProfileFamily) {
+        self.init(seed: seed)
+        var random = SeededRandom(seed: seed ^ 0x7769_6465)
+        switch family.resolved(seed: seed) {
+        case .small, .mixed: break
+        case .dense: condense(FaultKind.allCases.filter { !FaultKind.wide.contains($0) }, &random)
+        case .wide: widen(&random)
+        case .real: becomeReal(&random)
+        }
+    }
+
+    /// Three to five kinds of faults, often.
+    private mutating func condense(_ kinds: [FaultKind], _ random: inout SeededRandom) {
+        faults = Set(kinds.shuffled(using: &random).prefix(Int.random(in: 3...5, using: &random)))
+        faultInterval = 15_000_000
+    }
+
+    private mutating func widen(_ random: inout SeededRandom) {
+        func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
+        if Bool.random(using: &random) {
+            condense(FaultKind.allCases, &random)
+        } else {
+            let share = Int.random(in: 15...80, using: &random)
+            for kind in FaultKind.wide where chance(share) { faults.insert(kind) }
+        }
+        if chance(40) {
+            blockSize = 4096
+            maximumTransfer = [8192, 16384, 32768].randomElement(using: &random)!
+            regionSize = UInt32(maximumTransfer) << UInt32.random(in: 0...2, using: &random)
+        } else {
+            maximumTransfer = [4096, 4096, 8192].randomElement(using: &random)!
+            regionSize = UInt32(maximumTransfer) << UInt32.random(in: 0...2, using: &random)
+        }
+        awaitsCleanMaps = true
+        replacesUnhealthy = chance(30)
+        disksAreStrict = chance(70)
+        forgivesOnlyLosses = chance(50)
+        looksClosely = chance(25)
+        for member in makes.indices {
+            makes[member].reactors = Int.random(in: 1...3, using: &random)
+            makes[member].extraBlocks = UInt64.random(in: 0...20, using: &random)
+            if chance(50) { makes[member].drift = Int64.random(in: -200...200, using: &random) }
+            guard chance(35) else { continue }
+            makes[member].tellsInstances = chance(50)
+            makes[member].quiesces = chance(50)
+            makes[member].countsTraffic = chance(50)
+            makes[member].keepsReservations = chance(50)
+        }
+        if chance(50) { initiatorDrift = Int64.random(in: -200...200, using: &random) }
+        if chance(20) {
+            onlyFaulty = MemberIndex(Int.random(in: 0..<memberCount, using: &random))
+            faults.formIntersection(
+                FaultKind.ofOneMember.union([.initiatorCrash, .initiatorPowerLoss, .scrub, .cleanDetach]))
+            if faults.isEmpty { faults = [.targetKill, .slowDisk, .partition] }
+            minimumCopies = min(minimumCopies, 2)
+        }
+    }
+
+    /// Sizes and timeouts as volumes have them, and faults at their scale.
+    private mutating func becomeReal(_ random: inout SeededRandom) {
+        blockSize = 4096
+        regionSize = 1 << 20
+        maximumTransfer = 128 << 10
+        dataBlocks = UInt64.random(in: 8...16, using: &random) * 256
+        awaitsCleanMaps = true
+        disksAreStrict = true
+        keepAliveMilliseconds = 2000
+        commandQuiesceMilliseconds = 1000
+        slowMargin = 50_000_000
+        slowDuration = 100_000_000
+        scale = 50
+        operations = 2000
+        for member in makes.indices { makes[member].drift = Int64.random(in: -200...200, using: &random) }
+    }
+}

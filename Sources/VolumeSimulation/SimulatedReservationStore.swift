@@ -1,0 +1,34 @@
+import NVMeTarget
+import Simulation
+
+/// A machine keeps reservations here: in a file that is durable a while after it was asked for.
+final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
+    private let network: SimulatedNetwork
+    private var stored: [UInt8]?
+    /// Nothing can be stored: what is asked for ends in an error, and what was stored stays.
+    var fails = false
+    /// It answers before it has stored, or has nothing once its daemon has gone. Broken variants.
+    var answersEarly = false
+    var forgets = false
+    /// Raised when the process ends: what it had asked for and was not done is not done any more.
+    var processNumber: UInt64 = 0
+
+    init(_ network: SimulatedNetwork) { self.network = network }
+
+    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { forgets ? nil : stored }
+
+    func save(
+        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
+    ) {
+        let process = processNumber
+        if answersEarly { completion(nil) }
+        network.schedule(afterNanoseconds: network.draw(20_000...400_000)) { [self] in
+            guard processNumber == process else { return }
+            if fails { return answersEarly ? () : completion("no space left on device") }
+            stored = bytes
+            if !answersEarly { completion(nil) }
+        }
+    }
+
+    func erase() { stored = nil }
+}
