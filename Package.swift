@@ -90,8 +90,8 @@ let package = Package(
         room(
             "VolumeSimulation",
             [
-                "Base", "BlockInterface", "FabricInterface", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport",
-                "Reactor", "Replication", "Simulation", "TargetTransport", "VolumeDriver",
+                "Base", "BlockInterface", "Buffers", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "NVMeTarget",
+                "RDMATransport", "Reactor", "Replication", "Simulation", "TargetTransport", "VolumeDriver",
             ]),
         .executableTarget(
             name: "tercet-simulate",
@@ -174,7 +174,8 @@ let package = Package(
         .target(
             name: "LibTercet",
             dependencies: [
-                "Base", "CTercet", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Replication",
+                "Base", "BlockInterface", "CLinux", "CTercet", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec",
+                "Replication",
                 "VerbsFabric",
                 "VolumeDriver",
             ], swiftSettings: strict,
@@ -204,8 +205,8 @@ let package = Package(
         .executableTarget(
             name: "tercet",
             dependencies: [
-                "Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication",
-                "Terminal", "Trace", "VerbsFabric",
+                "Base", "BlockInterface", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor",
+                "Replication", "Terminal", "Trace", "VerbsFabric",
                 "VolumeDriver",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -225,7 +226,16 @@ let package = Package(
         tests("ReplicationTests", ["Replication", "Base", "CChecksum"]),
         room(
             "VolumeDriver",
-            ["Base", "Buffers", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication"]),
+            [
+                "Base", "BlockInterface", "Buffers", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec",
+                "Reactor", "Replication",
+            ]),
+        tests(
+            "VolumeDriverTests",
+            [
+                "Base", "BlockInterface", "BlockLaws", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication",
+                "VolumeDriver", "VolumeSimulation",
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

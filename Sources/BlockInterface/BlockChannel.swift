@@ -7,6 +7,10 @@ import Base
 open class BlockChannel {
     public init() {}
 
+    /// Tells that buffers of requests will lie in this memory: a device that moves data itself registers it once, and then
+    /// needs no copy. Others do nothing. The memory stays mapped as long as there is a channel to the device.
+    open func announce(_ memory: UnsafeMutableRawBufferPointer) {}
+
     /// Hands over the first `n` of `requests` and returns `n`; the rest may be submitted again after completions have
     /// been polled. Never waits.
     open func submit(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int {

@@ -81,6 +81,11 @@ public enum BlockStatus: UInt8, Sendable, BitwiseCopyable {
     case writeProtected
     /// The device is gone: removed, or its file deleted or truncated.
     case deviceGone
+    /// The device cannot be reached now, and may be again: the operation can be repeated. Of one that changes the device
+    /// nothing is known.
+    case unavailable
+    /// Another host has taken the device over. It is of no more use here; an operation under way may be done or not.
+    case fenced
     /// Withdrawn by `BlockChannel.cancel` before it started.
     case aborted
     /// Anything else that the device or the system reported.
@@ -96,5 +101,26 @@ public struct BlockCompletion: Sendable, BitwiseCopyable {
     @inlinable public init(tag: UInt64, status: BlockStatus) {
         self.tag = tag
         self.status = status
+    }
+}
+
+extension BlockStatus {
+    /// How the operation ended, for people.
+    public var explanation: String {
+        switch self {
+        case .success: "success"
+        case .outOfRange: "beyond the end, or not in whole blocks"
+        case .unrecoveredReadError: "the medium cannot be read"
+        case .writeFault: "the medium cannot be written"
+        case .capacityExceeded: "no room is left"
+        case .compareFailure: "the contents differ"
+        case .unsupported: "the device does not do this"
+        case .writeProtected: "the device is read-only"
+        case .deviceGone: "the device is gone"
+        case .unavailable: "the device cannot be reached now"
+        case .fenced: "another host has taken the device over"
+        case .aborted: "withdrawn"
+        case .internalError: "the device failed"
+        }
     }
 }

@@ -101,7 +101,7 @@ class Handle {
         state.pointee.freeCount = count - 1
         let result = begin(io.pointee, slot)
         if _slowPath(result != 0) {
-            memory.end(slot)
+            memory.end(slot, isSuccess: false)
             state.pointee.freeCount = count
         }
         return result
@@ -122,9 +122,9 @@ class Handle {
     /// An operation has ended: its buffer is the caller's again.
     @inline(__always)
     final func finish(_ slot: Int, error: Int32, status: UInt16, outcome: IOOutcome) {
-        memory.end(slot)
+        let isHandedOn = memory.end(slot, isSuccess: error == 0)
         finished[state.pointee.finishedCount] = tercet_completion(
-            user_data: slots[slot].userData, error: error, status: status, outcome: outcome.code)
+            user_data: slots[slot].userData, error: isHandedOn ? error : -EFAULT, status: status, outcome: outcome.code)
         state.pointee.finishedCount += 1
         free[state.pointee.freeCount] = Int32(slot)
         state.pointee.freeCount += 1
@@ -143,7 +143,7 @@ class Handle {
 
     func close() -> Int32 {
         let result = end()
-        for slot in 0..<depth { memory.end(slot) }
+        for slot in 0..<depth { memory.end(slot, isSuccess: false) }
         group.close()
         return result
     }
@@ -151,14 +151,17 @@ class Handle {
     // MARK: Waiting
 
     /// Drives the group until a control call has ended.
+    ///
+    /// - Parameter round: polls the group, and what belongs to it; returns how much was done. `nil` for the group alone.
     @discardableResult
     static func wait<Value: Sendable>(
-        _ group: InitiatorGroup, _ body: @escaping @Sendable () async -> Value
+        _ group: InitiatorGroup, _ round: (() -> Int)? = nil, _ body: @escaping @Sendable () async -> Value
     ) -> Value {
         let result = Holder<Value>()
+        group.advance(to: .now())
         group.spawn { result.value = await body() }
         while true {
-            let work = group.poll(now: .now())
+            let work = round?() ?? group.poll(now: .now())
             if let value = result.value { return value }
             // Control calls take milliseconds; the peer may need this processor for its answer.
             if work == 0 { usleep(20) }

@@ -1,3 +1,4 @@
+import CLinux
 import FabricInterface
 import Memory
 import NVMeInitiator
@@ -7,7 +8,7 @@ import VolumeDriver
 /// through a cache for as long as an operation uses it.
 ///
 /// To a volume a buffer is named by its operation's slot and an offset in it: see `name`.
-final class HandleMemory: HostMemory {
+final class HandleMemory: HostMemory, @unchecked Sendable {
     /// Devices that the handle has had connections on; a volume's members may be on three.
     private static let maxDevices = 4
 
@@ -31,6 +32,9 @@ final class HandleMemory: HostMemory {
         var length = 0
         var registrations = [4 of Registration?](repeating: nil)
         var isRegistered = false
+        /// The caller's memory, where it cannot be registered; then `base` is what its data is copied through.
+        var original: UnsafeMutableRawPointer?
+        var isIncoming = false
     }
 
     private var devices: [Device] = []
@@ -40,6 +44,9 @@ final class HandleMemory: HostMemory {
     private let uses: UnsafeMutablePointer<Use>
     private let depth: Int
     private let pinnedBytesLimit: Int
+    /// Memory of the library's own that operations are copied through, by its start, with its bytes; and what of it is free.
+    private var copies: [UnsafeMutableRawPointer: Int] = [:]
+    private var freeCopies: [UnsafeMutableRawPointer] = []
 
     /// Areas that `allocate` gives out at once.
     private static let maxRanges = 4096
@@ -115,25 +122,70 @@ final class HandleMemory: HostMemory {
 
     // MARK: The I/O path
 
-    /// Notes the memory of an operation, and registers it with the device that it will most likely use. False where that
-    /// is impossible now; then nothing is noted.
+    /// Notes the memory of an operation, and registers it with the device that it will most likely use. Where that cannot be
+    /// done, the data is copied through memory of the library's own. False where there is none of that either.
     @inline(__always)
     func begin(_ slot: Int, _ base: UnsafeMutableRawPointer, _ length: Int, isIncoming: Bool, device: Int) -> Bool {
         uses[slot].base = base
         uses[slot].length = length
-        return segment(slot, offset: 0, length: length, isIncoming: isIncoming, device: device) != nil
+        if _fastPath(segment(slot, offset: 0, length: length, isIncoming: isIncoming, device: device) != nil) {
+            return true
+        }
+        return beginCopy(slot, isIncoming: isIncoming)
     }
 
-    /// An operation has ended, or was not begun.
+    /// Has an operation use a copy of its memory: a mapping of a file, for one, that the kernel does not let be pinned.
+    private func beginCopy(_ slot: Int, isIncoming: Bool) -> Bool {
+        guard let original = uses[slot].base, let copy = takeCopy(uses[slot].length) else { return false }
+        // Memory that is not there ends the operation, and not the program.
+        guard isIncoming || tercet_copy_in(copy, original, uses[slot].length) == 0 else {
+            freeCopies.append(copy)
+            return false
+        }
+        uses[slot].base = copy
+        uses[slot].original = original
+        uses[slot].isIncoming = isIncoming
+        uses[slot].isRegistered = true
+        return true
+    }
+
+    /// Memory to copy through: what an earlier operation has left, or new, within the limit on pinned memory.
+    private func takeCopy(_ length: Int) -> UnsafeMutableRawPointer? {
+        if let place = freeCopies.firstIndex(where: { copies[$0].map { $0 >= length } ?? false }) {
+            return freeCopies.remove(at: place)
+        }
+        var bytes = Self.smallestCopy
+        while bytes < length { bytes *= 2 }
+        guard copies.values.reduce(bytes, +) <= pinnedBytesLimit, let copy = allocate(bytes) else { return nil }
+        copies[copy] = bytes
+        return copy
+    }
+
+    private static let smallestCopy = 128 << 10
+
+    /// False where what was read could not be put where the caller wants it.
+    private func endCopy(_ slot: Int, _ original: UnsafeMutableRawPointer, isSuccess: Bool) -> Bool {
+        guard let copy = uses[slot].base else { return false }
+        uses[slot].original = nil
+        freeCopies.append(copy)
+        return !uses[slot].isIncoming || !isSuccess
+            || tercet_copy_out(original, copy, uses[slot].length) == 0
+    }
+
+    /// An operation has ended, or was not begun. False where it had read into a copy that cannot be handed on.
     @inline(__always)
-    func end(_ slot: Int) {
-        if _fastPath(!uses[slot].isRegistered) { return }
+    @discardableResult
+    func end(_ slot: Int, isSuccess: Bool) -> Bool {
+        if _fastPath(!uses[slot].isRegistered) { return true }
         uses[slot].isRegistered = false
+        var isHandedOn = true
+        if let original = uses[slot].original { isHandedOn = endCopy(slot, original, isSuccess: isSuccess) }
         for number in 0..<Self.maxDevices {
             guard let registration = uses[slot].registrations[number] else { continue }
             devices[number].front.release(registration)
             uses[slot].registrations[number] = nil
         }
+        return isHandedOn
     }
 
     /// A part of an operation's memory with its keys on a device; `nil` where it cannot be registered now.
@@ -162,15 +214,16 @@ final class HandleMemory: HostMemory {
         } catch { return nil }
     }
 
-    /// What a volume is told as the buffer of a part of an operation.
-    static func name(_ slot: Int, offset: Int) -> UInt64 { UInt64(slot) << 48 | UInt64(offset) }
+    /// What a volume is told as the buffer of a part of an operation; never 0.
+    static func name(_ slot: Int, offset: Int) -> UInt64 { UInt64(slot + 1) << 48 | UInt64(offset) }
 
     /// The longest operation whose parts can be named.
     static let longestNamed: UInt64 = 1 << 48
 
     override func segment(_ buffer: UInt64, length: Int, isIncoming: Bool, device: Int) -> IOSegment? {
         segment(
-            Int(buffer >> 48), offset: Int(buffer & (Self.longestNamed - 1)), length: length, isIncoming: isIncoming,
+            Int(buffer >> 48) - 1, offset: Int(buffer & (Self.longestNamed - 1)), length: length,
+            isIncoming: isIncoming,
             device: device)
     }
 }

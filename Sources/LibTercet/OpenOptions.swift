@@ -61,9 +61,9 @@ struct VolumeOpenOptions {
     var hostID: UUIDBytes
     var depth: Int
     var pinnedBytes: Int
-    var attachTimeoutMilliseconds: UInt64
+    private var attachTimeoutMilliseconds: UInt64
     /// A host that has the volume attached is fenced.
-    var takesOver: Bool
+    private var takesOver: Bool
     private var keepAliveMilliseconds: UInt32
     private var commandTimeoutMilliseconds: UInt32
     private var suspendPolicy: SuspendPolicy
@@ -96,16 +96,16 @@ struct VolumeOpenOptions {
         suspendPolicy = given.fails_when_suspended == 0 ? .wait : .fail
     }
 
-    /// How to attach the volume that a member's superblock tells of.
-    func volume(_ superblock: Superblock) -> VolumeOptions {
-        var configuration = VolumeConfiguration(volume: superblock.volume, blockSize: superblock.geometry.blockSize)
-        configuration.queueDepth = max(depth, 64)
-        configuration.formattedBlocks = superblock.members.map(\.blocks)
-        configuration.suspendPolicy = suspendPolicy
-        configuration.commandTimeout = UInt64(commandTimeoutMilliseconds) * 1_000_000
-        return VolumeOptions(
-            members: members, hostNQN: hostNQN, hostID: hostID, configuration: configuration,
-            keepAliveMilliseconds: keepAliveMilliseconds)
+    /// How to attach it.
+    var attachment: VolumeAttachmentOptions {
+        var options = VolumeAttachmentOptions(members: members, hostNQN: hostNQN, hostID: hostID)
+        options.takesOver = takesOver
+        options.queueDepth = max(depth, 64)
+        options.suspendPolicy = suspendPolicy
+        options.keepAliveMilliseconds = keepAliveMilliseconds
+        options.commandTimeoutMilliseconds = commandTimeoutMilliseconds
+        options.attachTimeoutMilliseconds = attachTimeoutMilliseconds
+        return options
     }
 }
 

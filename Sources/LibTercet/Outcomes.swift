@@ -1,9 +1,11 @@
+import BlockInterface
 import CTercet
 import FabricInterface
 import Glibc
 import NVMeInitiator
 import NVMeSpec
 import Replication
+import VolumeDriver
 
 // What C callers see of how operations end.
 
@@ -40,39 +42,45 @@ extension IOCompletion {
     }
 }
 
-extension HostStatus {
+extension BlockStatus {
     /// 0 or a negative errno.
     @inline(__always) var errno: Int32 {
         switch self {
         case .success: 0
-        case .mediaError: -EIO
-        case .noSpace: -ENOSPC
+        case .unrecoveredReadError, .writeFault, .compareFailure, .internalError: -EIO
+        case .capacityExceeded: -ENOSPC
         case .outOfRange: -EINVAL
-        case .deposed: -EBADE
-        case .suspended: -ENOLINK
-        case .detached: -ESHUTDOWN
-        case .miscompare: -EIO
+        case .unsupported: -EOPNOTSUPP
+        case .writeProtected: -EROFS
+        case .unavailable: -ENOLINK
+        case .fenced: -EBADE
+        case .deviceGone: -ESHUTDOWN
+        case .aborted: -ECANCELED
         }
     }
 
     /// The NVMe status that says the same; 0 where no target's answer decided.
     func nvmeStatus(isRead: Bool) -> UInt16 {
         switch self {
-        case .success, .suspended, .detached: 0
-        case .mediaError: (isRead ? Status.unrecoveredReadError : Status.writeFault).rawValue
-        case .noSpace: Status.capacityExceeded.rawValue
+        case .success, .unavailable, .deviceGone, .aborted: 0
+        case .unrecoveredReadError: Status.unrecoveredReadError.rawValue
+        case .writeFault: Status.writeFault.rawValue
+        case .internalError: (isRead ? Status.unrecoveredReadError : Status.writeFault).rawValue
+        case .capacityExceeded: Status.capacityExceeded.rawValue
         case .outOfRange: Status.lbaOutOfRange.doNotRetry.rawValue
-        case .deposed: Status.reservationConflict.doNotRetry.rawValue
-        case .miscompare: Status.compareFailure.doNotRetry.rawValue
+        case .fenced: Status.reservationConflict.doNotRetry.rawValue
+        case .compareFailure: Status.compareFailure.doNotRetry.rawValue
+        case .unsupported: Status.invalidOpcode.doNotRetry.rawValue
+        case .writeProtected: Status.namespaceIsWriteProtected.doNotRetry.rawValue
         }
     }
 
     /// Whether the operation's effect is known.
     func outcome(isRead: Bool) -> IOOutcome {
         switch self {
-        case .success, .mediaError, .noSpace, .outOfRange, .miscompare: .surelyDone
-        case .detached: .surelyNotDone
-        case .deposed, .suspended: isRead ? .surelyNotDone : .unknown
+        case .deviceGone, .aborted: .surelyNotDone
+        case .fenced, .unavailable: isRead ? .surelyNotDone : .unknown
+        default: .surelyDone
         }
     }
 }
@@ -93,13 +101,24 @@ extension InitiatorError {
     }
 }
 
-extension AttachError {
-    /// A negative errno.
-    var errno: Int32 {
-        switch self {
-        case .metadata, .epochExhausted: -EINVAL
-        case .superseded: -EBADE
-        case .abandoned: -ESHUTDOWN
+extension OpenFailure {
+    /// Why a volume could not be attached.
+    init(_ error: VolumeError) {
+        message = error.message
+        switch error.code {
+        case .inUse:
+            code = -EBUSY
+            if let occupant = error.cause as? VolumeOccupant { message = occupant.objection(consent: "set take_over") }
+        case .noMember: code = -ENODEV
+        case .timedOut, .notClean: code = -ETIMEDOUT
+        case .deposed: code = -EBADE
+        case .noMemory: code = -ENOMEM
+        case .notAttachable:
+            switch error.cause as? AttachError {
+            case .superseded: code = -EBADE
+            case .abandoned: code = -ESHUTDOWN
+            case .metadata, .epochExhausted, nil: code = -EINVAL
+            }
         }
     }
 }

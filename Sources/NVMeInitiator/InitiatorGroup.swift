@@ -197,8 +197,8 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
         fabric.close()
     }
 
-    /// Runs `body` on this group's executor: in its poll rounds.
-    func onExecutor(_ body: @Sendable () async -> Void) async {
+    /// Runs `body` on this group's executor, in its poll rounds, and returns what it returned.
+    public func onExecutor<Result: Sendable>(_ body: @Sendable () async -> Result) async -> Result {
         await withTaskExecutorPreference(executor, operation: body)
     }
 
@@ -228,15 +228,15 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
 
     // MARK: Time
 
-    /// Waits until `deadline`. On this group's executor.
-    func sleep(until deadline: MonotonicTime, _ token: SleepToken? = nil) async {
+    /// Waits until `deadline`, or until `token` is cancelled. On this group's executor.
+    public func sleep(until deadline: MonotonicTime, _ token: SleepToken? = nil) async {
         await withCheckedContinuation {
             timers.append(Timer(deadline: deadline, token: token, continuation: $0))
             earliestTimer = min(earliestTimer, deadline)
         }
     }
 
-    func sleep(milliseconds: UInt64) async { await sleep(until: now.advanced(byMilliseconds: milliseconds)) }
+    public func sleep(milliseconds: UInt64) async { await sleep(until: now.advanced(byMilliseconds: milliseconds)) }
 
     /// Resumes the tasks whose time has come, or whose sleep was cancelled.
     private func wake(_ now: MonotonicTime) {
@@ -264,13 +264,14 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
 }
 
 /// Ends a sleep early. On the thread of the group that sleeps.
-final class SleepToken {
+public final class SleepToken {
     private unowned let group: InitiatorGroup
     private(set) var isCancelled = false
 
-    init(_ group: InitiatorGroup) { self.group = group }
+    public init(_ group: InitiatorGroup) { self.group = group }
 
-    func cancel() {
+    /// The sleep ends in the group's next round that has work.
+    public func cancel() {
         isCancelled = true
         group.hasCancelledTimer = true
     }

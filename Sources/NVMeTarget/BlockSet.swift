@@ -28,6 +28,8 @@ final class BlockSet {
     private let completions: UnsafeMutableBufferPointer<BlockCompletion>
     /// Raised when channels come or go: the reactor watches their descriptors.
     private(set) var generation: UInt64 = 0
+    /// The memory that requests' buffers lie in.
+    private var announced: [UnsafeMutableRawBufferPointer] = []
     /// Told before a device's own memory may be unmapped.
     var beforeUnmapping: ((UnsafeMutableRawBufferPointer) -> Void)?
 
@@ -48,6 +50,7 @@ final class BlockSet {
     /// - Parameter memory: the device's own.
     func add(_ channel: BlockChannel, memory: UnsafeMutableRawBufferPointer? = nil) -> ChannelIndex {
         generation += 1
+        for area in announced { channel.announce(area) }
         var slot = ChannelSlot()
         slot.channel = .passRetained(channel)
         slot.pending = .allocate(capacity: Limits.blockDepth)
@@ -60,6 +63,14 @@ final class BlockSet {
         slots[count] = slot
         count += 1
         return ChannelIndex(position: UInt32(count - 1))
+    }
+
+    /// Tells all channels, and those to come, that buffers will lie in this memory, which outlives them.
+    func announce(_ areas: [UnsafeMutableRawBufferPointer]) {
+        announced += areas
+        for index in 0..<count {
+            for area in areas { slots[index].channel?.takeUnretainedValue().announce(area) }
+        }
     }
 
     /// Takes no new requests for a channel and frees it when its running ones have ended.

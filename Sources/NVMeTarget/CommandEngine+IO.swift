@@ -281,6 +281,9 @@ extension Status {
         case .unsupported: self = .invalidOpcode.doNotRetry
         case .writeProtected: self = .namespaceIsWriteProtected.doNotRetry
         case .deviceGone: self = .namespaceNotReady.doNotRetry
+        // Hosts ask for the state of the path, and try this one or another again.
+        case .unavailable: self = .asymmetricAccessInaccessible
+        case .fenced: self = .asymmetricAccessPersistentLoss.doNotRetry
         case .aborted: self = .commandAbortRequested
         case .internalError: self = isRead ? .unrecoveredReadError : .writeFault
         }

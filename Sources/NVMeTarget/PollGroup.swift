@@ -206,6 +206,8 @@ public final class PollGroup: Poller {
                 CommandEngine(
                     index: PortIndex(position: UInt32(engines.count)), port: ports[engines.count],
                     options: target.options, blocks: blocks, trace: trace, owner: self))
+            let traits = ports[engines.count - 1].traits
+            blocks.announce([traits.memory, traits.capsuleMemory])
         }
     }
 

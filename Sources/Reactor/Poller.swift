@@ -30,3 +30,11 @@ open class Poller {
     /// File descriptors that become readable when there is work while the reactor sleeps.
     open var descriptors: [Int32] { [] }
 }
+
+/// Polls pollers in each round, on its own thread: a reactor, or a program's own loop.
+public protocol PollerHost: AnyObject, Sendable {
+    /// Polls `poller` from now on, behind those that were added before. On its thread only.
+    func add(_ poller: Poller)
+    /// Does not poll it any more. On its thread only; also in the middle of a round.
+    func remove(_ poller: Poller)
+}

@@ -22,7 +22,7 @@ public struct ReactorOptions: Sendable {
 /// A thread that runs pollers: pinned to one processor, polling while there is work, asleep in epoll when there is none.
 ///
 /// Whatever the pollers own belongs to this thread; other threads reach it through `send`.
-public final class Reactor: @unchecked Sendable {
+public final class Reactor: PollerHost, @unchecked Sendable {
     // Unchecked: other threads use the mailbox and `stopping` only; the rest belongs to the reactor's thread.
 
     public let name: String

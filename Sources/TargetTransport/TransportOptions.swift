@@ -48,10 +48,13 @@ public struct PortTraits: Sendable {
     public var maxPieces: Int
     /// Memory that the port can fetch into and answer from; it lives as long as the port.
     public nonisolated(unsafe) var memory: UnsafeMutableRawBufferPointer
+    /// Memory that capsules arrive in, with the data within them; it lives as long as the port. Empty where it is no one piece.
+    public nonisolated(unsafe) var capsuleMemory: UnsafeMutableRawBufferPointer
 
     public init(
         capsules: Int, requests: Int, connections: Int, capsuleBytes: Int, maxPieces: Int,
-        memory: UnsafeMutableRawBufferPointer
+        memory: UnsafeMutableRawBufferPointer,
+        capsuleMemory: UnsafeMutableRawBufferPointer = UnsafeMutableRawBufferPointer(start: nil, count: 0)
     ) {
         self.capsules = capsules
         self.requests = requests
@@ -59,6 +62,7 @@ public struct PortTraits: Sendable {
         self.capsuleBytes = capsuleBytes
         self.maxPieces = maxPieces
         self.memory = memory
+        self.capsuleMemory = capsuleMemory
     }
 }
 

@@ -5,7 +5,7 @@ import NVMeInitiator
 /// the group's thread.
 ///
 /// An abstract class and not a protocol: it is asked once for each command.
-open class HostMemory {
+open class HostMemory: @unchecked Sendable {
     public init() {}
 
     /// A member is connected over a device. Throws where the memory cannot be registered with it: then the connection is of

@@ -1,5 +1,6 @@
 import Base
 import FabricInterface
+import NVMeInitiator
 
 /// Where a member of a volume is: `traddr:port/subnqn/nsid`.
 public struct MemberAddress: Hashable, Sendable, CustomStringConvertible {
@@ -24,4 +25,9 @@ public struct MemberAddress: Hashable, Sendable, CustomStringConvertible {
     }
 
     public var description: String { "\(address)/\(subsystemNQN)/\(nsid)" }
+}
+
+extension Controller {
+    /// A member's namespace, as its subsystem shows it to this host; `nil` where it does not.
+    func namespace(_ member: MemberAddress) -> NamespaceDescription? { namespaces.first { $0.nsid == member.nsid } }
 }

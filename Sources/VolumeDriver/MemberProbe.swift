@@ -71,9 +71,7 @@ public final class MemberProbe: @unchecked Sendable {
                 throw failure(MemberIndex(index), "\(error)")
             }
             controllers.append(controller)
-            guard let namespace = controller.namespaces.first(where: { $0.nsid == address.nsid }),
-                namespace.problem == nil
-            else {
+            guard let namespace = controller.namespace(address), namespace.problem == nil else {
                 await close()
                 throw failure(MemberIndex(index), "the subsystem shows this host no usable namespace \(address.nsid)")
             }

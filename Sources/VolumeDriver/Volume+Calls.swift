@@ -9,11 +9,9 @@ extension Volume {
         group.send { self.engine.attach(nonce: nonce, now: self.group.now) }
     }
 
-    /// Begins to detach: drains, flushes, marks clean, releases. The observer hears of `detached` at the end. Nothing happens
-    /// where the volume is not served; and where it has to recover on the way, it is served again afterwards.
-    public func detach() {
-        group.send { _ = self.engine.detach(now: self.group.now) }
-    }
+    /// Begins to detach: drains, flushes, marks clean, releases. The observer hears of `detached` at the end. Where the volume
+    /// is not served, or has to recover on the way, it is detached as soon as it can be.
+    public func detach() { group.send { self.beginDetach() } }
 
     /// Lets the volume go without making it clean: as if this process had died, but in order.
     public func abandon() {
@@ -31,9 +29,6 @@ extension Volume {
 
     /// Size and regions; meaningful while the volume is served.
     public func geometry() async -> VolumeGeometry { await group.run { self.engine.geometry } }
-
-    /// The longest I/O, in blocks.
-    public func maximumTransferBlocks() async -> UInt64 { await group.run { self.engine.maximumTransferBlocks } }
 
     public func pauseResync() { group.send { self.engine.pauseResync() } }
 
@@ -77,32 +72,6 @@ extension Volume {
 
     public func stopScrub() { group.send { self.engine.stopScrub() } }
 
-    /// Does one I/O and waits for its end; at most `maximumTransferBlocks`.
-    ///
-    /// - Parameter buffer: memory of `memory`; `nil` for operations without data, twice the range for a compare-and-write.
-    public func perform(
-        _ operation: HostOperation, start: UInt64 = 0, count: UInt64 = 0, buffer: UnsafeMutableRawPointer? = nil,
-        forceUnitAccess: Bool = false
-    ) async -> HostStatus {
-        let address = UInt64(UInt(bitPattern: buffer))
-        return await withCheckedContinuation { continuation in
-            group.send {
-                let cookie = self.nextWaiter
-                self.nextWaiter += 1
-                self.waiters[cookie] = continuation
-                self.start(
-                    HostRequest(
-                        operation, start: start, count: count, buffer: address, cookie: cookie,
-                        forceUnitAccess: forceUnitAccess))
-            }
-        }
-    }
-
-    /// Submits for `perform`, again and again while the volume has as many I/Os as it takes.
-    private func start(_ request: HostRequest) {
-        if !engine.submit(request, now: group.now) { group.send { self.start(request) } }
-    }
-
     /// Memory for I/O, or `nil` when none is left.
     public func allocate(_ bytes: Int) async -> VolumeBuffer? {
         await group.run { self.memory.allocate(bytes).map { VolumeBuffer(pointer: $0, byteCount: bytes) } }
@@ -116,6 +85,7 @@ extension Volume {
 
 /// Memory that a volume gave out.
 public struct VolumeBuffer: @unchecked Sendable {
+    // Its holder alone uses the memory.
     public let pointer: UnsafeMutableRawPointer
     public let byteCount: Int
 }

@@ -68,7 +68,7 @@ extension Volume {
         case .disconnected(_, let reason): lost(link, attempt, reason)
         case .namespacesChanged:
             guard link.association != 0, !link.isEnding,
-                let namespace = link.controller?.namespaces.first(where: { $0.nsid == link.address.nsid }),
+                let namespace = link.controller?.namespace(link.address),
                 // One that could not be looked at, because its connection has just gone, has no size.
                 namespace.problem == nil
             else { return }
@@ -99,7 +99,7 @@ extension Volume {
         _ controller: Controller, _ address: MemberAddress, after previous: (run: UInt64, controllerID: UInt16)?
     ) async throws(InitiatorError) -> Greeting {
         try await controller.connect()
-        guard let namespace = controller.namespaces.first(where: { $0.nsid == address.nsid }) else {
+        guard let namespace = controller.namespace(address) else {
             throw .unsupported("the subsystem shows this host no namespace \(address.nsid)")
         }
         if let problem = namespace.problem { throw .unsupported("namespace \(address.nsid): \(problem)") }
@@ -140,8 +140,7 @@ extension Volume {
         guard link.attempt == attempt, let controller = link.controller, !link.isEnding else { return }
         guard let context = controller.queues[0].context else { return lost(link, attempt, "the connection broke") }
         // Events are heeded from here on: what has changed since the greeting must not be missed.
-        let namespace = controller.namespaces.first { $0.nsid == link.address.nsid }
-        guard namespace.map(NamespaceIdentity.init) == greeting.identity else {
+        guard controller.namespace(link.address).map(NamespaceIdentity.init) == greeting.identity else {
             return lost(link, attempt, "namespace \(link.address.nsid) has been exchanged")
         }
         do {

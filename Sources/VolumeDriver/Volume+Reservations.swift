@@ -10,8 +10,7 @@ extension Volume {
         let attempt = link.attempt
         let nsid = link.address.nsid
         let persists =
-            controller.namespaces.first { $0.nsid == nsid }?.identify.reservations.contains(.persistThroughPowerLoss)
-            ?? false
+            controller.namespace(link.address)?.identify.reservations.contains(.persistThroughPowerLoss) ?? false
         group.spawn { [self] in
             let (answer, problem) = await carryOut(command, controller, nsid: nsid, persists: persists)
             group.send {

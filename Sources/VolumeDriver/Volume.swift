@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 import FabricInterface
 import Memory
 import NVMeInitiator
@@ -17,7 +18,7 @@ public final class Volume: Poller, @unchecked Sendable {
     public let memory: VolumeMemory
     let hostMemory: HostMemory
     /// Takes the completions of `submit`.
-    public var sink: VolumeSink?
+    package var sink: VolumeSink?
     private let observer: @Sendable (VolumeEvent) -> Void
     package var engine: VolumeEngine
     private(set) var links: [MemberLink] = []
@@ -29,12 +30,29 @@ public final class Volume: Poller, @unchecked Sendable {
     private var nextTick = MonotonicTime(nanoseconds: 0)
     /// The time of the round that is running.
     private(set) var now = MonotonicTime(nanoseconds: 0)
-    /// I/Os of the `async` calls, by cookie.
-    var waiters: [UInt64: CheckedContinuation<HostStatus, Never>] = [:]
-    var nextWaiter: UInt64 = Volume.firstWaiter
+    /// By number, from 1 on.
+    private var users: [VolumeIO?] = []
+    /// The same, for each round: counting references would cost more than the look.
+    private var userLooks: [Unmanaged<VolumeIO>?] = []
+    /// The user whose turn is first in the next round in which some wait.
+    private var turn = 0
+    /// Some users' I/Os wait: a newcomer's wait too.
+    var hasWaitingUsers = false
+    /// Hears that the phase or the size is another one.
+    var changed: (() -> Void)?
+    /// Channels of other reactors, and what they wake this one with.
+    private var inlets: [VolumeInlet] = []
+    private var inletLooks: [Unmanaged<VolumeInlet>] = []
+    private var bell: Doorbell?
+    private var isBellArmed = false
+    /// Asked to detach: what breaks a detach off, a recovery, is followed by another one.
+    private var isToDetach = false
 
-    /// Cookies from here on are those of the `async` calls; `submit` takes smaller ones.
-    static let firstWaiter: UInt64 = 1 << 63
+    /// Blocks of the volume; meaningful once it has been served.
+    public private(set) var dataBlocks: UInt64 = 0
+    /// Bytes of the longest part that the engine takes; meaningful once it has been served.
+    private(set) var longestTransferBytes: UInt64 = 0
+    let blockShift: UInt64
 
     /// - Parameters:
     ///   - hostMemory: what `HostRequest.buffer` names; `nil` for addresses of buffers that `memory` gives out.
@@ -55,6 +73,7 @@ public final class Volume: Poller, @unchecked Sendable {
         self.options = options
         self.group = group
         self.observer = observer
+        blockShift = UInt64(options.configuration.blockSize.trailingZeroBitCount)
         memory = try VolumeMemory(
             engineBytes: VolumeEngine.arenaByteCount(options.configuration),
             bufferBytes: hostMemory == nil ? options.bufferBytes : 0)
@@ -75,6 +94,7 @@ public final class Volume: Poller, @unchecked Sendable {
     public override func poll(now: MonotonicTime) -> Int {
         self.now = now
         var work = deliver()
+        if !inlets.isEmpty { work += collect() }
         for place in 0..<memberCount where looks[place]._withUnsafeGuaranteedRef({ $0.isEnding && $0.outstanding == 0 })
         {
             // What was asked for since the last round, or had no room, ends before the engine hears of the end; another
@@ -116,16 +136,18 @@ public final class Volume: Poller, @unchecked Sendable {
         var work = 0
         while true {
             retryBacklog()
+            if hasWaitingUsers { submitWaiting() }
             let requests = engine.requests.count
             for request in engine.requests { send(request) }
             engine.removeRequests()
             let completions = engine.completions
             if completions.count > 0 { complete(completions) }
+            let ended = tellUsers()
             let actions = engine.takeActions()
             for action in actions { perform(action) }
             let arrived = deliver()
-            if requests + actions.count + arrived + completions.count == 0 { return work }
-            work += requests + actions.count + completions.count
+            if requests + actions.count + arrived + completions.count + ended == 0 { return work }
+            work += requests + actions.count + completions.count + ended
         }
     }
 
@@ -134,17 +156,20 @@ public final class Volume: Poller, @unchecked Sendable {
     /// How many members hold every acknowledged write now.
     public var membersInSync: Int { engine.membersInSync.count }
 
-    /// Blocks of the volume; meaningful while it is served.
-    public var dataBlocks: UInt64 { engine.geometry.dataBlocks }
-
     /// Bytes of a region; meaningful while the volume is served.
     public var regionSize: UInt32 { engine.geometry.regionSize }
 
     /// The device of the member that was connected last, as `HostMemory` numbers it: with one device, that of all.
     public internal(set) var recentDevice = 0
 
-    /// The longest I/O that `submit` takes, in blocks; meaningful while the volume is served.
-    public var longestTransferBlocks: UInt64 { engine.maximumTransferBlocks }
+    /// Bytes of the volume; meaningful once it has been served.
+    @inline(__always) public var byteCount: UInt64 { dataBlocks << blockShift }
+
+    /// Bytes of a block, less one.
+    @inline(__always) var blockMask: UInt64 { 1 << blockShift - 1 }
+
+    /// Where the volume is in its life.
+    public var currentPhase: VolumePhase { engine.phase }
 
     /// The state of the volume and its members, as `status()` tells it elsewhere.
     public var currentStatus: VolumeStatusReport { engine.status }
@@ -152,28 +177,134 @@ public final class Volume: Poller, @unchecked Sendable {
     /// Whether all connections to members have ended, and with them all use of memory.
     public var isDisconnected: Bool { links.allSatisfy { $0.controller == nil && $0.outstanding == 0 } }
 
-    /// Accepts a host's I/O; `false` when as many run as the volume takes. `request.buffer` names memory as `HostMemory`
-    /// says. Its completion goes to `sink`.
-    public func submit(_ request: HostRequest) -> Bool {
-        invariant(request.cookie < Self.firstWaiter, "the upper half of the cookies is taken")
+    /// Accepts a host's I/O, at most as long as the engine takes; `false` when as many run as it takes. `request.buffer` names
+    /// memory as `HostMemory` says. Its completion goes to the user whose number is in the cookie's upper part, or to
+    /// `sink` where that is 0.
+    @inline(__always)
+    package func submit(_ request: HostRequest) -> Bool {
         nextTick = MonotonicTime(nanoseconds: 0)
         return engine.submit(request, now: group.now)
     }
 
     private func complete(_ completions: UnsafeBufferPointer<HostCompletion>) {
-        // Copied out: the sink may submit, and the engine's list then changes.
-        withUnsafeTemporaryAllocation(of: HostCompletion.self, capacity: completions.count) { copy in
-            _ = copy.initialize(from: completions)
-            engine.removeCompletions()
-            if !waiters.isEmpty {
-                for completion in copy where completion.cookie >= Self.firstWaiter {
-                    waiters.removeValue(forKey: completion.cookie)?.resume(returning: completion.status)
-                }
+        var rawCount = 0
+        for completion in completions {
+            let number = Int(completion.cookie >> VolumeIO.numberShift)
+            guard _fastPath(number > 0) else {
+                rawCount += 1
+                continue
             }
-            if let sink, copy.contains(where: { $0.cookie < Self.firstWaiter }) {
-                sink.completed(UnsafeBufferPointer(copy))
+            userLooks[number - 1]?._withUnsafeGuaranteedRef {
+                $0.partEnded(UInt32(truncatingIfNeeded: completion.cookie), completion.status)
             }
         }
+        if _slowPath(rawCount > 0) { return completeRaw(completions, rawCount) }
+        engine.removeCompletions()
+    }
+
+    private func completeRaw(_ completions: UnsafeBufferPointer<HostCompletion>, _ count: Int) {
+        // Copied out: the sink may submit, and the engine's list then changes.
+        withUnsafeTemporaryAllocation(of: HostCompletion.self, capacity: count) { copy in
+            _ = copy.initialize(from: completions.lazy.filter { $0.cookie >> VolumeIO.numberShift == 0 })
+            engine.removeCompletions()
+            sink?.completed(UnsafeBufferPointer(copy))
+        }
+    }
+
+    // MARK: Channels of other reactors
+
+    /// The bell that channels ring.
+    func openDoor() -> Doorbell {
+        if let bell { return bell }
+        let new = Doorbell()
+        bell = new
+        return new
+    }
+
+    func add(_ inlet: VolumeInlet, scratch: UnsafeMutableRawPointer?) {
+        inlet.open(on: self, scratch: scratch)
+        inlets.append(inlet)
+        inletLooks.append(.passUnretained(inlet))
+    }
+
+    /// Takes what channels have left; returns how much that was.
+    private func collect() -> Int {
+        var work = 0
+        var isAnyOver = false
+        for place in inletLooks.indices {
+            inletLooks[place]._withUnsafeGuaranteedRef { inlet in
+                work += inlet.collect()
+                isAnyOver = isAnyOver || inlet.isOver
+            }
+        }
+        if isAnyOver {
+            let over = inlets.filter(\.isOver)
+            for inlet in over { inlet.close() }
+            inlets.removeAll { inlet in over.contains { $0 === inlet } }
+            inletLooks = inlets.map { .passUnretained($0) }
+        }
+        if work > 0, isBellArmed {
+            isBellArmed = false
+            bell?.disarm()
+        }
+        return work
+    }
+
+    public override func prepareToSleep() {
+        isBellArmed = bell != nil
+        bell?.arm()
+    }
+
+    public override func wokeUp() {
+        isBellArmed = false
+        bell?.acknowledge()
+    }
+
+    public override func becameReady(_ descriptor: Int32) {
+        if descriptor == bell?.descriptor { wokeUp() }
+    }
+
+    public override var descriptorGeneration: UInt64 { bell == nil ? 0 : 1 }
+
+    public override var descriptors: [Int32] { bell.map { [$0.descriptor] } ?? [] }
+
+    // MARK: Users
+
+    /// Adds a user; returns its number.
+    func add(_ user: VolumeIO) -> UInt64 {
+        if let hole = users.firstIndex(where: { $0 == nil }) {
+            users[hole] = user
+            userLooks[hole] = .passUnretained(user)
+            return UInt64(hole) + 1
+        }
+        users.append(user)
+        userLooks.append(.passUnretained(user))
+        return UInt64(users.count)
+    }
+
+    func remove(_ number: UInt64) {
+        users[Int(number) - 1] = nil
+        userLooks[Int(number) - 1] = nil
+    }
+
+    /// Gives the engine what waits, beginning with another user each time: none can keep it from the others.
+    private func submitWaiting() {
+        var isAnyLeft = false
+        turn = turn + 1 < userLooks.count ? turn + 1 : 0
+        for place in userLooks.indices {
+            let user = userLooks[(turn + place) % userLooks.count]
+            if user?._withUnsafeGuaranteedRef({ $0.waitingCount > 0 && $0.submitWaiting() }) ?? false {
+                isAnyLeft = true
+            }
+        }
+        hasWaitingUsers = isAnyLeft
+    }
+
+    /// Tells users what has ended; returns how much that was.
+    private func tellUsers() -> Int {
+        var told = 0
+        for place in userLooks.indices { told += userLooks[place]?._withUnsafeGuaranteedRef { $0.deliver() } ?? 0 }
+        return told
     }
 
     private func send(_ request: MemberRequest) {
@@ -240,10 +371,30 @@ public final class Volume: Poller, @unchecked Sendable {
         case .connect(let member): connect(links[member])
         case .disconnect(let member): disconnect(links[member])
         case .reservation(let member, let command): reservation(links[member], command)
-        case .phaseChanged(let phase): observer(.phase(phase))
-        case .notice(let notice): observer(.notice(notice))
+        case .phaseChanged(let phase):
+            noteSizes()
+            changed?()
+            observer(.phase(phase))
+            if isToDetach, phase == .serving || phase == .suspended { _ = engine.detach(now: now) }
+        case .notice(let notice):
+            if case .grown = notice {
+                noteSizes()
+                changed?()
+            }
+            observer(.notice(notice))
         case .attachFailed(let error): observer(.attachFailed(error))
         }
+    }
+
+    private func noteSizes() {
+        dataBlocks = engine.geometry.dataBlocks
+        longestTransferBytes = engine.maximumTransferBlocks << blockShift
+    }
+
+    /// Detaches, now or as soon as the volume is served again.
+    func beginDetach() {
+        isToDetach = true
+        _ = engine.detach(now: group.now)
     }
 
     func tell(_ event: VolumeEvent) { observer(event) }

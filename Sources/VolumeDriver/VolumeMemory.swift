@@ -4,28 +4,64 @@ import FabricInterface
 import Memory
 import NVMeInitiator
 
-/// The volume's registered memory: the engine's own pages, and buffers for a user who brings no memory along. Registered
-/// once with each device and direction, so that one write is read by three targets from the same place.
+/// The volume's registered memory: the engine's own pages, buffers for a user who brings no memory along, and areas of users
+/// that have announced theirs. Registered once with each device and direction, so that one write is read by three targets
+/// from the same place.
+///
+/// Belongs to the group's thread.
 public final class VolumeMemory: HostMemory, @unchecked Sendable {
     let engine: RegisteredArena
     private let buffers: RegisteredArena?
     private let pool: DataPool?
     /// Zeroes to write to members without Write Zeroes, once there is such a member.
     private var zeroArena: RegisteredArena?
-    private var devices: [(domain: UInt, keys: TransferKeys)] = []
+    /// The devices that members are reached through; one context stands for all of its domain.
+    private var devices: [(domain: UInt, context: FabricContext)] = []
+    private let areas: UnsafeMutablePointer<Area>
+    private var areaCount = 0
+
+    /// Memory that users may do I/O with.
+    private struct Area {
+        var start: UnsafeMutableRawPointer
+        var count: Int
+        /// How often it has been announced.
+        var users = 1
+        /// Those of an arena last as long as it.
+        var isArena = false
+        var keys = [4 of TransferKeys](repeating: TransferKeys())
+
+        @inline(__always)
+        func holds(_ address: UnsafeMutableRawPointer, _ length: Int) -> Bool {
+            address >= start && address - start <= count - length
+        }
+    }
+
+    /// Devices that a volume's members may be on at once, and areas that may be known.
+    private static let maxDevices = 4
+    private static let maxAreas = 256
 
     /// - Parameter bufferBytes: 0 for no buffers.
     init(engineBytes: Int, bufferBytes: Int) throws(MemoryError) {
         engine = try RegisteredArena(bytes: engineBytes)
         buffers = bufferBytes > 0 ? try RegisteredArena(bytes: bufferBytes) : nil
         pool = buffers.map { DataPool($0.memory, reservedBytes: 0) }
+        areas = .allocate(capacity: Self.maxAreas)
         super.init()
+        if let memory = buffers?.memory, let start = memory.baseAddress {
+            areas.initialize(to: Area(start: start, count: memory.count, isArena: true))
+            areaCount = 1
+        }
     }
 
-    /// A buffer for I/O on the volume, or `nil` when none is left. On the group's thread.
+    deinit {
+        for index in 0..<areaCount where !areas[index].isArena { deregister(areas[index], devices.count) }
+        areas.deallocate()
+    }
+
+    /// A buffer for I/O on the volume, or `nil` when none is left.
     public func allocate(_ bytes: Int) -> UnsafeMutableRawPointer? { pool?.allocate(bytes, priority: .io) }
 
-    /// Gives a buffer back. On the group's thread.
+    /// Gives a buffer back.
     public func free(_ buffer: UnsafeMutableRawPointer) { pool?.free(buffer) }
 
     /// `bytes` of zeroes for a member whose target has no Write Zeroes. On the group's thread.
@@ -36,17 +72,99 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
         return IOSegment(base, bytes, try arena.register(with: context, access: .outgoing))
     }
 
+    // MARK: Areas
+
+    /// Registers memory of a user, for its I/O to need no copy. Where that cannot be, its I/O is copied.
+    func announce(_ memory: UnsafeMutableRawBufferPointer) {
+        guard let start = memory.baseAddress else { return }
+        if let known = (0..<areaCount).first(where: { areas[$0].start == start && areas[$0].count == memory.count }) {
+            areas[known].users += 1
+            return
+        }
+        guard areaCount < Self.maxAreas else { return }
+        var area = Area(start: start, count: memory.count)
+        for number in devices.indices {
+            do throws(FabricError) { area.keys[number] = try register(area, devices[number].context) } catch {
+                return deregister(area, number)
+            }
+        }
+        (areas + areaCount).initialize(to: area)
+        areaCount += 1
+    }
+
+    /// A user's memory is used no more.
+    func withdraw(_ memory: UnsafeMutableRawBufferPointer) {
+        guard
+            let place = (0..<areaCount).first(where: {
+                areas[$0].start == memory.baseAddress && areas[$0].count == memory.count && !areas[$0].isArena
+            })
+        else { return }
+        areas[place].users -= 1
+        guard areas[place].users == 0 else { return }
+        deregister(areas[place], devices.count)
+        areaCount -= 1
+        areas[place] = areas[areaCount]
+    }
+
+    /// Whether I/O may use the memory as it is.
+    @inline(__always)
+    func holds(_ address: UnsafeMutableRawPointer, _ length: Int) -> Bool {
+        for index in 0..<areaCount where areas[index].holds(address, length) { return true }
+        return false
+    }
+
+    private func register(_ area: Area, _ context: FabricContext) throws(FabricError) -> TransferKeys {
+        let memory = UnsafeMutableRawBufferPointer(start: area.start, count: area.count)
+        var keys = TransferKeys()
+        keys.incoming = try context.register(memory, access: .incoming)
+        do throws(FabricError) { keys.outgoing = try context.register(memory, access: .outgoing) } catch {
+            context.deregister(keys.incoming)
+            throw error
+        }
+        return keys
+    }
+
+    /// Ends an area's registrations with the first devices.
+    private func deregister(_ area: Area, _ count: Int) {
+        for number in 0..<count {
+            devices[number].context.deregister(area.keys[number].incoming)
+            devices[number].context.deregister(area.keys[number].outgoing)
+        }
+    }
+
+    // MARK: Devices
+
     public override func device(_ context: FabricContext) throws(FabricError) -> Int {
         let domain = context.domain
         if let known = devices.firstIndex(where: { $0.domain == domain }) { return known }
-        devices.append((domain, try buffers?.transferKeys(with: context) ?? TransferKeys()))
-        return devices.count - 1
+        guard devices.count < Self.maxDevices else {
+            throw FabricError(operation: "memory", code: 0, reason: "a volume uses \(Self.maxDevices) devices")
+        }
+        let number = devices.count
+        for index in 0..<areaCount {
+            do throws(FabricError) {
+                areas[index].keys[number] =
+                    try areas[index].isArena
+                    ? buffers?.transferKeys(with: context) ?? TransferKeys() : register(areas[index], context)
+            } catch {
+                for earlier in 0..<index where !areas[earlier].isArena {
+                    context.deregister(areas[earlier].keys[number].incoming)
+                    context.deregister(areas[earlier].keys[number].outgoing)
+                }
+                throw error
+            }
+        }
+        devices.append((domain, context))
+        return number
     }
 
-    /// `buffer` is an address within a buffer that `allocate` gave out.
+    /// `buffer` is an address within a buffer that `allocate` gave out, or within an area.
     public override func segment(_ buffer: UInt64, length: Int, isIncoming: Bool, device: Int) -> IOSegment? {
         guard let address = UnsafeMutableRawPointer(bitPattern: UInt(buffer)) else { return nil }
-        return IOSegment(address, length, devices[device].keys.region(isIncoming: isIncoming))
+        for index in 0..<areaCount where areas[index].holds(address, length) {
+            return IOSegment(address, length, areas[index].keys[device].region(isIncoming: isIncoming))
+        }
+        return nil
     }
 }
 

@@ -3,7 +3,7 @@ import NVMeSpec
 /// A host that has a volume attached, as one of its members tells.
 ///
 /// Asking keeps an operator or a program from fencing a host by mistake. What keeps two hosts apart is the fencing itself.
-public struct VolumeOccupant: Sendable {
+public struct VolumeOccupant: Error, Sendable {
     public var member: MemberAddress
     public var host: ReservationStatus.Registrant
 

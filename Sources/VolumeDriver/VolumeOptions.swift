@@ -52,7 +52,7 @@ public enum VolumeEvent: Sendable {
     case memberUnreachable(MemberIndex, reason: String)
 }
 
-/// Takes a volume's I/O completions, on the group's thread.
+/// Takes the ends of a volume's I/O as the engine tells them, on the group's thread; for the simulation.
 open class VolumeSink {
     public init() {}
     /// I/Os have ended; their buffers are the caller's again. New ones may be submitted from here.

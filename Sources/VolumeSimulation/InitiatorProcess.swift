@@ -95,11 +95,45 @@ final class InitiatorProcess: @unchecked Sendable {
         volume?.attach(nonce: nonce)
     }
 
+    // MARK: A host
+
+    /// A host that the process serves the volume to, which the workload then runs on.
+    private(set) var relay: ExportRelay?
+
+    /// Serves the volume from now on.
+    func export() {
+        guard isAlive, relay == nil, let volume else { return }
+        relay = ExportRelay(VolumeBlockDevice(volume), number: number, network: network) { [unowned self] in
+            workload?.completed($0)
+        }
+        touch()
+    }
+
+    /// The way that new I/O goes.
+    private var connectedRelay: ExportRelay? { relay?.isConnected == true ? relay : nil }
+
+    func allocate(_ bytes: Int) -> UnsafeMutableRawPointer? {
+        if let connectedRelay { return connectedRelay.allocate(bytes) }
+        return volume?.memory.allocate(bytes)
+    }
+
+    func free(_ buffer: UnsafeMutableRawPointer) {
+        if let relay, relay.owns(buffer) { relay.free(buffer) } else { volume?.memory.free(buffer) }
+    }
+
+    func submit(_ request: HostRequest) -> Bool {
+        if let connectedRelay { return connectedRelay.submit(request) }
+        return volume?.submit(request) ?? false
+    }
+
+    // MARK: Polls
+
     /// What is polled, in this order.
     var isRunning: Bool { isAlive && !isPaused }
 
     /// Polls where there may be something to do; `true` where there may be more at once.
     func pollIfDue(_ now: MonotonicTime) -> Bool {
+        if let relay, relay.poll(now) { isTouched = true }
         guard isTouched || fabric.hasNews || deadline <= now, let group, let volume, let workload else {
             guard let group, group.hasLetters else { return false }
             isTouched = true
@@ -116,6 +150,7 @@ final class InitiatorProcess: @unchecked Sendable {
             isTouched = fabric.hasEvents || group.hasLetters
         }
         deadline = min(clock.world(min(group.nextDeadline, volume.nextDeadline)), workload.nextDeadline)
+        if let relay { deadline = min(deadline, relay.deadline) }
         if stallsAfterPoll, isTouched {
             stallsAfterPoll = false
             isPaused = true
@@ -157,6 +192,8 @@ final class InitiatorProcess: @unchecked Sendable {
         fabric.endConnections()
         if !fabric.devices.isEmpty { fabric.remove(device) }
         let isDone = takeDown()
+        relay?.close(network.now)
+        relay = nil
         group?.close()
         workload = nil
         volume = nil

@@ -56,6 +56,8 @@ public struct Profile: Sendable {
     public var onlyFaulty: MemberIndex?
     /// By how much longer everything takes than in the small profile: faults, their spans, and timeouts.
     public var scale: UInt64 = 1
+    /// The volume is served to a host by the process that attaches it, and the workload runs there.
+    public var exports = false
     /// A bug in the engine, for tests that show that the simulation notices.
     package var deliberateFault = DeliberateFault.none
     /// A promise that the machines do not keep, for the same.

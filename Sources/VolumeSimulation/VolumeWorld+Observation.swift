@@ -41,6 +41,9 @@ extension VolumeWorld {
                 if volume.engine.status.unreconciledRegions > 0, crashedWithWrites { meet(.initiatorDiesBetweenSends) }
                 crashedWithWrites = false
                 checkCoverage("after the attach")
+                if profile.exports {
+                    network.schedule(afterNanoseconds: 0) { [unowned initiator] in initiator.export() }
+                }
             } else if previous == .suspended {
                 meet(.serviceResumed)
             }

@@ -121,7 +121,7 @@ public final class VolumeWorld {
         targets = MemberSet.all.map {
             TargetMachine($0, network: network, profile: profile)
         }
-        for target in targets { write(format, to: target) }
+        for target in targets { target.write(format) }
         for target in targets { watch(target, format.layouts[target.index]) }
         links.random = SeededRandom(seed: seed ^ 0x6c69_6e6b)
     }
@@ -144,12 +144,6 @@ public final class VolumeWorld {
         network.acknowledgementFate = network.fate
     }
 
-    private func write(_ format: VolumeFormat, to target: TargetMachine) {
-        for number in 0..<format.pageCount {
-            writePage(to: target) { format.encode(page: number, member: target.index, into: $0) }
-        }
-    }
-
     /// The namespace has been another volume's for long.
     func writeForeignRecord(to target: TargetMachine) {
         let index = target.index
@@ -161,20 +155,9 @@ public final class VolumeWorld {
             let slot = MemberLayout.slotBlock(
                 0, memberBlocks: target.disk.geometry.blockCount, blockSize: profile.blockSize)
         else { return }
-        writePage(to: target) {
+        target.writePage {
             foreign.encode(into: $0)
             return slot
-        }
-    }
-
-    /// Writes a page of metadata to a machine's disk; `fill` returns its first block.
-    private func writePage(to target: TargetMachine, _ fill: (UnsafeMutableRawBufferPointer) -> UInt64) {
-        let page = UnsafeMutableRawBufferPointer.allocate(byteCount: format.geometry.pageSize, alignment: 4096)
-        defer { page.deallocate() }
-        let start = Int(fill(page)) * Int(profile.blockSize)
-        for memory in [target.disk.contents, target.disk.durableContents] {
-            UnsafeMutableRawBufferPointer(rebasing: memory[start..<start + page.count]).copyMemory(
-                from: UnsafeRawBufferPointer(page))
         }
     }
 

@@ -136,7 +136,7 @@ final class Workload {
                 + (operation.isLate ? ", deposed" : "")
         }
         world.count(kind)
-        if !volume.submit(request) {
+        if !process.submit(request) {
             running[cookies] = nil
             abandon(operation)
             giveBuffer(request)
@@ -165,7 +165,7 @@ final class Workload {
     // MARK: Buffers
 
     private func takeBuffer() -> UnsafeMutableRawPointer? {
-        guard let buffer = volume.memory.allocate(bufferBytes) else { return nil }
+        guard let buffer = process.allocate(bufferBytes) else { return nil }
         if !buffers.insert(buffer).inserted {
             let bytes = UnsafeRawBufferPointer(start: buffer, count: bufferBytes)
             if bytes.contains(where: { $0 != Self.poison }) {
@@ -179,12 +179,12 @@ final class Workload {
     private func giveBuffer(_ request: HostRequest) {
         guard let buffer = UnsafeMutableRawPointer(bitPattern: UInt(request.buffer)) else { return }
         memset(buffer, Int32(Self.poison), bufferBytes)
-        volume.memory.free(buffer)
+        process.free(buffer)
     }
 
     // MARK: Completion
 
-    private func completed(_ completion: HostCompletion) {
+    func completed(_ completion: HostCompletion) {
         guard process.isAlive else { return }
         guard let operation = running.removeValue(forKey: completion.cookie) else {
             return world.fail(.completedTwice, "h\(process.number): I/O \(completion.cookie) completed twice")
@@ -222,6 +222,7 @@ final class Workload {
         case .compareAndWrite:
             checkComparison(operation)
             checkWrite(operation)
+        case .compare: break
         case .read: checkRead(operation)
         }
     }

@@ -7,9 +7,12 @@ import Glibc
 /// - Parameters:
 ///   - device: at least 4 MiB, which are overwritten.
 ///   - keepsData: `false` for a device that drops what is written to it.
+///   - announces: the memory of requests is announced to channels.
 ///   - seed: of the random part.
-public func checkBlockDeviceLaws(_ device: any BlockDevice, keepsData: Bool = true, seed: UInt64) -> [String] {
-    let laws = BlockDeviceLaws(device: device, keepsData: keepsData)
+public func checkBlockDeviceLaws(
+    _ device: any BlockDevice, keepsData: Bool = true, announces: Bool = true, seed: UInt64
+) -> [String] {
+    let laws = BlockDeviceLaws(device: device, keepsData: keepsData, announces: announces)
     do throws(TercetError) {
         try laws.checkGeometry()
         try laws.checkEachOperation()
@@ -29,12 +32,14 @@ public func checkBlockDeviceLaws(_ device: any BlockDevice, keepsData: Bool = tr
 final class BlockDeviceLaws {
     let device: any BlockDevice
     let keepsData: Bool
+    private let announces: Bool
     let block: Int
     var violations: [String] = []
 
-    init(device: any BlockDevice, keepsData: Bool) {
+    init(device: any BlockDevice, keepsData: Bool, announces: Bool) {
         self.device = device
         self.keepsData = keepsData
+        self.announces = announces
         block = Int(device.geometry.blockSize)
     }
 
@@ -43,7 +48,9 @@ final class BlockDeviceLaws {
     }
 
     func open(depth: Int, byteCount: Int) throws(TercetError) -> ChannelDriver {
-        ChannelDriver(try device.openChannel(depth: depth), byteCount: byteCount)
+        let driver = ChannelDriver(try device.openChannel(depth: depth), byteCount: byteCount)
+        if announces { driver.channel.announce(driver.memory) }
+        return driver
     }
 
     func checkGeometry() throws(TercetError) {

@@ -23,7 +23,7 @@ passes() {
   grep -E '^((not )?ok|#)' "$tap_folder/output" | diagnose
 }
 
-for program in roundtrip handles idle outage takeover exchange; do
+for program in roundtrip handles idle outage takeover exchange mapped; do
   require "$program compiles against the header and links to libtercet" compile "$program"
 done
 expect_output "the library is called libtercet.so" 'SONAME.*\[libtercet.so\]' readelf -d "$library"
@@ -34,6 +34,8 @@ list=$(IFS=,; printf '%s' "$address:$port/$nqn.0/1,$address:$((port + 1))/$nqn.1
 passes "every call, on a volume" roundtrip volume "$list"
 check "the members are equal" members_are_equal
 passes "an idle volume, polled seldom" idle volume "$list"
+SOFTVERBS_FAULT=no_files=1 passes "a volume, with memory that cannot be registered" \
+  mapped "$tap_folder/mapped" volume "$list"
 
 passes "a volume that another handle has" takeover volume "$list"
 
@@ -89,6 +91,8 @@ stop_members
 port=$((port + 3))
 require "a target starts" export_target ram:64M
 passes "every call, on a namespace" roundtrip namespace "$address" "$port" "$nqn"
+SOFTVERBS_FAULT=no_files=1 passes "a namespace, with memory that cannot be registered" \
+  mapped "$tap_folder/mapped" namespace "$address" "$port" "$nqn"
 passes "an idle namespace, polled seldom" idle namespace "$address" "$port" "$nqn"
 passes "several handles, threads and processes" handles namespace "$address" "$port" "$nqn"
 passes "a target that stops" outage "$tercetd_pid" namespace "$address" "$port" "$nqn"

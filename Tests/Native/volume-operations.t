@@ -29,7 +29,7 @@ expect_equal "a scrub compares all regions" 1024 "$regions"
 printf 'rot' | dd of="$tap_folder/disk1" bs=1 seek=$((65536 * 7 + 100)) conv=notrunc status=none
 expect_refusal "rot on one member is found" "1 regions differ" volume scrub
 output_has "... and named" "1 differ, 0 repaired: regions 7"
-expect_refusal "... and not served to a next host either" "mediaError" volume read --start-block 900 --block-count 1
+expect_refusal "... and not served to a next host either" "the medium cannot be read" volume read --start-block 900 --block-count 1
 expect_refusal "... as status says" "found to differ in regions 7:" volume status
 expect_output "... and repaired from the member that is said to be right" "1 differ, 1 repaired" volume scrub --repair-from 0
 expect_output "... and is gone" "0 differ" volume scrub

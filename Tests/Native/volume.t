@@ -18,7 +18,7 @@ check "... and read" volume read --start-block 100 --block-count 5860 --output "
 check "... and is the same" cmp -n 3000000 "$tap_folder/input" "$tap_folder/back"
 check "all members hold it, byte for byte" members_are_equal
 check "... each readable alone, from its block 0" cmp -n 3000000 "$tap_folder/input" "$tap_folder/disk2" 0 51200
-expect_refusal "a read beyond the end is refused" "outOfRange" volume read --start-block 1000000
+expect_refusal "a read beyond the end is refused" "beyond the end" volume read --start-block 1000000
 
 expect_output "a verified load" "verified" volume bench --runtime 2
 check "the members are equal" members_are_equal

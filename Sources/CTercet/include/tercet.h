@@ -83,7 +83,10 @@ struct tercet_io {
     uint32_t flags;            /* of enum tercet_flags */
     uint64_t offset;
     uint64_t length;           /* ignored for a flush */
-    void *buffer;              /* any memory; that of tercet_alloc costs nothing to use */
+    void *buffer;              /* any memory; that of tercet_alloc costs nothing to use. What cannot be registered, as
+                                  files that are mapped shared cannot with many kernels, is copied through memory of the
+                                  handle: each operation costs a copy and the registration that fails. The copies are
+                                  within pinned_bytes, and stay for the next ones */
     void *user_data;           /* comes back */
     uint32_t timeout_ms;       /* deadline: the operation's association is ended when it is over, and the operation with it,
                                   -ETIMEDOUT. 0: io_timeout_ms. A volume has deadlines for its members only: 0 there */
@@ -103,7 +106,8 @@ enum tercet_outcome {
  *   -EROFS       Namespace is Write Protected
  *   -EOPNOTSUPP  the target does not have the command
  *   -EBADE       Reservation Conflict; of a volume: another host has attached it, and it is of no more use here
- *   -ENOMEM      the buffer could not be registered
+ *   -ENOMEM      the buffer can be neither registered nor copied: see pinned_bytes
+ *   -EFAULT      of a read: the buffer could not be registered, and is not to be written either
  *   -ETIMEDOUT   the deadline was over
  *   -ENOTCONN    the connection was lost, and not back in time
  *   -ENOLINK     of a volume with fails_when_suspended: too few members can be reached
@@ -181,7 +185,7 @@ void tercet_free(struct tercet *handle, void *memory);
 void tercet_invalidate(struct tercet *handle, void *memory, size_t bytes);
 
 /* Takes an operation. Returns 0 when a completion will follow; -EAGAIN when there are as many as `depth`; -ENOTCONN;
- * -ENOMEM when the buffer cannot be registered; -EINVAL for what is no operation. It leaves with the next tercet_poll, all
+ * -ENOMEM when the buffer can be neither registered nor copied; -EINVAL for what is no operation. It leaves with the next tercet_poll, all
  * that were submitted together. */
 int tercet_submit(struct tercet *handle, const struct tercet_io *io);
 

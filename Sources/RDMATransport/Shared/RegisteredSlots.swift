@@ -13,6 +13,9 @@ struct RegisteredSlots: ~Copyable {
         self.memory = memory
     }
 
+    /// All of it.
+    var bytes: UnsafeMutableRawBufferPointer { memory.arena.memory }
+
     @inline(__always)
     subscript(position: UInt32) -> UnsafeMutableRawPointer { memory[position] }
 }

@@ -83,7 +83,7 @@ final class RDMATargetPort: TransportPort {
         traits = PortTraits(
             capsules: receiveEntries, requests: requestCount, connections: options.connections,
             capsuleBytes: SubmissionEntry.byteCount + options.capsuleDataBytes, maxPieces: maxPieces,
-            memory: arena.memory)
+            memory: arena.memory, capsuleMemory: capsules.bytes)
         requests = SlotTable(capacity: requestCount, initial: RequestSlot())
         connections = SlotTable(capacity: options.connections, initial: ConnectionSlot())
         receives = SlotTable(capacity: receiveEntries, initial: ReceiveSlot())

@@ -178,6 +178,20 @@ public struct VolumeEngine: ~Copyable {
 
     // MARK: Observation
 
+    /// How much a detach has still to do: less and less while it comes further, and 0 at its end. `Int.max` where the volume is
+    /// not being detached.
+    public var detachWorkLeft: Int {
+        switch phase {
+        case .detached: return 0
+        case .detaching: break
+        default: return .max
+        }
+        // A step is more than all that one of them can have to do.
+        let steps = Int(DetachStep.releasing.rawValue - parts.volume.life.detachStep.rawValue) + 1
+        return steps << 40 + parts.io.operations.hostRunning + parts.background.copies.running
+            + parts.volume.maps.dirtyPageCount + parts.volume.members.connected.count
+    }
+
     public var configuration: VolumeConfiguration { parts.volume.configuration }
 
     /// The phase of the volume's life.

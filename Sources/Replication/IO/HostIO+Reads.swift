@@ -74,6 +74,9 @@ extension HostIO {
         let counts = volume.members.usedInSync.contains(member)
         switch status {
         case .miscompare where counts: operations.finish(slot, .miscompare, &volume)
+        case .success where counts && operations[slot].kind == .read:
+            volume.outbox.statistics.reads += 1
+            operations.finish(slot, .success, &volume)
         case .success where counts:
             operations[slot].compares = false
             operations[slot].buffer = operations[slot].replacement

@@ -29,7 +29,12 @@ struct HostIO: ~Copyable {
             operations[slot].kind = .write
             operations[slot].isConditional = true
             operations[slot].compares = true
-            operations[slot].replacement = request.buffer &+ request.count &* UInt64(volume.configuration.blockSize)
+            operations[slot].replacement =
+                request.replacement == 0
+                ? request.buffer &+ request.count &* UInt64(volume.configuration.blockSize) : request.replacement
+        case .compare:
+            operations[slot].kind = .read
+            operations[slot].compares = true
         }
         if let refusal = refusal(volume) {
             operations.finish(slot, refusal, &volume)

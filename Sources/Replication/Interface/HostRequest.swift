@@ -8,9 +8,11 @@ public enum HostOperation: UInt8, Sendable, BitwiseCopyable {
     case deallocate
     /// All writes completed before are made durable on every member in sync; no range, no buffer.
     case flush
-    /// Writes the buffer's second half if the range holds its first half; else nothing is written, and the end is
-    /// `miscompare`. Nobody writes in between. (SCSI's COMPARE AND WRITE lays out its data in the same way, SBC-3.)
+    /// Writes `replacement` if the range holds what is in the buffer; else nothing is written, and the end is `miscompare`.
+    /// Nobody writes in between.
     case compareAndWrite
+    /// Ends in `miscompare` where the range does not hold what is in the buffer.
+    case compare
 }
 
 /// One I/O of the volume's user.
@@ -25,18 +27,22 @@ public struct HostRequest: Sendable, BitwiseCopyable {
     /// Names the caller's memory to the driver; the engine only passes it on. It stays the engine's until the completion,
     /// and a write's contents do not change meanwhile. A greater number by n names the memory n bytes further.
     public var buffer: UInt64
+    /// Names what a compare-and-write writes, as `buffer`; 0 for what follows the range's length in the buffer. (SCSI's
+    /// COMPARE AND WRITE lays out its data so, SBC-3.)
+    public var replacement: UInt64
     /// Returned with the completion.
     public var cookie: UInt64
 
     public init(
-        _ operation: HostOperation, start: UInt64 = 0, count: UInt64 = 0, buffer: UInt64 = 0, cookie: UInt64,
-        forceUnitAccess: Bool = false
+        _ operation: HostOperation, start: UInt64 = 0, count: UInt64 = 0, buffer: UInt64 = 0,
+        replacement: UInt64 = 0, cookie: UInt64, forceUnitAccess: Bool = false
     ) {
         self.operation = operation
         self.forceUnitAccess = forceUnitAccess
         self.start = start
         self.count = count
         self.buffer = buffer
+        self.replacement = replacement
         self.cookie = cookie
     }
 }
@@ -64,4 +70,9 @@ public enum HostStatus: UInt8, Sendable, BitwiseCopyable {
 public struct HostCompletion: Sendable, BitwiseCopyable {
     public var cookie: UInt64
     public var status: HostStatus
+
+    public init(cookie: UInt64, status: HostStatus) {
+        self.cookie = cookie
+        self.status = status
+    }
 }

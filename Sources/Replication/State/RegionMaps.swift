@@ -267,6 +267,9 @@ struct RegionMaps: ~Copyable {
     }
 
     var hasDirtyPages: Bool { !memory.dirtyPages.bits.isEmpty }
+
+    /// Pages that are to be written.
+    var dirtyPageCount: Int { memory.dirtyPages.bits.count }
 }
 
 extension RegionMaps {

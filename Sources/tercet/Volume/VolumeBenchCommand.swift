@@ -63,9 +63,10 @@ struct VolumeBenchCommand: AsyncParsableCommand {
         guard let memory = await attached.volume.allocate(blockSize.value * depth) else {
             throw CommandFailure("no memory for --bs times --iodepth")
         }
-        let worker = VolumeWorker(
-            load, volume: attached.volume, startBlock: startBlock,
-            blocksPerUnit: UInt64(blockSize.value) / UInt64(geometry.blockSize), memory: memory.pointer)
+        let (volume, startBytes) = (attached.volume, startBlock * UInt64(geometry.blockSize))
+        let worker = await session.groups[0].run {
+            VolumeWorker(load, volume: volume, startBytes: startBytes, memory: memory.pointer)
+        }
         let (reactor, group) = (session.reactors[0], session.groups[0])
         let end = MonotonicTime.now().advanced(byMilliseconds: UInt64(seconds * 1000))
         await withCheckedContinuation { continuation in

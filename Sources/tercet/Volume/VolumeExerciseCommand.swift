@@ -86,7 +86,10 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
             let memory = await attached.volume.allocate(
                 VolumeExerciser.byteCount(plan, blockSize: blockSize.value))
         else { throw CommandFailure("no memory for --iodepth") }
-        let exerciser = VolumeExerciser(plan, record: record, volume: attached.volume, memory: memory.pointer)
+        let volume = attached.volume
+        let exerciser = await session.groups[0].run {
+            VolumeExerciser(plan, record: record, volume: volume, memory: memory.pointer)
+        }
         let (reactor, group) = (session.reactors[0], session.groups[0])
         let milliseconds = UInt64(seconds * 1000)
         await withCheckedContinuation { continuation in

@@ -1,11 +1,11 @@
 import Base
+import BlockInterface
 import Reactor
-import Replication
 import VolumeDriver
 
 /// Loads a volume with overlapping writes, zeroes, trims, flushes and reads, and checks it against a record that outlives
 /// this process.
-final class VolumeExerciser: LoadWorker, @unchecked Sendable {
+final class VolumeExerciser: LoadWorker, VolumeIOSink, @unchecked Sendable {
     struct Plan: Sendable {
         /// Blocks that are changed, counted from the record's first.
         var window: Range<UInt64>
@@ -16,25 +16,17 @@ final class VolumeExerciser: LoadWorker, @unchecked Sendable {
     }
 
     private struct Slot {
-        var operation = HostOperation.read
+        var operation = BlockOperation.read
         var start: UInt64 = 0
         var count: UInt64 = 0
         var number: UInt64 = 0
         var range: Range<UInt64> { start..<start + count }
     }
 
-    private final class Sink: VolumeSink {
-        unowned(unsafe) var exerciser: VolumeExerciser?
-        override func completed(_ completions: UnsafeBufferPointer<HostCompletion>) {
-            exerciser?.completed(completions)
-        }
-    }
-
     private let plan: Plan
     private let record: ExerciseRecord
-    private let volume: Volume
+    private let io: VolumeIO
     private let memory: UnsafeMutableRawPointer
-    private let sink = Sink()
     private var slots: [Slot]
     /// What each block of a slot's read has to hold.
     private var expected: [UInt64]
@@ -50,14 +42,13 @@ final class VolumeExerciser: LoadWorker, @unchecked Sendable {
     init(_ plan: Plan, record: ExerciseRecord, volume: Volume, memory: UnsafeMutableRawPointer) {
         self.plan = plan
         self.record = record
-        self.volume = volume
+        io = VolumeIO(volume, depth: plan.depth)
         self.memory = memory
         slots = Array(repeating: Slot(), count: plan.depth)
         expected = Array(repeating: 0, count: plan.depth * Int(plan.blocksMax))
         random = BenchRandom(seed: plan.seed)
         super.init(depth: plan.depth)
-        sink.exerciser = self
-        volume.sink = sink
+        io.sink = self
     }
 
     /// Reads everything back, then loads the window for so long. On the reactor's thread.
@@ -104,7 +95,7 @@ final class VolumeExerciser: LoadWorker, @unchecked Sendable {
         // Half of all go to a small part: they overlap others that are under way.
         if random.next(below: 2) == 0 { span = min(span, 4 * plan.blocksMax) }
         let start = plan.window.lowerBound + random.next(below: span)
-        let operation: HostOperation =
+        let operation: BlockOperation =
             switch random.next(below: 100) {
             case 0..<50: .write
             case 50..<70: .read
@@ -130,25 +121,28 @@ final class VolumeExerciser: LoadWorker, @unchecked Sendable {
             for block in slot.range {
                 expected[index * Int(plan.blocksMax) + Int(block - slot.start)] = record.newest(block)
             }
-        case .flush, .compareAndWrite: break
+        default: break
         }
-        let accepted = volume.submit(
-            HostRequest(
-                slot.operation, start: slot.operation == .flush ? 0 : record.startBlock + slot.start, count: slot.count,
-                buffer: UInt64(UInt(bitPattern: buffer(index))), cookie: UInt64(index),
-                forceUnitAccess: slot.operation == .write && random.next(below: 8) == 0))
+        let blockSize = UInt64(record.blockSize)
+        let accepted = io.submit(
+            BlockRequest(
+                tag: UInt64(index), operation: slot.operation,
+                flags: slot.operation == .write && random.next(below: 8) == 0 ? .forceUnitAccess : [],
+                offset: (record.startBlock + slot.start) * blockSize, length: slot.count * blockSize,
+                buffer: buffer(index)))
         invariant(accepted, "the volume takes as many I/Os as it was attached for")
     }
 
-    private func completed(_ completions: UnsafeBufferPointer<HostCompletion>) {
+    func completed(_ completions: UnsafeBufferPointer<BlockCompletion>) {
         for completion in completions {
-            let index = Int(completion.cookie)
+            let index = Int(completion.tag)
             let slot = slots[index]
             give(index)
             guard completion.status == .success else {
                 problem =
                     problem
-                    ?? "\(slot.operation) of \(slot.count) at \(record.startBlock + slot.start): \(completion.status)"
+                    ?? "\(slot.operation) of \(slot.count) at \(record.startBlock + slot.start): "
+                    + completion.status.explanation
                 continue
             }
             operations += 1
@@ -162,7 +156,7 @@ final class VolumeExerciser: LoadWorker, @unchecked Sendable {
                         expected: phase == .readingBack ? nil : expected[index * Int(plan.blocksMax) + offset])
                     problem = problem ?? found
                 }
-            case .flush, .compareAndWrite: break
+            default: break
             }
         }
     }

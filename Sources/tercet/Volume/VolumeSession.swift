@@ -11,42 +11,28 @@ import VolumeDriver
 /// An attached volume, for the length of one command: attaches, tells what happens on standard error, detaches.
 final class VolumeSession {
     let session: Session
-    let volume: Volume
+    let attachment: VolumeAttachment
+    var volume: Volume { attachment.volume }
     private let log: EventLog
 
-    /// What the volume has told, and who waits to hear it.
-    final class EventLog: Sendable {
+    /// Shows what the volume tells, and keeps what of it a command asks for.
+    private final class EventLog: Sendable {
         private struct State {
-            var phase = VolumePhase.detached
             var failure: String?
             var outcome = VolumeOutcome()
-            var waiters: [CheckedContinuation<Void, Never>] = []
-            var isMuted = false
         }
         private let state = Mutex(State())
         private let start = Date()
 
         func take(_ event: VolumeEvent) {
-            let (waiters, isMuted) = state.withLock { state in
+            state.withLock { state in
                 switch event {
-                case .phase(let phase):
-                    state.phase = phase
-                    if phase == .deposed { state.failure = "another host has attached the volume: this one is deposed" }
-                case .attachFailed(let error): state.failure = "the volume cannot be attached: \(error.explanation)"
+                case .phase(.deposed): state.failure = "another host has attached the volume: this one is deposed"
                 case .notice(let notice): state.outcome.take(notice)
-                case .memberUnreachable: break
+                case .phase, .attachFailed, .memberUnreachable: break
                 }
-                defer { state.waiters = [] }
-                return (state.waiters, state.isMuted)
             }
-            if !isMuted, let line = event.line { say(line) }
-            for waiter in waiters { waiter.resume() }
-        }
-
-        /// Tells nothing any more: the volume is being let go, and its user knows.
-        func mute() { state.withLock { $0.isMuted = true } }
-
-        private func say(_ line: String) {
+            guard let line = event.line else { return }
             let seconds = String(format: "%7.3f s", Date().timeIntervalSince(start))
             writeToStandardError("\(seconds)  \(line)\n")
         }
@@ -58,29 +44,6 @@ final class VolumeSession {
                 return state.outcome
             }
         }
-
-        /// The volume's phase; throws when it has failed.
-        func phase() throws -> VolumePhase {
-            let (current, failure) = state.withLock { ($0.phase, $0.failure) }
-            if let failure { throw CommandFailure(failure) }
-            return current
-        }
-
-        /// Waits until the volume is in one of `phases`; throws when it has failed.
-        func wait(for phases: Set<VolumePhase>) async throws {
-            while true {
-                let current = try phase()
-                if phases.contains(current) { return }
-                await withCheckedContinuation { continuation in
-                    let isLate = state.withLock { state in
-                        if state.phase != current || state.failure != nil { return true }
-                        state.waiters.append(continuation)
-                        return false
-                    }
-                    if isLate { continuation.resume() }
-                }
-            }
-        }
     }
 
     /// Attaches the volume, without the members in `excluded`, unless another host has it and is not to be fenced. Returns
@@ -90,42 +53,23 @@ final class VolumeSession {
         mayBeSuspended: Bool = false, session: Session
     ) async throws {
         self.session = session
-        let group = session.groups[0]
-        var surveys: [MemberSurvey] = []
-        let objection = await takeOver.objection(arguments.members) {
-            surveys = await arguments.survey(group)
-            return surveys.map(\.presentHosts)
-        }
-        if let objection { throw CommandFailure(objection) }
-        let found = surveys.map(\.superblock)
-        guard let superblock = found.compactMap({ try? $0.get() }).max(by: { $0.stamp < $1.stamp }) else {
-            let problems = found.compactMap { result -> String? in
-                if case .failure(let error) = result { return error.description }
-                return nil
-            }
-            throw CommandFailure("no member can be read: " + problems.joined(separator: "; "))
-        }
-        var configuration = VolumeConfiguration(volume: superblock.volume, blockSize: superblock.geometry.blockSize)
-        configuration.queueDepth = depth
-        configuration.formattedBlocks = superblock.members.map(\.blocks)
-        configuration.excluded = excluded
         let host = arguments.host
+        var options = VolumeAttachmentOptions(members: arguments.members, hostNQN: host.nqn, hostID: host.id)
+        options.takesOver = takeOver.isAsked
+        options.queueDepth = depth
+        options.excluded = excluded
+        options.formattedBytes = UInt64(arguments.oldSize?.value ?? 0)
+        options.mayBeSuspended = mayBeSuspended
         let log = EventLog()
         self.log = log
-        do {
-            volume = try Volume(
-                VolumeOptions(
-                    members: arguments.members, hostNQN: host.nqn, hostID: host.id, configuration: configuration),
-                group: group
+        do throws(VolumeError) {
+            attachment = try await VolumeAttachment.open(
+                options, group: session.groups[0], host: session.reactors[0]
             ) { log.take($0) }
         } catch {
-            throw CommandFailure("memory for the volume: \(error)")
+            let occupant = error.cause as? VolumeOccupant
+            throw CommandFailure(occupant?.objection(consent: "say --take-over") ?? error.message)
         }
-        let reactor = session.reactors[0]
-        let volume = volume
-        await group.run { reactor.add(volume) }
-        volume.attach(nonce: UInt32.random(in: 1...UInt32.max))
-        try await log.wait(for: mayBeSuspended ? [.serving, .suspended] : [.serving])
     }
 
     /// Waits until all members are in sync, or `end` has come; `progress` hears how many regions are left.
@@ -146,32 +90,10 @@ final class VolumeSession {
 
     func outcome() throws -> VolumeOutcome { try log.outcome() }
 
-    /// How long a detach may take, as with `tercet_close` of the C interface; the same again for connections to end.
-    private static let detachSeconds: UInt64 = 10
-
     /// Detaches in order: the volume is clean afterwards. Where too few members can be reached for that, the volume is let
     /// go as a crash would leave it, and the error says so.
     func detach() async throws {
-        var end = MonotonicTime.now().advanced(byMilliseconds: Self.detachSeconds * 1000)
-        while MonotonicTime.now() < end {
-            // Again and again: where members are lost on the way, the volume may come back, and is served then.
-            volume.detach()
-            if try log.phase() == .detached { return }
-            try await Task.sleep(for: .milliseconds(20))
-        }
-        let status = await volume.status()
-        if status.phase == .detached { return }
-        let missing = MemberSet(MemberSet.all.filter { status.members[$0].phase != .active })
-        log.mute()
-        volume.abandon()
-        end = MonotonicTime.now().advanced(byMilliseconds: Self.detachSeconds * 1000)
-        while await !volume.hasDisconnected(), MonotonicTime.now() < end {
-            try await Task.sleep(for: .milliseconds(20))
-        }
-        throw CommandFailure(
-            "the volume was not detached within \(Self.detachSeconds) s"
-                + (missing == [] ? "" : ": members \(missing) could not be used")
-                + "; it is left as after a crash of this host, and the next attach makes its members equal")
+        do throws(VolumeError) { try await attachment.detach() } catch { throw CommandFailure(error.message) }
     }
 }
 

@@ -1,7 +1,11 @@
 import ArgumentParser
+import BlockInterface
 import Foundation
 import Replication
 import VolumeDriver
+
+/// Bytes that are read or written at once: several members' commands, so that they overlap.
+private let volumePieceBytes = 4 << 20
 
 struct VolumeWriteCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -24,20 +28,22 @@ struct VolumeWriteCommand: AsyncParsableCommand {
         let file = try InputFile(input)
         let attached = try await VolumeSession(volume, takeOver, session: session)
         let blockSize = Int(await attached.volume.geometry().blockSize)
-        let piece = Int(await attached.volume.maximumTransferBlocks()) * blockSize
+        let piece = volumePieceBytes
         guard let buffer = await attached.volume.allocate(piece) else { throw CommandFailure("no memory for the data") }
         var block = startBlock
         let space = UnsafeMutableRawBufferPointer(start: buffer.pointer, count: piece)
         while case let bytes = try file.read(into: space), bytes > 0 {
             let count = (bytes + blockSize - 1) / blockSize
             (buffer.pointer + bytes).initializeMemory(as: UInt8.self, repeating: 0, count: count * blockSize - bytes)
-            let status = await attached.volume.perform(
-                .write, start: block, count: UInt64(count), buffer: buffer.pointer)
-            guard status == .success else { throw CommandFailure("write of \(count) blocks at \(block): \(status)") }
+            let status = await attached.attachment.calls.perform(
+                .write, offset: block * UInt64(blockSize), length: UInt64(count * blockSize), buffer: buffer.pointer)
+            guard status == .success else {
+                throw CommandFailure("write of \(count) blocks at \(block): \(status.explanation)")
+            }
             block += UInt64(count)
         }
-        let status = await attached.volume.perform(.flush)
-        guard status == .success else { throw CommandFailure("flush: \(status)") }
+        let status = await attached.attachment.calls.perform(.flush)
+        guard status == .success else { throw CommandFailure("flush: \(status.explanation)") }
         try await attached.detach()
         print("\(block - startBlock) blocks written")
     }
@@ -61,17 +67,17 @@ struct VolumeReadCommand: AsyncParsableCommand {
         let file = try OutputFile(output)
         let attached = try await VolumeSession(volume, takeOver, session: session)
         let blockSize = UInt64(await attached.volume.geometry().blockSize)
-        let piece = await attached.volume.maximumTransferBlocks()
-        guard let buffer = await attached.volume.allocate(Int(piece * blockSize)) else {
+        let piece = UInt64(volumePieceBytes) / blockSize
+        guard let buffer = await attached.volume.allocate(volumePieceBytes) else {
             throw CommandFailure("no memory for the data")
         }
         var done: UInt64 = 0
         while done < blockCount {
             let count = min(piece, blockCount - done)
-            let status = await attached.volume.perform(
-                .read, start: startBlock + done, count: count, buffer: buffer.pointer)
+            let status = await attached.attachment.calls.perform(
+                .read, offset: (startBlock + done) * blockSize, length: count * blockSize, buffer: buffer.pointer)
             guard status == .success else {
-                throw CommandFailure("read of \(count) blocks at \(startBlock + done): \(status)")
+                throw CommandFailure("read of \(count) blocks at \(startBlock + done): \(status.explanation)")
             }
             if done == 0 { try file.begin(blocks: blockCount, blockSize: Int(blockSize)) }
             try file.write(UnsafeRawBufferPointer(start: buffer.pointer, count: Int(count * blockSize)))

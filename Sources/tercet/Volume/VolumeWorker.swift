@@ -1,10 +1,11 @@
 import Base
+import BlockInterface
 import Reactor
 import Replication
 import VolumeDriver
 
 /// Keeps a volume at its depth with reads and writes that carry a pattern, checks what it reads, and counts by the second.
-final class VolumeWorker: UnitWorker, @unchecked Sendable {
+final class VolumeWorker: UnitWorker, VolumeIOSink, @unchecked Sendable {
     /// What happened in one second.
     struct Second: Sendable {
         var count: UInt64 = 0
@@ -14,16 +15,10 @@ final class VolumeWorker: UnitWorker, @unchecked Sendable {
         var membersInSync = memberCount
     }
 
-    private final class Sink: VolumeSink {
-        unowned(unsafe) var worker: VolumeWorker?
-        override func completed(_ completions: UnsafeBufferPointer<HostCompletion>) { worker?.completed(completions) }
-    }
-
     private let volume: Volume
-    private let startBlock: UInt64
-    private let blocksPerUnit: UInt64
+    private let io: VolumeIO
+    private let startBytes: UInt64
     private let memory: UnsafeMutableRawPointer
-    private let sink = Sink()
     private var start = MonotonicTime(nanoseconds: 0)
     private var lastCompletion = MonotonicTime(nanoseconds: 0)
     private(set) var reads: UInt64 = 0
@@ -33,18 +28,17 @@ final class VolumeWorker: UnitWorker, @unchecked Sendable {
     private(set) var seconds: [Second] = []
 
     /// - Parameters:
-    ///   - startBlock: where the first unit begins.
+    ///   - startBytes: where the first unit begins.
     ///   - memory: a unit for each slot.
     init(
-        _ load: UnitLoad, volume: Volume, startBlock: UInt64, blocksPerUnit: UInt64, memory: UnsafeMutableRawPointer
+        _ load: UnitLoad, volume: Volume, startBytes: UInt64, memory: UnsafeMutableRawPointer
     ) {
         self.volume = volume
-        self.startBlock = startBlock
-        self.blocksPerUnit = blocksPerUnit
+        io = VolumeIO(volume, depth: load.depth)
+        self.startBytes = startBytes
         self.memory = memory
         super.init(load, tracked: true, readMemory: memory, writeMemory: memory)
-        sink.worker = self
-        volume.sink = sink
+        io.sink = self
     }
 
     /// Runs until `end`, then reads back all that was written. On the reactor's thread.
@@ -56,20 +50,23 @@ final class VolumeWorker: UnitWorker, @unchecked Sendable {
     }
 
     override func submit(_ index: Int, _ slot: Slot) -> Bool {
-        volume.submit(
-            HostRequest(
-                slot.isRead ? .read : .write, start: startBlock + slot.unit * blocksPerUnit, count: blocksPerUnit,
-                buffer: UInt64(UInt(bitPattern: memory + index * load.unitBytes)), cookie: UInt64(index)))
+        io.submit(
+            BlockRequest(
+                tag: UInt64(index), operation: slot.isRead ? .read : .write,
+                offset: startBytes + slot.unit * UInt64(load.unitBytes), length: UInt64(load.unitBytes),
+                buffer: memory + index * load.unitBytes))
     }
 
-    private func completed(_ completions: UnsafeBufferPointer<HostCompletion>) {
+    func completed(_ completions: UnsafeBufferPointer<BlockCompletion>) {
         let now = MonotonicTime.now()
         longestSilence = max(longestSilence, now.nanoseconds(since: lastCompletion))
         lastCompletion = now
         for completion in completions {
-            let slot = complete(Int(completion.cookie), isSuccess: completion.status == .success)
+            let slot = complete(Int(completion.tag), isSuccess: completion.status == .success)
             guard completion.status == .success else {
-                problem = problem ?? "\(slot.isRead ? "read" : "write") of unit \(slot.unit): \(completion.status)"
+                problem =
+                    problem
+                    ?? "\(slot.isRead ? "read" : "write") of unit \(slot.unit): \(completion.status.explanation)"
                 continue
             }
             let took = now.nanoseconds(since: slot.start)

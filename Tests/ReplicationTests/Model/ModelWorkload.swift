@@ -158,6 +158,7 @@ final class ModelWorkload {
                     simulation.fail("h\(host): block \(block): acknowledged \(operation.value), ruled out before")
                 }
             }
+        case .compare: break
         case .read:
             guard !operation.isLate, !simulation.isServed(after: host) else { return }
             for (index, block) in range.enumerated() {

@@ -6,10 +6,12 @@
 //   drop_after=N     a queue pair is cut off, as by a pulled cable, when it has executed N requests
 //   drop_rate=P      each request cuts its queue pair off with a probability of P in a million
 //   reg_fail_after=N registrations succeed N times, then fail with ENOMEM
+//   no_files=1       memory that is mapped from a file, and shared, cannot be registered (EFAULT), as with some kernels
 //   refuse=P         connection requests are refused with a probability of P in a million
 //   lose=P           connection requests are lost: unreachable after the time limit; P in a million
 #include "softverbs.h"
 
+#include <inttypes.h>
 #include <libgen.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
@@ -20,7 +22,7 @@ bool sv_fault_active;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct {
     uint64_t delay_us, drop_after, drop_rate, refuse, lose, reg_fail_after;
-    bool drops, fails_registration;
+    bool drops, fails_registration, refuses_files;
 } faults;
 static uint64_t state = 1;
 static _Atomic uint64_t registrations;
@@ -47,6 +49,7 @@ static void parse(char *text) {
         else if (!strcmp(name, "drop_after")) faults.drop_after = value, faults.drops = true;
         else if (!strcmp(name, "drop_rate")) faults.drop_rate = value;
         else if (!strcmp(name, "reg_fail_after")) faults.reg_fail_after = value, faults.fails_registration = true;
+        else if (!strcmp(name, "no_files")) faults.refuses_files = value;
         else if (!strcmp(name, "refuse")) faults.refuse = value;
         else if (!strcmp(name, "lose")) faults.lose = value;
         else sv_log("not a fault: %s", word);
@@ -108,6 +111,25 @@ bool sv_fault_refuse_connect(void) { return chance(faults.refuse); }
 bool sv_fault_drop_connect(void) { return chance(faults.lose); }
 bool sv_fault_registration(void) {
     return faults.fails_registration && atomic_fetch_add(&registrations, 1) >= faults.reg_fail_after;
+}
+
+// Whether the memory is one that the fault `no_files` concerns.
+bool sv_fault_file_memory(const void *address) {
+    if (!faults.refuses_files) return false;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    if (!maps) return false;
+    char line[512];
+    bool is_file = false;
+    while (fgets(line, sizeof line, maps)) {
+        uintptr_t start, end;
+        char access[5], path[256] = "";
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %*s %255s", &start, &end, access, path) < 3) continue;
+        if ((uintptr_t)address < start || (uintptr_t)address >= end) continue;
+        is_file = access[3] == 's' && path[0] == '/';
+        break;
+    }
+    fclose(maps);
+    return is_file;
 }
 bool sv_fault_drop_qp(uint32_t *operations) {
     if (faults.drops && ++*operations > faults.drop_after) return true;

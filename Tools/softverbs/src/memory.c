@@ -74,6 +74,10 @@ static struct ibv_mr *register_region(struct ibv_pd *pd, void *address, size_t l
         errno = ENOMEM;
         return NULL;
     }
+    if (sv_fault_file_memory(address)) {
+        errno = EFAULT;
+        return NULL;
+    }
     if ((access & (IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_ATOMIC)) && !(access & IBV_ACCESS_LOCAL_WRITE)) {
         errno = EINVAL;
         return NULL;

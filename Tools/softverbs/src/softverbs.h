@@ -49,6 +49,7 @@ uint64_t sv_now(void); // nanoseconds, monotonic
 bool sv_fault_refuse_connect(void);
 bool sv_fault_drop_connect(void);
 bool sv_fault_registration(void);
+bool sv_fault_file_memory(const void *address);
 bool sv_fault_drop_qp(uint32_t *operations); // counts one operation of a queue pair
 uint64_t sv_fault_delay_ns(void);
 void sv_fault_load(void);

@@ -1,0 +1,233 @@
+import Base
+import NVMeInitiator
+import NVMeSpec
+import Reactor
+import Replication
+
+/// A volume that this process has attached: from the look at its members to the detach.
+///
+/// Its state belongs to the group's thread; what is `async` may be called from anywhere, and takes its time from the group,
+/// so that the simulation runs the same code in virtual time.
+public final class VolumeAttachment: @unchecked Sendable {
+    // The group's thread writes and reads all that changes.
+    public let volume: Volume
+    /// I/O of any length on the volume, for `async` callers.
+    public let calls: VolumeCalls
+    /// What the newest record on the members said.
+    public let superblock: Superblock
+    let group: InitiatorGroup
+    private let host: any PollerHost
+    private let news: VolumeNews
+
+    /// How long a detach, and the end of the connections after it, may take without coming any further.
+    public static let detachPatienceMilliseconds: UInt64 = 10_000
+
+    private init(
+        _ volume: Volume, _ superblock: Superblock, _ group: InitiatorGroup, _ host: any PollerHost, _ news: VolumeNews
+    ) {
+        self.volume = volume
+        self.superblock = superblock
+        self.group = group
+        self.host = host
+        self.news = news
+        calls = VolumeCalls(volume, group)
+    }
+
+    // MARK: Opening
+
+    /// Looks at the members, refuses where another host has the volume, attaches it, and returns when it is served.
+    ///
+    /// Nothing is left behind where this throws.
+    ///
+    /// - Parameters:
+    ///   - hostMemory: what buffers of I/O are; `nil` for buffers that the volume's own memory gives out.
+    ///   - host: polls the volume behind the group.
+    ///   - observer: hears of the volume's events, on the group's thread.
+    public static func open(
+        _ options: VolumeAttachmentOptions, group: InitiatorGroup, hostMemory: HostMemory? = nil,
+        host: any PollerHost, observer: @escaping @Sendable (VolumeEvent) -> Void = { _ in }
+    ) async throws(VolumeError) -> VolumeAttachment {
+        let result = await group.onExecutor { () async -> Result<VolumeAttachment, VolumeError> in
+            do throws(VolumeError) {
+                return .success(try await attached(options, group, hostMemory, host, observer))
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+
+    private static func attached(
+        _ options: VolumeAttachmentOptions, _ group: InitiatorGroup, _ hostMemory: HostMemory?, _ host: any PollerHost,
+        _ observer: @escaping @Sendable (VolumeEvent) -> Void
+    ) async throws(VolumeError) -> VolumeAttachment {
+        let deadline =
+            options.attachTimeoutMilliseconds.map { group.now.advanced(byMilliseconds: $0) } ?? .distantFuture
+        let superblock = try newest(try await survey(options, group, deadline))
+        guard group.now < deadline else {
+            throw VolumeError(.timedOut, "the members took all the time to say what they hold")
+        }
+        let news = VolumeNews(group)
+        let volume: Volume
+        do {
+            volume = try Volume(options.volume(superblock), group: group, hostMemory: hostMemory) { event in
+                news.take(event)
+                if !news.isMuted { observer(event) }
+            }
+        } catch {
+            throw VolumeError(.noMemory, "memory for the volume: \(error)", cause: error)
+        }
+        host.add(volume)
+        let attachment = VolumeAttachment(volume, superblock, group, host, news)
+        do throws(VolumeError) {
+            try await attachment.attach(options, deadline)
+        } catch {
+            news.isMuted = true
+            volume.engine.abandon(now: group.now)
+            await attachment.disconnect()
+            throw error
+        }
+        return attachment
+    }
+
+    /// What the members that can be reached say, once no other host has the volume, or may be fenced.
+    private static func survey(
+        _ options: VolumeAttachmentOptions, _ group: InitiatorGroup, _ deadline: MonotonicTime
+    ) async throws(VolumeError) -> [MemberSurvey] {
+        let end = min(group.now.advanced(byMilliseconds: VolumeOccupant.patienceMilliseconds), deadline)
+        // Members are asked one after the other. Where each fails in one step, half of the time is left to attach.
+        var step = MemberProbe.surveyStepMilliseconds
+        if let total = options.attachTimeoutMilliseconds {
+            step = min(step, UInt32(clamping: max(total / UInt64(2 * memberCount), 1)))
+        }
+        while true {
+            let surveys = await MemberProbe.survey(
+                options.members, hostNQN: options.hostNQN, hostID: options.hostID, group: group,
+                formattedBytes: options.formattedBytes, stepMilliseconds: step)
+            guard !options.takesOver, let occupant = VolumeOccupant(options.members, surveys.map(\.presentHosts)) else {
+                return surveys
+            }
+            guard group.now < end else {
+                throw VolumeError(.inUse, occupant.objection(consent: "take it over"), cause: occupant)
+            }
+            await group.sleep(milliseconds: 100)
+        }
+    }
+
+    /// The newest of the records that were found.
+    private static func newest(_ surveys: [MemberSurvey]) throws(VolumeError) -> Superblock {
+        let found = surveys.map(\.superblock)
+        if let newest = found.compactMap({ try? $0.get() }).max(by: { $0.stamp < $1.stamp }) { return newest }
+        let problems = found.compactMap { result -> VolumeCreationError? in
+            if case .failure(let error) = result { return error }
+            return nil
+        }
+        throw VolumeError(
+            .noMember, "no member can be read: " + problems.map(\.description).joined(separator: "; "),
+            cause: problems.first)
+    }
+
+    /// Waits until the volume is served.
+    private func attach(_ options: VolumeAttachmentOptions, _ deadline: MonotonicTime) async throws(VolumeError) {
+        volume.engine.attach(nonce: UInt32.random(in: 1...UInt32.max), now: group.now)
+        var seen: Set<[MemberPhase]> = []
+        var patienceEnd = MonotonicTime.distantFuture
+        while true {
+            let status = volume.currentStatus
+            if status.phase == .serving || options.mayBeSuspended && status.phase == .suspended { return }
+            try checkFailure()
+            // The members' phases are finite: what has been seen before is no progress.
+            if seen.insert(status.members.map(\.phase)).inserted, let patience = options.patienceMilliseconds {
+                patienceEnd = group.now.advanced(byMilliseconds: patience)
+            }
+            let end = min(deadline, patienceEnd)
+            guard group.now < end else {
+                throw VolumeError(.timedOut, "the volume cannot be served yet\(news.obstacle)")
+            }
+            await news.next(before: end)
+        }
+    }
+
+    /// Throws where the volume is of no more use to this attachment.
+    private func checkFailure() throws(VolumeError) {
+        if let failure = news.failure {
+            throw VolumeError(.notAttachable, "the volume cannot be attached: \(failure.explanation)", cause: failure)
+        }
+        if news.isDeposed { throw Self.deposed }
+    }
+
+    private static var deposed: VolumeError {
+        VolumeError(.deposed, "another host has attached the volume: this one is deposed")
+    }
+
+    // MARK: What it is
+
+    /// Connections to members lost so far. On the group's thread.
+    public var losses: UInt64 { news.losses }
+
+    /// The last thing that went wrong with a member, for people; empty where nothing has. On the group's thread.
+    public var lastProblem: String { news.lastProblem }
+
+    // MARK: Ending
+
+    /// Detaches in order: completes what is under way, flushes, marks the volume clean, and ends the connections. Where it
+    /// does not come any further for a while, the volume is let go as a crash would leave it, and this throws `notClean`;
+    /// `deposed` where another host has it.
+    ///
+    /// - Parameter patienceMilliseconds: how long it may go on without coming any further.
+    public func detach(patienceMilliseconds: UInt64 = detachPatienceMilliseconds) async throws(VolumeError) {
+        let result = await group.onExecutor { () async -> Result<Void, VolumeError> in
+            do throws(VolumeError) { return .success(try await self.detached(patienceMilliseconds)) } catch {
+                return .failure(error)
+            }
+        }
+        try result.get()
+    }
+
+    private func detached(_ patienceMilliseconds: UInt64) async throws(VolumeError) {
+        volume.beginDetach()
+        var least = Int.max
+        var end = group.now.advanced(byMilliseconds: patienceMilliseconds)
+        while volume.currentPhase != .detached, !news.isDeposed {
+            // Progress is less work than ever before: so it ends, also where members come and go.
+            let left = volume.engine.detachWorkLeft
+            if left < least {
+                least = left
+                end = group.now.advanced(byMilliseconds: patienceMilliseconds)
+            }
+            guard group.now < end else { break }
+            await news.next(before: min(end, group.now.advanced(byMilliseconds: 100)))
+        }
+        let status = volume.currentStatus
+        let isDeposed = news.isDeposed
+        // Its user knows: what it tells of the end of connections from here on is no news.
+        news.isMuted = status.phase != .detached && !isDeposed
+        volume.engine.abandon(now: group.now)
+        await disconnect()
+        if isDeposed { throw Self.deposed }
+        guard status.phase != .detached else { return }
+        let missing = MemberSet(
+            status.members.indices.filter { status.members[$0].phase != .active }.map { MemberSet($0) })
+        throw VolumeError(
+            .notClean,
+            "the volume was not detached within \(patienceMilliseconds / 1000) s"
+                + (missing == [] ? "" : ": members \(missing) could not be used")
+                + "; it is left as after a crash of this host, and the next attach makes its members equal")
+    }
+
+    /// Lets the volume go without making it clean, as a crash would, and ends the connections.
+    public func abandon() async {
+        await group.onExecutor {
+            self.news.isMuted = true
+            self.volume.engine.abandon(now: self.group.now)
+            await self.disconnect()
+        }
+    }
+
+    /// Waits until nothing reaches memory any more; targets that do not answer get the time that connections take.
+    private func disconnect() async {
+        let end = group.now.advanced(byMilliseconds: Self.detachPatienceMilliseconds)
+        while !volume.isDisconnected, group.now < end { await group.sleep(milliseconds: 5) }
+        if volume.isDisconnected { host.remove(volume) }
+    }
+}

@@ -1,0 +1,51 @@
+import Base
+import Replication
+
+/// Which volume to attach, as whom, and how long to wait. The volume's own properties are read from its members.
+public struct VolumeAttachmentOptions: Sendable {
+    public var members: [MemberAddress]
+    public var hostNQN: String
+    /// Fresh for each attachment: to a reservation, a host identifier is a host.
+    public var hostID: UUIDBytes
+    /// A host that has the volume attached is fenced; without this such a volume is left alone.
+    public var takesOver = false
+    /// I/Os under way at once.
+    public var queueDepth = 64
+    /// Members that are not used in this attachment.
+    public var excluded: MemberSet = []
+    /// The size in bytes that the namespaces had when the volume was last attached, where they have been enlarged since;
+    /// 0 where they have not.
+    public var formattedBytes: UInt64 = 0
+    /// An attachment is complete also when the volume only waits for enough members.
+    public var mayBeSuspended = false
+    public var suspendPolicy = SuspendPolicy.wait
+    /// Keep-alive timeout towards the members, in milliseconds.
+    public var keepAliveMilliseconds: UInt32 = 2000
+    /// A member's command that takes longer means that its connection is given up.
+    public var commandTimeoutMilliseconds: UInt32 = 5000
+    /// Bytes of registered memory that the volume gives out, and copies I/O through whose memory is not registered.
+    public var bufferBytes = 64 << 20
+    /// The whole time for the attach; `nil` for no limit but `patienceMilliseconds`.
+    public var attachTimeoutMilliseconds: UInt64?
+    /// The attach is given up when no member has come further for so long; `nil` for never.
+    public var patienceMilliseconds: UInt64?
+
+    public init(members: [MemberAddress], hostNQN: String, hostID: UUIDBytes) {
+        self.members = members
+        self.hostNQN = hostNQN
+        self.hostID = hostID
+    }
+
+    /// The options of the volume whose newest record is `superblock`.
+    func volume(_ superblock: Superblock) -> VolumeOptions {
+        var configuration = VolumeConfiguration(volume: superblock.volume, blockSize: superblock.geometry.blockSize)
+        configuration.queueDepth = queueDepth
+        configuration.formattedBlocks = superblock.members.map(\.blocks)
+        configuration.excluded = excluded
+        configuration.suspendPolicy = suspendPolicy
+        configuration.commandTimeout = UInt64(commandTimeoutMilliseconds) * 1_000_000
+        return VolumeOptions(
+            members: members, hostNQN: hostNQN, hostID: hostID, configuration: configuration,
+            keepAliveMilliseconds: keepAliveMilliseconds, bufferBytes: bufferBytes)
+    }
+}

@@ -1,0 +1,186 @@
+import Base
+import BlockInterface
+import Reactor
+import Synchronization
+
+/// The volume's side of a channel that another reactor uses: takes requests out of one ring and puts their ends into
+/// another. What is in no registered memory is copied through memory of the volume.
+final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
+    /// Written by the channel, read here; and the other way round.
+    let requests: Ring<BlockRequest>
+    let completions: Ring<BlockCompletion>
+    /// Wakes the channel's reactor.
+    let bell = Doorbell()
+    /// The channel is closed: nothing of it is under way.
+    let isClosed = Atomic<Bool>(false)
+    // What follows belongs to the volume's thread.
+    private let depth: Int
+    private var io: VolumeIO?
+    private var memory: VolumeMemory?
+    private let slots: UnsafeMutablePointer<Slot>
+    private let free: UnsafeMutablePointer<UInt32>
+    private var freeCount: Int
+    /// A request for which there was no memory to copy it through.
+    private var stalled: BlockRequest?
+    private var announced: [UnsafeMutableRawBufferPointer] = []
+    private let copied = Atomic<UInt64>(0)
+
+    /// A request that is under way.
+    private struct Slot {
+        var request = BlockRequest(tag: 0, operation: .flush)
+        /// What its data is copied through.
+        var copy: UnsafeMutableRawPointer?
+    }
+
+    init(depth: Int) {
+        self.depth = depth
+        requests = Ring(capacity: depth)
+        completions = Ring(capacity: depth)
+        slots = .allocate(capacity: depth)
+        slots.initialize(repeating: Slot(), count: depth)
+        free = .allocate(capacity: depth)
+        for index in 0..<depth { free[index] = UInt32(depth - 1 - index) }
+        freeCount = depth
+    }
+
+    deinit {
+        slots.deallocate()
+        free.deallocate()
+    }
+
+    /// I/Os whose data had to be copied. From any thread.
+    var copiedCount: UInt64 { copied.load(ordering: .relaxed) }
+
+    // MARK: The volume's thread
+
+    /// - Parameter scratch: what a verify reads into.
+    func open(on volume: Volume, scratch: UnsafeMutableRawPointer?) {
+        let io = VolumeIO(volume, depth: depth)
+        io.scratch = scratch
+        io.sink = self
+        self.io = io
+        memory = volume.memory
+    }
+
+    func announce(_ area: UnsafeMutableRawBufferPointer) {
+        announced.append(area)
+        memory?.announce(area)
+    }
+
+    /// The channel is closed, and nothing of it is under way.
+    var isOver: Bool { isClosed.load(ordering: .acquiring) && freeCount == depth && stalled == nil }
+
+    /// The channel is gone.
+    func close() {
+        for area in announced { memory?.withdraw(area) }
+        announced = []
+        io?.sink = nil
+        io?.close()
+        io = nil
+    }
+
+    /// Gives the volume what has arrived; returns how much that was.
+    func collect() -> Int {
+        var taken = 0
+        if let request = stalled {
+            guard begin(request) else { return 0 }
+            stalled = nil
+            taken += 1
+        }
+        while freeCount > 0, let request = requests.pop() {
+            guard begin(request) else {
+                stalled = request
+                break
+            }
+            taken += 1
+        }
+        return taken
+    }
+
+    /// `false` where there is no memory to copy the data through.
+    private func begin(_ request: BlockRequest) -> Bool {
+        guard let io, let memory else { return false }
+        var passed = request
+        var copy: UnsafeMutableRawPointer?
+        if let buffer = request.buffer, request.operation.usesData, request.length > 0,
+            _slowPath(!isRegistered(request, buffer, memory))
+        {
+            guard let found = copyThrough(&passed, memory) else {
+                // One that no memory is large enough for would wait for ever.
+                guard Int(clamping: request.length) <= Self.longestCopy else {
+                    end(BlockCompletion(tag: request.tag, status: .unsupported))
+                    bell.ring()
+                    return true
+                }
+                return false
+            }
+            copy = found
+        }
+        freeCount -= 1
+        let slot = free[freeCount]
+        slots[Int(slot)] = Slot(request: request, copy: copy)
+        passed.tag = UInt64(slot)
+        invariant(io.submit(passed), "a channel has no more under way than its depth")
+        return true
+    }
+
+    @inline(__always)
+    private func isRegistered(
+        _ request: BlockRequest, _ buffer: UnsafeMutableRawPointer, _ memory: VolumeMemory
+    ) -> Bool {
+        let length = Int(clamping: request.length)
+        guard memory.holds(buffer, length) else { return false }
+        guard request.operation == .compareAndWrite, let replacement = request.replacement else { return true }
+        return memory.holds(replacement, length)
+    }
+
+    /// The longest I/O whose data is copied.
+    private static let longestCopy = 8 << 20
+
+    /// Has a request use memory of the volume in place of its own; `nil` where none is free.
+    private func copyThrough(_ request: inout BlockRequest, _ memory: VolumeMemory) -> UnsafeMutableRawPointer? {
+        guard let buffer = request.buffer, request.length <= UInt64(Self.longestCopy) else { return nil }
+        let length = Int(request.length)
+        let isPair = request.operation == .compareAndWrite
+        guard let copy = memory.allocate(isPair ? 2 * length : length) else { return nil }
+        if request.operation != .read { copy.copyMemory(from: buffer, byteCount: length) }
+        if isPair, let replacement = request.replacement {
+            (copy + length).copyMemory(from: replacement, byteCount: length)
+            request.replacement = copy + length
+        }
+        request.buffer = copy
+        copied.add(1, ordering: .relaxed)
+        return copy
+    }
+
+    func completed(_ ended: UnsafeBufferPointer<BlockCompletion>) {
+        for completion in ended {
+            let slot = slots + Int(completion.tag)
+            let request = slot.pointee.request
+            if let copy = slot.pointee.copy {
+                if request.operation == .read, completion.status == .success, let buffer = request.buffer {
+                    buffer.copyMemory(from: copy, byteCount: Int(request.length))
+                }
+                memory?.free(copy)
+            }
+            free[freeCount] = UInt32(truncatingIfNeeded: completion.tag)
+            freeCount += 1
+            end(BlockCompletion(tag: request.tag, status: completion.status))
+        }
+        bell.ring()
+    }
+
+    private func end(_ completion: BlockCompletion) {
+        invariant(completions.push(completion), "a channel has no more under way than its depth")
+    }
+}
+
+extension BlockOperation {
+    /// It has a buffer.
+    @inline(__always) var usesData: Bool {
+        switch self {
+        case .read, .write, .compare, .compareAndWrite: true
+        case .flush, .writeZeroes, .deallocate, .verify: false
+        }
+    }
+}

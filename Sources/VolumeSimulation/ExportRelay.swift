@@ -1,0 +1,173 @@
+import Base
+import BlockInterface
+import FabricInterface
+import Memory
+import NVMeInitiator
+import NVMeSpec
+import NVMeTarget
+import Replication
+import Simulation
+import VolumeDriver
+
+/// A volume's I/O by way of a host: the initiator's process serves its volume by the real target, and a host on another machine
+/// has the workload's I/O done there. Nothing goes wrong between the two; they end together.
+final class ExportRelay: CompletionSink, @unchecked Sendable {
+    // One thread drives a simulation.
+    private let served: ServedVolume
+    private let device: SimulatedDevice
+    private let fabric: SimulatedFabric
+    private let group: InitiatorGroup
+    private let controller: Controller
+    private let arena: RegisteredArena
+    private var pool: DataPool
+    private let blockSize: Int
+    private let network: SimulatedNetwork
+    private var keys = TransferKeys()
+    private let handOn: (HostCompletion) -> Void
+    /// When it is to be polled even if nothing happens.
+    private(set) var deadline = MonotonicTime(nanoseconds: 0)
+    /// The host is connected: its I/O goes this way.
+    private(set) var isConnected = false
+    private var isClosed = false
+
+    /// - Parameter handOn: hears how I/O ended.
+    init(
+        _ volume: VolumeBlockDevice, number: Int, network: SimulatedNetwork, handOn: @escaping (HostCompletion) -> Void
+    ) {
+        self.handOn = handOn
+        self.network = network
+        blockSize = Int(volume.geometry.blockSize)
+        let (third, fourth) = (number / 200, 1 + number % 200)
+        let address = "198.18.\(third).\(fourth)"
+        served = ServedVolume(volume, network, address: address, node: InitiatorProcess.node(number))
+        device = network.makeDevice(
+            "remote\(number)", addresses: ["198.19.\(third).\(fourth)"], node: 10_000 + number)
+        fabric = SimulatedFabric([device])
+        group = InitiatorGroup(fabric: fabric, options: InitiatorGroupOptions(completionEntries: 512))
+        guard let listener = SocketAddress(host: address, port: TargetMachine.port),
+            let arena = try? RegisteredArena(bytes: 256 << 10)
+        else { invariantViolated("a simulated host has an address and memory") }
+        self.arena = arena
+        pool = DataPool(arena, reservedBytes: 0)
+        controller = Controller(
+            ControllerOptions(
+                address: listener, subsystemNQN: ServedVolume.nqn, hostNQN: "nqn.2026-11.io.tercet:remote\(number)",
+                hostID: UUIDBytes(high: 0x7265_6d6f, low: UInt64(number)), queueEntries: 32, recovery: .fail),
+            home: group, groups: [group])
+        super.init()
+        controller.queues[0].sink = self
+        let (controller, group) = (controller, group)
+        group.spawn { [self] in
+            do throws(InitiatorError) { try await controller.connect() } catch { return }
+            group.send { self.connected() }
+        }
+    }
+
+    private func connected() {
+        guard let context = controller.queues[0].context, let keys = try? arena.transferKeys(with: context) else {
+            return
+        }
+        self.keys = keys
+        isConnected = true
+    }
+
+    /// Polls what there is; `true` where there may be more at once.
+    func poll(_ now: MonotonicTime) -> Bool {
+        guard !isClosed else { return false }
+        var isBusy = served.group.poll(now: now) + group.poll(now: now) > 0
+        if !isBusy {
+            // As a reactor arms before it sleeps, and looks once more.
+            served.group.prepareToSleep()
+            group.prepareToSleep()
+            isBusy = served.fabric.hasEvents || fabric.hasEvents || group.hasLetters || served.group.hasLetters
+        }
+        deadline = min(served.group.nextDeadline, group.nextDeadline)
+        return isBusy
+    }
+
+    // MARK: I/O
+
+    func allocate(_ bytes: Int) -> UnsafeMutableRawPointer? { pool.allocate(bytes, priority: .io) }
+
+    func free(_ buffer: UnsafeMutableRawPointer) { pool.free(buffer) }
+
+    /// Whether the memory is the host's.
+    func owns(_ buffer: UnsafeMutableRawPointer) -> Bool {
+        guard let base = arena.memory.baseAddress else { return false }
+        return buffer >= base && buffer < base + arena.memory.count
+    }
+
+    func submit(_ request: HostRequest) -> Bool {
+        let length = Int(request.count) * blockSize
+        let kind: IOKind
+        switch request.operation {
+        case .read: kind = .read
+        case .write: kind = .write
+        // Deallocate takes a list of ranges; the volume zeroes both in one way.
+        case .writeZeroes, .deallocate: kind = .writeZeroes
+        case .flush: kind = .flush
+        case .compareAndWrite: kind = .compareAndWrite
+        case .compare: kind = .compare
+        }
+        var operation = IOOperation(
+            kind, startingLBA: request.start, blockCount: request.count,
+            flags: request.forceUnitAccess ? .forceUnitAccess : [], tag: request.cookie)
+        if let buffer = UnsafeMutableRawPointer(bitPattern: UInt(request.buffer)) {
+            let region = keys.region(isIncoming: kind == .read)
+            operation.data = IOSegment(
+                address: buffer, length: length, localKey: region.localKey, remoteKey: region.remoteKey)
+            if kind == .compareAndWrite {
+                operation.second = IOSegment(
+                    address: buffer + length, length: length, localKey: region.localKey, remoteKey: region.remoteKey)
+            }
+        }
+        guard case .accepted = controller.queues[0].submit(operation) else { return false }
+        return true
+    }
+
+    override func completed(_ completions: UnsafeBufferPointer<IOCompletion>) {
+        guard !isClosed else { return }
+        for completion in completions {
+            handOn(HostCompletion(cookie: completion.tag, status: HostStatus(completion)))
+        }
+    }
+
+    // MARK: The end
+
+    /// Both are gone. The volume has ended what it had under way. Outside of the world's time, so that all memory comes back.
+    func close(_ now: MonotonicTime) {
+        guard !isClosed else { return }
+        isClosed = true
+        fabric.endConnections()
+        let controller = controller
+        group.spawn { await controller.close() }
+        var time = now
+        var quietRounds = 0
+        for _ in 0..<4000 where quietRounds < 2 {
+            time = time.advanced(byMilliseconds: 10)
+            quietRounds = group.poll(now: time) == 0 && group.isIdle ? quietRounds + 1 : 0
+        }
+        group.close()
+        network.remove(device)
+        served.close()
+    }
+}
+
+extension HostStatus {
+    /// What a host's I/O on a served volume says of the volume's.
+    fileprivate init(_ completion: IOCompletion) {
+        let status = completion.status
+        switch completion.outcome {
+        case .surelyNotDone: self = .detached
+        case .unknown: self = .suspended
+        case .surelyDone where status.isSuccess: self = .success
+        case .surelyDone where status.matches(.compareFailure): self = .miscompare
+        case .surelyDone where status.matches(.capacityExceeded): self = .noSpace
+        case .surelyDone where status.matches(.lbaOutOfRange): self = .outOfRange
+        case .surelyDone where status.matches(.asymmetricAccessPersistentLoss): self = .deposed
+        case .surelyDone where status.matches(.asymmetricAccessInaccessible): self = .suspended
+        case .surelyDone where status.matches(.namespaceNotReady): self = .detached
+        case .surelyDone: self = .mediaError
+        }
+    }
+}

@@ -1,0 +1,24 @@
+import BlockInterface
+import Replication
+import Simulation
+
+/// Writing a volume's metadata to a machine's disk, as it was long ago.
+extension TargetMachine {
+    func write(_ format: VolumeFormat) {
+        for number in 0..<format.pageCount {
+            writePage { format.encode(page: number, member: index, into: $0) }
+        }
+    }
+
+    /// Writes a page; `fill` returns its first block.
+    func writePage(_ fill: (UnsafeMutableRawBufferPointer) -> UInt64) {
+        let blockSize = Int(disk.geometry.blockSize)
+        let page = UnsafeMutableRawBufferPointer.allocate(byteCount: max(4096, blockSize), alignment: 4096)
+        defer { page.deallocate() }
+        let start = Int(fill(page)) * blockSize
+        for memory in [disk.contents, disk.durableContents] {
+            UnsafeMutableRawBufferPointer(rebasing: memory[start..<start + page.count]).copyMemory(
+                from: UnsafeRawBufferPointer(page))
+        }
+    }
+}
