@@ -175,9 +175,7 @@ let package = Package(
             name: "LibTercet",
             dependencies: [
                 "Base", "BlockInterface", "CLinux", "CTercet", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec",
-                "Replication",
-                "VerbsFabric",
-                "VolumeDriver",
+                "Reactor", "Replication", "VerbsFabric", "VolumeDriver",
             ], swiftSettings: strict,
             linkerSettings: [.unsafeFlags(["-Xlinker", "-soname", "-Xlinker", "libtercet.so"])]),
         tests(

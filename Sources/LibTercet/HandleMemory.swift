@@ -9,6 +9,8 @@ import VolumeDriver
 ///
 /// To a volume a buffer is named by its operation's slot and an offset in it: see `name`.
 final class HandleMemory: HostMemory, @unchecked Sendable {
+    // Unchecked: the thread that drives the handle alone uses it.
+
     /// Devices that the handle has had connections on; a volume's members may be on three.
     private static let maxDevices = 4
 
@@ -214,7 +216,7 @@ final class HandleMemory: HostMemory, @unchecked Sendable {
         } catch { return nil }
     }
 
-    /// What a volume is told as the buffer of a part of an operation; never 0.
+    /// The buffer of a part of an operation, as a volume is told of it; never 0.
     static func name(_ slot: Int, offset: Int) -> UInt64 { UInt64(slot + 1) << 48 | UInt64(offset) }
 
     /// The longest operation whose parts can be named.

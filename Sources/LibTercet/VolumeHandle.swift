@@ -13,11 +13,12 @@ final class VolumeHandle: Handle, VolumeIOSink {
     private let volume: Volume
     private let io: VolumeIO
     private let rounds: Rounds
-    /// What an operation is, for its completion: `true` for a read.
+    /// Whether the operation in a slot is a read, for its completion.
     private let reads: UnsafeMutablePointer<Bool>
 
     /// Polls the group, and behind it the volume once it is there. On the caller's thread, which drives both.
     private final class Rounds: PollerHost, @unchecked Sendable {
+        // Unchecked: the caller's thread alone uses it.
         private let group: InitiatorGroup
         private var volume: Poller?
 
@@ -126,7 +127,7 @@ final class VolumeHandle: Handle, VolumeIOSink {
         }
         if operation == .read || operation == .write {
             guard let buffer = io.buffer else { return -EINVAL }
-            // What is beyond the end uses no memory.
+            // An operation beyond the end uses no memory.
             let (end, overflow) = io.offset.addingReportingOverflow(io.length)
             if !overflow, end <= volume.byteCount {
                 guard

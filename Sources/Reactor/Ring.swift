@@ -5,19 +5,19 @@ import Synchronization
 ///
 /// Each side writes a counter of its own and reads the other's only when, by what it last saw, the ring is full or empty.
 public final class Ring<Element: BitwiseCopyable & Sendable>: @unchecked Sendable {
-    // `elements` is written between the consumer's count and the producer's, and read below the producer's: no place is
+    // Unchecked: `elements` is written between the consumer's count and the producer's, and read below the producer's: no place is
     // both at once.
     @usableFromInline let elements: UnsafeMutablePointer<Element>
     @usableFromInline let mask: UInt64
     /// Elements pushed so far. The producer's.
     @usableFromInline let pushed = Atomic<UInt64>(0)
-    /// What the producer last saw of `popped`.
+    /// The producer's last view of `popped`.
     @usableFromInline var poppedSeen: UInt64 = 0
     /// Keeps what each side writes in cache lines of its own.
     private let gap = [8 of UInt64](repeating: 0)
     /// Elements popped so far. The consumer's.
     @usableFromInline let popped = Atomic<UInt64>(0)
-    /// What the consumer last saw of `pushed`.
+    /// The consumer's last view of `pushed`.
     @usableFromInline var pushedSeen: UInt64 = 0
 
     /// - Parameter capacity: elements that the ring holds at least.

@@ -6,6 +6,8 @@ import NVMeInitiator
 ///
 /// An abstract class and not a protocol: it is asked once for each command.
 open class HostMemory: @unchecked Sendable {
+    // Unchecked: all calls are made on the group's thread.
+
     public init() {}
 
     /// A member is connected over a device. Throws where the memory cannot be registered with it: then the connection is of

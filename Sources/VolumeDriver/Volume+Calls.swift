@@ -85,7 +85,7 @@ extension Volume {
 
 /// Memory that a volume gave out.
 public struct VolumeBuffer: @unchecked Sendable {
-    // Its holder alone uses the memory.
+    // Unchecked: its holder alone uses the memory.
     public let pointer: UnsafeMutableRawPointer
     public let byteCount: Int
 }

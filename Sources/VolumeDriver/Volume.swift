@@ -168,7 +168,7 @@ public final class Volume: Poller, @unchecked Sendable {
     /// Bytes of a block, less one.
     @inline(__always) var blockMask: UInt64 { 1 << blockShift - 1 }
 
-    /// Where the volume is in its life.
+    /// The phase of the volume's life.
     public var currentPhase: VolumePhase { engine.phase }
 
     /// The state of the volume and its members, as `status()` tells it elsewhere.

@@ -9,11 +9,11 @@ import Replication
 /// Its state belongs to the group's thread; what is `async` may be called from anywhere, and takes its time from the group,
 /// so that the simulation runs the same code in virtual time.
 public final class VolumeAttachment: @unchecked Sendable {
-    // The group's thread writes and reads all that changes.
+    // Unchecked: the group's thread writes and reads all that changes.
     public let volume: Volume
     /// I/O of any length on the volume, for `async` callers.
     public let calls: VolumeCalls
-    /// What the newest record on the members said.
+    /// The newest record on the members.
     public let superblock: Superblock
     let group: InitiatorGroup
     private let host: any PollerHost
@@ -90,7 +90,7 @@ public final class VolumeAttachment: @unchecked Sendable {
         return attachment
     }
 
-    /// What the members that can be reached say, once no other host has the volume, or may be fenced.
+    /// Surveys the members that can be reached, once no other host has the volume, or may be fenced.
     private static func survey(
         _ options: VolumeAttachmentOptions, _ group: InitiatorGroup, _ deadline: MonotonicTime
     ) async throws(VolumeError) -> [MemberSurvey] {

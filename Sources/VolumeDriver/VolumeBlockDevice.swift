@@ -11,7 +11,7 @@ import Synchronization
 /// reached, I/O waits, or ends in `unavailable` where the volume is set to fail then; once another host has taken the volume
 /// over it ends in `fenced`.
 public final class VolumeBlockDevice: BlockDevice {
-    /// What can be done with the volume now.
+    /// The use that the volume is of now.
     public enum Availability: Sendable {
         case serving
         /// Too few members can be reached, or it recovers: later it is served again.
@@ -25,7 +25,7 @@ public final class VolumeBlockDevice: BlockDevice {
     private let volume: Volume
     /// Wakes the volume's reactor.
     let bell: Doorbell
-    /// What a verify reads into: nobody looks at it.
+    /// A verify reads into this, and nobody looks at it.
     private let scratch: VolumeBuffer?
 
     private struct State {

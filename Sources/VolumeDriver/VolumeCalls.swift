@@ -4,7 +4,7 @@ import NVMeInitiator
 
 /// A volume's I/O as `async` calls, for the control plane and for tools; usable from anywhere.
 public final class VolumeCalls: VolumeIOSink, @unchecked Sendable {
-    // All that changes belongs to the group's thread.
+    // Unchecked: all that changes belongs to the group's thread.
     private let group: InitiatorGroup
     private let io: VolumeIO
     private var callers: [CheckedContinuation<BlockStatus, Never>?]

@@ -22,9 +22,9 @@ public struct VolumeError: Error, CustomStringConvertible, Sendable {
     }
 
     public var code: Code
-    /// What is wrong, with what, and where it helps, what to do. In one line.
+    /// One line for people: what is wrong, with what, and where it helps, what to do.
     public var message: String
-    /// What it comes from, where that is an error too.
+    /// The error that led to this one.
     public var cause: (any Error)?
 
     public init(_ code: Code, _ message: String, cause: (any Error)? = nil) {

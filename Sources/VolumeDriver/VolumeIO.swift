@@ -37,7 +37,7 @@ public final class VolumeIO {
 
     /// Parts of one I/O that are under way at once: a long one leaves room for others.
     private static let partsAtOnce: UInt32 = 8
-    /// Where the user's number begins in a cookie.
+    /// The user's number begins at this bit of a cookie.
     static let numberShift: UInt64 = 48
 
     private struct Slot {
@@ -214,7 +214,7 @@ public final class VolumeIO {
         guard count > 0 else { return 0 }
         endedAtOnce = 0
         sink?.completed(UnsafeBufferPointer(start: ended, count: count))
-        // What was submitted meanwhile and has ended at once is behind.
+        // I/Os that were submitted meanwhile and have ended at once are behind.
         endedCount -= count
         for place in 0..<endedCount { ended[place] = ended[place + count] }
         return count
@@ -225,7 +225,7 @@ extension BlockOperation {
     /// Nothing changes by it.
     @inline(__always) var readsOnly: Bool { self == .read || self == .compare || self == .verify }
 
-    /// What the engine calls it: it verifies by reading.
+    /// The engine's name for it: it verifies by reading.
     @inline(__always) var hostOperation: HostOperation {
         switch self {
         case .read, .verify: .read

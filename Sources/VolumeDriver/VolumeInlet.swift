@@ -6,6 +6,8 @@ import Synchronization
 /// The volume's side of a channel that another reactor uses: takes requests out of one ring and puts their ends into
 /// another. What is in no registered memory is copied through memory of the volume.
 final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
+    // Unchecked: the rings and the flag are for two threads; the rest belongs to the volume's.
+
     /// Written by the channel, read here; and the other way round.
     let requests: Ring<BlockRequest>
     let completions: Ring<BlockCompletion>
@@ -13,7 +15,7 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
     let bell = Doorbell()
     /// The channel is closed: nothing of it is under way.
     let isClosed = Atomic<Bool>(false)
-    // What follows belongs to the volume's thread.
+    // All that follows belongs to the volume's thread.
     private let depth: Int
     private var io: VolumeIO?
     private var memory: VolumeMemory?
@@ -28,7 +30,7 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
     /// A request that is under way.
     private struct Slot {
         var request = BlockRequest(tag: 0, operation: .flush)
-        /// What its data is copied through.
+        /// Memory that its data is copied through.
         var copy: UnsafeMutableRawPointer?
     }
 

@@ -10,6 +10,8 @@ import NVMeInitiator
 ///
 /// Belongs to the group's thread.
 public final class VolumeMemory: HostMemory, @unchecked Sendable {
+    // Unchecked: the group's thread alone uses it.
+
     let engine: RegisteredArena
     private let buffers: RegisteredArena?
     private let pool: DataPool?

@@ -2,9 +2,9 @@ import Base
 import NVMeInitiator
 import Replication
 
-/// What a volume has told, and the tasks that wait for more. On the group's thread.
+/// The events of a volume, and the tasks that wait for more. On the group's thread.
 final class VolumeNews: @unchecked Sendable {
-    // The volume's observer is Sendable; it is called on the group's thread only.
+    // Unchecked: the volume's observer is Sendable; it is called on the group's thread only.
     private let group: InitiatorGroup
     private(set) var failure: AttachError?
     /// Another host has taken the volume over.
@@ -45,7 +45,7 @@ final class VolumeNews: @unchecked Sendable {
         waiting.removeAll { $0 === token }
     }
 
-    /// What keeps the volume from being served, for the end of a sentence.
+    /// The reason that the volume is not served, for the end of a sentence.
     var obstacle: String {
         (awaited == [] ? "" : ": waiting for members \(awaited)") + (lastProblem.isEmpty ? "" : " (\(lastProblem))")
     }

@@ -12,7 +12,7 @@ import VolumeDriver
 /// A volume's I/O by way of a host: the initiator's process serves its volume by the real target, and a host on another machine
 /// has the workload's I/O done there. Nothing goes wrong between the two; they end together.
 final class ExportRelay: CompletionSink, @unchecked Sendable {
-    // One thread drives a simulation.
+    // Unchecked: one thread drives a simulation.
     private let served: ServedVolume
     private let device: SimulatedDevice
     private let fabric: SimulatedFabric
@@ -154,7 +154,7 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
 }
 
 extension HostStatus {
-    /// What a host's I/O on a served volume says of the volume's.
+    /// The volume's status that a host's I/O on it tells of.
     fileprivate init(_ completion: IOCompletion) {
         let status = completion.status
         switch completion.outcome {

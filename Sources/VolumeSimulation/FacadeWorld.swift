@@ -26,13 +26,13 @@ public final class FacadeWorld {
 
     /// Polls what the facade gives it.
     private final class Pollers: PollerHost, @unchecked Sendable {
-        // One thread drives a simulation.
+        // Unchecked: one thread drives a simulation.
         private(set) var all: [Poller] = []
         func add(_ poller: Poller) { all.append(poller) }
         func remove(_ poller: Poller) { all.removeAll { $0 === poller } }
     }
 
-    /// What a task leaves.
+    /// The result of a task. Unchecked: one thread drives a simulation.
     private final class Box<Value>: @unchecked Sendable { var value: Value? }
 
     private static let regionSize: UInt32 = 64 << 10
@@ -149,7 +149,7 @@ public final class FacadeWorld {
 
     public func startMember(_ member: Int) { targets[member].start() }
 
-    /// What members hold of the volume's data, in their disks' caches or durable.
+    /// The volume's data as a member holds it, in their disks' caches or durable.
     public func contents(of member: Int, isDurable: Bool) -> [UInt8] {
         let disk = targets[member].disk
         let memory = isDurable ? disk.durableContents : disk.contents
@@ -213,7 +213,7 @@ final class ServedVolume {
 
 /// A host of a served volume: one connection, and I/O that is waited for.
 public final class FacadeHost: @unchecked Sendable {
-    // One thread drives a simulation.
+    // Unchecked: one thread drives a simulation.
     public let group: InitiatorGroup
     public let controller: Controller
     public let memory: UnsafeMutableRawBufferPointer

@@ -98,6 +98,7 @@ import VolumeSimulation
         world.run(milliseconds: 200)
         let host = host
         let world = world
+        // Unchecked: one thread drives a simulation.
         final class Box: @unchecked Sendable { var completion: IOCompletion? }
         let box = Box()
         fill(0..<512, 9)

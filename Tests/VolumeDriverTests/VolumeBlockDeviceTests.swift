@@ -31,7 +31,7 @@ import VolumeSimulation
     }
 
     private final class PumpedDevice: BlockDevice, @unchecked Sendable {
-        // One thread drives a simulation.
+        // Unchecked: one thread drives a simulation.
         let inner: VolumeBlockDevice
         let world: FacadeWorld
 
