@@ -90,7 +90,8 @@ let package = Package(
         room(
             "VolumeSimulation",
             [
-                "Base", "BlockInterface", "Buffers", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "NVMeTarget",
+                "Base", "BlockInterface", "Buffers", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec",
+                "NVMeTarget",
                 "RDMATransport", "Reactor", "Replication", "Simulation", "TargetTransport", "VolumeDriver",
             ]),
         .executableTarget(

@@ -206,8 +206,7 @@ public final class VolumeAttachment: @unchecked Sendable {
         await disconnect()
         if isDeposed { throw Self.deposed }
         guard status.phase != .detached else { return }
-        let missing = MemberSet(
-            status.members.indices.filter { status.members[$0].phase != .active }.map { MemberSet($0) })
+        let missing = MemberSet(MemberSet.all.filter { status.members[$0].phase != .active })
         throw VolumeError(
             .notClean,
             "the volume was not detached within \(patienceMilliseconds / 1000) s"

@@ -1,5 +1,6 @@
 import Base
 import BlockInterface
+import Buffers
 import FabricInterface
 import Memory
 import NVMeInitiator
@@ -48,7 +49,7 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
             let arena = try? RegisteredArena(bytes: 256 << 10)
         else { invariantViolated("a simulated host has an address and memory") }
         self.arena = arena
-        pool = DataPool(arena, reservedBytes: 0)
+        pool = DataPool(arena.memory, reservedBytes: 0)
         controller = Controller(
             ControllerOptions(
                 address: listener, subsystemNQN: ServedVolume.nqn, hostNQN: "nqn.2026-11.io.tercet:remote\(number)",

@@ -5,6 +5,7 @@ import Memory
 import NVMeInitiator
 import NVMeSpec
 import NVMeTarget
+import RDMATransport
 import Reactor
 import Replication
 import Simulation
@@ -55,7 +56,7 @@ public final class FacadeWorld {
         else { invariantViolated("a simulated volume can be formatted") }
         self.format = format
         let network = network
-        targets = (0..<memberCount).map {
+        targets = MemberSet.all.map {
             TargetMachine($0, network: network, blocks: memberBlocks, profile: profile)
         }
         device = network.makeDevice("process", addresses: ["198.51.100.1"], node: 100)
@@ -183,13 +184,12 @@ final class ServedVolume {
     init(_ volume: VolumeBlockDevice, _ network: SimulatedNetwork, address: String = address, node: Int = 100) {
         self.network = network
         device = network.makeDevice("served", addresses: [address], limits: .simulated, node: node)
-        target = Target(
-            options: TargetOptions(
-                queueDepth: 32, maxIOQueues: 2, inCapsuleDataSize: 4096, maxTransferSize: 128 << 10,
-                sharedReceiveEntries: 128, dataMemory: 4 << 20, controlMemory: 128 << 10, maxNamespaces: 2),
-            bootInstance: 1 << 16, now: network.now, observe: { _ in })
+        let options = TargetOptions(
+            queueDepth: 32, maxIOQueues: 2, inCapsuleDataSize: 4096, maxTransferSize: 128 << 10,
+            sharedReceiveEntries: 128, dataMemory: 4 << 20, controlMemory: 128 << 10, maxNamespaces: 2)
+        target = Target(options: options, bootInstance: 1 << 16, now: network.now, observe: { _ in })
         fabric = SimulatedFabric([device])
-        group = PollGroup(target: target, fabric: fabric)
+        group = PollGroup(target: target, transport: RDMATargetTransport(fabric, options.transport))
         guard let listener = SocketAddress(host: address, port: TargetMachine.port) else {
             invariantViolated("a simulated address is one")
         }
