@@ -44,10 +44,12 @@ public final class FacadeWorld {
         profile.dataBlocks = dataBlocks
         network = SimulatedNetwork(seed: seed)
         network.delays.transit = profile.transit
-        let memberBlocks = (dataBlocks + 8192) / 8 * 8
+        profile.regionSize = Self.regionSize
+        profile.maximumTransfer = Int(Self.regionSize)
         let candidates = (0..<memberCount).map {
             MemberCandidate(
-                uuid: UUIDBytes(high: 7, low: UInt64($0) + 1), blockSize: profile.blockSize, blocks: memberBlocks)
+                uuid: UUIDBytes(high: 7, low: UInt64($0) + 1), blockSize: profile.blockSize,
+                blocks: profile.memberBlocks(MemberIndex($0)))
         }
         guard
             let format = try? VolumeFormat(
@@ -55,10 +57,8 @@ public final class FacadeWorld {
                 minimumCopies: 2)
         else { invariantViolated("a simulated volume can be formatted") }
         self.format = format
-        let network = network
-        targets = MemberSet.all.map {
-            TargetMachine($0, network: network, blocks: memberBlocks, profile: profile)
-        }
+        let (network, machine) = (network, profile)
+        targets = MemberSet.all.map { TargetMachine($0, network: network, profile: machine) }
         device = network.makeDevice("process", addresses: ["198.51.100.1"], node: 100)
         fabric = SimulatedFabric([device])
         group = InitiatorGroup(fabric: fabric, options: InitiatorGroupOptions(completionEntries: 4096))
@@ -76,9 +76,8 @@ public final class FacadeWorld {
         var isBusy = false
         var wake = now.advanced(byMilliseconds: 5)
         for target in targets {
-            guard let process = target.process else { continue }
-            if process.pollIfDue(now, target.disk) { isBusy = true }
-            wake = min(wake, process.deadline)
+            if target.pollIfDue(now) { isBusy = true }
+            if let process = target.process { wake = min(wake, process.deadline) }
         }
         if group.poll(now: now) > 0 { isBusy = true }
         for poller in pollers.all where poller.poll(now: now) > 0 { isBusy = true }
