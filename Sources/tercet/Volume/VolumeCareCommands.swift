@@ -27,23 +27,27 @@ struct VolumeHealCommand: AsyncParsableCommand {
         let session = try Session()
         defer { session.end() }
         let attached = try await VolumeSession(volume, takeOver, session: session)
-        attached.volume.setResyncRate(UInt64(rate?.value ?? 0))
+        await attached.limitRate(rate)
         let left = try await attached.heal(seconds: seconds)
+        let absentees = await attached.absentees()
+        let isInSync = left == 0 && absentees.isEmpty
         var result = ScrubResult()
-        if scrub, left == 0 { result = try await attached.scrub(repairingFrom: nil) }
+        if scrub, isInSync { result = try await attached.scrub(repairingFrom: nil) }
         let counts = await attached.volume.statistics()
         if json {
             var object: [String: Any] = [
                 "bytes_copied": counts.bytesCopied, "regions_copied": counts.regionsCopied, "regions_left": left,
+                "in_sync": isInSync,
             ]
-            if scrub, left == 0 { object.merge(result.object) { old, _ in old } }
+            if scrub, isInSync { object.merge(result.object) { old, _ in old } }
             try printJSON(object)
-        } else if left == 0 {
+        } else if isInSync {
             print("all members are in sync; \(counts.bytesCopied) bytes were copied")
-        } else {
+        } else if absentees.isEmpty {
             print("paused with \(left) regions left; \(counts.bytesCopied) bytes were copied")
         }
         try await attached.detach()
+        guard absentees.isEmpty else { throw CommandFailure("not healed: " + absentees.joined(separator: "; ")) }
         try result.check()
     }
 }
@@ -146,9 +150,15 @@ extension VolumeSession {
         defer { progress.clear() }
         let end = seconds.map { MonotonicTime.now().advanced(byMilliseconds: UInt64($0 * 1000)) } ?? .distantFuture
         var left = 0
-        try await waitUntilHealed(until: end) { regions in
-            left = regions
-            progress.show("\(regions) regions left")
+        do {
+            try await waitUntilHealed(until: end) { regions in
+                left = regions
+                progress.show("\(regions) regions left")
+            }
+        } catch {
+            // As clean as it can be left; the reason is the one that counts.
+            try? await detach()
+            throw error
         }
         return left
     }

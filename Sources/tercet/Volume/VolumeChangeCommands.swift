@@ -46,7 +46,7 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
         // A volume of three copies is suspended until it has the new member.
         let attached = try await VolumeSession(
             volume, takeOver, excluded: [member], mayBeSuspended: true, session: session)
-        attached.volume.setResyncRate(UInt64(rate?.value ?? 0))
+        await attached.limitRate(rate)
         guard await attached.volume.replaceMember(member, with: address, uuid: uuid) else {
             throw CommandFailure("the other members are not in sync, or \(address) is one of them")
         }
