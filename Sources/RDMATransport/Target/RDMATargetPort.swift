@@ -96,7 +96,11 @@ final class RDMATargetPort: TransportPort {
         work.flush()
     }
 
-    deinit { completions.deallocate() }
+    deinit {
+        // A daemon that ends does not wait for hosts that still take what they were lent.
+        for position in 0..<traits.requests { endLoan(RequestIndex(position: UInt32(position))) }
+        completions.deallocate()
+    }
 
     // MARK: Rounds
 
