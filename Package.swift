@@ -90,9 +90,8 @@ let package = Package(
         room(
             "VolumeSimulation",
             [
-                "Base", "BlockInterface", "Buffers", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec",
-                "NVMeTarget",
-                "RDMATransport", "Reactor", "Replication", "Simulation", "TargetTransport", "VolumeDriver",
+                "Base", "BlockInterface", "Buffers", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator",
+                "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication", "Simulation", "TargetTransport", "VolumeDriver",
             ]),
         .executableTarget(
             name: "tercet-simulate",
@@ -122,7 +121,9 @@ let package = Package(
         // The wall between NVMe and what carries it: values that cross it, and the interface of a target's transport.
         room("TargetTransport", ["Base", "NVMeSpec"]),
         // NVMe over RDMA; knows no subsystem.
-        room("RDMATransport", ["Base", "FabricInterface", "Memory", "NVMeSpec", "TargetTransport"]),
+        room(
+            "RDMATransport",
+            ["Base", "FabricInterface", "InitiatorTransport", "Memory", "NVMeSpec", "TargetTransport"]),
 
         // The target: commands, on any transport.
         room(
@@ -166,8 +167,9 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: strict),
 
-        // One controller of any NVMe-oF target.
-        room("NVMeInitiator", ["Base", "FabricInterface", "Memory", "NVMeSpec", "Reactor"]),
+        // One controller of any NVMe-oF target: commands, without a fabric.
+        room("InitiatorTransport", ["Base", "NVMeSpec"]),
+        room("NVMeInitiator", ["Base", "InitiatorTransport", "NVMeSpec", "Reactor"]),
         // The same, and volumes, for programs in C: libtercet.so and Sources/CTercet/include/tercet.h. The package manager
         // names the file libTercet.so, as a product may not share the name of the executable; Tools/library adds the link
         // with the name that programs are built against.
@@ -175,20 +177,23 @@ let package = Package(
         .target(
             name: "LibTercet",
             dependencies: [
-                "Base", "BlockInterface", "CLinux", "CTercet", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec",
-                "Reactor", "Replication", "VerbsFabric", "VolumeDriver",
+                "Base", "BlockInterface", "CLinux", "CTercet", "FabricInterface", "InitiatorTransport", "Memory",
+                "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "Replication", "VerbsFabric", "VolumeDriver",
             ], swiftSettings: strict,
             linkerSettings: [.unsafeFlags(["-Xlinker", "-soname", "-Xlinker", "libtercet.so"])]),
         tests(
             "NVMeInitiatorTests",
             [
-                "Base", "CLibNVMe", "FabricInterface", "FabricLaws", "LoopbackFabric", "Memory", "NVMeInitiator",
-                "NVMeSpec",
+                "Base", "CLibNVMe", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator", "NVMeSpec",
+                "RDMATransport", "Simulation",
             ]),
         // Every call of the initiator against a target of any make.
         .executableTarget(
             name: "initiator-calls",
-            dependencies: ["Base", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor", "VerbsFabric"],
+            dependencies: [
+                "Base", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator", "NVMeSpec", "RDMATransport",
+                "Reactor", "VerbsFabric",
+            ],
             path: "Tests/InitiatorCalls", swiftSettings: strict),
         // A target that offers little more than what is mandatory, for volumes on targets of any make.
         .executableTarget(
@@ -197,15 +202,12 @@ let package = Package(
                 "Base", "FabricInterface", "NVMeSpec", "VerbsFabric",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], path: "Tests/BareTarget", swiftSettings: strict),
-        .target(
-            name: "LoopbackFabric", dependencies: ["Base", "FabricInterface"], path: "Tests/LoopbackFabric",
-            swiftSettings: strict),
 
         .executableTarget(
             name: "tercet",
             dependencies: [
-                "Base", "BlockInterface", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec", "Reactor",
-                "Replication", "Terminal", "Trace", "VerbsFabric",
+                "Base", "BlockInterface", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator",
+                "NVMeSpec", "RDMATransport", "Reactor", "Replication", "Terminal", "Trace", "VerbsFabric",
                 "VolumeDriver",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -226,8 +228,8 @@ let package = Package(
         room(
             "VolumeDriver",
             [
-                "Base", "BlockInterface", "Buffers", "FabricInterface", "Memory", "NVMeInitiator", "NVMeSpec",
-                "Reactor", "Replication",
+                "Base", "BlockInterface", "Buffers", "FabricInterface", "InitiatorTransport", "Memory",
+                "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "Replication",
             ]),
         tests(
             "VolumeDriverTests",

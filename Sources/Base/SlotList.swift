@@ -15,6 +15,9 @@ public struct SlotList<Element: ListedSlot>: BitwiseCopyable {
 
     @inlinable public var isEmpty: Bool { head.isNone }
 
+    /// The slot that is removed next; `nil` in an empty list.
+    @inlinable public var first: Element.Index? { head.ifAny }
+
     @inlinable
     public mutating func append(_ index: Element.Index, in table: borrowing SlotTable<Element.Index, Element>) {
         table[index].next = .none

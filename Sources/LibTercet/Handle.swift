@@ -3,6 +3,7 @@ import CTercet
 import Glibc
 import Memory
 import NVMeInitiator
+import RDMATransport
 import Synchronization
 import VerbsFabric
 
@@ -46,8 +47,7 @@ class Handle {
                 code: -ENOTSUP, message: "this process was forked from one that had opened a handle: fork before")
         }
         do {
-            return InitiatorGroup(
-                fabric: try VerbsFabric.open(), options: InitiatorGroupOptions(completionEntries: 8192))
+            return InitiatorGroup(RDMAInitiator(try VerbsFabric.open()))
         } catch { throw OpenFailure(code: -ENODEV, message: "\(error)") }
     }
 

@@ -1,5 +1,6 @@
 import CLinux
 import FabricInterface
+import InitiatorTransport
 import Memory
 import NVMeInitiator
 import VolumeDriver

@@ -2,8 +2,10 @@ import Base
 import CTercet
 import FabricInterface
 import Glibc
+import InitiatorTransport
 import NVMeInitiator
 import NVMeSpec
+import RDMATransport
 
 /// A namespace: one controller with one I/O queue.
 final class NamespaceHandle: Handle {
@@ -16,7 +18,7 @@ final class NamespaceHandle: Handle {
     /// Where ranges of Dataset Management are written, one for each slot.
     private var ranges: UnsafeMutableRawPointer?
     /// The device of the queue's connection, as the queue and as `memory` number it.
-    private var queueDevice = -1
+    private var queueDevice: Int?
     private var device = 0
 
     private final class Sink: CompletionSink {
@@ -94,7 +96,7 @@ final class NamespaceHandle: Handle {
 
     /// Learns which device the queue's connection is on. False where there is none, or memory cannot be registered with it.
     private func findDevice() -> Bool {
-        guard let context = queue.context, let number = try? memory.device(context) else { return false }
+        guard let context = queue.device?.context, let number = try? memory.device(context) else { return false }
         device = number
         queueDevice = queue.deviceNumber
         return true

@@ -2,6 +2,7 @@ import BlockInterface
 import CTercet
 import FabricInterface
 import Glibc
+import InitiatorTransport
 import NVMeInitiator
 import NVMeSpec
 import Replication
@@ -89,7 +90,7 @@ extension InitiatorError {
     /// A negative errno.
     var errno: Int32 {
         switch self {
-        case .fabric(let error): error.code == 0 ? -EIO : -error.code
+        case .transport(let error): error.code == 0 ? -EIO : -error.code
         case .rejected: -ECONNREFUSED
         case .status, .connectFailed, .invalidResponse: -EPROTO
         case .timeout: -ETIMEDOUT

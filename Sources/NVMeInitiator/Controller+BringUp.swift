@@ -1,5 +1,5 @@
 import Base
-import FabricInterface
+import InitiatorTransport
 import NVMeSpec
 import Reactor
 
@@ -17,7 +17,7 @@ extension Controller {
         guard !connected.requiresAuthentication, !connected.requiresSecureChannel else {
             throw .unsupported("the controller wants in-band authentication")
         }
-        admin.activate(limits: TransferLimits(), timeoutMilliseconds: options.adminTimeoutMilliseconds)
+        admin.activate(QueueTerms(timeoutMilliseconds: options.adminTimeoutMilliseconds))
         try await enable()
         try await identifyController(connected.controllerID)
         await identifyCommandSet()
@@ -68,9 +68,7 @@ extension Controller {
             throw .invalidResponse(
                 "Connect says controller \(controllerID), Identify says \(identify.controllerID)")
         }
-        guard identify.sglSupport.rawValue & 3 != 0, identify.sglSupport.contains(.keyed) else {
-            throw .invalidResponse("the controller does not take keyed SGLs (SGLS \(identify.sglSupport.rawValue))")
-        }
+        if let objection = home.transport.objection(to: identify) { throw .invalidResponse(objection) }
         if options.isDiscovery {
             guard identify.controllerType == .discovery || identify.controllerType == .notReported else {
                 throw .invalidResponse("not a discovery controller (CNTRLTYPE \(identify.controllerType.rawValue))")
@@ -159,35 +157,27 @@ extension Controller {
         }
     }
 
-    /// What one command may move on a queue, by what the controller says and what the device can.
-    private func limits(_ context: FabricContext) -> TransferLimits {
-        var limits = TransferLimits()
-        limits.optional = OptionalOperations(identify)
-        limits.maxZeroesBytes = byteLimit(commandSetLimits.writeZeroesSizeLimit)
-        limits.maxVerifyBytes = byteLimit(commandSetLimits.verifySizeLimit)
-        // A keyed descriptor's length has 24 bits; whole pages.
-        let maxKeyed = UInt64(SGLDescriptor.maxKeyedLength) & ~4095
-        let mdts = identify.maxDataTransferByteCount.map(UInt64.init) ?? UInt64.max
-        limits.maxBytes = min(
-            UInt64(max(options.maxTransferSize, 4096)), maxKeyed, mdts, max(context.limits.maxMessageSize, 4096))
-        guard identify.sglSupport.contains(.offset) else { return limits }
-        let capsule = identify.inCapsuleDataByteCount
-        if context.limits.maxScatterGather >= 2 {
-            limits.inCapsuleBytes = min(capsule, max(options.maxInCapsuleData, 0))
-        }
-        let most = identify.maxSGLDescriptors == 0 ? DeviceGroup.maxDescriptors : Int(identify.maxSGLDescriptors)
-        limits.maxDescriptors = max(
-            1, min(most, DeviceGroup.maxDescriptors, capsule / SGLDescriptor.byteCount))
-        return limits
+    /// The host's wishes for one command's data, as far as the controller goes along (MDTS).
+    private var wishes: TransferWishes {
+        TransferWishes(
+            maxBytes: min(max(options.maxTransferSize, 4096), identify.maxDataTransferByteCount ?? .max),
+            maxInCapsuleBytes: options.maxInCapsuleData)
     }
 
     private func activateQueues() async {
+        let wishes = wishes
         for queue in queues.prefix(connectedQueues) {
-            let timeout = options.ioTimeoutMilliseconds
-            let rule = options.recovery == .repeat ? RetryRule(identify) : RetryRule()
+            var terms = QueueTerms(timeoutMilliseconds: options.ioTimeoutMilliseconds)
+            if options.recovery == .repeat { terms.retryRule = RetryRule(identify) }
+            terms.optional = OptionalOperations(identify)
+            terms.maxZeroesBytes = byteLimit(commandSetLimits.writeZeroesSizeLimit)
+            terms.maxVerifyBytes = byteLimit(commandSetLimits.verifySizeLimit)
+            let known = terms
             await queue.group.onExecutor {
-                guard let context = queue.context else { return }
-                queue.activate(limits: self.limits(context), timeoutMilliseconds: timeout, retryRule: rule)
+                guard let limits = queue.configure(self.identify, wishes) else { return }
+                var terms = known
+                terms.limits = limits
+                queue.activate(terms)
             }
         }
     }

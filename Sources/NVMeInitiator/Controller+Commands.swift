@@ -1,3 +1,4 @@
+import InitiatorTransport
 import NVMeSpec
 
 /// Admin commands. Each may be called from anywhere; an error status is thrown.
@@ -78,7 +79,7 @@ extension Controller {
         var bytes: [UInt8] = []
         let wanted = (byteCount + 3) / 4 * 4
         while bytes.count < wanted {
-            let length = min(wanted - bytes.count, Limits.controlBufferBytes)
+            let length = min(wanted - bytes.count, ControlBuffer.byteCount)
             let isLast = bytes.count + length == wanted
             let page = GetLogPageCommand(
                 page, byteCount: UInt64(length), offset: offset + UInt64(bytes.count),
@@ -119,7 +120,7 @@ extension Controller {
     ///
     /// - Returns: how many commands the controller says it has aborted.
     public func abort(tag: UInt64, on queue: IOQueue) async throws(InitiatorError) -> Int {
-        let commands = await queue.group.run { (queue.queueID, queue.commandIDs(tag: tag)) }
+        let commands = await queue.group.run { (queue.queueID, queue.engine.commandIDs(tag: tag)) }
         var aborted = 0
         for command in commands.1 where try await abort(queueID: commands.0, commandID: command) { aborted += 1 }
         return aborted

@@ -1,5 +1,13 @@
 import NVMeSpec
 
+/// The part of a namespace that stays the same for as long as its `Controller` lives.
+struct NamespacePlace {
+    /// Its place in the queues' tables.
+    let index: Int
+    /// Bytes of a block, from the first time that the namespace could be used.
+    var blockSize: Int?
+}
+
 /// Which namespaces there are.
 extension Controller {
     /// Reads the active namespaces anew and tells the queues. Namespaces keep their index. Scans that several events ask
@@ -92,15 +100,17 @@ extension Controller {
         }
         for queue in queues {
             await queue.group.onExecutor {
-                for namespace in gone { queue.table.pointee.namespaces[namespace.index].isPresent = false }
+                for namespace in gone { queue.engine.removeNamespace(namespace.index) }
                 for namespace in namespaces {
-                    queue.table.pointee.namespaces[namespace.index] = NamespaceSlot(
-                        isPresent: namespace.problem == nil, nsid: namespace.nsid,
-                        blockShift: UInt8(namespace.blockSize.trailingZeroBitCount),
-                        boundary: UInt32(namespace.identify.optimalIOBoundary),
-                        mayDeallocateZeroes: namespace.identify.deallocation.contains(.writeZeroesDeallocates))
+                    queue.engine.setNamespace(
+                        namespace.index,
+                        NamespaceSlot(
+                            isPresent: namespace.problem == nil, nsid: namespace.nsid,
+                            blockShift: UInt8(namespace.blockSize.trailingZeroBitCount),
+                            boundary: UInt32(namespace.identify.optimalIOBoundary),
+                            mayDeallocateZeroes: namespace.identify.deallocation.contains(.writeZeroesDeallocates)))
                 }
-                for namespace in reformatted { queue.abandonOperations(of: namespace.nsid) }
+                for namespace in reformatted { queue.engine.abandonOperations(of: namespace.nsid) }
             }
         }
     }

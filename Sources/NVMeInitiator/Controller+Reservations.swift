@@ -1,4 +1,4 @@
-import FabricInterface
+import InitiatorTransport
 import NVMeSpec
 
 /// Reservations of a namespace: sent on the first I/O queue. Each may be called from anywhere; an error status is thrown,
@@ -34,7 +34,7 @@ extension Controller {
 
     /// Reservation Report: who is registered, and who holds what. Registrants beyond the first 63 are counted only.
     public func reservationReport(nsid: UInt32) async throws(InitiatorError) -> ReservationStatus {
-        let length = Limits.controlBufferBytes
+        let length = ControlBuffer.byteCount
         let command = ReservationReportCommand(byteCount: UInt64(length))
         let bytes = try await ioCommand(
             SubmissionEntry(.reservationReport(command), nsid: nsid, commandID: 0), name: "Reservation Report",

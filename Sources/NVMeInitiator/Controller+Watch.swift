@@ -1,7 +1,7 @@
 import Base
 import NVMeSpec
 
-/// What goes on beside the I/O of a live association: keep-alive and asynchronous events.
+/// A live association's work beside its I/O: keep-alive and asynchronous events.
 extension Controller {
     /// Asks for the events that the controller offers and that we act on.
     func configureEvents() async throws(InitiatorError) {
@@ -56,8 +56,8 @@ extension Controller {
 
     /// Answers seen on all queues.
     private func answers() async -> UInt64 {
-        var sum = admin.table.pointee.answers
-        for queue in queues { sum &+= await queue.group.run { queue.table.pointee.answers } }
+        var sum = admin.engine.answers
+        for queue in queues { sum &+= await queue.group.run { queue.engine.answers } }
         return sum
     }
 

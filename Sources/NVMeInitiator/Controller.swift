@@ -1,5 +1,4 @@
 import Base
-import FabricInterface
 import NVMeSpec
 import Reactor
 import Synchronization
@@ -48,12 +47,12 @@ public final class Controller: @unchecked Sendable {
     private var backOff: SleepToken?
     /// Raised each time the association is lost.
     private(set) var outage: UInt64 = 0
-    /// What the association in the making has said so far.
+    /// The answers of the association in the making, so far.
     var identify = IdentifyController()
     var commandSetLimits = IdentifyNVMController()
     var capabilities = ControllerCapabilities(rawValue: 0)
     var connectedQueues = 0
-    /// What stays the same of namespaces, by identifier.
+    /// The part of namespaces that stays the same, by identifier.
     var places: [UInt32: NamespacePlace] = [:]
     /// Namespaces are being read; others who want that wait.
     var isScanning = false
@@ -233,13 +232,13 @@ public final class Controller: @unchecked Sendable {
     }
 
     private func failWaiting(_ failure: IOFailure) async {
-        for queue in queues { await queue.group.onExecutor { queue.stopWaiting(failure) } }
+        for queue in queues { await queue.group.onExecutor { queue.engine.stopWaiting(failure) } }
     }
 
     private func tearDown(_ reason: String) async {
         for queue in queues { await queue.group.onExecutor { await queue.close(reason) } }
         await admin.close(reason)
-        admin.table.pointee.isOpen = false
+        admin.engine.refuseOperations()
     }
 
     private func finishClosing() async {

@@ -1,5 +1,4 @@
 import Base
-import FabricInterface
 import NVMeSpec
 
 /// What happens to operations whose connection is lost.

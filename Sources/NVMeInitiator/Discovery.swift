@@ -1,5 +1,5 @@
 import Base
-import FabricInterface
+import InitiatorTransport
 import NVMeSpec
 
 /// The discovery log, and the ways on from it.
@@ -30,7 +30,7 @@ extension Controller {
     /// no record ends the reading where it is.
     private func discoveryEntries(_ count: Int) async throws(InitiatorError) -> [DiscoveryLogEntry] {
         var entries: [DiscoveryLogEntry] = []
-        let piece = Limits.controlBufferBytes / DiscoveryLogEntry.byteCount
+        let piece = ControlBuffer.byteCount / DiscoveryLogEntry.byteCount
         while entries.count < count {
             let records = min(piece, count - entries.count)
             let offset = DiscoveryLogHeader.byteCount + entries.count * DiscoveryLogEntry.byteCount

@@ -1,32 +1,5 @@
+import InitiatorTransport
 import NVMeSpec
-
-/// A piece of the caller's registered memory.
-///
-/// The memory stays registered, and is neither written (for commands that send it) nor read (for commands that fill it)
-/// by the caller until the operation has completed.
-public struct IOSegment: BitwiseCopyable, @unchecked Sendable {
-    public var address: UnsafeMutableRawPointer
-    /// Bytes.
-    public var length: Int
-    /// lkey; used for data that travels in the capsule.
-    public var localKey: UInt32
-    /// rkey; what the target reads or writes the memory with.
-    public var remoteKey: UInt32
-    /// The key is for this one command: the target is asked to invalidate it with its answer (SGL sub type Fh). Only for
-    /// keys that can be invalidated, as those of memory windows of type 2.
-    public var invalidatesKey: Bool
-
-    @inlinable
-    public init(
-        address: UnsafeMutableRawPointer, length: Int, localKey: UInt32, remoteKey: UInt32, invalidatesKey: Bool = false
-    ) {
-        self.address = address
-        self.length = length
-        self.localKey = localKey
-        self.remoteKey = remoteKey
-        self.invalidatesKey = invalidatesKey
-    }
-}
 
 /// What an operation does (NVM Command Set, "NVM Commands").
 public enum IOKind: UInt8, Sendable, BitwiseCopyable {

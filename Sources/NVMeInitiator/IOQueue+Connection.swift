@@ -1,9 +1,8 @@
 import Base
-import FabricInterface
-import Memory
+import InitiatorTransport
 import NVMeSpec
 
-/// Who connects to what: the same for all queues of an association.
+/// The host, the controller and the queue of a connection; but for the queue the same in all of an association.
 struct QueueIdentity: Sendable {
     var options: ControllerOptions
     var queueID: UInt16
@@ -11,6 +10,13 @@ struct QueueIdentity: Sendable {
     var entries: Int
     /// For the connection to be made, and again for Connect to be answered.
     var timeoutMilliseconds: UInt32
+
+    /// The same as a wish to the transport.
+    var request: HostConnectionRequest {
+        HostConnectionRequest(
+            address: options.address, source: options.sourceAddress, queueID: queueID, controllerID: controllerID,
+            entries: entries, timeoutMilliseconds: timeoutMilliseconds)
+    }
 }
 
 /// How a queue gets its connection and loses it.
@@ -23,24 +29,17 @@ extension IOQueue {
     ) async throws(InitiatorError) -> ConnectResult {
         await closing?.value
         earlyFailure = nil
-        let options = identity.options
-        reference = try await group.openQueuePair(
-            QueuePairRequest(
-                address: options.address, source: options.sourceAddress, queueID: identity.queueID,
-                controllerID: identity.controllerID, entries: identity.entries, table: table,
-                timeoutMilliseconds: identity.timeoutMilliseconds
-            ) { [unowned self] reason in
-                if reference == nil { earlyFailure = reason }
-                beginClosing(reason)
-                failed(reason)
-            })
+        connection = try await group.openConnection(identity.request, for: self) { [unowned self] reason in
+            if connection == nil { earlyFailure = reason }
+            beginClosing(reason)
+            failed(reason)
+        }
         // The connection may have broken before this task came to run again.
         if let reason = earlyFailure {
             earlyFailure = nil
             await close(reason)
             throw .connectionLost(reason)
         }
-        table.pointee.limits = TransferLimits()
         queueID = identity.queueID
         do throws(InitiatorError) { return try await sendConnect(identity) } catch {
             await close("Connect failed")
@@ -72,49 +71,25 @@ extension IOQueue {
         return ConnectResult(rawValue: UInt32(truncatingIfNeeded: completion.result))
     }
 
-    /// Identifiers of the commands that operations with a tag have under way. On the group's thread.
-    func commandIDs(tag: UInt64) -> [UInt16] {
-        guard let reference, table.pointee.isLive else { return [] }
-        let queuePair = group.devices[reference.device].queuePairs + Int(reference.slot)
-        return (0..<Int(queuePair.pointee.depth)).compactMap { index in
-            let request = queuePair.pointee.requests[index]
-            guard request.state == .posted || request.state == .sent else { return nil }
-            let operation = table.pointee.slots[Int(request.operation)]
-            guard operation.tag == tag, !operation.isAwaited else { return nil }
-            return CommandIdentifier.make(index: UInt32(index), generation: request.generation)
-        }
+    /// Limits of one command on this queue's connection; `nil` without one. On the group's thread.
+    func configure(_ controller: IdentifyController, _ wishes: TransferWishes) -> TransferLimits? {
+        connection.map { group.transport.configure($0, for: controller, wishes) }
     }
 
-    /// Registers an arena with the device of this queue's connection, for the access that its use needs: remote write
-    /// (with local write) for memory that is read into, remote read for memory that is written out.
-    public func register(
-        _ arena: RegisteredArena, access: MemoryAccess
-    ) async throws(InitiatorError) -> MemoryRegion {
-        let result = await group.run { () -> Result<MemoryRegion, FabricError>? in
-            guard let context = self.context else { return nil }
-            return Result { () throws(FabricError) in try arena.register(with: context, access: access) }
-        }
-        switch result {
-        case nil: throw .connectionLost(lossReason)
-        case .success(let region): return region
-        case .failure(let error): throw .fabric(error)
-        }
-    }
-
-    /// Ends the connection and waits until no device reaches the operations' memory any more. On the group's executor.
+    /// Ends the connection and waits until nobody reaches the operations' memory any more. On the group's executor.
     func close(_ reason: String) async {
         beginClosing(reason)
         await closing?.value
     }
 
     private func beginClosing(_ reason: String) {
-        guard let reference, closing == nil else { return }
-        table.pointee.isLive = false
+        guard let connection, closing == nil else { return }
+        engine.connectionFailed()
         lossReason = reason
         closing = Task(executorPreference: group.executor) {
-            await self.group.closeQueuePair(reference)
-            self.reference = nil
-            self.connectionEnded(keepingOperations: self.keepsOperations)
+            await self.group.closeConnection(connection)
+            self.connection = nil
+            self.engine.connectionEnded(keepingOperations: self.keepsOperations, self.endFailure)
             self.closing = nil
         }
     }
@@ -124,33 +99,43 @@ extension IOQueue {
         _ entry: SubmissionEntry, sending: [UInt8]?, receiving: Int, timeoutMilliseconds: UInt32,
         atOnce: Bool = false, name: String
     ) async throws(InitiatorError) -> (IOCompletion, [UInt8]) {
-        guard let reference else { throw .connectionLost(lossReason) }
-        let buffers = group.buffers[reference.device]
+        guard let connection else { throw .connectionLost(lossReason) }
         let length = sending?.count ?? receiving
-        var segment: IOSegment?
+        var buffer: ControlBuffer?
         if length > 0 {
-            let taken = try buffers.take(toController: sending != nil, length: length)
-            sending?.withUnsafeBytes { taken.address.copyMemory(from: $0.baseAddress!, byteCount: length) }
-            if sending == nil { taken.address.initializeMemory(as: UInt8.self, repeating: 0, count: length) }
-            segment = taken
+            buffer = try takeBuffer(connection, sending == nil ? .fromController : .toController, length)
+            sending?.withUnsafeBytes { buffer?.segment.address.copyMemory(from: $0.baseAddress!, byteCount: length) }
+            if sending == nil { buffer?.segment.address.initializeMemory(as: UInt8.self, repeating: 0, count: length) }
         }
-        let completion = await perform(entry, data: segment, timeoutMilliseconds: timeoutMilliseconds, atOnce: atOnce)
+        let completion = await send(
+            entry, data: buffer?.segment, timeoutMilliseconds: timeoutMilliseconds, atOnce: atOnce)
         var received: [UInt8] = []
-        if let segment {
+        if let buffer {
             if sending == nil, completion.isSuccess {
-                received = Array(UnsafeRawBufferPointer(start: segment.address, count: length))
+                received = Array(UnsafeRawBufferPointer(start: buffer.segment.address, count: length))
             }
-            // Answered, or its connection destroyed: nobody reaches the buffer any more.
-            buffers.give(segment, toController: sending != nil)
+            // Answered, or its connection gone: nobody reaches the buffer any more.
+            group.transport.giveControlBuffer(buffer)
         }
         switch completion.outcome {
         case .surelyDone: return (completion, received)
         case .surelyNotDone, .unknown:
             switch completion.failure {
             case .timeout: throw .timeout(name)
-            case .full: throw .resources("more than \(table.pointee.capacity) operations on a queue")
+            case .full: throw .resources("more than \(engine.operations.capacity) operations on a queue")
             default: throw .connectionLost(lossReason)
             }
         }
+    }
+
+    /// A buffer for so many bytes of control data.
+    private func takeBuffer(
+        _ connection: HostConnectionIndex, _ direction: DataDirection, _ length: Int
+    ) throws(InitiatorError) -> ControlBuffer {
+        guard length <= ControlBuffer.byteCount,
+            var buffer = group.transport.takeControlBuffer(connection, direction)
+        else { throw .resources("memory for the data of another control command") }
+        buffer.segment.length = length
+        return buffer
     }
 }

@@ -1,13 +1,13 @@
 import Base
-import FabricInterface
+import InitiatorTransport
 import NVMeSpec
 
 /// Why something of the control plane failed.
 public enum InitiatorError: Error, Equatable, Sendable, CustomStringConvertible {
-    /// The RDMA device or the connection manager.
-    case fabric(FabricError)
+    /// A call of the transport: to its device, the system or the connection manager.
+    case transport(TransportError)
     /// Nobody accepts connections there, or the controller refused this one; with its reason where it gave one.
-    case rejected(address: SocketAddress, RDMARejectStatus?)
+    case rejected(address: SocketAddress, reason: String?)
     /// The controller answered a command with an error.
     case status(Status, command: String)
     /// The controller refused Connect; with what it holds against it.
@@ -37,9 +37,9 @@ public enum InitiatorError: Error, Equatable, Sendable, CustomStringConvertible 
 
     public var description: String {
         switch self {
-        case .fabric(let error): error.description
-        case .rejected(let address, let status):
-            status.map { "\(address) refused the connection: \($0)" } ?? "nobody accepts NVMe connections at \(address)"
+        case .transport(let error): error.description
+        case .rejected(let address, let reason):
+            reason.map { "\(address) refused the connection: \($0)" } ?? "nobody accepts NVMe connections at \(address)"
         case .status(let status, let command): "\(command): \(status)"
         case .connectFailed(let failure) where failure.status.matches(.connectControllerBusy):
             "Connect: \(failure): the target still has commands of this host's earlier connections, perhaps at a "

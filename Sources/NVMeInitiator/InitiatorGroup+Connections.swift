@@ -1,196 +1,146 @@
 import Base
-import FabricInterface
-import NVMeSpec
+import InitiatorTransport
 
-/// What is needed to make a queue pair.
-struct QueuePairRequest {
-    var address: SocketAddress
-    var source: SocketAddress?
-    var queueID: UInt16
-    var controllerID: UInt16
-    /// Entries of the submission queue, 1-based.
-    var entries: Int
-    var table: UnsafeMutablePointer<OperationTable>
-    var timeoutMilliseconds: UInt32
-    /// Called on the group's thread when the queue pair has failed; it is to be closed then.
-    var failed: (String) -> Void
+/// The connections of a group: which queue each serves, and who waits for it to be made or to end.
+struct GroupConnections {
+    /// A connection that is being made.
+    struct Opening {
+        var connection: HostConnectionIndex
+        var address: SocketAddress
+        var deadline: MonotonicTime
+        var queue: IOQueue
+        var failed: (String) -> Void
+        var continuation: CheckedContinuation<Result<HostConnectionIndex, InitiatorError>, Never>
+    }
+
+    /// By connection; a queue lives longer than its connection. Not counted: it is looked up for each answer.
+    private var queues: [Unmanaged<IOQueue>?]
+    /// Told, once, that a connection is of no use any more.
+    private var failureHandlers: [HostConnectionIndex: (String) -> Void] = [:]
+    /// In the order in which they were begun.
+    private var openings: [Opening] = []
+    private var closings: [HostConnectionIndex: CheckedContinuation<Void, Never>] = [:]
+
+    init(capacity: Int) { queues = Array(repeating: nil, count: capacity) }
+
+    var isSettled: Bool { openings.isEmpty && closings.isEmpty }
+
+    var nextDeadline: MonotonicTime { openings.reduce(.distantFuture) { min($0, $1.deadline) } }
+
+    /// The queue that a connection serves.
+    @inline(__always)
+    func queue(_ connection: HostConnectionIndex) -> Unmanaged<IOQueue>? { queues[connection.offset] }
+
+    mutating func add(_ opening: Opening) { openings.append(opening) }
+
+    /// Takes out the opening of a connection that has been made, or has not.
+    mutating func takeOpening(_ connection: HostConnectionIndex) -> Opening? {
+        openings.firstIndex { $0.connection == connection }.map { openings.remove(at: $0) }
+    }
+
+    /// Takes out the openings whose time is over.
+    mutating func takeLateOpenings(_ now: MonotonicTime) -> [Opening] {
+        guard !openings.isEmpty else { return [] }
+        let late = openings.filter { $0.deadline <= now }
+        openings.removeAll { $0.deadline <= now }
+        return late
+    }
+
+    mutating func opened(_ opening: Opening) {
+        queues[opening.connection.offset] = Unmanaged.passUnretained(opening.queue)
+        failureHandlers[opening.connection] = opening.failed
+    }
+
+    mutating func takeFailureHandler(_ connection: HostConnectionIndex) -> ((String) -> Void)? {
+        failureHandlers.removeValue(forKey: connection)
+    }
+
+    mutating func closes(_ connection: HostConnectionIndex, _ continuation: CheckedContinuation<Void, Never>) {
+        closings[connection] = continuation
+    }
+
+    /// A connection is gone. Returns who waits for that.
+    mutating func ended(_ connection: HostConnectionIndex) -> CheckedContinuation<Void, Never>? {
+        queues[connection.offset] = nil
+        failureHandlers[connection] = nil
+        return closings.removeValue(forKey: connection)
+    }
 }
 
-/// A connection that is being made.
-struct Opening {
-    var request: QueuePairRequest
-    var deadline: MonotonicTime
-    /// Once the route is known.
-    var reference: QueuePairReference?
-    var continuation: CheckedContinuation<Result<QueuePairReference, InitiatorError>, Never>
-}
-
-/// A queue pair in the error state whose work has not all come back.
-struct Closing {
-    var reference: QueuePairReference
-    var connection: ConnectionHandle
-    var deadline: MonotonicTime
-    var continuation: CheckedContinuation<Void, Never>
-}
-
-/// How queue pairs come and go.
-extension InitiatorGroup: DeviceGroupOwner {
-    /// Makes a connection with a queue pair: resolves, connects, checks what the controller says. On this group's
-    /// executor.
-    func openQueuePair(_ request: QueuePairRequest) async throws(InitiatorError) -> QueuePairReference {
+/// How connections come and go.
+extension InitiatorGroup {
+    /// Makes a connection for a queue. On this group's executor.
+    ///
+    /// - Parameter failed: called on the group's thread when the connection has failed; it is to be closed then.
+    func openConnection(
+        _ request: HostConnectionRequest, for queue: IOQueue, failed: @escaping (String) -> Void
+    ) async throws(InitiatorError) -> HostConnectionIndex {
         let result = await withCheckedContinuation { continuation in
-            do throws(FabricError) {
-                let connection = try fabric.resolve(
-                    request.address, from: request.source,
-                    timeoutMilliseconds: Int32(clamping: min(request.timeoutMilliseconds, Limits.resolveMilliseconds)))
-                openings[connection] = Opening(
-                    request: request,
-                    deadline: now.advanced(byMilliseconds: UInt64(request.timeoutMilliseconds)), reference: nil,
-                    continuation: continuation)
+            do throws(ConnectionFailure) {
+                connections.add(
+                    GroupConnections.Opening(
+                        connection: try transport.connect(request), address: request.address,
+                        deadline: now.advanced(byMilliseconds: UInt64(request.timeoutMilliseconds)), queue: queue,
+                        failed: failed, continuation: continuation))
             } catch {
-                continuation.resume(returning: .failure(.fabric(error)))
+                continuation.resume(returning: .failure(InitiatorError(error, request.address)))
             }
         }
         return try result.get()
     }
 
-    /// Takes a queue pair to the error state and waits until all its work has come back and it is destroyed: from then on
-    /// no device reaches memory through it. On this group's executor.
-    func closeQueuePair(_ reference: QueuePairReference) async {
-        let device = devices[reference.device]
-        guard device.isCurrent(reference) else { return }
-        let queuePair = device.queuePairs + Int(reference.slot)
-        guard queuePair.pointee.state == .live else { return }
-        // What has been collected is posted first: all that was counted comes back.
-        device.flush()
-        queuePair.pointee.state.move(to: .closing)
-        queuePair.pointee.table.pointee.isLive = false
-        let connection = queuePair.pointee.connection
-        fabric.disconnect(connection)
-        await withCheckedContinuation { continuation in
-            closings.append(
-                Closing(
-                    reference: reference, connection: connection,
-                    deadline: now.advanced(byMilliseconds: Limits.flushMilliseconds), continuation: continuation))
+    /// Ends a connection and waits until nobody reaches memory through it. On this group's executor.
+    func closeConnection(_ connection: HostConnectionIndex) async {
+        _ = connections.takeFailureHandler(connection)
+        // Collected capsules leave first.
+        sendCapsules()
+        await withCheckedContinuation {
+            connections.closes(connection, $0)
+            transport.close(connection)
         }
     }
 
-    func finishClosings(_ now: MonotonicTime) {
-        for closing in closings {
-            let device = devices[closing.reference.device]
-            let queuePair = device.queuePairs + Int(closing.reference.slot)
-            guard queuePair.pointee.sends == 0 && queuePair.pointee.receives == 0 || closing.deadline <= now else {
-                continue
-            }
-            fabric.destroy(closing.connection)
-            places[closing.connection] = nil
-            failureHandlers[closing.reference] = nil
-            device.release(closing.reference.slot)
-            closing.continuation.resume()
-        }
-        closings.removeAll { !devices[$0.reference.device].isCurrent($0.reference) }
+    /// A connection is of no use any more.
+    func connectionFailed(_ connection: HostConnectionIndex, _ reason: String) {
+        guard let failed = connections.takeFailureHandler(connection) else { return }
+        connections.queue(connection)?.takeUnretainedValue().engine.connectionFailed()
+        failed(reason)
     }
 
-    func queuePairFailed(_ reference: QueuePairReference, reason: String) { failureHandlers[reference]?(reason) }
-
-    // MARK: Connection manager events
-
-    func handle(_ event: ConnectionEvent) {
+    func handle(_ event: HostConnectionEvent) {
         switch event {
-        case .routeResolved(let connection): routeResolved(connection)
-        case .established(let connection, let parameters): established(connection, parameters)
-        case .rejected(let connection, let privateData, _):
-            guard let opening = openings[connection] else { return }
-            let status = RDMARejectStatus(decoding: privateData)
-            abandon(connection, .rejected(address: opening.request.address, status))
-        case .failed(let connection, let error):
-            if openings[connection] != nil { abandon(connection, .fabric(error)) } else { lost(connection, "\(error)") }
-        case .disconnected(let connection): lost(connection, "the controller ended the connection, or is gone")
-        case .deviceRemoved(let connection): lost(connection, "the RDMA device was removed")
-        case .requested(let connection, _): fabric.reject(connection, privateData: [])
-        case .listenerLost: break
+        case .connected(let connection, let commands):
+            guard let opening = connections.takeOpening(connection) else { return }
+            connections.opened(opening)
+            opening.queue.engine.connected(connection, commands: commands)
+            opening.continuation.resume(returning: .success(connection))
+        case .refused(let connection, let failure):
+            guard let opening = connections.takeOpening(connection) else { return }
+            opening.continuation.resume(returning: .failure(InitiatorError(failure, opening.address)))
+        case .failed(let connection, let reason): connectionFailed(connection, reason)
+        case .ended(let connection): connections.ended(connection)?.resume()
         }
     }
 
-    private func lost(_ connection: ConnectionHandle, _ reason: String) {
-        if openings[connection] != nil { return abandon(connection, .connectionLost(reason)) }
-        guard let reference = places[connection] else { return }
-        devices[reference.device].fail(reference.slot, reason)
-    }
-
-    private func routeResolved(_ connection: ConnectionHandle) {
-        guard var opening = openings[connection] else { return }
-        do throws(InitiatorError) {
-            opening.reference = try makeQueuePair(connection, opening.request)
-            openings[connection] = opening
-            try requestConnection(connection, opening)
-        } catch {
-            abandon(connection, error)
+    /// Gives up connections that were not made in time.
+    func expireOpenings(_ now: MonotonicTime) {
+        for opening in connections.takeLateOpenings(now) {
+            transport.close(opening.connection)
+            opening.continuation.resume(returning: .failure(.timeout("connection to \(opening.address)")))
         }
     }
+}
 
-    private func makeQueuePair(
-        _ connection: ConnectionHandle, _ request: QueuePairRequest
-    ) throws(InitiatorError) -> QueuePairReference {
-        let context: FabricContext
-        do {
-            context = try fabric.context(
-                for: connection,
-                ContextOptions(
-                    completionQueueEntries: options.completionEntries, sharedReceiveEntries: 0,
-                    queuePairs: Limits.queuePairs))
-        } catch { throw .fabric(error) }
-        let device = try deviceGroup(of: context)
-        let slot = try device.makeQueuePair(for: connection, depth: request.entries - 1, table: request.table)
-        return device.reference(slot)
-    }
-
-    private func requestConnection(_ connection: ConnectionHandle, _ opening: Opening) throws(InitiatorError) {
-        guard let reference = opening.reference else { return }
-        let limits = devices[reference.device].context.limits
-        let request = opening.request
-        let privateData = RDMAConnectRequest(
-            queueID: request.queueID, hostReceiveQueueSize: UInt16(clamping: request.entries),
-            hostSendQueueSize: UInt16(clamping: request.entries - 1), controllerID: request.controllerID
-        ).privateData
-        do {
-            try fabric.connect(
-                connection,
-                ConnectionParameters(
-                    responderResources: UInt8(clamping: min(limits.maxReadsAsResponder, Limits.readDepth)),
-                    initiatorDepth: 0, privateData: privateData))
-        } catch { throw .fabric(error) }
-    }
-
-    private func established(_ connection: ConnectionHandle, _ parameters: ConnectionParameters) {
-        guard let opening = openings[connection], let reference = opening.reference else { return }
-        let queuePair = devices[reference.device].queuePairs + Int(reference.slot)
-        do {
-            let reply = try RDMAConnectReply(decoding: parameters.privateData)
-            guard reply.controllerReceiveQueueSize > 0 else {
-                return abandon(connection, .invalidResponse("a controller receive queue of no entries (CRQSIZE)"))
+extension InitiatorError {
+    /// Why there is no connection to an address.
+    init(_ failure: ConnectionFailure, _ address: SocketAddress) {
+        self =
+            switch failure {
+            case .call(let error): .transport(error)
+            case .refused(let reason): .rejected(address: address, reason: reason)
+            case .lost(let reason): .connectionLost(reason)
+            case .invalidReply(let what): .invalidResponse(what)
+            case .resources(let what): .resources(what)
             }
-            // Never more capsules under way than the controller has receives for.
-            queuePair.pointee.freeCount = min(queuePair.pointee.freeCount, UInt32(reply.controllerReceiveQueueSize))
-        } catch {
-            return abandon(connection, .invalidResponse("private data of the RDMA CM reply: \(error)"))
-        }
-        queuePair.pointee.state.move(to: .live)
-        openings[connection] = nil
-        places[connection] = reference
-        failureHandlers[reference] = opening.request.failed
-        opening.continuation.resume(returning: .success(reference))
-    }
-
-    /// Gives up a connection that is being made.
-    func abandon(_ connection: ConnectionHandle, _ error: InitiatorError) {
-        guard let opening = openings.removeValue(forKey: connection) else { return }
-        fabric.destroy(connection)
-        if let reference = opening.reference {
-            let device = devices[reference.device]
-            device.queuePairs[Int(reference.slot)].state.move(to: .closing)
-            device.release(reference.slot)
-        }
-        opening.continuation.resume(returning: .failure(error))
     }
 }

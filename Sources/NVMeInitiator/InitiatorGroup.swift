@@ -1,40 +1,23 @@
 import Base
-import FabricInterface
-import NVMeSpec
+import InitiatorTransport
 import Reactor
 
-/// Sizes of an initiator group.
-public struct InitiatorGroupOptions: Sendable {
-    /// Entries of the completion queue on each device: two for each command of all queues.
-    public var completionEntries: Int
-
-    public init(completionEntries: Int = 8192) { self.completionEntries = completionEntries }
-}
-
-/// What one reactor has as initiator: its connections, its device groups, its queues. It owns the reactor's `Fabric`.
+/// One reactor's part as initiator: its transport, its connections and its queues.
 ///
 /// Everything is driven by `poll`: on a reactor's thread, on a caller's own, or in a simulation's virtual time. Tasks of
 /// the control plane run there too.
 public final class InitiatorGroup: Poller, @unchecked Sendable {
-    let fabric: Fabric
-    let options: InitiatorGroupOptions
+    /// Moves this reactor's commands; this group is its only user.
+    let transport: any HostTransport
     let mailbox: Mailbox
     let executor: GroupExecutor
-    var devices: [DeviceGroup] = []
-    var buffers: [ControlBuffers] = []
+    var connections: GroupConnections
     private(set) var queues: [IOQueue] = []
-    /// The queues' tables, for each round: counting references would cost more than the look.
-    private var tables: [UnsafeMutablePointer<OperationTable>] = []
-    var openings: [ConnectionHandle: Opening] = [:]
-    var places: [ConnectionHandle: QueuePairReference] = [:]
-    var failureHandlers: [QueuePairReference: (String) -> Void] = [:]
-    var closings: [Closing] = []
+    private var capsules = CapsuleBatch(capacity: Limits.capsuleBatch)
     private var timers: [Timer] = []
     /// The first of their deadlines; and whether one of them has been cancelled since they were looked at.
     private var earliestTimer = MonotonicTime.distantFuture
     fileprivate var hasCancelledTimer = false
-    private var nextEvents = MonotonicTime(nanoseconds: 0)
-    private var generation: UInt64 = 0
     /// When queues and timers were looked at, and whether something has happened since.
     private var lookedAt = MonotonicTime(nanoseconds: 0)
     private var hadWork = true
@@ -53,17 +36,14 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     /// Steps that tasks of the control plane may take in one round beyond those that were waiting for it.
     private static let stepsAtOnce = 16
 
-    /// The connection manager is asked this often while there is work: it costs a system call.
-    private static let eventPeriodNanoseconds: UInt64 = 200_000
-
     /// - Parameters:
-    ///   - fabric: this reactor's own.
+    ///   - transport: this reactor's own.
     ///   - mailbox: drained by `poll`; other threads write to it.
-    public init(fabric: Fabric, mailbox: Mailbox = Mailbox(), options: InitiatorGroupOptions = .init()) {
-        self.fabric = fabric
+    public init(_ transport: any HostTransport, mailbox: Mailbox = Mailbox()) {
+        self.transport = transport
         self.mailbox = mailbox
-        self.options = options
         executor = GroupExecutor(mailbox: mailbox)
+        connections = GroupConnections(capacity: transport.connectionCapacity)
     }
 
     public override func poll(now: MonotonicTime) -> Int {
@@ -72,18 +52,16 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
         let mayBeDue = now != lookedAt || hadWork
         self.now = now
         var work = mailbox.drain()
-        if now >= nextEvents || !openings.isEmpty || !closings.isEmpty {
-            nextEvents = now.advanced(byNanoseconds: Self.eventPeriodNanoseconds)
-            while let event = fabric.nextEvent() {
-                handle(event)
-                work += 1
-            }
+        let events = transport.poll(now: now)
+        for event in events { handle(event) }
+        work += events.count
+        while let event = transport.nextEvent() {
+            handle(event)
+            work += 1
         }
-        for device in devices { work += device.poll(now: now) }
-        if mayBeDue || work > 0 || !closings.isEmpty {
+        if mayBeDue || work > 0 {
             lookedAt = now
             expire(now)
-            if !closings.isEmpty { finishClosings(now) }
             work += deliver()
         }
         work += continueTasks()
@@ -91,16 +69,30 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
             // Operations that failed while being issued; seldom.
             work += deliver()
         }
-        for device in devices { device.flush() }
+        transport.flush()
         hadWork = work > 0
         return work
+    }
+
+    @inline(__always)
+    private func handle(_ event: CommandEvent) {
+        guard let queue = connections.queue(event.connection) else { return }
+        queue._withUnsafeGuaranteedRef { queue in
+            switch event.kind {
+            case .released: queue.engine.released(event.index, now: now)
+            case .answered:
+                do throws(AnswerViolation) { try queue.engine.answered(event.answer, now: now) } catch {
+                    connectionFailed(event.connection, "\(error)")
+                }
+            }
+        }
     }
 
     /// Has what was submitted since this round's poll leave now: for a poller behind the group, whose commands would wait
     /// for the next round otherwise.
     public func sendSubmitted() {
         guard issuePending() else { return }
-        for device in devices { device.flush() }
+        transport.flush()
         hadWork = true
     }
 
@@ -115,11 +107,23 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     /// Issues what queues hold; false where they hold nothing.
     private func issuePending() -> Bool {
         var isAny = false
-        for place in 0..<tables.count where !tables[place].pointee.pending.isEmpty {
+        for queue in queues where queue.engine.operations.hasPending {
             isAny = true
-            if let reference = queues[place].reference { devices[reference.device].issue(reference.slot) }
+            while queue.engine.issue(into: &capsules, now: now) { sendCapsules() }
         }
+        sendCapsules()
         return isAny
+    }
+
+    /// Issues a single command of a queue past all others.
+    func issueAtOnce(_ operation: OperationIndex, of queue: IOQueue) {
+        if !capsules.hasRoom { sendCapsules() }
+        queue.engine.issueAtOnce(operation, into: &capsules)
+    }
+
+    /// Gives the transport what has been collected.
+    func sendCapsules() {
+        if !capsules.isEmpty { transport.send(capsules.take()) }
     }
 
     /// Lets tasks go on as far as they can without a peer's answer. With one step a round the tasks of a caller that polls
@@ -137,7 +141,7 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     }
 
     /// Nothing is connected or under way, and no task waits.
-    package var isIdle: Bool { queues.isEmpty && openings.isEmpty && closings.isEmpty && timers.isEmpty }
+    package var isIdle: Bool { queues.isEmpty && connections.isSettled && timers.isEmpty }
 
     /// Whether `poll` has letters to open.
     package var hasLetters: Bool { !mailbox.isEmpty }
@@ -147,32 +151,24 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     public func advance(to now: MonotonicTime) { self.now = max(self.now, now) }
 
     public override var nextDeadline: MonotonicTime {
-        var deadline = earliestTimer
-        if !openings.isEmpty { for opening in openings.values { deadline = min(deadline, opening.deadline) } }
-        for closing in closings { deadline = min(deadline, closing.deadline) }
-        for queue in queues { deadline = min(deadline, queue.table.pointee.earliestDeadline) }
+        var deadline = min(earliestTimer, min(transport.nextDeadline, connections.nextDeadline))
+        for queue in queues { deadline = min(deadline, queue.engine.earliestDeadline) }
         return deadline
     }
 
     /// Asks for connection events in the next round: for one who polls without ever sleeping.
-    package func expectEvents() { nextEvents = MonotonicTime(nanoseconds: 0) }
+    package func expectEvents() { transport.expectEvents() }
 
-    public override func prepareToSleep() {
-        expectEvents()
-        for device in devices { device.context.armNotification() }
-    }
+    public override func prepareToSleep() { transport.armNotifications() }
 
     public override func wokeUp() {
         mailbox.acknowledge()
-        expectEvents()
-        for device in devices { device.context.acknowledgeNotification() }
+        transport.acknowledgeNotifications()
     }
 
-    public override var descriptorGeneration: UInt64 { generation }
+    public override var descriptorGeneration: UInt64 { transport.descriptorGeneration }
 
-    public override var descriptors: [Int32] {
-        [fabric.eventDescriptor, mailbox.descriptor] + devices.map { $0.context.notificationDescriptor }
-    }
+    public override var descriptors: [Int32] { [mailbox.descriptor] + transport.descriptors }
 
     /// Runs `body` in a poll round.
     public func send(_ body: @escaping @Sendable () -> Void) { mailbox.send(body) }
@@ -189,12 +185,11 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
         Task(executorPreference: executor) { await body() }
     }
 
-    /// Ends what is left and frees the fabric. The group must not be polled again; close its controllers before.
+    /// Ends what is left and frees the transport. The group must not be polled again; close its controllers before.
     public func close() {
-        for connection in places.keys.sorted(by: { $0.value < $1.value }) { fabric.destroy(connection) }
         for timer in timers { timer.continuation.resume() }
         timers = []
-        fabric.close()
+        transport.shutDown()
     }
 
     /// Runs `body` on this group's executor, in its poll rounds, and returns what it returned.
@@ -202,28 +197,14 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
         await withTaskExecutorPreference(executor, operation: body)
     }
 
-    // MARK: Queues and devices
+    // MARK: Queues
 
-    func add(_ queue: IOQueue) {
-        queues.append(queue)
-        tables.append(queue.table)
-    }
+    func add(_ queue: IOQueue) { queues.append(queue) }
 
     func remove(_ queue: IOQueue) {
-        // What has ended in this round has not been delivered yet, and nobody asks the queue any more.
+        // Completions of this round have not been delivered yet, and nobody asks the queue any more.
         _ = queue.deliver()
         queues.removeAll { $0 === queue }
-        tables = queues.map(\.table)
-    }
-
-    func deviceGroup(of context: FabricContext) throws(InitiatorError) -> DeviceGroup {
-        if let device = devices.first(where: { $0.context === context }) { return device }
-        let device = DeviceGroup(
-            index: devices.count, context: context, completionEntries: options.completionEntries, owner: self)
-        buffers.append(try ControlBuffers(context: context))
-        devices.append(device)
-        generation += 1
-        return device
     }
 
     // MARK: Time
@@ -249,17 +230,12 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
 
     private func expire(_ now: MonotonicTime) {
         if earliestTimer <= now || hasCancelledTimer { wake(now) }
-        for queue in queues where queue.expire(now: now) {
-            if let reference = queue.reference {
-                devices[reference.device].fail(reference.slot, "an operation was not answered in time")
+        for queue in queues where queue.engine.expire(now: now) {
+            if let connection = queue.connection {
+                connectionFailed(connection, "an operation was not answered in time")
             }
         }
-        guard !openings.isEmpty else { return }
-        // In an order that does not depend on hashing: a simulation repeats it.
-        let late = openings.filter { $0.value.deadline <= now }.sorted { $0.key.value < $1.key.value }
-        for (connection, opening) in late {
-            abandon(connection, .timeout("connection to \(opening.request.address)"))
-        }
+        expireOpenings(now)
     }
 }
 

@@ -52,27 +52,3 @@ struct RetryRule: BitwiseCopyable {
         return asked > 0 ? asked : min(Self.firstDelay << UInt64(min(retries, 8)), Self.lastDelay)
     }
 }
-
-extension OperationTable {
-    /// All commands of an operation have been answered: it ends, or is done again later.
-    @inline(__always)
-    mutating func conclude(_ index: UInt32, now: MonotonicTime) {
-        if _slowPath(slots[Int(index)].hasFailed), postpone(index, now: now) { return }
-        complete(index, .surelyDone)
-    }
-
-    /// Has an operation that failed wait until it is done again. False where it is not, or not before its deadline.
-    private mutating func postpone(_ index: UInt32, now: MonotonicTime) -> Bool {
-        let slot = slots + Int(index)
-        guard !slot.pointee.isCommand, !slot.pointee.isAbandoned,
-            let delay = retryRule.delay(slot.pointee.status, retries: Int(slot.pointee.retries))
-        else { return false }
-        let time = now.advanced(byMilliseconds: delay)
-        guard time < slot.pointee.deadline else { return false }
-        slot.pointee.retries = min(slot.pointee.retries, .max - 1) + 1
-        slot.pointee.retryAt = time
-        slot.pointee.state.move(to: .delayed)
-        earliestDeadline = min(earliestDeadline, time)
-        return true
-    }
-}

@@ -1,4 +1,5 @@
 import FabricInterface
+import InitiatorTransport
 import NVMeInitiator
 
 /// The memory that a volume's user does I/O with: says what it is called on the members' devices. All calls are made on

@@ -1,4 +1,5 @@
 import Base
+import InitiatorTransport
 import Memory
 import NVMeInitiator
 import NVMeSpec

@@ -1,8 +1,10 @@
 import Base
 import FabricInterface
+import InitiatorTransport
 import Memory
 import NVMeInitiator
 import NVMeSpec
+import RDMATransport
 import Reactor
 import Replication
 
@@ -285,11 +287,12 @@ public final class MemberProbe: @unchecked Sendable {
     ) async throws(VolumeCreationError) {
         let queue = controllers[member].queues[0]
         let arena = arena
-        let region = await group.run { () -> MemoryRegion? in
-            guard let context = queue.context else { return nil }
-            return try? arena.register(with: context, access: kind == .read ? .incoming : .outgoing)
+        let answer = await queue.withDevice { device in
+            try? device.register(arena, access: kind == .read ? .incoming : .outgoing)
         }
-        guard let region, let base = arena.memory.baseAddress else { throw failure(member, "the connection was lost") }
+        guard let region = answer ?? nil, let base = arena.memory.baseAddress else {
+            throw failure(member, "the connection was lost")
+        }
         var data: IOSegment?
         if kind == .read || kind == .write {
             data = IOSegment(

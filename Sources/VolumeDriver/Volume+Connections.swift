@@ -1,8 +1,10 @@
 import Base
 import FabricInterface
+import InitiatorTransport
 import Memory
 import NVMeInitiator
 import NVMeSpec
+import RDMATransport
 import Replication
 
 /// Making and ending the connections to members.
@@ -138,7 +140,9 @@ extension Volume {
 
     private func connected(_ link: MemberLink, _ attempt: UInt64, _ greeting: Greeting) {
         guard link.attempt == attempt, let controller = link.controller, !link.isEnding else { return }
-        guard let context = controller.queues[0].context else { return lost(link, attempt, "the connection broke") }
+        guard let context = controller.queues[0].device?.context else {
+            return lost(link, attempt, "the connection broke")
+        }
         // Events are heeded from here on: what has changed since the greeting must not be missed.
         guard controller.namespace(link.address).map(NamespaceIdentity.init) == greeting.identity else {
             return lost(link, attempt, "namespace \(link.address.nsid) has been exchanged")

@@ -1,6 +1,7 @@
 import Base
 import BlockInterface
 import FabricInterface
+import InitiatorTransport
 import Memory
 import NVMeInitiator
 import NVMeSpec

@@ -1,6 +1,7 @@
 import Base
 import Buffers
 import FabricInterface
+import InitiatorTransport
 import Memory
 import NVMeInitiator
 

@@ -2,10 +2,12 @@ import Base
 import BlockInterface
 import Buffers
 import FabricInterface
+import InitiatorTransport
 import Memory
 import NVMeInitiator
 import NVMeSpec
 import NVMeTarget
+import RDMATransport
 import Replication
 import Simulation
 import VolumeDriver
@@ -44,7 +46,7 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
         device = network.makeDevice(
             "remote\(number)", addresses: ["198.19.\(third).\(fourth)"], node: 10_000 + number)
         fabric = SimulatedFabric([device])
-        group = InitiatorGroup(fabric: fabric, options: InitiatorGroupOptions(completionEntries: 512))
+        group = InitiatorGroup(RDMAInitiator(fabric, completionEntries: 512))
         guard let listener = SocketAddress(host: address, port: TargetMachine.port),
             let arena = try? RegisteredArena(bytes: 256 << 10)
         else { invariantViolated("a simulated host has an address and memory") }
@@ -65,7 +67,7 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
     }
 
     private func connected() {
-        guard let context = controller.queues[0].context, let keys = try? arena.transferKeys(with: context) else {
+        guard let context = controller.queues[0].device?.context, let keys = try? arena.transferKeys(with: context) else {
             return
         }
         self.keys = keys

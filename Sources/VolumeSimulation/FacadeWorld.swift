@@ -1,6 +1,7 @@
 import Base
 import BlockInterface
 import FabricInterface
+import InitiatorTransport
 import Memory
 import NVMeInitiator
 import NVMeSpec
@@ -61,7 +62,7 @@ public final class FacadeWorld {
         targets = MemberSet.all.map { TargetMachine($0, network: network, profile: machine) }
         device = network.makeDevice("process", addresses: ["198.51.100.1"], node: 100)
         fabric = SimulatedFabric([device])
-        group = InitiatorGroup(fabric: fabric, options: InitiatorGroupOptions(completionEntries: 4096))
+        group = InitiatorGroup(RDMAInitiator(fabric, completionEntries: 4096))
         for target in targets {
             target.write(format)
             target.start()
@@ -222,8 +223,7 @@ public final class FacadeHost: @unchecked Sendable {
         let number = world.hosts.count + 1
         let device = world.network.makeDevice(
             "host\(number)", addresses: ["203.0.113.\(number)"], node: 200 + number)
-        group = InitiatorGroup(
-            fabric: SimulatedFabric([device]), options: InitiatorGroupOptions(completionEntries: 1024))
+        group = InitiatorGroup(RDMAInitiator(SimulatedFabric([device]), completionEntries: 1024))
         guard let address = SocketAddress(host: ServedVolume.address, port: TargetMachine.port),
             let arena = try? RegisteredArena(bytes: memoryBytes)
         else { invariantViolated("a simulated host has an address and memory") }
@@ -249,7 +249,7 @@ public final class FacadeHost: @unchecked Sendable {
         let isIncoming = kind == .read
         let (queue, arena) = (controller.queues[0], arena)
         let region = await group.onExecutor { () async -> MemoryRegion? in
-            guard let context = queue.context else { return nil }
+            guard let context = queue.device?.context else { return nil }
             return try? arena.register(with: context, access: isIncoming ? .incoming : .outgoing)
         }
         func segment(_ position: Int) -> IOSegment? {

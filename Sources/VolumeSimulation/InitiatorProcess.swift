@@ -2,6 +2,7 @@ import Base
 import FabricInterface
 import NVMeInitiator
 import NVMeSpec
+import RDMATransport
 import Reactor
 import Replication
 import Simulation
@@ -61,8 +62,7 @@ final class InitiatorProcess: @unchecked Sendable {
         host = "198.51.\(100 + number / 200).\(1 + number % 200)"
         device = network.makeDevice("host\(number)", addresses: [host], node: Self.node(number))
         fabric = SimulatedFabric([device])
-        let group = InitiatorGroup(
-            fabric: fabric, mailbox: .withoutDescriptor(), options: InitiatorGroupOptions(completionEntries: 1024))
+        let group = InitiatorGroup(RDMAInitiator(fabric, completionEntries: 1024), mailbox: .withoutDescriptor())
         self.group = group
         var options = VolumeOptions(
             members: members.map { MemberAddress(address: $0, subsystemNQN: TargetMachine.nqn, nsid: 1) },

@@ -1,4 +1,5 @@
 import Base
+import InitiatorTransport
 import NVMeInitiator
 import Reactor
 

@@ -1,6 +1,8 @@
 import FabricInterface
+import InitiatorTransport
 import Memory
 import NVMeInitiator
+import RDMATransport
 
 /// Memory for data, registered for one direction only.
 final class DataMemory: Sendable {
@@ -18,7 +20,11 @@ final class DataMemory: Sendable {
         do { arena = try RegisteredArena(bytes: bytes) } catch { throw CommandFailure("\(error)") }
         let access: MemoryAccess = direction == .reading ? .incoming : .outgoing
         do {
-            let region = try await queue.register(arena, access: access)
+            let arena = arena
+            let answer = await queue.withDevice { device in
+                Result { () throws(TransportError) in try device.register(arena, access: access) }
+            }
+            guard let region = try answer?.get() else { throw CommandFailure("the connection was lost") }
             segment = IOSegment(
                 address: arena.memory.baseAddress!, length: bytes, localKey: region.localKey,
                 remoteKey: region.remoteKey)

@@ -1,3 +1,4 @@
+import RDMATransport
 import FabricInterface
 import Foundation
 import Memory
@@ -18,7 +19,7 @@ final class Session {
         for index in 0..<count {
             let fabric: VerbsFabric
             do { fabric = try VerbsFabric.open() } catch { throw CommandFailure("\(error)") }
-            let group = InitiatorGroup(fabric: fabric)
+            let group = InitiatorGroup(RDMAInitiator(fabric))
             let reactor = Reactor(name: "tercet \(index)")
             reactor.add(group)
             reactors.append(reactor)

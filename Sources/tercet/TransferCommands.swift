@@ -1,5 +1,6 @@
 import ArgumentParser
 import Foundation
+import InitiatorTransport
 import NVMeInitiator
 import NVMeSpec
 

@@ -1,5 +1,6 @@
 import Base
 import FabricInterface
+import InitiatorTransport
 import Memory
 import NVMeInitiator
 import NVMeSpec

@@ -3,6 +3,7 @@ import FabricInterface
 import Glibc
 import NVMeInitiator
 import NVMeSpec
+import RDMATransport
 import Reactor
 import VerbsFabric
 
@@ -19,7 +20,7 @@ enum InitiatorCalls {
             exit(2)
         }
         do {
-            let group = InitiatorGroup(fabric: try VerbsFabric.open())
+            let group = InitiatorGroup(RDMAInitiator(try VerbsFabric.open()))
             let reactor = Reactor(name: "calls")
             reactor.add(group)
             reactor.start()

@@ -1,9 +1,11 @@
 import Base
 import FabricInterface
 import Glibc
+import InitiatorTransport
 import Memory
 import NVMeInitiator
 import NVMeSpec
+import RDMATransport
 import Synchronization
 
 /// A controller of the target under test, with the memory that its commands use.
@@ -41,8 +43,18 @@ final class Peer: Sendable {
         namespace = found
         incoming = try RegisteredArena(bytes: Self.memoryBytes)
         outgoing = try RegisteredArena(bytes: Self.memoryBytes)
-        incomingRegion = try await queue.register(incoming, access: .incoming)
-        outgoingRegion = try await queue.register(outgoing, access: .outgoing)
+        incomingRegion = try await Self.register(incoming, .incoming, queue)
+        outgoingRegion = try await Self.register(outgoing, .outgoing, queue)
+    }
+
+    private static func register(
+        _ arena: RegisteredArena, _ access: MemoryAccess, _ queue: IOQueue
+    ) async throws -> MemoryRegion {
+        let answer = await queue.withDevice { device in
+            Result { () throws(TransportError) in try device.register(arena, access: access) }
+        }
+        guard let region = try answer?.get() else { throw Wrong("the connection was lost") }
+        return region
     }
 
     var identify: IdentifyController { controller.association?.identify ?? IdentifyController() }

@@ -1,15 +1,14 @@
 import Base
-import FabricInterface
-import LoopbackFabric
 import NVMeInitiator
 import NVMeSpec
+import Simulation
 import Testing
 
 /// A target that lies: each lie ends in a typed error, in bounded time, and leaves nothing behind.
 @Suite struct HostileTargetTests {
-    let world: World
+    let world: DirectWorld
 
-    init() throws { world = try World() }
+    init() throws { world = try DirectWorld() }
 
     /// A lie that the controller's bring-up finds, and the words of the error.
     struct Lie: CustomTestStringConvertible, Sendable {
@@ -25,20 +24,8 @@ import Testing
         }
     }
 
+    /// Lies about NVMe.
     static let lies: [Lie] = [
-        Lie("no private data", "length of the private data") { $0.privateData = { _ in [] } },
-        Lie("private data of 31 bytes", "length of the private data") {
-            $0.privateData = { _ in [UInt8](repeating: 0, count: 31) }
-        },
-        Lie("private data of another format", "record format") {
-            $0.privateData = { _ in [1, 0] + [UInt8](repeating: 0, count: 30) }
-        },
-        Lie("a receive queue of no entries", "CRQSIZE") {
-            $0.privateData = { _ in RDMAConnectReply(controllerReceiveQueueSize: 0).privateData }
-        },
-        Lie("a rejection with a reason", "no resources") { $0.refusal = RDMARejectStatus.noResources.privateData },
-        Lie("a rejection without one", "nobody accepts NVMe connections") { $0.refusal = [] },
-        Lie("a rejection of other bytes", "nobody accepts NVMe connections") { $0.refusal = [9, 9, 9, 9, 9] },
         Lie("connections never answered", "no answer in time") { $0.answersConnections = false },
         Lie("Connect never answered", "no answer in time: Connect") {
             $0.react = { $0.entry.opcode == 0x7F && $0.entry.fabricsCommandType == 1 ? .ignore : nil }
@@ -65,8 +52,6 @@ import Testing
                 return .data(identify.encoded)
             }
         },
-        Lie("no SGLs", "keyed SGLs") { $0.identify.sglSupport = [] },
-        Lie("SGLs without keys", "keyed SGLs") { $0.identify.sglSupport = [.supported, .offset] },
         Lie("no keep alive", "KAS 0") { $0.identify.keepAliveGranularity = 0 },
         Lie("a capsule smaller than a command", "IOCCSZ 3") { $0.identify.ioCommandCapsuleSize = 3 },
         Lie("an answer smaller than a completion", "IORCSZ 0") { $0.identify.ioResponseCapsuleSize = 0 },
@@ -78,12 +63,6 @@ import Testing
                 return .data([9, 0, 0, 0, 3, 0, 0, 0] + [UInt8](repeating: 0, count: 4088))
             }
         },
-        Lie("a completion of 8 bytes", "8 bytes where a completion has 16") {
-            $0.react = { $0.entry.opcode == 6 ? .raw([UInt8](repeating: 0, count: 8)) : nil }
-        },
-        Lie("a message that is too long", "connection") {
-            $0.react = { $0.entry.opcode == 6 ? .raw([UInt8](repeating: 0, count: 17)) : nil }
-        },
         Lie("a completion for a command that does not exist", "does not exist") {
             $0.react = { $0.entry.opcode == 6 ? .complete(0x3FF) : nil }
         },
@@ -94,9 +73,6 @@ import Testing
             $0.react = { $0.entry.opcode == 6 ? .complete($0.entry.commandID &+ 0x400) : nil }
         },
         Lie("each answer twice", "not under way") { $0.react = { $0.entry.opcode == 9 ? .answerTwice : nil } },
-        Lie("a key invalidated that was not offered", "invalidated a key") {
-            $0.react = { $0.entry.opcode == 6 ? .invalidate(0xDEAD) : nil }
-        },
         Lie("the connection ended within Identify", "connection was lost") {
             $0.react = { $0.entry.opcode == 6 ? .disconnect : nil }
         },
@@ -108,8 +84,54 @@ import Testing
         },
     ]
 
-    @Test(arguments: lies)
-    func endsInATypedError(_ lie: Lie) throws {
+    /// Lies about RDMA, and about what travels over it.
+    static let transportLies: [Lie] = [
+        Lie("no private data", "length of the private data") { $0.privateData = { _ in [] } },
+        Lie("private data of 31 bytes", "length of the private data") {
+            $0.privateData = { _ in [UInt8](repeating: 0, count: 31) }
+        },
+        Lie("private data of another format", "record format") {
+            $0.privateData = { _ in [1, 0] + [UInt8](repeating: 0, count: 30) }
+        },
+        Lie("a receive queue of no entries", "CRQSIZE") {
+            $0.privateData = { _ in RDMAConnectReply(controllerReceiveQueueSize: 0).privateData }
+        },
+        Lie("a rejection with a reason", "no resources") { $0.refusal = RDMARejectStatus.noResources.privateData },
+        Lie("a rejection without one", "nobody accepts NVMe connections") { $0.refusal = [] },
+        Lie("a rejection of other bytes", "nobody accepts NVMe connections") { $0.refusal = [9, 9, 9, 9, 9] },
+        Lie("no SGLs", "keyed SGLs") { $0.identify.sglSupport = [] },
+        Lie("SGLs without keys", "keyed SGLs") { $0.identify.sglSupport = [.supported, .offset] },
+        Lie("a completion of 8 bytes", "8 bytes where a completion has 16") {
+            $0.react = { $0.entry.opcode == 6 ? .raw([UInt8](repeating: 0, count: 8)) : nil }
+        },
+        Lie("a message that is too long", "connection") {
+            $0.react = { $0.entry.opcode == 6 ? .raw([UInt8](repeating: 0, count: 17)) : nil }
+        },
+        Lie("a key invalidated that was not offered", "invalidated a key") {
+            $0.react = { $0.entry.opcode == 6 ? .invalidate(0xDEAD) : nil }
+        },
+    ]
+
+    @Test(arguments: lies, [DirectTransport.Release.beforeAnswers, .afterAnswers])
+    func endsInATypedError(_ lie: Lie, _ release: DirectTransport.Release) throws {
+        world.transport.release = release
+        try endsInATypedError(lie, world)
+        #expect(world.transport.connectionCount == 0)
+        world.target.tellsTheTruth()
+        try world.connect(world.controller()).get()
+    }
+
+    @Test(arguments: transportLies)
+    func endsInATypedErrorOverRDMA(_ lie: Lie) throws {
+        let world = try FabricWorld()
+        try endsInATypedError(lie, world)
+        #expect(world.host.existingQueuePairs == 0)
+        // Afterwards an honest target at the same place is connected to, by the same group.
+        try world.replaceTarget()
+        try world.connect(world.controller()).get()
+    }
+
+    private func endsInATypedError(_ lie: Lie, _ world: World) throws {
         lie.tell(world.target)
         let controller = world.controller()
         switch try world.connect(controller) {
@@ -119,12 +141,7 @@ import Testing
         try world.close(controller)
         // The target's own side goes when it hears of the end.
         try world.run(seconds: 1) { world.target.queueCount == 0 }
-        #expect(world.network.liveQueuePairCount == 0)
         #expect(world.target.queueCount == 0)
-        // Afterwards an honest target at the same place is connected to, by the same group.
-        world.target.vanish()
-        world.target = try ScriptedTarget(world.network)
-        try world.connect(world.controller()).get()
     }
 
     @Test func believesNoNamespaceOfAllBlocks() throws {
@@ -148,10 +165,13 @@ import Testing
     }
 
     /// Lies about I/O: the connection ends, and no one learns that the operation was done.
-    @Test(arguments: [
-        Reaction.complete(0x3FF), .answerTwice, .raw([1, 2, 3]), .invalidate(0xBEEF), .disconnect,
-    ])
-    func endsTheConnection(_ reaction: Reaction) throws {
+    @Test(arguments: [Reaction.complete(0x3FF), .answerTwice, .disconnect])
+    func endsTheConnection(_ reaction: Reaction) throws { try endsTheConnection(reaction, world) }
+
+    @Test(arguments: [Reaction.answerTwice, .raw([1, 2, 3]), .invalidate(0xBEEF), .disconnect])
+    func endsTheConnectionOverRDMA(_ reaction: Reaction) throws { try endsTheConnection(reaction, FabricWorld()) }
+
+    private func endsTheConnection(_ reaction: Reaction, _ world: World) throws {
         let controller = world.controller { $0.recovery = .fail }
         try world.connect(controller).get()
         world.target.react = { $0.queue > 0 && $0.entry.opcode == NVMOpcode.read.rawValue ? reaction : nil }

@@ -1,13 +1,12 @@
-import FabricInterface
 import NVMeInitiator
 import NVMeSpec
 import Testing
 
 /// Namespaces that change while a controller is open.
 @Suite struct NamespaceTests {
-    let world: World
+    let world: DirectWorld
 
-    init() throws { world = try World() }
+    init() throws { world = try DirectWorld() }
 
     private var rescans: Int {
         world.events.value.filter { if case .namespacesChanged = $0 { true } else { false } }.count

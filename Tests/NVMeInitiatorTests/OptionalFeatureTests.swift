@@ -1,13 +1,12 @@
-import FabricInterface
 import NVMeInitiator
 import NVMeSpec
 import Testing
 
 /// Optional features of a controller are used only where it says that it has them.
 @Suite struct OptionalFeatureTests {
-    let world: World
+    let world: DirectWorld
 
-    init() throws { world = try World() }
+    init() throws { world = try DirectWorld() }
 
     private func perform(_ queue: IOQueue, _ operation: IOOperation) throws -> IOCompletion {
         try world.wait { await queue.perform(operation) }

@@ -1,14 +1,13 @@
 import Base
-import LoopbackFabric
 import NVMeInitiator
 import NVMeSpec
 import Testing
 
 /// Operations that are answered with an error which need not last.
 @Suite struct RetryTests {
-    let world: World
+    let world: DirectWorld
 
-    init() throws { world = try World() }
+    init() throws { world = try DirectWorld() }
 
     /// The opcode of Fabrics commands, Connect among them (NVMe Base, "Fabrics Command").
     private let fabrics: UInt8 = 0x7F

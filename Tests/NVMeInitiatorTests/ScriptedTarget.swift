@@ -1,17 +1,15 @@
 import Base
-import FabricInterface
-import LoopbackFabric
 import NVMeSpec
 
 /// A command as the target received it.
 struct Capsule {
     var queue: UInt16
     var entry: SubmissionEntry
-    /// What came behind the entry.
-    var data: [UInt8]
+    /// The data that the command sends: from its capsule, or fetched.
+    var payload: [UInt8]
 }
 
-/// What a target does with a command; what no honest one does among it.
+/// A target's reaction to a command; some of them no honest one has.
 enum Reaction {
     case answer(Status, result: UInt64 = 0)
     /// Data for the host, as far as it asked for it, then success.
@@ -29,65 +27,55 @@ enum Reaction {
     case disconnect
 }
 
+/// One connection of a scripted target, as its port has it.
+class TargetQueue {
+    let id: UInt16
+    init(_ id: UInt16) { self.id = id }
+}
+
+/// How a scripted target is reached: what brings it commands and takes its answers back.
+class TargetPort {
+    unowned var target: ScriptedTarget!
+    /// Accepts connections from now on.
+    func listen() throws {}
+    /// Stops accepting, and ends what is connected.
+    func vanish() {}
+    func poll() throws -> Int { 0 }
+    var queues: [TargetQueue] { [] }
+    func send(_ bytes: [UInt8], to queue: TargetQueue, invalidating key: UInt32? = nil) {}
+    /// Puts data where a command wants it, before what is sent next.
+    func write(_ bytes: [UInt8], for entry: SubmissionEntry, of queue: TargetQueue) {}
+    func disconnect(_ queue: TargetQueue) {}
+}
+
 /// A target for the tests: a small honest one, which can be told to lie. Polled by the test; no threads, no time.
 final class ScriptedTarget {
-    let fabric: LoopbackFabric
-    let network: LoopbackNetwork
-    let address = SocketAddress(host: "127.0.0.1", port: 4420)!
-    private var listener: ListenerHandle?
-    private var context: FabricContext?
-    private var queues: [ConnectionHandle: Queue] = [:]
-    private let memory: UnsafeMutableRawBufferPointer
-    private var region: MemoryRegion?
-    private var nextResponse = 0
+    static let address = SocketAddress(host: "127.0.0.1", port: 4420)!
+    let port: TargetPort
     private var configuration: UInt32 = 0
-
     /// Everything that arrived, in order.
     private(set) var capsules: [Capsule] = []
     /// Asynchronous Event Requests that wait for an event.
-    private var eventRequests: [(Queue, UInt16)] = []
+    private var eventRequests: [(TargetQueue, UInt16)] = []
 
-    // What it says of itself.
+    // Its words about itself.
     var capabilities = ControllerCapabilities(queueEntries: 64, timeoutMilliseconds: 1000)
     var identify = ScriptedTarget.honestController()
     var namespaces: [UInt32: IdentifyNamespace] = [1: IdentifyNamespace(blockCount: 4096, blockSize: 512)]
     var store: [UInt32: [UInt8]] = [1: [UInt8](repeating: 0, count: 4096 * 512)]
     var grantedQueues = 8
     var status = ControllerStatus(rawValue: 1)
+    /// Its words over RDMA when it accepts or refuses a connection; a refusal over another transport has no reason.
     var privateData: (UInt16) -> [UInt8] = { RDMAConnectReply(controllerReceiveQueueSize: $0).privateData }
     var refusal: [UInt8]?
     var answersConnections = true
     /// Asked before the honest answer; `nil` for that one.
     var react: (Capsule) -> Reaction? = { _ in nil }
 
-    private final class Queue {
-        let connection: ConnectionHandle
-        let handle: QueuePairHandle
-        let id: UInt16
-        let entries: Int
-        init(_ connection: ConnectionHandle, _ handle: QueuePairHandle, _ id: UInt16, _ entries: Int) {
-            self.connection = connection
-            self.handle = handle
-            self.id = id
-            self.entries = entries
-        }
-    }
-
-    private static let receiveBytes = 8192
-    private static let receives = 1024
-    private static let dataOffset = receiveBytes * receives
-    private static let responseOffset = dataOffset + (4 << 20)
-
-    init(_ network: LoopbackNetwork) throws {
-        self.network = network
-        fabric = LoopbackFabric(network)
-        memory = .allocate(byteCount: Self.responseOffset + 64 * 1024, alignment: 4096)
-        try listen()
-    }
-
-    deinit {
-        fabric.close()
-        memory.deallocate()
+    init(_ port: TargetPort) throws {
+        self.port = port
+        port.target = self
+        try port.listen()
     }
 
     static func honestController() -> IdentifyController {
@@ -108,17 +96,25 @@ final class ScriptedTarget {
         return identify
     }
 
-    func listen() throws { listener = try fabric.listen(at: address, backlog: 8) }
+    /// No lie from here on.
+    func tellsTheTruth() {
+        let honest = ControllerCapabilities(queueEntries: 64, timeoutMilliseconds: 1000)
+        (capabilities, identify, status) = (honest, Self.honestController(), ControllerStatus(rawValue: 1))
+        (refusal, answersConnections) = (nil, true)
+        react = { _ in nil }
+    }
+
+    func listen() throws { try port.listen() }
 
     /// Stops accepting, and ends what is connected.
     func vanish() {
-        if let listener { fabric.stopListening(listener) }
-        for queue in queues.values { fabric.destroy(queue.connection) }
-        queues = [:]
+        port.vanish()
         eventRequests = []
     }
 
-    var queueCount: Int { queues.count }
+    var queueCount: Int { port.queues.count }
+
+    func poll() throws -> Int { try port.poll() }
 
     /// Commands of an opcode that arrived on I/O queues.
     func commands(_ opcode: NVMOpcode) -> [SubmissionEntry] {
@@ -132,180 +128,53 @@ final class ScriptedTarget {
         respond(queue, CompletionEntry(result: UInt64(event.dword0), commandID: identifier))
     }
 
-    func poll() throws -> Int {
-        var work = 0
-        while let event = fabric.nextEvent() {
-            try handle(event)
-            work += 1
-        }
-        guard let context else { return work }
-        try withUnsafeTemporaryAllocation(of: WorkCompletion.self, capacity: 64) { batch in
-            let count = context.poll(into: batch)
-            work += count
-            for index in 0..<count where batch[index].kind == .receive && batch[index].status == .success {
-                try received(batch[index])
-            }
-        }
-        return work
-    }
-
-    // MARK: Connections
-
-    private func handle(_ event: ConnectionEvent) throws {
-        switch event {
-        case .requested(let connection, let request):
-            guard answersConnections else { return }
-            if let refusal { return fabric.reject(connection, privateData: refusal) }
-            let wanted = try RDMAConnectRequest(decoding: request.parameters.privateData)
-            let context = try context(connection)
-            let entries = Int(wanted.hostSendQueueSize) + 1
-            let handle = try context.createQueuePair(
-                for: connection,
-                QueuePairOptions(sendEntries: 256, receiveEntries: 0, usesSharedReceiveQueue: true))
-            queues[connection] = Queue(connection, handle, wanted.queueID, entries)
-            try fabric.accept(
-                connection,
-                ConnectionParameters(
-                    responderResources: 16, initiatorDepth: 16, privateData: privateData(UInt16(entries))))
-        case .disconnected(let connection):
-            guard let queue = queues.removeValue(forKey: connection) else { return }
-            eventRequests.removeAll { $0.0 === queue }
-            fabric.destroy(connection)
-        default: break
-        }
-    }
-
-    private func context(_ connection: ConnectionHandle) throws -> FabricContext {
-        if let context { return context }
-        let made = try fabric.context(
-            for: connection,
-            ContextOptions(completionQueueEntries: 4096, sharedReceiveEntries: Self.receives, queuePairs: 16))
-        region = try made.register(memory, access: [.localWrite])
-        context = made
-        for index in 0..<Self.receives { post(receive: index) }
-        return made
-    }
-
-    private func post(receive index: Int) {
-        guard let region, let context else { return }
-        let request = ReceiveRequest(
-            id: UInt64(index),
-            segment: ScatterGatherElement(
-                memory.baseAddress! + index * Self.receiveBytes, length: Self.receiveBytes, localKey: region.localKey))
-        withUnsafePointer(to: request) { context.postSharedReceives(UnsafeBufferPointer(start: $0, count: 1)) }
+    /// Answers a command that was left without an answer.
+    func answer(queue id: UInt16, _ command: UInt16) {
+        if let queue = port.queues.first(where: { $0.id == id }) { respond(queue, CompletionEntry(commandID: command)) }
     }
 
     // MARK: Commands
 
-    private func received(_ completion: WorkCompletion) throws {
-        let bytes = UnsafeRawPointer(memory.baseAddress! + Int(completion.id) * Self.receiveBytes)
-        let entry = SubmissionEntry(from: bytes)
-        let data = Array(UnsafeRawBufferPointer(start: bytes + 64, count: Int(completion.byteCount) - 64))
-        post(receive: Int(completion.id))
-        guard let queue = queues.values.first(where: { $0.handle == completion.queuePair }) else { return }
-        let capsule = Capsule(queue: queue.id, entry: entry, data: data)
+    func received(_ capsule: Capsule, on queue: TargetQueue) {
         capsules.append(capsule)
         perform(react(capsule) ?? honest(capsule, queue), capsule, queue)
     }
 
-    private func perform(_ reaction: Reaction, _ capsule: Capsule, _ queue: Queue) {
+    func ended(_ queue: TargetQueue) { eventRequests.removeAll { $0.0 === queue } }
+
+    private func perform(_ reaction: Reaction, _ capsule: Capsule, _ queue: TargetQueue) {
         let identifier = capsule.entry.commandID
         switch reaction {
         case .answer(let status, let result):
             respond(queue, CompletionEntry(result: result, commandID: identifier, status: status))
         case .data(let bytes):
-            write(bytes, capsule, queue)
+            port.write(bytes, for: capsule.entry, of: queue)
             respond(queue, CompletionEntry(commandID: identifier))
-        case .raw(let bytes): send(bytes, queue)
+        case .raw(let bytes): port.send(bytes, to: queue)
         case .complete(let other): respond(queue, CompletionEntry(commandID: other))
         case .answerTwice:
             respond(queue, CompletionEntry(commandID: identifier))
             respond(queue, CompletionEntry(commandID: identifier))
         case .end(let other, let command, let status):
-            if let other = queues.values.first(where: { $0.id == other }) {
+            if let other = port.queues.first(where: { $0.id == other }) {
                 respond(other, CompletionEntry(commandID: command, status: status))
             }
             respond(queue, CompletionEntry(commandID: identifier))
-        case .invalidate(let key):
-            var bytes = [UInt8](repeating: 0, count: 16)
-            bytes.withUnsafeMutableBytes { CompletionEntry(commandID: identifier).store(to: $0.baseAddress!) }
-            send(bytes, queue, invalidating: key)
+        case .invalidate(let key): respond(queue, CompletionEntry(commandID: identifier), invalidating: key)
         case .ignore: break
-        case .disconnect: fabric.disconnect(queue.connection)
+        case .disconnect: port.disconnect(queue)
         }
     }
 
-    private func respond(_ queue: Queue, _ entry: CompletionEntry) {
-        var bytes = [UInt8](repeating: 0, count: 16)
+    private func respond(_ queue: TargetQueue, _ entry: CompletionEntry, invalidating key: UInt32? = nil) {
+        var bytes = [UInt8](repeating: 0, count: CompletionEntry.byteCount)
         bytes.withUnsafeMutableBytes { entry.store(to: $0.baseAddress!) }
-        send(bytes, queue)
-    }
-
-    private func send(_ bytes: [UInt8], _ queue: Queue, invalidating key: UInt32? = nil) {
-        guard let region else { return }
-        nextResponse = (nextResponse + 1) % 1024
-        let place = memory.baseAddress! + Self.responseOffset + nextResponse * 64
-        bytes.withUnsafeBytes { place.copyMemory(from: $0.baseAddress!, byteCount: bytes.count) }
-        post(
-            WorkRequest(
-                id: 0, queuePair: queue.handle, opcode: key == nil ? .send : .sendWithInvalidate, flags: [],
-                segment: ScatterGatherElement(place, length: bytes.count, localKey: region.localKey),
-                remoteKey: key ?? 0))
-    }
-
-    private func post(_ request: WorkRequest) {
-        withUnsafePointer(to: request) { context?.post(UnsafeBufferPointer(start: $0, count: 1)) }
-    }
-
-    /// The pieces of host memory that a command names.
-    private func descriptors(_ capsule: Capsule) -> [SGLDescriptor] {
-        switch SGLDescriptor(capsule.entry.dataPointer) {
-        case .lastSegmentInCapsule(let offset, let length):
-            capsule.data.withUnsafeBytes { bytes in
-                (0..<Int(length) / 16).map { SGLDescriptor(from: bytes.baseAddress! + Int(offset) + $0 * 16) }
-            }
-        case let one: [one]
-        }
-    }
-
-    private func write(_ bytes: [UInt8], _ capsule: Capsule, _ queue: Queue) {
-        transfer(capsule, queue, .rdmaWrite, bytes)
-    }
-
-    /// The data that a command sends: from its capsule, or fetched.
-    func payload(_ capsule: Capsule) -> [UInt8] {
-        if case .inCapsule(let offset, let length) = SGLDescriptor(capsule.entry.dataPointer) {
-            return Array(capsule.data[Int(offset)..<Int(offset) + Int(length)])
-        }
-        guard let queue = queues.values.first(where: { $0.id == capsule.queue }) else { return [] }
-        let length = transfer(capsule, queue, .rdmaRead, [])
-        return Array(UnsafeRawBufferPointer(start: memory.baseAddress! + Self.dataOffset, count: length))
-    }
-
-    @discardableResult
-    private func transfer(_ capsule: Capsule, _ queue: Queue, _ opcode: WorkOpcode, _ bytes: [UInt8]) -> Int {
-        guard let region else { return 0 }
-        var offset = 0
-        let local = memory.baseAddress! + Self.dataOffset
-        if opcode == .rdmaWrite {
-            bytes.withUnsafeBytes { local.copyMemory(from: $0.baseAddress!, byteCount: $0.count) }
-        }
-        for case .keyed(let address, let length, let key, _) in descriptors(capsule) {
-            let count = opcode == .rdmaWrite ? min(Int(length), bytes.count - offset) : Int(length)
-            guard count > 0 else { break }
-            post(
-                WorkRequest(
-                    id: 0, queuePair: queue.handle, opcode: opcode, flags: [],
-                    segment: ScatterGatherElement(local + offset, length: count, localKey: region.localKey),
-                    remoteAddress: address, remoteKey: key))
-            offset += count
-        }
-        return offset
+        port.send(bytes, to: queue, invalidating: key)
     }
 
     // MARK: Honest answers
 
-    private func honest(_ capsule: Capsule, _ queue: Queue) -> Reaction {
+    private func honest(_ capsule: Capsule, _ queue: TargetQueue) -> Reaction {
         let entry = capsule.entry
         if entry.opcode == FabricsCommandType.opcode { return fabrics(FabricsCommand(entry)) }
         if queue.id > 0 { return io(capsule) }
@@ -370,10 +239,10 @@ final class ScriptedTarget {
             guard start >= 0, start <= bytes.count, length <= bytes.count - start else {
                 return .answer(.lbaOutOfRange.doNotRetry)
             }
-            store[entry.nsid]!.replaceSubrange(start..<start + length, with: payload(capsule))
+            store[entry.nsid]!.replaceSubrange(start..<start + length, with: capsule.payload)
             return .answer(.success)
         case .compare:
-            return .answer(payload(capsule) == Array(bytes[start..<start + length]) ? .success : .compareFailure)
+            return .answer(capsule.payload == Array(bytes[start..<start + length]) ? .success : .compareFailure)
         case .writeZeroes:
             store[entry.nsid]!.replaceSubrange(start..<start + length, with: repeatElement(0, count: length))
             return .answer(.success)

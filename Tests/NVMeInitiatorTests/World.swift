@@ -1,31 +1,39 @@
 import Base
 import FabricInterface
-import LoopbackFabric
+import InitiatorTransport
 import Memory
 import NVMeInitiator
 import NVMeSpec
+import RDMATransport
+import Simulation
 import Testing
 
 /// A host and a scripted target in virtual time, on one thread: what a test does here is the same each time.
-final class World {
-    let network = LoopbackNetwork()
+class World {
     var target: ScriptedTarget
     let group: InitiatorGroup
     var now = MonotonicTime(nanoseconds: 1_000_000_000)
-    /// What the controllers reported, in order.
+    /// The controllers' reports, in order.
     let events = Box<[ControllerEvent]>([])
 
     /// Longest virtual time that anything may take: beyond it, it hangs.
     static let patience: UInt64 = 1_000
 
-    init() throws {
-        target = try ScriptedTarget(network)
-        group = InitiatorGroup(fabric: LoopbackFabric(network))
+    init(_ transport: any HostTransport, _ port: TargetPort) throws {
+        target = try ScriptedTarget(port)
+        group = InitiatorGroup(transport)
     }
+
+    /// When something arrives of what is under way.
+    var nextArrival: MonotonicTime { .distantFuture }
+    /// Lets arrive what is due.
+    func carry() {}
+    /// Another target, honest and new, takes the place of the first one.
+    func replaceTarget() throws {}
 
     func options(_ change: (inout ControllerOptions) -> Void = { _ in }) -> ControllerOptions {
         var options = ControllerOptions(
-            address: target.address, subsystemNQN: "nqn.2026-11.io.tercet:scripted",
+            address: ScriptedTarget.address, subsystemNQN: "nqn.2026-11.io.tercet:scripted",
             hostNQN: "nqn.2014-08.org.nvmexpress:uuid:00000000-0000-4000-8000-000000000001",
             hostID: UUIDBytes(high: 1, low: 2))
         change(&options)
@@ -41,12 +49,13 @@ final class World {
 
     /// One round of everything; time passes when nothing happens.
     func step() throws {
+        carry()
         var work = group.poll(now: now)
         work += try target.poll()
         guard work == 0 else { return now = now.advanced(byNanoseconds: 1000) }
-        // Nothing can happen before the next deadline; events of the connection manager are looked for every 0.2 ms.
-        let next = min(group.nextDeadline, now.advanced(byMilliseconds: 1))
-        now = max(next, now.advanced(byNanoseconds: 250_000))
+        // Nothing can happen before the next deadline or arrival; the connection manager is asked every 0.2 ms.
+        let next = min(group.nextDeadline, nextArrival, now.advanced(byMilliseconds: 1))
+        now = max(next, now.advanced(byNanoseconds: nextArrival == .distantFuture ? 250_000 : 1000))
     }
 
     /// Lets the world go on until `condition` holds, for `seconds` of virtual time at most.
@@ -82,10 +91,40 @@ final class World {
 
     func close(_ controller: Controller) throws { try wait { await controller.close() } }
 
-    /// Memory registered for both directions.
+    /// Memory known to the controller's device, for both directions.
     func memory(_ controller: Controller, bytes: Int) throws -> TestMemory {
-        let context = try #require(controller.queues[0].context)
-        return try TestMemory(context, bytes: bytes)
+        let device = try #require(controller.queues[0].device)
+        return try TestMemory(device.context, bytes: bytes)
+    }
+}
+
+/// Without a fabric: what tests the initiator's rules needs no more.
+final class DirectWorld: World {
+    let transport = DirectTransport()
+
+    init() throws { try super.init(transport, transport.port) }
+}
+
+/// Over RDMA, on the simulated fabric.
+final class FabricWorld: World {
+    let network: SimulatedNetwork
+    let host: SimulatedDevice
+
+    init() throws {
+        network = SimulatedNetwork(seed: 1)
+        host = network.makeDevice("host", addresses: ["127.0.0.2"])
+        let device = network.makeDevice("target", addresses: [ScriptedTarget.address.host])
+        try super.init(RDMAInitiator(SimulatedFabric([host])), FabricPort(network, device))
+        now = network.now
+    }
+
+    override var nextArrival: MonotonicTime { network.nextEventTime }
+    override func carry() { network.run(until: now) }
+
+    override func replaceTarget() throws {
+        guard let port = target.port as? FabricPort else { return }
+        port.vanish()
+        target = try ScriptedTarget(FabricPort(network, port.device))
     }
 }
 
@@ -95,16 +134,20 @@ final class Box<Value>: @unchecked Sendable {
     init(_ value: Value) { self.value = value }
 }
 
-/// Registered memory of a test.
+/// Memory of a test, registered where the transport's devices want it.
 final class TestMemory: @unchecked Sendable {
     let arena: RegisteredArena
     let segment: IOSegment
 
-    init(_ context: FabricContext, bytes: Int) throws {
-        arena = try RegisteredArena(bytes: bytes)
-        let region = try arena.register(with: context, access: [.localWrite, .remoteRead, .remoteWrite])
+    init(_ context: FabricContext?, bytes: Int) throws {
+        let arena = try RegisteredArena(bytes: bytes)
+        let region = try context.map {
+            try arena.register(with: $0, access: [.localWrite, .remoteRead, .remoteWrite])
+        }
+        self.arena = arena
         segment = IOSegment(
-            address: arena.memory.baseAddress!, length: bytes, localKey: region.localKey, remoteKey: region.remoteKey)
+            address: arena.memory.baseAddress!, length: bytes, localKey: region?.localKey ?? 0,
+            remoteKey: region?.remoteKey ?? 0)
     }
 
     func part(_ offset: Int, _ length: Int) -> IOSegment {

@@ -3,18 +3,18 @@ enum Exceptions {
     /// Comments that still open with a subject clause, by folder; each number is an upper limit, to be lowered with each room
     /// whose English is gone over.
     static let openings: [String: Int] = [
-        "Sources/LibTercet": 12, "Sources/NVMeInitiator": 28, "Sources/NVMeTarget": 31,
+        "Sources/LibTercet": 12, "Sources/NVMeInitiator": 10, "Sources/NVMeTarget": 31,
         "Sources/Simulation": 12, "Sources/VolumeDriver": 21, "Sources/VolumeSimulation": 34, "Sources/tercet": 26,
         "Sources/tercet-fio": 16, "Sources/tercet-simulate": 3, "Tests/AIOBlockTests": 1, "Tests/BlockLaws": 2,
         "Tests/FabricLaws": 5, "Tests/InitiatorCalls": 2, "Tests/MemoryBlockTests": 1, "Tests/MemoryTests": 1,
-        "Tests/NVMeInitiatorTests": 7, "Tests/NVMeSpecFuzz": 1, "Tests/NVMeTargetTests": 24,
+        "Tests/NVMeInitiatorTests": 2, "Tests/NVMeSpecFuzz": 1, "Tests/NVMeTargetTests": 24,
         "Tests/ReplicationTests": 14, "Tests/SimulationTests": 1, "Tests/VerbsFabricTests": 1,
         "Tests/VolumeSimulationTests": 3,
     ]
 
     /// `@unchecked Sendable` without a reason beside it, by folder; upper limits, as above.
     static let unchecked: [String: Int] = [
-        "Sources/LibTercet": 3, "Sources/NVMeInitiator": 6, "Sources/NVMeTarget": 1, "Sources/Simulation": 1,
+        "Sources/LibTercet": 3, "Sources/NVMeInitiator": 5, "Sources/NVMeTarget": 1, "Sources/Simulation": 1,
         "Sources/VolumeDriver": 5, "Sources/VolumeSimulation": 2, "Sources/tercet": 4, "Sources/tercetd": 1,
         "Tests/NVMeInitiatorTests": 3,
     ]
@@ -38,9 +38,7 @@ enum Exceptions {
     ]
 
     /// Files that are too long, by path, with the reason.
-    static let longFiles: [String: String] = [
-        "Tests/NVMeInitiatorTests/RecoveryTests.swift": "goes with the raw hosts when the initiator's tests are tables"
-    ]
+    static let longFiles: [String: String] = [:]
 
     /// Dependencies that are declared and not imported, "TARGET MODULE", with the reason.
     static let dependencies: [String: String] = [:]

@@ -11,6 +11,8 @@ struct WorkBatch: ~Copyable {
     private let receives: UnsafeMutableBufferPointer<ReceiveRequest>
     private var workCount = 0
     private var receiveCount = 0
+    /// The queue pair that the receives are for; `nil` for the shared receive queue.
+    private var receiver: QueuePairHandle?
 
     init(_ context: FabricContext, work workCapacity: Int, receives receiveCapacity: Int) {
         self.context = context
@@ -37,11 +39,23 @@ struct WorkBatch: ~Copyable {
         receiveCount += 1
     }
 
+    /// A buffer for a queue pair's own receive queue.
+    @inline(__always)
+    mutating func post(_ receive: ReceiveRequest, to queuePair: QueuePairHandle) {
+        if receiveCount > 0, receiver != queuePair { flushReceives() }
+        receiver = queuePair
+        post(receive)
+    }
+
+    private mutating func flushReceives() {
+        guard receiveCount > 0 else { return }
+        let buffers = UnsafeBufferPointer(rebasing: receives[..<receiveCount])
+        if let receiver { context.postReceives(buffers, to: receiver) } else { context.postSharedReceives(buffers) }
+        receiveCount = 0
+    }
+
     mutating func flush() {
-        if receiveCount > 0 {
-            context.postSharedReceives(UnsafeBufferPointer(rebasing: receives[..<receiveCount]))
-            receiveCount = 0
-        }
+        flushReceives()
         if workCount > 0 {
             context.post(UnsafeBufferPointer(rebasing: work[..<workCount]))
             workCount = 0

@@ -1,0 +1,116 @@
+import FabricInterface
+import InitiatorTransport
+import Memory
+
+/// An initiator's share of one RDMA device: its completions, the work collected for it, and memory for control data.
+final class HostDevice {
+    /// The transport's number for it.
+    let number: Int
+    let context: FabricContext
+    var work: WorkBatch
+    let control: ControlBuffers
+    /// Completion queue entries that queue pairs have not been promised.
+    private var completionEntriesLeft: Int
+    private var queuePairsLeft = HostLimits.queuePairs
+    private let completions: UnsafeMutableBufferPointer<WorkCompletion>
+
+    init(number: Int, context: FabricContext, completionEntries: Int) throws(ConnectionFailure) {
+        self.number = number
+        self.context = context
+        control = try ControlBuffers(context, device: number)
+        completionEntriesLeft = min(completionEntries, context.limits.maxCompletionQueueEntries)
+        work = WorkBatch(context, work: HostLimits.workBatch, receives: HostLimits.workBatch)
+        completions = .allocate(capacity: HostLimits.completionBatch)
+    }
+
+    deinit { completions.deallocate() }
+
+    /// The work that has completed; it stays as it is until the next call.
+    @inline(__always)
+    func poll() -> UnsafeBufferPointer<WorkCompletion> {
+        UnsafeBufferPointer(rebasing: completions[..<context.poll(into: completions)])
+    }
+
+    // MARK: Room
+
+    /// One receive more than commands: the queue never runs dry between an answer and its buffer's return.
+    static func receiveCount(depth: Int) -> Int { depth + 1 }
+
+    /// Promises completion queue entries to a queue pair. Throws where the device has no room for it.
+    func reserve(depth: Int) throws(ConnectionFailure) {
+        let receives = Self.receiveCount(depth: depth)
+        guard queuePairsLeft > 0 else {
+            throw .resources("more than \(HostLimits.queuePairs) queue pairs on \(context.deviceName)")
+        }
+        guard completionEntriesLeft >= depth + receives else {
+            throw .resources("the completion queue on \(context.deviceName) has no room for a queue of \(depth)")
+        }
+        guard receives <= context.limits.maxWorkRequests else {
+            throw .resources(
+                "\(context.deviceName) takes \(context.limits.maxWorkRequests) work requests on a queue pair")
+        }
+        completionEntriesLeft -= depth + receives
+        queuePairsLeft -= 1
+    }
+
+    /// Takes a promise back.
+    func giveBack(depth: Int) {
+        completionEntriesLeft += depth + Self.receiveCount(depth: depth)
+        queuePairsLeft += 1
+    }
+}
+
+/// Registered memory for the data of control commands on one device: one part that controllers may read, one that they may
+/// write.
+final class ControlBuffers {
+    private struct Part {
+        let arena: RegisteredArena
+        let region: MemoryRegion
+        var free: [Int]
+
+        init(_ context: FabricContext, _ access: MemoryAccess) throws(ConnectionFailure) {
+            do { arena = try RegisteredArena(bytes: HostLimits.controlBuffers * ControlBuffer.byteCount) } catch {
+                throw .resources(error.description)
+            }
+            do { region = try arena.register(with: context, access: access) } catch { throw .call(.init(error)) }
+            free = Array((0..<HostLimits.controlBuffers).reversed())
+        }
+
+        mutating func take() -> IOSegment? {
+            guard let place = free.popLast() else { return nil }
+            return IOSegment(
+                address: arena.memory.baseAddress! + place * ControlBuffer.byteCount, length: ControlBuffer.byteCount,
+                localKey: region.localKey, remoteKey: region.remoteKey)
+        }
+
+        mutating func give(_ segment: IOSegment) {
+            free.append((segment.address - arena.memory.baseAddress!) / ControlBuffer.byteCount)
+        }
+    }
+
+    private let device: Int
+    private var outgoing: Part
+    private var incoming: Part
+
+    init(_ context: FabricContext, device: Int) throws(ConnectionFailure) {
+        self.device = device
+        outgoing = try Part(context, .outgoing)
+        incoming = try Part(context, .incoming)
+    }
+
+    func take(_ direction: DataDirection) -> ControlBuffer? {
+        let segment =
+            switch direction {
+            case .toController: outgoing.take()
+            case .fromController: incoming.take()
+            }
+        return segment.map { ControlBuffer($0, direction, device: device) }
+    }
+
+    func give(_ buffer: ControlBuffer) {
+        switch buffer.direction {
+        case .toController: outgoing.give(buffer.segment)
+        case .fromController: incoming.give(buffer.segment)
+        }
+    }
+}
