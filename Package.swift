@@ -91,7 +91,8 @@ let package = Package(
             "VolumeSimulation",
             [
                 "Base", "BlockInterface", "Buffers", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator",
-                "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication", "Simulation", "TargetTransport", "VolumeDriver",
+                "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication", "Simulation", "TargetTransport",
+                "VolumeDriver",
             ]),
         .executableTarget(
             name: "tercet-simulate",
