@@ -5,9 +5,10 @@ import Glibc
 
 /// Takes the asynchronous events of one device, on a thread of its own that nearly always sleeps.
 ///
-/// Two kinds matter. Data may arrive before the message that establishes a connection, which then may have been lost:
+/// Three kinds matter. Data may arrive before the message that establishes a connection, which then may have been lost:
 /// RDMA CM has to be told. And a queue pair may fail while no work of it is running that could say so: its connection is
-/// disconnected, which its owner hears from RDMA CM. The rest either shows in completions or is followed by the removal
+/// disconnected, which its owner hears from RDMA CM. Where a completion queue has overflowed, completions are lost, and
+/// nothing else may tell: its connections are disconnected. The rest either shows in completions or is followed by the removal
 /// of the device.
 final class AsyncEventWatch {
     private var thread = pthread_t()
@@ -72,6 +73,11 @@ final class AsyncEventWatch {
             if let id = identifier(event.element.qp) { rdma_notify(id, IBV_EVENT_COMM_EST) }
         case IBV_EVENT_QP_FATAL, IBV_EVENT_QP_REQ_ERR, IBV_EVENT_QP_ACCESS_ERR:
             if let id = identifier(event.element.qp) { rdma_disconnect(id) }
+        case IBV_EVENT_CQ_ERR:
+            // Until the event is acknowledged, the completion queue, and with it its context, cannot be destroyed.
+            if let context = event.element.cq?.pointee.cq_context {
+                Unmanaged<LiveIdentifiers>.fromOpaque(context).takeUnretainedValue().disconnectAll()
+            }
         default: break
         }
         return true

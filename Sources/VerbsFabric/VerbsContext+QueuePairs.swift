@@ -42,6 +42,7 @@ extension VerbsContext {
             inline /= 2
         }
         let queuePair = id.pointee.qp!
+        identifiers.insert(id)
         let limit = inline == 0 ? 0 : min(attributes.cap.max_inline_data, UInt32(options.maxInlineData))
         let index = state.pointee.queuePairs.insert(queuePair, inlineDataLimit: limit)
         fabric.attach(QueuePairHandle(index: index), of: self, to: connection)
@@ -86,6 +87,7 @@ extension VerbsContext {
         // others leave them in, where more may have come meanwhile, so they are taken after.
         if let live = slot(queuePair).pointee.queuePair { Self.fail(live) }
         drain()
+        identifiers.remove(id)
         rdma_destroy_qp(id)
         state.pointee.queuePairs.remove(queuePair.index)
         state.pointee.drained.removeAll(of: queuePair) { returnSharedReceive($0.id) }

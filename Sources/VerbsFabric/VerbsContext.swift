@@ -14,6 +14,8 @@ public final class VerbsContext: FabricContext {
     let completionQueue: UnsafeMutablePointer<ibv_cq>
     let sharedReceiveQueue: UnsafeMutablePointer<ibv_srq>?
     let granted: ContextOptions
+    /// Connections whose queue pairs complete here.
+    let identifiers: LiveIdentifiers
 
     /// Behind a pointer and not in the object, whose every access would be checked for exclusivity.
     let state: UnsafeMutablePointer<State>
@@ -50,8 +52,13 @@ public final class VerbsContext: FabricContext {
             ibv_destroy_comp_channel(channel)
             throw verbsError("fcntl O_NONBLOCK on the completion channel of \(device.name)", code)
         }
+        let identifiers = LiveIdentifiers()
         let vectors = max(1, device.verbs.pointee.num_comp_vectors)
-        guard let queue = ibv_create_cq(device.verbs, Int32(completions), nil, channel, vector % vectors) else {
+        guard
+            let queue = ibv_create_cq(
+                device.verbs, Int32(completions), Unmanaged.passUnretained(identifiers).toOpaque(), channel,
+                vector % vectors)
+        else {
             let code = errno
             ibv_destroy_comp_channel(channel)
             throw verbsError("ibv_create_cq with \(completions) entries on \(device.name)", code)
@@ -71,6 +78,7 @@ public final class VerbsContext: FabricContext {
         }
         self.device = device
         self.fabric = fabric
+        self.identifiers = identifiers
         self.channel = channel
         completionQueue = queue
         sharedReceiveQueue = shared
