@@ -28,23 +28,26 @@ public final class RegisteredArena: @unchecked Sendable {
 
     private static let hugePage = 2 << 20
 
-    /// Maps at least `bytes` of zeroed memory. Throws if there is no room for it.
-    public init(bytes: Int) throws(MemoryError) {
+    /// Maps `bytes` of zeroed memory, rounded up to whole pages. Throws if there is no room for it.
+    ///
+    /// - Parameter usesHugePages: takes those that the system has set aside; without them for tests.
+    public convenience init(bytes: Int) throws(MemoryError) { try self.init(bytes: bytes, usesHugePages: true) }
+
+    package init(bytes: Int, usesHugePages: Bool) throws(MemoryError) {
         let page = Int(getpagesize())
         guard bytes > 0, bytes <= Int.max / 2 else {
             throw MemoryError(operation: "arena of \(bytes) bytes", code: EINVAL)
         }
-        if bytes >= Self.hugePage {
-            let rounded = (bytes + Self.hugePage - 1) / Self.hugePage * Self.hugePage
-            if let huge = Self.map(rounded, MAP_HUGETLB) {
-                mapping = huge
-                mappedBytes = rounded
-                memory = UnsafeMutableRawBufferPointer(start: huge, count: rounded)
-                return
-            }
+        // As many bytes whatever pages they are of: what is counted on them is the same on every machine.
+        let rounded = (bytes + page - 1) / page * page
+        let whole = (bytes + Self.hugePage - 1) / Self.hugePage * Self.hugePage
+        if bytes >= Self.hugePage, usesHugePages, let huge = Self.map(whole, MAP_HUGETLB) {
+            mapping = huge
+            mappedBytes = whole
+            memory = UnsafeMutableRawBufferPointer(start: huge, count: rounded)
+            return
         }
         // Room to begin at a huge page's boundary, for transparent ones.
-        let rounded = (bytes + page - 1) / page * page
         let slack = rounded >= Self.hugePage ? Self.hugePage : 0
         guard let start = Self.map(rounded + slack, 0) else {
             throw MemoryError(operation: "mmap of \(rounded + slack) bytes", code: errno)

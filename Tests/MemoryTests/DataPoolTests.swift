@@ -1,6 +1,7 @@
 import AllocationProbe
 import Buffers
 import FabricInterface
+import Glibc
 import Memory
 import Testing
 
@@ -49,6 +50,21 @@ final class RecordingContext: FabricContext {
         pool.free(reserved[3])
         #expect(pool.allocate(4096, priority: .io) == nil)
         #expect(pool.allocate(4096, priority: .admin) == reserved[3])
+    }
+
+    /// Where the system has huge pages set aside an arena is made of them, and counts no more bytes than elsewhere.
+    @Test(arguments: [4096, 1 << 20, (2 << 20) + 1, (8 << 20) + (256 << 10), 64 << 20], [false, true])
+    func anArenaIsAsLargeWithHugePagesAsWithout(bytes: Int, usesHugePages: Bool) throws {
+        let arena = try RegisteredArena(bytes: bytes, usesHugePages: usesHugePages)
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        #expect(arena.memory.count == (bytes + page - 1) / page * page)
+        arena.memory[0] = 1
+        arena.memory[arena.memory.count - 1] = 1
+        let reserve = min(64 << 10, bytes / 4096 / 2 * 4096)
+        let pool = DataPool(arena, reservedBytes: reserve)
+        var taken = 0
+        while pool.allocate(4096, priority: .io) != nil { taken += 1 }
+        #expect(taken * 4096 <= bytes - reserve + 4095)
     }
 
     @Test func buffersLieInTheArenaAndDoNotOverlap() throws {
