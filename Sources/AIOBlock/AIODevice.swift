@@ -63,6 +63,11 @@ public final class AIODevice: BlockDevice {
     /// Bytes of the device as of the last `refresh`: the one part of the geometry that changes.
     let byteCount: Atomic<UInt64>
     let isGone = Atomic<Bool>(false)
+    private let failureCount = Atomic<UInt64>(0)
+    private let noSpaceCount = Atomic<UInt64>(0)
+    private let lastError = Atomic<Int32>(0)
+    private let closed = Closing()
+    public var closing: Closing? { closed }
     /// Keeps what changes a range away from a comparison and write of it. Shared by all others, in all channels.
     let changes = RangeLock()
 
@@ -102,6 +107,43 @@ public final class AIODevice: BlockDevice {
     deinit {
         worker.stop()
         OpenedFile.release(descriptor)
+        closed.finish()
+    }
+
+    public var failures: DeviceFailures {
+        DeviceFailures(
+            count: failureCount.load(ordering: .relaxed), noSpaceCount: noSpaceCount.load(ordering: .relaxed),
+            lastError: lastError.load(ordering: .relaxed))
+    }
+
+    /// An operation has failed. From any thread.
+    func noteFailure(_ code: Int32) {
+        lastError.store(code, ordering: .relaxed)
+        if code == ENOSPC || code == EDQUOT { noSpaceCount.add(1, ordering: .relaxed) }
+        failureCount.add(1, ordering: .relaxed)
+    }
+
+    /// An operation that had to wait has failed; what is left of the reason is its status.
+    func noteFailure(_ status: BlockStatus) {
+        switch status {
+        case .capacityExceeded: noteFailure(ENOSPC)
+        case .deviceGone: noteFailure(ENODEV)
+        case .writeProtected: noteFailure(EROFS)
+        case .unrecoveredReadError, .writeFault, .internalError: noteFailure(EIO)
+        case .success, .outOfRange, .compareFailure, .unsupported, .aborted: break
+        }
+    }
+
+    public var isStale: Bool {
+        let failures = failures
+        guard failures.count > failures.noSpaceCount else { return false }
+        var open = stat()
+        var present = stat()
+        guard fstat(descriptor, &open) == 0, stat(name, &present) == 0 else { return false }
+        if (open.st_dev, open.st_ino, open.st_rdev) != (present.st_dev, present.st_ino, present.st_rdev) { return true }
+        let memory = UnsafeMutableRawPointer.allocate(byteCount: 65536, alignment: 65536)
+        defer { memory.deallocate() }
+        return pread(descriptor, memory, Int(fixedGeometry.blockSize), 0) < 0
     }
 
     public var geometry: BlockGeometry {

@@ -20,6 +20,7 @@ extension AIOQueue {
         if inWorker > 0 {
             while let result = workerQueue.nextResult() {
                 inWorker -= 1
+                device.noteFailure(result.status)
                 end(result.slot, result.status)
             }
         }
@@ -88,8 +89,9 @@ extension AIOQueue {
     /// The status for an error. An I/O error of a device that has been removed means the removal.
     func status(of code: Int32, _ operation: BlockOperation) -> BlockStatus {
         let status = BlockStatus(errno: code, operation: operation)
-        if status != .success && status != .compareFailure && device.presentSize() == nil { return .deviceGone }
-        return status
+        if status == .success || status == .compareFailure { return status }
+        if status != .unsupported { device.noteFailure(code) }
+        return device.presentSize() == nil ? .deviceGone : status
     }
 
     mutating func withdraw(tag: UInt64) -> Bool {

@@ -123,7 +123,8 @@ struct OpenedFile {
             hasVolatileWriteCache: sysfs.hasVolatileWriteCache,
             optimalIOSize: optimal % blockSize == 0 ? optimal : 0, atomicWriteSize: atomic,
             memoryAlignment: max(512, Int(blockSize)), canDeallocate: sysfs.canDiscard && !options.readOnly,
-            deallocatedReadsZeroes: false, isReadOnly: options.readOnly)
+            deallocatedReadsZeroes: false, deallocateGranularity: sysfs.discardGranularity,
+            isReadOnly: options.readOnly)
     }
 
     private static func fileGeometry(
@@ -156,7 +157,7 @@ struct OpenedFile {
             blockSize: blockSize, blockCount: size / UInt64(blockSize), hasVolatileWriteCache: true,
             optimalIOSize: preferred % blockSize == 0 ? preferred : 0,
             memoryAlignment: max(512, Int(needed)), canDeallocate: canDeallocate, deallocatedReadsZeroes: canDeallocate,
-            isReadOnly: options.readOnly)
+            deallocateGranularity: canDeallocate ? preferred : 0, isReadOnly: options.readOnly)
     }
 
     /// The unit in which the file system does O_DIRECT transfers: the smaller of 512 and 4096 in which a read works, or

@@ -21,6 +21,11 @@ package struct SysfsBlockDevice {
     /// The device takes discards.
     package var canDiscard: Bool { attribute("\(queue)/discard_max_bytes").flatMap { UInt64($0) } ?? 0 > 0 }
 
+    /// What the device gives back at once, in bytes; 0 where it does not say.
+    package var discardGranularity: UInt32 {
+        attribute("\(queue)/discard_granularity").flatMap { UInt32($0) } ?? 0
+    }
+
     /// The identifiers of an NVMe namespace; none for other devices and for partitions.
     package var identity: BlockIdentity {
         if isPartition { return BlockIdentity() }

@@ -11,10 +11,10 @@ import MemoryBlock
 ///     null:1T               nothing: writes are dropped, reads are zeroes
 ///
 /// followed by options, separated by commas: `block=4096` (bytes of a logical block), `readonly`, `buffered` (through
-/// the page cache; paths only). A comma in a path is written `\,`.
+/// the page cache; both for paths only), `populate` (all memory is taken at once; `ram:` only). A comma in a path is written `\,`.
 public struct BlockSpecification: Equatable, Sendable {
     /// The place of the blocks.
-    public enum Backing: Equatable, Sendable {
+    public enum Backing: Hashable, Sendable {
         case path(String)
         case ram(byteCount: UInt64)
         case null(byteCount: UInt64)
@@ -27,12 +27,18 @@ public struct BlockSpecification: Equatable, Sendable {
     public var readOnly: Bool
     /// Paths only: through the page cache.
     public var buffered: Bool
+    /// Memory only: all of it is taken when the device is opened.
+    public var isPopulated: Bool
 
-    public init(_ backing: Backing, blockSize: UInt32? = nil, readOnly: Bool = false, buffered: Bool = false) {
+    public init(
+        _ backing: Backing, blockSize: UInt32? = nil, readOnly: Bool = false, buffered: Bool = false,
+        isPopulated: Bool = false
+    ) {
         self.backing = backing
         self.blockSize = blockSize
         self.readOnly = readOnly
         self.buffered = buffered
+        self.isPopulated = isPopulated
     }
 
     /// - Throws: one line that says which part of `text` is wrong and what is allowed there.
@@ -40,6 +46,9 @@ public struct BlockSpecification: Equatable, Sendable {
         let parts = Self.split(text)
         self.init(try Self.backing(parts[0], whole: text))
         for option in parts.dropFirst() { try apply(option: option, whole: text) }
+        if isPopulated {
+            guard case .ram = backing else { throw TercetError(.invalid, "\(text): 'populate' is for ram: only") }
+        }
         if readOnly || buffered, case .path = backing { return }
         if readOnly || buffered { throw TercetError(.invalid, "\(text): 'readonly' and 'buffered' are for paths only") }
     }
@@ -51,7 +60,9 @@ public struct BlockSpecification: Equatable, Sendable {
             try AIODevice(
                 path: path, options: AIODeviceOptions(blockSize: blockSize, readOnly: readOnly, buffered: buffered))
         case .ram(let byteCount):
-            try RAMDevice(byteCount: byteCount, blockSize: blockSize ?? 512, name: "ram:\(ByteSize.format(byteCount))")
+            try RAMDevice(
+                byteCount: byteCount, blockSize: blockSize ?? 512, isPopulated: isPopulated,
+                name: "ram:\(ByteSize.format(byteCount))")
         case .null(let byteCount):
             try NullDevice(
                 byteCount: byteCount, blockSize: blockSize ?? 512, name: "null:\(ByteSize.format(byteCount))")
@@ -76,6 +87,7 @@ public struct BlockSpecification: Equatable, Sendable {
         switch option {
         case "readonly": readOnly = true
         case "buffered": buffered = true
+        case "populate": isPopulated = true
         case _ where option.hasPrefix("block="):
             guard let size = ByteSize.parse(option.dropFirst(6)), let small = UInt32(exactly: size),
                 BlockGeometry.isBlockSize(small)
@@ -87,7 +99,7 @@ public struct BlockSpecification: Equatable, Sendable {
             blockSize = small
         default:
             throw TercetError(
-                .invalid, "\(whole): there is no option '\(option)'; there are block=SIZE, readonly and buffered")
+                .invalid, "\(whole): there is no option '\(option)'; there are block=SIZE, readonly, buffered and populate")
         }
     }
 
@@ -121,6 +133,7 @@ extension BlockSpecification: CustomStringConvertible {
         if let blockSize { text += ",block=\(blockSize)" }
         if readOnly { text += ",readonly" }
         if buffered { text += ",buffered" }
+        if isPopulated { text += ",populate" }
         return text
     }
 }

@@ -18,13 +18,15 @@ public struct BlockGeometry: Equatable, Sendable {
     public var canDeallocate: Bool
     /// Deallocated blocks read as zeroes.
     public var deallocatedReadsZeroes: Bool
+    /// What is given back is given back in pieces of so many bytes, at multiples of them; 0 where the device does not say.
+    public var deallocateGranularity: UInt32
     /// The device was opened for reading only: everything that changes it ends in `writeProtected`.
     public var isReadOnly: Bool
 
     public init(
         blockSize: UInt32, blockCount: UInt64, hasVolatileWriteCache: Bool, optimalIOSize: UInt32 = 0,
         atomicWriteSize: UInt32? = nil, memoryAlignment: Int = 512, canDeallocate: Bool = false,
-        deallocatedReadsZeroes: Bool = false, isReadOnly: Bool = false
+        deallocatedReadsZeroes: Bool = false, deallocateGranularity: UInt32 = 0, isReadOnly: Bool = false
     ) {
         self.blockSize = blockSize
         self.blockCount = blockCount
@@ -34,6 +36,7 @@ public struct BlockGeometry: Equatable, Sendable {
         self.memoryAlignment = memoryAlignment
         self.canDeallocate = canDeallocate
         self.deallocatedReadsZeroes = deallocatedReadsZeroes
+        self.deallocateGranularity = deallocateGranularity
         self.isReadOnly = isReadOnly
     }
 
@@ -79,6 +82,21 @@ public enum BlockDeviceChange: Equatable, Sendable {
     case vanished
 }
 
+/// What has gone wrong at a device since it was opened.
+public struct DeviceFailures: Equatable, Sendable {
+    /// Operations that the device has failed, and of those the ones that failed for lack of room.
+    public var count: UInt64
+    public var noSpaceCount: UInt64
+    /// The system's error number of the last one; 0 where none failed.
+    public var lastError: Int32
+
+    public init(count: UInt64 = 0, noSpaceCount: UInt64 = 0, lastError: Int32 = 0) {
+        self.count = count
+        self.noSpaceCount = noSpaceCount
+        self.lastError = lastError
+    }
+}
+
 /// A block device that may be opened by several reactors, each through a channel of its own.
 public protocol BlockDevice: AnyObject, Sendable {
     /// The device's name, for people: a path, or `ram:64M`.
@@ -93,6 +111,13 @@ public protocol BlockDevice: AnyObject, Sendable {
     /// The device's own memory if it is byte-addressable (RAM): reads may then go straight out of it, by way of
     /// `BlockChannel.borrow`. It stays where it is as long as the device or a channel to it is there.
     var directMemory: UnsafeMutableRawBufferPointer? { get }
+    /// What has gone wrong since it was opened.
+    var failures: DeviceFailures { get }
+    /// Tells when the device has been closed, so that it can be opened anew; `nil` where nothing hinders that.
+    var closing: Closing? { get }
+    /// It has failed, and opening it anew may help: nothing can be read from it any more, or another file is at its path. For
+    /// the control plane; may wait for the device.
+    var isStale: Bool { get }
     /// Opens a channel for one reactor with at most `depth` operations running at once.
     func openChannel(depth: Int) throws(TercetError) -> BlockChannel
     /// Asks the system for the device's present size. Called from the control plane every few seconds; quick.
@@ -102,4 +127,7 @@ public protocol BlockDevice: AnyObject, Sendable {
 extension BlockDevice {
     public var remarks: [String] { [] }
     public var directMemory: UnsafeMutableRawBufferPointer? { nil }
+    public var failures: DeviceFailures { DeviceFailures() }
+    public var closing: Closing? { nil }
+    public var isStale: Bool { false }
 }

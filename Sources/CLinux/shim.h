@@ -30,6 +30,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "userfaultfd.h"
@@ -41,6 +42,8 @@ static const unsigned long tercet_BLKIOOPT = BLKIOOPT;
 static const unsigned long tercet_BLKDISCARD = BLKDISCARD;
 static const unsigned long tercet_BLKZEROOUT = BLKZEROOUT;
 static const int tercet_O_DIRECT = O_DIRECT;
+/// Advice to give memory now, as if it were written to; Linux 5.14. Not every C library's header has it.
+static const int tercet_MADV_POPULATE_WRITE = 23;
 
 /// Makes file access of the calling thread that of another user; returns the user before.
 static inline int tercet_set_file_user(unsigned user) { return setfsuid(user); }

@@ -7,9 +7,10 @@ import Glibc
 ///
 /// A struct and not part of `MemoryChannel`, because each access to a variable of an object is checked at run time.
 struct MemoryQueue: ~Copyable {
-    /// Bytes that one `poll` works on before it returns. What has data is done in one go nevertheless, so that other
-    /// threads see all of it or nothing.
-    static let bytesPerPoll: UInt64 = 4 << 20
+    /// Bytes that one `poll` works on before it returns, and of what has no data at once: the reactor has other hosts to
+    /// serve. What has data is done in one go nevertheless, so that other threads see all of it or nothing.
+    static let bytesPerPoll: UInt64 = 1 << 20
+    static let bytesPerPiece: UInt64 = 256 << 10
 
     /// The device whose memory it is; `nil` for a null device. Unmanaged, because reference counts would cost each I/O time.
     private let ram: Unmanaged<RAMDevice>?
@@ -135,7 +136,7 @@ struct MemoryQueue: ~Copyable {
         guard geometry.contains(offset: request.offset, length: request.length) else { return .ended(.outOfRange) }
         if request.length == 0 { return .ended(.success) }
         let rest = request.length - entry.pointee.done
-        let piece = request.buffer == nil ? min(rest, Self.bytesPerPoll) : rest
+        let piece = request.buffer == nil ? min(rest, Self.bytesPerPiece) : rest
         let status: BlockStatus
         if let ram, let mode = request.operation.lockMode {
             let locked = ram._withUnsafeGuaranteedRef { ram -> BlockStatus? in

@@ -13,25 +13,58 @@ public final class RAMDevice: BlockDevice {
     /// Makes a write of one thread all there or not there for another.
     let ranges = RangeLock()
     let touched: TouchedPieces
+    public let remarks: [String]
 
     /// - Parameters:
     ///   - byteCount: a multiple of `blockSize`. The memory is taken from the system as it is first touched.
     ///   - blockSize: bytes of a logical block, a power of two from 512 to 65536.
-    public init(byteCount: UInt64, blockSize: UInt32 = 512, name: String? = nil) throws(TercetError) {
+    ///   - isPopulated: all of the memory is taken now, from huge pages where the system has enough of them set aside.
+    public init(
+        byteCount: UInt64, blockSize: UInt32 = 512, isPopulated: Bool = false, name: String? = nil
+    ) throws(TercetError) {
         let name = name ?? "ram:\(byteCount)"
         geometry = try memoryGeometry(name: name, byteCount: byteCount, blockSize: blockSize)
         self.name = name
         let size = Int(byteCount)
-        let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-        guard let address, address != MAP_FAILED else {
+        let machineBytes = UInt64(max(0, sysconf(Int32(_SC_PHYS_PAGES)))) * UInt64(max(0, sysconf(Int32(_SC_PAGESIZE))))
+        remarks =
+            byteCount > machineBytes
+            ? [
+                "\(name): is larger than this machine's memory of \(machineBytes) bytes: when hosts have written so much, the "
+                    + "system ends the daemon"
+            ] : []
+        let mapped = isPopulated ? Self.mapPopulated(size) : Self.map(size, MAP_NORESERVE)
+        guard let mapped else {
             throw TercetError(
-                .exhausted,
-                "\(name): \(byteCount) bytes of memory could not be had: \(Errno(rawValue: errno))")
+                .exhausted, "\(name): \(byteCount) bytes of memory could not be had: \(Errno(rawValue: errno))")
         }
-        // Huge pages if the system has them; it works as well without.
-        _ = madvise(address, size, MADV_HUGEPAGE)
-        memory = UnsafeMutableRawBufferPointer(start: address, count: size)
+        memory = mapped
         touched = TouchedPieces(byteCount: byteCount)
+        if isPopulated { touched.touch(0, byteCount) }
+    }
+
+    /// Where memory is taken as it is first touched, that is done by a reactor: the system is not asked for huge pages then,
+    /// for which it would move other memory about, some milliseconds for each.
+    private static func map(_ size: Int, _ flags: Int32) -> UnsafeMutableRawBufferPointer? {
+        let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0)
+        guard let address, address != MAP_FAILED else { return nil }
+        return UnsafeMutableRawBufferPointer(start: address, count: size)
+    }
+
+    private static func mapPopulated(_ size: Int) -> UnsafeMutableRawBufferPointer? {
+        // Fails at once where not enough huge pages are set aside, or where the size is not made of them.
+        if let huge = map(size, MAP_HUGETLB | MAP_POPULATE) { return huge }
+        guard let plain = map(size, 0) else { return nil }
+        _ = madvise(plain.baseAddress, size, MADV_HUGEPAGE)
+        // A kernel that does not know the advice (before 5.14) gives the memory by being written to.
+        if madvise(plain.baseAddress, size, tercet_MADV_POPULATE_WRITE) != 0 {
+            if errno != EINVAL {
+                munmap(plain.baseAddress, size)
+                return nil
+            }
+            plain.initializeMemory(as: UInt8.self, repeating: 0)
+        }
+        return plain
     }
 
     deinit { munmap(memory.baseAddress, memory.count) }

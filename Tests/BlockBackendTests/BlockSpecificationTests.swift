@@ -31,6 +31,7 @@ struct BlockSpecificationTests {
         let forms: [(String, BlockSpecification)] = [
             ("/dev/nvme0n1", BlockSpecification(.path("/dev/nvme0n1"))),
             ("ram:64M", BlockSpecification(.ram(byteCount: 64 << 20))),
+            ("ram:64M,populate", BlockSpecification(.ram(byteCount: 64 << 20), isPopulated: true)),
             ("null:1T,block=4096", BlockSpecification(.null(byteCount: 1 << 40), blockSize: 4096)),
             ("disk.img,readonly,buffered", BlockSpecification(.path("disk.img"), readOnly: true, buffered: true)),
             ("a\\,b,block=512", BlockSpecification(.path("a,b"), blockSize: 512)),
@@ -52,7 +53,9 @@ struct BlockSpecificationTests {
                 "ram:1M,block=1000",
                 "ram:1M,block=1000: 'block=1000': a block size is a power of two from 512 to 65536, such as block=4096"
             ),
-            ("f,fast", "f,fast: there is no option 'fast'; there are block=SIZE, readonly and buffered"),
+            ("f,fast", "f,fast: there is no option 'fast'; there are block=SIZE, readonly, buffered and populate"),
+            ("f,populate", "f,populate: 'populate' is for ram: only"),
+            ("null:1M,populate", "null:1M,populate: 'populate' is for ram: only"),
             ("ram:1M,readonly", "ram:1M,readonly: 'readonly' and 'buffered' are for paths only"),
         ])
     func errors(text: String, message: String) {

@@ -77,6 +77,39 @@ struct MemoryBlockTests {
         #expect(poll(&watched, 1, 0) == 0)
     }
 
+    /// Pages of a device's memory that the system has given.
+    private func residentPages(_ device: RAMDevice) throws -> Int {
+        let memory = try #require(device.directMemory)
+        var pages = [UInt8](repeating: 0, count: memory.count / 4096)
+        try #require(mincore(memory.baseAddress, memory.count, &pages) == 0)
+        return pages.count { $0 & 1 != 0 }
+    }
+
+    @Test("Memory is taken as it is written to, or all of it at the start")
+    func populated() throws {
+        let sparse = try RAMDevice(byteCount: 8 << 20)
+        #expect(try residentPages(sparse) == 0)
+        let populated = try RAMDevice(byteCount: 8 << 20, isPopulated: true)
+        #expect(try residentPages(populated) == 2048)
+        #expect(populated.directMemory?.allSatisfy { $0 == 0 } == true)
+        // Not a whole number of huge pages.
+        let odd = try RAMDevice(byteCount: (3 << 20) + 4096, isPopulated: true)
+        #expect(try residentPages(odd) == 769)
+        // Reads go straight out of it from the first on.
+        let channel = try populated.openChannel(depth: 1)
+        #expect(channel.borrow(offset: 1 << 20, length: 4096) != nil)
+        channel.giveBack(offset: 1 << 20, length: 4096)
+        #expect(try sparse.openChannel(depth: 1).borrow(offset: 1 << 20, length: 4096) == nil)
+    }
+
+    @Test("More memory than the machine has is remarked on")
+    func remarks() throws {
+        #expect(try RAMDevice(byteCount: 1 << 20).remarks.isEmpty)
+        let large = try RAMDevice(byteCount: 1 << 44, name: "ram:16T")
+        #expect(large.remarks.count == 1)
+        #expect(large.remarks.first?.hasPrefix("ram:16T: is larger than this machine's memory of ") == true)
+    }
+
     @Test("A wrong size is refused in one line")
     func refusals() {
         #expect(throws: TercetError.self) { try RAMDevice(byteCount: 1000) }
