@@ -146,7 +146,7 @@ let package = Package(
         room(
             "TargetConfiguration",
             [
-                "Base", "BlockBackend", "BlockInterface", "CUUID", "FabricInterface", "NVMeSpec",
+                "Base", "BlockBackend", "BlockInterface", "CLinux", "CUUID", "FabricInterface", "NVMeSpec",
                 system, .product(name: "Yams", package: "Yams"),
             ]),
         tests(
@@ -155,7 +155,8 @@ let package = Package(
 
         // What the programs share with the terminal.
         .target(
-            name: "Terminal", dependencies: [.product(name: "ArgumentParser", package: "swift-argument-parser")],
+            name: "Terminal",
+            dependencies: ["CLinux", .product(name: "ArgumentParser", package: "swift-argument-parser")],
             swiftSettings: strict),
 
         .executableTarget(

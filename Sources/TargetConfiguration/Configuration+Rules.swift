@@ -19,14 +19,39 @@ extension Configuration {
         }
     }
 
-    /// The problem with a name, or `nil`.
+    /// The problem that makes a name unusable, or `nil`. Names that have not the form of the specification are in use in the field
+    /// (`testnqn`): they are taken, with a remark.
     static func violation(ofNQN name: String) -> String? {
         do throws(InvalidNQN) {
             try NQN.validate(name)
             return nil
         } catch {
-            return "'\(name)': \(error); allowed: nqn.YYYY-MM.REVERSE.DOMAIN:NAME or \(NQN.uuidPrefix)UUID"
+            switch error {
+            case .tooLong, .zeroByte: return "'\(name)': \(error); allowed: \(form)"
+            default: return name.isEmpty ? "'': a name is needed; allowed: \(form)" : nil
+            }
         }
+    }
+
+    private static let form = "nqn.YYYY-MM.REVERSE.DOMAIN:NAME or \(NQN.uuidPrefix)UUID"
+
+    /// What is taken although the specification wants it otherwise, a line each.
+    public var remarks: [String] {
+        var remarks: [String] = []
+        func look(_ name: String, _ what: String) {
+            do throws(InvalidNQN) { try NQN.validate(name) } catch {
+                remarks.append(
+                    "\(what) '\(name)': \(error); it is taken as it is, but other programs may refuse it: "
+                        + "the form is \(Self.form)")
+            }
+        }
+        for subsystem in subsystems {
+            look(subsystem.nqn, "subsystem")
+            if case .hosts(let hosts) = subsystem.access {
+                for host in hosts.sorted() { look(host, "subsystem \(subsystem.nqn): host") }
+            }
+        }
+        return remarks
     }
 
     private func checkSizes() throws(Violation) {
@@ -66,7 +91,7 @@ extension Configuration {
             throw Violation(
                 path: "\(path).nqn", text: "the discovery subsystem is there by itself; allowed: a name of your own")
         }
-        try check(subsystem.serialNumber, isPrintableUpTo: 20, at: "\(path).serial")
+        if let serial = subsystem.serialNumber { try check(serial, isPrintableUpTo: 20, at: "\(path).serial") }
         try check(subsystem.modelNumber, isPrintableUpTo: 40, at: "\(path).model")
         for (position, namespace) in subsystem.namespaces.enumerated()
         where subsystem.namespaces[..<position].contains(where: { $0.nsid == namespace.nsid }) {

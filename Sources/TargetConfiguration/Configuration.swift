@@ -26,9 +26,11 @@ public struct Configuration: Equatable, Sendable {
     public var sendWithInvalidate = true
     /// Largest keep-alive timeout that is granted to a host, in milliseconds.
     public var maxKeepAliveMilliseconds: UInt32 = 600_000
-    /// A folder for what must outlive the daemon: reservations that persist through power loss. `nil` if hosts are not
-    /// offered that.
+    /// A folder for what must outlive the daemon: the identity of its namespaces, and reservations that persist through power
+    /// loss. `nil` if hosts are not offered those.
     public var stateDirectory: String?
+    /// The target does not begin where a part of this cannot be served; else it serves the rest and tries again.
+    public var requiresAll = false
     /// Addresses to listen at, in the order of the discovery log.
     public var listeners: [SocketAddress]
     /// Other discovery services that the discovery log names.
@@ -39,6 +41,9 @@ public struct Configuration: Equatable, Sendable {
         self.listeners = listeners
         self.subsystems = subsystems
     }
+
+    /// Namespace identifiers go from 1 to this.
+    public static let maxNamespaceID = 65536
 
     /// The port that IANA has assigned to NVMe over RDMA.
     public static let defaultPort: UInt16 = 4420
@@ -57,8 +62,8 @@ public enum ReactorChoice: Equatable, Sendable {
 /// An NVM subsystem that the target offers.
 public struct ExportedSubsystem: Equatable, Sendable {
     public var nqn: String
-    /// Up to 20 printable ASCII characters.
-    public var serialNumber: String
+    /// Up to 20 printable ASCII characters; `nil` where one is made (`IdentitySeed`).
+    public var serialNumber: String?
     /// Up to 40 printable ASCII characters.
     public var modelNumber: String
     public var access: HostAccess
@@ -68,13 +73,12 @@ public struct ExportedSubsystem: Equatable, Sendable {
     public var anaStates: [UInt32: ANAGroupState]
     public var namespaces: [ExportedNamespace]
 
-    /// - Parameter serialNumber: `nil` takes one made from the NQN, always the same.
     public init(
         nqn: String, serialNumber: String? = nil, modelNumber: String = "Tercet", access: HostAccess,
         maxIOQueues: Int? = nil, anaStates: [UInt32: ANAGroupState] = [:], namespaces: [ExportedNamespace] = []
     ) {
         self.nqn = nqn
-        self.serialNumber = serialNumber ?? StableIdentifier.serialNumber(nqn: nqn)
+        self.serialNumber = serialNumber
         self.modelNumber = modelNumber
         self.access = access
         self.maxIOQueues = maxIOQueues
@@ -118,23 +122,13 @@ public struct ExportedNamespace: Equatable, Sendable {
         self.identifiers = identifiers
         self.anaGroup = anaGroup
     }
-
-    /// The identifiers that hosts see: those that were given, else the device's own, else a UUID made from the
-    /// subsystem's NQN and the namespace identifier, the same at each start and on each machine, which is shown as NGUID
-    /// too, for hosts that look there only.
-    public func identity(inSubsystem nqn: String, device: BlockIdentity) -> BlockIdentity {
-        if identity != BlockIdentity() { return identity }
-        if identifiers == .device && device != BlockIdentity() { return device }
-        let uuid = StableIdentifier.namespaceUUID(nqn: nqn, nsid: nsid).bytes
-        return BlockIdentity(nguid: uuid, uuid: uuid)
-    }
 }
 
 /// The source of a namespace's identifiers if none are given.
 public enum IdentifierSource: String, CaseIterable, Equatable, Sendable {
     /// From the device, if it has any.
     case device
-    /// Made from the subsystem's NQN and the namespace identifier. Needed if a host sees the device itself as well:
+    /// Made by the target (`IdentitySeed`). Needed where a host sees the device itself as well:
     /// Linux ignores a namespace of a second subsystem with identifiers that it knows.
     case derived
 }

@@ -10,7 +10,8 @@ extension Element {
     func configuration() throws(ConfigurationError) -> Configuration {
         let values = try object(keys: [
             "reactors", "queueDepth", "maxIOQueues", "inCapsuleDataSize", "maxIOSize", "sharedReceiveEntries",
-            "dataMemory", "sendWithInvalidate", "keepAlive", "stateDirectory", "listeners", "discovery", "subsystems",
+            "dataMemory", "sendWithInvalidate", "keepAlive", "stateDirectory", "requireAll", "listeners", "discovery",
+            "subsystems",
         ])
         let listeners = try require("listeners", in: values, as: "[ { address, port } ]").addresses()
         let subsystems = try require("subsystems", in: values, as: "[ { nqn, hosts, namespaces } ]").array()
@@ -31,6 +32,7 @@ extension Element {
         }
         if let value = values["sendWithInvalidate"] { configuration.sendWithInvalidate = try value.boolean() }
         if let value = values["stateDirectory"] { configuration.stateDirectory = try value.string() }
+        if let value = values["requireAll"] { configuration.requiresAll = try value.boolean() }
         if let value = values["keepAlive"] {
             let limits = try value.object(keys: ["maxMilliseconds"])
             if let limit = limits["maxMilliseconds"] {
@@ -121,7 +123,7 @@ extension Element {
         let values = try object(keys: [
             "nsid", "backing", "blockSize", "readOnly", "uuid", "nguid", "eui64", "identifiers", "anaGroup",
         ])
-        let nsid = try require("nsid", in: values, as: "1 to 256").integer(in: 1...256)
+        let nsid = try require("nsid", in: values, as: "1 to 65536").integer(in: 1...Configuration.maxNamespaceID)
         let backing = try require("backing", in: values, as: "a path, ram:SIZE or null:SIZE")
         let text = try backing.string()
         var specification: BlockSpecification

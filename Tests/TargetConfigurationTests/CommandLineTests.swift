@@ -50,8 +50,8 @@ struct CommandLineTests {
                 "--export /dev/nvme0n1: no '='; allowed: NQN=PATH, PATH being a device, a file, ram:SIZE or null:SIZE"
             ),
             (
-                ["::1"], ["disk=x"],
-                "--export 'disk': an NQN begins with \"nqn.\"; allowed: nqn.YYYY-MM.REVERSE.DOMAIN:NAME or nqn.2014-08.org.nvmexpress:uuid:UUID"
+                ["::1"], ["=x"],
+                "--export '': a name is needed; allowed: nqn.YYYY-MM.REVERSE.DOMAIN:NAME or nqn.2014-08.org.nvmexpress:uuid:UUID"
             ),
             (["::1"], ["\(nqn)="], "--export '': a path, ram:SIZE or null:SIZE is needed"),
             (
@@ -71,43 +71,21 @@ struct CommandLineTests {
         #expect(throws: ConfigurationError(message)) { try Configuration(listen: listen, exports: exports) }
     }
 
-    @Test("Made identifiers are name-based UUIDs as RFC 9562 and other tools make them")
-    func derived() throws {
-        // RFC 9562, appendix A.4: www.example.com in the DNS name space.
-        let dns = try #require(UUIDBytes("6ba7b810-9dad-11d1-80b4-00c04fd430c8"))
+    @Test("A name without the form of an NQN is taken, with a remark")
+    func names() throws {
+        let configuration = try Configuration(listen: ["::1"], exports: ["testnqn=null:1M", "\(Self.nqn)=null:1M"])
+        #expect(configuration.subsystems.map(\.nqn) == ["testnqn", Self.nqn])
+        #expect(configuration.remarks.count == 1)
         #expect(
-            StableIdentifier.uuid(name: "www.example.com", nameSpace: dns).description
-                == "2ed6657d-e927-568b-95e1-2665a8aea6a2")
-        // uuidgen --sha1 --namespace 6c5b5b0e-0f3c-4f0a-9d0e-7e2c1d6a4b11 --name nqn.2026-01.org.example:a/1
-        #expect(
-            StableIdentifier.namespaceUUID(nqn: Self.nqn, nsid: 1).description == "da51d48c-3465-5c60-b8da-26bc4ccd4620"
-        )
-        // ... and for a name that needs two blocks of SHA-1.
-        let long = "nqn.2026-01.org.example:" + String(repeating: "x", count: 100)
-        #expect(
-            StableIdentifier.namespaceUUID(nqn: long, nsid: 256).description == "613d2585-563d-515f-b0e7-8f05bfc7e6a6")
-        #expect(StableIdentifier.serialNumber(nqn: Self.nqn).utf8.count == 20)
-    }
-
-    @Test("Names of every length around a block of SHA-1 give different identifiers")
-    func lengths() {
-        let uuids = (0..<200).map { StableIdentifier.namespaceUUID(nqn: String(repeating: "a", count: $0), nsid: 1) }
-        #expect(Set(uuids).count == 200)
-    }
-
-    @Test("Given identifiers come before the device's, and those before made ones")
-    func identity() {
-        let given = BlockIdentity(nguid: Array(repeating: 1, count: 16))
-        let device = BlockIdentity(eui64: Array(repeating: 2, count: 8))
-        let uuid = StableIdentifier.namespaceUUID(nqn: Self.nqn, nsid: 3).bytes
-        let made = BlockIdentity(nguid: uuid, uuid: uuid)
-        var namespace = ExportedNamespace(nsid: 3, backing: BlockSpecification(.path("x")))
-        #expect(namespace.identity(inSubsystem: Self.nqn, device: device) == device)
-        #expect(namespace.identity(inSubsystem: Self.nqn, device: BlockIdentity()) == made)
-        namespace.identifiers = .derived
-        #expect(namespace.identity(inSubsystem: Self.nqn, device: device) == made)
-        namespace.identity = given
-        #expect(namespace.identity(inSubsystem: Self.nqn, device: device) == given)
+            configuration.remarks.first?.hasPrefix("subsystem 'testnqn': an NQN begins with \"nqn.\"; it is taken")
+                == true)
+        let file = try self.configuration(
+            """
+            { "nqn": "nqn.2026-13.a:b", "hosts": ["me", "\(Self.nqn)"] }
+            """)
+        #expect(file.remarks.count == 2)
+        let long = String(repeating: "x", count: 224)
+        #expect(throws: ConfigurationError.self) { try Configuration(listen: ["::1"], exports: ["\(long)=null:1M"]) }
     }
 
     @Test("A reload says what is to be done, and only that")

@@ -128,7 +128,7 @@ struct ConfigurationFileTests {
         Mistake("{ \"a\": [1, 2 }", "f:1:14: is not JSON: did not find expected ',' or ']'"),
         Mistake(
             "[]",
-            "f:1:1: an array where an object is needed; allowed: { reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, listeners, discovery, subsystems }"
+            "f:1:1: an array where an object is needed; allowed: { reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, requireAll, listeners, discovery, subsystems }"
         ),
         Mistake("{ \"subsystems\": [] }", "f:1:1: listeners: is missing; allowed: [ { address, port } ]"),
         Mistake(
@@ -148,13 +148,13 @@ struct ConfigurationFileTests {
             "f:2:3: listeners[1]: [::1]:4420 is there twice; allowed: each address once"),
         .top(
             "\"queueDeph\": 5",
-            "f:1:3: queueDeph: unknown key; did you mean 'queueDepth'? allowed: reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, listeners, discovery, subsystems"
+            "f:1:3: queueDeph: unknown key; did you mean 'queueDepth'? allowed: reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, requireAll, listeners, discovery, subsystems"
         ),
         .top(
             "\"zzz\": 5",
-            "f:1:3: zzz: unknown key; allowed: reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, listeners, discovery, subsystems"
+            "f:1:3: zzz: unknown key; allowed: reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, requireAll, listeners, discovery, subsystems"
         ),
-        .top("\"reactors\": 0", "f:1:15: reactors: 0 is out of range; allowed: 1 to 256"),
+        .top("\"reactors\": 0", "f:1:15: reactors: 0 is out of range; allowed: 1 to 65536"),
         .top(
             "\"reactors\": []",
             "f:1:15: reactors: no processor; allowed: a number of reactors, or an array of processors"),
@@ -195,8 +195,8 @@ struct ConfigurationFileTests {
             "\"allowAnyHost\": true, \"hosts\": []",
             "f:4:32: subsystems[0].hosts: hosts are listed although any host is allowed; allowed: one of the two"),
         .subsystem(
-            "\"hosts\": [ \"me\" ]",
-            "f:4:12: subsystems[0].hosts[0]: 'me': an NQN begins with \"nqn.\"; allowed: nqn.YYYY-MM.REVERSE.DOMAIN:NAME or nqn.2014-08.org.nvmexpress:uuid:UUID"
+            "\"hosts\": [ \"\" ]",
+            "f:4:12: subsystems[0].hosts[0]: '': a name is needed; allowed: nqn.YYYY-MM.REVERSE.DOMAIN:NAME or nqn.2014-08.org.nvmexpress:uuid:UUID"
         ),
         .subsystem(
             "\"hosts\": [ \"nqn.2026-01.a:h\", \"nqn.2026-01.a:h\" ]",
@@ -220,13 +220,13 @@ struct ConfigurationFileTests {
             "f:4:35: subsystems[1].nqn: 'nqn.2026-01.org.example:a' is at subsystems[0].nqn already; allowed: each NQN once"
         ),
         .namespace(
-            "\"backing\": \"ram:1M\"", "f:4:39: subsystems[0].namespaces[0].nsid: is missing; allowed: 1 to 256"),
+            "\"backing\": \"ram:1M\"", "f:4:39: subsystems[0].namespaces[0].nsid: is missing; allowed: 1 to 65536"),
         .namespace(
             "\"nsid\": 1",
             "f:4:39: subsystems[0].namespaces[0].backing: is missing; allowed: a path, ram:SIZE or null:SIZE"),
         .namespace(
             "\"nsid\": 0, \"backing\": \"x\"",
-            "f:5:9: subsystems[0].namespaces[0].nsid: 0 is out of range; allowed: 1 to 256"),
+            "f:5:9: subsystems[0].namespaces[0].nsid: 0 is out of range; allowed: 1 to 65536"),
         .namespace(
             "\"nsid\": 1, \"backing\": 5",
             "f:5:23: subsystems[0].namespaces[0].backing: a number where a string is needed; allowed: \"...\""),
