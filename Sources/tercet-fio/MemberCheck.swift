@@ -1,6 +1,7 @@
 import CLinux
 import Foundation
 import SystemPackage
+import Terminal
 
 /// Brings a volume's members up to date after a run, and compares them byte for byte.
 struct MemberCheck {

@@ -1,5 +1,6 @@
 import Foundation
 import SystemPackage
+import Terminal
 
 /// One run: targets, a volume on them, fio, the faults, and the check at the end.
 final class Run {

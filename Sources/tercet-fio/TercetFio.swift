@@ -69,7 +69,7 @@ struct TercetFio: ParsableCommand {
     }
 
     static func main() {
-        let signals = Signals()
+        let signals = Signals(wakers: [SIGCHLD])
         let command = parseOrExit()
         do throws(Failure) {
             let run = try Run(try command.plan(), signals: signals)

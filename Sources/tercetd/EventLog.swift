@@ -3,7 +3,18 @@ import NVMeTarget
 
 extension Logger {
     /// Writes what happened at the target.
-    func record(_ event: TargetEvent) {
+    ///
+    /// - Parameters:
+    ///   - repeated: how often it has come since it was written last.
+    ///   - hint: what may be behind it.
+    func record(_ event: TargetEvent, repeated: Int = 0, hint: String? = nil) {
+        var logger = self
+        if repeated > 0 { logger[metadataKey: "repeated"] = "\(repeated)" }
+        if let hint { logger[metadataKey: "hint"] = "\(hint)" }
+        logger.write(event)
+    }
+
+    private func write(_ event: TargetEvent) {
         switch event {
         case .hostConnected(let host, let subsystem, let controller, let peer):
             info(

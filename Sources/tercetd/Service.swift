@@ -17,15 +17,31 @@ struct ServiceError: Error, CustomStringConvertible {
     var description: String
 }
 
+/// A part of the configuration that the target does not have, and why.
+struct Missing: Equatable {
+    var part: MissingPart
+    var reason: String
+}
+
 /// The running daemon: the target, and a reactor with a poll group for each processor that it uses.
 @MainActor
 final class Service {
-    private let logger: Logger
-    private let target: Target
+    let logger: Logger
+    let target: Target
+    let store: (any ReservationStore)?
+    let seed: IdentitySeed
+    private let stateDirectory: StateDirectory?
+    private let journal: EventJournal
     private var reactors: [Reactor] = []
     private var groups: [GroupBox] = []
-    private let store: (any ReservationStore)?
     private var portIDs: [SocketAddress: UInt16] = [:]
+    /// What the target has: what it was told, without what is missing.
+    private(set) var reached = Configuration(listeners: [], subsystems: [])
+    private(set) var missing: [Missing] = []
+    /// When the devices that were opened for paths have been closed.
+    var closings: [BlockSpecification.Backing: Closing] = [:]
+    /// What was known of namespaces' failures when it was last said.
+    var failures: [NamespaceKey: FailureReport] = [:]
 
     /// A poll group belongs to its reactor's thread; here it is only kept and handed over.
     private final class GroupBox: @unchecked Sendable {
@@ -33,26 +49,41 @@ final class Service {
         init(_ group: PollGroup) { self.group = group }
     }
 
-    init(_ configuration: Configuration, logger: Logger) {
+    /// - Parameter configuration: its sizes and its state directory; the rest is for `apply`.
+    init(_ configuration: Configuration, logger: Logger) throws(ServiceError) {
         self.logger = logger
-        store = configuration.stateDirectory.map { FileReservationStore(folder: $0) }
+        var directory: StateDirectory?
+        if let path = configuration.stateDirectory { directory = try StateDirectory(path: path) }
+        stateDirectory = directory
+        store = directory.map { FileReservationStore(folder: $0.path) }
+        let machine = Machine.this
+        if let directory {
+            let (kept, remarks) = try directory.identity(of: machine)
+            for remark in remarks { logger.warning("\(remark)") }
+            seed = IdentitySeed(kept: kept, machine: machine)
+        } else {
+            seed = IdentitySeed(kept: nil, machine: machine)
+        }
+        let journal = EventJournal(logger)
+        self.journal = journal
         // Seconds and nanoseconds of the start tell this run from every other one.
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         target = Target(
             options: TargetOptions(configuration), bootInstance: UInt64(time.tv_sec) << 32 | UInt64(time.tv_nsec),
-            now: .now(), observe: { logger.record($0) })
+            now: .now(), observe: { journal.record($0) })
+        // What needs a start to take effect is what the target has from now on.
+        reached = configuration
+        reached.listeners = []
+        reached.referrals = []
+        reached.subsystems = []
         for (position, processor) in configuration.reactors.processors.enumerated() {
             reactors.append(Reactor(name: "reactor-\(position)", processor: processor))
         }
     }
 
-    /// Opens what the configuration exports, starts the reactors and listens.
-    func start(_ configuration: Configuration) async throws(ServiceError) {
-        for subsystem in configuration.subsystems {
-            try add(subsystem)
-            for namespace in subsystem.namespaces { try add(namespace, to: subsystem.nqn) }
-        }
+    /// Starts the reactors; the target has nothing yet.
+    func start() throws(ServiceError) {
         for reactor in reactors {
             let fabric: VerbsFabric
             do throws(FabricError) {
@@ -68,80 +99,63 @@ final class Service {
             reactor.add(box.group)
             reactor.start()
         }
-        for referral in configuration.referrals { target.addReferral(Referral(address: referral, portID: 0)) }
-        for address in configuration.listeners { try await listen(address) }
     }
 
-    /// Makes the target what a new configuration says. Goes on after a failure with what can still be done. Returns what
-    /// the target does not have now.
-    func apply(_ change: ConfigurationChange) async -> [MissingPart] {
-        var missing: [MissingPart] = []
+    /// Makes the target what a configuration says. What fails is named and left out, and the rest is done. Returns, for people,
+    /// what has been done.
+    ///
+    /// - Parameter reopened: namespaces that are made anew although nothing of what is said of them differs.
+    /// - Throws: where a namespace in memory would lose its contents; nothing has been done then.
+    func apply(_ desired: Configuration, reopening reopened: [MissingPart] = []) async throws(ConfigurationError)
+        -> [String]
+    {
+        let before = reached.leavingOut(reopened)
+        let change = try ConfigurationChange(from: before, to: desired)
+        missing = []
+        for case .namespace(let nsid, let nqn) in reopened { await remove(nsid, from: nqn) }
         for address in change.removedListeners { await stopListening(address) }
         for referral in change.removedReferrals { target.removeReferral(Referral(address: referral, portID: 0)) }
-        for nqn in change.removedSubsystems { attempt { () throws(TargetError) in try target.removeSubsystem(nqn) } }
+        for nqn in change.removedSubsystems {
+            attempt { () throws(TargetError) in try target.removeSubsystem(nqn) }
+            await target.settled()
+        }
         for subsystem in change.addedSubsystems {
-            guard attempt({ () throws(ServiceError) in try add(subsystem) }) else {
-                missing.append(.subsystem(subsystem.nqn))
-                continue
-            }
-            missing += await add(subsystem.namespaces, to: subsystem.nqn)
-        }
-        for subsystem in change.changedSubsystems {
-            for nsid in subsystem.removedNamespaces { await remove(nsid, from: subsystem.nqn) }
-            missing += await add(subsystem.addedNamespaces, to: subsystem.nqn)
-            if let access = subsystem.access {
-                attempt { () throws(TargetError) in
-                    try target.setHosts(of: subsystem.nqn, allowsAny: access.allowsAny, hosts: access.hosts)
-                }
-            }
-            for (group, state) in subsystem.anaStates {
-                attempt { () throws(TargetError) in
-                    try target.setANAState(state.wireState, group: group, of: subsystem.nqn)
-                }
+            if attempt(.subsystem(subsystem.nqn), { () throws(ServiceError) in try add(subsystem, desired.listeners) })
+            {
+                await add(subsystem.namespaces, to: subsystem.nqn)
             }
         }
+        for subsystem in change.changedSubsystems { await apply(subsystem) }
         for referral in change.addedReferrals { target.addReferral(Referral(address: referral, portID: 0)) }
         for address in change.addedListeners {
             do { try await listen(address) } catch {
-                logger.error("\(error.description)")
-                missing.append(.listener(address))
+                missing.append(Missing(part: .listener(address), reason: error.description))
             }
         }
-        return missing
+        reached = desired.leavingOut(missing.map(\.part))
+        return (try? ConfigurationChange(from: before, to: reached))?.lines ?? []
     }
 
-    /// Looks for devices that grew, shrank or vanished.
-    func refresh() { target.refreshNamespaces() }
-
-    /// Namespaces whose devices have vanished, and that can be opened anew as `configuration` says: the device is back, or
-    /// another one is in its place. Others are left alone: to remove them would cut hosts off for nothing.
-    func returnedNamespaces(_ configuration: Configuration) -> [MissingPart] {
-        refresh()
-        return target.vanishedNamespaces.compactMap { vanished in
-            let namespace = configuration.subsystems.first { $0.nqn == vanished.subsystem }?
-                .namespaces.first { $0.nsid == vanished.nsid }
-            guard let namespace else { return nil }
-            let part = MissingPart.namespace(vanished.nsid, subsystem: vanished.subsystem)
-            do throws(TercetError) { _ = try namespace.backing.open() } catch {
-                logger.error("reload: \(part) has vanished: \(error)")
-                return nil
+    private func apply(_ subsystem: SubsystemChange) async {
+        for nsid in subsystem.removedNamespaces { await remove(nsid, from: subsystem.nqn) }
+        await add(subsystem.addedNamespaces, to: subsystem.nqn)
+        if let access = subsystem.access {
+            attempt { () throws(TargetError) in
+                try target.setHosts(of: subsystem.nqn, allowsAny: access.allowsAny, hosts: access.hosts)
             }
-            return part
+        }
+        for (group, state) in subsystem.anaStates {
+            attempt { () throws(TargetError) in
+                try target.setANAState(state.wireState, group: group, of: subsystem.nqn)
+            }
         }
     }
 
-    func remove(_ namespaces: [MissingPart]) async {
-        for case .namespace(let nsid, let nqn) in namespaces { await remove(nsid, from: nqn) }
-    }
-
-    /// Removes a namespace, and returns when every reactor knows: another one may be added in its place then, and no queue
-    /// that has to be closed is there to reach it.
-    private func remove(_ nsid: UInt32, from nqn: String) async {
-        guard attempt({ () throws(TargetError) in try target.removeNamespace(nsid, from: nqn) }) else { return }
-        // Each reactor's first call comes before the poll that closes queues, the second after it.
-        for _ in 0..<2 {
-            for reactor in reactors { await reactor.run {} }
-        }
+    /// Looks for devices that grew, shrank, vanished or fail; each second or so.
+    func refresh() {
+        target.refreshNamespaces()
+        reportFailures()
+        journal.tick()
     }
 
     /// Ends all connections and all threads.
@@ -153,28 +167,24 @@ final class Service {
             }
             reactor.stop()
         }
-    }
-
-    /// A device that was removed a moment ago stays open until every reactor has ended what runs on it. Waits for that, 5 s
-    /// at most.
-    private func waitUntilFree(_ backing: BlockSpecification) async {
-        guard case .path = backing.backing else { return }
-        for _ in 0..<100 {
-            do throws(TercetError) {
-                _ = try backing.open()
-                return
-            } catch {
-                if error.code != .inUse { return }
-            }
-            try? await Task.sleep(nanoseconds: 50_000_000)
-        }
+        journal.flush()
     }
 
     /// Whether it worked; else the log says why not.
     @discardableResult
-    private func attempt<Failure: Error>(_ body: () throws(Failure) -> Void) -> Bool {
+    func attempt<Failure: Error>(_ body: () throws(Failure) -> Void) -> Bool {
         do { try body() } catch {
             logger.error("\(error)")
+            return false
+        }
+        return true
+    }
+
+    /// Whether it worked; else the part is missing.
+    @discardableResult
+    func attempt(_ part: MissingPart, _ body: () throws(ServiceError) -> Void) -> Bool {
+        do { try body() } catch {
+            missing.append(Missing(part: part, reason: error.description))
             return false
         }
         return true
@@ -183,13 +193,14 @@ final class Service {
     // MARK: Parts
 
     /// Adds a subsystem, without its namespaces.
-    private func add(_ subsystem: ExportedSubsystem) throws(ServiceError) {
+    private func add(_ subsystem: ExportedSubsystem, _ listeners: [SocketAddress]) throws(ServiceError) {
+        let serial = seed.serialNumber(nqn: subsystem.nqn, listeners: listeners.map(\.description))
         do {
             try target.addSubsystem(
                 SubsystemDefinition(
-                    nqn: subsystem.nqn, serialNumber: subsystem.serialNumber, modelNumber: subsystem.modelNumber,
-                    allowsAnyHost: subsystem.access.allowsAny, hosts: subsystem.access.hosts,
-                    maxIOQueues: subsystem.maxIOQueues ?? 0))
+                    nqn: subsystem.nqn, serialNumber: subsystem.serialNumber ?? serial,
+                    modelNumber: subsystem.modelNumber, allowsAnyHost: subsystem.access.allowsAny,
+                    hosts: subsystem.access.hosts, maxIOQueues: subsystem.maxIOQueues ?? 0))
         } catch {
             throw ServiceError(description: error.description)
         }
@@ -200,43 +211,9 @@ final class Service {
         }
     }
 
-    /// Adds namespaces while the target runs. Returns those that could not be added.
-    private func add(_ namespaces: [ExportedNamespace], to nqn: String) async -> [MissingPart] {
-        var missing: [MissingPart] = []
-        for namespace in namespaces {
-            await waitUntilFree(namespace.backing)
-            if !attempt({ () throws(ServiceError) in try add(namespace, to: nqn) }) {
-                missing.append(.namespace(namespace.nsid, subsystem: nqn))
-            }
-        }
-        return missing
-    }
-
-    private func add(_ namespace: ExportedNamespace, to nqn: String) throws(ServiceError) {
-        do {
-            let device = try namespace.backing.open()
-            for remark in device.remarks { logger.warning("\(remark)") }
-            let identity = namespace.identity(inSubsystem: nqn, device: device.identity)
-            try target.addNamespace(
-                NamespaceDefinition(
-                    nsid: namespace.nsid, device: device, identity: identity, anaGroup: namespace.anaGroup,
-                    store: store), to: nqn)
-            logger.info(
-                "namespace exported",
-                metadata: [
-                    "subsystem": "\(nqn)", "nsid": "\(namespace.nsid)", "device": "\(device.name)",
-                    "blocks": "\(device.geometry.blockCount)", "blockSize": "\(device.geometry.blockSize)",
-                ])
-        } catch let error as TercetError {
-            throw ServiceError(description: error.description)
-        } catch {
-            throw ServiceError(description: "\(error)")
-        }
-    }
-
     /// The first reactor takes the connection requests and spreads them.
     private func listen(_ address: SocketAddress) async throws(ServiceError) {
-        let portID = UInt16(portIDs.count + 1)
+        let portID = portIDs[address] ?? UInt16(portIDs.count + 1)
         let listener = TargetListener(address: address, portID: portID)
         let box = groups[0]
         let failure: TransportError? = await reactors[0].run { () -> TransportError? in
@@ -267,14 +244,14 @@ extension TargetOptions {
             queueDepth: configuration.queueDepth, maxIOQueues: configuration.maxIOQueues,
             inCapsuleDataSize: configuration.inCapsuleDataSize, maxTransferSize: configuration.maxIOSize,
             sharedReceiveEntries: configuration.sharedReceiveEntries, dataMemory: configuration.dataMemory,
-            sendWithInvalidate: configuration.sendWithInvalidate,
+            sendWithInvalidate: configuration.sendWithInvalidate, maxNamespaces: Configuration.maxNamespaceID,
             maxKeepAliveMilliseconds: configuration.maxKeepAliveMilliseconds)
     }
 }
 
 extension ReactorChoice {
     /// Ordinals of the processors, among those that the process may use.
-    fileprivate var processors: [Int] {
+    var processors: [Int] {
         switch self {
         case .automatic: Array(0..<max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
         case .count(let count): Array(0..<count)

@@ -42,9 +42,17 @@ struct Tercetd: ParsableCommand {
     @Option(
         name: .long,
         help: ArgumentHelp(
-            "Folder for reservations that persist through power loss; hosts are not offered that without one.",
+            "Folder for what outlives the daemon: the identity of its namespaces, and reservations that persist through power "
+                + "loss; hosts are not offered those without one.",
             valueName: "FOLDER"))
     var stateDirectory: String?
+
+    @Flag(
+        name: .long,
+        help:
+            "End with status 1 where a part cannot be served at the start, instead of serving the rest and trying again."
+    )
+    var requireAll = false
 
     @Option(name: .long, help: "Form of the log on standard error.")
     var logFormat: LogFormat = .text
@@ -59,7 +67,7 @@ extension Logger.Level: @retroactive ExpressibleByArgument {}
 extension Tercetd {
     @MainActor
     static func main() async {
-        let signals = Signals()
+        let signals = Signals([SIGTERM, SIGINT, SIGHUP, SIGUSR1])
         let command = parseOrExit()
         Foundation.exit(await command.serve(signals))
     }
@@ -96,27 +104,44 @@ extension Tercetd {
         }
         TraceDump.prepare(program: "tercetd", folder: current.stateDirectory ?? TraceDump.temporaryFolder)
         TraceDump.catchTraps()
-        let service = Service(current, logger: logger)
+        let service: Service
         do {
-            try await service.start(current)
+            service = try Service(current, logger: logger)
+            for warning in ResourceCheck(current).warnings { logger.warning("\(warning)") }
+            try service.start()
+            _ = try await service.apply(current)
+            try accept(service, current)
         } catch {
-            writeToStandardError("tercetd: \(error.description)\n")
+            writeToStandardError("tercetd: \(error)\n")
             return 1
         }
-        logger.notice("serving", metadata: ["subsystems": "\(current.subsystems.count)"])
+        for remark in current.remarks { logger.warning("\(remark)") }
+        for missing in service.missing { logger.error("\(missing.part) is missing: \(missing.reason)") }
+        logger.notice(
+            "serving",
+            metadata: [
+                "subsystems": "\(service.reached.subsystems.count)", "missing": "\(service.missing.count)",
+            ])
+        var retryAt = ContinuousClock.now + Self.retryInterval
+        var reloads = 0
         while true {
-            switch signals.wait(seconds: 1) {
+            switch signals.wait(milliseconds: 1000) {
             case SIGTERM, SIGINT:
                 logger.notice("stopping")
                 await service.stop()
                 return 0
             case SIGHUP:
-                current = await reload(service, current, logger)
+                reloads += 1
+                current = await reload(service, current, number: reloads, logger)
             case SIGUSR1:
                 dumpTrace(logger)
+                continue
             default:
                 service.refresh()
+                if service.missing.isEmpty || ContinuousClock.now < retryAt { continue }
+                await retry(service, current, logger)
             }
+            retryAt = ContinuousClock.now + Self.retryInterval
         }
     }
 
@@ -130,25 +155,74 @@ extension Tercetd {
         }
     }
 
-    /// Reads the configuration file again; one with an error changes nothing. Namespaces whose devices had vanished
-    /// are opened anew. Returns what the target has now: what could not be added is not in it, so that the next reload tries
-    /// again.
+    /// How often what is missing is tried again.
+    private static let retryInterval = Duration.seconds(10)
+
+    /// Whether the daemon goes on with what it has: a part that is missing is tried again, but without any address to listen
+    /// at, or where the operator wants all or nothing, it does not begin.
     @MainActor
-    private func reload(_ service: Service, _ current: Configuration, _ logger: Logger) async -> Configuration {
+    private func accept(_ service: Service, _ configuration: Configuration) throws(ServiceError) {
+        guard let first = service.missing.first else { return }
+        if requireAll || configuration.requiresAll { throw ServiceError(description: first.reason) }
+        if service.reached.listeners.isEmpty {
+            let listener = service.missing.first {
+                if case .listener = $0.part { true } else { false }
+            }
+            throw ServiceError(description: (listener ?? first).reason)
+        }
+    }
+
+    /// Tries what is missing again; says what has been added since, and what is missing for another reason than before.
+    @MainActor
+    private func retry(_ service: Service, _ current: Configuration, _ logger: Logger) async {
+        let before = service.missing
+        do {
+            for line in try await service.apply(current) { logger.notice("tried again: \(line)") }
+        } catch {
+            logger.error("tried again: \(error.description)")
+        }
+        for missing in service.missing where !before.contains(missing) {
+            logger.error("\(missing.part) is missing: \(missing.reason)")
+        }
+    }
+
+    /// Reads the configuration file again; one with an error changes nothing. Namespaces whose devices had vanished or
+    /// fail are opened anew. What has been done is told when it is done, and then that the reload is over. Returns what the
+    /// target is to be from now on.
+    @MainActor
+    private func reload(
+        _ service: Service, _ current: Configuration, number: Int, _ logger: Logger
+    ) async -> Configuration {
+        let start = ContinuousClock.now
+        var desired = current
         do {
             let new = try configuration()
+            for remark in new.remarks { logger.warning("reload: \(remark)") }
             let returned = service.returnedNamespaces(new)
-            let change = try ConfigurationChange(from: current.leavingOut(returned), to: new)
-            for part in returned { logger.notice("reload: \(part): its device had vanished, and is opened anew") }
-            await service.remove(returned)
-            for line in change.lines { logger.notice("reload: \(line)") }
-            if change.isEmpty { logger.notice("reload: nothing has changed") }
-            let missing = await service.apply(change)
-            for part in missing { logger.error("reload: \(part) is missing; the next reload tries again") }
-            return new.leavingOut(missing)
+            let lines = try await service.apply(new, reopening: returned)
+            desired = new
+            for part in returned {
+                logger.notice("reload: \(part): its device had vanished or failed, and has been opened anew")
+            }
+            for line in lines { logger.notice("reload: \(line)") }
+            if lines.isEmpty && returned.isEmpty { logger.notice("reload: nothing has changed") }
+            for missing in service.missing {
+                logger.error("reload: \(missing.part) is missing; it is tried again: \(missing.reason)")
+            }
+            let milliseconds = (ContinuousClock.now - start) / .milliseconds(1)
+            logger.log(
+                level: service.missing.isEmpty ? .notice : .error, "reload over",
+                metadata: [
+                    "number": "\(number)", "changes": "\(lines.count + returned.count)",
+                    "failed": "\(service.missing.count)",
+                    "missing": "\(service.missing.map(\.part.description).joined(separator: ", "))",
+                    "milliseconds": "\(Int(milliseconds))",
+                ])
         } catch {
             logger.error("reload: \(error.description); nothing was changed")
-            return current
+            logger.error(
+                "reload over", metadata: ["number": "\(number)", "changes": "0", "failed": "1", "missing": "all of it"])
         }
+        return desired
     }
 }

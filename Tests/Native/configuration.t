@@ -10,25 +10,26 @@ host=(-q nqn.2014-08.org.nvmexpress:uuid:6d1a6a1e-0000-4000-8000-000000000001 -I
 image=$tap_folder/disk.img
 configuration=$tap_folder/tercetd.json
 
-# refused STATUS LINE ARGUMENT...: the daemon ends with that status and says that line and no other.
+# refused STATUS LINE ARGUMENT...: the daemon ends with that status and says why with that line.
 refused() {
   local expected=$1 line=$2 status=0 output
   shift 2
-  output=$(timeout 20 "$tercetd" "$@" 2>&1 </dev/null) || status=$?
+  output=$(LD_PRELOAD=$library timeout 20 "$tercetd" "$@" 2>&1 </dev/null) || status=$?
+  output=$(grep '^tercetd: ' <<<"$output")
   expect_equal "refused with status $expected: $line" "$expected tercetd: $line" "$status $output"
 }
 
 truncate -s 10000 "$tap_folder/odd.img"
 mkdir "$tap_folder/folder"
 refused 2 "--export is missing; allowed: --export NQN=PATH" --listen 127.0.0.1
-refused 1 "$tap_folder/none.img: there is no such file or device" --listen 127.0.0.1 --export "$nqn=$tap_folder/none.img"
+refused 1 "$tap_folder/none.img: there is no such file or device" \
+  --listen 127.0.0.1 --export "$nqn=$tap_folder/none.img" --require-all
 refused 1 "$tap_folder/folder: is a directory; a block device or a regular file is needed" \
-  --listen 127.0.0.1 --export "$nqn=$tap_folder/folder"
+  --listen 127.0.0.1 --export "$nqn=$tap_folder/folder" --require-all
 refused 1 "$tap_folder/odd.img: its size of 10000 bytes is no multiple of the block size of 512 bytes" \
-  --listen 127.0.0.1 --export "$nqn=$tap_folder/odd.img"
+  --listen 127.0.0.1 --export "$nqn=$tap_folder/odd.img" --require-all
 # A folder that cannot be looked into does not say that a host was never fenced.
-refused 1 "namespace 1 of $nqn: its stored reservation cannot be read: open $tap_folder/odd.img/$nqn.1.reservation: Not a \
-directory; restore the file, or remove it when no host relies on the reservation" \
+refused 1 "the state directory cannot be used: open $tap_folder/odd.img: Not a directory" \
   --listen 127.0.0.1 --export "$nqn=ram:1M" --state-directory "$tap_folder/odd.img"
 refused 1 "$configuration: there is no such file" --config "$configuration"
 echo '{ "listeners": [ { "adress": "127.0.0.1" } ] }' >"$configuration"
@@ -62,7 +63,7 @@ tercetd_pid=$!
 require "the daemon serves" wait_until 20 log_has serving
 check "a host sees the identifier" wait_until 10 shows "$first"
 
-refused 1 "$image: is in use already (its lock is held)" --listen 127.0.0.2 --export "$nqn=$image"
+refused 1 "$image: is in use already (its lock is held)" --listen 127.0.0.2 --export "$nqn=$image" --require-all
 
 expect_refusal "a second daemon at the same address is refused" "tercetd: cannot listen at 127.0.0.1:4420: " \
   on_softverbs timeout 20 "$tercetd" --listen 127.0.0.1 --export "$nqn=ram:1M"
@@ -91,7 +92,7 @@ configure_late() {
 configure_late
 kill -HUP "$tercetd_pid"
 check "a namespace that cannot be opened is named" \
-  wait_until 10 log_has "reload: subsystem $nqn: namespace 3 is missing; the next reload tries again"
+  wait_until 10 log_has "reload: subsystem $nqn: namespace 3 is missing; it is tried again: $late.1: there is no such file or device"
 check "... one of a new subsystem too" wait_until 10 log_has "reload: subsystem $nqn.b: namespace 1 is missing"
 check "the namespace behind it is there" shows '"nsze":2048'
 check "... that of the new subsystem too" other_shows '"nsze":4096'
@@ -112,6 +113,22 @@ truncate -s 7M "$late.1"
 kill -HUP "$tercetd_pid"
 check "the reload after it is back brings it" wait_until 10 shows '"nsze":14336'
 check "... and leaves the others alone" shows '"nsze":2048'
+
+# Each reload says when it is over, what it has done and what failed.
+check "a reload says that it is over" log_has "reload over changes=1 failed=0 milliseconds="
+over() { grep -c "reload over.* number=" "$tercetd_log"; }
+count=$(over)
+kill -HUP "$tercetd_pid"
+one_more() { [ "$(over)" -eq $((count + 1)) ]; }
+check "... one that changes nothing too" wait_until 10 one_more
+
+# A name without the form of an NQN, as nvmet's users have them, is taken; the rest of the file counts.
+configure "$second" '"allowAnyHost": true' '{ "nsid": 2, "backing": "ram:8M" }' \
+  '{ "nqn": "testnqn", "allowAnyHost": true, "namespaces": [ { "nsid": 65536, "backing": "ram:2M" } ] }'
+kill -HUP "$tercetd_pid"
+check "a name without the form of an NQN is remarked on" wait_until 10 log_has "reload: subsystem 'testnqn': an NQN begins with"
+test_shows() { on_softverbs "$tercet" identify -a 127.0.0.1 -n testnqn "${host[@]}" --json | tr -d ' \n' | grep -q "$1"; }
+check "... and served, with the highest namespace identifier there is" wait_until 10 test_shows '"nsze":4096'
 
 configure "$second" '"allowAnyHost": true' '{ "nsid": 5, "backing": "/none\nforged" }'
 kill -HUP "$tercetd_pid"
@@ -137,4 +154,48 @@ LD_PRELOAD=$library "$tercetd" --config "$configuration" >/dev/full 2>&1 </dev/n
 tercetd_pid=$!
 check "with a full disk under its log the daemon serves" wait_until 20 shows "$second"
 check "... and ends cleanly" stop_tercetd
+
+# What is missing at the start keeps nothing else away, and comes by itself.
+: >"$tercetd_log"
+LD_PRELOAD=$library "$tercetd" --listen 127.0.0.1 --export "$nqn=$tap_folder/away.img" --export "$nqn=ram:1M" \
+  >>"$tercetd_log" 2>&1 </dev/null &
+tercetd_pid=$!
+check "with a backing away the daemon serves" wait_until 20 log_has serving
+check "... the rest" wait_until 10 shows '"nsze":2048'
+check "... and names what is missing" \
+  log_has "subsystem $nqn: namespace 1 is missing: $tap_folder/away.img: there is no such file or device"
+truncate -s 9M "$tap_folder/away.img"
+check "what was missing comes without a reload" wait_until 30 shows '"nsze":18432'
+check "... and that is said" log_has "tried again: subsystem $nqn: namespace 1 added"
+check "it ends cleanly" stop_tercetd
+
+# Two daemons with one command line, and two that were given one state directory.
+identifiers() { on_softverbs "$tercet" identify -a "$1" -n "$nqn" "${host[@]}" --json | tr -d ' \n' | grep -oE '"(uuid|nguid)":"[^"]*"'; }
+LD_PRELOAD=$library "$tercetd" --listen 127.0.0.1 --export "$nqn=ram:1M" >>"$tercetd_log" 2>&1 </dev/null &
+tercetd_pid=$!
+LD_PRELOAD=$library "$tercetd" --listen 127.0.0.2 --export "$nqn=ram:1M" >>"$tercetd_log" 2>&1 </dev/null &
+other_pid=$!
+at_exit kill -KILL "$other_pid"
+answers() { [ -n "$(identifiers "$1")" ]; }
+check "the first of two daemons answers" wait_until 20 answers 127.0.0.1
+check "the second answers" wait_until 20 answers 127.0.0.2
+differ() { [ "$(identifiers 127.0.0.1)" != "$(identifiers 127.0.0.2)" ]; }
+check "their namespaces are not one" differ
+kill -TERM "$other_pid"
+check "the first ends cleanly" stop_tercetd
+state=$tap_folder/state
+LD_PRELOAD=$library "$tercetd" --listen 127.0.0.1 --export "$nqn=ram:1M" --state-directory "$state" \
+  >>"$tercetd_log" 2>&1 </dev/null &
+tercetd_pid=$!
+check "a daemon with a state directory answers" wait_until 20 answers 127.0.0.1
+before=$(identifiers 127.0.0.1)
+refused 1 "the state directory $state is in use by another tercetd; each needs its own" \
+  --listen 127.0.0.2 --export "$nqn=ram:1M" --state-directory "$state"
+check "it ends cleanly" stop_tercetd
+LD_PRELOAD=$library "$tercetd" --listen 127.0.0.1 --export "$nqn=ram:1M" --state-directory "$state" \
+  >>"$tercetd_log" 2>&1 </dev/null &
+tercetd_pid=$!
+check "it starts again" wait_until 20 answers 127.0.0.1
+expect_equal "an identity that is kept outlives the daemon" "$before" "$(identifiers 127.0.0.1)"
+check "it ends cleanly" stop_tercetd
 done_testing

@@ -1,0 +1,54 @@
+import Glibc
+
+/// A small file that is replaced as a whole: after a power loss there is the old one or the new one.
+enum DurableFile {
+    /// What is in a file; `nil` where there is none.
+    static func read(_ path: String) throws(ServiceError) -> [UInt8]? {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else {
+            // Only this says that nothing was stored. A folder that cannot be searched or read says nothing.
+            if errno == ENOENT { return nil }
+            throw ServiceError(description: problem("open", path))
+        }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = Glibc.read(descriptor, &buffer, buffer.count)
+            if count == 0 { return bytes }
+            if count > 0 {
+                bytes += buffer[..<count]
+            } else if errno != EINTR {
+                throw ServiceError(description: problem("read", path))
+            }
+        }
+    }
+
+    /// Writes beside the file, makes that durable, renames, and makes the renaming durable; `nil` bytes remove the file.
+    /// Returns what went wrong.
+    static func replace(_ path: String, in folder: String, with bytes: [UInt8]?) -> String? {
+        if mkdir(folder, 0o700) != 0 && errno != EEXIST { return problem("mkdir", folder) }
+        if let bytes {
+            let new = path + ".new"
+            let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+            guard descriptor >= 0 else { return problem("open", new) }
+            let written = write(descriptor, bytes, bytes.count)
+            let synced = written == bytes.count ? fsync(descriptor) : -1
+            let failure = synced == 0 ? nil : problem("write", new)
+            close(descriptor)
+            if let failure { return failure }
+            if rename(new, path) != 0 { return problem("rename", path) }
+        } else if unlink(path) != 0 && errno != ENOENT {
+            return problem("unlink", path)
+        }
+        let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { return problem("open", folder) }
+        defer { close(descriptor) }
+        return fsync(descriptor) == 0 ? nil : problem("fsync", folder)
+    }
+
+    /// A system call that has failed just now, for people.
+    static func problem(_ call: String, _ path: String, _ code: Int32 = errno) -> String {
+        "\(call) \(path): \(String(cString: strerror(code)))"
+    }
+}
