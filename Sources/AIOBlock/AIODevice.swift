@@ -117,7 +117,7 @@ public final class AIODevice: BlockDevice {
     }
 
     /// An operation has failed. From any thread.
-    func noteFailure(_ code: Int32) {
+    package func noteFailure(_ code: Int32) {
         lastError.store(code, ordering: .relaxed)
         if code == ENOSPC || code == EDQUOT { noSpaceCount.add(1, ordering: .relaxed) }
         failureCount.add(1, ordering: .relaxed)

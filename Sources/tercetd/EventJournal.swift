@@ -92,11 +92,14 @@ struct Repeats: Sendable {
     private struct Entry {
         var event: TargetEvent
         var written: MonotonicTime
+        /// Until it may be written again; twice as long each time.
+        var intervalMilliseconds = Repeats.firstIntervalMilliseconds
         var count = 0
     }
 
     /// Between two lines of one kind about one peer.
-    private static let intervalMilliseconds: UInt64 = 60_000
+    private static let firstIntervalMilliseconds: UInt64 = 10_000
+    private static let lastIntervalMilliseconds: UInt64 = 600_000
     /// Kinds that are remembered; what comes when there are as many is written each time.
     private static let capacity = 4096
     private var entries: [String: Entry] = [:]
@@ -115,13 +118,15 @@ struct Repeats: Sendable {
     /// What has come again since it was written a while ago, with how often. What has not is forgotten.
     mutating func due(at now: MonotonicTime) -> [(event: TargetEvent, count: Int)] {
         var due: [(TargetEvent, Int)] = []
-        for (key, entry) in entries where now.nanoseconds(since: entry.written) / 1_000_000 >= Self.intervalMilliseconds
-        {
+        for (key, entry) in entries {
+            guard now.nanoseconds(since: entry.written) / 1_000_000 >= entry.intervalMilliseconds else { continue }
             if entry.count == 0 {
                 entries[key] = nil
             } else {
                 due.append((entry.event, entry.count))
-                entries[key] = Entry(event: entry.event, written: now)
+                var next = Entry(event: entry.event, written: now)
+                next.intervalMilliseconds = min(entry.intervalMilliseconds * 2, Self.lastIntervalMilliseconds)
+                entries[key] = next
             }
         }
         return due
