@@ -21,7 +21,7 @@ package struct SysfsBlockDevice {
     /// The device takes discards.
     package var canDiscard: Bool { attribute("\(queue)/discard_max_bytes").flatMap { UInt64($0) } ?? 0 > 0 }
 
-    /// What the device gives back at once, in bytes; 0 where it does not say.
+    /// The unit of discards, in bytes; 0 if the device does not say.
     package var discardGranularity: UInt32 {
         attribute("\(queue)/discard_granularity").flatMap { UInt32($0) } ?? 0
     }

@@ -18,7 +18,7 @@ public struct BlockGeometry: Equatable, Sendable {
     public var canDeallocate: Bool
     /// Deallocated blocks read as zeroes.
     public var deallocatedReadsZeroes: Bool
-    /// What is given back is given back in pieces of so many bytes, at multiples of them; 0 where the device does not say.
+    /// The unit in which space is given back, in bytes, at multiples of it; 0 if the device does not say.
     public var deallocateGranularity: UInt32
     /// The device was opened for reading only: everything that changes it ends in `writeProtected`.
     public var isReadOnly: Bool
@@ -82,7 +82,7 @@ public enum BlockDeviceChange: Equatable, Sendable {
     case vanished
 }
 
-/// What has gone wrong at a device since it was opened.
+/// The failures of a device since it was opened.
 public struct DeviceFailures: Equatable, Sendable {
     /// Operations that the device has failed, and of those the ones that failed for lack of room.
     public var count: UInt64
@@ -111,7 +111,7 @@ public protocol BlockDevice: AnyObject, Sendable {
     /// The device's own memory if it is byte-addressable (RAM): reads may then go straight out of it, by way of
     /// `BlockChannel.borrow`. It stays where it is as long as the device or a channel to it is there.
     var directMemory: UnsafeMutableRawBufferPointer? { get }
-    /// What has gone wrong since it was opened.
+    /// The failures since it was opened.
     var failures: DeviceFailures { get }
     /// Tells when the device has been closed, so that it can be opened anew; `nil` where nothing hinders that.
     var closing: Closing? { get }

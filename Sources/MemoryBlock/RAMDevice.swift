@@ -43,7 +43,7 @@ public final class RAMDevice: BlockDevice {
         if isPopulated { touched.touch(0, byteCount) }
     }
 
-    /// Where memory is taken as it is first touched, that is done by a reactor: the system is not asked for huge pages then,
+    /// A reactor touches sparse memory for the first time: the system is not asked for huge pages then,
     /// for which it would move other memory about, some milliseconds for each.
     private static func map(_ size: Int, _ flags: Int32) -> UnsafeMutableRawBufferPointer? {
         let address = mmap(nil, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0)

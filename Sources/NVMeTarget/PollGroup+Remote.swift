@@ -51,6 +51,11 @@ extension PollGroup {
             send { $0.fence(subsystem, nsid: nsid, victims: victims, barrier: barrier) }
         }
 
+        /// Returns when the group has done what it was sent before. It has to be polled.
+        func settled() async {
+            await withCheckedContinuation { continuation in mailbox.send { continuation.resume() } }
+        }
+
         /// Runs `body` on the group's thread.
         func run(_ body: @escaping @Sendable (PollGroup) -> Void) { send(body) }
     }

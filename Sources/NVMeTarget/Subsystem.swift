@@ -35,7 +35,9 @@ public final class Subsystem: Sendable {
         var definition: SubsystemDefinition
         var namespaces: [UInt32: Namespace] = [:]
         var controllers: [UInt16: Controller] = [:]
-        var nextControllerID: UInt16 = 1
+        /// Begins where chance wants: of two daemons that a host takes for one subsystem, controllers with one identifier are
+        /// unlikely, and one that comes back after a restart is another one.
+        var nextControllerID: UInt16
         var isRemoved = false
         /// ANA change count, and namespaces' group state. One group a namespace names, optimized unless told otherwise.
         var anaStates: [UInt32: ANAState] = [:]
@@ -55,11 +57,22 @@ public final class Subsystem: Sendable {
     let index: Int
     let state: Mutex<State>
 
-    init(_ definition: SubsystemDefinition, index: Int, isDiscovery: Bool = false) {
+    /// - Parameter seed: decides the first controller's identifier.
+    init(_ definition: SubsystemDefinition, index: Int, seed: UInt64, isDiscovery: Bool = false) {
         nqn = definition.nqn
         self.index = index
         self.isDiscovery = isDiscovery
-        state = Mutex(State(definition: definition))
+        state = Mutex(
+            State(definition: definition, nextControllerID: Self.firstControllerID(seed &+ UInt64(index))))
+    }
+
+    /// 1 to FFEFh (NVMe Base, "Controller ID").
+    private static func firstControllerID(_ seed: UInt64) -> UInt16 {
+        // The finalizer of SplitMix64: seeds that follow each other give numbers that do not.
+        var mixed = seed &+ 0x9E37_79B9_7F4A_7C15
+        mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
+        return UInt16((mixed ^ mixed >> 31) % 0xFFEF) + 1
     }
 
     var definition: SubsystemDefinition { state.withLock { $0.definition } }

@@ -90,7 +90,7 @@ public final class Target: Sendable {
         started = now
         discovery = Subsystem(
             SubsystemDefinition(nqn: NQN.discovery, serialNumber: "discovery", modelNumber: "Tercet discovery"),
-            index: 0, isDiscovery: true)
+            index: 0, seed: bootInstance, isDiscovery: true)
         state.withLock { $0.nextIndex = 1 }
     }
 
@@ -119,7 +119,7 @@ public final class Target: Sendable {
     public func addSubsystem(_ definition: SubsystemDefinition) throws(TargetError) {
         let added = state.withLock { state in
             guard state.subsystems[definition.nqn] == nil else { return false }
-            state.subsystems[definition.nqn] = Subsystem(definition, index: state.nextIndex)
+            state.subsystems[definition.nqn] = Subsystem(definition, index: state.nextIndex, seed: bootInstance)
             state.nextIndex += 1
             return true
         }
@@ -199,6 +199,24 @@ public final class Target: Sendable {
             end(controller, .namespaceRemoved)
         }
         namespaceChanged(nsid, of: subsystem)
+    }
+
+    /// Returns when every reactor has done what it was told before: another namespace may be added then in the place of one
+    /// that was removed, and no queue that has to be closed is there to reach it. All reactors have to run.
+    public func settled() async {
+        for group in groups { await group.settled() }
+    }
+
+    /// Namespaces whose devices fail, if opening them anew may help. For the control plane: it may wait for the devices.
+    public var staleNamespaces: [(subsystem: String, nsid: UInt32)] {
+        devices.filter { $0.device.isStale }.map { ($0.subsystem, $0.nsid) }
+    }
+
+    /// Every namespace's device.
+    public var devices: [(subsystem: String, nsid: UInt32, device: any BlockDevice)] {
+        subsystems.flatMap { subsystem in
+            subsystem.namespaces.map { (subsystem.nqn, $0.nsid, $0.definition.device) }
+        }
     }
 
     /// Namespaces whose devices are gone, as of the last refresh.

@@ -35,7 +35,7 @@ extension Configuration {
 
     private static let form = "nqn.YYYY-MM.REVERSE.DOMAIN:NAME or \(NQN.uuidPrefix)UUID"
 
-    /// What is taken although the specification wants it otherwise, a line each.
+    /// Values that are taken although the specification wants them otherwise, a line each.
     public var remarks: [String] {
         var remarks: [String] = []
         func look(_ name: String, _ what: String) {

@@ -43,7 +43,7 @@ public struct Configuration: Equatable, Sendable {
     }
 
     /// Namespace identifiers go from 1 to this.
-    public static let maxNamespaceID = 65536
+    public static let maxNamespaceID = 256
 
     /// The port that IANA has assigned to NVMe over RDMA.
     public static let defaultPort: UInt16 = 4420

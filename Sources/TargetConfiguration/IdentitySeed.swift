@@ -2,7 +2,7 @@ import Base
 import BlockBackend
 import BlockInterface
 
-/// What the identifiers are made from that nobody has given and that no device carries.
+/// The source of identifiers that nobody has given and that no device carries.
 ///
 /// Two namespaces with one identity are two paths to one set of data for a host that sees both: it writes to one of them and
 /// reads from the other. So identifiers are never made from names alone, for those are the same wherever one configuration is
@@ -35,7 +35,7 @@ public struct IdentitySeed: Equatable, Sendable {
     ) -> UUIDBytes {
         let name = "\(nqn)/\(nsid)"
         if let kept { return StableIdentifier.uuid(name: name, nameSpace: kept) }
-        // What was in memory is gone with the process: what comes after it is something else.
+        // Memory is gone with the process: what comes after it is something else.
         guard case .path(let path) = backing.backing else { return StableIdentifier.uuid(name: name, nameSpace: run) }
         if let mark {
             return StableIdentifier.uuid(name: "\(machine.name)/\(mark.inode)/\(name)", nameSpace: mark.uuid)
@@ -62,7 +62,7 @@ public struct IdentitySeed: Equatable, Sendable {
 }
 
 extension ExportedNamespace {
-    /// What hosts are told: the identifiers that were given, else the device's own, else a made UUID, which is shown as NGUID
+    /// The identifiers that hosts see: those that were given, else the device's own, else a made UUID, which is shown as NGUID
     /// too, for hosts that look there only.
     public func identity(inSubsystem nqn: String, device: BlockIdentity, seed: IdentitySeed) -> BlockIdentity {
         if identity != BlockIdentity() { return identity }

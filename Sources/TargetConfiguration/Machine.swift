@@ -1,6 +1,6 @@
 import Glibc
 
-/// What tells this machine from others. A copied disk has the same machine ID; the firmware of a copied virtual machine says
+/// The facts that tell this machine from others. A copied disk has the same machine ID; the firmware of a copied virtual machine says
 /// another product.
 public struct Machine: Equatable, Sendable {
     /// `/etc/machine-id`; `nil` where there is none.
@@ -42,7 +42,7 @@ public struct Machine: Equatable, Sendable {
         guard fgets(&buffer, Int32(buffer.count), file) != nil else { return nil }
         let bytes = buffer.prefix { $0 != 0 && $0 != 10 }.map { UInt8(bitPattern: $0) }
         let text = String(decoding: bytes, as: UTF8.self).lowercased()
-        // What firmware says that was never told who it is.
+        // Firmware that was never told who it is says zeroes or ones.
         let isKnown = text.contains { $0 != "0" && $0 != "-" } && text.contains { $0 != "f" && $0 != "-" }
         return isKnown ? text : nil
     }

@@ -2,7 +2,7 @@ import Glibc
 
 /// A small file that is replaced as a whole: after a power loss there is the old one or the new one.
 enum DurableFile {
-    /// What is in a file; `nil` where there is none.
+    /// The contents of a file; `nil` if there is none.
     static func read(_ path: String) throws(ServiceError) -> [UInt8]? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {

@@ -9,7 +9,7 @@ import Synchronization
 /// Takes the target's events from its reactors, and writes them to the log on a thread of its own: to write a line takes
 /// longer than many I/Os, and a log that nobody reads would stop the reactor that writes to it.
 ///
-/// What repeats, such as the refusals of a host that tries again and again, is written once, and then at intervals with how
+/// An event that repeats, such as the refusals of a host that tries again and again, is written once, and then at intervals with how
 /// often it has come.
 final class EventJournal: Sendable {
     private struct State {
@@ -70,7 +70,7 @@ final class EventJournal: Sendable {
         for (event, count) in due { logger.record(event, repeated: count, hint: Self.hint(for: event)) }
     }
 
-    /// What lies behind a refusal that the RDMA library explains with "Invalid argument" only.
+    /// The cause of a refusal that the RDMA library explains with "Invalid argument" only.
     private static func hint(for event: TargetEvent) -> String? {
         guard case .connectionRefused = event else { return nil }
         let probe = open("/dev/null", O_RDONLY | O_CLOEXEC)
@@ -115,7 +115,7 @@ struct Repeats: Sendable {
         return true
     }
 
-    /// What has come again since it was written a while ago, with how often. What has not is forgotten.
+    /// The events that have come again since they were written a while ago, with how often. Others are forgotten.
     mutating func due(at now: MonotonicTime) -> [(event: TargetEvent, count: Int)] {
         var due: [(TargetEvent, Int)] = []
         for (key, entry) in entries {
@@ -134,7 +134,7 @@ struct Repeats: Sendable {
 }
 
 extension TargetEvent {
-    /// What makes two events one that repeats; `nil` for events that are all written.
+    /// The key that two events share that are one that repeats; `nil` for events that are all written.
     fileprivate var repetitionKey: String? {
         /// Without the port, which is another one with each connection.
         func host(_ peer: String) -> Substring { peer.lastIndex(of: ":").map { peer[..<$0] } ?? peer[...] }

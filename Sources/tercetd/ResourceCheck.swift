@@ -2,7 +2,7 @@ import Base
 import Glibc
 import TargetConfiguration
 
-/// What a configuration needs of the system, beside what the process may have. An RDMA device counts the memory that it is
+/// The needs of a configuration, beside what the process may have. An RDMA device counts the memory that it is
 /// given as locked; where the limit is low, the daemon would listen, and refuse every host.
 struct ResourceCheck {
     /// Memory that the reactors register with one RDMA device, in bytes.

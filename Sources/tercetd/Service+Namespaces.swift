@@ -1,3 +1,4 @@
+import Base
 import BlockBackend
 import BlockInterface
 import Glibc
@@ -11,7 +12,7 @@ struct NamespaceKey: Hashable {
     var nsid: UInt32
 }
 
-/// What was last said of a namespace's failures.
+/// The last report of a namespace's failures.
 struct FailureReport {
     var failures: DeviceFailures
     /// Looks at the devices since then; one each second.

@@ -35,12 +35,12 @@ final class Service {
     private var reactors: [Reactor] = []
     private var groups: [GroupBox] = []
     private var portIDs: [SocketAddress: UInt16] = [:]
-    /// What the target has: what it was told, without what is missing.
+    /// The parts that the target has: all that it was told, without what is missing.
     private(set) var reached = Configuration(listeners: [], subsystems: [])
     private(set) var missing: [Missing] = []
     /// When the devices that were opened for paths have been closed.
     var closings: [BlockSpecification.Backing: Closing] = [:]
-    /// What was known of namespaces' failures when it was last said.
+    /// The last reports of namespaces' failures.
     var failures: [NamespaceKey: FailureReport] = [:]
 
     /// A poll group belongs to its reactor's thread; here it is only kept and handed over.
@@ -72,7 +72,7 @@ final class Service {
         target = Target(
             options: TargetOptions(configuration), bootInstance: UInt64(time.tv_sec) << 32 | UInt64(time.tv_nsec),
             now: .now(), observe: { journal.record($0) })
-        // What needs a start to take effect is what the target has from now on.
+        // Values that need a start to take effect have taken it.
         reached = configuration
         reached.listeners = []
         reached.referrals = []

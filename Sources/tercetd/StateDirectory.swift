@@ -32,9 +32,9 @@ final class StateDirectory: Sendable {
 
     private var identityPath: String { "\(path)/identity" }
 
-    /// What identifiers are made from: made at random when the folder is first used, and kept.
+    /// The source of identifiers: made at random when the folder is first used, and kept.
     ///
-    /// Where the folder has been copied to another machine, or has moved there with its disk, another one is made: the first
+    /// If the folder has been copied to another machine, or has moved there with its disk, another one is made: the first
     /// machine may still serve, and hosts would take both for one.
     /// - Returns: and what the operator should know.
     func identity(of machine: Machine) throws(ServiceError) -> (kept: UUIDBytes, remarks: [String]) {

@@ -52,7 +52,7 @@ final class RecordingContext: FabricContext {
         #expect(pool.allocate(4096, priority: .admin) == reserved[3])
     }
 
-    /// Where the system has huge pages set aside an arena is made of them, and counts no more bytes than elsewhere.
+    /// If the system has huge pages set aside an arena is made of them, and counts no more bytes than elsewhere.
     @Test(arguments: [4096, 1 << 20, (2 << 20) + 1, (8 << 20) + (256 << 10), 64 << 20], [false, true])
     func anArenaIsAsLargeWithHugePagesAsWithout(bytes: Int, usesHugePages: Bool) throws {
         let arena = try RegisteredArena(bytes: bytes, usesHugePages: usesHugePages)

@@ -124,7 +124,7 @@ check "... one that changes nothing too" wait_until 10 one_more
 
 # A name without the form of an NQN, as nvmet's users have them, is taken; the rest of the file counts.
 configure "$second" '"allowAnyHost": true' '{ "nsid": 2, "backing": "ram:8M" }' \
-  '{ "nqn": "testnqn", "allowAnyHost": true, "namespaces": [ { "nsid": 65536, "backing": "ram:2M" } ] }'
+  '{ "nqn": "testnqn", "allowAnyHost": true, "namespaces": [ { "nsid": 256, "backing": "ram:2M" } ] }'
 kill -HUP "$tercetd_pid"
 check "a name without the form of an NQN is remarked on" wait_until 10 log_has "reload: subsystem 'testnqn': an NQN begins with"
 test_shows() { on_softverbs "$tercet" identify -a 127.0.0.1 -n testnqn "${host[@]}" --json | tr -d ' \n' | grep -q "$1"; }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # A device that fails is named in the log, once, with the reason.
 . "$(dirname "$0")/../tap.sh"
+. "$(dirname "$0")/../daemons.sh"
 tercet=${TERCET:-$(dirname "$tercetd")/tercet}
 library=$project/Tools/softverbs/build/libsoftverbs.so
 [ -e "$library" ] && [ -x "$tercetd" ] || { echo "Bail out! tercetd and softverbs are not built"; exit 1; }

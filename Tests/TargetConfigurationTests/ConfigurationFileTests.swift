@@ -154,7 +154,7 @@ struct ConfigurationFileTests {
             "\"zzz\": 5",
             "f:1:3: zzz: unknown key; allowed: reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, requireAll, listeners, discovery, subsystems"
         ),
-        .top("\"reactors\": 0", "f:1:15: reactors: 0 is out of range; allowed: 1 to 65536"),
+        .top("\"reactors\": 0", "f:1:15: reactors: 0 is out of range; allowed: 1 to 256"),
         .top(
             "\"reactors\": []",
             "f:1:15: reactors: no processor; allowed: a number of reactors, or an array of processors"),
@@ -220,13 +220,13 @@ struct ConfigurationFileTests {
             "f:4:35: subsystems[1].nqn: 'nqn.2026-01.org.example:a' is at subsystems[0].nqn already; allowed: each NQN once"
         ),
         .namespace(
-            "\"backing\": \"ram:1M\"", "f:4:39: subsystems[0].namespaces[0].nsid: is missing; allowed: 1 to 65536"),
+            "\"backing\": \"ram:1M\"", "f:4:39: subsystems[0].namespaces[0].nsid: is missing; allowed: 1 to 256"),
         .namespace(
             "\"nsid\": 1",
             "f:4:39: subsystems[0].namespaces[0].backing: is missing; allowed: a path, ram:SIZE or null:SIZE"),
         .namespace(
             "\"nsid\": 0, \"backing\": \"x\"",
-            "f:5:9: subsystems[0].namespaces[0].nsid: 0 is out of range; allowed: 1 to 65536"),
+            "f:5:9: subsystems[0].namespaces[0].nsid: 0 is out of range; allowed: 1 to 256"),
         .namespace(
             "\"nsid\": 1, \"backing\": 5",
             "f:5:23: subsystems[0].namespaces[0].backing: a number where a string is needed; allowed: \"...\""),

@@ -87,7 +87,7 @@ import Testing
         #expect(Set(seeds.enumerated().map { $1.serialNumber(nqn: Self.nqn, listeners: ["\($0)"]) }).count == 1)
     }
 
-    /// Where the file system has no user attributes, the path stands in for the mark; both are tried.
+    /// If the file system has no user attributes, the path stands in for the mark; both are tried.
     @Test("A file's identity goes with the file, and not with its copies")
     func files() throws {
         try withFolder { folder in
