@@ -42,6 +42,17 @@ public struct ANALog: Hashable, Sendable {
             self.state = state
             self.namespaces = namespaces
         }
+
+        fileprivate func header(namespaceCount: Int) -> [UInt8] {
+            var header = [UInt8](repeating: 0, count: Group.headerByteCount)
+            header.withUnsafeMutableBytes { bytes in
+                bytes.baseAddress?.store32(id, at: 0)
+                bytes.baseAddress?.store32(UInt32(namespaceCount), at: 4)
+                bytes.baseAddress?.store64(changeCount, at: 8)
+                bytes.baseAddress?.store8(state.rawValue, at: 16)
+            }
+            return header
+        }
     }
 
     /// Bit of the Log Specific Parameter: Return Groups Only (RGO).
@@ -51,27 +62,37 @@ public struct ANALog: Hashable, Sendable {
     ///
     /// - Parameter groupsOnly: leave out namespaces, as RGO asks.
     public func encoded(groupsOnly: Bool = false) -> [UInt8] {
-        let namespaceCount = groupsOnly ? 0 : groups.reduce(0) { $0 + $1.namespaces.count }
-        let total = ANALog.headerByteCount + groups.count * Group.headerByteCount + namespaceCount * 4
+        let total = byteCount(groupsOnly: groupsOnly)
         return [UInt8](unsafeUninitializedCapacity: total) { buffer, count in
             buffer.initialize(repeating: 0)
             count = total
-            guard var position = UnsafeMutableRawPointer(buffer.baseAddress) else { return }
-            position.store64(changeCount, at: 0)
-            position.store16(UInt16(clamping: groups.count), at: 8)
-            position += ANALog.headerByteCount
-            for group in groups {
-                let namespaces = groupsOnly ? [] : group.namespaces
-                position.store32(group.id, at: 0)
-                position.store32(UInt32(namespaces.count), at: 4)
-                position.store64(group.changeCount, at: 8)
-                position.store8(group.state.rawValue, at: 16)
-                position += Group.headerByteCount
-                for namespace in namespaces {
-                    position.store32(namespace, at: 0)
-                    position += 4
-                }
+            write(to: PageWindow(offset: 0, UnsafeMutableRawBufferPointer(buffer)), groupsOnly: groupsOnly)
+        }
+    }
+
+    /// Bytes of the log.
+    public func byteCount(groupsOnly: Bool = false) -> Int {
+        let namespaceCount = groupsOnly ? 0 : groups.reduce(0) { $0 + $1.namespaces.count }
+        return ANALog.headerByteCount + groups.count * Group.headerByteCount + namespaceCount * 4
+    }
+
+    /// Writes the part of the log that falls into a window.
+    public func write(to window: PageWindow, groupsOnly: Bool = false) {
+        var header = [UInt8](repeating: 0, count: ANALog.headerByteCount)
+        header.withUnsafeMutableBytes { bytes in
+            bytes.baseAddress?.store64(changeCount, at: 0)
+            bytes.baseAddress?.store16(UInt16(clamping: groups.count), at: 8)
+        }
+        window.place(header, at: 0)
+        var position = ANALog.headerByteCount
+        for group in groups {
+            let namespaces = groupsOnly ? [] : group.namespaces
+            let end = position + Group.headerByteCount + namespaces.count * 4
+            if window.range.overlaps(position..<end) {
+                window.place(group.header(namespaceCount: namespaces.count), at: position)
+                window.place(namespaces, at: position + Group.headerByteCount)
             }
+            position = end
         }
     }
 

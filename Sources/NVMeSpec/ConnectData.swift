@@ -26,7 +26,7 @@ public struct ConnectData: Hashable, Sendable {
     }
 
     /// Decodes the first 1024 bytes. Names are checked for length, zero termination and UTF-8, not for their form:
-    /// hosts in the field are called many things.
+    /// hosts in the field are called many things, and SPDK's tools have no name at all.
     ///
     /// - Throws: the answer to give, with the offset of the field at fault.
     public init(decoding bytes: UnsafeRawBufferPointer) throws(ConnectFailure) {
@@ -35,13 +35,24 @@ public struct ConnectData: Hashable, Sendable {
         }
         hostID = UUIDBytes(from: base)
         controllerID = base.load16(at: Int(Offset.controllerID))
-        subsystemNQN = try ConnectData.name(base, Offset.subsystemNQN)
-        hostNQN = try ConnectData.name(base, Offset.hostNQN)
+        subsystemNQN = try ConnectData.name(base, Offset.subsystemNQN, atLeast: 1)
+        hostNQN = try ConnectData.name(base, Offset.hostNQN, atLeast: 0)
     }
 
-    private static func name(_ base: UnsafeRawPointer, _ offset: UInt16) throws(ConnectFailure) -> String {
+    /// The names in data that may not be decodable, for a log: what is no UTF-8 is read as U+FFFD.
+    public static func names(in bytes: UnsafeRawBufferPointer) -> (host: String, subsystem: String) {
+        func name(_ offset: UInt16) -> String {
+            let field = bytes.dropFirst(Int(offset)).prefix(NQN.maxByteCount)
+            return String(decoding: field.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        return (name(Offset.hostNQN), name(Offset.subsystemNQN))
+    }
+
+    private static func name(
+        _ base: UnsafeRawPointer, _ offset: UInt16, atLeast minimum: Int
+    ) throws(ConnectFailure) -> String {
         let field = UnsafeRawBufferPointer(start: base + Int(offset), count: NQN.fieldByteCount)
-        guard let end = field.firstIndex(of: 0), (1...NQN.maxByteCount).contains(end),
+        guard let end = field.firstIndex(of: 0), (minimum...NQN.maxByteCount).contains(end),
             let name = String(validating: field[..<end], as: UTF8.self)
         else { throw .invalidParameter(inData: offset) }
         return name

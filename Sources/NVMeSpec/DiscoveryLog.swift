@@ -87,6 +87,24 @@ public struct DiscoveryLogEntry: FixedStructure, Hashable {
     }
 }
 
+extension DiscoveryLogEntry {
+    /// Writes an entry, of which another NQN is to be told than its own, as a record of the log.
+    ///
+    /// - Parameters:
+    ///   - encoded: the entry with an empty `subsystemNQN`, encoded once for many records.
+    ///   - record: its place in the log, from 0.
+    public static func write(_ encoded: [UInt8], subsystemNQN: String, record: Int, to window: PageWindow) {
+        let position = DiscoveryLogHeader.byteCount + record * byteCount
+        window.place(encoded, at: position)
+        window.place(subsystemNQN, at: position + 256)
+    }
+
+    /// The records that a window touches, of `count`.
+    public static func records(in window: PageWindow, of count: Int) -> Range<Int> {
+        window.indices(from: DiscoveryLogHeader.byteCount, stride: byteCount, count: count)
+    }
+}
+
 /// The Discovery log page.
 public struct DiscoveryLog: Hashable, Sendable {
     /// Generation and count.

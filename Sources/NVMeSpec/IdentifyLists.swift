@@ -94,12 +94,15 @@ public struct NamespaceList: Hashable, Sendable {
         self.identifiers = Array(identifiers.filter { $0 > nsid }.sorted().prefix(NamespaceList.maxCount))
     }
 
+    /// A list of identifiers that ascend already: as many of them as it holds.
+    public init(ascending identifiers: some Sequence<UInt32>) {
+        self.identifiers = Array(identifiers.prefix(NamespaceList.maxCount))
+    }
+
     /// A Changed Namespace List: with more than 1024 identifiers it says only that there are too many.
     public init(changed identifiers: some Collection<UInt32>) {
-        self.init(identifiers)
-        guard identifiers.count > NamespaceList.maxCount else { return }
-        self.identifiers = []
-        hasOverflowed = true
+        hasOverflowed = identifiers.count > NamespaceList.maxCount
+        self.identifiers = hasOverflowed ? [] : identifiers.sorted()
     }
 
     /// Decodes a list, which ends with the bytes or at a 0.
@@ -140,6 +143,11 @@ public struct ControllerList: Hashable, Sendable {
     /// A list of what `identifiers` holds from `first` on, at most 2047.
     public init(_ identifiers: some Sequence<UInt16>, from first: UInt16 = 0) {
         self.identifiers = Array(identifiers.filter { $0 >= first }.sorted().prefix(ControllerList.maxCount))
+    }
+
+    /// A list of identifiers that ascend already: as many of them as it holds.
+    public init(ascending identifiers: some Sequence<UInt16>) {
+        self.identifiers = Array(identifiers.prefix(ControllerList.maxCount))
     }
 
     /// Decodes a list. A count of more identifiers than there are bytes is refused.

@@ -52,22 +52,40 @@ public struct ReservationStatus: Hashable, Sendable {
     /// Bytes of one registrant.
     public static func registrantByteCount(isExtended: Bool) -> Int { isExtended ? 64 : 24 }
 
+    /// Bytes of the report.
+    public func byteCount(isExtended: Bool) -> Int {
+        ReservationStatus.headerByteCount(isExtended: isExtended)
+            + registrants.count * ReservationStatus.registrantByteCount(isExtended: isExtended)
+    }
+
     /// The report's bytes.
     public func encoded(isExtended: Bool) -> [UInt8] {
-        let header = ReservationStatus.headerByteCount(isExtended: isExtended)
-        let stride = ReservationStatus.registrantByteCount(isExtended: isExtended)
-        let total = header + registrants.count * stride
+        let total = byteCount(isExtended: isExtended)
         return [UInt8](unsafeUninitializedCapacity: total) { buffer, count in
             buffer.initialize(repeating: 0)
             count = total
-            guard let base = UnsafeMutableRawPointer(buffer.baseAddress) else { return }
-            base.store32(generation, at: 0)
-            base.store8(type?.rawValue ?? 0, at: 4)
-            base.store16(UInt16(clamping: registrants.count), at: 5)
-            base.store8(persistsThroughPowerLoss ? 1 : 0, at: 9)
-            for (index, registrant) in registrants.enumerated() {
-                registrant.store(to: base + header + index * stride, isExtended: isExtended)
+            write(to: PageWindow(offset: 0, UnsafeMutableRawBufferPointer(buffer)), isExtended: isExtended)
+        }
+    }
+
+    /// Writes the part of the report that falls into a window.
+    public func write(to window: PageWindow, isExtended: Bool) {
+        let stride = ReservationStatus.registrantByteCount(isExtended: isExtended)
+        var header = [UInt8](repeating: 0, count: ReservationStatus.headerByteCount(isExtended: isExtended))
+        let start = header.count
+        header.withUnsafeMutableBytes { bytes in
+            bytes.baseAddress?.store32(generation, at: 0)
+            bytes.baseAddress?.store8(type?.rawValue ?? 0, at: 4)
+            bytes.baseAddress?.store16(UInt16(clamping: registrants.count), at: 5)
+            bytes.baseAddress?.store8(persistsThroughPowerLoss ? 1 : 0, at: 9)
+        }
+        window.place(header, at: 0)
+        var record = [UInt8](repeating: 0, count: stride)
+        for index in window.indices(from: start, stride: stride, count: registrants.count) {
+            record.withUnsafeMutableBytes { bytes in
+                if let base = bytes.baseAddress { registrants[index].store(to: base, isExtended: isExtended) }
             }
+            window.place(record, at: start + index * stride)
         }
     }
 

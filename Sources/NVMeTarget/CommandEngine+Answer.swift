@@ -19,7 +19,8 @@ extension CommandEngine {
         if let partner { otherHalfFailed(partner) }
     }
 
-    private func answerAlone(_ index: RequestIndex, _ status: Status) {
+    private func answerAlone(_ index: RequestIndex, _ answer: Status) {
+        let status = _fastPath(answer.isSuccess) ? answer : RetryTable.judged(answer)
         requests[index].outcome.status = status
         let connection = requests[index].connection
         guard connections[connection].state == .live, let capsule = requests[index].capsule.bytes else {

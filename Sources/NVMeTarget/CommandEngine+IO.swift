@@ -13,7 +13,9 @@ extension CommandEngine {
         let connection = requests[index].connection
         let nsid = requests[index].header.nsid
         guard connections[connection].namespaces.contains(nsid) else {
-            return answer(index, .invalidNamespaceOrFormat.doNotRetry)
+            // A reload may have taken it away for a moment, where there can be one.
+            let canBe = connections[connection].namespaces.hasPlace(for: nsid)
+            return answer(index, canBe ? .invalidNamespaceOrFormat : .invalidNamespaceOrFormat.doNotRetry)
         }
         let namespace = connections[connection].namespaces[nsid]
         requests[index].block.channel = namespace.channel
@@ -138,7 +140,8 @@ extension CommandEngine {
         // Looked up anew: the namespace may have gone while the data was fetched, and another one may be in its place, for
         // whose blocks neither the range was checked nor the memory measured. Not to be retried: it was not meant for that.
         guard connections[connection].namespaces[nsid].generation == requests[index].block.generation else {
-            answer(index, .invalidNamespaceOrFormat.doNotRetry)
+            let isReplaced = connections[connection].namespaces.contains(nsid)
+            answer(index, isReplaced ? .invalidNamespaceOrFormat.doNotRetry : .invalidNamespaceOrFormat)
             return true
         }
         let namespace = connections[connection].namespaces[nsid]

@@ -40,13 +40,13 @@ final class Controller: Sendable {
         /// Values that Set Features keeps and Get Features returns.
         var features: [FeatureID: UInt32] = [:]
         var errorLog = ErrorLog()
-        /// Namespaces that changed since the host last read the log.
+        /// Namespaces that changed since the host last read the log; one more than it can name where there are too many.
         var changedNamespaces: Set<UInt32> = []
         /// What the host is to be told of reservations, oldest first; and the kinds that it does not want, by
         /// namespace.
         var notifications: [ReservationNotificationLog] = []
         var notificationCount: UInt64 = 0
-        var reservationMasks: [UInt32: ReservationNotificationMask] = [:]
+        var masks = ReservationMasks()
         /// CC.EN has been cleared, and the I/O queues' commands are not over: CSTS.RDY is still 1.
         var isResetting = false
         var isEnded = false

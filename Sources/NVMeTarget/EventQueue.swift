@@ -25,9 +25,11 @@ struct EventQueue: Sendable {
         return true
     }
 
-    /// Something happened.
-    mutating func raise(_ event: AsyncEvent) {
-        if !masked.contains(event) && !pending.contains(event) { pending.append(event) }
+    /// Something happened; `false` where the host need not hear of it again.
+    mutating func raise(_ event: AsyncEvent) -> Bool {
+        guard !masked.contains(event), !pending.contains(event) else { return false }
+        pending.append(event)
+        return true
     }
 
     /// The host read the log page that belongs to these events, and so wants to hear of them again.

@@ -52,6 +52,9 @@ struct NamespaceTable: BitwiseCopyable, Equatable {
     @inline(__always)
     func contains(_ nsid: UInt32) -> Bool { nsid &- 1 < capacity && self[nsid].isPresent }
 
+    /// Whether there can be a namespace of that identifier.
+    func hasPlace(for nsid: UInt32) -> Bool { nsid &- 1 < capacity }
+
     /// The slot of an identifier within the table.
     subscript(nsid: UInt32) -> NamespaceSlot {
         @inline(__always) unsafeAddress { UnsafePointer(slots.unsafelyUnwrapped + Int(nsid - 1)) }

@@ -7,7 +7,7 @@ import TargetTransport
 extension PollGroup {
     func admin(_ command: AdminCommand, _ request: ControlRequest) {
         switch command {
-        case .invalid(let status): fail(request, status.doNotRetry)
+        case .invalid(let status): fail(request, status)
         case .identify(let command): identify(command, request)
         case .getLogPage(let command): getLogPage(command, request)
         case .getFeatures(let command): getFeatures(command, request)
@@ -24,7 +24,7 @@ extension PollGroup {
     private func holdAsyncEventRequest(_ request: ControlRequest) {
         let index = request.reference.index
         let held = request.controller.state.withLock { $0.events.hold(index, limit: Limits.asyncEventRequests) }
-        guard held else { return fail(request, .asynchronousEventRequestLimitExceeded.doNotRetry) }
+        guard held else { return fail(request, .asynchronousEventRequestLimitExceeded) }
         request.reference.hold()
         // It waits for as long as its host stays: hosts may be many more than capsules' buffers.
         request.reference.engine.returnCapsule(index)
@@ -51,7 +51,7 @@ extension PollGroup {
         let queue: QueueLocation? = request.controller.state.withLock { state in
             abort.sqID == 0 ? state.adminQueue : state.ioQueues[abort.sqID]
         }
-        guard let queue else { return fail(request, .invalidField.doNotRetry) }
+        guard let queue else { return fail(request, .invalidField) }
         if queue.group == index {
             return answerAbort(request.reference, isAborted: self.abort(abort.commandID, in: queue))
         }

@@ -7,28 +7,34 @@ import TargetTransport
 extension PollGroup {
     func connect(_ connect: ConnectCommand, _ request: RequestReference, now: MonotonicTime) {
         guard connect.recordFormat == 0 else {
-            return fail(request, .connectIncompatibleFormat.doNotRetry)
+            return fail(request, .connectIncompatibleFormat)
         }
         guard request.data.count >= ConnectData.byteCount else {
-            return fail(request, .dataSGLLengthInvalid.doNotRetry)
+            return fail(request, .dataSGLLengthInvalid)
         }
-        do throws(ConnectFailure) {
-            let data = try ConnectData(
-                decoding: UnsafeRawBufferPointer(rebasing: request.data[..<ConnectData.byteCount]))
+        let bytes = UnsafeRawBufferPointer(rebasing: request.data[..<ConnectData.byteCount])
+        let data: ConnectData
+        do throws(ConnectFailure) { data = try ConnectData(decoding: bytes) } catch {
+            return refuse(request, ConnectRefusal(error.forGood, "\(error)"), ConnectData.names(in: bytes))
+        }
+        do throws(ConnectRefusal) {
             let queue = request.engine.connections[request.connection]
             guard connect.queueID == queue.queueID else {
-                throw ConnectFailure.invalidParameter(inCommand: ConnectCommand.Offset.queueID)
+                throw .wrong(
+                    inCommand: ConnectCommand.Offset.queueID,
+                    "queue \(connect.queueID) is not queue \(queue.queueID), as the connection request said")
             }
             guard connect.sqSize > 0, UInt32(connect.sqSize) < queue.entries else {
-                throw ConnectFailure.invalidParameter(inCommand: ConnectCommand.Offset.sqSize)
+                throw .wrong(
+                    inCommand: ConnectCommand.Offset.sqSize,
+                    "\(UInt32(connect.sqSize) + 1) entries, where the connection has \(queue.entries)")
             }
             guard let subsystem = target.subsystem(data.subsystemNQN) else {
-                reportRefusal(data, "there is no such subsystem", request)
-                throw ConnectFailure.invalidParameter(inData: ConnectData.Offset.subsystemNQN)
+                throw .missing(inData: ConnectData.Offset.subsystemNQN, "there is no such subsystem")
             }
             guard subsystem.allows(host: data.hostNQN) else {
-                reportRefusal(data, "the host is not on the subsystem's list", request)
-                throw ConnectFailure(status: .connectInvalidHost)
+                throw ConnectRefusal(
+                    ConnectFailure(status: .connectInvalidHost), "the host is not on the subsystem's list")
             }
             let asked = AskedQueue(connect: connect, data: data, subsystem: subsystem)
             if connect.queueID == 0 {
@@ -37,9 +43,19 @@ extension PollGroup {
                 try connectIO(asked, request)
             }
         } catch {
-            request.setResult(error.result)
-            fail(request, error.status.doNotRetry)
+            refuse(request, error, (data.hostNQN, data.subsystemNQN))
         }
+    }
+
+    /// Refuses a Connect, and says so to the operator: a host that does not come is looked for in the log.
+    private func refuse(
+        _ request: RequestReference, _ refusal: ConnectRefusal, _ names: (host: String, subsystem: String)
+    ) {
+        target.observe(
+            .connectRefused(
+                host: names.host, subsystem: names.subsystem, peer: peer(of: request), reason: refusal.reason))
+        request.setResult(refusal.failure.result)
+        fail(request, refusal.failure.status)
     }
 
     /// A queue that a host asks for.
@@ -49,28 +65,27 @@ extension PollGroup {
         let subsystem: Subsystem
     }
 
-    private func reportRefusal(_ data: ConnectData, _ reason: String, _ request: RequestReference) {
-        target.observe(
-            .connectRefused(
-                host: data.hostNQN, subsystem: data.subsystemNQN, peer: peer(of: request), reason: reason))
-    }
-
     private func peer(of request: RequestReference) -> String {
         request.engine.origins[request.connection.offset]?.peer ?? "an unknown address"
     }
 
     private func connectAdmin(
         _ asked: AskedQueue, _ request: RequestReference, now: MonotonicTime
-    ) throws(ConnectFailure) {
+    ) throws(ConnectRefusal) {
         let (connect, data, subsystem) = (asked.connect, asked.data, asked.subsystem)
         // Only the dynamic controller model is offered: CNTLID must be FFFFh.
         guard data.controllerID == ConnectData.anyController else {
-            throw .invalidParameter(inData: ConnectData.Offset.controllerID)
+            throw .wrong(
+                inData: ConnectData.Offset.controllerID,
+                "controller \(data.controllerID) was asked for; controllers are dynamic, so that it must be FFFFh")
         }
         let location = location(of: request)
         // NVMe Base, "Generic Command Status Values", 1Ah: too large. One that was granted less would ping too seldom.
         guard connect.keepAliveMilliseconds <= target.options.maxKeepAliveMilliseconds else {
-            throw ConnectFailure(status: .keepAliveTimeoutInvalid)
+            throw ConnectRefusal(
+                ConnectFailure(status: .keepAliveTimeoutInvalid),
+                "a keep-alive timeout of \(connect.keepAliveMilliseconds) ms; at most "
+                    + "\(target.options.maxKeepAliveMilliseconds) ms are granted")
         }
         // A command of an association that has ended may still be at a block device. The host takes it for failed, and may
         // write the same blocks over the new association: that waits until the old command has landed.
@@ -86,32 +101,46 @@ extension PollGroup {
                 id: id, subsystem: subsystem, hostNQN: data.hostNQN, hostID: data.hostID, localAddress: address,
                 keepAliveMilliseconds: keepAlive, adminQueue: location, now: now)
         }
-        guard let controller else { throw ConnectFailure(status: .connectControllerBusy) }
+        guard let controller else {
+            throw ConnectRefusal(
+                ConnectFailure(status: .connectControllerBusy), "the subsystem has no room for another controller")
+        }
         connected(connect, controller, role: .admin, request)
         target.observe(
             .hostConnected(
                 host: data.hostNQN, subsystem: subsystem.nqn, controller: controller.id, peer: peer))
     }
 
-    private func connectIO(_ asked: AskedQueue, _ request: RequestReference) throws(ConnectFailure) {
+    private func connectIO(_ asked: AskedQueue, _ request: RequestReference) throws(ConnectRefusal) {
         let (connect, data, subsystem) = (asked.connect, asked.data, asked.subsystem)
         guard !subsystem.isDiscovery else {
-            throw .invalidParameter(inCommand: ConnectCommand.Offset.queueID)
+            throw .wrong(inCommand: ConnectCommand.Offset.queueID, "the discovery controller has no I/O queues")
         }
         guard let controller = subsystem.controller(data.controllerID) else {
-            throw .invalidParameter(inData: ConnectData.Offset.controllerID)
+            throw .missing(
+                inData: ConnectData.Offset.controllerID, "there is no controller \(data.controllerID) (any more)")
         }
         guard controller.hostNQN == data.hostNQN else {
-            throw .invalidParameter(inData: ConnectData.Offset.hostNQN)
+            throw .wrong(
+                inData: ConnectData.Offset.hostNQN, "controller \(controller.id) is of host \(controller.hostNQN)")
         }
-        guard controller.hostID == data.hostID else { throw .invalidParameter(inData: ConnectData.Offset.hostID) }
+        guard controller.hostID == data.hostID else {
+            throw .wrong(
+                inData: ConnectData.Offset.hostID, "controller \(controller.id) is of another host identifier")
+        }
         let location = location(of: request)
-        let refusal: ConnectFailure? = controller.state.withLock { state in
-            guard state.isOperational, !state.isEnded else { return ConnectFailure(status: .commandSequenceError) }
-            guard Int(connect.queueID) <= state.grantedIOQueues else {
-                return .invalidParameter(inCommand: ConnectCommand.Offset.queueID)
+        let refusal: ConnectRefusal? = controller.state.withLock { state in
+            guard state.isOperational, !state.isEnded else {
+                return .outOfSequence("controller \(controller.id) is not enabled, or has ended")
             }
-            guard state.ioQueues[connect.queueID] == nil else { return ConnectFailure(status: .commandSequenceError) }
+            guard Int(connect.queueID) <= state.grantedIOQueues else {
+                return .missing(
+                    inCommand: ConnectCommand.Offset.queueID,
+                    "queue \(connect.queueID), where \(state.grantedIOQueues) have been granted")
+            }
+            guard state.ioQueues[connect.queueID] == nil else {
+                return .outOfSequence("controller \(controller.id) has a queue \(connect.queueID)")
+            }
             state.ioQueues[connect.queueID] = location
             state.busyQueuePairs += 1
             return nil
@@ -137,5 +166,38 @@ extension PollGroup {
         engine.requests[request.index].outcome.headOverride = hasNoFlowControl ? 0xFFFF : 0
         request.setResult(controller.id)
         request.answer(.success)
+    }
+}
+
+/// The reason for the refusal of a Connect: for the host, and in words for the operator.
+private struct ConnectRefusal: Error {
+    let failure: ConnectFailure
+    let reason: String
+
+    init(_ failure: ConnectFailure, _ reason: String) {
+        self.failure = failure
+        self.reason = reason
+    }
+
+    /// The command contradicts itself, or what the host has said before: it would fail again.
+    static func wrong(inData offset: UInt16, _ reason: String) -> ConnectRefusal {
+        ConnectRefusal(ConnectFailure.invalidParameter(inData: offset).forGood, reason)
+    }
+
+    static func wrong(inCommand offset: UInt16, _ reason: String) -> ConnectRefusal {
+        ConnectRefusal(ConnectFailure.invalidParameter(inCommand: offset).forGood, reason)
+    }
+
+    /// It names what is not there now, and may be another time.
+    static func missing(inData offset: UInt16, _ reason: String) -> ConnectRefusal {
+        ConnectRefusal(.invalidParameter(inData: offset), reason)
+    }
+
+    static func missing(inCommand offset: UInt16, _ reason: String) -> ConnectRefusal {
+        ConnectRefusal(.invalidParameter(inCommand: offset), reason)
+    }
+
+    static func outOfSequence(_ reason: String) -> ConnectRefusal {
+        ConnectRefusal(ConnectFailure(status: .commandSequenceError), reason)
     }
 }

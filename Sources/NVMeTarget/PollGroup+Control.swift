@@ -37,13 +37,13 @@ extension PollGroup: CommandEngineOwner {
             return fabrics(command, request, now: now)
         }
         guard let controller = controller(of: request), controller.state.withLock({ $0.isOperational }) else {
-            return fail(request, .commandSequenceError.doNotRetry)
+            return fail(request, .commandSequenceError)
         }
         let control = ControlRequest(reference: request, controller: controller)
         switch request.engine.requests[request.index].command {
         case .admin(let command): admin(command, control)
         case .io(let command): reservation(command, control)
-        case .fabrics, .none: fail(request, .commandSequenceError.doNotRetry)
+        case .fabrics, .none: fail(request, .commandSequenceError)
         }
     }
 
@@ -51,22 +51,23 @@ extension PollGroup: CommandEngineOwner {
     private func fabrics(_ command: FabricsCommand, _ request: RequestReference, now: MonotonicTime) {
         let role = request.role
         switch command {
-        case .invalid(let status): fail(request, status.doNotRetry)
+        case .invalid(let status): fail(request, status)
         case .connect(let connect):
-            guard role == .unconnected else { return fail(request, .commandSequenceError.doNotRetry) }
+            guard role == .unconnected else { return fail(request, .commandSequenceError) }
             self.connect(connect, request, now: now)
-        case _ where role == .unconnected: fail(request, .commandSequenceError.doNotRetry)
+        case _ where role == .unconnected: fail(request, .commandSequenceError)
         case .propertyGet(let property): propertyGet(property, request)
         case .propertySet(let property): propertySet(property, request)
         case .disconnect:
             // NVMe-oF "Disconnect": the I/O queue ends after the answer.
-            if role == .io { request.answer(.success) } else { fail(request, .invalidQueueType.doNotRetry) }
-        case .authenticationSend, .authenticationReceive: fail(request, .invalidOpcode.doNotRetry)
+            if role == .io { request.answer(.success) } else { fail(request, .invalidQueueType) }
+        case .authenticationSend, .authenticationReceive: fail(request, .invalidOpcode)
         }
     }
 
     /// Answers with an error and keeps it in the controller's error log.
-    func fail(_ request: RequestReference, _ status: Status) {
+    func fail(_ request: RequestReference, _ refusal: Status) {
+        let status = RetryTable.judged(refusal)
         if let controller = controller(of: request) {
             let queueID = request.engine.connections[request.connection].queueID
             let header = request.engine.requests[request.index].header
@@ -80,18 +81,16 @@ extension PollGroup: CommandEngineOwner {
 
     func fail(_ request: ControlRequest, _ status: Status) { fail(request.reference, status) }
 
-    /// Answers an admin command with data for the host: `fill` writes into zeroed memory of the length that the host
-    /// asked for.
+    /// Answers a command with bytes of `page` from `offset` on; zeroes follow where the host has asked for more. Only what lies
+    /// in that window is made.
     ///
     /// - Parameter length: bytes that the command returns; the data pointer must describe as many.
-    func answerWithData(
-        _ request: ControlRequest, length: Int, fill: (UnsafeMutableRawBufferPointer) -> Void
-    ) {
+    func answer(_ request: ControlRequest, with page: DataPage, offset: Int = 0, length: Int) {
         let engine = request.reference.engine
         let index = request.reference.index
         guard let described = engine.describeData(index) else { return }
         guard described >= length, length <= target.options.maxTransferSize else {
-            return fail(request, .dataSGLLengthInvalid.doNotRetry)
+            return fail(request, .dataSGLLengthInvalid)
         }
         guard length > 0 else { return request.answer(.success) }
         engine.requests[index].transfer.byteCount = UInt32(length)
@@ -102,7 +101,22 @@ extension PollGroup: CommandEngineOwner {
         }
         let buffer = UnsafeMutableRawBufferPointer(start: memory, count: length)
         buffer.initializeMemory(as: UInt8.self, repeating: 0)
-        fill(buffer)
+        page.write(PageWindow(offset: offset, buffer))
         request.answer(.success)
     }
+}
+
+/// Data that a command returns, written where a window of it lies: what a piece costs does not depend on how much there is.
+struct DataPage {
+    let byteCount: Int
+    /// Writes the part that falls into a window.
+    let write: (PageWindow) -> Void
+
+    init(byteCount: Int, write: @escaping (PageWindow) -> Void) {
+        self.byteCount = byteCount
+        self.write = write
+    }
+
+    /// A short one.
+    init(_ bytes: [UInt8]) { self.init(byteCount: bytes.count) { $0.place(bytes, at: 0) } }
 }

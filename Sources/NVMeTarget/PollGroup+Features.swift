@@ -7,17 +7,17 @@ import Synchronization
 extension PollGroup {
     func setFeatures(_ command: SetFeaturesCommand, _ request: ControlRequest) {
         let controller = request.controller
-        guard !command.saves else { return fail(request, .featureIdentifierNotSaveable.doNotRetry) }
+        guard !command.saves else { return fail(request, .featureIdentifierNotSaveable) }
         // A discovery controller has the features that its asynchronous events and its timer need.
         guard !controller.isDiscovery || PollGroup.discoveryFeatures.contains(command.feature) else {
-            return fail(request, .invalidField.doNotRetry)
+            return fail(request, .invalidField)
         }
         switch command.feature {
         case .numberOfQueues:
             let asked = NumberOfQueues(rawValue: command.value)
             // FFFFh in either half is invalid (NVMe Base, "Number of Queues").
             guard asked.submission <= 0xFFFF, asked.completion <= 0xFFFF else {
-                return fail(request, .invalidField.doNotRetry)
+                return fail(request, .invalidField)
             }
             let limit = controller.subsystem.definition.maxIOQueues
             let granted = min(
@@ -27,28 +27,28 @@ extension PollGroup {
                 state.grantedIOQueues = granted
                 return false
             }
-            guard !isTooLate else { return fail(request, .commandSequenceError.doNotRetry) }
+            guard !isTooLate else { return fail(request, .commandSequenceError) }
             request.setResult(UInt64(NumberOfQueues(submission: granted, completion: granted).rawValue))
         case .asyncEventConfiguration:
             let asked = AsyncEventConfiguration(rawValue: command.value)
             let offered = PollGroup.offeredEvents(isDiscovery: controller.isDiscovery)
             guard asked.isSubset(of: offered.union([.spare, .temperature, .degraded, .readOnly, .volatileBackup]))
             else {
-                return fail(request, .invalidField.doNotRetry)
+                return fail(request, .invalidField)
             }
             controller.state.withLock { $0.asyncEventConfiguration = asked }
         case .keepAliveTimer:
             guard command.value <= target.options.maxKeepAliveMilliseconds else {
-                return fail(request, .keepAliveTimeoutInvalid.doNotRetry)
+                return fail(request, .keepAliveTimeoutInvalid)
             }
             controller.heard(at: now)
             controller.state.withLock { $0.keepAliveMilliseconds = command.value }
         case .volatileWriteCache:
             guard hasVolatileWriteCache(controller.subsystem) else {
-                return fail(request, .invalidField.doNotRetry)
+                return fail(request, .invalidField)
             }
             // The device's cache cannot be switched off from here; a host that wants durability flushes or uses FUA.
-            guard command.value & 1 == 1 else { return fail(request, .featureNotChangeable.doNotRetry) }
+            guard command.value & 1 == 1 else { return fail(request, .featureNotChangeable) }
         case .arbitration, .powerManagement, .temperatureThreshold, .errorRecovery, .interruptCoalescing,
             .interruptVectorConfiguration, .writeAtomicity:
             controller.state.withLock { $0.features[command.feature] = command.value }
@@ -59,9 +59,9 @@ extension PollGroup {
             break
         case .hostIdentifier:
             // Fabrics hosts say it in Connect (NVMe Base, "Host Identifier").
-            return fail(request, .commandSequenceError.doNotRetry)
+            return fail(request, .commandSequenceError)
         default:
-            return fail(request, .invalidField.doNotRetry)
+            return fail(request, .invalidField)
         }
         request.answer(.success)
     }
@@ -69,11 +69,11 @@ extension PollGroup {
     func getFeatures(_ command: GetFeaturesCommand, _ request: ControlRequest) {
         let controller = request.controller
         guard !controller.isDiscovery || PollGroup.discoveryFeatures.contains(command.feature) else {
-            return fail(request, .invalidField.doNotRetry)
+            return fail(request, .invalidField)
         }
         if command.select == .supportedCapabilities {
             guard PollGroup.knownFeatures.contains(command.feature) else {
-                return fail(request, .invalidField.doNotRetry)
+                return fail(request, .invalidField)
             }
             request.setResult(
                 PollGroup.changeableFeatures.contains(command.feature)
@@ -96,25 +96,25 @@ extension PollGroup {
             result = controller.state.withLock { $0.features[command.feature] ?? 0 }
         case .hostIdentifier:
             guard command.value & HostIdentifierFeature.extended.rawValue != 0 else {
-                return fail(request, .invalidField.doNotRetry)
+                return fail(request, .invalidField)
             }
-            return answerWithData(request, length: UUIDBytes.byteCount) { buffer in
-                if let base = buffer.baseAddress { controller.hostID.store(to: base) }
-            }
+            return answer(request, with: DataPage(controller.hostID.bytes), length: UUIDBytes.byteCount)
         case .hostBehaviorSupport:
-            return answerWithData(request, length: HostBehaviorSupport.byteCount) { buffer in
-                HostBehaviorSupport().encode(into: buffer)
-            }
+            return answer(
+                request, with: DataPage(HostBehaviorSupport().encoded), length: HostBehaviorSupport.byteCount)
         case .reservationNotificationMask:
-            result = controller.state.withLock { $0.reservationMasks[nsid]?.rawValue ?? 0 }
+            let namespace = controller.subsystem.namespace(nsid)
+            result = controller.state.withLock {
+                $0.masks.mask(of: nsid, instance: namespace?.instance ?? .max).rawValue
+            }
         case .reservationPersistence:
             guard let namespace = controller.subsystem.namespace(nsid) else {
-                return fail(request, .invalidNamespaceOrFormat.doNotRetry)
+                return fail(request, .invalidNamespaceOrFormat)
             }
             result = namespace.reservation.withLock { $0.current.persistsThroughPowerLoss } ? 1 : 0
         default: result = nil
         }
-        guard let result else { return fail(request, .invalidField.doNotRetry) }
+        guard let result else { return fail(request, .invalidField) }
         request.setResult(UInt64(result))
         request.answer(.success)
     }
@@ -122,18 +122,18 @@ extension PollGroup {
     private func setReservationMask(_ mask: ReservationNotificationMask, _ request: ControlRequest) {
         let controller = request.controller
         let nsid = request.nsid
-        let namespaces = nsid == 0xFFFF_FFFF ? controller.subsystem.namespaces.map(\.nsid) : [nsid]
-        guard namespaces.allSatisfy({ controller.subsystem.namespace($0) != nil }) else {
-            return fail(request, .invalidNamespaceOrFormat.doNotRetry)
-        }
-        controller.state.withLock { state in
-            for nsid in namespaces { state.reservationMasks[nsid] = mask }
+        if nsid == 0xFFFF_FFFF {
+            let last = target.lastInstance
+            controller.state.withLock { $0.masks.setAll(mask, upTo: last) }
+        } else {
+            guard controller.subsystem.namespace(nsid) != nil else { return fail(request, .invalidNamespaceOrFormat) }
+            controller.state.withLock { $0.masks.set(mask, of: nsid) }
         }
         request.answer(.success)
     }
 
     func hasVolatileWriteCache(_ subsystem: Subsystem) -> Bool {
-        subsystem.namespaces.contains { $0.geometry.hasVolatileWriteCache }
+        subsystem.state.withLock { $0.namespaces.hasVolatileWriteCache }
     }
 
     /// The asynchronous events that a controller offers: Identify Controller OAES.

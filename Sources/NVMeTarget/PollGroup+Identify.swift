@@ -10,13 +10,13 @@ extension PollGroup {
         let nsid = request.nsid
         let controller = request.controller
         if controller.isDiscovery && command.structure != .controller {
-            return fail(request, .invalidField.doNotRetry)
+            return fail(request, .invalidField)
         }
         let needsCommandSet: Set<IdentifyStructure> = [
             .commandSetNamespace, .commandSetController, .commandSetActiveNamespaces,
         ]
         guard !needsCommandSet.contains(command.structure) || command.commandSet == .nvm else {
-            return fail(request, .invalidField.doNotRetry)
+            return fail(request, .invalidField)
         }
         let page: [UInt8]?
         switch command.structure {
@@ -30,11 +30,15 @@ extension PollGroup {
             page = bytes
         case .activeNamespaces, .commandSetActiveNamespaces, .allocatedNamespaces:
             guard nsid < 0xFFFF_FFFE else { return fail(request, .invalidNamespaceOrFormat.doNotRetry) }
-            page = NamespaceList(controller.subsystem.namespaces.map(\.nsid), after: nsid).encoded
-        case .commandSetController: page = IdentifyNVMController().encoded
+            let identifiers = controller.subsystem.state.withLock { $0.namespaces.identifiers(from: nsid + 1) }
+            page = NamespaceList(ascending: identifiers).encoded
+        case .commandSetController: page = commandSetController.encoded
         case .commandSets: page = IdentifyCommandSets().encoded
         case .controllers:
-            page = ControllerList(controller.subsystem.controllers.map(\.id), from: command.controllerID).encoded
+            let identifiers = controller.subsystem.state.withLock {
+                $0.controllers.identifiers(from: command.controllerID)
+            }
+            page = ControllerList(ascending: identifiers).encoded
         case .namespace, .allocatedNamespace, .namespaceDescriptors, .commandSetNamespace, .independentNamespace,
             .namespaceControllers:
             guard nsid >= 1, nsid <= UInt32(target.options.maxNamespaces) else {
@@ -43,10 +47,17 @@ extension PollGroup {
             page = identifyNamespace(nsid, command.structure, controller)
         default: page = nil
         }
-        guard let page else { return fail(request, .invalidField.doNotRetry) }
-        answerWithData(request, length: IdentifyStructure.byteCount) { buffer in
-            page.withUnsafeBytes { buffer.copyMemory(from: $0) }
-        }
+        guard let page else { return fail(request, .invalidField) }
+        answer(request, with: DataPage(page), length: IdentifyStructure.byteCount)
+    }
+
+    /// The limits of commands without data: a Write Zeroes takes as many blocks as it can name, 2^16 of 512 bytes, where hosts
+    /// would cut it to the size of transfers else (NVM Command Set, "Write Zeroes Size Limit": a power of two of 4 KiB
+    /// pages). Ranges of Dataset Management have no limit.
+    private var commandSetController: IdentifyNVMController {
+        var page = IdentifyNVMController()
+        page.writeZeroesSizeLimit = 13
+        return page
     }
 
     private func identifyController(_ controller: Controller, maxPieces: Int) -> IdentifyController {
@@ -83,8 +94,8 @@ extension PollGroup {
         page.errorLogPageEntries = UInt8(ErrorLog.capacity - 1)
         page.anaTransitionTime = 10
         page.anaCapabilities = [.optimized, .nonOptimized, .inaccessible, .persistentLoss, .change]
-        page.anaGroupIDMax = UInt32(options.maxNamespaces)
-        page.anaGroupCount = UInt32(options.maxNamespaces)
+        page.anaGroupIDMax = UInt32(Limits.anaGroups)
+        page.anaGroupCount = UInt32(Limits.anaGroups)
         page.namespaceCount = UInt32(options.maxNamespaces)
         page.maxAllowedNamespaces = UInt32(options.maxNamespaces)
         page.nvmCommands = [.compare, .datasetManagement, .writeZeroes, .verify, .reservations]
@@ -136,7 +147,8 @@ extension PollGroup {
             page.status = geometry.blockCount > 0 ? .ready : []
             return page.encoded
         case .namespaceControllers:
-            return ControllerList(controller.subsystem.controllers.map(\.id)).encoded
+            return ControllerList(
+                ascending: controller.subsystem.state.withLock { $0.controllers.identifiers(from: 0) }).encoded
         default:
             return nil
         }
@@ -162,13 +174,17 @@ extension PollGroup {
             page.atomicCompareAndWriteUnit = UInt16(clamping: geometry.compareAndWriteSize / geometry.blockSize - 1)
         }
         let optimalBlocks = geometry.optimalIOSize / geometry.blockSize
-        if optimalBlocks > 0 {
+        let deallocateBlocks = geometry.deallocateGranularity / geometry.blockSize
+        if optimalBlocks > 0 || deallocateBlocks > 1 {
+            // 0's based: a unit that a device does not say is a block.
+            func field(_ blocks: UInt32) -> UInt16 { UInt16(clamping: max(blocks, 1) - 1) }
             page.features.insert(.optimalPerformance)
-            page.preferredWriteGranularity = UInt16(clamping: optimalBlocks - 1)
-            page.preferredWriteAlignment = UInt16(clamping: optimalBlocks - 1)
-            page.optimalWriteSize = UInt16(clamping: optimalBlocks - 1)
-            page.preferredDeallocateGranularity = UInt16(clamping: optimalBlocks - 1)
-            page.preferredDeallocateAlignment = UInt16(clamping: optimalBlocks - 1)
+            page.preferredWriteGranularity = field(optimalBlocks)
+            page.preferredWriteAlignment = field(optimalBlocks)
+            page.optimalWriteSize = field(optimalBlocks)
+            let granularity = deallocateBlocks > 0 ? deallocateBlocks : optimalBlocks
+            page.preferredDeallocateGranularity = field(granularity)
+            page.preferredDeallocateAlignment = field(granularity)
         }
         return page
     }

@@ -7,7 +7,7 @@ import Synchronization
 extension PollGroup {
     func propertyGet(_ command: PropertyGetCommand, _ request: RequestReference) {
         guard let controller = controller(of: request) else {
-            return fail(request, .commandSequenceError.doNotRetry)
+            return fail(request, .commandSequenceError)
         }
         guard let property = Property(rawValue: command.offset) else {
             // Reserved properties and those of other transports read as zero: nvme-cli's show-regs asks for all of them.
@@ -15,7 +15,7 @@ extension PollGroup {
             return request.answer(.success)
         }
         guard property.byteCount == command.size.byteCount else {
-            return fail(request, .invalidField.doNotRetry)
+            return fail(request, .invalidField)
         }
         let value: UInt64 = controller.state.withLock { state in
             switch property {
@@ -36,14 +36,14 @@ extension PollGroup {
 
     func propertySet(_ command: PropertySetCommand, _ request: RequestReference) {
         guard let controller = controller(of: request), request.role == .admin else {
-            return fail(request, .commandSequenceError.doNotRetry)
+            return fail(request, .commandSequenceError)
         }
         guard Property(rawValue: command.offset) == .configuration, command.size == .fourBytes else {
-            return fail(request, .invalidField.doNotRetry)
+            return fail(request, .invalidField)
         }
         let configuration = ControllerConfiguration(rawValue: UInt32(truncatingIfNeeded: command.value))
         guard let orphans = controller.configure(configuration) else {
-            return fail(request, .commandSequenceError.doNotRetry)
+            return fail(request, .commandSequenceError)
         }
         for queue in orphans { target.group(queue.group).closeQueue(queue) }
         request.answer(.success)

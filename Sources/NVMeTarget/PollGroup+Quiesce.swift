@@ -13,12 +13,12 @@ extension PollGroup {
     func quiesce(_ command: QuiesceCommand, _ request: ControlRequest) {
         let controller = request.controller
         guard command.controllerID != controller.id, !controller.isDiscovery else {
-            return fail(request, .invalidField.doNotRetry)
+            return fail(request, .invalidField)
         }
         if let other = controller.subsystem.controller(command.controllerID) {
             // Somebody else's association is none of this host's business.
             guard other.hostNQN == controller.hostNQN, other.hostID == controller.hostID else {
-                return fail(request, .invalidField.doNotRetry)
+                return fail(request, .invalidField)
             }
             target.end(other, .replaced)
         }
@@ -56,48 +56,17 @@ extension PollGroup {
     }
 }
 
-/// Associations that have ended: all those of a host with a subsystem, or one.
-enum DrainScope: Sendable {
-    case host(nqn: String, id: UUIDBytes)
-    case controller(UInt16)
-
-    func covers(_ controller: Controller) -> Bool {
-        switch self {
-        case .host(let nqn, let id): controller.hostNQN == nqn && controller.hostID == id
-        case .controller(let id): controller.id == id
-        }
-    }
-}
-
-/// Somebody who waits for the end of associations' commands.
-final class DrainWaiter: Sendable {
-    let scope: DrainScope
-    /// Called once, from the thread on which the last command ended.
-    let resume: @Sendable () -> Void
-
-    init(scope: DrainScope, resume: @escaping @Sendable () -> Void) {
-        self.scope = scope
-        self.resume = resume
-    }
-}
-
 extension Subsystem {
-    /// Lets somebody wait; `false` where there is nothing to wait for.
-    func wait(_ waiter: DrainWaiter) -> Bool {
-        state.withLock { state in
-            guard state.draining.contains(where: waiter.scope.covers) else { return false }
-            state.drainWaiters.append(waiter)
-            return true
-        }
-    }
+    /// Lets somebody wait; `false` if there is nothing to wait for.
+    func wait(_ waiter: DrainWaiter) -> Bool { state.withLock { $0.controllers.wait(waiter) } }
 
     /// Lets somebody wait no longer.
-    func forget(_ waiter: DrainWaiter) { state.withLock { $0.drainWaiters.removeAll { $0 === waiter } } }
+    func forget(_ waiter: DrainWaiter) { state.withLock { $0.controllers.forget(waiter) } }
 
     /// Controllers that somebody waits for: they have ended, and their commands are not over. By their identifiers; and
     /// whether there is one among them that has not been asked for before.
     func draining(_ scope: DrainScope) -> (controllers: [UInt16], isNews: Bool) {
-        let found = state.withLock { $0.draining.filter(scope.covers) }
+        let found = state.withLock { $0.controllers.drainingControllers(scope) }
         let isNews = found.map { controller in
             controller.state.withLock { state in
                 defer { state.isKnownToDrain = true }
@@ -109,13 +78,7 @@ extension Subsystem {
 
     /// The last command of an ended controller is over: those go on who waited for it alone.
     fileprivate func drained(_ controller: Controller) {
-        let ready = state.withLock { state -> [DrainWaiter] in
-            state.draining.removeAll { $0 === controller }
-            let draining = state.draining
-            let ready = state.drainWaiters.filter { !draining.contains(where: $0.scope.covers) }
-            state.drainWaiters.removeAll { !draining.contains(where: $0.scope.covers) }
-            return ready
-        }
+        let ready = state.withLock { $0.controllers.drained(controller) }
         for waiter in ready { waiter.resume() }
     }
 }

@@ -36,9 +36,17 @@ extension PollGroup {
             send { $0.deliverEvents(of: controller) }
         }
 
+        /// Lets the group look at all namespaces of a subsystem anew.
         func synchronize(_ subsystem: Subsystem) {
             send { group in
                 if let view = group.views[subsystem.index] { group.synchronize(view) }
+            }
+        }
+
+        /// Lets the group look at one namespace anew.
+        func synchronize(_ subsystem: Subsystem, nsid: UInt32) {
+            send { group in
+                if let view = group.views[subsystem.index] { group.synchronize(view, nsid: nsid) }
             }
         }
 

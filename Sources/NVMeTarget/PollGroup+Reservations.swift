@@ -13,16 +13,16 @@ extension PollGroup {
     func reservation(_ command: IOCommand, _ request: ControlRequest) {
         let controller = request.controller
         guard let namespace = controller.subsystem.namespace(request.nsid) else {
-            return fail(request, .invalidNamespaceOrFormat.doNotRetry)
+            return fail(request, .invalidNamespaceOrFormat)
         }
         switch command {
         case .reservationReport(let report): return self.report(report, namespace, request)
-        case .invalid(let status): return fail(request, status.doNotRetry)
+        case .invalid(let status): return fail(request, status)
         default: break
         }
         // The 64th host and later ones share a bit: they cannot be told apart on the I/O path.
         guard controller.subsystem.hostBit(of: controller.hostID) != Subsystem.sharedHostBit else {
-            return fail(request, .insufficientCapacity.doNotRetry)
+            return fail(request, .insufficientCapacity)
         }
         // One change at a time for a namespace; the others wait their turn.
         guard namespace.reservation.withLock({ $0.begin() }) else {
@@ -73,25 +73,22 @@ extension PollGroup {
     private func report(_ command: ReservationReportCommand, _ namespace: Namespace, _ request: ControlRequest) {
         let controller = request.controller
         // Host identifiers are 128 bits over fabrics: only the extended structure has room for them.
-        guard command.isExtended else { return fail(request, .hostIdentifierInconsistentFormat.doNotRetry) }
+        guard command.isExtended else { return fail(request, .hostIdentifierInconsistentFormat) }
         guard command.byteCount <= UInt64(target.options.maxTransferSize) else {
-            return fail(request, .invalidField.doNotRetry)
+            return fail(request, .invalidField)
         }
         let reservation = namespace.reservation.withLock { $0.current }
-        let connected = controller.subsystem.controllers
         let registrants = reservation.registrants.map { registrant in
             ReservationStatus.Registrant(
-                controllerID: connected.first { $0.hostID == registrant.host }?.id
+                controllerID: controller.subsystem.controllers(of: registrant.host).first?.id
                     ?? ReservationStatus.Registrant.anyController,
                 holdsReservation: reservation.isHolder(registrant.host), hostID: registrant.host, key: registrant.key)
         }
-        let page = ReservationStatus(
+        let status = ReservationStatus(
             generation: reservation.generation, type: reservation.type,
-            persistsThroughPowerLoss: reservation.persistsThroughPowerLoss, registrants: registrants
-        ).encoded(isExtended: true)
-        answerWithData(request, length: Int(command.byteCount)) { buffer in
-            page.prefix(buffer.count).withUnsafeBytes { buffer.copyMemory(from: $0) }
-        }
+            persistsThroughPowerLoss: reservation.persistsThroughPowerLoss, registrants: registrants)
+        let page = DataPage(byteCount: status.byteCount(isExtended: true)) { status.write(to: $0, isExtended: true) }
+        answer(request, with: page, length: Int(command.byteCount))
     }
 
     /// Step one: what persists is stored before anybody acts on it.
@@ -131,7 +128,11 @@ extension PollGroup {
         if change.aborts {
             for host in change.outcome.preempted { victims |= change.subsystem.hostBit(of: host) }
         }
-        change.namespace.reservation.withLock { $0.current = change.next }
+        let former = change.namespace.reservation.withLock { state in
+            defer { state.current = change.next }
+            return state.current
+        }
+        change.subsystem.changeRegistrants(from: former, to: change.next)
         let here = target.group(index)
         let groups =
             target.options.deliberateDefect == .reservationTakenOnByOneReactor ? [here] : target.groups
@@ -145,8 +146,8 @@ extension PollGroup {
     private func complete(_ change: ReservationChange) {
         change.namespace.reservation.withLock { $0.isChanging = false }
         for notification in change.outcome.notifications {
-            for controller in change.subsystem.controllers where controller.hostID == notification.host {
-                controller.notify(notification.kind, nsid: change.namespace.nsid)
+            for controller in change.subsystem.controllers(of: notification.host) {
+                controller.notify(notification.kind, of: change.namespace)
                 target.raise(.reservationLogAvailable, on: controller)
             }
         }
@@ -174,7 +175,7 @@ extension PollGroup {
     /// their running ones have ended.
     func fence(_ subsystem: Subsystem, nsid: UInt32, victims: UInt64, barrier: FenceBarrier) {
         guard let view = views[subsystem.index] else { return barrier.arrive() }
-        synchronize(view)
+        synchronize(view, nsid: nsid)
         let fenced = CommandEngine.Victims(nsid: nsid, hosts: victims, namespaces: view.namespaces)
         if victims != 0, target.options.deliberateDefect != .waitingCommandsNotAborted {
             for engine in engines { engine.abortWaiting(fenced) }
@@ -243,12 +244,12 @@ struct ReservationState: Sendable {
 
 extension Controller {
     /// Keeps a notification for the host, unless it has masked the kind (NVMe Base, "Reservation Notification").
-    func notify(_ kind: ReservationNotificationKind, nsid: UInt32) {
+    func notify(_ kind: ReservationNotificationKind, of namespace: Namespace) {
         state.withLock { state in
-            if state.reservationMasks[nsid]?.isSuperset(of: kind.mask) == true { return }
+            if state.masks.mask(of: namespace.nsid, instance: namespace.instance).isSuperset(of: kind.mask) { return }
             state.notificationCount += 1
             state.notifications.append(
-                ReservationNotificationLog(count: state.notificationCount, kind: kind, available: 0, nsid: nsid))
+                ReservationNotificationLog(count: state.notificationCount, kind: kind, available: 0, nsid: namespace.nsid))
             // The log keeps as many as its "available" field can count; the oldest give way.
             if state.notifications.count > 255 { state.notifications.removeFirst() }
         }
@@ -262,5 +263,26 @@ extension Controller {
             if !retains { state.notifications.removeFirst() }
             return first
         }
+    }
+}
+
+/// The notifications of reservations that a host does not want (NVMe Base, "Reservation Notification Mask").
+struct ReservationMasks: Sendable {
+    private var single: [UInt32: ReservationNotificationMask] = [:]
+    /// The mask of all namespaces; it holds for those that were there then.
+    private var all: ReservationNotificationMask = []
+    private var lastInstance: UInt64 = 0
+
+    mutating func set(_ mask: ReservationNotificationMask, of nsid: UInt32) { single[nsid] = mask }
+
+    /// - Parameter lastInstance: `Namespace.instance` of the last namespace that is there.
+    mutating func setAll(_ mask: ReservationNotificationMask, upTo lastInstance: UInt64) {
+        single = [:]
+        all = mask
+        self.lastInstance = lastInstance
+    }
+
+    func mask(of nsid: UInt32, instance: UInt64) -> ReservationNotificationMask {
+        single[nsid] ?? (instance <= lastInstance ? all : [])
     }
 }

@@ -279,12 +279,20 @@ public final class PollGroup: Poller {
         }
     }
 
+    /// Looks at all namespaces of a view's subsystem anew.
     func synchronize(_ view: SubsystemView) {
         checksViews = true
-        view.synchronize(blocks) { nsid, error in
-            target.observe(
-                .namespaceFailed(subsystem: view.subsystem.nqn, nsid: nsid, reason: error.description))
-        }
+        view.synchronize(blocks) { report($0, of: view, $1) }
         if target.options.deliberateDefect == .reservationNotJudged { view.letEverybodyIn() }
+    }
+
+    /// Looks at one namespace anew.
+    func synchronize(_ view: SubsystemView, nsid: UInt32) {
+        view.synchronize(nsid, blocks) { report($0, of: view, $1) }
+        if target.options.deliberateDefect == .reservationNotJudged { view.letEverybodyIn() }
+    }
+
+    private func report(_ nsid: UInt32, of view: SubsystemView, _ error: TercetError) {
+        target.observe(.namespaceFailed(subsystem: view.subsystem.nqn, nsid: nsid, reason: error.description))
     }
 }

@@ -210,8 +210,8 @@ enum ReservationRefusal: Error {
 
     var status: Status {
         switch self {
-        case .conflict: .reservationConflict.doNotRetry
-        case .invalid: .invalidField.doNotRetry
+        case .conflict: .reservationConflict
+        case .invalid: .invalidField
         }
     }
 }

@@ -33,8 +33,8 @@ public struct SubsystemDefinition: Sendable, Equatable {
 public final class Subsystem: Sendable {
     struct State {
         var definition: SubsystemDefinition
-        var namespaces: [UInt32: Namespace] = [:]
-        var controllers: [UInt16: Controller] = [:]
+        var namespaces = NamespaceIndex()
+        var controllers = ControllerIndex()
         /// Begins where chance wants: of two daemons that a host takes for one subsystem, controllers with one identifier are
         /// unlikely, and one that comes back after a restart is another one.
         var nextControllerID: UInt16
@@ -46,9 +46,6 @@ public final class Subsystem: Sendable {
         var counters: [StatisticsReference] = []
         /// Hosts that have connected, each at the place of its bit in `NamespaceSlot.readers` and `writers`.
         var hosts: [UUIDBytes] = []
-        /// Controllers that have ended and whose queue pairs still have commands; and who waits for their end.
-        var draining: [Controller] = []
-        var drainWaiters: [DrainWaiter] = []
     }
 
     let nqn: String
@@ -94,18 +91,19 @@ public final class Subsystem: Sendable {
     package var controllerCount: Int { state.withLock { $0.controllers.count } }
 
     /// Requests that wait for the end of associations' commands.
-    package var drainWaiterCount: Int { state.withLock { $0.drainWaiters.count } }
+    package var drainWaiterCount: Int { state.withLock { $0.controllers.waiterCount } }
 
-    /// Namespaces in the order of their identifiers.
-    var namespaces: [Namespace] {
-        state.withLock { $0.namespaces.values.sorted { $0.nsid < $1.nsid } }
-    }
+    /// Namespaces in the order of their identifiers. For the control plane: a reactor looks at `state.namespaces`, for it may
+    /// not take as long as there are namespaces.
+    var namespaces: [Namespace] { state.withLock { $0.namespaces.all } }
 
     func namespace(_ nsid: UInt32) -> Namespace? { state.withLock { $0.namespaces[nsid] } }
 
-    var controllers: [Controller] {
-        state.withLock { $0.controllers.values.sorted { $0.id < $1.id } }
-    }
+    /// Controllers in the order of their identifiers. For the control plane.
+    var controllers: [Controller] { state.withLock { $0.controllers.all } }
+
+    /// A host's controllers, in the order of their identifiers.
+    func controllers(of host: UUIDBytes) -> [Controller] { state.withLock { $0.controllers.controllers(of: host) } }
 
     /// The state of an ANA group; groups that nobody spoke of are optimized.
     func anaState(of group: UInt32) -> ANAState { state.withLock { $0.anaStates[group] ?? .optimized } }
@@ -119,7 +117,7 @@ public final class Subsystem: Sendable {
                 state.nextControllerID = state.nextControllerID >= 0xFFEF ? 1 : state.nextControllerID + 1
             }
             let controller = make(state.nextControllerID)
-            state.controllers[controller.id] = controller
+            state.controllers.add(controller)
             state.nextControllerID = state.nextControllerID >= 0xFFEF ? 1 : state.nextControllerID + 1
             return controller
         }
@@ -136,15 +134,18 @@ public final class Subsystem: Sendable {
             }
             // A place whose host is neither connected nor registered, and whose commands are over, is taken over: its bit
             // says in every mask what the reservation lets strangers do, which is right for the new host as well.
-            let connected = Set(state.controllers.values.map(\.hostID) + state.draining.map(\.hostID))
-            let registered = Set(
-                state.namespaces.values.flatMap { namespace in
-                    namespace.reservation.withLock { $0.current.registrants.map(\.host) }
-                })
-            guard let place = state.hosts.firstIndex(where: { !connected.contains($0) && !registered.contains($0) })
-            else { return Subsystem.sharedHostBit }
+            guard let place = state.hosts.firstIndex(where: { !state.controllers.isPresent($0) }) else {
+                return Subsystem.sharedHostBit
+            }
             state.hosts[place] = host
             return 1 << UInt64(place)
+        }
+    }
+
+    /// Takes on who is registered with a namespace.
+    func changeRegistrants(from old: Reservation, to new: Reservation) {
+        state.withLock {
+            $0.controllers.changeRegistrants(from: old.registrants.map(\.host), to: new.registrants.map(\.host))
         }
     }
 
@@ -174,8 +175,7 @@ public final class Subsystem: Sendable {
     func end(_ controller: Controller) -> [QueueLocation]? {
         state.withLock { state in
             guard let (queues, isBusy) = controller.end() else { return nil }
-            if state.controllers[controller.id] === controller { state.controllers[controller.id] = nil }
-            if isBusy { state.draining.append(controller) }
+            state.controllers.end(controller, isBusy: isBusy)
             return queues
         }
     }

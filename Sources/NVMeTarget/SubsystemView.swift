@@ -36,46 +36,55 @@ final class SubsystemView {
         }
     }
 
-    /// Brings the table up to date: opens channels to new namespaces, closes those of removed ones, takes on sizes.
+    /// Brings the whole table up to date.
     ///
     /// - Parameter failed: told of each namespace whose device does not open.
     func synchronize(_ blocks: BlockSet, failed: (UInt32, TercetError) -> Void) {
-        let current = subsystem.namespaces
-        for (nsid, namespace) in open where !current.contains(where: { $0 === namespace }) {
+        let current = subsystem.state.withLock { $0.namespaces.identifiers }
+        if open.count > current.count || subsystem.isRemoved {
+            for nsid in open.keys { synchronize(nsid, blocks, failed: failed) }
+        }
+        for nsid in current { synchronize(nsid, blocks, failed: failed) }
+    }
+
+    /// Brings a place of the table up to date: opens a channel to a new namespace, closes that of a removed one, takes on a
+    /// size and who may read and write.
+    func synchronize(_ nsid: UInt32, _ blocks: BlockSet, failed: (UInt32, TercetError) -> Void) {
+        let current = subsystem.namespace(nsid)
+        if let former = open[nsid], former !== current {
             let channel = namespaces[nsid].channel
             namespaces[nsid] = NamespaceSlot()
             if !channel.isNone { blocks.remove(channel) }
             open[nsid] = nil
         }
-        for namespace in current {
-            var slot = namespaces[namespace.nsid]
-            let geometry = namespace.geometry
-            let blockShift = UInt8(geometry.blockSize.trailingZeroBitCount)
-            if open[namespace.nsid] == nil || slot.blockShift != blockShift {
-                generations &+= 1
-                slot.generation = generations
-            }
-            if open[namespace.nsid] == nil {
-                open[namespace.nsid] = namespace
-                let device = namespace.definition.device
-                do {
-                    slot.channel = blocks.add(
-                        try device.openChannel(depth: Limits.blockDepth), memory: device.directMemory)
-                    slot.lends = device.directMemory != nil
-                } catch {
-                    failed(namespace.nsid, error)
-                }
-            }
-            slot.blockShift = blockShift
-            slot.blockCount = geometry.blockCount
-            slot.memoryAlignment = UInt32(max(1, geometry.memoryAlignment))
-            slot.compareAndWriteBytes = geometry.compareAndWriteSize
-            slot.isReadOnly = namespace.definition.isReadOnly || geometry.isReadOnly
-            (slot.readers, slot.writers) = subsystem.masks(of: namespace)
-            slot.access = Status(subsystem.anaState(of: namespace.definition.anaGroup))
-            slot.isPresent = true
-            namespaces[namespace.nsid] = slot
+        guard let namespace = current else { return }
+        var slot = namespaces[nsid]
+        let geometry = namespace.geometry
+        let blockShift = UInt8(geometry.blockSize.trailingZeroBitCount)
+        if open[nsid] == nil || slot.blockShift != blockShift {
+            generations &+= 1
+            slot.generation = generations
         }
+        if open[nsid] == nil {
+            open[nsid] = namespace
+            let device = namespace.definition.device
+            do {
+                slot.channel = blocks.add(
+                    try device.openChannel(depth: Limits.blockDepth), memory: device.directMemory)
+                slot.lends = device.directMemory != nil
+            } catch {
+                failed(nsid, error)
+            }
+        }
+        slot.blockShift = blockShift
+        slot.blockCount = geometry.blockCount
+        slot.memoryAlignment = UInt32(max(1, geometry.memoryAlignment))
+        slot.compareAndWriteBytes = geometry.compareAndWriteSize
+        slot.isReadOnly = namespace.definition.isReadOnly || geometry.isReadOnly
+        (slot.readers, slot.writers) = subsystem.masks(of: namespace)
+        slot.access = Status(subsystem.anaState(of: namespace.definition.anaGroup))
+        slot.isPresent = true
+        namespaces[nsid] = slot
     }
 }
 

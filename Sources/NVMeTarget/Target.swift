@@ -57,8 +57,7 @@ public final class Target: Sendable {
     struct State {
         var subsystems: [String: Subsystem] = [:]
         var nextIndex = 0
-        var listeners: [TargetListener] = []
-        var referrals: [Referral] = []
+        var catalog = DiscoveryCatalog()
         var groups: [PollGroup.Remote] = []
         var nextAdminGroup = 0
         var nextIOGroup = 0
@@ -98,11 +97,7 @@ public final class Target: Sendable {
     /// that has one target after another would keep them all.
     public func close() {
         for subsystem in subsystems + [discovery] {
-            subsystem.state.withLock {
-                $0.controllers = [:]
-                $0.draining = []
-                $0.drainWaiters = []
-            }
+            subsystem.state.withLock { $0.controllers.removeAll() }
         }
     }
 
@@ -121,6 +116,7 @@ public final class Target: Sendable {
             guard state.subsystems[definition.nqn] == nil else { return false }
             state.subsystems[definition.nqn] = Subsystem(definition, index: state.nextIndex, seed: bootInstance)
             state.nextIndex += 1
+            state.catalog.add(definition)
             return true
         }
         guard added else { throw TargetError("there is a subsystem \(definition.nqn) already") }
@@ -129,12 +125,15 @@ public final class Target: Sendable {
 
     /// Removes a subsystem; its hosts are disconnected.
     public func removeSubsystem(_ nqn: String) throws(TargetError) {
-        guard let subsystem = state.withLock({ $0.subsystems.removeValue(forKey: nqn) }) else {
-            throw TargetError("there is no subsystem \(nqn)")
+        let removed = state.withLock { state -> Subsystem? in
+            guard let subsystem = state.subsystems.removeValue(forKey: nqn) else { return nil }
+            state.catalog.remove(subsystem.definition)
+            return subsystem
         }
+        guard let subsystem = removed else { throw TargetError("there is no subsystem \(nqn)") }
         subsystem.state.withLock {
             $0.isRemoved = true
-            $0.namespaces = [:]
+            $0.namespaces = NamespaceIndex()
         }
         for controller in subsystem.controllers { end(controller, .removed) }
         synchronize(subsystem)
@@ -144,9 +143,13 @@ public final class Target: Sendable {
     /// Changes who may connect. Hosts that may no longer are disconnected.
     public func setHosts(of nqn: String, allowsAny: Bool, hosts: Set<String>) throws(TargetError) {
         guard let subsystem = subsystem(nqn) else { throw TargetError("there is no subsystem \(nqn)") }
-        subsystem.state.withLock {
-            $0.definition.allowsAnyHost = allowsAny
-            $0.definition.hosts = hosts
+        state.withLock { state in
+            state.catalog.remove(subsystem.definition)
+            subsystem.state.withLock {
+                $0.definition.allowsAnyHost = allowsAny
+                $0.definition.hosts = hosts
+            }
+            state.catalog.add(subsystem.definition)
         }
         for controller in subsystem.controllers where !subsystem.allows(host: controller.hostNQN) {
             end(controller, .removed)
@@ -178,12 +181,10 @@ public final class Target: Sendable {
             return bootInstance &+ state.addedNamespaces
         }
         let namespace = Namespace(definition, reservation, instance: instance)
-        let added = subsystem.state.withLock { state in
-            guard state.namespaces[definition.nsid] == nil else { return false }
-            state.namespaces[definition.nsid] = namespace
-            return true
+        guard subsystem.state.withLock({ $0.namespaces.add(namespace) }) else {
+            throw TargetError("\(nqn) has a namespace \(definition.nsid) already")
         }
-        guard added else { throw TargetError("\(nqn) has a namespace \(definition.nsid) already") }
+        subsystem.changeRegistrants(from: Reservation(), to: reservation)
         namespaceChanged(definition.nsid, of: subsystem)
     }
 
@@ -192,11 +193,12 @@ public final class Target: Sendable {
     /// that what it had written is durable.
     public func removeNamespace(_ nsid: UInt32, from nqn: String) throws(TargetError) {
         guard let subsystem = subsystem(nqn),
-            let namespace = subsystem.state.withLock({ $0.namespaces.removeValue(forKey: nsid) })
+            let namespace = subsystem.state.withLock({ $0.namespaces.remove(nsid) })
         else { throw TargetError("\(nqn) has no namespace \(nsid)") }
-        let registered = Set(namespace.reservation.withLock { $0.current.registrants.map(\.host) })
-        for controller in subsystem.controllers where registered.contains(controller.hostID) {
-            end(controller, .namespaceRemoved)
+        let reservation = namespace.reservation.withLock { $0.current }
+        subsystem.changeRegistrants(from: reservation, to: Reservation())
+        for registrant in reservation.registrants {
+            for controller in subsystem.controllers(of: registrant.host) { end(controller, .namespaceRemoved) }
         }
         namespaceChanged(nsid, of: subsystem)
     }
@@ -207,7 +209,14 @@ public final class Target: Sendable {
         for group in groups { await group.settled() }
     }
 
-    /// Namespaces whose devices fail, if opening them anew may help. For the control plane: it may wait for the devices.
+    /// Namespaces whose devices are gone, as of the last refresh.
+    public var vanishedNamespaces: [(subsystem: String, nsid: UInt32)] {
+        subsystems.flatMap { subsystem in
+            subsystem.namespaces.filter { $0.geometry.blockCount == 0 }.map { (subsystem.nqn, $0.nsid) }
+        }
+    }
+
+    /// Namespaces whose devices fail, where opening them anew may help. For the control plane: it may wait for the devices.
     public var staleNamespaces: [(subsystem: String, nsid: UInt32)] {
         devices.filter { $0.device.isStale }.map { ($0.subsystem, $0.nsid) }
     }
@@ -219,17 +228,17 @@ public final class Target: Sendable {
         }
     }
 
-    /// Namespaces whose devices are gone, as of the last refresh.
-    public var vanishedNamespaces: [(subsystem: String, nsid: UInt32)] {
-        subsystems.flatMap { subsystem in
-            subsystem.namespaces.filter { $0.geometry.blockCount == 0 }.map { (subsystem.nqn, $0.nsid) }
-        }
-    }
+    /// `Namespace.instance` of the namespace that was added last.
+    var lastInstance: UInt64 { state.withLock { bootInstance &+ $0.addedNamespaces } }
 
     /// Asks all devices for their sizes; hosts are told of changes. For the control plane, every second or so.
     public func refreshNamespaces() {
         for subsystem in subsystems {
             for namespace in subsystem.namespaces where namespace.refresh() {
+                subsystem.state.withLock { state in
+                    guard state.namespaces[namespace.nsid] === namespace else { return }
+                    state.namespaces.note(namespace.geometry, of: namespace.nsid)
+                }
                 observe(
                     .namespaceChanged(
                         subsystem: subsystem.nqn, nsid: namespace.nsid, blockCount: namespace.geometry.blockCount))
@@ -250,12 +259,12 @@ public final class Target: Sendable {
     }
 
     public func addReferral(_ referral: Referral) {
-        state.withLock { $0.referrals.append(referral) }
+        state.withLock { $0.catalog.add(referral) }
         discoveryChanged()
     }
 
     public func removeReferral(_ referral: Referral) {
-        state.withLock { state in state.referrals.removeAll { $0 == referral } }
+        state.withLock { $0.catalog.remove(referral) }
         discoveryChanged()
     }
 
@@ -283,12 +292,12 @@ public final class Target: Sendable {
     }
 
     func addListener(_ listener: TargetListener) {
-        state.withLock { $0.listeners.append(listener) }
+        state.withLock { $0.catalog.add(listener) }
         discoveryChanged()
     }
 
     func removeListener(_ listener: TargetListener) {
-        state.withLock { state in state.listeners.removeAll { $0 == listener } }
+        state.withLock { $0.catalog.remove(listener) }
         discoveryChanged()
     }
 
@@ -306,28 +315,42 @@ public final class Target: Sendable {
     /// Tells a controller's host of an event, now or when it next asks.
     func raise(_ event: AsyncEvent, on controller: Controller) {
         let admin = controller.state.withLock { state -> QueueLocation? in
-            guard event.isEnabled(by: state.asyncEventConfiguration) else { return nil }
-            state.events.raise(event)
+            guard event.isEnabled(by: state.asyncEventConfiguration), state.events.raise(event) else { return nil }
             return state.adminQueue
         }
         if let admin { group(admin.group).deliverEvents(of: controller) }
     }
 
     private func namespaceChanged(_ nsid: UInt32, of subsystem: Subsystem) {
-        synchronize(subsystem)
+        for group in groups { group.synchronize(subsystem, nsid: nsid) }
         for controller in subsystem.controllers {
-            controller.state.withLock { _ = $0.changedNamespaces.insert(nsid) }
+            controller.state.withLock { state in
+                // One more than the log can name says that there are too many.
+                guard state.changedNamespaces.count <= NamespaceList.maxCount else { return }
+                state.changedNamespaces.insert(nsid)
+            }
             raise(.namespaceAttributeChanged, on: controller)
         }
     }
 
-    /// Lets every poll group look at the subsystem's namespaces anew.
+    /// Lets every poll group look at all of the subsystem's namespaces anew.
     private func synchronize(_ subsystem: Subsystem) {
         for group in state.withLock({ $0.groups }) { group.synchronize(subsystem) }
     }
 
+    /// The discovery log of a controller's host.
+    func discoveryLog(for controller: Controller) -> HostDiscoveryLog {
+        state.withLock {
+            // The generation is raised after a change: one that has just been made may be told under the one before, and a host
+            // then sees it change.
+            $0.catalog.log(
+                of: controller.hostNQN, ownAddress: controller.localAddress,
+                generation: generation.load(ordering: .acquiring))
+        }
+    }
+
     private func discoveryChanged() {
-        generation.add(1, ordering: .relaxed)
+        generation.add(1, ordering: .acquiringAndReleasing)
         for controller in discovery.controllers { raise(.discoveryLogChanged, on: controller) }
     }
 }

@@ -66,8 +66,10 @@ extension TargetOptions {
 
 /// Numbers that are not worth a knob.
 enum Limits {
-    /// Entries of the admin queue (discovery log "ASQSZ").
-    static let adminQueueDepth = 32
+    /// Entries of the admin queue (discovery log "ASQSZ"), as many as SPDK's target has.
+    static let adminQueueDepth = 128
+    /// ANA groups have identifiers from 1 to this.
+    static let anaGroups = 128
     /// Asynchronous Event Requests of one controller; Identify Controller AERL + 1.
     static let asyncEventRequests = 4
     /// Abort commands of one controller; Identify Controller ACL + 1.

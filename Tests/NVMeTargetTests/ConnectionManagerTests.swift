@@ -19,7 +19,7 @@ import Testing
         },
         Case(name: "a queue identifier that is too high", status: 3) { $0.queueID = 9 },
         Case(name: "the highest queue identifier", status: 3) { $0.queueID = 0xFFFF },
-        Case(name: "an admin send queue that is too long", status: 4) { $0.hostSendQueueSize = 32 },
+        Case(name: "an admin send queue that is too long", status: 4) { $0.hostSendQueueSize = 128 },
         Case(name: "the longest send queue", status: 4) { options in
             options.queueID = 1
             options.hostSendQueueSize = 0xFFFF

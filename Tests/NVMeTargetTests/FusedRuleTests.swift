@@ -41,7 +41,7 @@ import Testing
 
     private static let outOfRange = RawStatus(code: NVME_SC_LBA_RANGE.rawValue, doNotRetry: true)
     private static let wrongLength = RawStatus(code: NVME_SC_SGL_INVALID_DATA.rawValue, doNotRetry: true)
-    private static let noNamespace = RawStatus(code: NVME_SC_INVALID_NS.rawValue, doNotRetry: true)
+    private static let noNamespace = RawStatus(code: NVME_SC_INVALID_NS.rawValue)
 
     private static let refusals = [
         Row(name: "other blocks", first: compare(), second: write(1), ends: (invalid, failed)),

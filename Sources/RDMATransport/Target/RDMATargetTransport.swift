@@ -92,8 +92,17 @@ public final class RDMATargetTransport: TargetTransport {
             fabric.reject(connection, privateData: error.privateData)
             notices.append(
                 .refused(
-                    peer: request.peerAddress?.description ?? "an unknown address", reason: error.description))
+                    peer: request.peerAddress?.description ?? "an unknown address",
+                    reason: detail(error, request.parameters.privateData)))
         }
+    }
+
+    /// The words for a request that is not admissible, with the sizes that it names and that there are.
+    private func detail(_ status: RDMARejectStatus, _ data: [UInt8]) -> String {
+        guard let asked = try? RDMAConnectRequest(decoding: data) else { return status.description }
+        let entries = asked.queueID == 0 ? options.adminQueueEntries : options.queueEntries
+        return "\(status): queue \(asked.queueID) (at most \(options.maxQueueID)) of \(Int(asked.hostSendQueueSize) + 1) "
+            + "entries (at most \(entries)) and \(asked.hostReceiveQueueSize) receive buffers (1 at least)"
     }
 
     private func admissible(

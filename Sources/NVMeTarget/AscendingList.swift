@@ -1,0 +1,36 @@
+/// An array whose elements ascend, each once.
+///
+/// A reactor takes it as it is and looks at it in pieces, while the control plane goes on changing it.
+struct AscendingList<Element: Comparable & Sendable>: Sendable {
+    private(set) var elements: [Element] = []
+
+    /// The place of the first element that is not less than `element`.
+    func place(of element: Element) -> Int {
+        var low = 0
+        var high = elements.count
+        while low < high {
+            let middle = (low + high) / 2
+            if elements[middle] < element { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    func contains(_ element: Element) -> Bool {
+        let place = place(of: element)
+        return place < elements.count && elements[place] == element
+    }
+
+    /// The elements that are not less than `element`.
+    func from(_ element: Element) -> ArraySlice<Element> { elements[place(of: element)...] }
+
+    mutating func insert(_ element: Element) {
+        let place = place(of: element)
+        if place < elements.count, elements[place] == element { return }
+        elements.insert(element, at: place)
+    }
+
+    mutating func remove(_ element: Element) {
+        let place = place(of: element)
+        if place < elements.count, elements[place] == element { elements.remove(at: place) }
+    }
+}
