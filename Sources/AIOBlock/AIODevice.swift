@@ -130,7 +130,7 @@ public final class AIODevice: BlockDevice {
         case .deviceGone: noteFailure(ENODEV)
         case .writeProtected: noteFailure(EROFS)
         case .unrecoveredReadError, .writeFault, .internalError: noteFailure(EIO)
-        case .success, .outOfRange, .compareFailure, .unsupported, .aborted: break
+        case .success, .outOfRange, .compareFailure, .unsupported, .unavailable, .fenced, .aborted: break
         }
     }
 

@@ -24,7 +24,7 @@ public struct Machine: Equatable, Sendable {
     public var isUnknown: Bool { machineID == nil && productUUID == nil }
 
     /// Both say something, and not the same.
-    func differs(from other: Machine) -> Bool {
+    public func differs(from other: Machine) -> Bool {
         func differ(_ one: String?, _ two: String?) -> Bool {
             guard let one, let two else { return false }
             return one != two

@@ -61,7 +61,7 @@ final class RecordingContext: FabricContext {
         arena.memory[0] = 1
         arena.memory[arena.memory.count - 1] = 1
         let reserve = min(64 << 10, bytes / 4096 / 2 * 4096)
-        let pool = DataPool(arena, reservedBytes: reserve)
+        let pool = DataPool(arena.memory, reservedBytes: reserve)
         var taken = 0
         while pool.allocate(4096, priority: .io) != nil { taken += 1 }
         #expect(taken * 4096 <= bytes - reserve + 4095)
