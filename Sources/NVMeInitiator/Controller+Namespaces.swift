@@ -57,7 +57,7 @@ extension Controller {
         return identifiers
     }
 
-    /// What is known of one namespace; with the problem where it cannot be used.
+    /// Describes one namespace; with the problem where it cannot be used.
     private func describe(_ nsid: UInt32, index: Int) async throws(InitiatorError) -> NamespaceDescription {
         var description = NamespaceDescription(index: index, nsid: nsid, identify: IdentifyNamespace())
         do throws(InitiatorError) {

@@ -286,7 +286,7 @@ extension Status {
         case .deviceGone: self = .namespaceNotReady.doNotRetry
         // Hosts ask for the state of the path, and try this one or another again.
         case .unavailable: self = .asymmetricAccessInaccessible
-        case .fenced: self = .asymmetricAccessPersistentLoss.doNotRetry
+        case .fenced: self = .asymmetricAccessPersistentLoss
         case .aborted: self = .commandAbortRequested
         case .internalError: self = isRead ? .unrecoveredReadError : .writeFault
         }

@@ -22,8 +22,9 @@ struct OrderBatch: ~Copyable {
         count += 1
     }
 
+    /// Hands the port what there is. At the end of a round without orders too: the port's own events and timers may have left
+    /// it work to post.
     mutating func carry(now: MonotonicTime) {
-        guard count > 0 else { return }
         let carried = UnsafeBufferPointer(rebasing: orders[..<count])
         count = 0
         port.carry(carried, now: now)

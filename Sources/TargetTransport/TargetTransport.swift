@@ -56,7 +56,8 @@ public protocol TransportPort: AnyObject {
     /// Writes the events since the last call; returns how many. Never more than there is room for: the rest comes with the
     /// next call.
     func poll(into events: UnsafeMutableBufferPointer<TransportEvent>, now: MonotonicTime) -> Int
-    /// Carries out a round's orders.
+    /// Carries out a round's orders. Called at the end of each round even if there are none: what the port's own events and
+    /// timers have left to post goes then.
     func carry(_ orders: UnsafeBufferPointer<TransportOrder>, now: MonotonicTime)
     /// Events wait for the next `poll`, and no notification will tell of them.
     var hasEvents: Bool { get }

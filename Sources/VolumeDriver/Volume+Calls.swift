@@ -81,6 +81,12 @@ extension Volume {
     public func free(_ buffer: VolumeBuffer) {
         group.send { self.memory.free(buffer.pointer) }
     }
+
+    /// Detaches, now or as soon as the volume is served again.
+    func beginDetach() {
+        isToDetach = true
+        _ = engine.detach(now: group.now)
+    }
 }
 
 /// Memory that a volume gave out.

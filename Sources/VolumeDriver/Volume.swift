@@ -47,7 +47,7 @@ public final class Volume: Poller, @unchecked Sendable {
     private var bell: Doorbell?
     private var isBellArmed = false
     /// Asked to detach: what breaks a detach off, a recovery, is followed by another one.
-    private var isToDetach = false
+    var isToDetach = false
 
     /// Blocks of the volume; meaningful once it has been served.
     public private(set) var dataBlocks: UInt64 = 0
@@ -390,12 +390,6 @@ public final class Volume: Poller, @unchecked Sendable {
     private func noteSizes() {
         dataBlocks = engine.geometry.dataBlocks
         longestTransferBytes = engine.maximumTransferBlocks << blockShift
-    }
-
-    /// Detaches, now or as soon as the volume is served again.
-    func beginDetach() {
-        isToDetach = true
-        _ = engine.detach(now: group.now)
     }
 
     func tell(_ event: VolumeEvent) { observer(event) }

@@ -18,10 +18,21 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
     private let pool: DataPool?
     /// Zeroes to write to members without Write Zeroes, once there is such a member.
     private var zeroArena: RegisteredArena?
-    /// The devices that members are reached through; one context stands for all of its domain.
-    private var devices: [(domain: UInt, context: FabricContext)] = []
+    /// The devices that members are reached through, or were until they were removed.
+    private var devices: [Device] = []
+    private var timesAsked: UInt64 = 0
     private let areas: UnsafeMutablePointer<Area>
     private var areaCount = 0
+
+    /// A device that memory is registered with; one context stands for all of its domain.
+    private struct Device {
+        var domain: UInt
+        var context: FabricContext
+        /// When a connection last asked for it, counted in times of asking.
+        var lastAsked: UInt64
+        /// The areas have keys for it.
+        var isRegistered = true
+    }
 
     /// Memory that users may do I/O with.
     private struct Area {
@@ -31,7 +42,7 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
         var users = 1
         /// Those of an arena last as long as it.
         var isArena = false
-        var keys = [4 of TransferKeys](repeating: TransferKeys())
+        var keys = [8 of TransferKeys](repeating: TransferKeys())
 
         @inline(__always)
         func holds(_ address: UnsafeMutableRawPointer, _ length: Int) -> Bool {
@@ -39,8 +50,9 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
         }
     }
 
-    /// Devices that a volume's members may be on at once, and areas that may be known.
-    private static let maxDevices = 4
+    /// Devices that may be known, and areas. Three members use three devices at once, and three more while their former
+    /// connections end.
+    private static let maxDevices = 8
     private static let maxAreas = 256
 
     /// - Parameter bufferBytes: 0 for no buffers.
@@ -86,7 +98,7 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
         }
         guard areaCount < Self.maxAreas else { return }
         var area = Area(start: start, count: memory.count)
-        for number in devices.indices {
+        for number in devices.indices where devices[number].isRegistered {
             do throws(FabricError) { area.keys[number] = try register(area, devices[number].context) } catch {
                 return deregister(area, number)
             }
@@ -129,21 +141,24 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
 
     /// Ends an area's registrations with the first devices.
     private func deregister(_ area: Area, _ count: Int) {
-        for number in 0..<count {
-            devices[number].context.deregister(area.keys[number].incoming)
-            devices[number].context.deregister(area.keys[number].outgoing)
-        }
+        for number in 0..<count where devices[number].isRegistered { deregister(area, on: number) }
+    }
+
+    private func deregister(_ area: Area, on number: Int) {
+        devices[number].context.deregister(area.keys[number].incoming)
+        devices[number].context.deregister(area.keys[number].outgoing)
     }
 
     // MARK: Devices
 
     public override func device(_ context: FabricContext) throws(FabricError) -> Int {
-        let domain = context.domain
-        if let known = devices.firstIndex(where: { $0.domain == domain }) { return known }
-        guard devices.count < Self.maxDevices else {
-            throw FabricError(operation: "memory", code: 0, reason: "a volume uses \(Self.maxDevices) devices")
+        timesAsked += 1
+        let device = Device(domain: context.domain, context: context, lastAsked: timesAsked)
+        if let known = devices.firstIndex(where: { $0.domain == device.domain && $0.isRegistered }) {
+            devices[known].lastAsked = timesAsked
+            return known
         }
-        let number = devices.count
+        let number = devices.count < Self.maxDevices ? devices.count : forgetOldest()
         for index in 0..<areaCount {
             do throws(FabricError) {
                 areas[index].keys[number] =
@@ -157,8 +172,19 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
                 throw error
             }
         }
-        devices.append((domain, context))
+        if number == devices.count { devices.append(device) } else { devices[number] = device }
         return number
+    }
+
+    /// Gives up the device that no connection has asked for the longest: it was removed, as more are known than can be in use.
+    private func forgetOldest() -> Int {
+        var oldest = 0
+        for number in devices.indices where devices[number].lastAsked < devices[oldest].lastAsked { oldest = number }
+        if devices[oldest].isRegistered {
+            for index in 0..<areaCount where !areas[index].isArena { deregister(areas[index], on: oldest) }
+        }
+        devices[oldest].isRegistered = false
+        return oldest
     }
 
     /// `buffer` is an address within a buffer that `allocate` gave out, or within an area.

@@ -16,6 +16,9 @@ import VolumeDriver
 /// has the workload's I/O done there. Nothing goes wrong between the two; they end together.
 final class ExportRelay: CompletionSink, @unchecked Sendable {
     // Unchecked: one thread drives a simulation.
+    private let volume: VolumeBlockDevice
+    /// Blocks of the volume, as the target has been told.
+    private var servedBlocks: UInt64
     private let served: ServedVolume
     private let device: SimulatedDevice
     private let fabric: SimulatedFabric
@@ -39,6 +42,8 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
     ) {
         self.handOn = handOn
         self.network = network
+        self.volume = volume
+        servedBlocks = volume.geometry.blockCount
         blockSize = Int(volume.geometry.blockSize)
         let (third, fourth) = (number / 200, 1 + number % 200)
         let address = "198.18.\(third).\(fourth)"
@@ -77,6 +82,12 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
     /// Polls what there is; `true` where there may be more at once.
     func poll(_ now: MonotonicTime) -> Bool {
         guard !isClosed else { return false }
+        // As the daemon does from time to time: the volume may have grown.
+        let blocks = volume.geometry.blockCount
+        if blocks != servedBlocks {
+            servedBlocks = blocks
+            served.refresh()
+        }
         var isBusy = served.group.poll(now: now) + group.poll(now: now) > 0
         if !isBusy {
             // As a reactor arms before it sleeps, and looks once more.
@@ -98,6 +109,13 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
     func owns(_ buffer: UnsafeMutableRawPointer) -> Bool {
         guard let base = arena.memory.baseAddress else { return false }
         return buffer >= base && buffer < base + arena.memory.count
+    }
+
+    /// Blocks that a Compare and Write may cover (NACWU, 0-based): the target refuses longer ones. A namespace that says nothing
+    /// goes by the controller's ACWU, which is a block.
+    var longestComparison: Int {
+        guard let identify = controller.namespaces.first?.identify else { return 1 }
+        return Int(identify.atomicCompareAndWriteUnit) + 1
     }
 
     func submit(_ request: HostRequest) -> Bool {
@@ -151,6 +169,9 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
             quietRounds = group.poll(now: time) == 0 && group.isIdle ? quietRounds + 1 : 0
         }
         group.close()
+        // It refers to its controller, and the controller to it: else it would keep the target, and with that the volume and
+        // the volume's memory.
+        self.controller.queues[0].sink = nil
         network.remove(device)
         served.close()
     }

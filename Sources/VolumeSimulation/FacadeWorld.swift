@@ -203,6 +203,9 @@ final class ServedVolume {
         }
     }
 
+    /// Looks at the volume's size anew.
+    func refresh() { target.refreshNamespaces() }
+
     func close() {
         fabric.endConnections()
         network.remove(device)

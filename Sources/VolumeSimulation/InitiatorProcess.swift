@@ -112,6 +112,9 @@ final class InitiatorProcess: @unchecked Sendable {
     /// The way that new I/O goes.
     private var connectedRelay: ExportRelay? { relay?.isConnected == true ? relay : nil }
 
+    /// Blocks that a compare-and-write of the workload covers at the most.
+    var longestComparison: Int { min(4, connectedRelay?.longestComparison ?? 4) }
+
     func allocate(_ bytes: Int) -> UnsafeMutableRawPointer? {
         if let connectedRelay { return connectedRelay.allocate(bytes) }
         return volume?.memory.allocate(bytes)

@@ -87,7 +87,9 @@ final class Workload {
         switch world.below(100) {
         case 0..<40: submit(.write, start: start, count: count, forceUnitAccess: world.chance(15))
         case 40..<45:
-            submit(.compareAndWrite, start: start, count: min(count, 4), forceUnitAccess: world.chance(15))
+            submit(
+                .compareAndWrite, start: start, count: min(count, process.longestComparison),
+                forceUnitAccess: world.chance(15))
         case 45..<75: submit(.read, start: start, count: count)
         case 75..<85: submit(.flush, start: 0, count: 0)
         case 85..<93: submit(.writeZeroes, start: start, count: count, forceUnitAccess: world.chance(15))

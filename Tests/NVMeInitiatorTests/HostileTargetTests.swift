@@ -86,8 +86,9 @@ import Testing
 
     /// Lies about RDMA, and about what travels over it.
     static let transportLies: [Lie] = [
-        Lie("no private data", "length of the private data") { $0.privateData = { _ in [] } },
-        Lie("private data of 31 bytes", "length of the private data") {
+        // The connection manager fills private data up with zeroes: a short one has no receive queue entries.
+        Lie("no private data", "CRQSIZE") { $0.privateData = { _ in [] } },
+        Lie("private data of 31 bytes", "CRQSIZE") {
             $0.privateData = { _ in [UInt8](repeating: 0, count: 31) }
         },
         Lie("private data of another format", "record format") {
@@ -107,7 +108,8 @@ import Testing
         Lie("a message that is too long", "connection") {
             $0.react = { $0.entry.opcode == 6 ? .raw([UInt8](repeating: 0, count: 17)) : nil }
         },
-        Lie("a key invalidated that was not offered", "invalidated a key") {
+        // The device itself refuses it, as Soft-RoCE does, and the queue pair ends.
+        Lie("a key invalidated that was not offered", "the connection was lost") {
             $0.react = { $0.entry.opcode == 6 ? .invalidate(0xDEAD) : nil }
         },
     ]

@@ -144,7 +144,7 @@ import Testing
     @Test func whatIsWrittenIsRead() throws {
         let world = try EngineWorld()
         let io = try world.attach().io[0]
-        let pattern = (0..<4096).map { UInt8(truncatingIfNeeded: $0 * 7) }
+        let pattern = (0..<4096).map { UInt8(truncatingIfNeeded: $0 * 7 + $0 / 512) }
         try world.execute(Self.io(1, 16, 8), .fromHost(pattern), on: io)
         #expect(try world.execute(Self.io(2, 16, 8), .toHost(4096), on: io).data == pattern)
         try world.execute(Self.io(1, 24, 1), .inCapsule(Array(pattern.prefix(512))), on: io)

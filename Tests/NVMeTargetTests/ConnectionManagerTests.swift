@@ -3,7 +3,7 @@ import NVMeTarget
 import Simulation
 import Testing
 
-/// What the private data of a connection request may say. The rejection is 4 bytes: RECFMT 0 and a status of the NVMe
+/// The private data of a connection request. The rejection is 4 bytes: RECFMT 0 and a status of the NVMe
 /// RDMA Transport specification, "RDMA_CM_REJECT Private Data" (Linux: `enum nvme_rdma_cm_status`).
 @Suite struct ConnectionManagerTests {
     struct Case: CustomTestStringConvertible, Sendable {

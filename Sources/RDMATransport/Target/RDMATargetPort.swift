@@ -96,6 +96,10 @@ final class RDMATargetPort: TransportPort {
         work.flush()
     }
 
+    /// The last look at the completion queue took as many as there was room for: not each makes an event, and nothing tells of
+    /// those that are left.
+    private var mayHaveMore = false
+
     deinit {
         // A daemon that ends does not wait for hosts that still take what they were lent.
         for position in 0..<traits.requests { endLoan(RequestIndex(position: UInt32(position))) }
@@ -111,16 +115,19 @@ final class RDMATargetPort: TransportPort {
         let room = min(completions.count, batch.room / 2)
         guard room > 0 else { return batch.count }
         let count = context.poll(into: UnsafeMutableBufferPointer(rebasing: completions[..<room]))
+        mayHaveMore = count == room
         for position in 0..<count { take(completions[position], &batch) }
         return batch.count
     }
 
-    var hasEvents: Bool { !lost.isEmpty || !ready.isEmpty || !failures.isEmpty }
+    var hasEvents: Bool { hasWaitingEvents || mayHaveMore }
+
+    private var hasWaitingEvents: Bool { !lost.isEmpty || !ready.isEmpty || !failures.isEmpty }
 
     /// Events that no completion makes. Each leaves room for what is behind it.
     @inline(__always)
     private func reportWaiting(_ batch: inout EventBatch) {
-        guard _slowPath(hasEvents) else { return }
+        guard _slowPath(hasWaitingEvents) else { return }
         while batch.room > 1, let connection = failures.next() { batch.append(.failed(connection)) }
         while batch.room > 1, let request = lost.removeFirst(in: requests) {
             let wasFetch = requests[request].work == .lostFetch
