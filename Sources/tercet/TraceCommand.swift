@@ -106,7 +106,7 @@ extension TraceEvent {
             default: return "\(field.name) \(value)"
             }
         }
-        return known.name.padding(toLength: 22, withPad: " ", startingAt: 0) + values.joined(separator: ", ")
+        return known.name.padding(toLength: 24, withPad: " ", startingAt: 0) + values.joined(separator: ", ")
     }
 }
 
