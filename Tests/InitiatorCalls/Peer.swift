@@ -101,9 +101,17 @@ final class Peer: Sendable {
             "\(operation.kind): \(completion.outcome) \(completion.status), not \(status)")
     }
 
-    /// Does an operation of an optional command: it succeeds, or where the target does not have it, is refused as such.
+    /// Does an operation of an optional command: it succeeds, or where the target says that it does not have it, is refused
+    /// without being sent.
     func succeedIf(_ isOffered: Bool, _ operation: IOOperation) async throws {
-        if isOffered { try await succeed(operation) } else { try await refused(operation, .invalidOpcode) }
+        if isOffered { return try await succeed(operation) }
+        try expectUnsupported(await queue.perform(operation))
+    }
+
+    func expectUnsupported(_ completion: IOCompletion) throws {
+        try expect(
+            completion.outcome == .surelyNotDone && completion.failure == .unsupported,
+            "\(completion.outcome), \(completion.failure)")
     }
 }
 

@@ -58,7 +58,7 @@ for target in nvmet tercetd; do
   # Killed and started again under load; a drive keeps what it has.
   choose_backend drive4096 || continue
   require "$target starts again" start_target "$nqn=$path"
-  bench --iodepth 16 --queues 2 --runtime 20 --fast-io-fail-tmo 60 >"$tap_folder/bench" 2>&1 &
+  bench --iodepth 16 --queues 2 --runtime 30 --fast-io-fail-tmo 60 >"$tap_folder/bench" 2>&1 &
   bench_pid=$!
   for round in 1 2; do
     require "the bench is connected, number $round" wait_until 30 connections
