@@ -99,7 +99,8 @@ public struct BlockSpecification: Equatable, Sendable {
             blockSize = small
         default:
             throw TercetError(
-                .invalid, "\(whole): there is no option '\(option)'; there are block=SIZE, readonly, buffered and populate")
+                .invalid,
+                "\(whole): there is no option '\(option)'; there are block=SIZE, readonly, buffered and populate")
         }
     }
 

@@ -148,7 +148,8 @@ extension PollGroup {
             return page.encoded
         case .namespaceControllers:
             return ControllerList(
-                ascending: controller.subsystem.state.withLock { $0.controllers.identifiers(from: 0) }).encoded
+                ascending: controller.subsystem.state.withLock { $0.controllers.identifiers(from: 0) }
+            ).encoded
         default:
             return nil
         }

@@ -249,7 +249,8 @@ extension Controller {
             if state.masks.mask(of: namespace.nsid, instance: namespace.instance).isSuperset(of: kind.mask) { return }
             state.notificationCount += 1
             state.notifications.append(
-                ReservationNotificationLog(count: state.notificationCount, kind: kind, available: 0, nsid: namespace.nsid))
+                ReservationNotificationLog(
+                    count: state.notificationCount, kind: kind, available: 0, nsid: namespace.nsid))
             // The log keeps as many as its "available" field can count; the oldest give way.
             if state.notifications.count > 255 { state.notifications.removeFirst() }
         }

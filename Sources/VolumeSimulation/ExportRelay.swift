@@ -72,7 +72,8 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
     }
 
     private func connected() {
-        guard let context = controller.queues[0].device?.context, let keys = try? arena.transferKeys(with: context) else {
+        guard let context = controller.queues[0].device?.context, let keys = try? arena.transferKeys(with: context)
+        else {
             return
         }
         self.keys = keys

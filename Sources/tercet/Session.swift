@@ -1,9 +1,9 @@
-import RDMATransport
 import FabricInterface
 import Foundation
 import Memory
 import NVMeInitiator
 import NVMeSpec
+import RDMATransport
 import Reactor
 import VerbsFabric
 

@@ -100,7 +100,8 @@ import Testing
             let greeted: UInt16 = rule.name == "a queue that was not granted" ? 3 : 1
             let reply = try world.connect(rule.make(host.controllerID), on: world.open(queueID: greeted))
             // A controller that has ended, and queues that are granted anew: another time the host may have them.
-            let mayComeBack = ["a queue that was not granted", "no such controller", "any controller"].contains(rule.name)
+            let mayComeBack = ["a queue that was not granted", "no such controller", "any controller"].contains(
+                rule.name)
             #expect(reply.status == RawStatus(code: 0x182, doNotRetry: !mayComeBack), "\(rule.name)")
             #expect(reply.dword0 == rule.offset, "\(rule.name)")
             // A queue identifier is used once.

@@ -41,7 +41,8 @@ import Testing
     private func addSubsystems(_ count: Int, _ world: TargetWorld, to host: RawHost? = nil) throws {
         for number in 0..<count {
             var definition = SubsystemDefinition(
-                nqn: "nqn.2024-01.io.tercet:\(host == nil ? "many" : "mine")-\(1_000_000 + number)", serialNumber: "M\(number)")
+                nqn: "nqn.2024-01.io.tercet:\(host == nil ? "many" : "mine")-\(1_000_000 + number)",
+                serialNumber: "M\(number)")
             if let host {
                 definition.allowsAnyHost = false
                 definition.hosts = [host.nqn]

@@ -76,7 +76,8 @@ import VolumeSimulation
         let start = world.milliseconds
         let error = try #require(failure(options))
         #expect(error.code == .timedOut)
-        #expect(error.message.contains("cannot be served yet") && error.message.contains("member 2"), "\(error.message)")
+        #expect(
+            error.message.contains("cannot be served yet") && error.message.contains("member 2"), "\(error.message)")
         // The members that are away are looked at first, for 3 s each.
         #expect(world.milliseconds - start < 20_000)
         #expect(world.pollerCount == 0)

@@ -101,7 +101,8 @@ public final class RDMATargetTransport: TargetTransport {
     private func detail(_ status: RDMARejectStatus, _ data: [UInt8]) -> String {
         guard let asked = try? RDMAConnectRequest(decoding: data) else { return status.description }
         let entries = asked.queueID == 0 ? options.adminQueueEntries : options.queueEntries
-        return "\(status): queue \(asked.queueID) (at most \(options.maxQueueID)) of \(Int(asked.hostSendQueueSize) + 1) "
+        return
+            "\(status): queue \(asked.queueID) (at most \(options.maxQueueID)) of \(Int(asked.hostSendQueueSize) + 1) "
             + "entries (at most \(entries)) and \(asked.hostReceiveQueueSize) receive buffers (1 at least)"
     }
 
