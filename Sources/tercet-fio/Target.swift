@@ -48,7 +48,8 @@ final class Target {
         process = try ChildProcess(
             program,
             [
-                "--reactors", "1", "--listen", "\(member.address):\(member.port)", "--export", "\(member.nqn)=\(store)",
+                "--reactors", "1", "--require-all", "--listen", "\(member.address):\(member.port)", "--export",
+                "\(member.nqn)=\(store)",
                 "--state-directory",
                 "\(folder)/state\(index + 1)",
             ], environment: environment, log: log)
