@@ -7,7 +7,7 @@ import RDMATransport
 import Synchronization
 import VerbsFabric
 
-/// What `struct tercet` stands for: what a namespace and a volume have in common. Driven by its caller's thread.
+/// The object behind `struct tercet`: the common part of a namespace and a volume. Its caller's thread drives it.
 class Handle {
     let group: InitiatorGroup
     let memory: HandleMemory
@@ -113,7 +113,7 @@ class Handle {
         if found == 0 { return 0 }
         let count = min(found, completions.count)
         for index in 0..<count { completions[index] = finished[index] }
-        // What did not fit goes to the front for the next call.
+        // Completions that did not fit go to the front for the next call.
         for index in count..<found { finished[index - count] = finished[index] }
         state.pointee.finishedCount = found - count
         return Int32(count)
@@ -168,8 +168,9 @@ class Handle {
         }
     }
 
-    /// What a task leaves for the thread that drives it.
+    /// The result of a task, for the thread that drives it.
     private final class Holder<Value>: @unchecked Sendable {
+        // Unchecked: the task runs on the thread that drives the handle, which reads it.
         var value: Value?
     }
 }

@@ -29,7 +29,7 @@ final class HandleMemory: HostMemory, @unchecked Sendable {
         var keys = [4 of TransferKeys](repeating: TransferKeys())
     }
 
-    /// What an operation has of registrations.
+    /// The registrations that an operation uses.
     private struct Use {
         var base: UnsafeMutableRawPointer?
         var length = 0
@@ -85,7 +85,7 @@ final class HandleMemory: HostMemory, @unchecked Sendable {
         return number
     }
 
-    /// What the caches of all devices have counted.
+    /// The counts of the caches of all devices.
     var counters: RegistrationCounters {
         devices.reduce(into: RegistrationCounters()) { total, device in
             let counters = device.cache.counters

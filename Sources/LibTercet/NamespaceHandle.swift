@@ -15,7 +15,7 @@ final class NamespaceHandle: Handle {
     private let sink = Sink()
     private var namespace = 0
     private var nsid: UInt32 = 0
-    /// Where ranges of Dataset Management are written, one for each slot.
+    /// Ranges of Dataset Management, one for each slot.
     private var ranges: UnsafeMutableRawPointer?
     /// The device of the queue's connection, as the queue and as `memory` number it.
     private var queueDevice: Int?
@@ -26,8 +26,9 @@ final class NamespaceHandle: Handle {
         override func completed(_ completions: UnsafeBufferPointer<IOCompletion>) { handle?.completed(completions) }
     }
 
-    /// What the controller has told. The caller's thread writes and reads it: it drives the group.
+    /// The controller's last news.
     private final class Health: @unchecked Sendable {
+        // Unchecked: the caller's thread alone uses it: it drives the group.
         var losses: UInt64 = 0
         var message = ""
         var isLost = false

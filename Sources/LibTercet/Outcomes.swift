@@ -8,7 +8,7 @@ import NVMeSpec
 import Replication
 import VolumeDriver
 
-// What C callers see of how operations end.
+// Outcomes of operations, as C callers see them.
 
 extension IOOutcome {
     /// `enum tercet_outcome`.
@@ -141,7 +141,7 @@ func copy(_ text: String, to memory: UnsafeMutableRawBufferPointer) {
 }
 
 extension tercet_completion {
-    /// What the completion says, for people.
+    /// The completion in words.
     var text: String {
         if error == 0 { return "success" }
         let reason = String(cString: strerror(-error))

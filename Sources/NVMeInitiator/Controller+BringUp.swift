@@ -209,6 +209,7 @@ extension Controller {
 
 /// A reference that does not keep alive, for closures that their object outlives.
 struct Unowned<Object: AnyObject>: @unchecked Sendable {
+    // Unchecked: a reference that does not change; its object is guarded as its own class says.
     unowned let value: Object
     init(_ value: Object) { self.value = value }
 }

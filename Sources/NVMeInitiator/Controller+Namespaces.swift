@@ -72,7 +72,7 @@ extension Controller {
             } else if identify.formats[identify.formatIndex].metadataSize > 0 {
                 description.problem = "the namespace has metadata"
             } else {
-                // Who uses it has computed block addresses with the size that it had first.
+                // Users have computed block addresses with the first size.
                 let size = places[nsid]?.blockSize ?? description.blockSize
                 places[nsid]?.blockSize = size
                 if size != description.blockSize {

@@ -29,6 +29,7 @@ enum ControllerState: UInt8, Sendable {
 /// The `async` calls may be used from anywhere. Commands of the control plane run on the home group's thread; a lost
 /// association is rebuilt there, as `ControllerOptions` says, until `close`.
 public final class Controller: @unchecked Sendable {
+    // Unchecked: the home group's thread alone uses what changes.
     public let options: ControllerOptions
     /// The group whose thread has the admin queue and delivers events.
     public let home: InitiatorGroup

@@ -14,7 +14,7 @@ public struct Association: Equatable, Sendable {
     public var version: SpecificationVersion
 }
 
-/// What happens to a controller, in order; delivered on its home group's thread.
+/// Events of a controller, in order; delivered on its home group's thread.
 public enum ControllerEvent: Sendable {
     /// Connected and ready for I/O, for the first time or again.
     case connected(Association)
@@ -43,7 +43,7 @@ public enum ControllerEvent: Sendable {
 
 /// A namespace of a controller.
 public struct NamespaceDescription: Equatable, Sendable {
-    /// What `IOOperation.namespace` says for it; stays the same for as long as the `Controller` lives.
+    /// Its number in `IOOperation.namespace`; stays the same for as long as the `Controller` lives.
     public var index: Int
     public var nsid: UInt32
     public var identify: IdentifyNamespace

@@ -1,7 +1,7 @@
 import Base
 import NVMeSpec
 
-/// What happens to operations whose connection is lost.
+/// The fate of operations whose connection is lost.
 public enum RecoveryPolicy: Sendable, Equatable {
     /// They end at once: `unknown` where a command may have left, `surelyNotDone` where none did. New ones are refused
     /// until the connection is back. For who has another copy to turn to.
@@ -14,7 +14,7 @@ public enum RecoveryPolicy: Sendable, Equatable {
 
 /// Which controller to connect to, as whom, and how.
 public struct ControllerOptions: Sendable {
-    /// Where the subsystem listens.
+    /// The address at which the subsystem listens.
     public var address: SocketAddress
     /// The local address to connect from; `nil` leaves the choice to the routing table.
     public var sourceAddress: SocketAddress?

@@ -59,7 +59,7 @@ public enum Discovery {
     static let maxReferrals = 64
     static let maxReads = 8
 
-    /// What one discovery controller said.
+    /// The answer of one discovery controller.
     public struct Answer: Sendable {
         public var address: SocketAddress
         public var subsystemNQN: String

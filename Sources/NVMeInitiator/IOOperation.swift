@@ -1,7 +1,7 @@
 import InitiatorTransport
 import NVMeSpec
 
-/// What an operation does (NVM Command Set, "NVM Commands").
+/// The command that an operation stands for (NVM Command Set, "NVM Commands").
 public enum IOKind: UInt8, Sendable, BitwiseCopyable {
     case read
     case write
@@ -27,6 +27,7 @@ public struct IOFlags: OptionSet, Sendable, BitwiseCopyable {
 
 /// One operation for an `IOQueue`: of any length, it is split into commands that the controller takes.
 public struct IOOperation: BitwiseCopyable, @unchecked Sendable {
+    // Unchecked: a value; the memory that it points to belongs to the operation until its completion.
     public var kind: IOKind
     public var flags: IOFlags
     /// Index into the controller's namespaces, as `Controller.namespaces` has them.
@@ -39,7 +40,7 @@ public struct IOOperation: BitwiseCopyable, @unchecked Sendable {
     public var segmentCount: Int
     /// The memory where it is one piece; used when `segments` is `nil`.
     public var data: IOSegment?
-    /// What `compareAndWrite` writes.
+    /// The data that `compareAndWrite` writes.
     public var second: IOSegment?
     /// Comes back with the completion.
     public var tag: UInt64
@@ -121,7 +122,7 @@ public struct IOCompletion: BitwiseCopyable, Sendable {
     @inlinable public var isSuccess: Bool { outcome == .surelyDone && status.isSuccess }
 }
 
-/// What `IOQueue.submit` says.
+/// The answer of `IOQueue.submit`.
 public enum SubmitResult: Sendable, BitwiseCopyable {
     /// A completion will follow.
     case accepted

@@ -7,6 +7,7 @@ import NVMeSpec
 /// `submit` and the completion sink belong to the reactor's thread; the `async` calls may be used from anywhere. The queue
 /// outlives connections: what happens to its operations when one is lost, `ControllerOptions.recovery` says.
 public final class IOQueue: @unchecked Sendable {
+    // Unchecked: the reactor's thread alone uses what changes; `async` calls hand their work to it.
     /// The reactor's group that this queue belongs to.
     public let group: InitiatorGroup
     /// Takes the completions of `submit`.

@@ -7,6 +7,7 @@ import Reactor
 /// Everything is driven by `poll`: on a reactor's thread, on a caller's own, or in a simulation's virtual time. Tasks of
 /// the control plane run there too.
 public final class InitiatorGroup: Poller, @unchecked Sendable {
+    // Unchecked: the thread that polls alone uses what changes; others reach it through the mailbox and the executor.
     /// Moves this reactor's commands; this group is its only user.
     let transport: any HostTransport
     let mailbox: Mailbox

@@ -26,9 +26,9 @@ struct RetryRule: BitwiseCopyable {
 
     /// Repetitions after a failure of the device.
     static let deviceRetries = 5
-    /// Where the controller asks for no delay: doubled from the first to the last.
-    private static let firstDelay: UInt64 = 5
-    private static let lastDelay: UInt64 = 1000
+    /// Delays if the controller asks for none; each is twice the one before, up to the last.
+    private static let firstDelayMilliseconds: UInt64 = 5
+    private static let lastDelayMilliseconds: UInt64 = 1000
 
     /// Milliseconds to wait before an operation is repeated; `nil` where it is not.
     ///
@@ -49,6 +49,7 @@ struct RetryRule: BitwiseCopyable {
             case 3: delays.2
             default: UInt64(0)
             }
-        return asked > 0 ? asked : min(Self.firstDelay << UInt64(min(retries, 8)), Self.lastDelay)
+        return asked > 0
+            ? asked : min(Self.firstDelayMilliseconds << UInt64(min(retries, 8)), Self.lastDelayMilliseconds)
     }
 }

@@ -1,7 +1,7 @@
 import Base
 import FabricInterface
 
-/// Where a connection is in its life.
+/// The states of a connection.
 enum SimulatedPhase {
     /// Active side: address and route are being resolved; resolved.
     case resolving

@@ -6,7 +6,7 @@ public final class SimulatedDevice {
     public let name: String
     /// The addresses of the device, without ports: `192.0.2.1`.
     public let addresses: [String]
-    /// What `FabricContext.limits` says; a test may change them before connections are made.
+    /// The values of `FabricContext.limits`; a test may change them before connections are made.
     public var limits: DeviceLimits
     /// Bytes that a SEND may carry inline.
     public var maxInlineData = 256

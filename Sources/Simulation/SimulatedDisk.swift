@@ -5,7 +5,7 @@ import Glibc
 /// A disk of a simulated machine. Writes reach a volatile cache when they complete and the media with a flush; a loss
 /// of power keeps any part of what was not flushed, block by block.
 public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
-    // One thread drives a simulation; the protocol asks for Sendable because real devices are shared by reactors.
+    // Unchecked: one thread drives a simulation; the protocol asks for Sendable because reactors share real devices.
     public let name: String
     public let network: SimulatedNetwork
     public var behaviour = SimulatedDiskBehaviour()
@@ -16,7 +16,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     /// neither does not change what else happens.
     private var random: SeededRandom
 
-    /// What a read returns, and what survives a loss of power. Blocks that were never written are zeroes.
+    /// Contents as reads see them, and contents that survive a loss of power. Blocks that were never written are zeroes.
     private var cached: UnsafeMutableRawPointer
     private var durable: UnsafeMutableRawPointer
     /// Blocks that were written and not flushed: marked, and listed in the order of their writes.
@@ -85,12 +85,12 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
 
     // MARK: What a test looks at
 
-    /// What reads return now.
+    /// Contents as reads see them now.
     public var contents: UnsafeMutableRawBufferPointer {
         UnsafeMutableRawBufferPointer(start: cached, count: Int(geometry.byteCount))
     }
 
-    /// What would be there after a loss of power that keeps nothing.
+    /// Contents after a loss of power that keeps nothing of the cache.
     public var durableContents: UnsafeMutableRawBufferPointer {
         UnsafeMutableRawBufferPointer(start: durable, count: Int(geometry.byteCount))
     }

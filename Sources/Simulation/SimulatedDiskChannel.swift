@@ -73,7 +73,7 @@ final class SimulatedDiskChannel: BlockChannel {
         return true
     }
 
-    /// What is running is done in part, and nobody hears of it.
+    /// Running requests are carried out in part, without a completion.
     func abandon() {
         for (request, _, _) in queued { disk.performPartly(request) }
         queued = []

@@ -4,7 +4,7 @@ import Glibc
 
 /// InfiniBand's connection manager, as librdmacm shows it: REQ, REP, RTU, REJ and DREQ.
 extension SimulatedFabric {
-    /// What RDMA CM carries for `RDMA_PS_TCP`; on InfiniBand and RoCE the receiver always sees so many bytes.
+    /// Bytes that RDMA CM carries for `RDMA_PS_TCP`; on InfiniBand and RoCE the receiver always sees so many.
     private enum PrivateDataSize {
         static let connect = 56
         static let accept = 196
@@ -68,7 +68,7 @@ extension SimulatedFabric {
 
     /// Nobody answers a connection request.
     private func giveUp(_ entry: SimulatedConnection) {
-        network.schedule(afterNanoseconds: network.delays.connectTimeout) {
+        network.schedule(afterNanoseconds: network.delays.connectTimeoutNanoseconds) {
             guard entry.phase == .establishing, !entry.isDestroyed else { return }
             entry.end()
             let error = FabricError(operation: "connection", code: ETIMEDOUT, reason: "the peer does not answer")
@@ -195,7 +195,7 @@ extension SimulatedFabric {
         entry.queuePair?.receiverNotReadyRetries = min(parameters.rnrRetryCount, 7)
     }
 
-    /// What the peer sees of our parameters: our READs are those that it answers.
+    /// Our parameters from the peer's side: our READs are those that it answers.
     private func granted(
         _ parameters: ConnectionParameters, _ device: SimulatedDevice, privateDataSize: Int
     ) -> ConnectionParameters {

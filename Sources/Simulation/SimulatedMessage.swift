@@ -1,6 +1,6 @@
 import Base
 
-/// What crosses the simulated network, as a fault hook sees it.
+/// A message on the simulated network, as a fault hook sees it.
 public struct SimulatedMessage {
     public enum Kind: Sendable, Equatable {
         /// The connection manager's messages (InfiniBand: REQ, REP, RTU, REJ, DREQ).
@@ -30,7 +30,7 @@ public struct SimulatedMessage {
     public var step: UInt64
 }
 
-/// What becomes of a message.
+/// The fate of a message.
 public enum SimulatedFate: Sendable, Equatable {
     case delivered
     /// Arrives later by so many nanoseconds, and what follows on its connection not before it.
@@ -52,14 +52,14 @@ public struct SimulatedDelays: Sendable {
     /// From a receive buffer's posting to the next try of a peer that found none.
     public var receiverNotReady: UInt64 = 10_000
     /// Until a queue pair gives up a peer that does not answer.
-    public var transportTimeout: UInt64 = 500_000_000
+    public var transportTimeoutNanoseconds: UInt64 = 500_000_000
     /// Until an attempt to connect is given up that is not answered.
-    public var connectTimeout: UInt64 = 4_000_000_000
+    public var connectTimeoutNanoseconds: UInt64 = 4_000_000_000
 
     public init() {}
 }
 
-/// What a network has carried.
+/// Counts of the messages that a network has carried.
 public struct SimulatedCounters: Equatable, Sendable {
     public var messages: UInt64 = 0
     public var bytes: UInt64 = 0

@@ -66,7 +66,8 @@ extension SimulatedNetwork {
         queuePair.waitsForReceive = false
         queuePair.waitNumber += 1
         insert(
-            .timeout, queuePair.reference, afterNanoseconds: delays.transportTimeout, value: queuePair.waitNumber)
+            .timeout, queuePair.reference, afterNanoseconds: delays.transportTimeoutNanoseconds,
+            value: queuePair.waitNumber)
     }
 
     /// Does at the peer what has arrived there, in order.

@@ -157,7 +157,7 @@ final class SimulatedQueuePair {
 
     deinit { inlineData?.deallocate() }
 
-    /// Where the inline payload of a send queue entry is kept.
+    /// The memory for the inline payload of a send queue entry.
     func inlineSlot(_ position: UInt64) -> UnsafeMutableRawPointer? {
         inlineData.map { $0 + Int(position % UInt64(sends.capacity)) * inlineDataLimit }
     }

@@ -17,8 +17,8 @@ open class HostMemory: @unchecked Sendable {
     /// - Returns: the device's number, which `segment` is called with.
     open func device(_ context: FabricContext) throws(FabricError) -> Int { throw Self.isAbstract }
 
-    /// What `length` bytes of the memory that `HostRequest.buffer` names are called on a device; `nil` where they cannot be
-    /// registered now.
+    /// The name on a device of `length` bytes of the memory that `HostRequest.buffer` names; `nil` if they cannot be registered
+    /// now.
     ///
     /// - Parameter isIncoming: whether the member writes into the memory.
     open func segment(_ buffer: UInt64, length: Int, isIncoming: Bool, device: Int) -> IOSegment? { nil }

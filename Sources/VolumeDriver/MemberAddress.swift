@@ -2,7 +2,7 @@ import Base
 import FabricInterface
 import NVMeInitiator
 
-/// Where a member of a volume is: `traddr:port/subnqn/nsid`.
+/// The address of a volume's member: `traddr:port/subnqn/nsid`.
 public struct MemberAddress: Hashable, Sendable, CustomStringConvertible {
     public var address: SocketAddress
     public var subsystemNQN: String

@@ -9,8 +9,9 @@ import Replication
 ///
 /// Belongs to the group's thread.
 final class MemberLink: CompletionSink, @unchecked Sendable {
+    // Unchecked: the group's thread alone uses it.
     let index: MemberIndex
-    /// Where the next connection goes.
+    /// The address for the next connection.
     var address: MemberAddress
     /// Raised with each connection that is asked for: news of an earlier one are recognised.
     var attempt: UInt64 = 0
@@ -20,7 +21,7 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
     var lastAssociation: UInt64 = 0
     /// Its place in the controller's namespaces.
     var namespace = 0
-    /// What the engine's memory is called on this member's device.
+    /// Keys of the engine's memory on this member's device.
     var keys = TransferKeys()
     /// Zeroes to write where the member's target has no Write Zeroes; `nil` where it has.
     var zeroes: IOSegment?
@@ -28,7 +29,7 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
     var device = 0
     /// The run of the target that the last association was with; 0 or 1 where the target does not tell.
     var run: UInt64 = 0
-    /// What the association was made for; another one in its place needs a new association.
+    /// The namespace that the association was made for; another one in its place needs a new association.
     var identity: NamespaceIdentity?
     /// CNTLID of the last association, for the target to make sure that its commands are over.
     var controllerID: UInt16?
@@ -61,7 +62,7 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
     }
 }
 
-/// What tells a namespace from another one that has its identifier.
+/// The facts that tell a namespace from another one with the same identifier.
 struct NamespaceIdentity: Equatable, Sendable {
     private let uuid: UUIDBytes?
     private let nguid: UUIDBytes
@@ -91,7 +92,7 @@ final class CompletionInbox {
         count += 1
     }
 
-    /// What has arrived; taken with the call.
+    /// The completions that have arrived; the call takes them.
     func take() -> UnsafeBufferPointer<MemberCompletion> {
         let taken = UnsafeBufferPointer(rebasing: values[..<count])
         count = 0
@@ -100,7 +101,7 @@ final class CompletionInbox {
 }
 
 extension MemberStatus {
-    /// What a controller's answer, or its absence, means to the volume.
+    /// The meaning of a controller's answer, or of its absence, to the volume.
     init(_ completion: IOCompletion) {
         switch completion.outcome {
         // A command that never left is not repeated on this association either: it is ending.

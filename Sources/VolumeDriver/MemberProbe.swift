@@ -10,6 +10,7 @@ import Replication
 
 /// Members that are looked at, and formatted, before there is a volume to attach.
 public final class MemberProbe: @unchecked Sendable {
+    // Unchecked: one task at a time uses a probe, and its tasks run on the group's thread.
     public let addresses: [MemberAddress]
     private let names: [MemberIndex]
     private let group: InitiatorGroup
@@ -133,7 +134,7 @@ public final class MemberProbe: @unchecked Sendable {
         }
     }
 
-    /// What a superblock says of sizes, checked against the only namespace that was looked at, the member `index`.
+    /// The sizes in a superblock, checked against the only namespace that was looked at, the member `index`.
     private func checked(_ found: FoundRecord, as index: MemberIndex) -> Result<FoundRecord, MetadataError> {
         do throws(MetadataError) {
             try found.superblock.validateSizes(as: index, blockSize: blockSize(of: 0), memberBlocks: blocks(of: 0))
@@ -302,7 +303,7 @@ public final class MemberProbe: @unchecked Sendable {
         let completion = await queue.perform(
             IOOperation(
                 kind, namespace: namespaces[member].index, startingLBA: start, blockCount: count, data: data,
-                // What is thin stays thin.
+                // A thin namespace stays thin.
                 flags: kind == .writeZeroes ? .mayDeallocate : []))
         guard completion.isSuccess else {
             let reason = completion.outcome == .surelyDone ? "\(completion.status)" : "\(completion.failure)"

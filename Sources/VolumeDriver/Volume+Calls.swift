@@ -24,7 +24,7 @@ extension Volume {
     /// The state of the volume and its members.
     public func status() async -> VolumeStatusReport { await group.run { self.engine.status } }
 
-    /// What has been counted since the attach.
+    /// Counts since the attach.
     public func statistics() async -> VolumeStatistics { await group.run { self.engine.statistics } }
 
     /// Size and regions; meaningful while the volume is served.

@@ -9,7 +9,7 @@ import Replication
 
 /// Making and ending the connections to members.
 extension Volume {
-    /// What a new connection has found out about its member.
+    /// The facts that a new connection has found out about its member.
     struct Greeting: Sendable {
         var namespace: Int
         var identity: NamespaceIdentity
@@ -62,7 +62,7 @@ extension Volume {
         }
     }
 
-    /// What a member's controller tells, on the group's thread.
+    /// Takes an event of a member's controller, on the group's thread.
     private func take(_ event: ControllerEvent, _ link: MemberLink, _ attempt: UInt64) {
         guard link.attempt == attempt else { return }
         switch event {

@@ -13,6 +13,7 @@ import Replication
 /// A poller of the reactor that runs its initiator group, added behind it: in each round the group's completions reach the
 /// engine, and what the engine asks for leaves at once. All but `init` belongs to that thread.
 public final class Volume: Poller, @unchecked Sendable {
+    // Unchecked: the group's thread alone uses what changes; `async` calls hand their work to it.
     let group: InitiatorGroup
     let options: VolumeOptions
     /// Buffers for I/O, where the user brings no memory along.
@@ -98,7 +99,7 @@ public final class Volume: Poller, @unchecked Sendable {
         if !inlets.isEmpty { work += collect() }
         for place in 0..<memberCount where looks[place]._withUnsafeGuaranteedRef({ $0.isEnding && $0.outstanding == 0 })
         {
-            // What was asked for since the last round, or had no room, ends before the engine hears of the end; another
+            // Requests since the last round, and those without room, end before the engine hears of the end; another
             // member's end may have asked for more.
             work += pump() + 1
             ended(links[place])
@@ -110,7 +111,7 @@ public final class Volume: Poller, @unchecked Sendable {
                 engine.handle(.associationDead(link.index, association: link.association - 1), now: now)
             }
         }
-        // What the engine wants is later after each event: it counts from the earliest that it has wanted.
+        // The engine asks for a later time after each event: the earliest that it has asked for counts.
         nextTick = min(nextTick, engine.nextTick)
         if now >= nextTick {
             engine.tick(now: now)

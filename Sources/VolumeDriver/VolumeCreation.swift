@@ -34,14 +34,14 @@ public struct VolumeCreation: Sendable {
     }
 }
 
-/// What a look at a member has found.
+/// The result of a look at a member.
 public struct MemberSurvey: Sendable {
-    /// What its superblock says, or why that is not known.
+    /// Its superblock, or the reason why that is not known.
     public var superblock: Result<Superblock, VolumeCreationError>
     /// The member can be read, and there is no record where one would be.
     public var isBlank = false
     /// The slot of its record that is damaged beside one that is not (`Superblock.read`).
     public var damagedSlot: Int?
-    /// Whoever has the volume attached, as `MemberProbe.presentHosts` finds out.
+    /// The hosts that have the volume attached, as `MemberProbe.presentHosts` finds out.
     public var presentHosts: [ReservationStatus.Registrant]
 }

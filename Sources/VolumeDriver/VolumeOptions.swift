@@ -43,7 +43,7 @@ public struct VolumeOptions: Sendable {
     }
 }
 
-/// What a volume tells whoever runs it.
+/// Events that a volume tells its user.
 public enum VolumeEvent: Sendable {
     case phase(VolumePhase)
     case notice(VolumeNotice)

@@ -95,8 +95,8 @@ public final class VolumeWorld {
         self.profile = profile
         tracer = trace
         network = SimulatedNetwork(seed: seed)
-        network.delays.transportTimeout = 40_000_000 * (profile.scale > 1 ? 12 : 1)
-        network.delays.connectTimeout = 100_000_000 * (profile.scale > 1 ? 40 : 1)
+        network.delays.transportTimeoutNanoseconds = 40_000_000 * (profile.scale > 1 ? 12 : 1)
+        network.delays.connectTimeoutNanoseconds = 100_000_000 * (profile.scale > 1 ? 40 : 1)
         network.delays.transit = profile.transit
         random = SeededRandom(seed: seed ^ 0x776f_726b)
         duration = profile.duration(seed: seed)

@@ -1,10 +1,10 @@
 import SystemPackage
 
-/// What the targets keep their data in.
+/// The storage in which the targets keep their data.
 struct Backing {
     /// For each target, as `tercetd --export` takes it.
     let stores: [String]
-    /// What is written is still there after a target was killed.
+    /// Whether data is still there after a target was killed.
     let persists: Bool
 
     /// - Parameters:

@@ -4,7 +4,7 @@ import SystemPackage
 /// A program that this one started, and that does not outlive it.
 final class ChildProcess {
     let pid: pid_t
-    /// What `waitpid` said, once it has ended.
+    /// The status of `waitpid`, once the process has ended.
     private(set) var status: Int32?
 
     /// Starts a program in a process group of its own, so that a terminal's interrupt does not reach it.

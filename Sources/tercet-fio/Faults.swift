@@ -33,7 +33,7 @@ struct Fault: Equatable {
     }
 }
 
-/// What a fault's text has wrong.
+/// The mistake in a fault's text.
 struct FaultSyntaxError: Error {
     var message: String
 }

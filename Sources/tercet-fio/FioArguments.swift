@@ -1,6 +1,6 @@
 /// The command line for fio: jobs on `filename=tercet` mapped, everything else as it came.
 struct FioArguments {
-    /// What fio is started with; job files are the caller's to replace, in this order.
+    /// The arguments of fio; the caller replaces the job files, in this order.
     private(set) var words: [String] = []
     /// The places of job files in `words`.
     private(set) var jobFiles: [Int] = []

@@ -8,7 +8,7 @@ struct Mapping {
     /// Jobs are threads, unless they say otherwise: the only way in which several can share a volume.
     var wantsThreads: Bool
 
-    /// What a job gets that says so much itself.
+    /// The options that a job gets, which says so much itself.
     func options(saysThread: Bool) -> [(name: String, value: String)] {
         options + (wantsThreads && !saysThread ? [(name: "thread", value: "1")] : [])
     }

@@ -1,4 +1,4 @@
-/// Where a namespace is: `ADDRESS:PORT/NQN/NSID`; an IPv6 address in brackets, `:PORT` left out for 4420.
+/// The address of a namespace: `ADDRESS:PORT/NQN/NSID`; an IPv6 address in brackets, `:PORT` left out for 4420.
 struct Member {
     var address: String
     var port: Int

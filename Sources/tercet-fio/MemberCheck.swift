@@ -11,7 +11,7 @@ struct MemberCheck {
     let folder: String
     let signals: Signals
 
-    /// What the members' superblocks say.
+    /// The state of the members by their superblocks.
     private struct Status: Decodable {
         struct Member: Decodable {
             var blocks: Int?

@@ -11,7 +11,7 @@ struct Observer {
     private var lastProgress = 0.0
     private var members: [Member]
 
-    /// What has been seen of a member.
+    /// The observations of a member.
     struct Member {
         var state = RunReport.MemberState.inSync
         /// When it was in sync last, and when its state was looked at last.
@@ -57,7 +57,7 @@ struct Observer {
         for index in members.indices { members[index].addTimes(until: moment) }
     }
 
-    /// What there is to say at the end.
+    /// The lines for the end of the run.
     var summary: [String] {
         var lines = firstIO == nil ? [] : ["longest time without progress: \(Observer.time(longestStall))"]
         for (index, member) in members.enumerated() where member.secondsOut > 0 {

@@ -1,6 +1,6 @@
 import SystemPackage
 
-/// What the engine says of a run while it goes on: the fields of `struct report` in Tools/fio/engine/report.h.
+/// The engine's report of a run while it goes on: the fields of `struct report` in Tools/fio/engine/report.h.
 struct RunReport {
     enum MemberState: UInt32 {
         case inSync, behind, away

@@ -1,7 +1,7 @@
 import Foundation
 import SystemPackage
 
-/// What carries RDMA.
+/// The carrier of RDMA.
 enum Substrate {
     /// The RDMA stack in user space; the path of its library.
     case softverbs(String)
@@ -15,7 +15,7 @@ enum Substrate {
         }
     }
 
-    /// What a program's environment needs.
+    /// Variables that a program's environment needs.
     var environment: [String: String] {
         switch self {
         case .softverbs(let library): ["LD_PRELOAD": library]
@@ -47,7 +47,7 @@ struct Programs {
     var engine: String
     /// `nil` where it has not been built.
     var softverbs: String?
-    /// What cuts the link of a target on a device; `nil` where it has not been built.
+    /// The library that cuts the link of a target on a device; `nil` if it has not been built.
     var link: String?
 
     /// - Parameter engine: where the user says that the engine is.

@@ -17,7 +17,7 @@ final class Target {
     private(set) var isStopped = false
     private var delayMilliseconds = 0
     private var isCut = false
-    /// Where a device's target is made slow by stopping it again and again: the next change.
+    /// The time of the next change, if a device's target is made slow by stopping it again and again.
     private var nextPulse = 0.0
 
     init(
@@ -118,7 +118,7 @@ final class Target {
     }
     private var isPulseStopped = false
 
-    /// What softverbs does to this target's requests, or whether the link library has cut its link. Either reads the file
+    /// Tells softverbs how to treat this target's requests, or the link library whether the link is cut. Either reads the file
     /// again whenever it is written.
     private func writeFaults() {
         var words: [String]

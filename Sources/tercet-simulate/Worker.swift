@@ -11,7 +11,7 @@ extension Simulate {
         while left > 0 {
             left -= 1
             print("begin \(seed)")
-            // Whoever listens has to know which seed ended the process.
+            // The parent has to know which seed ended the process.
             fflush(nil)
             let profile = kind.profile(seed: seed)
             let all = profile.faults(seed: seed)

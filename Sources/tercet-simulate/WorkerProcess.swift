@@ -46,7 +46,7 @@ final class WorkerProcess {
         case died(WorldFailure?)
     }
 
-    /// What has been said since the last time. Waits for something.
+    /// Takes the events since the last call. Waits for at least one.
     func read() -> [Event] {
         var buffer = [UInt8](repeating: 0, count: 65536)
         let count = Foundation.read(descriptor, &buffer, buffer.count)

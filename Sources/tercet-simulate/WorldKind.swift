@@ -4,7 +4,7 @@ import VolumeSimulation
 struct WorldKind {
     /// How the engine or its machines are broken on purpose.
     let variant: BrokenVariant?
-    /// What alone goes wrong, where that is not left to the seed or the variant.
+    /// The only faults, if they are not left to the seed or the variant.
     let faults: Set<FaultKind>?
     /// The family that was asked for; `nil` for a mixture, or for what a variant shows in.
     let family: ProfileFamily?

@@ -154,7 +154,7 @@ struct BenchCommand: AsyncParsableCommand {
         writeToStandardError("\r\u{1B}[K")
     }
 
-    /// What happens to the connection, on the standard error.
+    /// Prints an event of the connection to the standard error.
     private static func report(_ event: ControllerEvent) {
         let line: String
         switch event {

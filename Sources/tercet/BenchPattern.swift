@@ -1,4 +1,4 @@
-/// What the bench writes: each unit of the namespace holds its own number and the count of writes to it, so that a read
+/// The data of the bench: each unit of the namespace holds its own number and the count of writes to it, so that a read
 /// tells a lost, a misplaced and an old write apart.
 enum BenchPattern {
     /// Fills a unit.

@@ -2,10 +2,10 @@ import Foundation
 import Histogram
 import NVMeInitiator
 
-/// What a bench measured, over all queues.
+/// The measurements of a bench, over all queues.
 struct BenchReport {
     var counts = BenchCounts()
-    /// What verification found.
+    /// The first mismatch that verification found.
     var mismatch: String?
     var seconds: Double
     var blockSize: Int

@@ -3,7 +3,7 @@ import InitiatorTransport
 import NVMeInitiator
 import Reactor
 
-/// What a worker counted; read by others through the reactor.
+/// Counts of a worker; others read them through the reactor.
 struct BenchCounts: Sendable {
     var reads: UInt64 = 0
     var writes: UInt64 = 0
@@ -16,6 +16,7 @@ struct BenchCounts: Sendable {
 
 /// Keeps one queue at its depth.
 final class BenchWorker: UnitWorker, @unchecked Sendable {
+    // Unchecked: the reactor's thread alone uses it while it runs.
     private let namespace: NamespaceDescription
     private let blocksPerUnit: UInt64
     private let queue: IOQueue

@@ -4,7 +4,7 @@ import FabricInterface
 import NVMeInitiator
 import NVMeSpec
 
-/// Where to, as nvme-cli has it.
+/// The target's address, named as in nvme-cli.
 struct AddressArguments: ParsableArguments {
     @Option(name: [.short, .customLong("transport")], help: "Transport; only rdma.")
     var transport = "rdma"
@@ -31,7 +31,7 @@ struct AddressArguments: ParsableArguments {
     @Option(
         name: .customLong("connect-timeout"),
         help: "How long the target may take to answer when it is first connected to, in seconds.")
-    var connectTimeout: UInt32 = 30
+    var connectTimeoutSeconds: UInt32 = 30
 
     func validate() throws {
         guard transport == "rdma" else { throw ValidationError("transport \"\(transport)\": only rdma is supported") }
@@ -41,7 +41,7 @@ struct AddressArguments: ParsableArguments {
         if let hostAddress, SocketAddress(host: hostAddress, port: 0) == nil {
             throw ValidationError("\"\(hostAddress)\" is not an IPv4 or IPv6 address")
         }
-        guard connectTimeout > 0 else { throw ValidationError("--connect-timeout: at least 1 second") }
+        guard connectTimeoutSeconds > 0 else { throw ValidationError("--connect-timeout: at least 1 second") }
         if let hostNQN {
             do { try NQN.validate(hostNQN) } catch { throw ValidationError("host NQN \"\(hostNQN)\": \(error)") }
         }
@@ -58,7 +58,7 @@ struct AddressArguments: ParsableArguments {
             address: target, subsystemNQN: subsystemNQN, hostNQN: identity.nqn, hostID: identity.id)
         options.sourceAddress = hostAddress.flatMap { SocketAddress(host: $0, port: 0) }
         options.keepAliveMilliseconds = UInt32(clamping: UInt64(keepAlive) * 1000)
-        options.connectTimeoutMilliseconds = UInt32(clamping: UInt64(connectTimeout) * 1000)
+        options.connectTimeoutMilliseconds = UInt32(clamping: UInt64(connectTimeoutSeconds) * 1000)
         return options
     }
 }

@@ -53,7 +53,7 @@ struct DiscoverCommand: AsyncParsableCommand {
                 writeToStandardError("tercet: \(reason)\n")
             } else if let log = try? await controller.discoveryLog() {
                 try show(log, options.address)
-                // Whoever reads along, from a pipe or a file, sees it now.
+                // A reader of a pipe or a file sees it now.
                 fflush(nil)
             }
         }

@@ -2,7 +2,7 @@ import Base
 import Foundation
 import NVMeSpec
 
-/// Who this host is to targets: what the system's files say, or a name made for this run.
+/// This host's identity to targets: from the system's files, or made for this run.
 struct HostIdentity {
     var nqn: String
     var id: UUIDBytes

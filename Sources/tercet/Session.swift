@@ -75,7 +75,7 @@ extension Controller {
 }
 
 extension IOCompletion {
-    /// What went wrong, for the user; `nil` where nothing did.
+    /// The problem in words for the user; `nil` if there is none.
     var problem: String? {
         switch outcome {
         case .surelyDone: status.isSuccess ? nil : "\(status)"

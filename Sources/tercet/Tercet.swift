@@ -42,7 +42,7 @@ enum Main {
     }
 }
 
-/// What went wrong, for the user.
+/// A failure in words for the user.
 struct CommandFailure: Error {
     var message: String
     init(_ message: String) { self.message = message }

@@ -103,7 +103,7 @@ class UnitWorker: LoadWorker {
     final func complete(_ index: Int, isSuccess: Bool) -> Slot {
         let slot = slots[index]
         give(index)
-        // What a write that failed has left in the unit is not known.
+        // A failed write leaves unknown data in the unit.
         units.leave(slot.unit, version: isSuccess || slot.isRead ? slot.version : 0)
         guard load.verifies, isSuccess, slot.isRead, slot.version != 0, problem == nil else { return slot }
         let (memory, unit) = (readMemory + index * load.unitBytes, load.firstUnit + slot.unit)

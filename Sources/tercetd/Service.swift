@@ -45,6 +45,7 @@ final class Service {
 
     /// A poll group belongs to its reactor's thread; here it is only kept and handed over.
     private final class GroupBox: @unchecked Sendable {
+        // Unchecked: it hands the group over to the thread that polls it, and does not use it.
         let group: PollGroup
         init(_ group: PollGroup) { self.group = group }
     }

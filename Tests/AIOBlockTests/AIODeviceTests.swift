@@ -206,7 +206,7 @@ struct AIODeviceTests {
     }
 }
 
-/// What opening a path says, or `nil` when it succeeds.
+/// The refusal to open a path, or `nil` if it is opened.
 func refusal(_ path: String, _ options: AIODeviceOptions = AIODeviceOptions()) -> String? {
     do throws(TercetError) {
         _ = try AIODevice(path: path, options: options)

@@ -71,7 +71,7 @@ public final class ChannelDriver {
         return ended
     }
 
-    /// What one poll finds.
+    /// The completions that one poll finds.
     public func poll() -> [BlockCompletion] {
         let count = channel.poll(into: completions)
         return Array(completions[..<count])

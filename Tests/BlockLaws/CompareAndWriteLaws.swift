@@ -9,7 +9,7 @@ extension BlockDeviceLaws {
             buffer: driver.memory.baseAddress, replacement: driver.memory.baseAddress.map { $0 + length })
     }
 
-    /// What is expected is at the beginning of the driver's memory, what replaces it behind it.
+    /// Expected data is at the beginning of the driver's memory, the data that replaces it behind it.
     func checkCompareAndWrite() throws(TercetError) {
         let size = Int(device.geometry.atomicWriteSize)
         let driver = try open(depth: 2, byteCount: 3 * size)

@@ -10,7 +10,7 @@ public struct FabricLaw: Sendable {
     public func check(in world: FabricLawWorld) throws { try body(world) }
 }
 
-/// What the laws are checked in: a kind of fabric, and the passing of time there.
+/// The world in which laws are checked: a kind of fabric, and the passing of time there.
 open class FabricLawWorld {
     public init() {}
 
@@ -42,7 +42,7 @@ open class FabricLawWorld {
     }
 }
 
-/// What a law found.
+/// A breach of a law.
 public struct LawViolation: Error, CustomStringConvertible {
     public let description: String
     init(_ description: String) { self.description = description }
@@ -54,6 +54,6 @@ func require(_ condition: Bool, _ message: @autoclosure () -> String) throws {
 }
 
 extension FabricLaw {
-    /// What every fabric keeps, a simulated one too.
+    /// The laws that every fabric keeps, a simulated one too.
     public static let all: [FabricLaw] = connectionLaws + workLaws + endingLaws
 }

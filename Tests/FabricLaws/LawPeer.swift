@@ -116,7 +116,7 @@ struct LawPair {
     let server: LawPeer
     let listener: ListenerHandle
 
-    /// What the passive side saw of the request, and the active side of the acceptance.
+    /// The request as the passive side saw it, and the acceptance as the active side did.
     let request: ConnectionRequest
     let accepted: ConnectionParameters
 

@@ -3,7 +3,7 @@ import FabricInterface
 import Glibc
 
 extension FabricLaw {
-    /// What holds for fabrics of this machine beyond `all`: a simulation neither has descriptors nor needs to spare memory.
+    /// The laws of this machine's fabrics beyond `all`: a simulation neither has descriptors nor needs to spare memory.
     public static let resources: [FabricLaw] = [
         FabricLaw(name: "posting and polling allocates nothing") { world in
             let pair = try LawPair(world, shared: true, inline: 16, beforeAccept: { $0.postSharedReceives(0..<8) })

@@ -1,6 +1,6 @@
 import Glibc
 
-/// What went wrong in a call.
+/// The failure of a call.
 struct Wrong: Error, CustomStringConvertible {
     var description: String
     init(_ description: String) { self.description = description }

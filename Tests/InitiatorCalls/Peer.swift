@@ -21,7 +21,7 @@ final class Peer: Sendable {
 
     static let memoryBytes = 8 << 20
 
-    /// What the controller has told.
+    /// Events of the controller.
     final class Events: Sendable {
         private let namespacesChanged = Atomic<Bool>(false)
         func take(_ event: ControllerEvent) {

@@ -73,7 +73,7 @@ struct RangeLockTests {
         #expect(lock(.shared, Self.stripe, 512))
     }
 
-    /// Who has which stripe, as the threads find it.
+    /// The owner of each stripe, as the threads find it.
     private final class Owners: Sendable {
         let sharers = (0..<16).map { _ in Counter() }
         let owners = (0..<16).map { _ in Counter() }

@@ -80,7 +80,7 @@ final class PinningContext: FabricContext, @unchecked Sendable {
         close(gone.writer)
     }
 
-    /// What the device reads through a key; `nil` where the key does not allow it.
+    /// The bytes that the device reads through a key; `nil` if the key does not allow it.
     func read(key: UInt32, _ address: UnsafeRawPointer, _ length: Int) -> [UInt8]? {
         guard let region = state.withLock({ $0.regions[key] }), region.access.contains(.remoteRead) else { return nil }
         let offset = Int(UInt(bitPattern: address)) - Int(region.start)

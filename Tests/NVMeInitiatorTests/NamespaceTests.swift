@@ -92,7 +92,7 @@ import Testing
         #expect(controller.association?.number == 2)
     }
 
-    /// What waits for its turn, what waits to be repeated, and what is under way when the size changes.
+    /// Operations that wait for their turn, that wait to be repeated, and that are under way when the size changes.
     @Test(arguments: [Reaction.answer(.namespaceNotReady), .ignore])
     func operationsForTheFormerBlockSizeAreNotRepeatedOnTheSameConnection(_ reaction: Reaction) throws {
         let controller = world.controller { $0.queueEntries = 4 }

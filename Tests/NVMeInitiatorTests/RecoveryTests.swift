@@ -3,7 +3,7 @@ import NVMeInitiator
 import NVMeSpec
 import Testing
 
-/// What happens to operations and associations when connections are lost, answers do not come and targets go.
+/// Operations and associations when connections are lost, answers do not come and targets go.
 @Suite struct RecoveryTests {
     let world: DirectWorld
 

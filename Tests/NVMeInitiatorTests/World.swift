@@ -130,12 +130,14 @@ final class FabricWorld: World {
 
 /// A value that closures share; all on the test's thread.
 final class Box<Value>: @unchecked Sendable {
+    // Unchecked: the test's thread alone uses it.
     var value: Value
     init(_ value: Value) { self.value = value }
 }
 
 /// Memory of a test, registered where the transport's devices want it.
 final class TestMemory: @unchecked Sendable {
+    // Unchecked: the test's thread alone uses it.
     let arena: RegisteredArena
     let segment: IOSegment
 
@@ -168,6 +170,7 @@ final class TestMemory: @unchecked Sendable {
 
 /// Keeps the completions that it gets.
 final class Recorder: CompletionSink, @unchecked Sendable {
+    // Unchecked: the test's thread alone uses it.
     private(set) var completions: [IOCompletion] = []
     var observe: (IOCompletion) -> Void = { _ in }
 

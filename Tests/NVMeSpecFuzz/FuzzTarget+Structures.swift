@@ -2,7 +2,7 @@ import Base
 import NVMeSpec
 
 extension FuzzTarget {
-    /// What is exchanged before a queue works: RDMA CM private data, Connect, reservation keys.
+    /// Structures that are exchanged before a queue works: RDMA CM private data, Connect, reservation keys.
     static var handshakes: [FuzzTarget] {
         [
             list(

@@ -40,7 +40,7 @@ import Testing
         #expect(kept.count > 2, "different seeds lose different blocks: \(kept)")
     }
 
-    /// What has left the cache before it was overwritten is neither the newest content nor the one that was flushed.
+    /// Data that left the cache before it was overwritten is neither the newest content nor the one that was flushed.
     @Test func powerLossKeepsContentsThatWereOverwritten() throws {
         var found: Set<UInt8> = []
         for seed in UInt64(1)...40 {

@@ -4,7 +4,7 @@ import FabricInterface
 import Testing
 import VerbsFabric
 
-// What no device shows at will: unlucky queue pair numbers, and completions that wait.
+// Events that no device shows at will: unlucky queue pair numbers, and completions that wait.
 @Suite struct TableTests {
     /// Numbers from a small range, so that they collide, come back, and the table grows.
     @Test(arguments: [1, 2, 3, 4] as [UInt64], [16, 1 << 24] as [UInt32])

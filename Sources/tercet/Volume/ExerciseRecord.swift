@@ -2,11 +2,12 @@ import Base
 import Glibc
 import SystemPackage
 
-/// What every block of a range may hold, in a file that is mapped: it outlives a process that is killed.
+/// The contents that every block of a range may have, in a file that is mapped: it outlives a process that is killed.
 ///
 /// Each operation that changes blocks has a number, which rises over all runs; a block that was written holds the number
 /// of its write and its own place. What a killed run had not heard the end of may be there or not, until it has been read.
 final class ExerciseRecord: @unchecked Sendable {
+    // Unchecked: the thread of the volume's group alone uses it while the volume is attached.
     private struct Header {
         var magic: UInt64
         var blockSize: UInt64
@@ -95,7 +96,7 @@ final class ExerciseRecord: @unchecked Sendable {
         for block in range { blocks[Int(block)].acknowledged = max(blocks[Int(block)].acknowledged, number) }
     }
 
-    /// What a read of the block has to find when nothing that changes it is under way but what was submitted before.
+    /// The number that a read of the block has to find if all changes under way were submitted before it.
     func newest(_ block: UInt64) -> UInt64 { blocks[Int(block)].submitted }
 
     // MARK: Contents

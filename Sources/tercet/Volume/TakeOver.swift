@@ -38,7 +38,7 @@ struct TakeOver: ParsableArguments {
         if let objection { throw VolumeCreationError(objection) }
     }
 
-    /// What the commands say that attach a volume, work on it and detach it.
+    /// The help of all commands that attach a volume, work on it and detach it.
     static let discussion = """
         The command attaches the volume itself and detaches it at the end. Where another host has it attached, it changes \
         nothing and ends with status 1; with --take-over it fences that host, which stops as deposed. A host that died is no \

@@ -54,7 +54,7 @@ struct VolumeArguments: ParsableArguments {
         }
     }
 
-    /// What is found at the members that can be reached.
+    /// Looks at the members that can be reached.
     func survey(_ group: InitiatorGroup) async -> [MemberSurvey] {
         let host = host
         return await MemberProbe.survey(

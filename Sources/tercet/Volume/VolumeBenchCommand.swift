@@ -85,7 +85,7 @@ struct VolumeBenchCommand: AsyncParsableCommand {
     }
 }
 
-/// What a volume's bench measured.
+/// The measurements of a volume's bench.
 struct VolumeBenchReport: Sendable {
     var seconds: [VolumeWorker.Second]
     var reads: UInt64
@@ -156,7 +156,7 @@ struct VolumeBenchReport: Sendable {
     }
 }
 
-/// What `volume bench --json` prints. Times are in nanoseconds.
+/// The output of `volume bench --json`. Times are in nanoseconds.
 struct VolumeBenchResult: Encodable {
     var seconds: [Second]
     var reads: UInt64

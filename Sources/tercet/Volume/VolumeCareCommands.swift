@@ -125,7 +125,7 @@ struct VolumeDetachCommand: AsyncParsableCommand {
     }
 }
 
-/// What a scrub found.
+/// The result of a scrub.
 struct ScrubResult {
     var compared = 0
     var differing: [Int] = []
@@ -180,7 +180,7 @@ extension VolumeSession {
             try await Task.sleep(for: .milliseconds(20))
         }
         guard let source else { return result }
-        // What was quarantined before and could not be compared now stays so.
+        // Regions that were quarantined before and could not be compared now stay so.
         let left = max(0, await volume.status().quarantinedRegions - result.differing.count)
         for region in result.differing { volume.repairRegion(region, from: source) }
         while true {

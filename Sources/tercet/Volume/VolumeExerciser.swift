@@ -6,6 +6,7 @@ import VolumeDriver
 /// Loads a volume with overlapping writes, zeroes, trims, flushes and reads, and checks it against a record that outlives
 /// this process.
 final class VolumeExerciser: LoadWorker, VolumeIOSink, @unchecked Sendable {
+    // Unchecked: the reactor's thread alone uses it while it runs.
     struct Plan: Sendable {
         /// Blocks that are changed, counted from the record's first.
         var window: Range<UInt64>
@@ -28,7 +29,7 @@ final class VolumeExerciser: LoadWorker, VolumeIOSink, @unchecked Sendable {
     private let io: VolumeIO
     private let memory: UnsafeMutableRawPointer
     private var slots: [Slot]
-    /// What each block of a slot's read has to hold.
+    /// The number that each block of a slot's read has to hold.
     private var expected: [UInt64]
     private var random: BenchRandom
     private var cursor: UInt64 = 0

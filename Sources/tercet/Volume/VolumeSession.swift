@@ -43,7 +43,7 @@ final class VolumeSession {
             writeToStandardError("\(seconds)  \(line)\n")
         }
 
-        /// What has been told of scrubs and growth; throws when the volume has failed.
+        /// The outcome of scrubs and growth so far; throws if the volume has failed.
         func outcome() throws -> VolumeOutcome {
             try state.withLock { state in
                 if let failure = state.failure { throw CommandFailure(failure) }
@@ -141,7 +141,7 @@ final class VolumeSession {
     }
 }
 
-/// What a volume has told of the operations that an operator starts.
+/// The outcome of the operations that an operator starts, as the volume has told it.
 struct VolumeOutcome: Sendable {
     /// Regions in which a scrub found members to differ.
     var mismatches: [Int] = []
@@ -189,7 +189,7 @@ extension VolumeEvent {
     }
 }
 
-/// What a damaged slot of a member's record means, for people.
+/// The meaning of a damaged slot of a member's record, in words.
 func slotDamage(_ slot: Int) -> String {
     "slot \(slot) of its record is damaged, torn by a crash or rotten; the other is believed, and the next record is written "
         + "in its place"

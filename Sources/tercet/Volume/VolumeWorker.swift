@@ -6,7 +6,8 @@ import VolumeDriver
 
 /// Keeps a volume at its depth with reads and writes that carry a pattern, checks what it reads, and counts by the second.
 final class VolumeWorker: UnitWorker, VolumeIOSink, @unchecked Sendable {
-    /// What happened in one second.
+    // Unchecked: the reactor's thread alone uses it while it runs.
+    /// Counts of one second.
     struct Second: Sendable {
         var count: UInt64 = 0
         var nanoseconds: UInt64 = 0
@@ -78,7 +79,7 @@ final class VolumeWorker: UnitWorker, VolumeIOSink, @unchecked Sendable {
     }
 
     private func count(_ took: UInt64, at now: MonotonicTime) {
-        // What ends after the time is up was begun in the last second.
+        // An operation that ends after the time is up was begun in the last second.
         let second = Int(min(now, end).nanoseconds(since: start) / 1_000_000_000)
         while seconds.count <= second { seconds.append(Second()) }
         seconds[second].count += 1
