@@ -3,14 +3,6 @@ import NVMeSpec
 import Synchronization
 import TargetTransport
 
-/// Where a queue of a controller lives.
-struct QueueLocation: Sendable, Equatable {
-    var group: Int
-    var port: PortIndex
-    var connection: ConnectionIndex
-    var generation: UInt32
-}
-
 /// Why a controller ended.
 enum ControllerEnd: Sendable {
     case adminConnectionLost
@@ -107,4 +99,55 @@ final class Controller: Sendable {
     }
 
     func heard(at now: MonotonicTime) { lastTraffic.store(now.nanoseconds, ordering: .relaxed) }
+}
+
+extension Controller {
+    /// Marks the controller as ended. Returns its queues, and whether any of its queue pairs may have commands; `nil` where
+    /// it has ended already.
+    func end() -> (queues: [QueueLocation], isBusy: Bool)? {
+        state.withLock { state in
+            guard !state.isEnded else { return nil }
+            state.isEnded = true
+            let queues = state.ioQueuesInOrder + [state.adminQueue].compactMap { $0 }
+            state.ioQueues = [:]
+            state.adminQueue = nil
+            state.events.reset()
+            return (queues, state.busyQueuePairs > 0)
+        }
+    }
+
+    /// A queue pair is closing and its last command is over.
+    func releaseQueue() {
+        let isOver = state.withLock { state in
+            state.busyQueuePairs -= 1
+            state.finishReset()
+            return state.isEnded && state.busyQueuePairs == 0
+        }
+        if isOver { subsystem.drained(self) }
+    }
+}
+
+extension Controller {
+    /// Keeps a notification for the host, unless it has masked the kind (NVMe Base, "Reservation Notification").
+    func notify(_ kind: ReservationNotificationKind, of namespace: Namespace) {
+        state.withLock { state in
+            if state.masks.mask(of: namespace.nsid, instance: namespace.instance).isSuperset(of: kind.mask) { return }
+            state.notificationCount += 1
+            state.notifications.append(
+                ReservationNotificationLog(
+                    count: state.notificationCount, kind: kind, available: 0, nsid: namespace.nsid))
+            // The log keeps as many as its "available" field can count; the oldest give way.
+            if state.notifications.count > 255 { state.notifications.removeFirst() }
+        }
+    }
+
+    /// The oldest notification, taken out of the queue unless `retains`.
+    func takeNotification(retains: Bool) -> ReservationNotificationLog {
+        state.withLock { state in
+            guard var first = state.notifications.first else { return ReservationNotificationLog() }
+            first.available = UInt8(clamping: state.notifications.count - 1)
+            if !retains { state.notifications.removeFirst() }
+            return first
+        }
+    }
 }

@@ -1,13 +1,13 @@
 import Base
 
 /// Controllers that connections of a poll group belong to. Each connection has a place of its own.
-struct ControllerTable {
+final class ControllerTable {
     private var controllers: [Controller?] = []
 
     /// The controller of a place; `nil` for no place.
     subscript(place: ControllerPlace) -> Controller? { place.isNone ? nil : controllers[place.offset] }
 
-    mutating func retain(_ controller: Controller) -> ControllerPlace {
+    func retain(_ controller: Controller) -> ControllerPlace {
         if let free = controllers.firstIndex(where: { $0 == nil }) {
             controllers[free] = controller
             return ControllerPlace(position: UInt32(free))
@@ -16,7 +16,7 @@ struct ControllerTable {
         return ControllerPlace(position: UInt32(controllers.count - 1))
     }
 
-    mutating func release(_ place: ControllerPlace) {
+    func release(_ place: ControllerPlace) {
         if !place.isNone { controllers[place.offset] = nil }
     }
 

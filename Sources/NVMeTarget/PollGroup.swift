@@ -1,39 +1,27 @@
 import Base
 import BlockInterface
-import NVMeSpec
 import Reactor
-import Synchronization
 import TargetTransport
 import Trace
 
 /// What one reactor serves: its transport, a command engine for each port of it, and the controllers whose admin queues it has
 /// (SPDK's and our word for the set that one thread polls).
 public final class PollGroup: Poller {
-    let target: Target
-    let transport: any TargetTransport
-    let mailbox: Mailbox
-    let blocks = BlockSet()
+    private let target: Target
+    private let transport: any TargetTransport
+    private let mailbox: Mailbox
+    private let blocks = BlockSet()
     /// The last events of this group, and the hand that records them.
     private let ring: TraceRing
-    let trace: Trace
-    private(set) var index = 0
-    /// By port.
-    private(set) var engines: [CommandEngine] = []
-    private(set) var views: [Int: SubsystemView] = [:]
-    /// Some of them may be of subsystems that have been removed.
-    private var checksViews = false
-    /// Controllers that connections of this group belong to.
-    var controllers = ControllerTable()
+    private let trace: Trace
+    private let engines: EngineTable
+    private let views: SubsystemViews
+    private let control: ControlPath
     private var listeners: [ListenerNumber: TargetListener] = [:]
-    /// Reservation commands that found another one at work on their namespace.
-    var waitingReservations: [RequestTicket] = []
-    var drains: [Drain] = []
-    var heldRequests: [HeldRequest] = []
     private var nextTick = MonotonicTime(nanoseconds: 0)
     private var nextNoticeCheck = MonotonicTime(nanoseconds: 0)
-
     /// The time of the round that is running.
-    private(set) var now = MonotonicTime(nanoseconds: 0)
+    private var now = MonotonicTime(nanoseconds: 0)
 
     /// - Parameters:
     ///   - transport: this reactor's own.
@@ -47,9 +35,14 @@ public final class PollGroup: Poller {
         self.mailbox = mailbox
         self.ring = ring
         trace = ring.trace
+        let handle = GroupHandle(mailbox)
+        engines = EngineTable(
+            group: target.join(handle), options: target.options, blocks: blocks, trace: ring.trace)
+        views = SubsystemViews(target, blocks)
+        control = ControlPath(target, engines, views)
         super.init()
         blocks.beforeUnmapping = { [unowned self] memory in self.transport.forget(memory) }
-        index = target.join(Remote(self))
+        handle.attach(self)
     }
 
     public override func poll(now: MonotonicTime) -> Int {
@@ -63,28 +56,24 @@ public final class PollGroup: Poller {
                 work += 1
             }
         }
-        // By index: an iterator over objects allocates in unoptimised builds, where tests count too.
-        for place in 0..<engines.count { work += engines[place].poll(now: now) }
+        work += engines.poll(now: now)
         // Submitted before it is polled: what a device in memory does is done at once, and answered in this round.
         blocks.submit()
-        work += blocks.poll { completion in
-            trace.record(.blockDone, UInt32(truncatingIfNeeded: completion.tag), UInt64(completion.status.rawValue))
-            engines[Int(completion.tag >> 32)].blockOperationEnded(
-                RequestIndex(position: UInt32(truncatingIfNeeded: completion.tag)), completion.status)
-        }
-        retryReservations()
-        checkDrains()
+        work += blocks.poll { engines.blockOperationEnded($0) }
+        control.retry(now: now)
         if now >= nextTick {
-            work += tick(now)
+            work += control.inspect(now)
+            transport.tick(now: now)
+            control.endOverdue(now)
             nextTick = now.advanced(byMilliseconds: Limits.tickMilliseconds)
         }
-        for place in 0..<engines.count { engines[place].finishRound(now: now) }
+        engines.finishRound(now: now)
         blocks.submit()
         return work
     }
 
     public override var nextDeadline: MonotonicTime {
-        for place in 0..<engines.count where engines[place].port.hasEvents { return now }
+        if engines.hasEvents { return now }
         if blocks.isBlocked { return now.advanced(byNanoseconds: Limits.blockedRetryNanoseconds) }
         // Without connections there is nothing to time: the reactor sleeps until somebody comes.
         return transport.hasConnections ? nextTick : .distantFuture
@@ -110,10 +99,7 @@ public final class PollGroup: Poller {
     // A system call for each descriptor that was not the one would take longer than the work that woke the reactor up.
     public override func becameReady(_ descriptor: Int32) {
         if descriptor == mailbox.descriptor { return mailbox.acknowledge() }
-        if descriptor == transport.noticeDescriptor {
-            nextNoticeCheck = MonotonicTime(nanoseconds: 0)
-            return
-        }
+        if descriptor == transport.noticeDescriptor { return expectEvents() }
         if !transport.acknowledgeNotification(descriptor) { blocks.acknowledgeNotification(descriptor) }
     }
 
@@ -152,7 +138,7 @@ public final class PollGroup: Poller {
         }
         listeners = [:]
         transport.endConnections()
-        engines = []
+        engines.removeAll()
         transport.close()
     }
 
@@ -165,10 +151,10 @@ public final class PollGroup: Poller {
             requested(connection)
         case .opened(let port, let connection, let origin):
             trace.record(.connectionEstablished, connection.position, UInt64(origin.queueID))
-            engines[port.offset].opened(connection, origin, now: now)
+            engines.opened(connection, of: port, origin, now: now)
         case .ended(let port, let connection):
             trace.record(.connectionEnded, connection.position, 0)
-            closeConnection(connection, in: engines[port.offset])
+            control.close(engines.queue(connection, of: port))
         case .refused(let peer, let reason):
             trace.record(.connectionRefused, 0, 0)
             target.observe(.connectionRefused(peer: peer, reason: reason))
@@ -182,117 +168,58 @@ public final class PollGroup: Poller {
     /// A host wants a connection: find the reactor that will serve it.
     private func requested(_ connection: PendingConnection) {
         let chosen = target.chooseGroup(isAdmin: connection.origin.queueID == 0)
-        if chosen.index == index {
+        if chosen.index == engines.group {
             transport.accept(connection, now: now)
-            meetPorts()
+            engines.meet(transport.ports, owner: control)
         } else {
-            chosen.group.adopt(transport.handOver(connection))
+            let ticket = transport.handOver(connection)
+            chosen.group.send { $0.adopt(ticket) }
         }
     }
 
-    /// Takes a connection over that another reactor has received.
+    // MARK: Counts
+
+    /// The pools of each port that this group has met. Counts all requests: not for the I/O path.
+    package var poolUse: [PoolUse] { engines.poolUse }
+    /// Controllers that connections of this group belong to, and the places of their table.
+    package var heldControllers: Int { control.heldControllers }
+    package var controllerPlaces: Int { control.controllerPlaces }
+    /// Registrations of namespaces' own memory, which are kept for the next use; and reads that use them now.
+    package var keptRegions: Int { engines.keptRegions }
+    package var loans: Int { engines.loans }
+    /// Subsystems that this group knows.
+    package var heldViews: Int { views.count }
+}
+
+extension PollGroup: PollGroupDuties {
     func adopt(_ ticket: any TransportTicket) {
         transport.adopt(ticket, now: now)
-        meetPorts()
+        engines.meet(transport.ports, owner: control)
         // It may have been refused, which is a notice.
-        nextNoticeCheck = MonotonicTime(nanoseconds: 0)
+        expectEvents()
     }
 
-    /// Makes an engine for each port that is new.
-    private func meetPorts() {
-        let ports = transport.ports
-        while engines.count < ports.count {
-            engines.append(
-                CommandEngine(
-                    index: PortIndex(position: UInt32(engines.count)), port: ports[engines.count],
-                    options: target.options, blocks: blocks, trace: trace, owner: self))
-            let traits = ports[engines.count - 1].traits
-            blocks.announce([traits.memory, traits.capsuleMemory])
-        }
-    }
-
-    /// Takes a connection to its end, and with an admin queue its controller.
-    func closeConnection(_ connection: ConnectionIndex, in engine: CommandEngine) {
-        guard engine.connections[connection].state == .live else { return }
-        engine.close(connection)
-        guard let controller = controllers[engine.connections[connection].controller] else { return }
-        if engine.connections[connection].role == .admin {
-            target.end(controller, .adminConnectionLost)
-        } else {
-            let queueID = engine.connections[connection].queueID
-            let location = location(of: connection, in: engine)
-            controller.state.withLock { state in
-                if state.ioQueues[queueID] == location { state.ioQueues[queueID] = nil }
-            }
-        }
-    }
-
-    /// Closes the queue that another reactor means, if it is still there.
     func closeQueue(_ location: QueueLocation) {
-        if let engine = engine(of: location) { closeConnection(location.connection, in: engine) }
+        if let queue = engines.queue(at: location) { control.close(queue) }
     }
 
-    // MARK: Tables
+    func deliverEvents(of controller: Controller) { control.deliverEvents(of: controller) }
 
-    private func location(of connection: ConnectionIndex, in engine: CommandEngine) -> QueueLocation {
-        QueueLocation(
-            group: index, port: engine.index, connection: connection,
-            generation: engine.connections[connection].generation)
+    func synchronize(_ subsystem: Subsystem) { views.synchronize(subsystem) }
+
+    func synchronize(_ subsystem: Subsystem, nsid: UInt32) { views.synchronize(subsystem, nsid: nsid) }
+
+    func abort(_ commandID: UInt16, in queue: QueueLocation) -> Bool { control.abort(commandID, in: queue) }
+
+    func finishAbort(_ ticket: RequestTicket, isAborted: Bool) { control.finishAbort(ticket, isAborted: isAborted) }
+
+    func fence(_ subsystem: Subsystem, nsid: UInt32, victims: UInt64, barrier: FenceBarrier) {
+        control.fence(subsystem, nsid: nsid, victims: victims, barrier: barrier)
     }
 
-    func location(of request: RequestReference) -> QueueLocation {
-        location(of: request.connection, in: request.engine)
-    }
+    func resume(_ ticket: RequestTicket) { control.resume(ticket, now: now) }
 
-    /// The engine of a queue of this group, while the queue is the one that was meant.
-    func engine(of location: QueueLocation) -> CommandEngine? {
-        guard location.port.offset < engines.count else { return nil }
-        let engine = engines[location.port.offset]
-        return engine.connections[location.connection].generation == location.generation ? engine : nil
-    }
+    func stored(_ change: ReservationChange, problem: String?) { control.stored(change, problem: problem) }
 
-    /// The controller of a request's connection.
-    func controller(of request: RequestReference) -> Controller? {
-        controllers[request.engine.connections[request.connection].controller]
-    }
-
-    /// The view of a subsystem, made when first asked for.
-    func view(of subsystem: Subsystem) -> SubsystemView {
-        if let view = views[subsystem.index] { return view }
-        let view = SubsystemView(subsystem, capacity: target.options.maxNamespaces)
-        views[subsystem.index] = view
-        synchronize(view)
-        return view
-    }
-
-    /// Frees the views of removed subsystems that no connection and no fence looks at any more.
-    func dropEndedViews() {
-        guard checksViews else { return }
-        checksViews = false
-        for (index, view) in views where view.subsystem.isRemoved {
-            let isUsed =
-                drains.contains { $0.victims.namespaces == view.namespaces }
-                || engines.contains { engine in
-                    engine.bound.contains { engine.connections[$0].namespaces == view.namespaces }
-                }
-            if isUsed { checksViews = true } else { views[index] = nil }
-        }
-    }
-
-    /// Looks at all namespaces of a view's subsystem anew.
-    func synchronize(_ view: SubsystemView) {
-        checksViews = true
-        view.synchronize(blocks) { report($0, of: view, $1) }
-        if target.options.deliberateDefect == .reservationNotJudged { view.letEverybodyIn() }
-    }
-
-    /// Looks at one namespace anew.
-    func synchronize(_ view: SubsystemView, nsid: UInt32) {
-        view.synchronize(nsid, blocks) { report($0, of: view, $1) }
-        if target.options.deliberateDefect == .reservationNotJudged { view.letEverybodyIn() }
-    }
-
-    private func report(_ nsid: UInt32, of view: SubsystemView, _ error: TercetError) {
-        target.observe(.namespaceFailed(subsystem: view.subsystem.nqn, nsid: nsid, reason: error.description))
-    }
+    func takenOn(_ change: ReservationChange) { control.takenOn(change) }
 }

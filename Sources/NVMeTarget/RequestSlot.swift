@@ -43,6 +43,9 @@ package enum RequestState: UInt8, BitwiseCopyable {
     }
 }
 
+/// The requests of one port.
+typealias RequestTable = SlotTable<RequestIndex, RequestSlot>
+
 /// A command that the target works on. Plain data: nothing here is counted or freed.
 struct RequestSlot: ListedSlot {
     var state = RequestState.free
@@ -58,55 +61,6 @@ struct RequestSlot: ListedSlot {
     var block = BlockProgress()
     var pair = FusedPair()
     var outcome = Outcome()
-
-    /// The capsule as the request holds it.
-    struct HeldCapsule: BitwiseCopyable {
-        /// The transport's buffer, until the answer is ordered; `none` also where the capsule was set aside.
-        var buffer = CapsuleIndex.none
-        /// Bytes that arrived after the submission queue entry.
-        var dataLength: UInt32 = 0
-        /// The place of the capsule now.
-        var bytes: UnsafeMutableRawPointer? = nil
-        var shape = DataShape()
-        /// The command moves data, and the shape was found good.
-        var usesShape = false
-    }
-
-    /// The data of the command.
-    struct DataTransfer: BitwiseCopyable {
-        /// Length, in bytes.
-        var byteCount: UInt32 = 0
-        /// Bytes taken from the data pool; 0 where `data` belongs to the capsule or to a namespace.
-        var allocated: UInt32 = 0
-        /// The place of the data, on our side.
-        var data: UnsafeMutableRawPointer? = nil
-        /// In-capsule data whose alignment the device does not take: it is copied to memory of the pool.
-        var misaligned: UnsafeMutableRawPointer? = nil
-        /// The host's data is in our memory: fetched, or sent in the capsule.
-        var hasHostData = false
-        /// `data` is a namespace's own memory.
-        var isLent = false
-    }
-
-    /// The progress of the command at the block device.
-    struct BlockProgress: BitwiseCopyable {
-        /// The channel whose share of buffers and memory the request takes from.
-        var channel = ChannelIndex.none
-        /// The generation of the namespace that the command was checked against.
-        var generation: UInt32 = 0
-        /// Operations that have not ended.
-        var running: UInt16 = 0
-        /// The next Dataset Management range to hand to the device.
-        var nextRange: UInt16 = 0
-    }
-
-    /// Half of a fused operation.
-    struct FusedPair: BitwiseCopyable {
-        /// The other half, from when both have arrived until one of them is answered or ends.
-        var partner = RequestIndex.none
-        /// The data of this half is here.
-        var isReady = false
-    }
 
     /// How the command ended.
     struct Outcome: BitwiseCopyable {

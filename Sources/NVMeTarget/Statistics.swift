@@ -1,3 +1,6 @@
+import Base
+import NVMeSpec
+
 /// Counters of one reactor. Written by the reactor only; read for SMART and for operators, where a value that is a
 /// moment old is good enough.
 public struct Statistics: Sendable, BitwiseCopyable {
@@ -55,4 +58,29 @@ struct StatisticsReference: @unchecked Sendable, BitwiseCopyable, Equatable {
     /// Changes the counters; for their reactor alone.
     @inline(__always)
     func update(_ change: (inout Statistics) -> Void) { change(&counters.pointee) }
+}
+
+extension StatisticsReference {
+    /// Counts a command that is answered.
+    @inline(__always)
+    func count(_ request: RequestSlot, _ now: MonotonicTime) {
+        let nanoseconds = now.nanoseconds(since: request.arrival)
+        let bytes = UInt64(request.transfer.byteCount)
+        update { counters in
+            counters.serviceNanoseconds &+= nanoseconds
+            guard request.outcome.status.isSuccess else {
+                counters.failedCommands &+= 1
+                return
+            }
+            switch request.command {
+            case .io(.read):
+                counters.readCommands &+= 1
+                counters.bytesRead &+= bytes
+            case .io(.write):
+                counters.writeCommands &+= 1
+                counters.bytesWritten &+= bytes
+            default: counters.otherCommands &+= 1
+            }
+        }
+    }
 }

@@ -180,5 +180,35 @@ public final class Subsystem: Sendable {
         }
     }
 
+    /// A namespace has a volatile write cache.
+    var hasVolatileWriteCache: Bool { state.withLock { $0.namespaces.hasVolatileWriteCache } }
+
     func controller(_ id: UInt16) -> Controller? { state.withLock { $0.controllers[id] } }
+}
+
+extension Subsystem {
+    /// Lets somebody wait; `false` if there is nothing to wait for.
+    func wait(_ waiter: DrainWaiter) -> Bool { state.withLock { $0.controllers.wait(waiter) } }
+
+    /// Lets somebody wait no longer.
+    func forget(_ waiter: DrainWaiter) { state.withLock { $0.controllers.forget(waiter) } }
+
+    /// Controllers that somebody waits for: they have ended, and their commands are not over. By their identifiers; and
+    /// whether there is one among them that has not been asked for before.
+    func draining(_ scope: DrainScope) -> (controllers: [UInt16], isNews: Bool) {
+        let found = state.withLock { $0.controllers.drainingControllers(scope) }
+        let isNews = found.map { controller in
+            controller.state.withLock { state in
+                defer { state.isKnownToDrain = true }
+                return !state.isKnownToDrain
+            }
+        }
+        return (found.map(\.id).sorted(), isNews.contains(true))
+    }
+
+    /// The last command of an ended controller is over: those go on who waited for it alone.
+    func drained(_ controller: Controller) {
+        let ready = state.withLock { $0.controllers.drained(controller) }
+        for waiter in ready { waiter.resume() }
+    }
 }

@@ -58,7 +58,7 @@ public final class Target: Sendable {
         var subsystems: [String: Subsystem] = [:]
         var nextIndex = 0
         var catalog = DiscoveryCatalog()
-        var groups: [PollGroup.Remote] = []
+        var groups: [GroupHandle] = []
         var nextAdminGroup = 0
         var nextIOGroup = 0
         var addedNamespaces: UInt64 = 0
@@ -206,7 +206,9 @@ public final class Target: Sendable {
     /// Returns when every reactor has done what it was told before: another namespace may be added then in the place of one
     /// that was removed, and no queue that has to be closed is there to reach it. All reactors have to run.
     public func settled() async {
-        for group in groups { await group.settled() }
+        for group in groups {
+            await withCheckedContinuation { continuation in group.whenSettled { continuation.resume() } }
+        }
     }
 
     /// Namespaces whose devices are gone, as of the last refresh.
@@ -271,19 +273,19 @@ public final class Target: Sendable {
     // MARK: For the poll groups
 
     /// Joins a poll group to the target.
-    func join(_ group: PollGroup.Remote) -> Int {
+    func join(_ group: GroupHandle) -> Int {
         state.withLock { state in
             state.groups.append(group)
             return state.groups.count - 1
         }
     }
 
-    var groups: [PollGroup.Remote] { state.withLock { $0.groups } }
+    var groups: [GroupHandle] { state.withLock { $0.groups } }
 
-    func group(_ index: Int) -> PollGroup.Remote { state.withLock { $0.groups[index] } }
+    func group(_ index: Int) -> GroupHandle { state.withLock { $0.groups[index] } }
 
     /// The reactor for a new queue: admin and I/O queues each go round the reactors.
-    func chooseGroup(isAdmin: Bool) -> (index: Int, group: PollGroup.Remote) {
+    func chooseGroup(isAdmin: Bool) -> (index: Int, group: GroupHandle) {
         state.withLock { state in
             let index = (isAdmin ? state.nextAdminGroup : state.nextIOGroup) % state.groups.count
             if isAdmin { state.nextAdminGroup += 1 } else { state.nextIOGroup += 1 }
@@ -305,12 +307,15 @@ public final class Target: Sendable {
     /// when it is no longer among its subsystem's `draining`.
     func end(_ controller: Controller, _ reason: ControllerEnd) {
         guard let queues = controller.subsystem.end(controller) else { return }
-        for queue in queues { group(queue.group).closeQueue(queue) }
+        for queue in queues { close(queue) }
         observe(
             .hostDisconnected(
                 host: controller.hostNQN, subsystem: controller.subsystem.nqn, controller: controller.id,
                 reason: reason.explanation))
     }
+
+    /// Closes a queue, wherever it is.
+    func close(_ queue: QueueLocation) { group(queue.group).send { $0.closeQueue(queue) } }
 
     /// Tells a controller's host of an event, now or when it next asks.
     func raise(_ event: AsyncEvent, on controller: Controller) {
@@ -318,11 +323,11 @@ public final class Target: Sendable {
             guard event.isEnabled(by: state.asyncEventConfiguration), state.events.raise(event) else { return nil }
             return state.adminQueue
         }
-        if let admin { group(admin.group).deliverEvents(of: controller) }
+        if let admin { group(admin.group).send { $0.deliverEvents(of: controller) } }
     }
 
     private func namespaceChanged(_ nsid: UInt32, of subsystem: Subsystem) {
-        for group in groups { group.synchronize(subsystem, nsid: nsid) }
+        for group in groups { group.send { $0.synchronize(subsystem, nsid: nsid) } }
         for controller in subsystem.controllers {
             controller.state.withLock { state in
                 // One more than the log can name says that there are too many.
@@ -335,7 +340,7 @@ public final class Target: Sendable {
 
     /// Lets every poll group look at all of the subsystem's namespaces anew.
     private func synchronize(_ subsystem: Subsystem) {
-        for group in state.withLock({ $0.groups }) { group.synchronize(subsystem) }
+        for group in groups { group.send { $0.synchronize(subsystem) } }
     }
 
     /// The discovery log of a controller's host.

@@ -5,23 +5,25 @@ import Synchronization
 import TargetTransport
 
 /// The Identify command.
-extension PollGroup {
-    func identify(_ command: IdentifyCommand, _ request: ControlRequest) {
+struct IdentifyPages {
+    let target: Target
+
+    func reply(to command: IdentifyCommand, _ request: ControlRequest) -> ControlReply {
         let nsid = request.nsid
         let controller = request.controller
         if controller.isDiscovery && command.structure != .controller {
-            return fail(request, .invalidField)
+            return .refused(.invalidField)
         }
         let needsCommandSet: Set<IdentifyStructure> = [
             .commandSetNamespace, .commandSetController, .commandSetActiveNamespaces,
         ]
         guard !needsCommandSet.contains(command.structure) || command.commandSet == .nvm else {
-            return fail(request, .invalidField)
+            return .refused(.invalidField)
         }
         let page: [UInt8]?
         switch command.structure {
         case .controller:
-            var bytes = identifyController(controller, maxPieces: request.reference.engine.traits.maxPieces).encoded
+            var bytes = identifyController(controller, maxPieces: request.reference.maxPieces).encoded
             let omissions = target.options.omissions
             if !omissions.contains(.instances) {
                 let abilities: TercetIdentity.Abilities = omissions.contains(.quiesce) ? [] : .quiesce
@@ -29,7 +31,7 @@ extension PollGroup {
             }
             page = bytes
         case .activeNamespaces, .commandSetActiveNamespaces, .allocatedNamespaces:
-            guard nsid < 0xFFFF_FFFE else { return fail(request, .invalidNamespaceOrFormat.doNotRetry) }
+            guard nsid < 0xFFFF_FFFE else { return .refused(.invalidNamespaceOrFormat.doNotRetry) }
             let identifiers = controller.subsystem.state.withLock { $0.namespaces.identifiers(from: nsid + 1) }
             page = NamespaceList(ascending: identifiers).encoded
         case .commandSetController: page = commandSetController.encoded
@@ -42,13 +44,13 @@ extension PollGroup {
         case .namespace, .allocatedNamespace, .namespaceDescriptors, .commandSetNamespace, .independentNamespace,
             .namespaceControllers:
             guard nsid >= 1, nsid <= UInt32(target.options.maxNamespaces) else {
-                return fail(request, .invalidNamespaceOrFormat.doNotRetry)
+                return .refused(.invalidNamespaceOrFormat.doNotRetry)
             }
             page = identifyNamespace(nsid, command.structure, controller)
         default: page = nil
         }
-        guard let page else { return fail(request, .invalidField) }
-        answer(request, with: DataPage(page), length: IdentifyStructure.byteCount)
+        guard let page else { return .refused(.invalidField) }
+        return .page(DataPage(page), offset: 0, length: IdentifyStructure.byteCount)
     }
 
     /// The limits of commands without data: a Write Zeroes takes as many blocks as it can name, 2^16 of 512 bytes, where hosts
@@ -66,15 +68,15 @@ extension PollGroup {
         var page = IdentifyController()
         page.serialNumber = definition.serialNumber
         page.modelNumber = definition.modelNumber
-        page.firmwareRevision = PollGroup.firmwareRevision
+        page.firmwareRevision = ControllerFacts.firmwareRevision
         page.maxDataTransferSize = UInt8((options.maxTransferSize / 4096).trailingZeroBitCount)
         page.controllerID = controller.id
-        page.version = PollGroup.version
+        page.version = ControllerFacts.version
         page.attributes = [.extendedHostIdentifier]
         if !options.omissions.contains(.trafficBasedKeepAlive) { page.attributes.insert(.trafficBasedKeepAlive) }
         page.controllerType = controller.isDiscovery ? .discovery : .io
         page.asyncEventRequestLimit = UInt8(Limits.asyncEventRequests - 1)
-        page.asyncEvents = PollGroup.offeredEvents(isDiscovery: controller.isDiscovery)
+        page.asyncEvents = ControllerFacts.offeredEvents(isDiscovery: controller.isDiscovery)
         // The timer restarts with every command, and a second is what hosts ask for at the least.
         page.keepAliveGranularity = 10
         page.maxOutstandingCommands = UInt16(options.queueDepth)
@@ -102,7 +104,7 @@ extension PollGroup {
         // Bit 0: Compare and Write. ACWU stays 0, a block; namespaces say more.
         page.fusedOperations = 1
         page.volatileWriteCache =
-            hasVolatileWriteCache(controller.subsystem)
+            controller.subsystem.hasVolatileWriteCache
             ? [.present, .flushAllNotSupported] : [.flushAllNotSupported]
         if options.inCapsuleDataSize > 0 {
             page.sglSupport.insert(.offset)
@@ -202,9 +204,6 @@ extension PollGroup {
         if namespace.definition.store != nil { capabilities.insert(.persistThroughPowerLoss) }
         return capabilities
     }
-
-    /// Firmware Revision (FR): the version of the program.
-    static let firmwareRevision = "1.0"
 }
 
 extension BlockIdentity {

@@ -4,21 +4,35 @@ import Synchronization
 import TargetTransport
 
 /// The Connect command, with all its refusals (NVMe-oF 1.1, "Connect Command and Response").
-extension PollGroup {
-    func connect(_ connect: ConnectCommand, _ request: RequestReference, now: MonotonicTime) {
-        guard connect.recordFormat == 0 else {
-            return fail(request, .connectIncompatibleFormat)
-        }
-        guard request.data.count >= ConnectData.byteCount else {
-            return fail(request, .dataSGLLengthInvalid)
-        }
+struct ConnectCommands {
+    let target: Target
+    let group: Int
+    let held: HeldRequests
+    let views: SubsystemViews
+
+    /// What became of a Connect.
+    enum Outcome {
+        /// The queue is the controller's.
+        case connected(Controller, QueueRole, (view: SubsystemView, hostBit: UInt64)?)
+        /// It waits for the end of the host's former associations.
+        case held
+        case refused(Status)
+        /// Refused, with the names that the host gave, for the operator: a host that does not come is looked for in the log.
+        case refusedBecause(ConnectRefusal, host: String, subsystem: String)
+    }
+
+    func connect(_ connect: ConnectCommand, _ request: RequestReference, now: MonotonicTime) -> Outcome {
+        guard connect.recordFormat == 0 else { return .refused(.connectIncompatibleFormat) }
+        guard request.data.count >= ConnectData.byteCount else { return .refused(.dataSGLLengthInvalid) }
         let bytes = UnsafeRawBufferPointer(rebasing: request.data[..<ConnectData.byteCount])
         let data: ConnectData
         do throws(ConnectFailure) { data = try ConnectData(decoding: bytes) } catch {
-            return refuse(request, ConnectRefusal(error.forGood, "\(error)"), ConnectData.names(in: bytes))
+            let names = ConnectData.names(in: bytes)
+            return .refusedBecause(
+                ConnectRefusal(error.forGood, "\(error)"), host: names.host, subsystem: names.subsystem)
         }
         do throws(ConnectRefusal) {
-            let queue = request.engine.connections[request.connection]
+            let queue = request.queue
             guard connect.queueID == queue.queueID else {
                 throw .wrong(
                     inCommand: ConnectCommand.Offset.queueID,
@@ -37,25 +51,10 @@ extension PollGroup {
                     ConnectFailure(status: .connectInvalidHost), "the host is not on the subsystem's list")
             }
             let asked = AskedQueue(connect: connect, data: data, subsystem: subsystem)
-            if connect.queueID == 0 {
-                try connectAdmin(asked, request, now: now)
-            } else {
-                try connectIO(asked, request)
-            }
+            return try connect.queueID == 0 ? connectAdmin(asked, request, now: now) : connectIO(asked, request)
         } catch {
-            refuse(request, error, (data.hostNQN, data.subsystemNQN))
+            return .refusedBecause(error, host: data.hostNQN, subsystem: data.subsystemNQN)
         }
-    }
-
-    /// Refuses a Connect, and says so to the operator: a host that does not come is looked for in the log.
-    private func refuse(
-        _ request: RequestReference, _ refusal: ConnectRefusal, _ names: (host: String, subsystem: String)
-    ) {
-        target.observe(
-            .connectRefused(
-                host: names.host, subsystem: names.subsystem, peer: peer(of: request), reason: refusal.reason))
-        request.setResult(refusal.failure.result)
-        fail(request, refusal.failure.status)
     }
 
     /// A queue that a host asks for.
@@ -65,13 +64,9 @@ extension PollGroup {
         let subsystem: Subsystem
     }
 
-    private func peer(of request: RequestReference) -> String {
-        request.engine.origins[request.connection.offset]?.peer ?? "an unknown address"
-    }
-
     private func connectAdmin(
         _ asked: AskedQueue, _ request: RequestReference, now: MonotonicTime
-    ) throws(ConnectRefusal) {
+    ) throws(ConnectRefusal) -> Outcome {
         let (connect, data, subsystem) = (asked.connect, asked.data, asked.subsystem)
         // Only the dynamic controller model is offered: CNTLID must be FFFFh.
         guard data.controllerID == ConnectData.anyController else {
@@ -79,7 +74,7 @@ extension PollGroup {
                 inData: ConnectData.Offset.controllerID,
                 "controller \(data.controllerID) was asked for; controllers are dynamic, so that it must be FFFFh")
         }
-        let location = location(of: request)
+        let location = request.queue.location(in: group)
         // NVMe Base, "Generic Command Status Values", 1Ah: too large. One that was granted less would ping too seldom.
         guard connect.keepAliveMilliseconds <= target.options.maxKeepAliveMilliseconds else {
             throw ConnectRefusal(
@@ -89,13 +84,14 @@ extension PollGroup {
         }
         // A command of an association that has ended may still be at a block device. The host takes it for failed, and may
         // write the same blocks over the new association: that waits until the old command has landed.
-        let peer = peer(of: request)
         let former = DrainScope.host(nqn: data.hostNQN, id: data.hostID)
-        if hold(request, until: former, of: subsystem, connect: (data.hostNQN, peer)) { return }
+        if held.hold(request, until: former, of: subsystem, connect: (data.hostNQN, request.queue.peer), now: now) {
+            return .held
+        }
         var keepAlive = connect.keepAliveMilliseconds
         // A discovery controller without a keep-alive timeout ends after two minutes of silence.
         if subsystem.isDiscovery && keepAlive == 0 { keepAlive = 120_000 }
-        let address = request.engine.origins[request.connection.offset]?.localAddress
+        let address = request.queue.localAddress
         let controller = subsystem.addController { id in
             Controller(
                 id: id, subsystem: subsystem, hostNQN: data.hostNQN, hostID: data.hostID, localAddress: address,
@@ -105,13 +101,10 @@ extension PollGroup {
             throw ConnectRefusal(
                 ConnectFailure(status: .connectControllerBusy), "the subsystem has no room for another controller")
         }
-        connected(connect, controller, role: .admin, request)
-        target.observe(
-            .hostConnected(
-                host: data.hostNQN, subsystem: subsystem.nqn, controller: controller.id, peer: peer))
+        return .connected(controller, .admin, nil)
     }
 
-    private func connectIO(_ asked: AskedQueue, _ request: RequestReference) throws(ConnectRefusal) {
+    private func connectIO(_ asked: AskedQueue, _ request: RequestReference) throws(ConnectRefusal) -> Outcome {
         let (connect, data, subsystem) = (asked.connect, asked.data, asked.subsystem)
         guard !subsystem.isDiscovery else {
             throw .wrong(inCommand: ConnectCommand.Offset.queueID, "the discovery controller has no I/O queues")
@@ -128,7 +121,7 @@ extension PollGroup {
             throw .wrong(
                 inData: ConnectData.Offset.hostID, "controller \(controller.id) is of another host identifier")
         }
-        let location = location(of: request)
+        let location = request.queue.location(in: group)
         let refusal: ConnectRefusal? = controller.state.withLock { state in
             guard state.isOperational, !state.isEnded else {
                 return .outOfSequence("controller \(controller.id) is not enabled, or has ended")
@@ -146,31 +139,12 @@ extension PollGroup {
             return nil
         }
         if let refusal { throw refusal }
-        let view = view(of: subsystem)
-        request.engine.connections[request.connection].namespaces = view.namespaces
-        request.engine.connections[request.connection].statistics = view.statistics
-        request.engine.connections[request.connection].hostBit = subsystem.hostBit(of: data.hostID)
-        connected(connect, controller, role: .io, request)
-    }
-
-    private func connected(
-        _ connect: ConnectCommand, _ controller: Controller, role: QueueRole, _ request: RequestReference
-    ) {
-        let engine = request.engine
-        let connection = request.connection
-        let hasNoFlowControl = connect.attributes.contains(.disableSQFlowControl)
-        engine.connections[connection].role = role
-        engine.connections[connection].entries = UInt32(connect.sqSize) + 1
-        engine.connections[connection].flowControlDisabled = hasNoFlowControl
-        engine.connections[connection].controller = controllers.retain(controller)
-        engine.requests[request.index].outcome.headOverride = hasNoFlowControl ? 0xFFFF : 0
-        request.setResult(controller.id)
-        request.answer(.success)
+        return .connected(controller, .io, (views.view(of: subsystem), subsystem.hostBit(of: data.hostID)))
     }
 }
 
 /// The reason for the refusal of a Connect: for the host, and in words for the operator.
-private struct ConnectRefusal: Error {
+struct ConnectRefusal: Error {
     let failure: ConnectFailure
     let reason: String
 

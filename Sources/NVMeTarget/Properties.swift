@@ -4,60 +4,54 @@ import Synchronization
 
 /// Property Get and Set: the registers of a fabrics controller (NVMe-oF, "Property Get Command", "Property Set
 /// Command").
-extension PollGroup {
-    func propertyGet(_ command: PropertyGetCommand, _ request: RequestReference) {
-        guard let controller = controller(of: request) else {
-            return fail(request, .commandSequenceError)
-        }
+struct Properties {
+    let target: Target
+
+    func reply(to command: PropertyGetCommand, _ request: ControlRequest) -> ControlReply {
         guard let property = Property(rawValue: command.offset) else {
             // Reserved properties and those of other transports read as zero: nvme-cli's show-regs asks for all of them.
-            request.setResult(0)
-            return request.answer(.success)
+            return .result(0)
         }
         guard property.byteCount == command.size.byteCount else {
-            return fail(request, .invalidField)
+            return .refused(.invalidField)
         }
-        let value: UInt64 = controller.state.withLock { state in
+        let value: UInt64 = request.controller.state.withLock { state in
             switch property {
             case .capabilities: capabilities.rawValue
-            case .version: UInt64(PollGroup.version.rawValue)
+            case .version: UInt64(ControllerFacts.version.rawValue)
             case .configuration: UInt64(state.configuration.rawValue)
             case .status: UInt64(state.status.rawValue)
             case .readyTimeouts:
                 UInt64(
-                    ControllerReadyTimeouts(withMedia: PollGroup.timeout, independentOfMedia: PollGroup.timeout)
-                        .rawValue)
+                    ControllerReadyTimeouts(
+                        withMedia: ControllerFacts.timeout, independentOfMedia: ControllerFacts.timeout
+                    )
+                    .rawValue)
             case .subsystemReset: 0
             }
         }
-        request.setResult(value)
-        request.answer(.success)
+        return .result(value)
     }
 
-    func propertySet(_ command: PropertySetCommand, _ request: RequestReference) {
-        guard let controller = controller(of: request), request.role == .admin else {
-            return fail(request, .commandSequenceError)
+    func reply(to command: PropertySetCommand, _ request: ControlRequest) -> ControlReply {
+        guard request.reference.queue.role == .admin else {
+            return .refused(.commandSequenceError)
         }
         guard Property(rawValue: command.offset) == .configuration, command.size == .fourBytes else {
-            return fail(request, .invalidField)
+            return .refused(.invalidField)
         }
         let configuration = ControllerConfiguration(rawValue: UInt32(truncatingIfNeeded: command.value))
-        guard let orphans = controller.configure(configuration) else {
-            return fail(request, .commandSequenceError)
+        guard let orphans = request.controller.configure(configuration) else {
+            return .refused(.commandSequenceError)
         }
-        for queue in orphans { target.group(queue.group).closeQueue(queue) }
-        request.answer(.success)
+        for queue in orphans { target.close(queue) }
+        return .done
     }
 
-    /// The specification that the controllers follow.
-    static let version = SpecificationVersion(major: 1, minor: 4)
-    /// CAP.TO and CRTO, in units of 500 ms: enabling a controller takes no time here.
-    static let timeout: UInt16 = 30
-
     /// What the controllers of this target can do (NVMe Base, "Controller Capabilities").
-    var capabilities: ControllerCapabilities {
+    private var capabilities: ControllerCapabilities {
         ControllerCapabilities(
-            queueEntries: target.options.queueDepth, timeoutMilliseconds: Int(PollGroup.timeout) * 500)
+            queueEntries: target.options.queueDepth, timeoutMilliseconds: Int(ControllerFacts.timeout) * 500)
     }
 }
 

@@ -4,20 +4,22 @@ import NVMeSpec
 import Synchronization
 
 /// Get Features and Set Features (NVMe Base, "Feature Identifiers").
-extension PollGroup {
-    func setFeatures(_ command: SetFeaturesCommand, _ request: ControlRequest) {
+struct Features {
+    let target: Target
+
+    func reply(to command: SetFeaturesCommand, _ request: ControlRequest) -> ControlReply {
         let controller = request.controller
-        guard !command.saves else { return fail(request, .featureIdentifierNotSaveable) }
+        guard !command.saves else { return .refused(.featureIdentifierNotSaveable) }
         // A discovery controller has the features that its asynchronous events and its timer need.
-        guard !controller.isDiscovery || PollGroup.discoveryFeatures.contains(command.feature) else {
-            return fail(request, .invalidField)
+        guard !controller.isDiscovery || Self.discoveryFeatures.contains(command.feature) else {
+            return .refused(.invalidField)
         }
         switch command.feature {
         case .numberOfQueues:
             let asked = NumberOfQueues(rawValue: command.value)
             // FFFFh in either half is invalid (NVMe Base, "Number of Queues").
             guard asked.submission <= 0xFFFF, asked.completion <= 0xFFFF else {
-                return fail(request, .invalidField)
+                return .refused(.invalidField)
             }
             let limit = controller.subsystem.definition.maxIOQueues
             let granted = min(
@@ -27,28 +29,28 @@ extension PollGroup {
                 state.grantedIOQueues = granted
                 return false
             }
-            guard !isTooLate else { return fail(request, .commandSequenceError) }
-            request.setResult(UInt64(NumberOfQueues(submission: granted, completion: granted).rawValue))
+            guard !isTooLate else { return .refused(.commandSequenceError) }
+            return .result(UInt64(NumberOfQueues(submission: granted, completion: granted).rawValue))
         case .asyncEventConfiguration:
             let asked = AsyncEventConfiguration(rawValue: command.value)
-            let offered = PollGroup.offeredEvents(isDiscovery: controller.isDiscovery)
+            let offered = ControllerFacts.offeredEvents(isDiscovery: controller.isDiscovery)
             guard asked.isSubset(of: offered.union([.spare, .temperature, .degraded, .readOnly, .volatileBackup]))
             else {
-                return fail(request, .invalidField)
+                return .refused(.invalidField)
             }
             controller.state.withLock { $0.asyncEventConfiguration = asked }
         case .keepAliveTimer:
             guard command.value <= target.options.maxKeepAliveMilliseconds else {
-                return fail(request, .keepAliveTimeoutInvalid)
+                return .refused(.keepAliveTimeoutInvalid)
             }
-            controller.heard(at: now)
+            controller.heard(at: request.now)
             controller.state.withLock { $0.keepAliveMilliseconds = command.value }
         case .volatileWriteCache:
-            guard hasVolatileWriteCache(controller.subsystem) else {
-                return fail(request, .invalidField)
+            guard controller.subsystem.hasVolatileWriteCache else {
+                return .refused(.invalidField)
             }
             // The device's cache cannot be switched off from here; a host that wants durability flushes or uses FUA.
-            guard command.value & 1 == 1 else { return fail(request, .featureNotChangeable) }
+            guard command.value & 1 == 1 else { return .refused(.featureNotChangeable) }
         case .arbitration, .powerManagement, .temperatureThreshold, .errorRecovery, .interruptCoalescing,
             .interruptVectorConfiguration, .writeAtomicity:
             controller.state.withLock { $0.features[command.feature] = command.value }
@@ -59,26 +61,24 @@ extension PollGroup {
             break
         case .hostIdentifier:
             // Fabrics hosts say it in Connect (NVMe Base, "Host Identifier").
-            return fail(request, .commandSequenceError)
+            return .refused(.commandSequenceError)
         default:
-            return fail(request, .invalidField)
+            return .refused(.invalidField)
         }
-        request.answer(.success)
+        return .done
     }
 
-    func getFeatures(_ command: GetFeaturesCommand, _ request: ControlRequest) {
+    func reply(to command: GetFeaturesCommand, _ request: ControlRequest) -> ControlReply {
         let controller = request.controller
-        guard !controller.isDiscovery || PollGroup.discoveryFeatures.contains(command.feature) else {
-            return fail(request, .invalidField)
+        guard !controller.isDiscovery || Self.discoveryFeatures.contains(command.feature) else {
+            return .refused(.invalidField)
         }
         if command.select == .supportedCapabilities {
-            guard PollGroup.knownFeatures.contains(command.feature) else {
-                return fail(request, .invalidField)
+            guard Self.knownFeatures.contains(command.feature) else {
+                return .refused(.invalidField)
             }
-            request.setResult(
-                PollGroup.changeableFeatures.contains(command.feature)
-                    ? UInt64(FeatureCapabilities.changeable.rawValue) : 0)
-            return request.answer(.success)
+            let isChangeable = Self.changeableFeatures.contains(command.feature)
+            return .result(isChangeable ? UInt64(FeatureCapabilities.changeable.rawValue) : 0)
         }
         let nsid = request.nsid
         let result: UInt32?
@@ -90,18 +90,18 @@ extension PollGroup {
         case .asyncEventConfiguration: result = controller.state.withLock { $0.asyncEventConfiguration.rawValue }
         case .keepAliveTimer: result = controller.state.withLock { $0.keepAliveMilliseconds }
         case .volatileWriteCache:
-            result = hasVolatileWriteCache(controller.subsystem) ? VolatileWriteCacheFeature.enabled.rawValue : nil
+            result = controller.subsystem.hasVolatileWriteCache ? VolatileWriteCacheFeature.enabled.rawValue : nil
         case .arbitration, .powerManagement, .temperatureThreshold, .errorRecovery, .interruptCoalescing,
             .interruptVectorConfiguration, .writeAtomicity:
             result = controller.state.withLock { $0.features[command.feature] ?? 0 }
         case .hostIdentifier:
             guard command.value & HostIdentifierFeature.extended.rawValue != 0 else {
-                return fail(request, .invalidField)
+                return .refused(.invalidField)
             }
-            return answer(request, with: DataPage(controller.hostID.bytes), length: UUIDBytes.byteCount)
+            return .page(DataPage(controller.hostID.bytes), offset: 0, length: UUIDBytes.byteCount)
         case .hostBehaviorSupport:
-            return answer(
-                request, with: DataPage(HostBehaviorSupport().encoded), length: HostBehaviorSupport.byteCount)
+            return .page(
+                DataPage(HostBehaviorSupport().encoded), offset: 0, length: HostBehaviorSupport.byteCount)
         case .reservationNotificationMask:
             let namespace = controller.subsystem.namespace(nsid)
             result = controller.state.withLock {
@@ -109,36 +109,26 @@ extension PollGroup {
             }
         case .reservationPersistence:
             guard let namespace = controller.subsystem.namespace(nsid) else {
-                return fail(request, .invalidNamespaceOrFormat)
+                return .refused(.invalidNamespaceOrFormat)
             }
             result = namespace.reservation.withLock { $0.current.persistsThroughPowerLoss } ? 1 : 0
         default: result = nil
         }
-        guard let result else { return fail(request, .invalidField) }
-        request.setResult(UInt64(result))
-        request.answer(.success)
+        guard let result else { return .refused(.invalidField) }
+        return .result(UInt64(result))
     }
 
-    private func setReservationMask(_ mask: ReservationNotificationMask, _ request: ControlRequest) {
+    private func setReservationMask(_ mask: ReservationNotificationMask, _ request: ControlRequest) -> ControlReply {
         let controller = request.controller
         let nsid = request.nsid
         if nsid == 0xFFFF_FFFF {
             let last = target.lastInstance
             controller.state.withLock { $0.masks.setAll(mask, upTo: last) }
         } else {
-            guard controller.subsystem.namespace(nsid) != nil else { return fail(request, .invalidNamespaceOrFormat) }
+            guard controller.subsystem.namespace(nsid) != nil else { return .refused(.invalidNamespaceOrFormat) }
             controller.state.withLock { $0.masks.set(mask, of: nsid) }
         }
-        request.answer(.success)
-    }
-
-    func hasVolatileWriteCache(_ subsystem: Subsystem) -> Bool {
-        subsystem.state.withLock { $0.namespaces.hasVolatileWriteCache }
-    }
-
-    /// The asynchronous events that a controller offers: Identify Controller OAES.
-    static func offeredEvents(isDiscovery: Bool) -> AsyncEventConfiguration {
-        isDiscovery ? [.discoveryLog] : [.namespaceAttribute, .anaChange]
+        return .done
     }
 
     private static let discoveryFeatures: Set<FeatureID> = [.asyncEventConfiguration, .keepAliveTimer]

@@ -4,26 +4,27 @@ import NVMeSpec
 import Synchronization
 
 /// Get Log Page.
-extension PollGroup {
-    func getLogPage(_ command: GetLogPageCommand, _ request: ControlRequest) {
+struct LogPages {
+    let target: Target
+
+    func reply(to command: GetLogPageCommand, _ request: ControlRequest) -> ControlReply {
         let controller = request.controller
         guard command.byteCount <= UInt64(target.options.maxTransferSize), !command.offsetIsIndex else {
-            return fail(request, .invalidField)
+            return .refused(.invalidField)
         }
         // Before the page is made: what changes from here on is told again, as it may not be in the page.
         if !command.retainsEvent {
             controller.state.withLock { $0.events.unmask { $0.logPage == command.logPage.rawValue } }
         }
-        let nsid = request.nsid
-        guard let page = logPage(command, nsid: nsid, controller) else {
-            return fail(request, .invalidLogPage)
+        guard let page = logPage(command, request) else {
+            return .refused(.invalidLogPage)
         }
-        guard command.offset <= UInt64(page.byteCount) else { return fail(request, .invalidField) }
-        answer(request, with: page, offset: Int(command.offset), length: Int(command.byteCount))
-        deliverEvents(of: controller)
+        guard command.offset <= UInt64(page.byteCount) else { return .refused(.invalidField) }
+        return .page(page, offset: Int(command.offset), length: Int(command.byteCount))
     }
 
-    private func logPage(_ command: GetLogPageCommand, nsid: UInt32, _ controller: Controller) -> DataPage? {
+    private func logPage(_ command: GetLogPageCommand, _ request: ControlRequest) -> DataPage? {
+        let controller = request.controller
         if controller.isDiscovery {
             guard command.logPage == .discovery else { return nil }
             let log = target.discoveryLog(for: controller)
@@ -41,10 +42,10 @@ extension PollGroup {
             return DataPage(byteCount: ErrorLog.capacity * ErrorLogEntry.byteCount) { $0.place(entries, at: 0) }
         case .smart:
             // SMART is kept for the controller as a whole: for one namespace it is not supported (LPA bit 0).
-            guard nsid == 0 || nsid == 0xFFFF_FFFF else { return nil }
-            return DataPage(smartLog(controller).encoded)
+            guard request.nsid == 0 || request.nsid == 0xFFFF_FFFF else { return nil }
+            return DataPage(smartLog(controller, request.now).encoded)
         case .firmwareSlot:
-            return DataPage(FirmwareSlotLog(revision: PollGroup.firmwareRevision).encoded)
+            return DataPage(FirmwareSlotLog(revision: ControllerFacts.firmwareRevision).encoded)
         case .changedNamespaces:
             let changed = controller.state.withLock { state in
                 defer { if !command.retainsEvent { state.changedNamespaces = [] } }
@@ -70,7 +71,7 @@ extension PollGroup {
         }
     }
 
-    private func smartLog(_ controller: Controller) -> SMARTLog {
+    private func smartLog(_ controller: Controller, _ now: MonotonicTime) -> SMARTLog {
         let total = controller.subsystem.statistics
         var page = SMARTLog()
         // 20 degrees Celsius: there is no sensor, and hosts warn of 0 kelvins.

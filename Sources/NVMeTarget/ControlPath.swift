@@ -1,0 +1,251 @@
+import Base
+import NVMeSpec
+import Synchronization
+import TargetTransport
+
+/// Fabrics, admin and reservation commands, and the ends of connections: everything of a poll group that is not I/O.
+///
+/// Each kind of command is a part that says how the command ends (`ControlReply`); here that is carried out.
+final class ControlPath: CommandEngineOwner {
+    private let target: Target
+    private let engines: EngineTable
+    private let views: SubsystemViews
+    /// Controllers that connections of this group belong to.
+    private let controllers = ControllerTable()
+    private let connects: ConnectCommands
+    private let held: HeldRequests
+    private let identify: IdentifyPages
+    private let logs: LogPages
+    private let features: Features
+    private let properties: Properties
+    private let events: EventRequests
+    private let aborts: AbortCommands
+    private let reservations: ReservationCommands
+    private let fences: Fences
+
+    init(_ target: Target, _ engines: EngineTable, _ views: SubsystemViews) {
+        self.target = target
+        self.engines = engines
+        self.views = views
+        held = HeldRequests(target, engines)
+        connects = ConnectCommands(target: target, group: engines.group, held: held, views: views)
+        identify = IdentifyPages(target: target)
+        logs = LogPages(target: target)
+        features = Features(target: target)
+        properties = Properties(target: target)
+        events = EventRequests(engines: engines)
+        aborts = AbortCommands(target: target, engines: engines, controllers: controllers)
+        reservations = ReservationCommands(target, engines)
+        fences = Fences(target.options, engines, views)
+    }
+
+    // MARK: Commands
+
+    /// A command that is not I/O has its data: do it.
+    func execute(_ request: RequestReference, now: MonotonicTime) {
+        let controller = controllers[request.queue.controller]
+        if case .fabrics(let command) = request.command {
+            return request.finish(fabrics(command, request, controller, now), controller)
+        }
+        guard let controller, controller.state.withLock({ $0.isOperational }) else {
+            return request.finish(.refused(.commandSequenceError), controller)
+        }
+        let control = ControlRequest(reference: request, controller: controller, now: now)
+        switch request.command {
+        case .admin(let command):
+            request.finish(reply(to: command, control), controller)
+            // A log that was read lets its events through again.
+            if case .getLogPage = command { events.deliver(of: controller) }
+        case .io(let command): request.finish(reservations.reply(to: command, control), controller)
+        case .fabrics, .none: request.finish(.refused(.commandSequenceError), controller)
+        }
+    }
+
+    /// Fabrics commands (NVMe Base, "Fabrics Command Set").
+    private func fabrics(
+        _ command: FabricsCommand, _ request: RequestReference, _ controller: Controller?, _ now: MonotonicTime
+    ) -> ControlReply {
+        let role = request.queue.role
+        switch command {
+        case .invalid(let status): return .refused(status)
+        case .connect(let connect):
+            guard role == .unconnected else { return .refused(.commandSequenceError) }
+            return self.connect(connect, request, now)
+        case .propertyGet(let property):
+            guard let controller else { return .refused(.commandSequenceError) }
+            return properties.reply(
+                to: property, ControlRequest(reference: request, controller: controller, now: now))
+        case .propertySet(let property):
+            guard let controller else { return .refused(.commandSequenceError) }
+            return properties.reply(
+                to: property, ControlRequest(reference: request, controller: controller, now: now))
+        case .disconnect:
+            guard role != .unconnected else { return .refused(.commandSequenceError) }
+            // NVMe-oF "Disconnect": the I/O queue ends after the answer.
+            return role == .io ? .done : .refused(.invalidQueueType)
+        case .authenticationSend, .authenticationReceive:
+            return .refused(role == .unconnected ? .commandSequenceError : .invalidOpcode)
+        }
+    }
+
+    private func connect(
+        _ connect: ConnectCommand, _ request: RequestReference, _ now: MonotonicTime
+    ) -> ControlReply {
+        let peer = request.queue.peer
+        switch connects.connect(connect, request, now: now) {
+        case .held: return .later
+        case .refused(let status): return .refused(status)
+        case .refusedBecause(let refusal, let host, let subsystem):
+            target.observe(
+                .connectRefused(host: host, subsystem: subsystem, peer: peer, reason: refusal.reason))
+            request.setResult(refusal.failure.result)
+            return .refused(refusal.failure.status)
+        case .connected(let controller, let role, let io):
+            request.connect(
+                ConnectedQueue(
+                    role: role, entries: UInt32(connect.sqSize) + 1,
+                    hasNoFlowControl: connect.attributes.contains(.disableSQFlowControl),
+                    controller: controllers.retain(controller),
+                    view: io.map { ($0.view.namespaces, $0.view.statistics) }, hostBit: io?.hostBit ?? 0))
+            if role == .admin {
+                target.observe(
+                    .hostConnected(
+                        host: controller.hostNQN, subsystem: controller.subsystem.nqn, controller: controller.id,
+                        peer: peer))
+            }
+            return .result(UInt64(controller.id))
+        }
+    }
+
+    /// Admin commands (NVMe Base, "Admin Command Set").
+    private func reply(to command: AdminCommand, _ request: ControlRequest) -> ControlReply {
+        switch command {
+        case .invalid(let status): .refused(status)
+        case .identify(let command): identify.reply(to: command, request)
+        case .getLogPage(let command): logs.reply(to: command, request)
+        case .getFeatures(let command): features.reply(to: command, request)
+        case .setFeatures(let command): features.reply(to: command, request)
+        case .keepAlive: .done
+        case .asynchronousEventRequest: events.hold(request)
+        case .abort(let command): aborts.reply(to: command, request)
+        case .quiesce(let command): quiesce(command, request)
+        }
+    }
+
+    /// Quiesce: ends another association of this host, and is answered when its commands are over.
+    ///
+    /// A host whose command timed out takes it for failed; the command may still be at a block device, and land after one that
+    /// the host sent later, over another association. So a host's new association begins when the commands of those that have
+    /// ended are over, and this command ends one that the target still takes for alive.
+    private func quiesce(_ command: QuiesceCommand, _ request: ControlRequest) -> ControlReply {
+        let controller = request.controller
+        guard command.controllerID != controller.id, !controller.isDiscovery else { return .refused(.invalidField) }
+        if let other = controller.subsystem.controller(command.controllerID) {
+            // Somebody else's association is none of this host's business.
+            guard other.hostNQN == controller.hostNQN, other.hostID == controller.hostID else {
+                return .refused(.invalidField)
+            }
+            target.end(other, .replaced)
+        }
+        let isHeld = held.hold(
+            request.reference, until: .controller(command.controllerID), of: controller.subsystem, now: request.now)
+        return isHeld ? .later : .done
+    }
+
+    // MARK: Commands that waited
+
+    /// The commands of ended associations are over that a request waited for.
+    func resume(_ ticket: RequestTicket, now: MonotonicTime) {
+        if let request = held.take(ticket) { execute(request, now: now) }
+    }
+
+    func deliverEvents(of controller: Controller) { events.deliver(of: controller) }
+
+    func abort(_ commandID: UInt16, in queue: QueueLocation) -> Bool { aborts.withdraw(commandID, in: queue) }
+
+    func finishAbort(_ ticket: RequestTicket, isAborted: Bool) { aborts.finish(ticket, isAborted: isAborted) }
+
+    func fence(_ subsystem: Subsystem, nsid: UInt32, victims: UInt64, barrier: FenceBarrier) {
+        fences.add(subsystem, nsid: nsid, victims: victims, barrier: barrier)
+    }
+
+    func stored(_ change: ReservationChange, problem: String?) { reservations.stored(change, problem: problem) }
+
+    func takenOn(_ change: ReservationChange) { reservations.takenOn(change) }
+
+    /// Goes on with reservation commands, when block operations have ended. Once a round.
+    @inline(__always)
+    func retry(now: MonotonicTime) {
+        if _slowPath(reservations.hasWaiting) { retryReservations(now) }
+        fences.check()
+    }
+
+    private func retryReservations(_ now: MonotonicTime) {
+        for (request, controller) in reservations.takeWaiting() {
+            guard case .io(let command) = request.command else { continue }
+            let control = ControlRequest(reference: request, controller: controller, now: now)
+            request.finish(reservations.reply(to: command, control), controller)
+        }
+    }
+
+    /// Looks at timers. Returns how many commands were answered.
+    func inspect(_ now: MonotonicTime) -> Int {
+        var answered = 0
+        for (request, status) in held.inspect(now) {
+            request.finish(.refused(status), controllers[request.queue.controller])
+            answered += 1
+        }
+        let onlyAdmin = target.options.omissions.contains(.trafficBasedKeepAlive)
+        answered += engines.inspect(now) { role, place in
+            if role == .admin || !onlyAdmin { controllers[place]?.heard(at: now) }
+        } released: {
+            controllers.release($0)
+        }
+        return answered
+    }
+
+    /// Ends what is over or silent, once the transport has looked at its own timers.
+    func endOverdue(_ now: MonotonicTime) {
+        views.dropEnded { fences.uses($0) }
+        if target.options.deliberateDefect == .keepAliveNotWatched { return }
+        for controller in controllers.overdue(now) { target.end(controller, .keepAliveTimeout) }
+    }
+
+    // MARK: Connections
+
+    func connectionFailed(_ connection: ConnectionIndex, in engine: CommandEngine, reason: String) {
+        let queue = QueueReference(engine: engine, index: connection)
+        queue.countProtocolError()
+        target.observe(.queuePairFailed(peer: describe(queue), reason: reason))
+        close(queue)
+    }
+
+    func connectionDrained(_ connection: ConnectionIndex, in engine: CommandEngine) {
+        controllers[QueueReference(engine: engine, index: connection).controller]?.releaseQueue()
+    }
+
+    private func describe(_ queue: QueueReference) -> String {
+        guard let controller = controllers[queue.controller] else {
+            return "queue \(queue.queueID) of a host that has not connected yet"
+        }
+        return "queue \(queue.queueID) of \(controller.hostNQN)"
+    }
+
+    /// Takes a connection to its end, and with an admin queue its controller.
+    func close(_ queue: QueueReference) {
+        guard queue.isLive else { return }
+        queue.close()
+        guard let controller = controllers[queue.controller] else { return }
+        if queue.role == .admin { return target.end(controller, .adminConnectionLost) }
+        let (queueID, location) = (queue.queueID, queue.location(in: engines.group))
+        controller.state.withLock { state in
+            if state.ioQueues[queueID] == location { state.ioQueues[queueID] = nil }
+        }
+    }
+
+    // MARK: Counts
+
+    /// Controllers that connections of this group belong to, and the places of their table.
+    var heldControllers: Int { controllers.heldCount }
+    var controllerPlaces: Int { controllers.placeCount }
+}

@@ -1,0 +1,101 @@
+import Base
+import NVMeSpec
+import TargetTransport
+
+/// A request of one engine: what the control path hands around.
+struct RequestReference {
+    private let engine: CommandEngine
+    let index: RequestIndex
+
+    init(engine: CommandEngine, index: RequestIndex) {
+        self.engine = engine
+        self.index = index
+    }
+
+    var queue: QueueReference { QueueReference(engine: engine, index: engine.requests[index].connection) }
+    var command: TargetCommand { engine.requests[index].command }
+    var commandID: UInt16 { engine.requests[index].header.commandID }
+    var nsid: UInt32 { engine.requests[index].header.nsid }
+    /// Pieces that a host may describe its memory in.
+    var maxPieces: Int { engine.port.traits.maxPieces }
+
+    /// The data that the host sent along; its count is 0 where it sent none.
+    var data: UnsafeRawBufferPointer { engine.requests[index].transfer.bytes }
+
+    func setResult(_ result: some FixedWidthInteger) {
+        engine.requests[index].outcome.result = UInt64(truncatingIfNeeded: result)
+    }
+
+    func answer(_ status: Status) { engine.answer(index, status) }
+
+    /// The request waits for something that only the control path knows of; from now on it may stay for long.
+    func hold() {
+        if engine.requests[index].state != .held { engine.requests[index].state.move(to: .held) }
+    }
+
+    /// Copies the capsule and gives its buffer back: it is for others meanwhile.
+    func setAside() { engine.setAside(index) }
+
+    /// Gives the buffer of the capsule back, which is not looked at again.
+    func returnCapsule() { engine.returnCapsule(index) }
+
+    /// Makes the request's connection the queue that its Connect asked for.
+    func connect(_ connected: ConnectedQueue) {
+        engine.connections[engine.requests[index].connection].connect(connected)
+        engine.requests[index].outcome.headOverride = connected.hasNoFlowControl ? 0xFFFF : 0
+    }
+
+    /// Writes the part of a page that the command asked for to where the answer's data lies. Zeroes follow where the host has
+    /// asked for more than there is. Returns the status to answer with, or `nil` where the command has been answered.
+    ///
+    /// - Parameter length: bytes that the command returns; the data pointer must describe as many.
+    func write(_ page: DataPage, offset: Int, length: Int) -> Status? {
+        guard let described = engine.describeData(index) else { return nil }
+        guard described >= length, length <= engine.options.maxTransferSize else { return .dataSGLLengthInvalid }
+        guard length > 0 else { return .success }
+        engine.requests[index].transfer.measure(length)
+        guard engine.takeMemory(index), let memory = engine.requests[index].transfer.data else {
+            // The reserve for control commands is sized so that this takes a hostile host; it may try again.
+            engine.requests[index].transfer.measure(0)
+            return .internalError
+        }
+        let buffer = UnsafeMutableRawBufferPointer(start: memory, count: length)
+        buffer.initializeMemory(as: UInt8.self, repeating: 0)
+        page.write(PageWindow(offset: offset, buffer))
+        return .success
+    }
+}
+
+/// A connection of one engine.
+struct QueueReference {
+    private let engine: CommandEngine
+    private let index: ConnectionIndex
+
+    init(engine: CommandEngine, index: ConnectionIndex) {
+        self.engine = engine
+        self.index = index
+    }
+
+    var isLive: Bool { engine.connections[index].state == .live }
+    var role: QueueRole { engine.connections[index].role }
+    var queueID: UInt16 { engine.connections[index].queueID }
+    var entries: UInt32 { engine.connections[index].entries }
+    var controller: ControllerPlace { engine.connections[index].controller }
+    var localAddress: SocketAddress? { engine.bound.origin(of: index)?.localAddress }
+    /// The peer, for the log.
+    var peer: String { engine.bound.origin(of: index)?.peer ?? "an unknown address" }
+
+    /// Where the queue lives, if it is in a group.
+    func location(in group: Int) -> QueueLocation {
+        QueueLocation(
+            group: group, port: engine.index, connection: index, generation: engine.connections[index].generation)
+    }
+
+    /// Its host broke the rules.
+    func countProtocolError() { engine.connections[index].statistics?.update { $0.protocolErrors &+= 1 } }
+
+    /// Its Connect is held: that it does not come is not the reason to end it.
+    func connectIsHeld(at now: MonotonicTime) { engine.connections[index].connectIsHeld(at: now) }
+
+    func close() { engine.close(index) }
+}

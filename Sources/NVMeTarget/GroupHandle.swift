@@ -1,0 +1,56 @@
+import Base
+import Reactor
+import TargetTransport
+
+/// What the target and other reactors ask of a poll group, on its own thread.
+protocol PollGroupDuties: AnyObject {
+    /// Takes a connection over that another reactor has received.
+    func adopt(_ ticket: any TransportTicket)
+    /// Closes the queue that is meant, if it is still there.
+    func closeQueue(_ location: QueueLocation)
+    func deliverEvents(of controller: Controller)
+    /// Looks at all namespaces of a subsystem anew.
+    func synchronize(_ subsystem: Subsystem)
+    /// Looks at one namespace anew.
+    func synchronize(_ subsystem: Subsystem, nsid: UInt32)
+    /// Withdraws a command of one of the group's queues if it has not started; `true` when it was.
+    func abort(_ commandID: UInt16, in queue: QueueLocation) -> Bool
+    /// Answers an Abort command that another reactor has carried out.
+    func finishAbort(_ ticket: RequestTicket, isAborted: Bool)
+    /// Takes on who may read and write a namespace, ends waiting commands of `victims`, and arrives at the barrier when
+    /// their running ones have ended.
+    func fence(_ subsystem: Subsystem, nsid: UInt32, victims: UInt64, barrier: FenceBarrier)
+    /// The commands of ended associations are over that a request waited for.
+    func resume(_ ticket: RequestTicket)
+    /// A reservation has been stored, or has not.
+    func stored(_ change: ReservationChange, problem: String?)
+    /// All reactors have taken a reservation on.
+    func takenOn(_ change: ReservationChange)
+}
+
+/// A poll group as other threads see it: what they ask for is done by the group's own thread.
+struct GroupHandle: Sendable {
+    private let mailbox: Mailbox
+    private let reference = Reference()
+
+    /// A weak reference that crosses threads.
+    ///
+    /// Unchecked: it is set before the group is polled, and only the group's own thread follows it.
+    private final class Reference: @unchecked Sendable {
+        weak var group: (any PollGroupDuties)?
+    }
+
+    /// `attach` follows, before the mailbox is drained.
+    init(_ mailbox: Mailbox) { self.mailbox = mailbox }
+
+    func attach(_ group: any PollGroupDuties) { reference.group = group }
+
+    /// Runs `body` on the group's thread, while the group is there.
+    func send(_ body: @escaping @Sendable (any PollGroupDuties) -> Void) {
+        let reference = reference
+        mailbox.send { if let group = reference.group { body(group) } }
+    }
+
+    /// Calls `done` when the group has done what it was sent before. It has to be polled.
+    func whenSettled(_ done: @escaping @Sendable () -> Void) { mailbox.send(done) }
+}

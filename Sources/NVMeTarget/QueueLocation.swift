@@ -1,0 +1,15 @@
+import TargetTransport
+
+/// Where a queue of a controller lives.
+struct QueueLocation: Sendable, Equatable {
+    var group: Int
+    var port: PortIndex
+    var connection: ConnectionIndex
+    var generation: UInt32
+}
+
+/// A held request, recognised after its connection may have gone.
+struct RequestTicket: Sendable, Equatable {
+    var queue: QueueLocation
+    var request: RequestIndex
+}

@@ -1,0 +1,189 @@
+import Base
+import BlockInterface
+import NVMeSpec
+import Synchronization
+
+/// Reservation commands (NVMe Base, "Reservations").
+///
+/// A command that changes something goes through three steps before it is answered: it is stored, where the reservation
+/// persists; every reactor takes on who may read and write; and with "preempt and abort" the commands of those who lost
+/// their registration have ended everywhere. So no host that was told that another is fenced can meet its writes later.
+final class ReservationCommands {
+    private let target: Target
+    private let engines: EngineTable
+    /// Commands that found another one at work on their namespace.
+    private var waiting: [(ticket: RequestTicket, controller: Controller)] = []
+
+    init(_ target: Target, _ engines: EngineTable) {
+        self.target = target
+        self.engines = engines
+    }
+
+    private var here: GroupHandle { target.group(engines.group) }
+
+    func reply(to command: IOCommand, _ request: ControlRequest) -> ControlReply {
+        let controller = request.controller
+        guard let namespace = controller.subsystem.namespace(request.nsid) else {
+            return .refused(.invalidNamespaceOrFormat)
+        }
+        switch command {
+        case .reservationReport(let report): return self.report(report, namespace, request)
+        case .invalid(let status): return .refused(status)
+        default: break
+        }
+        // The 64th host and later ones share a bit: they cannot be told apart on the I/O path.
+        guard controller.subsystem.hostBit(of: controller.hostID) != Subsystem.sharedHostBit else {
+            return .refused(.insufficientCapacity)
+        }
+        // One change at a time for a namespace; the others wait their turn.
+        guard namespace.reservation.withLock({ $0.begin() }) else {
+            request.reference.hold()
+            waiting.append((engines.ticket(of: request.reference), controller))
+            return .later
+        }
+        var next = namespace.reservation.withLock { $0.current }
+        let outcome: Reservation.Outcome
+        do throws(ReservationRefusal) {
+            if case .reservationRegister(let register) = command, register.powerLossPersistence == .persist,
+                namespace.definition.store == nil
+            {
+                throw .invalid
+            }
+            outcome = try perform(command, on: &next, request.reference.data, controller.hostID)
+        } catch {
+            namespace.reservation.withLock { $0.isChanging = false }
+            return .refused(error.status)
+        }
+        request.reference.hold()
+        var aborts = false
+        if case .reservationAcquire(let acquire) = command { aborts = acquire.action == .preemptAndAbort }
+        store(
+            ReservationChange(
+                namespace: namespace, controller: controller, next: next, outcome: outcome, aborts: aborts,
+                ticket: engines.ticket(of: request.reference)))
+        return .later
+    }
+
+    private func perform(
+        _ command: IOCommand, on reservation: inout Reservation, _ data: UnsafeRawBufferPointer, _ host: UUIDBytes
+    ) throws(ReservationRefusal) -> Reservation.Outcome {
+        switch command {
+        case .reservationRegister(let register):
+            guard let keys = try? ReservationRegisterData(decoding: data) else { throw .invalid }
+            return try reservation.register(register, data: keys, host: host)
+        case .reservationAcquire(let acquire):
+            guard let keys = try? ReservationAcquireData(decoding: data) else { throw .invalid }
+            return try reservation.acquire(acquire, data: keys, host: host)
+        case .reservationRelease(let release):
+            guard let keys = try? ReservationReleaseData(decoding: data) else { throw .invalid }
+            return try reservation.release(release, data: keys, host: host)
+        default:
+            throw .invalid
+        }
+    }
+
+    private func report(_ command: ReservationReportCommand, _ namespace: Namespace, _ request: ControlRequest)
+        -> ControlReply
+    {
+        let controller = request.controller
+        // Host identifiers are 128 bits over fabrics: only the extended structure has room for them.
+        guard command.isExtended else { return .refused(.hostIdentifierInconsistentFormat) }
+        guard command.byteCount <= UInt64(target.options.maxTransferSize) else {
+            return .refused(.invalidField)
+        }
+        let reservation = namespace.reservation.withLock { $0.current }
+        let registrants = reservation.registrants.map { registrant in
+            ReservationStatus.Registrant(
+                controllerID: controller.subsystem.controllers(of: registrant.host).first?.id
+                    ?? ReservationStatus.Registrant.anyController,
+                holdsReservation: reservation.isHolder(registrant.host), hostID: registrant.host, key: registrant.key)
+        }
+        let status = ReservationStatus(
+            generation: reservation.generation, type: reservation.type,
+            persistsThroughPowerLoss: reservation.persistsThroughPowerLoss, registrants: registrants)
+        let page = DataPage(byteCount: status.byteCount(isExtended: true)) { status.write(to: $0, isExtended: true) }
+        return .page(page, offset: 0, length: Int(command.byteCount))
+    }
+
+    /// Step one: what persists is stored before anybody acts on it.
+    private func store(_ change: ReservationChange) {
+        let persisted = change.namespace.reservation.withLock { $0.current.persistsThroughPowerLoss }
+        guard change.next.persistsThroughPowerLoss || persisted, let store = change.namespace.definition.store else {
+            return apply(change)
+        }
+        if target.options.deliberateDefect == .reservationBelievedBeforeStored {
+            store.save(
+                change.next.persistsThroughPowerLoss ? change.next.encoded : nil, subsystem: change.subsystem.nqn,
+                nsid: change.namespace.nsid
+            ) { _ in }
+            return apply(change)
+        }
+        let here = here
+        store.save(
+            change.next.persistsThroughPowerLoss ? change.next.encoded : nil, subsystem: change.subsystem.nqn,
+            nsid: change.namespace.nsid
+        ) { problem in
+            here.send { $0.stored(change, problem: problem) }
+        }
+    }
+
+    /// Goes on with what was stored, or has failed to be.
+    func stored(_ change: ReservationChange, problem: String?) {
+        guard let problem else { return apply(change) }
+        target.observe(
+            .namespaceFailed(
+                subsystem: change.subsystem.nqn, nsid: change.namespace.nsid,
+                reason: "its reservation cannot be stored: \(problem)"))
+        change.namespace.reservation.withLock { $0.isChanging = false }
+        finish(change, .refused(.internalError))
+    }
+
+    /// Step two: every reactor takes the change on, and says so when the commands that had to end have ended.
+    private func apply(_ change: ReservationChange) {
+        // Before the change is published: as long as a victim is registered, nobody takes over its place.
+        var lost: UInt64 = 0
+        if change.aborts {
+            for host in change.outcome.preempted { lost |= change.subsystem.hostBit(of: host) }
+        }
+        let former = change.namespace.reservation.withLock { state in
+            defer { state.current = change.next }
+            return state.current
+        }
+        change.subsystem.changeRegistrants(from: former, to: change.next)
+        let (here, victims) = (here, lost)
+        let groups =
+            target.options.deliberateDefect == .reservationTakenOnByOneReactor ? [here] : target.groups
+        let barrier = FenceBarrier(count: groups.count) { here.send { $0.takenOn(change) } }
+        for group in groups {
+            group.send {
+                $0.fence(change.subsystem, nsid: change.namespace.nsid, victims: victims, barrier: barrier)
+            }
+        }
+    }
+
+    /// Step three: all reactors have done it. The hosts concerned are told, and the command is answered.
+    func takenOn(_ change: ReservationChange) {
+        change.namespace.reservation.withLock { $0.isChanging = false }
+        for notification in change.outcome.notifications {
+            for controller in change.subsystem.controllers(of: notification.host) {
+                controller.notify(notification.kind, of: change.namespace)
+                target.raise(.reservationLogAvailable, on: controller)
+            }
+        }
+        finish(change, .done)
+    }
+
+    private func finish(_ change: ReservationChange, _ reply: ControlReply) {
+        engines.request(of: change.ticket)?.finish(reply, change.controller)
+    }
+
+    var hasWaiting: Bool { !waiting.isEmpty }
+
+    /// Takes out the commands that found another one at work, to be tried again.
+    func takeWaiting() -> [(RequestReference, Controller)] {
+        defer { waiting = [] }
+        return waiting.compactMap { waiting in
+            engines.request(of: waiting.ticket).map { ($0, waiting.controller) }
+        }
+    }
+}
