@@ -29,6 +29,8 @@ public struct TercetError: Error, CustomStringConvertible, Sendable {
     }
 
     public var code: Code
+    /// The errno value of the call that failed; 0 if there is none.
+    public var errno: Int32 = 0
     /// One line: what is wrong, with what, and what to do about it.
     public var message: String
     /// The error that led to this one; the message does not repeat it.
@@ -40,8 +42,26 @@ public struct TercetError: Error, CustomStringConvertible, Sendable {
         self.cause = cause
     }
 
+    /// A call of the system, of a library or of a device that failed.
+    ///
+    /// - Parameters:
+    ///   - call: the call and its object, for people: `rdma_bind_addr 192.0.2.1:4420`.
+    ///   - errno: its errno value; 0 if there is none.
+    ///   - reason: the problem, and what to do about it if something can be done.
+    public init(call: String, errno: Int32, reason: String) {
+        self.init(Code(errno: errno), "\(call): \(reason)")
+        self.errno = errno
+    }
+
     /// The message, and behind a colon its cause.
     public var description: String { cause.map { "\(message): \($0)" } ?? message }
+}
+
+extension TercetError: Equatable {
+    /// Causes are not compared.
+    public static func == (one: TercetError, other: TercetError) -> Bool {
+        one.code == other.code && one.errno == other.errno && one.message == other.message
+    }
 }
 
 extension TercetError.Code {
@@ -50,12 +70,12 @@ extension TercetError.Code {
         self =
             switch code {
             case EINVAL, EISDIR, ENOTDIR, ENAMETOOLONG, ERANGE: .invalid
-            case ENOENT, ENODEV, ENXIO, ENOMEDIUM: .notFound
+            case ENOENT, ENODEV, ENXIO, ENOMEDIUM, EADDRNOTAVAIL: .notFound
             case EEXIST: .exists
-            case EBUSY, EADDRINUSE, EWOULDBLOCK: .inUse
+            case EBUSY, EADDRINUSE: .inUse
             case EACCES, EPERM, EROFS: .notPermitted
             case EOPNOTSUPP, ENOSYS, ENOTTY: .unsupported
-            case ENOMEM, EMFILE, ENFILE, ENOSPC, ENOBUFS: .exhausted
+            case ENOMEM, EMFILE, ENFILE, ENOSPC, ENOBUFS, EAGAIN: .exhausted
             case ENOTCONN, EHOSTUNREACH, ENETUNREACH, ECONNREFUSED: .unavailable
             case ETIMEDOUT: .timedOut
             case EBADMSG, EILSEQ: .damaged

@@ -49,7 +49,7 @@ public enum ConnectionEvent: Sendable {
     /// Active side: the peer refused; with what it sent along.
     case rejected(ConnectionHandle, privateData: [UInt8], reason: Int32)
     /// The attempt failed: no such address, no route, no answer, or an error of the device.
-    case failed(ConnectionHandle, FabricError)
+    case failed(ConnectionHandle, TercetError)
     /// The connection ended: by the peer, by us, or by the loss of either.
     case disconnected(ConnectionHandle)
     /// The device of this connection is going away.
@@ -65,7 +65,7 @@ open class Fabric {
     public init() {}
 
     /// Listens at an address, also at a wildcard one. Throws when it is in use or no RDMA device has it.
-    open func listen(at address: SocketAddress, backlog: Int) throws(FabricError) -> ListenerHandle {
+    open func listen(at address: SocketAddress, backlog: Int) throws(TercetError) -> ListenerHandle {
         invariantAbstract()
     }
 
@@ -78,17 +78,17 @@ open class Fabric {
     /// Begins a connection: resolves the address and the route, then reports `routeResolved` or `failed`.
     open func resolve(
         _ address: SocketAddress, from source: SocketAddress?, timeoutMilliseconds: Int32
-    ) throws(FabricError) -> ConnectionHandle {
+    ) throws(TercetError) -> ConnectionHandle {
         invariantAbstract()
     }
 
     /// Active side: sends the connection request. A queue pair must have been made for the connection.
-    open func connect(_ connection: ConnectionHandle, _ parameters: ConnectionParameters) throws(FabricError) {
+    open func connect(_ connection: ConnectionHandle, _ parameters: ConnectionParameters) throws(TercetError) {
         invariantAbstract()
     }
 
     /// Passive side: accepts. A queue pair must have been made for the connection, and its receives posted.
-    open func accept(_ connection: ConnectionHandle, _ parameters: ConnectionParameters) throws(FabricError) {
+    open func accept(_ connection: ConnectionHandle, _ parameters: ConnectionParameters) throws(TercetError) {
         invariantAbstract()
     }
 
@@ -100,7 +100,7 @@ open class Fabric {
 
     /// Takes a connection over that another reactor's fabric received. Its events come here from now on. If this throws,
     /// the ticket is as good as before: the caller discards it, or has another fabric adopt it.
-    open func adopt(_ ticket: ConnectionTicket) throws(FabricError) -> ConnectionHandle { invariantAbstract() }
+    open func adopt(_ ticket: ConnectionTicket) throws(TercetError) -> ConnectionHandle { invariantAbstract() }
 
     /// Frees a connection that was handed over and that nobody will adopt, refusing it.
     open func discard(_ ticket: ConnectionTicket) { invariantAbstract() }
@@ -113,7 +113,7 @@ open class Fabric {
     open func destroy(_ connection: ConnectionHandle) { invariantAbstract() }
 
     /// The context, in this reactor, of the device that a connection uses; made with `options` when first asked for.
-    open func context(for connection: ConnectionHandle, _ options: ContextOptions) throws(FabricError) -> FabricContext
+    open func context(for connection: ConnectionHandle, _ options: ContextOptions) throws(TercetError) -> FabricContext
     {
         invariantAbstract()
     }

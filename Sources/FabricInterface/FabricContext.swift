@@ -23,7 +23,7 @@ open class FabricContext {
     /// Registers memory with the device.
     open func register(
         _ memory: UnsafeMutableRawBufferPointer, access: MemoryAccess
-    ) throws(FabricError) -> MemoryRegion {
+    ) throws(TercetError) -> MemoryRegion {
         invariantAbstract()
     }
 
@@ -33,7 +33,7 @@ open class FabricContext {
     /// Makes the queue pair of a connection (active side: after `routeResolved`; passive side: after `requested`).
     open func createQueuePair(
         for connection: ConnectionHandle, _ options: QueuePairOptions
-    ) throws(FabricError) -> QueuePairHandle {
+    ) throws(TercetError) -> QueuePairHandle {
         invariantAbstract()
     }
 

@@ -126,21 +126,3 @@ public struct ConnectionParameters: Equatable, Sendable {
         self.privateData = privateData
     }
 }
-
-/// A call to the fabric that failed.
-public struct FabricError: Error, Equatable, CustomStringConvertible, Sendable {
-    /// The call, for people: `rdma_bind_addr 192.0.2.1:4420`.
-    public var operation: String
-    /// The errno value; 0 if there is none.
-    public var code: Int32
-    /// The problem, and what to do about it if something can be done.
-    public var reason: String
-
-    public init(operation: String, code: Int32, reason: String) {
-        self.operation = operation
-        self.code = code
-        self.reason = reason
-    }
-
-    public var description: String { "\(operation): \(reason)" }
-}

@@ -49,7 +49,7 @@ public enum HostConnectionEvent: Sendable {
 /// Why there is no connection.
 public enum ConnectionFailure: Error, Equatable, Sendable {
     /// A call to the device, the system or the connection manager failed.
-    case call(TransportError)
+    case call(TercetError)
     /// Nobody accepts connections there, or the controller refused this one; with its reason where it gave one.
     case refused(reason: String?)
     /// The connection broke while it was being made.
@@ -58,22 +58,4 @@ public enum ConnectionFailure: Error, Equatable, Sendable {
     case invalidReply(String)
     /// This host has no room for it.
     case resources(String)
-}
-
-/// A call of a transport that failed.
-public struct TransportError: Error, Equatable, CustomStringConvertible, Sendable {
-    /// The call, for people: `rdma_resolve_addr 192.0.2.1:4420`.
-    public var operation: String
-    /// The errno value; 0 where there is none.
-    public var code: Int32
-    /// The problem and, if something can be done, the remedy.
-    public var reason: String
-
-    public init(operation: String, code: Int32, reason: String) {
-        self.operation = operation
-        self.code = code
-        self.reason = reason
-    }
-
-    public var description: String { "\(operation): \(reason)" }
 }

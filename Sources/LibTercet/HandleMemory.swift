@@ -1,3 +1,4 @@
+import Base
 import CLinux
 import FabricInterface
 import InitiatorTransport
@@ -73,10 +74,10 @@ final class HandleMemory: HostMemory, @unchecked Sendable {
 
     // MARK: Devices
 
-    override func device(_ context: FabricContext) throws(FabricError) -> Int {
+    override func device(_ context: FabricContext) throws(TercetError) -> Int {
         if let known = devices.firstIndex(where: { $0.domain == context.domain }) { return known }
         guard devices.count < Self.maxDevices else {
-            throw FabricError(operation: "memory", code: 0, reason: "one handle uses \(Self.maxDevices) devices")
+            throw TercetError(call: "memory", errno: 0, reason: "one handle uses \(Self.maxDevices) devices")
         }
         let number = devices.count
         for index in arenas.indices { ranges[index].keys[number] = try arenas[index].transferKeys(with: context) }
@@ -206,7 +207,7 @@ final class HandleMemory: HostMemory, @unchecked Sendable {
             return IOSegment(
                 address: address, length: length, localKey: known.localKey, remoteKey: known.remoteKey)
         }
-        do throws(FabricError) {
+        do throws(TercetError) {
             let registration = try devices[device].front.acquire(
                 base, length: uses[slot].length, access: isIncoming ? .incoming : .outgoing)
             uses[slot].registrations[device] = registration

@@ -1,3 +1,4 @@
+import Base
 import BlockInterface
 import CTercet
 import FabricInterface
@@ -90,7 +91,7 @@ extension InitiatorError {
     /// A negative errno.
     var errno: Int32 {
         switch self {
-        case .transport(let error): error.code == 0 ? -EIO : -error.code
+        case .transport(let error): error.errno == 0 ? -EIO : -error.errno
         case .rejected: -ECONNREFUSED
         case .status, .connectFailed, .invalidResponse: -EPROTO
         case .timeout: -ETIMEDOUT

@@ -14,7 +14,7 @@ public struct ControlMemory: ~Copyable {
     private let freeCount: UnsafeMutablePointer<Int>
 
     /// Maps `count` slots of at least `slotBytes` bytes. Throws if there is no memory for them.
-    public init(slotBytes: Int, count: Int) throws(MemoryError) {
+    public init(slotBytes: Int, count: Int) throws(TercetError) {
         invariant(slotBytes > 0 && count > 0 && count < Int(UInt32.max), "control memory has slots")
         let rounded = (slotBytes + 63) & ~63
         arena = try RegisteredArena(bytes: rounded * count)

@@ -31,12 +31,12 @@ public final class RegisteredArena: @unchecked Sendable {
     /// Maps `bytes` of zeroed memory, rounded up to whole pages. Throws if there is no room for it.
     ///
     /// - Parameter usesHugePages: takes those that the system has set aside; without them for tests.
-    public convenience init(bytes: Int) throws(MemoryError) { try self.init(bytes: bytes, usesHugePages: true) }
+    public convenience init(bytes: Int) throws(TercetError) { try self.init(bytes: bytes, usesHugePages: true) }
 
-    package init(bytes: Int, usesHugePages: Bool) throws(MemoryError) {
+    package init(bytes: Int, usesHugePages: Bool) throws(TercetError) {
         let page = Int(getpagesize())
         guard bytes > 0, bytes <= Int.max / 2 else {
-            throw MemoryError(operation: "arena of \(bytes) bytes", code: EINVAL)
+            throw memoryError("arena of \(bytes) bytes", EINVAL)
         }
         // As many bytes whatever pages they are of: what is counted on them is the same on every machine.
         let rounded = (bytes + page - 1) / page * page
@@ -50,7 +50,7 @@ public final class RegisteredArena: @unchecked Sendable {
         // Room to begin at a huge page's boundary, for transparent ones.
         let slack = rounded >= Self.hugePage ? Self.hugePage : 0
         guard let start = Self.map(rounded + slack, 0) else {
-            throw MemoryError(operation: "mmap of \(rounded + slack) bytes", code: errno)
+            throw memoryError("mmap of \(rounded + slack) bytes", errno)
         }
         mapping = start
         mappedBytes = rounded + slack
@@ -78,7 +78,7 @@ public final class RegisteredArena: @unchecked Sendable {
     /// and, if `access` says so, for peers. It lasts as long as the arena.
     public func register(
         with context: FabricContext, access: MemoryAccess = [.localWrite]
-    ) throws(FabricError) -> MemoryRegion {
+    ) throws(TercetError) -> MemoryRegion {
         let domain = context.domain
         let known = registrations.withLock { list in list.first { $0.domain == domain && $0.access == access }?.region }
         if let known { return known }
@@ -100,25 +100,13 @@ public final class RegisteredArena: @unchecked Sendable {
     }
 }
 
-/// Memory that could not be had.
-public struct MemoryError: Error, Equatable, CustomStringConvertible, Sendable {
-    /// The call, for people.
-    public var operation: String
-    /// The errno value.
-    public var code: Int32
-
-    public init(operation: String, code: Int32) {
-        self.operation = operation
-        self.code = code
-    }
-
-    public var description: String {
-        let reason =
-            switch code {
-            case ENOMEM: "there is not enough memory; configure a smaller pool"
-            case EAGAIN: "more than the limit on locked memory (`ulimit -l`, LimitMEMLOCK=)"
-            default: Errno(rawValue: code).description
-            }
-        return "\(operation): \(reason)"
-    }
+/// The error of a call that asked for memory, with what to do.
+private func memoryError(_ call: String, _ code: Int32) -> TercetError {
+    let reason =
+        switch code {
+        case ENOMEM: "there is not enough memory; configure a smaller pool"
+        case EAGAIN: "more than the limit on locked memory (`ulimit -l`, LimitMEMLOCK=)"
+        default: Errno(rawValue: code).description
+        }
+    return TercetError(call: call, errno: code, reason: reason)
 }

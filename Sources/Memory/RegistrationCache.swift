@@ -136,13 +136,13 @@ public final class RegistrationCache: @unchecked Sendable {
     }
 
     /// The registration for a range, from the cache or made now, with a reference taken.
-    func find(_ range: Range<UInt>, _ access: MemoryAccess) throws(FabricError) -> UInt32 {
+    func find(_ range: Range<UInt>, _ access: MemoryAccess) throws(TercetError) -> UInt32 {
         let pages = range.lowerBound & ~Self.pageMask..<(range.upperBound + Self.pageMask) & ~Self.pageMask
         let bytes = pages.count
         let kind = Int(access.rawValue)
         guard bytes <= pinnedBytesLimit else {
-            throw FabricError(
-                operation: "memory registration", code: ENOBUFS,
+            throw TercetError(
+                call: "memory registration", errno: ENOBUFS,
                 reason: "\(bytes) bytes are more than the limit on pinned memory, \(pinnedBytesLimit)")
         }
         let now = clock.wrappingAdd(2, ordering: .relaxed).newValue
@@ -202,7 +202,7 @@ public final class RegistrationCache: @unchecked Sendable {
     /// The registration for a range, or room for one.
     private func findOrReserve(
         _ range: Range<UInt>, _ bytes: Int, _ kind: Int, _ now: UInt64
-    ) throws(FabricError) -> Room {
+    ) throws(TercetError) -> Room {
         while true {
             var victims = RegionBatch()
             space.lockSettled()
@@ -235,8 +235,8 @@ public final class RegistrationCache: @unchecked Sendable {
             space.unlock()
             deregister(victims)
             if victims.isFull { continue }
-            throw FabricError(
-                operation: "memory registration", code: ENOBUFS,
+            throw TercetError(
+                call: "memory registration", errno: ENOBUFS,
                 reason: "all \(pinned) bytes of pinned memory are in use (limit \(pinnedBytesLimit))")
         }
     }
@@ -259,14 +259,14 @@ public final class RegistrationCache: @unchecked Sendable {
     }
 
     /// Registers, making room on a device that has none left.
-    private func register(_ pages: Range<UInt>, _ access: MemoryAccess) -> Result<MemoryRegion, FabricError> {
+    private func register(_ pages: Range<UInt>, _ access: MemoryAccess) -> Result<MemoryRegion, TercetError> {
         let memory = UnsafeMutableRawBufferPointer(
             start: UnsafeMutableRawPointer(bitPattern: pages.lowerBound), count: pages.count)
         while true {
-            do throws(FabricError) {
+            do throws(TercetError) {
                 return .success(try context.register(memory, access: access))
             } catch {
-                guard error.code == ENOMEM || error.code == EAGAIN else { return .failure(error) }
+                guard error.errno == ENOMEM || error.errno == EAGAIN else { return .failure(error) }
                 space.lock()
                 let victim = evict()
                 space.unlock()

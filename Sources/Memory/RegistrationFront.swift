@@ -62,12 +62,12 @@ public final class RegistrationFront {
     @inline(__always)
     public func acquire(
         _ address: UnsafeRawPointer, length: Int, access: MemoryAccess, isSynchronized: Bool = false
-    ) throws(FabricError) -> Registration {
+    ) throws(TercetError) -> Registration {
         if !isSynchronized { synchronize() }
         let start = UInt(bitPattern: address)
         let (end, overflow) = start.addingReportingOverflow(UInt(bitPattern: length))
         guard length > 0, !overflow, end <= UInt(Int.max) else {
-            throw FabricError(operation: "memory registration", code: EINVAL, reason: "no range of memory")
+            throw TercetError(call: "memory registration", errno: EINVAL, reason: "no range of memory")
         }
         let slot = byPage + slotIndex(start >> 12, access, Self.pageSlots)
         let largeSlot = byLargePage + slotIndex(start >> 21, access, Self.largePageSlots)

@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 
 /// The keys of an arena on one device, one for each direction of data. Each opens the memory to peers no further than its
@@ -34,7 +35,7 @@ extension MemoryAccess {
 extension RegisteredArena {
     /// The arena's registrations with the device of `context`, one for each direction; made when first asked for, and
     /// kept as long as the arena.
-    public func transferKeys(with context: FabricContext) throws(FabricError) -> TransferKeys {
+    public func transferKeys(with context: FabricContext) throws(TercetError) -> TransferKeys {
         TransferKeys(
             incoming: try register(with: context, access: .incoming),
             outgoing: try register(with: context, access: .outgoing))

@@ -5,7 +5,7 @@ import NVMeSpec
 /// Why something of the control plane failed.
 public enum InitiatorError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A call of the transport: to its device, the system or the connection manager.
-    case transport(TransportError)
+    case transport(TercetError)
     /// Nobody accepts connections there, or the controller refused this one; with its reason where it gave one.
     case rejected(address: SocketAddress, reason: String?)
     /// The controller answered a command with an error.

@@ -115,7 +115,7 @@ public final class PollGroup: Poller {
     // MARK: Listeners
 
     /// Listens at an address. On the group's own thread.
-    public func listen(_ listener: TargetListener) throws(TransportError) {
+    public func listen(_ listener: TargetListener) throws(TercetError) {
         let number = try transport.listen(at: listener.address)
         listeners[number] = listener
         target.addListener(listener)

@@ -52,14 +52,14 @@ public final class SimulatedContext: FabricContext {
 
     public override func register(
         _ memory: UnsafeMutableRawBufferPointer, access: MemoryAccess
-    ) throws(FabricError) -> MemoryRegion {
+    ) throws(TercetError) -> MemoryRegion {
         guard device.regions.count < device.limits.maxMemoryRegions else {
-            throw FabricError(
-                operation: "ibv_reg_mr", code: ENOMEM, reason: "the device has no room for another memory region")
+            throw TercetError(
+                call: "ibv_reg_mr", errno: ENOMEM, reason: "the device has no room for another memory region")
         }
         guard !access.contains(.remoteWrite) || access.contains(.localWrite) else {
-            throw FabricError(
-                operation: "ibv_reg_mr", code: EINVAL, reason: "memory that peers write is locally writable too")
+            throw TercetError(
+                call: "ibv_reg_mr", errno: EINVAL, reason: "memory that peers write is locally writable too")
         }
         return device.regions.insert(memory, access)
     }
@@ -72,9 +72,9 @@ public final class SimulatedContext: FabricContext {
 
     public override func createQueuePair(
         for connection: ConnectionHandle, _ options: QueuePairOptions
-    ) throws(FabricError) -> QueuePairHandle {
-        func refusal(_ code: Int32, _ reason: String) -> FabricError {
-            FabricError(operation: "queue pair on \(device.name)", code: code, reason: reason)
+    ) throws(TercetError) -> QueuePairHandle {
+        func refusal(_ code: Int32, _ reason: String) -> TercetError {
+            TercetError(call: "queue pair on \(device.name)", errno: code, reason: reason)
         }
         let entry = try fabric.connectionForQueuePair(connection)
         invariant(entry.device === device, "a queue pair is made on its connection's device")

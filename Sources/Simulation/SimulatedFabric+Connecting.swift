@@ -15,7 +15,7 @@ extension SimulatedFabric {
 
     func beginResolving(
         _ address: SocketAddress, from source: SocketAddress?, timeoutMilliseconds: Int32
-    ) throws(FabricError) -> ConnectionHandle {
+    ) throws(TercetError) -> ConnectionHandle {
         func fits(_ host: String) -> Bool {
             SocketAddress(host: host, port: 0)?.family == address.family && (source.map { $0.host == host } ?? true)
         }
@@ -23,8 +23,8 @@ extension SimulatedFabric {
             let own = device.addresses.first(where: fits),
             let local = SocketAddress(host: own, port: network.newPort())
         else {
-            throw FabricError(
-                operation: "rdma_resolve_addr \(address)", code: EADDRNOTAVAIL, reason: "no device has a way there")
+            throw TercetError(
+                call: "rdma_resolve_addr \(address)", errno: EADDRNOTAVAIL, reason: "no device has a way there")
         }
         let connection = SimulatedConnection(
             ConnectionHandle(value: network.newHandle()), self, device, local: local, peer: address, phase: .resolving)
@@ -41,8 +41,8 @@ extension SimulatedFabric {
                 connection.report { .routeResolved($0) }
             } else {
                 connection.end()
-                let error = FabricError(
-                    operation: "address resolution", code: ETIMEDOUT, reason: "\(address) does not answer")
+                let error = TercetError(
+                    call: "address resolution", errno: ETIMEDOUT, reason: "\(address) does not answer")
                 connection.report { .failed($0, error) }
             }
         }
@@ -51,7 +51,7 @@ extension SimulatedFabric {
 
     func sendRequest(
         _ connection: ConnectionHandle, _ parameters: ConnectionParameters
-    ) throws(FabricError) {
+    ) throws(TercetError) {
         let entry = try entry(
             connection, parameters, in: .resolved, "rdma_connect", limit: PrivateDataSize.connect)
         entry.phase = .establishing
@@ -71,7 +71,7 @@ extension SimulatedFabric {
         network.schedule(afterNanoseconds: network.delays.connectTimeoutNanoseconds) {
             guard entry.phase == .establishing, !entry.isDestroyed else { return }
             entry.end()
-            let error = FabricError(operation: "connection", code: ETIMEDOUT, reason: "the peer does not answer")
+            let error = TercetError(call: "connection", errno: ETIMEDOUT, reason: "the peer does not answer")
             entry.report { .failed($0, error) }
         }
     }
@@ -80,7 +80,7 @@ extension SimulatedFabric {
 
     func sendReply(
         _ connection: ConnectionHandle, _ parameters: ConnectionParameters
-    ) throws(FabricError) {
+    ) throws(TercetError) {
         let entry = try entry(
             connection, parameters, in: .requested, "rdma_accept", limit: PrivateDataSize.accept)
         entry.phase = .establishing
@@ -160,10 +160,10 @@ extension SimulatedFabric {
 
     // MARK: Parts
 
-    func connectionForQueuePair(_ connection: ConnectionHandle) throws(FabricError) -> SimulatedConnection {
+    func connectionForQueuePair(_ connection: ConnectionHandle) throws(TercetError) -> SimulatedConnection {
         guard let entry = connections[connection] else { throw Self.unknownConnection }
         guard entry.phase == .resolved || entry.phase == .requested else {
-            throw FabricError(operation: "rdma_create_qp", code: ENOTCONN, reason: "the connection has ended")
+            throw TercetError(call: "rdma_create_qp", errno: ENOTCONN, reason: "the connection has ended")
         }
         invariant(entry.queuePair == nil, "a connection has one queue pair")
         return entry
@@ -172,18 +172,18 @@ extension SimulatedFabric {
     private func entry(
         _ connection: ConnectionHandle, _ parameters: ConnectionParameters, in phase: SimulatedPhase,
         _ operation: String, limit: Int
-    ) throws(FabricError) -> SimulatedConnection {
+    ) throws(TercetError) -> SimulatedConnection {
         guard let entry = connections[connection] else { throw Self.unknownConnection }
         guard entry.phase == phase else {
-            throw FabricError(
-                operation: operation, code: ENOTCONN, reason: "the connection is no longer waiting for this")
+            throw TercetError(
+                call: operation, errno: ENOTCONN, reason: "the connection is no longer waiting for this")
         }
         guard entry.queuePair != nil else {
-            throw FabricError(operation: operation, code: EINVAL, reason: "the connection has no queue pair")
+            throw TercetError(call: operation, errno: EINVAL, reason: "the connection has no queue pair")
         }
         guard parameters.privateData.count <= limit else {
-            throw FabricError(
-                operation: operation, code: EMSGSIZE,
+            throw TercetError(
+                call: operation, errno: EMSGSIZE,
                 reason: "\(parameters.privateData.count) bytes of private data, RDMA CM carries \(limit)")
         }
         return entry

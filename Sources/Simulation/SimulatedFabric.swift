@@ -62,11 +62,11 @@ public final class SimulatedFabric: Fabric {
 
     // MARK: Listening
 
-    public override func listen(at address: SocketAddress, backlog: Int) throws(FabricError) -> ListenerHandle {
+    public override func listen(at address: SocketAddress, backlog: Int) throws(TercetError) -> ListenerHandle {
         let isWildcard = address.host == "0.0.0.0" || address.host == "::"
         guard isWildcard || devices.contains(where: { $0.addresses.contains(address.host) }) else {
-            throw FabricError(
-                operation: "rdma_bind_addr \(address)", code: EADDRNOTAVAIL, reason: "no RDMA device has this address")
+            throw TercetError(
+                call: "rdma_bind_addr \(address)", errno: EADDRNOTAVAIL, reason: "no RDMA device has this address")
         }
         var port = address.port
         func isTaken(_ port: UInt16) -> Bool {
@@ -79,8 +79,8 @@ public final class SimulatedFabric: Fabric {
         }
         while port == 0 || (address.port == 0 && isTaken(port)) { port = network.newPort() }
         guard !isTaken(port), let bound = SocketAddress(host: address.host, port: port) else {
-            throw FabricError(
-                operation: "rdma_bind_addr \(address)", code: EADDRINUSE, reason: "the address is in use")
+            throw TercetError(
+                call: "rdma_bind_addr \(address)", errno: EADDRINUSE, reason: "the address is in use")
         }
         let handle = ListenerHandle(value: network.newHandle())
         network.listeners.append(
@@ -100,7 +100,7 @@ public final class SimulatedFabric: Fabric {
 
     public override func context(
         for connection: ConnectionHandle, _ options: ContextOptions
-    ) throws(FabricError) -> FabricContext {
+    ) throws(TercetError) -> FabricContext {
         guard let entry = connections[connection] else { throw Self.unknownConnection }
         if let context = contexts.first(where: { $0.device === entry.device }) { return context }
         let context = SimulatedContext(entry.device, self, options)
@@ -114,19 +114,19 @@ public final class SimulatedFabric: Fabric {
 
     public override func resolve(
         _ address: SocketAddress, from source: SocketAddress?, timeoutMilliseconds: Int32
-    ) throws(FabricError) -> ConnectionHandle {
+    ) throws(TercetError) -> ConnectionHandle {
         try beginResolving(address, from: source, timeoutMilliseconds: timeoutMilliseconds)
     }
 
     public override func connect(
         _ connection: ConnectionHandle, _ parameters: ConnectionParameters
-    ) throws(FabricError) {
+    ) throws(TercetError) {
         try sendRequest(connection, parameters)
     }
 
     public override func accept(
         _ connection: ConnectionHandle, _ parameters: ConnectionParameters
-    ) throws(FabricError) {
+    ) throws(TercetError) {
         try sendReply(connection, parameters)
     }
 
@@ -159,13 +159,13 @@ public final class SimulatedFabric: Fabric {
         return ticket
     }
 
-    public override func adopt(_ ticket: ConnectionTicket) throws(FabricError) -> ConnectionHandle {
+    public override func adopt(_ ticket: ConnectionTicket) throws(TercetError) -> ConnectionHandle {
         guard let entry = network.transfers.removeValue(forKey: ticket.value) else {
             invariantViolated("a ticket comes from handOver and is used once")
         }
         guard devices.contains(where: { $0 === entry.device }) else {
             network.transfers[ticket.value] = entry
-            throw FabricError(operation: "rdma_migrate_id", code: ENODEV, reason: "the device is another process's")
+            throw TercetError(call: "rdma_migrate_id", errno: ENODEV, reason: "the device is another process's")
         }
         let former = entry.handle
         entry.handle = ConnectionHandle(value: network.newHandle())
@@ -181,8 +181,8 @@ public final class SimulatedFabric: Fabric {
         refuse(entry, privateData: [])
     }
 
-    static let unknownConnection = FabricError(
-        operation: "connection", code: EINVAL, reason: "there is no such connection")
+    static let unknownConnection = TercetError(
+        call: "connection", errno: EINVAL, reason: "there is no such connection")
 }
 
 extension ConnectionEvent {

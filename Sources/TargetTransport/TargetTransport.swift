@@ -5,7 +5,7 @@ import Base
 /// Used by the reactor's thread only. Called a few times in a round, never for each I/O.
 public protocol TargetTransport: AnyObject {
     /// Listens at an address.
-    func listen(at address: SocketAddress) throws(TransportError) -> ListenerNumber
+    func listen(at address: SocketAddress) throws(TercetError) -> ListenerNumber
     /// Ends a listener. Connections stay.
     func stopListening(_ listener: ListenerNumber)
 

@@ -69,16 +69,3 @@ public enum ConnectionNotice: Sendable {
     /// The address of a listener is gone.
     case listenerLost(ListenerNumber)
 }
-
-/// A call to a transport that failed.
-public struct TransportError: Error, Equatable, CustomStringConvertible, Sendable {
-    /// The errno value; 0 where there is none.
-    public var code: Int32
-    /// Which call, what is wrong and, where something can be done, what to do.
-    public var description: String
-
-    public init(code: Int32, description: String) {
-        self.code = code
-        self.description = description
-    }
-}

@@ -1,3 +1,4 @@
+import Base
 import CLinux
 import CVerbs
 import FabricInterface
@@ -20,7 +21,7 @@ final class AsyncEventWatch {
         var stop: Int32
     }
 
-    init(_ verbs: UnsafeMutablePointer<ibv_context>, name: String) throws(FabricError) {
+    init(_ verbs: UnsafeMutablePointer<ibv_context>, name: String) throws(TercetError) {
         // An event is withdrawn with its queue pair, also between the wait for it and the reading: that must not wait.
         let code = tercet_set_nonblocking(verbs.pointee.async_fd)
         if code != 0 { throw verbsError("fcntl O_NONBLOCK on the events of \(name)", code) }

@@ -7,7 +7,7 @@ import Glibc
 extension VerbsContext {
     func makeQueuePair(
         for connection: ConnectionHandle, _ options: QueuePairOptions
-    ) throws(FabricError) -> QueuePairHandle {
+    ) throws(TercetError) -> QueuePairHandle {
         let id = try fabric.identifierForQueuePair(of: connection, in: self)
         try check(options)
         var attributes = ibv_qp_init_attr()
@@ -50,9 +50,9 @@ extension VerbsContext {
     }
 
     /// Refuses options that the device would refuse, in words that its errno would not have.
-    private func check(_ options: QueuePairOptions) throws(FabricError) {
+    private func check(_ options: QueuePairOptions) throws(TercetError) {
         let operation = "queue pair on \(device.name)"
-        func refuse(_ reason: String) -> FabricError { FabricError(operation: operation, code: EINVAL, reason: reason) }
+        func refuse(_ reason: String) -> TercetError { TercetError(call: operation, errno: EINVAL, reason: reason) }
         if options.sendEntries > limits.maxWorkRequests || options.receiveEntries > limits.maxWorkRequests {
             throw refuse(
                 "\(max(options.sendEntries, options.receiveEntries)) entries asked for, the device has at most "

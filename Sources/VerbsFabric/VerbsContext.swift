@@ -40,7 +40,7 @@ public final class VerbsContext: FabricContext {
 
     init(
         _ device: VerbsDevice, fabric: VerbsFabric, options: ContextOptions, vector: Int32
-    ) throws(FabricError) {
+    ) throws(TercetError) {
         let limits = device.limits
         let completions = max(1, min(options.completionQueueEntries, limits.maxCompletionQueueEntries))
         let receives = min(options.sharedReceiveEntries, limits.maxSharedReceiveWorkRequests)
@@ -117,7 +117,7 @@ public final class VerbsContext: FabricContext {
 
     public override func register(
         _ memory: UnsafeMutableRawBufferPointer, access: MemoryAccess
-    ) throws(FabricError) -> MemoryRegion {
+    ) throws(TercetError) -> MemoryRegion {
         try device.register(memory, access: access)
     }
 
@@ -125,7 +125,7 @@ public final class VerbsContext: FabricContext {
 
     public override func createQueuePair(
         for connection: ConnectionHandle, _ options: QueuePairOptions
-    ) throws(FabricError) -> QueuePairHandle {
+    ) throws(TercetError) -> QueuePairHandle {
         try makeQueuePair(for: connection, options)
     }
 

@@ -1,3 +1,4 @@
+import Base
 import CVerbs
 import FabricInterface
 import Glibc
@@ -30,11 +31,11 @@ final class VerbsDevice: @unchecked Sendable {
     private static let devices = Mutex<[UInt: Weak]>([:])
 
     /// The device that RDMA CM opened as `verbs`.
-    static func shared(_ verbs: UnsafeMutablePointer<ibv_context>) throws(FabricError) -> VerbsDevice {
-        let result = devices.withLock { devices -> Result<VerbsDevice, FabricError> in
+    static func shared(_ verbs: UnsafeMutablePointer<ibv_context>) throws(TercetError) -> VerbsDevice {
+        let result = devices.withLock { devices -> Result<VerbsDevice, TercetError> in
             let key = UInt(bitPattern: verbs)
             if let device = devices[key]?.device { return .success(device) }
-            do throws(FabricError) {
+            do throws(TercetError) {
                 let device = try VerbsDevice(UnsafeMutablePointer(bitPattern: key)!)
                 devices[key] = Weak(device: device)
                 return .success(device)
@@ -45,7 +46,7 @@ final class VerbsDevice: @unchecked Sendable {
         return try result.get()
     }
 
-    private init(_ verbs: UnsafeMutablePointer<ibv_context>) throws(FabricError) {
+    private init(_ verbs: UnsafeMutablePointer<ibv_context>) throws(TercetError) {
         self.verbs = verbs
         name = ibv_get_device_name(verbs.pointee.device).map { String(cString: $0) } ?? "unnamed"
         var attributes = ibv_device_attr()
@@ -70,7 +71,7 @@ final class VerbsDevice: @unchecked Sendable {
 
     func register(
         _ memory: UnsafeMutableRawBufferPointer, access: MemoryAccess
-    ) throws(FabricError) -> MemoryRegion {
+    ) throws(TercetError) -> MemoryRegion {
         var flags: UInt32 = 0
         if !access.isDisjoint(with: [.localWrite, .remoteWrite]) { flags |= IBV_ACCESS_LOCAL_WRITE.rawValue }
         if access.contains(.remoteRead) { flags |= IBV_ACCESS_REMOTE_READ.rawValue }

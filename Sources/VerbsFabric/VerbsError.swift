@@ -1,3 +1,4 @@
+import Base
 import CLinux
 import CVerbs
 import FabricInterface
@@ -9,9 +10,9 @@ import SystemPackage
 /// `operation` is put together only after `code` was read: that may be `errno`, which any call may change.
 ///
 /// - Parameter advice: what an errno value means for this call, before the general meaning is tried.
-func verbsError(_ operation: @autoclosure () -> String, _ code: Int32, advice: [Int32: String] = [:]) -> FabricError {
+func verbsError(_ operation: @autoclosure () -> String, _ code: Int32, advice: [Int32: String] = [:]) -> TercetError {
     let code = abs(code)
-    if let reason = advice[code] { return FabricError(operation: operation(), code: code, reason: reason) }
+    if let reason = advice[code] { return TercetError(call: operation(), errno: code, reason: reason) }
     let reason =
         switch code {
         case EADDRINUSE: "the address and port are in use by another listener; stop it or choose another port"
@@ -27,5 +28,5 @@ func verbsError(_ operation: @autoclosure () -> String, _ code: Int32, advice: [
         case EMFILE, ENFILE: "too many open files (`ulimit -n`, LimitNOFILE=)"
         default: Errno(rawValue: code).description
         }
-    return FabricError(operation: operation(), code: code, reason: reason)
+    return TercetError(call: operation(), errno: code, reason: reason)
 }

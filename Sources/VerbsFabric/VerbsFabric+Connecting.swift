@@ -15,7 +15,7 @@ extension VerbsFabric {
 
     func beginResolving(
         _ address: SocketAddress, from source: SocketAddress?, timeoutMilliseconds: Int32
-    ) throws(FabricError) -> ConnectionHandle {
+    ) throws(TercetError) -> ConnectionHandle {
         let handle = ConnectionHandle(value: Self.newHandle())
         let id = try createIdentifier(handle.value)
         func begin(_ from: UnsafeMutablePointer<sockaddr>?) -> Int32? {
@@ -43,18 +43,18 @@ extension VerbsFabric {
     func establish(
         _ connection: ConnectionHandle, _ parameters: ConnectionParameters, from phase: ConnectionPhase,
         _ operation: String, limit: Int, _ call: (UnsafeMutablePointer<rdma_cm_id>, inout rdma_conn_param) -> Int32
-    ) throws(FabricError) {
+    ) throws(TercetError) {
         guard let entry = connections[connection] else { throw Self.unknownConnection }
         guard entry.phase == phase else {
-            throw FabricError(
-                operation: operation, code: ENOTCONN, reason: "the connection is no longer waiting for this")
+            throw TercetError(
+                call: operation, errno: ENOTCONN, reason: "the connection is no longer waiting for this")
         }
         guard let context = entry.context else {
-            throw FabricError(operation: operation, code: EINVAL, reason: "the connection has no queue pair")
+            throw TercetError(call: operation, errno: EINVAL, reason: "the connection has no queue pair")
         }
         guard parameters.privateData.count <= limit else {
-            throw FabricError(
-                operation: operation, code: EMSGSIZE,
+            throw TercetError(
+                call: operation, errno: EMSGSIZE,
                 reason: "\(parameters.privateData.count) bytes of private data, RDMA CM carries \(limit)")
         }
         var values = rdma_conn_param()
@@ -109,10 +109,10 @@ extension VerbsFabric {
     /// The identifier for which a queue pair is to be made in `context`.
     func identifierForQueuePair(
         of connection: ConnectionHandle, in context: VerbsContext
-    ) throws(FabricError) -> UnsafeMutablePointer<rdma_cm_id> {
+    ) throws(TercetError) -> UnsafeMutablePointer<rdma_cm_id> {
         guard let entry = connections[connection] else { throw Self.unknownConnection }
         guard entry.phase == .resolved || entry.phase == .requested else {
-            throw FabricError(operation: "rdma_create_qp", code: ENOTCONN, reason: "the connection has ended")
+            throw TercetError(call: "rdma_create_qp", errno: ENOTCONN, reason: "the connection has ended")
         }
         invariant(entry.queuePair == nil, "a connection has one queue pair")
         invariant(entry.id.pointee.verbs == context.device.verbs, "a queue pair is made on its connection's device")

@@ -37,7 +37,7 @@ extension VerbsFabric {
         return ConnectionTicket(value: UInt(bitPattern: entry.id))
     }
 
-    func takeOver(_ ticket: ConnectionTicket) throws(FabricError) -> ConnectionHandle {
+    func takeOver(_ ticket: ConnectionTicket) throws(TercetError) -> ConnectionHandle {
         let id = Self.identifier(ticket)
         let handle = ConnectionHandle(value: Self.newHandle())
         // Before the move: the first event may be read right after it.

@@ -5,10 +5,10 @@ import FabricInterface
 import Glibc
 
 extension VerbsFabric {
-    func startListening(at address: SocketAddress, backlog: Int) throws(FabricError) -> ListenerHandle {
+    func startListening(at address: SocketAddress, backlog: Int) throws(TercetError) -> ListenerHandle {
         let handle = ListenerHandle(value: Self.newHandle())
         let id = try createIdentifier(handle.value)
-        do throws(FabricError) {
+        do throws(TercetError) {
             if address.family == .ipv6 {
                 // So that one port can be had on IPv4 and IPv6 side by side; `::` does not take IPv4 requests along.
                 var only: Int32 = 1
@@ -29,7 +29,7 @@ extension VerbsFabric {
     }
 
     /// A new identifier whose events come to this fabric under `number`.
-    func createIdentifier(_ number: UInt64) throws(FabricError) -> UnsafeMutablePointer<rdma_cm_id> {
+    func createIdentifier(_ number: UInt64) throws(TercetError) -> UnsafeMutablePointer<rdma_cm_id> {
         var id: UnsafeMutablePointer<rdma_cm_id>?
         let context = UnsafeMutableRawPointer(bitPattern: UInt(number))
         guard rdma_create_id(channel, &id, context, RDMA_PS_TCP) == 0, let id else {
@@ -38,8 +38,8 @@ extension VerbsFabric {
         return id
     }
 
-    static func zoneGone(_ address: SocketAddress) -> FabricError {
-        FabricError(
-            operation: "address \(address)", code: ENODEV, reason: "the network interface after % does not exist")
+    static func zoneGone(_ address: SocketAddress) -> TercetError {
+        TercetError(
+            call: "address \(address)", errno: ENODEV, reason: "the network interface after % does not exist")
     }
 }

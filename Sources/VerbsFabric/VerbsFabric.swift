@@ -29,7 +29,7 @@ public final class VerbsFabric: Fabric {
     private static let nextVector = Atomic<UInt32>(0)
 
     /// Opens the connection manager. Throws if the machine has none, or no descriptors are left.
-    public static func open() throws(FabricError) -> VerbsFabric {
+    public static func open() throws(TercetError) -> VerbsFabric {
         guard let channel = rdma_create_event_channel() else {
             throw verbsError(
                 "rdma_create_event_channel", errno,
@@ -85,7 +85,7 @@ public final class VerbsFabric: Fabric {
     /// A number that no other connection or listener of this process has or had.
     static func newHandle() -> UInt64 { nextHandle.wrappingAdd(1, ordering: .relaxed).oldValue }
 
-    public override func listen(at address: SocketAddress, backlog: Int) throws(FabricError) -> ListenerHandle {
+    public override func listen(at address: SocketAddress, backlog: Int) throws(TercetError) -> ListenerHandle {
         try startListening(at: address, backlog: backlog)
     }
 
@@ -99,13 +99,13 @@ public final class VerbsFabric: Fabric {
 
     public override func resolve(
         _ address: SocketAddress, from source: SocketAddress?, timeoutMilliseconds: Int32
-    ) throws(FabricError) -> ConnectionHandle {
+    ) throws(TercetError) -> ConnectionHandle {
         try beginResolving(address, from: source, timeoutMilliseconds: timeoutMilliseconds)
     }
 
     public override func connect(
         _ connection: ConnectionHandle, _ parameters: ConnectionParameters
-    ) throws(FabricError) {
+    ) throws(TercetError) {
         try establish(connection, parameters, from: .resolved, "rdma_connect", limit: PrivateDataLimit.connect) {
             rdma_connect($0, &$1)
         }
@@ -113,7 +113,7 @@ public final class VerbsFabric: Fabric {
 
     public override func accept(
         _ connection: ConnectionHandle, _ parameters: ConnectionParameters
-    ) throws(FabricError) {
+    ) throws(TercetError) {
         try establish(connection, parameters, from: .requested, "rdma_accept", limit: PrivateDataLimit.accept) {
             rdma_accept($0, &$1)
         }
@@ -125,7 +125,7 @@ public final class VerbsFabric: Fabric {
 
     public override func handOver(_ connection: ConnectionHandle) -> ConnectionTicket { giveAway(connection) }
 
-    public override func adopt(_ ticket: ConnectionTicket) throws(FabricError) -> ConnectionHandle {
+    public override func adopt(_ ticket: ConnectionTicket) throws(TercetError) -> ConnectionHandle {
         try takeOver(ticket)
     }
 
@@ -139,10 +139,10 @@ public final class VerbsFabric: Fabric {
 
     public override func context(
         for connection: ConnectionHandle, _ options: ContextOptions
-    ) throws(FabricError) -> FabricContext {
+    ) throws(TercetError) -> FabricContext {
         guard let entry = connections[connection] else { throw Self.unknownConnection }
         guard let verbs = entry.id.pointee.verbs else {
-            throw FabricError(operation: "context", code: ENODEV, reason: "the connection's device is not known yet")
+            throw TercetError(call: "context", errno: ENODEV, reason: "the connection's device is not known yet")
         }
         if let context = contexts.first(where: { $0.device.verbs == verbs }) { return context }
         let device = try VerbsDevice.shared(verbs)
@@ -151,8 +151,8 @@ public final class VerbsFabric: Fabric {
         return context
     }
 
-    static let unknownConnection = FabricError(
-        operation: "connection", code: ENOTCONN, reason: "the connection has been destroyed")
+    static let unknownConnection = TercetError(
+        call: "connection", errno: ENOTCONN, reason: "the connection has been destroyed")
 
     /// Reports an event of our own making.
     func report(_ event: ConnectionEvent) {

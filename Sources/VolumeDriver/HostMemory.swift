@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 import InitiatorTransport
 import NVMeInitiator
@@ -15,7 +16,7 @@ open class HostMemory: @unchecked Sendable {
     /// no use.
     ///
     /// - Returns: the device's number, which `segment` is called with.
-    open func device(_ context: FabricContext) throws(FabricError) -> Int { throw Self.isAbstract }
+    open func device(_ context: FabricContext) throws(TercetError) -> Int { throw Self.isAbstract }
 
     /// The name on a device of `length` bytes of the memory that `HostRequest.buffer` names; `nil` if they cannot be registered
     /// now.
@@ -23,7 +24,7 @@ open class HostMemory: @unchecked Sendable {
     /// - Parameter isIncoming: whether the member writes into the memory.
     open func segment(_ buffer: UInt64, length: Int, isIncoming: Bool, device: Int) -> IOSegment? { nil }
 
-    private static var isAbstract: FabricError {
-        FabricError(operation: "memory of a volume's user", code: 0, reason: "there is none")
+    private static var isAbstract: TercetError {
+        TercetError(call: "memory of a volume's user", errno: 0, reason: "there is none")
     }
 }

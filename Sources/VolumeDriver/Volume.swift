@@ -62,7 +62,7 @@ public final class Volume: Poller, @unchecked Sendable {
     public convenience init(
         _ options: VolumeOptions, group: InitiatorGroup, hostMemory: HostMemory? = nil,
         observer: @escaping @Sendable (VolumeEvent) -> Void = { _ in }
-    ) throws(MemoryError) {
+    ) throws(TercetError) {
         try self.init(options, group: group, hostMemory: hostMemory, rules: Rules(), observer: observer)
     }
 
@@ -70,7 +70,7 @@ public final class Volume: Poller, @unchecked Sendable {
     package init(
         _ options: VolumeOptions, group: InitiatorGroup, hostMemory: HostMemory? = nil, rules: Rules,
         observer: @escaping @Sendable (VolumeEvent) -> Void
-    ) throws(MemoryError) {
+    ) throws(TercetError) {
         invariant(options.members.count == memberCount, "a volume has three members")
         self.options = options
         self.group = group

@@ -56,7 +56,7 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
     private static let maxAreas = 256
 
     /// - Parameter bufferBytes: 0 for no buffers.
-    init(engineBytes: Int, bufferBytes: Int) throws(MemoryError) {
+    init(engineBytes: Int, bufferBytes: Int) throws(TercetError) {
         engine = try RegisteredArena(bytes: engineBytes)
         buffers = bufferBytes > 0 ? try RegisteredArena(bytes: bufferBytes) : nil
         pool = buffers.map { DataPool($0.memory, reservedBytes: 0) }
@@ -99,7 +99,7 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
         guard areaCount < Self.maxAreas else { return }
         var area = Area(start: start, count: memory.count)
         for number in devices.indices where devices[number].isRegistered {
-            do throws(FabricError) { area.keys[number] = try register(area, devices[number].context) } catch {
+            do throws(TercetError) { area.keys[number] = try register(area, devices[number].context) } catch {
                 return deregister(area, number)
             }
         }
@@ -128,11 +128,11 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
         return false
     }
 
-    private func register(_ area: Area, _ context: FabricContext) throws(FabricError) -> TransferKeys {
+    private func register(_ area: Area, _ context: FabricContext) throws(TercetError) -> TransferKeys {
         let memory = UnsafeMutableRawBufferPointer(start: area.start, count: area.count)
         var keys = TransferKeys()
         keys.incoming = try context.register(memory, access: .incoming)
-        do throws(FabricError) { keys.outgoing = try context.register(memory, access: .outgoing) } catch {
+        do throws(TercetError) { keys.outgoing = try context.register(memory, access: .outgoing) } catch {
             context.deregister(keys.incoming)
             throw error
         }
@@ -151,7 +151,7 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
 
     // MARK: Devices
 
-    public override func device(_ context: FabricContext) throws(FabricError) -> Int {
+    public override func device(_ context: FabricContext) throws(TercetError) -> Int {
         timesAsked += 1
         let device = Device(domain: context.domain, context: context, lastAsked: timesAsked)
         if let known = devices.firstIndex(where: { $0.domain == device.domain && $0.isRegistered }) {
@@ -160,7 +160,7 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
         }
         let number = devices.count < Self.maxDevices ? devices.count : forgetOldest()
         for index in 0..<areaCount {
-            do throws(FabricError) {
+            do throws(TercetError) {
                 areas[index].keys[number] =
                     try areas[index].isArena
                     ? buffers?.transferKeys(with: context) ?? TransferKeys() : register(areas[index], context)

@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 import InitiatorTransport
 import Memory
@@ -22,7 +23,7 @@ final class DataMemory: Sendable {
         do {
             let arena = arena
             let answer = await queue.withDevice { device in
-                Result { () throws(TransportError) in try device.register(arena, access: access) }
+                Result { () throws(TercetError) in try device.register(arena, access: access) }
             }
             guard let region = try answer?.get() else { throw CommandFailure("the connection was lost") }
             segment = IOSegment(

@@ -87,7 +87,7 @@ final class Service {
     func start() throws(ServiceError) {
         for reactor in reactors {
             let fabric: VerbsFabric
-            do throws(FabricError) {
+            do throws(TercetError) {
                 fabric = try VerbsFabric.open()
             } catch {
                 throw ServiceError(description: "RDMA cannot be used: \(error.description)")
@@ -217,8 +217,8 @@ final class Service {
         let portID = portIDs[address] ?? UInt16(portIDs.count + 1)
         let listener = TargetListener(address: address, portID: portID)
         let box = groups[0]
-        let failure: TransportError? = await reactors[0].run { () -> TransportError? in
-            do throws(TransportError) {
+        let failure: TercetError? = await reactors[0].run { () -> TercetError? in
+            do throws(TercetError) {
                 try box.group.listen(listener)
                 return nil
             } catch {

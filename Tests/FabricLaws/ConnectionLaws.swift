@@ -16,8 +16,8 @@ extension FabricLaw {
             do {
                 _ = try other.listen(at: address, backlog: 4)
                 throw LawViolation("a port was given twice")
-            } catch let error as FabricError {
-                try require(error.code == EADDRINUSE, "EADDRINUSE is reported, not \(error)")
+            } catch let error as TercetError {
+                try require(error.errno == EADDRINUSE, "EADDRINUSE is reported, not \(error)")
             }
             fabric.stopListening(listener)
             try require(fabric.address(of: listener) == nil, "a listener that ended has no address")
@@ -29,9 +29,9 @@ extension FabricLaw {
             do {
                 _ = try fabric.listen(at: SocketAddress(host: "192.0.2.77", port: 0)!, backlog: 4)
                 throw LawViolation("it could")
-            } catch let error as FabricError {
+            } catch let error as TercetError {
                 try require(
-                    error.code == EADDRNOTAVAIL || error.code == ENODEV, "the reason is the address, not \(error)")
+                    error.errno == EADDRNOTAVAIL || error.errno == ENODEV, "the reason is the address, not \(error)")
             }
         },
         FabricLaw(name: "private data, READ depths and the source address arrive") { world in
@@ -72,7 +72,7 @@ extension FabricLaw {
                     ConnectionParameters(
                         responderResources: 1, initiatorDepth: 1, privateData: [UInt8](repeating: 7, count: 197)))
                 throw LawViolation("197 bytes were taken")
-            } catch is FabricError {}
+            } catch is TercetError {}
             try server.fabric.accept(
                 server.connection,
                 ConnectionParameters(

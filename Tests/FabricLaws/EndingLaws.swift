@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 import Glibc
 
@@ -105,7 +106,7 @@ extension FabricLaw {
                 try server.prepare()
                 try server.fabric.accept(
                     server.connection, ConnectionParameters(responderResources: 1, initiatorDepth: 1))
-            } catch is FabricError {}
+            } catch is TercetError {}
             for _ in 0..<100 {
                 server.poll()
                 client.poll()

@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 import Glibc
 
@@ -75,8 +76,8 @@ extension FabricLaw {
                     QueuePairOptions(
                         sendEntries: limits.maxWorkRequests + 1, receiveEntries: 1, usesSharedReceiveQueue: false))
                 throw LawViolation("more than \(limits.maxWorkRequests) entries were granted")
-            } catch let error as FabricError {
-                try require(error.reason.contains("\(limits.maxWorkRequests)"), "the limit is named: \(error)")
+            } catch let error as TercetError {
+                try require(error.message.contains("\(limits.maxWorkRequests)"), "the limit is named: \(error)")
             }
         },
         FabricLaw(name: "RDMA WRITE and READ move bytes; a SEND after a WRITE arrives after it") { world in

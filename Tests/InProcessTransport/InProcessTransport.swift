@@ -59,7 +59,7 @@ public final class InProcessTransport: TargetTransport {
     public var descriptors: [Int32] { [] }
     public var descriptorGeneration: UInt64 { 0 }
 
-    public func listen(at address: SocketAddress) throws(TransportError) -> ListenerNumber { ListenerNumber(value: 1) }
+    public func listen(at address: SocketAddress) throws(TercetError) -> ListenerNumber { ListenerNumber(value: 1) }
     public func stopListening(_ listener: ListenerNumber) {}
     public func forget(_ memory: UnsafeMutableRawBufferPointer) {}
     public func tick(now: MonotonicTime) {}

@@ -51,7 +51,7 @@ final class Peer: Sendable {
         _ arena: RegisteredArena, _ access: MemoryAccess, _ queue: IOQueue
     ) async throws -> MemoryRegion {
         let answer = await queue.withDevice { device in
-            Result { () throws(TransportError) in try device.register(arena, access: access) }
+            Result { () throws(TercetError) in try device.register(arena, access: access) }
         }
         guard let region = try answer?.get() else { throw Wrong("the connection was lost") }
         return region

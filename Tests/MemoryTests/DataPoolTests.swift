@@ -1,4 +1,5 @@
 import AllocationProbe
+import Base
 import Buffers
 import FabricInterface
 import Glibc
@@ -20,7 +21,7 @@ final class RecordingContext: FabricContext {
 
     override func register(
         _ memory: UnsafeMutableRawBufferPointer, access: MemoryAccess
-    ) throws(FabricError) -> MemoryRegion {
+    ) throws(TercetError) -> MemoryRegion {
         registrations += 1
         let key = UInt32(registrations)
         registered[UInt(key)] = (memory, access)

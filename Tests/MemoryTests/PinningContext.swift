@@ -1,3 +1,4 @@
+import Base
 import CLinux
 import FabricInterface
 import Glibc
@@ -45,8 +46,8 @@ final class PinningContext: FabricContext, @unchecked Sendable {
 
     override func register(
         _ memory: UnsafeMutableRawBufferPointer, access: MemoryAccess
-    ) throws(FabricError) -> MemoryRegion {
-        func failure(_ code: Int32) -> FabricError { FabricError(operation: "register", code: code, reason: "\(code)") }
+    ) throws(TercetError) -> MemoryRegion {
+        func failure(_ code: Int32) -> TercetError { TercetError(call: "register", errno: code, reason: "\(code)") }
         if count >= maxRegions { throw failure(ENOMEM) }
         // As registration does: pages that were never touched come into being now.
         let populateWrite: Int32 = 23

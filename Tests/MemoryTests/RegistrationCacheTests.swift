@@ -1,3 +1,4 @@
+import Base
 import CLinux
 import FabricInterface
 import Glibc
@@ -66,9 +67,9 @@ private func map(_ pages: Int) -> UnsafeMutableRawPointer {
         #expect(cache.counters.misses == misses, "page 2 went, not page 1")
         let more = [try acquire(4), try acquire(5)]
         #expect(device.access(ofKey: used.remoteKey) != nil)
-        let full = #expect(throws: FabricError.self) { try acquire(6) }
-        #expect(full?.code == ENOBUFS)
-        #expect(throws: FabricError.self) { try front.acquire(memory, length: 8 * 4096, access: .remoteRead) }
+        let full = #expect(throws: TercetError.self) { try acquire(6) }
+        #expect(full?.errno == ENOBUFS)
+        #expect(throws: TercetError.self) { try front.acquire(memory, length: 8 * 4096, access: .remoteRead) }
         for registration in more { front.release(registration) }
         front.release(try acquire(6))
         front.release(used)
@@ -93,10 +94,10 @@ private func map(_ pages: Int) -> UnsafeMutableRawPointer {
         let memory = map(2)
         defer { munmap(memory, 2 * 4096) }
         mprotect(memory, 2 * 4096, PROT_NONE)
-        #expect(throws: FabricError.self) { try front.acquire(memory, length: 4096, access: .remoteRead) }
-        #expect(throws: FabricError.self) { try front.acquire(memory, length: 0, access: .remoteRead) }
-        #expect(throws: FabricError.self) { try front.acquire(memory, length: -1, access: .remoteRead) }
-        #expect(throws: FabricError.self) {
+        #expect(throws: TercetError.self) { try front.acquire(memory, length: 4096, access: .remoteRead) }
+        #expect(throws: TercetError.self) { try front.acquire(memory, length: 0, access: .remoteRead) }
+        #expect(throws: TercetError.self) { try front.acquire(memory, length: -1, access: .remoteRead) }
+        #expect(throws: TercetError.self) {
             try front.acquire(UnsafeRawPointer(bitPattern: UInt.max - 10)!, length: 100, access: .remoteRead)
         }
         #expect(cache.counters.pinnedBytes == 0 && cache.counters.regions == 0)

@@ -116,7 +116,7 @@ private struct Places: ~Copyable {
                     registration = try front.acquire(
                         start, length: end - start, access: .remoteRead, isSynchronized: true)
                 } catch {
-                    #expect(error.code == ENOBUFS && !held.isEmpty, "seed \(seed), round \(round): \(error)")
+                    #expect(error.errno == ENOBUFS && !held.isEmpty, "seed \(seed), round \(round): \(error)")
                     while let one = held.popLast() { front.release(one) }
                     continue
                 }

@@ -42,7 +42,7 @@ private final class SimulatedLawWorld: FabricLawWorld {
                 while let event = fabric.nextEvent() { if let found = find(event) { return found } }
                 world.progress()
             }
-            throw FabricError(operation: "wait", code: 0, reason: "the event did not come")
+            throw TercetError(call: "wait", errno: 0, reason: "the event did not come")
         }
         let listener = try server.listen(at: world.address, backlog: 4)
         let address = try #require(server.address(of: listener))
@@ -55,7 +55,7 @@ private final class SimulatedLawWorld: FabricLawWorld {
         try client.connect(connection, ConnectionParameters(responderResources: 1, initiatorDepth: 1))
         let request = try event(server) { if case .requested(let request, _) = $0 { request } else { nil } }
         let ticket = server.handOver(request)
-        #expect(throws: FabricError.self) { try stranger.adopt(ticket) }
+        #expect(throws: TercetError.self) { try stranger.adopt(ticket) }
         stranger.discard(ticket)
         try event(client) { if case .rejected = $0 { () } else { nil } }
     }

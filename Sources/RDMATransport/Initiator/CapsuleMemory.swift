@@ -55,7 +55,7 @@ final class CapsuleMemory {
             throw .resources(error.description)
         }
         let region: MemoryRegion
-        do { region = try arena.register(with: context, access: [.localWrite]) } catch { throw .call(.init(error)) }
+        do { region = try arena.register(with: context, access: [.localWrite]) } catch { throw .call(error) }
         invalidations = .allocate(capacity: depth)
         invalidations.initialize(repeating: 0, count: depth)
         capsules = HostCapsules(arena.memory.baseAddress!, depth: depth, invalidations, localKey: region.localKey)

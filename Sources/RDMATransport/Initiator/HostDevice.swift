@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 import InitiatorTransport
 import Memory
@@ -72,7 +73,7 @@ final class ControlBuffers {
             do { arena = try RegisteredArena(bytes: HostLimits.controlBuffers * ControlBuffer.byteCount) } catch {
                 throw .resources(error.description)
             }
-            do { region = try arena.register(with: context, access: access) } catch { throw .call(.init(error)) }
+            do { region = try arena.register(with: context, access: access) } catch { throw .call(error) }
             free = Array((0..<HostLimits.controlBuffers).reversed())
         }
 

@@ -11,7 +11,7 @@ extension RDMAInitiator {
         let connection: ConnectionHandle
         do {
             connection = try fabric.resolve(request.address, from: request.source, timeoutMilliseconds: timeout)
-        } catch { throw .call(TransportError(error)) }
+        } catch { throw .call(error) }
         return connections.take(connection, request)
     }
 
@@ -22,7 +22,7 @@ extension RDMAInitiator {
         case .rejected(let connection, let privateData, _):
             refuse(connection, .refused(reason: RDMARejectStatus(decoding: privateData).map { "\($0)" }))
         case .failed(let connection, let error):
-            if !refuse(connection, .call(TransportError(error))) { fail(connection, "\(error)") }
+            if !refuse(connection, .call(error)) { fail(connection, "\(error)") }
         case .disconnected(let connection): lost(connection, "the controller ended the connection, or is gone")
         case .deviceRemoved(let connection): lost(connection, "the RDMA device was removed")
         case .requested(let connection, _): fabric.reject(connection, privateData: [])
@@ -67,7 +67,7 @@ extension RDMAInitiator {
     private func makeQueuePair(_ index: HostConnectionIndex, depth: Int) throws(ConnectionFailure) {
         let connection = connections[index].connection
         let context: FabricContext
-        do { context = try self.context(for: connection) } catch { throw .call(TransportError(error)) }
+        do { context = try self.context(for: connection) } catch { throw .call(error) }
         let device = try device(context)
         try device.reserve(depth: depth)
         connections[index].device = Unmanaged.passUnretained(device)
@@ -81,7 +81,7 @@ extension RDMAInitiator {
                 QueuePairOptions(
                     sendEntries: depth, receiveEntries: receives, usesSharedReceiveQueue: false,
                     sendSegments: min(2, context.limits.maxScatterGather), maxInlineData: SubmissionEntry.byteCount))
-        } catch { throw .call(TransportError(error)) }
+        } catch { throw .call(error) }
         connections.equip(index, memory)
         connections[index].state.move(to: .connecting)
         connections[index].handle = handle
@@ -105,7 +105,7 @@ extension RDMAInitiator {
                 connections[index].connection,
                 ConnectionParameters(
                     responderResources: UInt8(clamping: reads), initiatorDepth: 0, privateData: privateData))
-        } catch { throw .call(TransportError(error)) }
+        } catch { throw .call(error) }
     }
 
     private func established(_ connection: ConnectionHandle, _ parameters: ConnectionParameters) {

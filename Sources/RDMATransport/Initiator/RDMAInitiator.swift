@@ -93,7 +93,7 @@ public final class RDMAInitiator: HostTransport {
         return device
     }
 
-    func context(for connection: ConnectionHandle) throws(FabricError) -> FabricContext {
+    func context(for connection: ConnectionHandle) throws(TercetError) -> FabricContext {
         try fabric.context(
             for: connection,
             ContextOptions(

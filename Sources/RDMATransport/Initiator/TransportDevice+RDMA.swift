@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 import InitiatorTransport
 import Memory
@@ -11,10 +12,10 @@ extension TransportDevice {
     /// is written out.
     public func register(
         _ arena: RegisteredArena, access: MemoryAccess
-    ) throws(TransportError) -> MemoryRegion {
+    ) throws(TercetError) -> MemoryRegion {
         guard let context else {
-            throw TransportError(operation: "registration of memory", code: 0, reason: "not a device for RDMA")
+            throw TercetError(call: "registration of memory", errno: 0, reason: "not a device for RDMA")
         }
-        do { return try arena.register(with: context, access: access) } catch { throw TransportError(error) }
+        return try arena.register(with: context, access: access)
     }
 }

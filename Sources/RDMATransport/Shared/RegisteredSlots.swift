@@ -7,7 +7,7 @@ struct RegisteredSlots: ~Copyable {
     private let memory: ControlMemory
     let key: UInt32
 
-    init(slotBytes: Int, count: Int, with context: FabricContext) throws {
+    init(slotBytes: Int, count: Int, with context: FabricContext) throws(TercetError) {
         let memory = try ControlMemory(slotBytes: slotBytes, count: count)
         key = try memory.arena.register(with: context).localKey
         self.memory = memory

@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 import Memory
 
@@ -12,7 +13,7 @@ final class LentRegistrations {
 
     var count: Int { made?.cache.counters.regions ?? 0 }
 
-    func acquire(_ start: UnsafeMutableRawPointer, _ byteCount: Int) throws(FabricError) -> Registration {
+    func acquire(_ start: UnsafeMutableRawPointer, _ byteCount: Int) throws(TercetError) -> Registration {
         try front().acquire(start, length: byteCount, access: .localWrite, isSynchronized: true)
     }
 

@@ -88,7 +88,7 @@ extension RDMATargetPort {
     func lend(_ loans: UnsafeMutableBufferPointer<Loan>, now: MonotonicTime) {
         for position in loans.indices {
             let loan = loans[position]
-            do throws(FabricError) {
+            do throws(TercetError) {
                 // The memory stays where it is for as long as it is lent: there are no changes to wait for.
                 requests[loan.request].loan = try lending.acquire(loan.start, loan.byteCount)
                 loans[position].isTaken = true

@@ -47,7 +47,7 @@ final class RDMATargetPort: TransportPort {
 
     init(
         index: PortIndex, fabric: Fabric, context: FabricContext, options: TransportOptions
-    ) throws(FabricError) {
+    ) throws(TercetError) {
         self.index = index
         self.fabric = fabric
         self.context = context
@@ -57,8 +57,8 @@ final class RDMATargetPort: TransportPort {
         let entries = granted.completionQueueEntries - receiveEntries
         let maxPieces = min(options.maxPieces, context.limits.maxWorkRequests - 1, entries - 1)
         guard receiveEntries > 0, maxPieces > 0 else {
-            throw FabricError(
-                operation: "queues on \(context.deviceName)", code: 0,
+            throw TercetError(
+                call: "queues on \(context.deviceName)", errno: 0,
                 reason: "the device has too few entries: \(context.limits.maxWorkRequests) of a send queue, "
                     + "\(granted.completionQueueEntries) of a completion queue, \(receiveEntries) of a shared receive queue"
             )
@@ -66,19 +66,14 @@ final class RDMATargetPort: TransportPort {
         let requestCount = max(options.requests, receiveEntries * 2)
         let capsuleStride = 512 + (options.capsuleDataBytes + 511) / 512 * 512
         let dataAccess: MemoryAccess = context.limits.isIWARP ? [.localWrite, .remoteWrite] : .localWrite
-        do {
+        do throws(TercetError) {
             capsules = try RegisteredSlots(slotBytes: capsuleStride, count: receiveEntries, with: context)
             responses = try RegisteredSlots(slotBytes: CompletionEntry.byteCount, count: requestCount, with: context)
             arena = try RegisteredArena(bytes: options.memoryBytes)
             // iWARP's RDMA READ is answered by a write from the peer: the memory must allow it.
             dataKey = try arena.register(with: context, access: dataAccess).localKey
-        } catch let error as MemoryError {
-            throw FabricError(
-                operation: "memory for \(context.deviceName)", code: error.code, reason: error.description)
-        } catch let error as FabricError {
-            throw error
         } catch {
-            invariantViolated("memory throws MemoryError and FabricError only")
+            throw TercetError(error.code, "memory for \(context.deviceName): \(error.message)")
         }
         traits = PortTraits(
             capsules: receiveEntries, requests: requestCount, connections: options.connections,

@@ -34,12 +34,8 @@ public final class RDMATargetTransport: TargetTransport {
 
     // MARK: Listeners
 
-    public func listen(at address: SocketAddress) throws(TransportError) -> ListenerNumber {
-        do {
-            return ListenerNumber(value: try fabric.listen(at: address, backlog: Limits.backlog).value)
-        } catch {
-            throw TransportError(code: error.code, description: error.description)
-        }
+    public func listen(at address: SocketAddress) throws(TercetError) -> ListenerNumber {
+        ListenerNumber(value: try fabric.listen(at: address, backlog: Limits.backlog).value)
     }
 
     public func stopListening(_ listener: ListenerNumber) {
@@ -190,7 +186,7 @@ public final class RDMATargetTransport: TargetTransport {
         notices.append(.refused(peer: ticket.origin.peer, reason: reason))
     }
 
-    private func port(of context: FabricContext) throws(FabricError) -> RDMATargetPort {
+    private func port(of context: FabricContext) throws(TercetError) -> RDMATargetPort {
         if let port = devices.first(where: { $0.context === context }) { return port }
         let port = try RDMATargetPort(
             index: PortIndex(position: UInt32(devices.count)), fabric: fabric, context: context, options: options)
