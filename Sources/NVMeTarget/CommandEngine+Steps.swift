@@ -83,7 +83,7 @@ extension CommandEngine {
         guard _fastPath(verdict.isSuccess) else { return answer(index, verdict) }
         switch command {
         case .read(let range), .write(let range), .compare(let range): startTransfer(index, range, namespace)
-        case .flush: beginExecuting(index)
+        case .flush: beginFlush(index)
         case .writeZeroes(let range), .verify(let range):
             let verdict = namespace.verdict(on: range)
             if verdict.isSuccess { beginExecuting(index) } else { answer(index, verdict) }
@@ -231,9 +231,7 @@ extension CommandEngine {
     /// A block operation of a request ended.
     @inline(__always)
     func blockOperationEnded(_ index: RequestIndex, _ status: BlockStatus) {
-        if _slowPath(status != .success), blockIO.failed(&requests[index], status) {
-            count(index) { $0.mediaErrors &+= 1 }
-        }
+        if _slowPath(status != .success) { failed(index, status) }
         requests[index].block.ended()
         guard requests[index].block.running == 0 else { return }
         if _slowPath(requests[index].header.isFused) { return pairEnded(index, status) }

@@ -12,6 +12,10 @@ protocol CommandEngineOwner: AnyObject {
     func connectionFailed(_ connection: ConnectionIndex, in engine: CommandEngine, reason: String)
     /// A closing connection has no request any more. Once for each connection.
     func connectionDrained(_ connection: ConnectionIndex, in engine: CommandEngine)
+    /// A connection's host is about to hear that what a namespace's device had cached may be lost.
+    func cacheMayBeLost(_ nsid: UInt32, _ connection: ConnectionIndex, in engine: CommandEngine)
+    /// Whether a connection's host has still to hear of a possible loss of a namespace's cache; it has with this call.
+    func hearsOfLoss(_ number: UInt64, of nsid: UInt32, _ connection: ConnectionIndex, in engine: CommandEngine) -> Bool
 }
 
 /// The commands of the hosts of one port: from a capsule to its answer, by way of data memory and block devices. Knows no

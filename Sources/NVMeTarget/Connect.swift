@@ -95,7 +95,7 @@ struct ConnectCommands {
         let controller = subsystem.addController { id in
             Controller(
                 id: id, subsystem: subsystem, hostNQN: data.hostNQN, hostID: data.hostID, localAddress: address,
-                keepAliveMilliseconds: keepAlive, adminQueue: location, now: now)
+                keepAliveMilliseconds: keepAlive, adminQueue: location, lastInstance: target.lastInstance, now: now)
         }
         guard let controller else {
             throw ConnectRefusal(

@@ -208,7 +208,26 @@ final class ControlPath: CommandEngineOwner {
     func endOverdue(_ now: MonotonicTime) {
         views.dropEnded { fences.uses($0) }
         if target.options.deliberateDefect == .keepAliveNotWatched { return }
-        for controller in controllers.overdue(now) { target.end(controller, .keepAliveTimeout) }
+        // Another reactor may have heard of the host since its last tick, and says so with its next.
+        let told = now.nanoseconds - min(now.nanoseconds, target.options.tickMilliseconds * 1_000_000)
+        for controller in controllers.overdue(MonotonicTime(nanoseconds: told)) {
+            target.end(controller, .keepAliveTimeout)
+        }
+    }
+
+    // MARK: Lost caches
+
+    func cacheMayBeLost(_ nsid: UInt32, _ connection: ConnectionIndex, in engine: CommandEngine) {
+        guard let controller = controllers[QueueReference(engine: engine, index: connection).controller],
+            let namespace = controller.subsystem.namespace(nsid)
+        else { return }
+        target.cacheMayBeLost(namespace, of: controller.subsystem, known: controller)
+    }
+
+    func hearsOfLoss(_ number: UInt64, of nsid: UInt32, _ connection: ConnectionIndex, in engine: CommandEngine) -> Bool
+    {
+        controllers[QueueReference(engine: engine, index: connection).controller]?.hearsOfLoss(number, of: nsid)
+            ?? false
     }
 
     // MARK: Connections

@@ -39,6 +39,8 @@ final class Controller: Sendable {
         var notifications: [ReservationNotificationLog] = []
         var notificationCount: UInt64 = 0
         var masks = ReservationMasks()
+        /// By namespace, the last possible loss of its cache that the host has heard of.
+        var heardLosses: [UInt32: UInt64] = [:]
         /// CC.EN has been cleared, and the I/O queues' commands are not over: CSTS.RDY is still 1.
         var isResetting = false
         var isEnded = false
@@ -68,18 +70,22 @@ final class Controller: Sendable {
     /// The port that the host connected to: its listener's address, as discovery names it.
     let localAddress: SocketAddress?
     let state: Mutex<State>
+    /// The number that a namespace had taken last when the controller was made: what was lost before, its host never wrote over
+    /// it.
+    private let lastInstance: UInt64
     /// When the host was last heard of, in nanoseconds of monotonic time.
     let lastTraffic: Atomic<UInt64>
 
     init(
         id: UInt16, subsystem: Subsystem, hostNQN: String, hostID: UUIDBytes, localAddress: SocketAddress?,
-        keepAliveMilliseconds: UInt32, adminQueue: QueueLocation, now: MonotonicTime
+        keepAliveMilliseconds: UInt32, adminQueue: QueueLocation, lastInstance: UInt64, now: MonotonicTime
     ) {
         self.id = id
         self.subsystem = subsystem
         self.hostNQN = hostNQN
         self.hostID = hostID
         self.localAddress = localAddress
+        self.lastInstance = lastInstance
         var initial = State()
         initial.keepAliveMilliseconds = keepAliveMilliseconds
         initial.adminQueue = adminQueue
@@ -96,6 +102,16 @@ final class Controller: Sendable {
         guard timeout > 0 else { return .distantFuture }
         return MonotonicTime(nanoseconds: lastTraffic.load(ordering: .relaxed))
             .advanced(byMilliseconds: UInt64(timeout))
+    }
+
+    /// Whether the host has still to hear of a possible loss of a namespace's cache; it has with this call.
+    func hearsOfLoss(_ number: UInt64, of nsid: UInt32) -> Bool {
+        guard number > lastInstance else { return false }
+        return state.withLock { state in
+            guard number > state.heardLosses[nsid] ?? 0 else { return false }
+            state.heardLosses[nsid] = number
+            return true
+        }
     }
 
     func heard(at now: MonotonicTime) { lastTraffic.store(now.nanoseconds, ordering: .relaxed) }

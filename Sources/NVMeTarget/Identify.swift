@@ -130,7 +130,7 @@ struct IdentifyPages {
         case .namespace, .allocatedNamespace:
             var bytes = namespacePage(namespace, geometry).encoded
             if !target.options.omissions.contains(.instances) {
-                TercetNamespaceIdentity(instance: namespace.instance).store(into: &bytes)
+                TercetNamespaceIdentity(instance: namespace.cacheInstance).store(into: &bytes)
             }
             return bytes
         case .namespaceDescriptors:

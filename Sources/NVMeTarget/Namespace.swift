@@ -34,8 +34,10 @@ extension BlockGeometry {
 /// A namespace of a subsystem. The device behind it may grow, shrink or vanish; `geometry` is what hosts are told.
 public final class Namespace: Sendable {
     public let definition: NamespaceDefinition
-    /// Which opening of a device this is: `TercetNamespaceIdentity.instance`.
+    /// Which opening of a device this is.
     let instance: UInt64
+    /// The number that the last failure to make its device's cache durable took (`Target.cacheMayBeLost`); 0 where none has.
+    private let lossNumber = Atomic<UInt64>(0)
     private let state: Mutex<BlockGeometry>
     let reservation: Mutex<ReservationState>
 
@@ -48,6 +50,14 @@ public final class Namespace: Sendable {
     }
 
     public var nsid: UInt32 { definition.nsid }
+
+    var lastLoss: UInt64 { lossNumber.load(ordering: .acquiring) }
+
+    /// The `TercetNamespaceIdentity.instance` that its hosts are told: it changes whenever what the device had cached may have been
+    /// lost.
+    var cacheInstance: UInt64 { max(instance, lastLoss) }
+
+    func noteLoss(_ number: UInt64) { lossNumber.store(number, ordering: .releasing) }
 
     /// The geometry as of the last refresh; no blocks when the device is gone.
     var geometry: BlockGeometry { state.withLock { $0 } }

@@ -17,6 +17,8 @@ struct NamespaceSlot: BitwiseCopyable {
     /// Which hosts the reservation lets read, and write: a bit a host.
     var readers = UInt64.max
     var writers = UInt64.max
+    /// `Namespace.lastLoss`.
+    var lastLoss: UInt64 = 0
     /// The answer to I/O in the state of the namespace's ANA group; success if that lets it through.
     var access = Status.success
     /// The most that a Compare and Write may cover, in bytes.

@@ -65,7 +65,7 @@ public final class PollGroup: Poller {
             work += control.inspect(now)
             transport.tick(now: now)
             control.endOverdue(now)
-            nextTick = now.advanced(byMilliseconds: Limits.tickMilliseconds)
+            nextTick = now.advanced(byMilliseconds: target.options.tickMilliseconds)
         }
         engines.finishRound(now: now)
         blocks.submit()

@@ -83,6 +83,7 @@ final class SubsystemView {
         slot.isReadOnly = namespace.definition.isReadOnly || geometry.isReadOnly
         (slot.readers, slot.writers) = subsystem.masks(of: namespace)
         slot.access = Status(subsystem.anaState(of: namespace.definition.anaGroup))
+        slot.lastLoss = namespace.lastLoss
         slot.isPresent = true
         namespaces[nsid] = slot
     }

@@ -61,7 +61,8 @@ public final class Target: Sendable {
         var groups: [GroupHandle] = []
         var nextAdminGroup = 0
         var nextIOGroup = 0
-        var addedNamespaces: UInt64 = 0
+        /// Numbers that namespaces have taken: one when each was added, and one for each possible loss of a cache.
+        var instances: UInt64 = 0
     }
 
     public let options: TargetOptions
@@ -77,7 +78,7 @@ public final class Target: Sendable {
 
     /// - Parameters:
     ///   - bootInstance: a number that no earlier run has used; nor any of those after it, of which each namespace that is
-    ///     added takes one. The nanoseconds of the start will do.
+    ///     added takes one, and each that may have lost its cache. The nanoseconds of the start will do.
     ///   - observe: called from any thread; must not block.
     public init(
         options: TargetOptions, bootInstance: UInt64, now: MonotonicTime,
@@ -176,11 +177,7 @@ public final class Target: Sendable {
                 "namespace \(definition.nsid) of \(nqn): its stored reservation cannot be read: \(error); restore the "
                     + "file, or remove it when no host relies on the reservation")
         }
-        let instance = state.withLock { state in
-            state.addedNamespaces += 1
-            return bootInstance &+ state.addedNamespaces
-        }
-        let namespace = Namespace(definition, reservation, instance: instance)
+        let namespace = Namespace(definition, reservation, instance: takeInstance())
         guard subsystem.state.withLock({ $0.namespaces.add(namespace) }) else {
             throw TargetError("\(nqn) has a namespace \(definition.nsid) already")
         }
@@ -230,8 +227,29 @@ public final class Target: Sendable {
         }
     }
 
-    /// `Namespace.instance` of the namespace that was added last.
-    var lastInstance: UInt64 { state.withLock { bootInstance &+ $0.addedNamespaces } }
+    /// The number that a namespace has taken last.
+    var lastInstance: UInt64 { state.withLock { bootInstance &+ $0.instances } }
+
+    private func takeInstance() -> UInt64 {
+        state.withLock { state in
+            state.instances += 1
+            return bootInstance &+ state.instances
+        }
+    }
+
+    /// A flush of a namespace's device failed, or a write that had to be durable: what the device had cached may be lost. Devices
+    /// say so once, and the next flush succeeds (Linux: errseq_t, Documentation/core-api/errseq.rst); so every other controller
+    /// hears of it with its own next flush. The namespace has another instance from now on, by which a volume knows that its cache
+    /// may be lost, and hosts that are registered with it are told to look.
+    func cacheMayBeLost(_ namespace: Namespace, of subsystem: Subsystem, known controller: Controller) {
+        let number = takeInstance()
+        namespace.noteLoss(number)
+        controller.state.withLock { $0.heardLosses[namespace.nsid] = number }
+        for group in groups { group.send { $0.synchronize(subsystem, nsid: namespace.nsid) } }
+        for registrant in namespace.reservation.withLock({ $0.current.registrants }) {
+            for controller in subsystem.controllers(of: registrant.host) { noteChange(of: namespace.nsid, controller) }
+        }
+    }
 
     /// Asks all devices for their sizes; hosts are told of changes. For the control plane, every second or so.
     public func refreshNamespaces() {
@@ -328,14 +346,16 @@ public final class Target: Sendable {
 
     private func namespaceChanged(_ nsid: UInt32, of subsystem: Subsystem) {
         for group in groups { group.send { $0.synchronize(subsystem, nsid: nsid) } }
-        for controller in subsystem.controllers {
-            controller.state.withLock { state in
-                // One more than the log can name says that there are too many.
-                guard state.changedNamespaces.count <= NamespaceList.maxCount else { return }
-                state.changedNamespaces.insert(nsid)
-            }
-            raise(.namespaceAttributeChanged, on: controller)
+        for controller in subsystem.controllers { noteChange(of: nsid, controller) }
+    }
+
+    private func noteChange(of nsid: UInt32, _ controller: Controller) {
+        controller.state.withLock { state in
+            // One more than the log can name says that there are too many.
+            guard state.changedNamespaces.count <= NamespaceList.maxCount else { return }
+            state.changedNamespaces.insert(nsid)
         }
+        raise(.namespaceAttributeChanged, on: controller)
     }
 
     /// Lets every poll group look at all of the subsystem's namespaces anew.

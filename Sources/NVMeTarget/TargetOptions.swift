@@ -27,6 +27,8 @@ public struct TargetOptions: Sendable, Equatable {
     public var maxDescriptors: Int
     /// Largest keep-alive timeout that is granted, in milliseconds; a Connect or Set Features that asks for more is refused.
     public var maxKeepAliveMilliseconds: UInt32
+    /// How often timers are looked at, in milliseconds. A host that has gone is noticed so much later, three times at the most.
+    package var tickMilliseconds: UInt64 = 100
     /// Abilities that it leaves out, for tests of what hosts make of other targets.
     package var omissions: TargetOmissions = []
     /// A bug, for tests that show that it is noticed.
@@ -104,6 +106,4 @@ enum Limits {
     static let eventCheckNanoseconds: UInt64 = 2_000_000
     /// How long a reactor sleeps at most while another one has what a command of its own waits for, in nanoseconds.
     static let blockedRetryNanoseconds: UInt64 = 1_000_000
-    /// How often timers are looked at, in milliseconds.
-    static let tickMilliseconds: UInt64 = 100
 }

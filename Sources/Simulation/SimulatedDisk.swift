@@ -17,10 +17,10 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     private var random: SeededRandom
 
     /// Contents as reads see them, and contents that survive a loss of power. Blocks that were never written are zeroes.
-    private var cached: UnsafeMutableRawPointer
-    private var durable: UnsafeMutableRawPointer
+    private(set) var cached: UnsafeMutableRawPointer
+    private(set) var durable: UnsafeMutableRawPointer
     /// Blocks that were written and not flushed: marked, and listed in the order of their writes.
-    private var isUnflushed: [Bool]
+    private(set) var isUnflushed: [Bool]
     private var unflushed: [UInt64] = []
     /// When a block was written last, counted in writes; how many there were; and up to which of them a flush that has been
     /// submitted covers.
@@ -29,12 +29,14 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     var flushMark: UInt64 = 0
     /// Blocks that a flush which failed should have covered.
     private var forgotten: [UInt64] = []
+    /// The next flush or write with FUA fails.
+    private var owesFailure = false
     /// When a loss of power has reverted each block, in nanoseconds.
     public private(set) var revertedAt: [UInt64]
     /// Told of each write that reaches one of these blocks.
     public var watched: Range<UInt64> = 0..<0
     public var watcher: (() -> Void)?
-    private var unreadable: Set<UInt64> = []
+    private(set) var unreadable: Set<UInt64> = []
     /// Operations that have ended in `capacityExceeded`.
     public private(set) var capacityRefusals: UInt64 = 0
     /// The channels that are open; each takes itself out when it goes.
@@ -83,27 +85,6 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         return change
     }
 
-    // MARK: What a test looks at
-
-    /// Contents as reads see them now.
-    public var contents: UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(start: cached, count: Int(geometry.byteCount))
-    }
-
-    /// Contents after a loss of power that keeps nothing of the cache.
-    public var durableContents: UnsafeMutableRawBufferPointer {
-        UnsafeMutableRawBufferPointer(start: durable, count: Int(geometry.byteCount))
-    }
-
-    /// Blocks that were written and not flushed.
-    public var unflushedCount: Int { isUnflushed.count { $0 } }
-
-    /// Whether a block was written and not flushed.
-    public func isUnflushed(_ block: UInt64) -> Bool { isUnflushed[Int(block)] }
-
-    /// Blocks that cannot be read.
-    public var unreadableCount: Int { unreadable.count }
-
     // MARK: What a test does to it
 
     /// The device grows or shrinks; blocks beyond the end are gone, new ones hold `fill`.
@@ -139,6 +120,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         for block in unflushed { isUnflushed[Int(block)] = false }
         unflushed = []
         forgotten = []
+        owesFailure = false
         unreadable = []
         for block in revertedAt.indices { revertedAt[block] = network.now.nanoseconds }
     }
@@ -155,6 +137,14 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
             memcpy(durable, start, count)
         }
         other = taken
+    }
+
+    /// The cache could not be written back: reads find it until the power goes, no later flush covers it, and the next
+    /// flush or write with FUA says so, once (Linux: errseq_t).
+    public func loseWriteback() {
+        guard unflushedCount > 0 else { return }
+        forgetUnflushed()
+        owesFailure = true
     }
 
     /// Reads of this block end in `unrecoveredReadError` until it is written.
@@ -296,6 +286,11 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
             storePart(of: blocks, content, request.flags, isFailing: true)
             return problem
         }
+        if owesFailure, request.flags.contains(.forceUnitAccess) {
+            owesFailure = false
+            storePart(of: blocks, content, [], isFailing: true)
+            return .writeFault
+        }
         let size = Int(geometry.blockSize)
         let isMisdirected =
             behaviour.misdirectedWriteRarity > 0 && random.next() % behaviour.misdirectedWriteRarity == 0
@@ -310,13 +305,11 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         if behaviour.ignoresFlush { return .success }
         let size = Int(geometry.blockSize)
         if let failure = behaviour.failedFlush {
-            if failure == .forgotten {
-                for block in unflushed where isUnflushed[Int(block)] {
-                    isUnflushed[Int(block)] = false
-                    forgotten.append(block)
-                }
-                unflushed.removeAll(keepingCapacity: true)
-            }
+            if failure == .forgotten { forgetUnflushed() }
+            return .writeFault
+        }
+        if owesFailure {
+            owesFailure = false
             return .writeFault
         }
         for block in unflushed.prefix(behaviour.flushCapacity)
@@ -330,6 +323,14 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
             unflushed.removeAll { !isUnflushed[Int($0)] }
         }
         return .success
+    }
+
+    private func forgetUnflushed() {
+        for block in unflushed where isUnflushed[Int(block)] {
+            isUnflushed[Int(block)] = false
+            forgotten.append(block)
+        }
+        unflushed.removeAll(keepingCapacity: true)
     }
 
     private func transfer(

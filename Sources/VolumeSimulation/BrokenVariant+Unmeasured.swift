@@ -6,7 +6,7 @@ import VolumeDriver
 /// within it moves to `all`.
 extension BrokenVariant {
     public static let unmeasured: [BrokenVariant] =
-        unmeasuredOfEngine + unmeasuredOfMachines + unmeasuredOfTargets + unmeasuredOfDriver
+        unmeasuredOfEngine + unmeasuredOfFlushes + unmeasuredOfMachines + unmeasuredOfTargets + unmeasuredOfDriver
 
     private static let unmeasuredOfEngine: [BrokenVariant] = [
         BrokenVariant(
@@ -38,6 +38,18 @@ extension BrokenVariant {
         BrokenVariant(
             .engine(.unconfirmedMemberTaken), "a member is taken into sync that has not confirmed the valid record",
             faults: [.replace, .stuckDisk, .targetKill, .slowRecords, .initiatorPowerLoss], within: 2000, by: .contents),
+    ]
+
+    private static let unmeasuredOfFlushes: [BrokenVariant] = [
+        BrokenVariant(
+            .engine(.sourceNotRewritten),
+            "the member that dirty regions are copied from is not written, though a flush of it may have failed",
+            faults: [.flushErrors, .initiatorCrash, .targetPowerLoss], within: 400, by: .uncoveredDifference,
+            family: .wide),
+        BrokenVariant(
+            .engine(.failedDurabilityTrusted),
+            "a write with FUA that failed is tried again, and nothing else is made of it",
+            faults: [.flushErrors, .targetPowerLoss], within: 400, by: .uncoveredDifference, family: .wide),
     ]
 
     private static let unmeasuredOfMachines: [BrokenVariant] = [

@@ -100,6 +100,9 @@ public enum FaultKind: String, CaseIterable, Sendable, Codable {
         .replaceBySame, .replaceByFormer,
     ]
 
+    /// The others.
+    static let narrow = allCases.filter { !wide.contains($0) }
+
     /// Kinds that are about one member alone.
     static let ofOneMember: Set<FaultKind> = [
         .targetKill, .targetPowerLoss, .targetQuickRestart, .targetPause, .inaccessible, .writeErrors, .latentError,

@@ -13,7 +13,9 @@ public enum ProfileFamily: String, CaseIterable, Sendable {
     case wide
     /// Blocks of 4 KiB, regions of 1 MiB, transfers of 128 KiB, the timeouts that volumes have, and minutes.
     case real
-    /// Which of the others a world is, its seed decides. Without the wide ones as yet: not all of them are sound.
+    /// Small or dense ones whose volume is served to a host by the process that attaches it, and the workload runs there.
+    case exported
+    /// Which of the others a world is, its seed decides.
     case mixed
 
     /// The family of a seed's world.
@@ -22,7 +24,9 @@ public enum ProfileFamily: String, CaseIterable, Sendable {
         var random = SeededRandom(seed: seed ^ 0x6661_6d69)
         switch Int.random(in: 0..<100, using: &random) {
         case 0: return .real
-        case ..<50: return .dense
+        case ..<40: return .dense
+        case ..<60: return .wide
+        case ..<65: return .exported
         default: return .small
         }
     }
@@ -35,7 +39,10 @@ extension Profile {
         var random = SeededRandom(seed: seed ^ 0x7769_6465)
         switch family.resolved(seed: seed) {
         case .small, .mixed: break
-        case .dense: condense(FaultKind.allCases.filter { !FaultKind.wide.contains($0) }, &random)
+        case .dense: condense(FaultKind.narrow, &random)
+        case .exported:
+            if Bool.random(using: &random) { condense(FaultKind.narrow, &random) }
+            exports = true
         case .wide: widen(&random)
         case .real: becomeReal(&random)
         }

@@ -71,6 +71,8 @@ final class TargetMachine {
             maxNamespaces: 2)
         options.omissions = make.omissions
         options.deliberateDefect = profile.targetDefect
+        // In proportion to the keep-alive timeout, as it is between real hosts and targets.
+        options.tickMilliseconds = min(options.tickMilliseconds, UInt64(profile.keepAliveMilliseconds) / 10)
         self.options = options
     }
 

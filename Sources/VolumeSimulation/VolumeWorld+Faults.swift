@@ -176,7 +176,11 @@ extension VolumeWorld {
         switch fault.kind {
         case .flushErrors:
             guard mayDestroy(fault.member) else { return false }
-            disk.behaviour.failedFlush = fault.choice & 1 == 0 ? .kept : .forgotten
+            if fault.choice % 3 == 2 {
+                disk.loseWriteback()
+                break
+            }
+            disk.behaviour.failedFlush = fault.choice % 3 == 0 ? .kept : .forgotten
             later(fault.span) { $0.targets[fault.member].disk.behaviour.failedFlush = nil }
         case .lastingErrors:
             guard mayDestroy(fault.member) else { return false }

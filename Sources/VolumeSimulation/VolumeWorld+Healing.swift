@@ -44,8 +44,9 @@ extension VolumeWorld {
             initiator.returnDevice()
             initiator.volume?.engine.resumeResync()
         }
-        // One that began before the operator replaced a member or grew the volume through another has to be told.
-        for initiator in alive where !isInformed(initiator) { end(initiator, isSilent: false) }
+        // One that began before the operator replaced a member or grew the volume through another has to be told; and where
+        // metadata was misread, what was refused is what it should be, which an operator finds out by attaching anew.
+        for initiator in alive where !isInformed(initiator) || isMisread { end(initiator, isSilent: false) }
         if alive.isEmpty { startInitiator() }
         // Commands that are stuck end first, or time out.
         let began = network.now

@@ -22,7 +22,7 @@ extension VolumeWorld {
     }
 
     /// Metadata has been read that was not what is there: whoever refused it was right.
-    private var isMisread: Bool { happened.contains { $0.kind == .misreadRecords } }
+    var isMisread: Bool { happened.contains { $0.kind == .misreadRecords } }
 
     /// One that was not told of a replaced member, or of a growth, takes what it finds for a stranger's: its operator begins
     /// anew.

@@ -121,7 +121,10 @@ public final class VolumeWorld {
         targets = MemberSet.all.map {
             TargetMachine($0, network: network, profile: profile)
         }
-        for target in targets { target.write(format) }
+        for target in targets {
+            target.write(format)
+            if tracer != nil { observe(target) }
+        }
         for target in targets { watch(target, format.layouts[target.index]) }
         links.random = SeededRandom(seed: seed ^ 0x6c69_6e6b)
     }
@@ -134,6 +137,13 @@ public final class VolumeWorld {
         guard profile.looksClosely else { return }
         target.disk.watched = layout.mapsStart..<UInt64.max
         target.disk.watcher = { [unowned self] in isCoverageDue = true }
+    }
+
+    private func observe(_ target: TargetMachine) {
+        // One thread drives a simulation; the target's observer is Sendable because real targets have reactors of their own.
+        nonisolated(unsafe) let world = self
+        let index = target.index
+        target.observe = { event in world.trace { "target \(index) \(event)" } }
     }
 
     /// The network asks for the fate of each message only while something is wrong.
@@ -198,9 +208,12 @@ public final class VolumeWorld {
 
     func count(_ operation: Replication.HostOperation) { counts.submitted[Int(operation.rawValue)] += 1 }
 
-    /// When each member last lost a block of the volume: really, or as far as anybody can know.
+    /// When each member last lost a block of the volume, as far as anybody can know: which of several members that were down
+    /// lost what, no volume can tell. Where only losses are forgiven, one at least must have lost the block really.
     func lastLosses(of block: Int) -> [UInt64] {
-        profile.forgivesOnlyLosses ? targets.map { $0.disk.revertedAt[block] } : targets.map(\.lastStop)
+        guard profile.forgivesOnlyLosses else { return targets.map(\.lastStop) }
+        let lost = targets.reduce(0) { max($0, $1.disk.revertedAt[block]) }
+        return targets.map { min($0.lastStop, lost) }
     }
 
     // MARK: The run

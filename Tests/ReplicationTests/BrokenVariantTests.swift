@@ -57,9 +57,10 @@ struct BrokenVariant: CustomStringConvertible, Sendable {
 @Suite(.serialized) struct BrokenVariantTests {
     @Test func everyFaultHasAVariant() {
         // The model's hosts do not compare, its operators replace nothing, and its network loses no notification: the tests
-        // of whole volumes switch these on, RareSequenceTests the last.
+        // of whole volumes switch these on, RareSequenceTests the last of the first line, FailureMatrixTests those of the second.
         let elsewhere = [
             DeliberateFault.compareUnordered, .unconfirmedRecordBelieved, .notificationIgnored, .unconfirmedMemberTaken,
+            .sourceNotRewritten, .failedDurabilityTrusted,
         ].map(\.rawValue)
         let covered = Set(BrokenVariant.all.map(\.fault.rawValue) + elsewhere)
         #expect(DeliberateFault.allCases.filter { $0 != .none && !covered.contains($0.rawValue) } == [])

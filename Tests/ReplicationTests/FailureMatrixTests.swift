@@ -287,6 +287,40 @@ final class Scenario {
         #expect(scenario.ending() == nil)
     }
 
+    /// The initiator dies with the answer of a flush that failed, and the next one succeeds: what the source of the next attach holds
+    /// is on no media until it is written again.
+    @Test(arguments: MemberSet.all.map { $0 }) func flushFailsAndTheInitiatorDies(member: MemberIndex) {
+        for fault in [DeliberateFault.none, .sourceNotRewritten] where fault == .none || member == 0 {
+            let scenario = Scenario(fault: fault)
+            #expect(scenario.attach())
+            for region in 0..<6 { #expect(scenario.does(.write, region * 8, 8) == .success) }
+            scenario.targets[member].loseWriteback()
+            // An earlier initiator heard of it.
+            scenario.targets[member].owesFailure = false
+            #expect(!scenario.targets[member].isDurable(0..<48))
+            scenario.crashInitiator()
+            #expect(scenario.attach())
+            #expect(scenario.reaches { scenario.status.dirtyRegions == 0 })
+            #expect(scenario.targets[member].isDurable(0..<48) == (fault == .none), "\(fault)")
+        }
+    }
+
+    /// A write with FUA tells, once, that what the member had cached before is lost.
+    @Test func durableWriteTellsOfALostCache() {
+        for fault in [DeliberateFault.none, .failedDurabilityTrusted] {
+            let scenario = Scenario(fault: fault)
+            #expect(scenario.attach())
+            for region in 0..<6 { #expect(scenario.does(.write, region * 8, 8) == .success) }
+            scenario.targets[1].loseWriteback()
+            // Of a region that is marked: no write of metadata is the first to fail.
+            scenario.submit(.write, 40, 8, forceUnitAccess: true)
+            #expect(scenario.isDone() && scenario.initiator.workload.lastStatus == .success)
+            #expect(scenario.reaches { scenario.isInSync(1) && scenario.status.dirtyRegions == 0 })
+            #expect(scenario.targets[1].isDurable(0..<48) == (fault == .none), "\(fault)")
+            if fault == .none { #expect(scenario.ending() == nil) }
+        }
+    }
+
     @Test func compareMismatch() {
         let scenario = Scenario()
         #expect(scenario.attach())

@@ -13,6 +13,16 @@ import VolumeSimulation
         for seed in UInt64(1)...25 { expectSound(seed, Profile(seed: seed, family: .dense)) }
     }
 
+    @Test func seedsOfWideWorldsAreSound() {
+        for seed in UInt64(1)...25 { expectSound(seed, Profile(seed: seed, family: .wide)) }
+    }
+
+    /// Members' targets with several reactors ended connections whose host was alive: one reactor judged by what another had told
+    /// it at its last tick.
+    @Test func targetsOfSeveralReactorsKeepTheirHosts() {
+        for seed in [101, 110, 457, 1050] as [UInt64] { expectSound(seed, Profile(seed: seed, family: .wide)) }
+    }
+
     @Test func volumesOfRealSizesAreSound() { expectSound(1, Profile(seed: 1, family: .real)) }
 
     @Test(arguments: [ProfileFamily.small, .dense, .wide])
@@ -217,6 +227,14 @@ import VolumeSimulation
     /// A region in which members in sync differed was copied from one of them to a member that was behind, but not yet to the
     /// other, when the source was lost: the other was what all went by then, and the member behind was believed.
     @Test func aSourceIsLostBeforeAllHaveItsCopy() { expectSound(1_404_201, Profile(seed: 1_404_201)) }
+
+    /// The only member in sync failed a flush, was believed again, and its next flush covered nothing: what it had cached was on no
+    /// media, and no bit said so.
+    @Test func flushesFail() {
+        expectSound(1, Profile(seed: 1, family: .wide))
+        expectSound([.flushErrors, .targetPowerLoss, .partition], seeds: 1...40)
+        expectSound([.flushErrors, .initiatorCrash, .powerLossOfAll], seeds: 1...40)
+    }
 
     // MARK: Checks
 

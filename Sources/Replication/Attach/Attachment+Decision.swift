@@ -72,7 +72,10 @@ extension Attachment {
         let named = sources.intersection(newest.inSync)
         let quarantine = Set(best.quarantine + newest.quarantine)
         adopt(best, quarantine, inSync: kept, dirty: dirty.bits, &volume)
-        var effects = [Effect.decided(source: (named == [] ? sources : named).first)]
+        var effects = [
+            Effect.decided(
+                source: (named == [] ? sources : named).first, rewritesSource: volume.rules.mustRewriteSource)
+        ]
         for member in ready {
             if let effect = startJoining(member, &volume) { effects.append(effect) }
         }
@@ -177,7 +180,10 @@ extension Attachment {
         for member in MemberSet.all { instances[member] = volume.members[member].connection.bootInstance }
         volume.record.adopt(best, inSync: inSync, bootInstances: instances)
         volume.members.decideInSync(inSync)
-        volume.maps.adopt(dirty: dirty, inSync: inSync, fresh: volume.record.fresh) { holder, member in
+        volume.maps.adopt(
+            dirty: dirty, inSync: inSync, fresh: volume.record.fresh,
+            reconciles: inSync.count > 1 || volume.rules.mustRewriteSource
+        ) { holder, member in
             found[holder]?.behind(member)
         }
         volume.record.adoptQuarantine(quarantine, &volume.maps)

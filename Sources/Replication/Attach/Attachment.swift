@@ -162,7 +162,9 @@ struct Attachment: ~Copyable {
     /// that makes them serve again is the first at the new place.
     private mutating func startGrowth(_ target: VolumeGeometry, _ volume: inout VolumeState) -> [Effect] {
         volume.maps.grow(to: target)
-        var effects = [Effect.decided(source: volume.members.fastest(volume.members.active))]
+        var effects = [
+            Effect.decided(source: volume.members.fastest(volume.members.active), rewritesSource: false)
+        ]
         volume.members.useNone()
         volume.life.isDeciding = true
         for member in MemberSet.all {

@@ -3,10 +3,13 @@ import Base
 /// Makes members equal, region by region: brings members that are behind up to date, reconciles members in sync after a crash,
 /// and repairs what one could not read.
 struct Copies: ~Copyable {
-    private var table: CopyTable
-    private var copied = CopiedRegions()
+    private(set) var table: CopyTable
+    private(set) var copied = CopiedRegions()
     /// The member that members in sync are reconciled from.
     private var reconcileSource: MemberIndex?
+    /// The source is written too: a flush of it that failed, of which nobody heard who lives, may have left that on no
+    /// media, and a next flush need not cover it.
+    private var rewritesSource = false
     var pace = CopyPace()
     private var cursor = 0
 
@@ -22,8 +25,9 @@ struct Copies: ~Copyable {
     func isReconciling(_ regions: ClosedRange<Int>) -> Bool { table.isReconciling(regions) }
 
     /// It has been decided anew who is in sync.
-    mutating func decide(source: MemberIndex?) {
+    mutating func decide(source: MemberIndex?, rewritesSource: Bool) {
         reconcileSource = source
+        self.rewritesSource = rewritesSource
         forgetAll()
     }
 
@@ -62,6 +66,14 @@ struct Copies: ~Copyable {
         volume.changeRecord()
     }
 
+    /// A member could not make a write durable: what it has cached since its last good flush may be lost, and the next flush need
+    /// not say so. It is copied to the member anew, which is not in sync any more.
+    mutating func doubt(_ member: MemberIndex, _ volume: inout VolumeState) {
+        guard volume.members.active.contains(member), !volume.members.inSync.contains(member) else { return }
+        forget(member)
+        volume.maps.add(volume.maps.intents, to: .behind(member))
+    }
+
     /// An operator declares `source` right for a region: it is copied to the others, and served again.
     mutating func repair(_ region: Int, from source: MemberIndex, _ volume: inout VolumeState) {
         for member in MemberSet.all.without(source) {
@@ -81,7 +93,6 @@ struct Copies: ~Copyable {
     mutating func takeOutOfSync(_ member: MemberIndex, _ volume: inout VolumeState) {
         volume.members.takeOutOfSync(member)
         if reconcileSource == member { reconcileSource = volume.members.fastest(volume.members.usedInSync) }
-        volume.endReconcileIfSingle()
     }
 
     /// Copies to a member, or from it, count no more.
@@ -125,20 +136,6 @@ struct Copies: ~Copyable {
         volume.agenda.contains(.copies) && mayCopy(operations, volume)
     }
 
-    /// A region that a read waits for, and that nobody copies yet.
-    private func regionAwaited(
-        _ operations: borrowing Operations, _ volume: borrowing VolumeState
-    ) -> Int? {
-        var waiting = operations.first(.reconcile)
-        while let slot = waiting {
-            for region in operations[slot].regions where volume.maps.unreconciled[region] {
-                if !table.isCopying(region), !copied.contains(region) { return region }
-            }
-            waiting = operations[slot].next.ifAny
-        }
-        return nil
-    }
-
     /// The next region that a member needs, round and round.
     private mutating func nextRegion(_ volume: borrowing VolumeState) -> Int? {
         let words = volume.maps.unreconciled.wordCount
@@ -161,22 +158,6 @@ struct Copies: ~Copyable {
             if word == words { word = 0 }
         }
         return nil
-    }
-
-    /// The maps that say what has to be copied now.
-    private func neededMaps(_ volume: borrowing VolumeState) -> (maps: [4 of RegionBits], count: Int) {
-        var needed: [4 of RegionBits] = .init(repeating: volume.maps.unreconciled)
-        var count = pace.mayReconcile(volume.now) ? 1 : 0
-        for member in volume.members.active {
-            if volume.members.inSync.contains(member) {
-                needed[count] = volume.maps.repair(member)
-                count += 1
-            } else if !pace.isPaused, volume.now >= volume.members[member].copyRetry.at {
-                needed[count] = volume.maps.behind(member)
-                count += 1
-            }
-        }
-        return (needed, count)
     }
 
     private mutating func start(_ region: Int, _ operations: inout Operations, _ volume: inout VolumeState) {
@@ -211,6 +192,7 @@ struct Copies: ~Copyable {
                 ? reconciles || volume.maps.repair(member)[region] : volume.maps.behind(member)[region]
             if isNeeded { destinations.insert(member) }
         }
+        if reconciles, rewritesSource { destinations.insert(source) }
         if destinations == [] {
             if reconciles {
                 volume.maps.setUnreconciled(region, false)
@@ -286,11 +268,24 @@ struct Copies: ~Copyable {
     private mutating func destinationFailed(
         _ place: Int, _ member: MemberIndex, _ status: MemberStatus, _ volume: inout VolumeState
     ) {
+        let isRefused = status == .mediaError || status == .noSpace
         table[place].destinations.remove(member)
+        if member == table[place].source, isRefused, volume.members.active.contains(member) {
+            return sourceNotRewritten(place, &volume)
+        }
         table[place].isIncomplete = true
-        guard volume.members.active.contains(member), status == .mediaError || status == .noSpace else { return }
+        guard volume.members.active.contains(member), isRefused else { return }
         let region = table[place].region
         demote(member, regions: region...region, &volume)
+    }
+
+    /// The source has the region, and cannot write it again: that is no reason to prefer another's.
+    private mutating func sourceNotRewritten(_ place: Int, _ volume: inout VolumeState) {
+        guard table[place].destinations == [], volume.members.usedInSync == MemberSet(table[place].source) else {
+            return
+        }
+        volume.maps.setUnreconciled(table[place].region, false)
+        volume.agenda.insert(.reconciled)
     }
 
     private mutating func hasWritten(

@@ -9,7 +9,7 @@ enum Effect {
     /// Another initiator has taken over.
     case depose(AttachError)
     /// It has been decided who is in sync. Regions in which these members may differ are copied from this one.
-    case decided(source: MemberIndex?)
+    case decided(source: MemberIndex?, rewritesSource: Bool)
     /// A member is fenced and read.
     case isReady(MemberIndex)
     /// A member that joins may have all that it needs by now.

@@ -70,8 +70,12 @@ extension HostIO {
             switch status {
             case .success: operations[slot].progress.done.insert(member)
             case .mediaError, .noSpace:
-                // Once more on the same association, then it counts.
-                if operations[slot].progress.retried.contains(member) {
+                // Once more on the same association, then it counts; at once where it had to be durable: it may have told what
+                // was lost before it, and will not again.
+                let isDurable = operations[slot].forceUnitAccess && status == .mediaError
+                if isDurable && volume.rules.mustDoubtFailedDurability
+                    || operations[slot].progress.retried.contains(member)
+                {
                     operations[slot].progress.failed.insert(member)
                     operations[slot].progress.failureStatus = status == .noSpace ? .noSpace : .mediaError
                 } else {
@@ -175,8 +179,12 @@ extension HostIO {
             return false
         }
         operations[slot].progress.excused.formUnion(progress.failed)
+        let isDoubtful =
+            operations[slot].forceUnitAccess && progress.failureStatus == .mediaError
+            && volume.rules.mustDoubtFailedDurability
         for member in progress.failed {
             background.copies.demote(member, regions: operations[slot].regions, &volume)
+            if isDoubtful { background.copies.doubt(member, &volume) }
         }
         return true
     }

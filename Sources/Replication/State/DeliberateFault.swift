@@ -41,6 +41,11 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case lossNotMarked
     /// A member that lost its cache stays in sync beside one that kept it, to be reconciled.
     case lostCacheInSync
+    /// The member that dirty regions are copied from is not written: a flush of it that succeeds after one that failed is believed
+    /// (PostgreSQL's fsync, 2018).
+    case sourceNotRewritten
+    /// A write with FUA that failed is tried again, and what its failure told is forgotten.
+    case failedDurabilityTrusted
     /// The lowest record found is believed, not the highest.
     case oldestRecordTrusted
     /// A record counts as soon as it has been sent (DRBD 7bc900858).

@@ -217,9 +217,10 @@ struct RegionMaps: ~Copyable {
     }
 
     /// Takes over what was decided: who is in sync, and what is dirty. `lacking` gives what a member that is in sync says that
-    /// another lacks, and `fresh` are members that hold nothing.
+    /// another lacks, and `fresh` are members that hold nothing. What is dirty is copied before it is read where it `reconciles`.
     mutating func adopt(
-        dirty: RegionBits, inSync: MemberSet, fresh: MemberSet, lacking: (MemberIndex, MemberIndex) -> RegionBits?
+        dirty: RegionBits, inSync: MemberSet, fresh: MemberSet, reconciles: Bool,
+        lacking: (MemberIndex, MemberIndex) -> RegionBits?
     ) {
         for member in MemberSet.all {
             let behind = memory.wanted[member.number]
@@ -238,7 +239,7 @@ struct RegionMaps: ~Copyable {
         memory.unflushed.copy(from: dirty)
         memory.unflushedBefore.clear()
         memory.unreconciled.clear()
-        if inSync.count > 1 { memory.unreconciled.copy(from: dirty) }
+        if reconciles { memory.unreconciled.copy(from: dirty) }
         for kind in 0..<MapKind.count { memory.durable[kind].clear() }
         for member in MemberSet.all { memory.repair[member].clear() }
     }

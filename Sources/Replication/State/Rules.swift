@@ -130,6 +130,12 @@ package struct Rules: Sendable, BitwiseCopyable {
         instance != 0 && instance == recorded || broken == .bootInstanceIgnored
     }
 
+    /// Whether the member that dirty regions are copied from is written too.
+    var mustRewriteSource: Bool { broken != .sourceNotRewritten }
+
+    /// Whether what a member has cached may be lost when it fails a write that has to be durable.
+    var mustDoubtFailedDurability: Bool { broken != .failedDurabilityTrusted }
+
     /// The members in sync of those `present`, some of which, `intact`, have kept their caches (invariant 7).
     func inSync(present: MemberSet, intact: MemberSet) -> MemberSet {
         intact.isEmpty || broken == .lostCacheInSync ? present : intact

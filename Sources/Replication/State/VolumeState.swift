@@ -186,13 +186,6 @@ struct VolumeState: ~Copyable {
         maps.clearRepair(member)
     }
 
-    /// With one member in sync left there is nothing to differ from.
-    mutating func endReconcileIfSingle() {
-        guard members.inSync.count == 1, !maps.unreconciled.isEmpty else { return }
-        maps.clearUnreconciled()
-        agenda.insert(.reconciled)
-    }
-
     /// Clears the in-flight bits that a flush has made superfluous. Only under a valid record: an older one may hold, which
     /// does not say that a member lacks what its bits say.
     mutating func clearIntents(keepsRecent: Bool) {

@@ -44,6 +44,8 @@ final class ModelTarget {
     /// What a read returns: the cache over the durable blocks.
     var view: UnsafeMutableRawPointer
     var isDirty: [Bool]
+    /// Blocks whose writeback failed.
+    private var lost: Set<Int> = []
     var isUp = true
     var bootInstance: UInt64 = 100
     /// When it last went down. Its boot instance changes then, whether or not the cache was lost: the initiator cannot
@@ -59,6 +61,8 @@ final class ModelTarget {
     var isFull = false
     /// Blocks that are thin, and that there is no room for.
     var hasNoRoomFor: Range<Int> = 0..<0
+    /// A flush, or a write with FUA, fails once: what the cache held could not be written back.
+    var owesFailure = false
     var isBusy = false
     var slowness: UInt64 = 1
     /// Nothing lands before this time.
@@ -111,6 +115,7 @@ final class ModelTarget {
             memset(view + offset, 0, Self.blockSize)
         }
         unreadable.remove(block)
+        lost.remove(block)
         if forceUnitAccess {
             memcpy(durable + offset, view + offset, Self.blockSize)
             isDirty[block] = false
@@ -126,17 +131,41 @@ final class ModelTarget {
         }
     }
 
+    /// The cache cannot be written back: reads find it until the power goes, no later flush covers it, and the next command
+    /// that has to make something durable says so, once (Linux: errseq_t). The target has another instance then.
+    func loseWriteback() {
+        lost.formUnion((0..<blocks).filter { isDirty[$0] })
+        for block in 0..<blocks { isDirty[block] = false }
+        owesFailure = true
+    }
+
+    /// Whether a loss of power would change nothing in some blocks.
+    func isDurable(_ range: Range<Int>) -> Bool {
+        let start = range.lowerBound * Self.blockSize
+        return memcmp(view + start, durable + start, range.count * Self.blockSize) == 0
+    }
+
+    private func failsOnce() -> Bool {
+        guard owesFailure else { return false }
+        owesFailure = false
+        bootInstance += 1
+        return true
+    }
+
     /// Does a command, wholly, and says how it ended.
     func execute(_ command: ModelCommand) -> MemberStatus {
         let request = command.request
         let range = Int(request.start)..<Int(request.start + request.count)
         guard range.upperBound <= blocks else { return .mediaError }
         switch request.operation {
-        case .flush: flush()
+        case .flush:
+            if failsOnce() { return .mediaError }
+            flush()
         case .read, .compare: return range.contains(where: unreadable.contains) ? .mediaError : .success
         case .write, .writeZeroes:
             if isFull || range.overlaps(hasNoRoomFor) { return .noSpace }
             if range.overlaps(failsWritesIn) { return .mediaError }
+            if request.forceUnitAccess, failsOnce() { return .mediaError }
             applyWrite(command, keeping: { true })
         }
         return .success
@@ -188,6 +217,8 @@ final class ModelTarget {
             }
             isDirty[block] = false
         }
+        for block in lost { memcpy(view + block * Self.blockSize, durable + block * Self.blockSize, Self.blockSize) }
+        lost = []
     }
 
     func start() {
