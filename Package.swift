@@ -91,7 +91,8 @@ let package = Package(
             "VolumeSimulation",
             [
                 "Base", "BlockInterface", "Buffers", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator",
-                "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication", "Simulation", "TargetTransport",
+                "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication", "Simulation", "TargetInterface",
+                "TargetTransport",
                 "VolumeDriver",
             ]),
         .executableTarget(
@@ -119,39 +120,49 @@ let package = Package(
             path: "Tests/BlockDeviceLaws", swiftSettings: strict),
         .target(name: "AllocationProbe", path: "Tests/AllocationProbe"),
 
+        // What a target is to be: plain values, for whoever tells it.
+        room("TargetInterface", ["Base", "BlockInterface", "NVMeSpec"]),
         // The wall between NVMe and what carries it: values that cross it, and the interface of a target's transport.
         room("TargetTransport", ["Base", "NVMeSpec"]),
         // NVMe over RDMA; knows no subsystem.
         room(
             "RDMATransport",
-            ["Base", "FabricInterface", "InitiatorTransport", "Memory", "NVMeSpec", "TargetTransport"]),
+            [
+                "Base", "FabricInterface", "InitiatorTransport", "Memory", "NVMeSpec", "TargetInterface",
+                "TargetTransport",
+            ]),
 
         // The target: commands, on any transport.
         room(
             "NVMeTarget",
-            ["Base", "BlockInterface", "Buffers", "CChecksum", "NVMeSpec", "Reactor", "TargetTransport", "Trace"]),
+            [
+                "Base", "BlockInterface", "Buffers", "CChecksum", "NVMeSpec", "Reactor", "TargetInterface",
+                "TargetTransport", "Trace",
+            ]),
 
         // A transport without a fabric, for the tests of command engines.
         .target(
-            name: "InProcessTransport", dependencies: ["Base", "NVMeSpec", "TargetTransport"],
+            name: "InProcessTransport", dependencies: ["Base", "NVMeSpec", "TargetInterface", "TargetTransport"],
             path: "Tests/InProcessTransport", swiftSettings: strict),
         tests(
             "NVMeTargetTests",
             [
                 "AllocationProbe", "Base", "BlockInterface", "CLibNVMe", "FabricInterface", "InProcessTransport",
-                "MemoryBlock", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Simulation", "TargetTransport",
+                "MemoryBlock", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Simulation", "TargetInterface",
+                "TargetTransport",
+                "TargetTransport",
             ]),
 
         // What a target is told, from a file or a command line.
         room(
             "TargetConfiguration",
             [
-                "Base", "BlockBackend", "BlockInterface", "CLinux", "CUUID", "FabricInterface", "NVMeSpec",
+                "Base", "BlockInterface", "CLinux", "CUUID", "NVMeSpec", "TargetInterface",
                 system, .product(name: "Yams", package: "Yams"),
             ]),
         tests(
             "TargetConfigurationTests",
-            ["Base", "BlockBackend", "BlockInterface", "FabricInterface", "NVMeSpec", "TargetConfiguration"]),
+            ["Base", "BlockInterface", "NVMeSpec", "TargetConfiguration", "TargetInterface"]),
 
         // What the programs share with the terminal.
         .target(
@@ -163,7 +174,7 @@ let package = Package(
             name: "tercetd",
             dependencies: [
                 "Base", "BlockBackend", "BlockInterface", "CLinux", "FabricInterface", "NVMeSpec", "NVMeTarget",
-                "RDMATransport", "Reactor", "TargetConfiguration", "TargetTransport", "Terminal", "Trace",
+                "RDMATransport", "Reactor", "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
                 "VerbsFabric",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),

@@ -66,8 +66,8 @@ public final class AIODevice: BlockDevice {
     private let failureCount = Atomic<UInt64>(0)
     private let noSpaceCount = Atomic<UInt64>(0)
     private let lastError = Atomic<Int32>(0)
-    private let closed = Closing()
-    public var closing: Closing? { closed }
+    private let closed = OneTimeEvent()
+    public var closing: OneTimeEvent? { closed }
     /// Keeps what changes a range away from a comparison and write of it. Shared by all others, in all channels.
     let changes = RangeLock()
 
@@ -107,7 +107,7 @@ public final class AIODevice: BlockDevice {
     deinit {
         worker.stop()
         OpenedFile.release(descriptor)
-        closed.finish()
+        closed.signal()
     }
 
     public var failures: DeviceFailures {

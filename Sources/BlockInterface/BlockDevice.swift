@@ -114,7 +114,7 @@ public protocol BlockDevice: AnyObject, Sendable {
     /// The failures since it was opened.
     var failures: DeviceFailures { get }
     /// Tells when the device has been closed, so that it can be opened anew; `nil` where nothing hinders that.
-    var closing: Closing? { get }
+    var closing: OneTimeEvent? { get }
     /// It has failed, and opening it anew may help: nothing can be read from it any more, or another file is at its path. For
     /// the control plane; may wait for the device.
     var isStale: Bool { get }
@@ -128,6 +128,6 @@ extension BlockDevice {
     public var remarks: [String] { [] }
     public var directMemory: UnsafeMutableRawBufferPointer? { nil }
     public var failures: DeviceFailures { DeviceFailures() }
-    public var closing: Closing? { nil }
+    public var closing: OneTimeEvent? { nil }
     public var isStale: Bool { false }
 }

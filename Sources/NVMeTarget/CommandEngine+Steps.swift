@@ -1,6 +1,7 @@
 import Base
 import BlockInterface
 import NVMeSpec
+import TargetInterface
 import TargetTransport
 import Trace
 
@@ -242,6 +243,25 @@ extension CommandEngine {
         } else {
             answer(index, requests[index].outcome.status)
         }
+    }
+
+    /// A block operation has failed. Where it should have made something durable, what the device had cached may be lost.
+    @inline(never)
+    private func failed(_ index: RequestIndex, _ status: BlockStatus) {
+        if blockIO.failed(&requests[index], status) { count(index) { $0.mediaErrors &+= 1 } }
+        guard case .io(let command) = requests[index].command, command.tellsOfLosses(status) else { return }
+        owner.cacheMayBeLost(requests[index].header.nsid, requests[index].connection, in: self)
+    }
+
+    /// A flush begins, unless it has to tell its host of a possible loss of the namespace's cache.
+    private func beginFlush(_ index: RequestIndex) {
+        let connection = requests[index].connection
+        let nsid = requests[index].header.nsid
+        let number = connections[connection].namespaces[nsid].lastLoss
+        if _slowPath(number != 0), owner.hearsOfLoss(number, of: nsid, connection, in: self) {
+            return answer(index, .writeFault)
+        }
+        beginExecuting(index)
     }
 
     // MARK: The answer

@@ -1,6 +1,7 @@
 import Base
 import NVMeSpec
 import Synchronization
+import TargetInterface
 import TargetTransport
 
 /// The Connect command, with all its refusals (NVMe-oF 1.1, "Connect Command and Response").

@@ -1,6 +1,7 @@
 import Base
 import NVMeSpec
 import Synchronization
+import TargetInterface
 import TargetTransport
 
 /// Fabrics, admin and reservation commands, and the ends of connections: everything of a poll group that is not I/O.

@@ -1,5 +1,13 @@
 import Base
 import NVMeSpec
+import TargetInterface
+
+/// An address at which the target listens.
+struct TargetListener: Hashable, Sendable {
+    var address: SocketAddress
+    /// Discovery Log Page Entry "PORTID".
+    var portID: UInt16
+}
 
 /// The contents of the discovery log for all hosts, kept so that a piece of the log is made without looking at the rest.
 struct DiscoveryCatalog: Sendable {
@@ -7,16 +15,17 @@ struct DiscoveryCatalog: Sendable {
     private var open = AscendingList<String>()
     private var named: [String: AscendingList<String>] = [:]
     private(set) var listeners: [TargetListener] = []
-    private(set) var referrals: [Referral] = []
+    private(set) var referrals: [SocketAddress] = []
 
     mutating func add(_ definition: SubsystemDefinition) {
-        if definition.allowsAnyHost { return open.insert(definition.nqn) }
-        for host in definition.hosts { named[host, default: AscendingList()].insert(definition.nqn) }
+        guard case .hosts(let hosts) = definition.access else { return open.insert(definition.nqn) }
+        for host in hosts { named[host, default: AscendingList()].insert(definition.nqn) }
     }
 
     mutating func remove(_ definition: SubsystemDefinition) {
         open.remove(definition.nqn)
-        for host in definition.hosts {
+        guard case .hosts(let hosts) = definition.access else { return }
+        for host in hosts {
             named[host]?.remove(definition.nqn)
             if named[host]?.elements.isEmpty == true { named[host] = nil }
         }
@@ -24,8 +33,8 @@ struct DiscoveryCatalog: Sendable {
 
     mutating func add(_ listener: TargetListener) { listeners.append(listener) }
     mutating func remove(_ listener: TargetListener) { listeners.removeAll { $0 == listener } }
-    mutating func add(_ referral: Referral) { referrals.append(referral) }
-    mutating func remove(_ referral: Referral) { referrals.removeAll { $0 == referral } }
+    mutating func add(referral: SocketAddress) { referrals.append(referral) }
+    mutating func remove(referral: SocketAddress) { referrals.removeAll { $0 == referral } }
 
     /// The log of a host, as of now.
     ///
@@ -43,7 +52,7 @@ struct HostDiscoveryLog {
     fileprivate let open: [String]
     fileprivate let named: [String]
     fileprivate let listeners: [TargetListener]
-    fileprivate let referrals: [Referral]
+    fileprivate let referrals: [SocketAddress]
     fileprivate let ownAddress: SocketAddress?
 
     private var subsystemCount: Int { open.count + named.count }
@@ -60,7 +69,7 @@ struct HostDiscoveryLog {
         for record in DiscoveryLogEntry.records(in: window, of: recordCount) {
             guard record < subsystemCount * listeners.count else {
                 let referral = referrals[record - subsystemCount * listeners.count]
-                let bytes = entry(.referral, referral.address, referral.portID).encoded
+                let bytes = entry(.referral, referral, 0).encoded
                 DiscoveryLogEntry.write(bytes, subsystemNQN: NQN.discovery, record: record, to: window)
                 continue
             }
@@ -82,7 +91,7 @@ struct HostDiscoveryLog {
         entry.addressFamily = shown.family == .ipv4 ? .ipv4 : .ipv6
         entry.requirements = .disableSQFlowControl
         entry.portID = portID
-        entry.adminQueueSize = UInt16(Limits.adminQueueDepth)
+        entry.adminQueueSize = UInt16(TargetOptions.adminQueueEntries)
         entry.serviceID = "\(address.port)"
         entry.address = shown.host
         return entry

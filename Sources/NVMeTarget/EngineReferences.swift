@@ -1,5 +1,6 @@
 import Base
 import NVMeSpec
+import TargetInterface
 import TargetTransport
 
 /// A request of one engine: what the control path hands around.

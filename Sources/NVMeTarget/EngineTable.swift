@@ -1,6 +1,7 @@
 import Base
 import BlockInterface
 import NVMeSpec
+import TargetInterface
 import TargetTransport
 import Trace
 

@@ -2,6 +2,7 @@ import Base
 import BlockInterface
 import NVMeSpec
 import Synchronization
+import TargetInterface
 
 /// Get Features and Set Features (NVMe Base, "Feature Identifiers").
 struct Features {
@@ -21,9 +22,8 @@ struct Features {
             guard asked.submission <= 0xFFFF, asked.completion <= 0xFFFF else {
                 return .refused(.invalidField)
             }
-            let limit = controller.subsystem.definition.maxIOQueues
-            let granted = min(
-                asked.submission, asked.completion, target.options.maxIOQueues, limit > 0 ? limit : Int.max)
+            let limit = controller.subsystem.definition.maxIOQueues ?? .max
+            let granted = min(asked.submission, asked.completion, target.options.maxIOQueues, limit)
             let isTooLate = controller.state.withLock { state in
                 if !state.ioQueues.isEmpty { return true }
                 state.grantedIOQueues = granted

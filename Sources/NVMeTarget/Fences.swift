@@ -1,3 +1,4 @@
+import TargetInterface
 import TargetTransport
 
 /// Changes of reservations that the reactor takes on, and the commands of hosts that lost their registration: a change is over

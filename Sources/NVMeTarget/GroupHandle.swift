@@ -4,6 +4,9 @@ import TargetTransport
 
 /// What the target and other reactors ask of a poll group, on its own thread.
 protocol PollGroupDuties: AnyObject {
+    /// Listens at an address; what went wrong, if anything did.
+    func listen(_ listener: TargetListener) -> String?
+    func stopListening(_ listener: TargetListener)
     /// Takes a connection over that another reactor has received.
     func adopt(_ ticket: any TransportTicket)
     /// Closes the queue that is meant, if it is still there.
@@ -51,6 +54,6 @@ struct GroupHandle: Sendable {
         mailbox.send { if let group = reference.group { body(group) } }
     }
 
-    /// Calls `done` when the group has done what it was sent before. It has to be polled.
+    /// Calls `done` when the group has done what it was sent before, even if it is gone. Its mailbox has to be drained.
     func whenSettled(_ done: @escaping @Sendable () -> Void) { mailbox.send(done) }
 }

@@ -1,5 +1,6 @@
 import Base
 import NVMeSpec
+import TargetInterface
 import TargetTransport
 
 /// A request that waits for the end of associations: a Connect for those that its host had, or a Quiesce for the one that it

@@ -2,6 +2,7 @@ import Base
 import BlockInterface
 import NVMeSpec
 import Synchronization
+import TargetInterface
 import TargetTransport
 
 /// The Identify command.
@@ -66,7 +67,7 @@ struct IdentifyPages {
         let definition = controller.subsystem.definition
         let options = target.options
         var page = IdentifyController()
-        page.serialNumber = definition.serialNumber
+        page.serialNumber = definition.serialNumber ?? ""
         page.modelNumber = definition.modelNumber
         page.firmwareRevision = ControllerFacts.firmwareRevision
         page.maxDataTransferSize = UInt8((options.maxTransferSize / 4096).trailingZeroBitCount)

@@ -1,28 +1,17 @@
 import BlockInterface
 import Synchronization
+import TargetInterface
 
-/// What a namespace is made of; given by the configuration.
-public struct NamespaceDefinition: Sendable {
-    public var nsid: UInt32
-    public var device: any BlockDevice
-    public var isReadOnly: Bool
-    /// Identifiers that the namespace reports. At least one is needed; see `BlockIdentity`.
-    public var identity: BlockIdentity
-    public var anaGroup: UInt32
+/// A namespace as it was opened.
+struct OpenNamespace: Sendable {
+    var nsid: UInt32
+    var device: any BlockDevice
+    var isReadOnly: Bool
+    /// Identifiers that the namespace reports.
+    var identity: BlockIdentity
+    var anaGroup: UInt32
     /// Where reservations that persist through power loss are kept; without it the namespace does not offer that.
-    public var store: (any ReservationStore)?
-
-    public init(
-        nsid: UInt32, device: any BlockDevice, identity: BlockIdentity, isReadOnly: Bool = false, anaGroup: UInt32 = 1,
-        store: (any ReservationStore)? = nil
-    ) {
-        self.store = store
-        self.nsid = nsid
-        self.device = device
-        self.isReadOnly = isReadOnly
-        self.identity = identity
-        self.anaGroup = anaGroup
-    }
+    var store: (any ReservationStore)?
 }
 
 extension BlockGeometry {
@@ -32,8 +21,8 @@ extension BlockGeometry {
 }
 
 /// A namespace of a subsystem. The device behind it may grow, shrink or vanish; `geometry` is what hosts are told.
-public final class Namespace: Sendable {
-    public let definition: NamespaceDefinition
+final class Namespace: Sendable {
+    let definition: OpenNamespace
     /// Which opening of a device this is.
     let instance: UInt64
     /// The number that the last failure to make its device's cache durable took (`Target.cacheMayBeLost`); 0 where none has.
@@ -42,14 +31,14 @@ public final class Namespace: Sendable {
     let reservation: Mutex<ReservationState>
 
     /// - Parameter reservation: the one that was stored.
-    init(_ definition: NamespaceDefinition, _ reservation: Reservation, instance: UInt64) {
+    init(_ definition: OpenNamespace, _ reservation: Reservation, instance: UInt64) {
         self.definition = definition
         self.instance = instance
         self.reservation = Mutex(ReservationState(current: reservation))
         state = Mutex(definition.device.geometry)
     }
 
-    public var nsid: UInt32 { definition.nsid }
+    var nsid: UInt32 { definition.nsid }
 
     var lastLoss: UInt64 { lossNumber.load(ordering: .acquiring) }
 

@@ -1,3 +1,4 @@
+import BlockInterface
 import NVMeSpec
 
 /// The access that a reservation has to allow.
@@ -32,6 +33,19 @@ extension IOCommand {
     var isReservation: Bool {
         switch self {
         case .reservationRegister, .reservationReport, .reservationAcquire, .reservationRelease, .invalid: true
+        default: false
+        }
+    }
+}
+
+extension IOCommand {
+    /// Whether a failure of the command may be the one by which the device tells of a loss. A write with FUA may be: it ends with
+    /// an fdatasync of its own, which reports what was lost before it.
+    func tellsOfLosses(_ status: BlockStatus) -> Bool {
+        switch self {
+        case .flush: status == .writeFault || status == .capacityExceeded || status == .internalError
+        case .write(let range), .writeZeroes(let range):
+            range.flags.contains(.forceUnitAccess) && (status == .writeFault || status == .internalError)
         default: false
         }
     }

@@ -1,6 +1,7 @@
 import Base
 import BlockInterface
 import Reactor
+import TargetInterface
 import TargetTransport
 import Trace
 
@@ -114,22 +115,6 @@ public final class PollGroup: Poller {
 
     // MARK: Listeners
 
-    /// Listens at an address. On the group's own thread.
-    public func listen(_ listener: TargetListener) throws(TercetError) {
-        let number = try transport.listen(at: listener.address)
-        listeners[number] = listener
-        target.addListener(listener)
-    }
-
-    /// Stops listening at an address. Connections stay.
-    public func stopListening(_ listener: TargetListener) {
-        for (number, other) in listeners where other == listener {
-            transport.stopListening(number)
-            listeners[number] = nil
-            target.removeListener(listener)
-        }
-    }
-
     /// Ends all connections and frees everything. The group must not be polled again.
     public func close() {
         for (number, listener) in listeners {
@@ -192,6 +177,22 @@ public final class PollGroup: Poller {
 }
 
 extension PollGroup: PollGroupDuties {
+    func listen(_ listener: TargetListener) -> String? {
+        do throws(TercetError) { listeners[try transport.listen(at: listener.address)] = listener } catch {
+            return error.description
+        }
+        target.addListener(listener)
+        return nil
+    }
+
+    func stopListening(_ listener: TargetListener) {
+        for (number, other) in listeners where other == listener {
+            transport.stopListening(number)
+            listeners[number] = nil
+            target.removeListener(listener)
+        }
+    }
+
     func adopt(_ ticket: any TransportTicket) {
         transport.adopt(ticket, now: now)
         engines.meet(transport.ports, owner: control)

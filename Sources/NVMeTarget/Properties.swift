@@ -1,6 +1,7 @@
 import Base
 import NVMeSpec
 import Synchronization
+import TargetInterface
 
 /// Property Get and Set: the registers of a fabrics controller (NVMe-oF, "Property Get Command", "Property Set
 /// Command").

@@ -2,6 +2,7 @@ import Base
 import BlockInterface
 import NVMeSpec
 import Synchronization
+import TargetInterface
 
 /// Reservation commands (NVMe Base, "Reservations").
 ///

@@ -1,33 +1,7 @@
 import Base
 import NVMeSpec
 import Synchronization
-
-/// What a subsystem is; given by the configuration.
-public struct SubsystemDefinition: Sendable, Equatable {
-    public var nqn: String
-    /// Up to 20 printable ASCII characters.
-    public var serialNumber: String
-    /// Up to 40 printable ASCII characters.
-    public var modelNumber: String
-    /// Every host may connect; otherwise only those in `hosts`.
-    public var allowsAnyHost: Bool
-    /// Host NQNs.
-    public var hosts: Set<String>
-    /// 0 where the target's own limit holds.
-    public var maxIOQueues: Int
-
-    public init(
-        nqn: String, serialNumber: String, modelNumber: String = "Tercet", allowsAnyHost: Bool = true,
-        hosts: Set<String> = [], maxIOQueues: Int = 0
-    ) {
-        self.nqn = nqn
-        self.serialNumber = serialNumber
-        self.modelNumber = modelNumber
-        self.allowsAnyHost = allowsAnyHost
-        self.hosts = hosts
-        self.maxIOQueues = maxIOQueues
-    }
-}
+import TargetInterface
 
 /// An NVM subsystem, or the discovery subsystem. Shared by all reactors; nothing here is on the I/O path.
 public final class Subsystem: Sendable {
@@ -60,7 +34,9 @@ public final class Subsystem: Sendable {
         self.index = index
         self.isDiscovery = isDiscovery
         state = Mutex(
-            State(definition: definition, nextControllerID: Self.firstControllerID(seed &+ UInt64(index))))
+            State(
+                definition: definition, nextControllerID: Self.firstControllerID(seed &+ UInt64(index)),
+                anaStates: definition.anaStates))
     }
 
     /// 1 to FFEFh (NVMe Base, "Controller ID").
@@ -81,7 +57,7 @@ public final class Subsystem: Sendable {
     }
 
     func allows(host: String) -> Bool {
-        state.withLock { !$0.isRemoved && ($0.definition.allowsAnyHost || $0.definition.hosts.contains(host)) }
+        state.withLock { !$0.isRemoved && $0.definition.access.allows(host) }
     }
 
     /// It has been removed from its target.

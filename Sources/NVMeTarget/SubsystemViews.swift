@@ -1,5 +1,6 @@
 import Base
 import BlockInterface
+import TargetInterface
 
 /// The subsystems as one reactor sees them.
 final class SubsystemViews {

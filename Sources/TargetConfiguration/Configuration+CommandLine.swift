@@ -1,22 +1,23 @@
 import Base
-import BlockBackend
 import BlockInterface
-import FabricInterface
+import TargetInterface
 
 extension Configuration {
     /// From `--listen ADDRESS[:PORT] --export NQN=PATH`, either of them several times. Any host may connect.
     /// Exports of one NQN are the namespaces 1, 2 and so on of one subsystem.
     public init(listen: [String], exports: [String]) throws(ConfigurationError) {
-        self.init(listeners: [], subsystems: [])
+        self.init()
         for text in listen {
             guard let address = SocketAddress(text, defaultPort: Self.defaultPort), address.port != 0 else {
                 throw ConfigurationError(
                     "--listen \(text): no address; allowed: ADDRESS, ADDRESS:PORT, [IPV6] or [IPV6]:PORT, in numbers")
             }
-            if listeners.contains(address) { throw ConfigurationError("--listen \(text): is given twice") }
-            listeners.append(address)
+            if definition.listeners.contains(address) { throw ConfigurationError("--listen \(text): is given twice") }
+            definition.listeners.append(address)
         }
-        if listeners.isEmpty { throw ConfigurationError("--listen is missing; allowed: --listen ADDRESS[:PORT]") }
+        if definition.listeners.isEmpty {
+            throw ConfigurationError("--listen is missing; allowed: --listen ADDRESS[:PORT]")
+        }
         if exports.isEmpty { throw ConfigurationError("--export is missing; allowed: --export NQN=PATH") }
         for text in exports { try add(export: text) }
         if let violation = firstViolation() { throw ConfigurationError("\(violation.path): \(violation.text)") }
@@ -36,9 +37,9 @@ extension Configuration {
         } catch {
             throw ConfigurationError("--export \(error.description)")
         }
-        let position = subsystems.firstIndex { $0.nqn == nqn } ?? subsystems.count
-        if position == subsystems.count { subsystems.append(ExportedSubsystem(nqn: nqn, access: .anyHost)) }
-        let nsid = UInt32(subsystems[position].namespaces.count + 1)
-        subsystems[position].namespaces.append(ExportedNamespace(nsid: nsid, backing: backing))
+        let position = definition.subsystems.firstIndex { $0.nqn == nqn } ?? definition.subsystems.count
+        if position == definition.subsystems.count { definition.subsystems.append(SubsystemDefinition(nqn: nqn)) }
+        let nsid = UInt32(definition.subsystems[position].namespaces.count + 1)
+        definition.subsystems[position].namespaces.append(NamespaceDefinition(nsid: nsid, backing: .specified(backing)))
     }
 }

@@ -1,6 +1,6 @@
-import BlockBackend
 import BlockInterface
 import NVMeSpec
+import TargetInterface
 
 /// Rules that hold between the values of a configuration, wherever they come from.
 extension Configuration {
@@ -9,7 +9,7 @@ extension Configuration {
         do throws(Violation) {
             try checkSizes()
             try checkListeners()
-            for (position, subsystem) in subsystems.enumerated() {
+            for (position, subsystem) in definition.subsystems.enumerated() {
                 try Self.check(subsystem, at: "subsystems[\(position)]")
             }
             try checkUniqueness()
@@ -45,7 +45,7 @@ extension Configuration {
                         + "the form is \(Self.form)")
             }
         }
-        for subsystem in subsystems {
+        for subsystem in definition.subsystems {
             look(subsystem.nqn, "subsystem")
             if case .hosts(let hosts) = subsystem.access {
                 for host in hosts.sorted() { look(host, "subsystem \(subsystem.nqn): host") }
@@ -55,37 +55,43 @@ extension Configuration {
     }
 
     private func checkSizes() throws(Violation) {
-        if inCapsuleDataSize % 16 != 0 {
+        if definition.options.inCapsuleDataSize % 16 != 0 {
             throw Violation(
                 path: "inCapsuleDataSize",
-                text: "\(inCapsuleDataSize) is no multiple of 16; allowed: 0 for none, or one")
+                text: "\(definition.options.inCapsuleDataSize) is no multiple of 16; allowed: 0 for none, or one")
         }
-        if maxIOSize & (maxIOSize - 1) != 0 {
-            throw Violation(path: "maxIOSize", text: "\(maxIOSize) is no power of two; allowed: 4K, 8K, ... 16M")
+        if definition.options.maxTransferSize & (definition.options.maxTransferSize - 1) != 0 {
+            throw Violation(
+                path: "maxIOSize",
+                text: "\(definition.options.maxTransferSize) is no power of two; allowed: 4K, 8K, ... 16M")
         }
-        if dataMemory < 4 * maxIOSize {
+        if definition.options.dataMemory < 4 * definition.options.maxTransferSize {
             throw Violation(
                 path: "dataMemory",
-                text: "\(dataMemory) is too little for transfers of \(maxIOSize); allowed: \(4 * maxIOSize) or more")
+                text:
+                    "\(definition.options.dataMemory) is too little for transfers of \(definition.options.maxTransferSize); allowed: \(4 * definition.options.maxTransferSize) or more"
+            )
         }
     }
 
     private func checkListeners() throws(Violation) {
-        if listeners.isEmpty {
+        if definition.listeners.isEmpty {
             throw Violation(path: "listeners", text: "there is none; allowed: one address or more")
         }
-        for (position, listener) in listeners.enumerated() where listeners[..<position].contains(listener) {
+        for (position, listener) in definition.listeners.enumerated()
+        where definition.listeners[..<position].contains(listener) {
             throw Violation(
                 path: "listeners[\(position)]", text: "\(listener) is there twice; allowed: each address once")
         }
-        for (position, referral) in referrals.enumerated() where referrals[..<position].contains(referral) {
+        for (position, referral) in definition.referrals.enumerated()
+        where definition.referrals[..<position].contains(referral) {
             throw Violation(
                 path: "discovery.referrals[\(position)]", text: "\(referral) is there twice; allowed: each address once"
             )
         }
     }
 
-    private static func check(_ subsystem: ExportedSubsystem, at path: String) throws(Violation) {
+    private static func check(_ subsystem: SubsystemDefinition, at path: String) throws(Violation) {
         if let text = violation(ofNQN: subsystem.nqn) { throw Violation(path: "\(path).nqn", text: text) }
         if subsystem.nqn == NQN.discovery {
             throw Violation(
@@ -117,7 +123,7 @@ extension Configuration {
                 throw Violation(path: path, text: "\(thing) is at \(owner) already; allowed: \(allowed)")
             }
         }
-        for (position, subsystem) in subsystems.enumerated() {
+        for (position, subsystem) in definition.subsystems.enumerated() {
             try claim("'\(subsystem.nqn)'", "subsystems[\(position)].nqn", "each NQN once")
             for (number, namespace) in subsystem.namespaces.enumerated() {
                 let path = "subsystems[\(position)].namespaces[\(number)]"
@@ -131,7 +137,9 @@ extension Configuration {
                 if let eui64 = identity.eui64 {
                     try claim("the EUI64 \(Self.text(eui64))", "\(path).eui64", "each EUI64 once")
                 }
-                if case .path(let file) = namespace.backing.backing, !namespace.backing.readOnly {
+                if case .specified(let specification) = namespace.backing, case .path(let file) = specification.backing,
+                    !specification.readOnly
+                {
                     try claim("'\(file)'", "\(path).backing", "each path once, or several times with readOnly")
                 }
             }

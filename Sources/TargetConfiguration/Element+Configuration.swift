@@ -1,8 +1,7 @@
 import Base
-import BlockBackend
 import BlockInterface
-import FabricInterface
 import NVMeSpec
+import TargetInterface
 import Yams
 
 /// The schema of the file: which keys there are, their types and their ranges.
@@ -15,33 +14,42 @@ extension Element {
         ])
         let listeners = try require("listeners", in: values, as: "[ { address, port } ]").addresses()
         let subsystems = try require("subsystems", in: values, as: "[ { nqn, hosts, namespaces } ]").array()
-        var configuration = Configuration(listeners: listeners, subsystems: [])
-        for element in subsystems { configuration.subsystems.append(try element.subsystem()) }
+        var configuration = Configuration(TargetDefinition(listeners: listeners))
+        for element in subsystems { configuration.definition.subsystems.append(try element.subsystem()) }
         if let value = values["reactors"] { configuration.reactors = try value.reactors() }
-        if let value = values["queueDepth"] { configuration.queueDepth = try value.integer(in: 2...1024) }
-        if let value = values["maxIOQueues"] { configuration.maxIOQueues = try value.integer(in: 1...64) }
-        if let value = values["inCapsuleDataSize"] {
-            configuration.inCapsuleDataSize = try value.byteCount(in: 0...(64 << 10))
+        if let value = values["queueDepth"] {
+            configuration.definition.options.queueDepth = try value.integer(in: 2...1024)
         }
-        if let value = values["maxIOSize"] { configuration.maxIOSize = try value.byteCount(in: 4096...(16 << 20)) }
+        if let value = values["maxIOQueues"] {
+            configuration.definition.options.maxIOQueues = try value.integer(in: 1...64)
+        }
+        if let value = values["inCapsuleDataSize"] {
+            configuration.definition.options.inCapsuleDataSize = try value.byteCount(in: 0...(64 << 10))
+        }
+        if let value = values["maxIOSize"] {
+            configuration.definition.options.maxTransferSize = try value.byteCount(in: 4096...(16 << 20))
+        }
         if let value = values["sharedReceiveEntries"] {
-            configuration.sharedReceiveEntries = try value.integer(in: 64...65536)
+            configuration.definition.options.sharedReceiveEntries = try value.integer(in: 64...65536)
         }
         if let value = values["dataMemory"] {
-            configuration.dataMemory = try value.byteCount(in: (4 << 20)...(64 << 30))
+            configuration.definition.options.dataMemory = try value.byteCount(in: (4 << 20)...(64 << 30))
         }
-        if let value = values["sendWithInvalidate"] { configuration.sendWithInvalidate = try value.boolean() }
+        if let value = values["sendWithInvalidate"] {
+            configuration.definition.options.sendWithInvalidate = try value.boolean()
+        }
         if let value = values["stateDirectory"] { configuration.stateDirectory = try value.string() }
         if let value = values["requireAll"] { configuration.requiresAll = try value.boolean() }
         if let value = values["keepAlive"] {
             let limits = try value.object(keys: ["maxMilliseconds"])
             if let limit = limits["maxMilliseconds"] {
-                configuration.maxKeepAliveMilliseconds = UInt32(try limit.integer(in: 1000...86_400_000))
+                configuration.definition.options.maxKeepAliveMilliseconds = UInt32(
+                    try limit.integer(in: 1000...86_400_000))
             }
         }
         if let value = values["discovery"] {
             let settings = try value.object(keys: ["referrals"])
-            if let referrals = settings["referrals"] { configuration.referrals = try referrals.addresses() }
+            if let referrals = settings["referrals"] { configuration.definition.referrals = try referrals.addresses() }
         }
         return configuration
     }
@@ -74,12 +82,12 @@ extension Element {
         return addresses
     }
 
-    private func subsystem() throws(ConfigurationError) -> ExportedSubsystem {
+    private func subsystem() throws(ConfigurationError) -> SubsystemDefinition {
         let values = try object(keys: [
             "nqn", "serial", "model", "allowAnyHost", "hosts", "maxIOQueues", "anaGroups", "namespaces",
         ])
         let nqn = try require("nqn", in: values, as: "\"nqn.YYYY-MM.REVERSE.DOMAIN:NAME\"").string()
-        var subsystem = ExportedSubsystem(
+        var subsystem = SubsystemDefinition(
             nqn: nqn, serialNumber: try values["serial"]?.string(),
             modelNumber: try values["model"]?.string() ?? "Tercet",
             access: try access(values))
@@ -105,25 +113,25 @@ extension Element {
         return .hosts(hosts)
     }
 
-    private func anaStates() throws(ConfigurationError) -> [UInt32: ANAGroupState] {
-        var states: [UInt32: ANAGroupState] = [:]
+    private func anaStates() throws(ConfigurationError) -> [UInt32: ANAState] {
+        var states: [UInt32: ANAState] = [:]
         for element in try array() {
             let values = try element.object(keys: ["id", "state"])
             let id = try element.require("id", in: values, as: "1 to 128")
             let group = UInt32(try id.integer(in: 1...128))
             let state = try element.require("state", in: values, as: "optimized, nonOptimized, inaccessible, ...")
-            if states.updateValue(try state.choice(ANAGroupState.self), forKey: group) != nil {
+            if states.updateValue(try state.choice(ANAState.allCases.map { ("\($0)", $0) }), forKey: group) != nil {
                 throw id.error("group \(group) is there twice; allowed: each group once")
             }
         }
         return states
     }
 
-    private func namespace() throws(ConfigurationError) -> ExportedNamespace {
+    private func namespace() throws(ConfigurationError) -> NamespaceDefinition {
         let values = try object(keys: [
             "nsid", "backing", "blockSize", "readOnly", "uuid", "nguid", "eui64", "identifiers", "anaGroup",
         ])
-        let nsid = try require("nsid", in: values, as: "1 to 256").integer(in: 1...Configuration.maxNamespaceID)
+        let nsid = try require("nsid", in: values, as: "1 to 256").integer(in: 1...TargetOptions().maxNamespaces)
         let backing = try require("backing", in: values, as: "a path, ram:SIZE or null:SIZE")
         let text = try backing.string()
         var specification: BlockSpecification
@@ -139,7 +147,7 @@ extension Element {
                 throw readOnly.error("only a path can be read-only; allowed: to leave it out for ram: and null:")
             }
         }
-        var namespace = ExportedNamespace(nsid: UInt32(nsid), backing: specification)
+        var namespace = NamespaceDefinition(nsid: UInt32(nsid), backing: .specified(specification))
         namespace.identity.uuid = try values["uuid"]?.uuid()
         namespace.identity.nguid = try values["nguid"]?.hexadecimal(byteCount: 16)
         namespace.identity.eui64 = try values["eui64"]?.hexadecimal(byteCount: 8)

@@ -84,16 +84,21 @@ struct Element {
     func choice<Choice: RawRepresentable & CaseIterable>(
         _ type: Choice.Type
     ) throws(ConfigurationError) -> Choice where Choice.RawValue == String {
-        let names = Choice.allCases.map(\.rawValue)
+        try choice(Choice.allCases.map { ($0.rawValue, $0) })
+    }
+
+    /// One of several values, each with its name in the file.
+    func choice<Choice>(_ choices: [(name: String, value: Choice)]) throws(ConfigurationError) -> Choice {
+        let names = choices.map(\.name)
         let allowed = "allowed: \(names.joined(separator: ", "))"
         guard let scalar = node.scalar, kind == "a string" else {
             throw error("\(kind) where a word is needed; \(allowed)")
         }
-        guard let choice = Choice(rawValue: scalar.string) else {
+        guard let choice = choices.first(where: { $0.name == scalar.string }) else {
             let guess = Spelling.nearest(to: scalar.string, in: names).map { "did you mean '\($0)'? " } ?? ""
             throw error("'\(scalar.string)' is unknown; \(guess)\(allowed)")
         }
-        return choice
+        return choice.value
     }
 
     /// The kind of this value, in JSON's terms.

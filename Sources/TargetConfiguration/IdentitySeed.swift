@@ -1,6 +1,6 @@
 import Base
-import BlockBackend
 import BlockInterface
+import TargetInterface
 
 /// The source of identifiers that nobody has given and that no device carries.
 ///
@@ -31,12 +31,12 @@ public struct IdentitySeed: Equatable, Sendable {
     ///
     /// - Parameter mark: what is kept beside the backing (`BackingMark`), where it could be read or made.
     public func namespaceUUID(
-        nqn: String, nsid: UInt32, backing: BlockSpecification, mark: BackingMark?
+        nqn: String, nsid: UInt32, backing: NamespaceBacking, mark: BackingMark?
     ) -> UUIDBytes {
         let name = "\(nqn)/\(nsid)"
         if let kept { return StableIdentifier.uuid(name: name, nameSpace: kept) }
         // Memory is gone with the process: what comes after it is something else.
-        guard case .path(let path) = backing.backing else { return StableIdentifier.uuid(name: name, nameSpace: run) }
+        guard let path = backing.path else { return StableIdentifier.uuid(name: name, nameSpace: run) }
         if let mark {
             return StableIdentifier.uuid(name: "\(machine.name)/\(mark.inode)/\(name)", nameSpace: mark.uuid)
         }
@@ -61,14 +61,14 @@ public struct IdentitySeed: Equatable, Sendable {
     }
 }
 
-extension ExportedNamespace {
+extension NamespaceDefinition {
     /// The identifiers that hosts see: those that were given, else the device's own, else a made UUID, which is shown as NGUID
     /// too, for hosts that look there only.
     public func identity(inSubsystem nqn: String, device: BlockIdentity, seed: IdentitySeed) -> BlockIdentity {
         if identity != BlockIdentity() { return identity }
         if identifiers == .device && device != BlockIdentity() { return device }
         var mark: BackingMark?
-        if seed.kept == nil, case .path(let path) = backing.backing { mark = BackingMark(path: path) }
+        if seed.kept == nil, let path = backing.path { mark = BackingMark(path: path) }
         let uuid = seed.namespaceUUID(nqn: nqn, nsid: nsid, backing: backing, mark: mark).bytes
         return BlockIdentity(nguid: uuid, uuid: uuid)
     }

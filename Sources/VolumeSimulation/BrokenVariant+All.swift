@@ -1,5 +1,5 @@
-import NVMeTarget
 import Replication
+import TargetInterface
 import VolumeDriver
 
 /// The bugs that the simulation has to notice.

@@ -1,5 +1,5 @@
-import NVMeTarget
 import Replication
+import TargetInterface
 import VolumeDriver
 
 /// Bugs that the simulation is meant to notice, and whose seeds have not been counted yet: `within` is a guess. One that is noticed

@@ -1,5 +1,5 @@
-import NVMeTarget
 import Replication
+import TargetInterface
 import VolumeDriver
 
 /// A bug that the volume or its machines are given on purpose, and the worlds in which it shows soonest: the simulation has

@@ -10,6 +10,7 @@ import RDMATransport
 import Reactor
 import Replication
 import Simulation
+import TargetInterface
 import VolumeDriver
 
 /// Three real targets on simulated disks, a process that attaches the volume on them through its facade, and hosts to which
@@ -180,6 +181,7 @@ final class ServedVolume {
     private let network: SimulatedNetwork
     private let device: SimulatedDevice
     private let target: Target
+    private let state: DesiredState
 
     init(_ volume: VolumeBlockDevice, _ network: SimulatedNetwork, address: String = address, node: Int = 100) {
         self.network = network
@@ -188,16 +190,18 @@ final class ServedVolume {
             queueDepth: 32, maxIOQueues: 2, inCapsuleDataSize: 4096, maxTransferSize: 128 << 10,
             sharedReceiveEntries: 128, dataMemory: 4 << 20, controlMemory: 128 << 10, maxNamespaces: 2)
         target = Target(options: options, bootInstance: 1 << 16, now: network.now, observe: { _ in })
+        state = DesiredState(target)
         fabric = SimulatedFabric([device])
-        group = PollGroup(target: target, transport: RDMATargetTransport(fabric, options.transport))
+        group = PollGroup(target: target, transport: RDMATargetTransport(fabric, options))
         guard let listener = SocketAddress(host: address, port: TargetMachine.port) else {
             invariantViolated("a simulated address is one")
         }
+        let namespace = NamespaceDefinition(nsid: 1, backing: .device(volume), identity: volume.identity)
         do {
-            try target.addSubsystem(SubsystemDefinition(nqn: Self.nqn, serialNumber: "V"))
-            try target.addNamespace(
-                NamespaceDefinition(nsid: 1, device: volume, identity: volume.identity), to: Self.nqn)
-            try group.listen(TargetListener(address: listener, portID: 1))
+            try state.apply(
+                TargetDefinition(
+                    options: options, listeners: [listener],
+                    subsystems: [SubsystemDefinition(nqn: Self.nqn, serialNumber: "V", namespaces: [namespace])]))
         } catch {
             invariantViolated("a simulated target starts")
         }

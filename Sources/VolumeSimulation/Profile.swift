@@ -1,7 +1,7 @@
 import Base
-import NVMeTarget
 import Replication
 import Simulation
+import TargetInterface
 import VolumeDriver
 
 /// How one world is to be; all of it follows from the seed, unless a test says otherwise.

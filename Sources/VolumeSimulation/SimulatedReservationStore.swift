@@ -1,5 +1,5 @@
-import NVMeTarget
 import Simulation
+import TargetInterface
 
 /// A machine keeps reservations here: in a file that is durable a while after it was asked for.
 final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {

@@ -7,6 +7,7 @@ import RDMATransport
 import Reactor
 import Replication
 import Simulation
+import TargetInterface
 import TargetTransport
 
 /// A machine with a disk and, while it runs, the real target serving it as one namespace.
@@ -21,6 +22,7 @@ final class TargetMachine {
     let store: SimulatedReservationStore
     private let make: MemberMake
     var clock = MachineClock()
+    private var access = ANAState.optimized
     /// Contents of the namespace that was here before the last replacement.
     private var former: [UInt8] = []
     private var formerGeneration: UInt64?
@@ -91,6 +93,7 @@ final class TargetMachine {
 
     func start() {
         guard process == nil else { return }
+        access = .optimized
         if defect != .instanceKept { boots += 1 }
         store.processNumber += 1
         let device = network.makeDevice(
@@ -98,32 +101,55 @@ final class TargetMachine {
         let observe = observe
         // Numbers for the namespaces that a run adds come after it.
         let target = Target(
-            options: options, bootInstance: boots << 16, now: clock.local(network.now), observe: observe)
+            options: options, surroundings: BareSurroundings(reservations: make.keepsReservations ? store : nil),
+            bootInstance: boots << 16, now: clock.local(network.now), observe: observe)
         do {
-            try target.addSubsystem(SubsystemDefinition(nqn: Self.nqn, serialNumber: "S\(index)"))
-            if !isDriveOut { try addNamespace(to: target) }
             let reactors = (0..<make.reactors).map { _ in
                 let fabric = SimulatedFabric([device])
                 return TargetReactor(
                     fabric: fabric,
                     group: PollGroup(
-                        target: target, transport: RDMATargetTransport(fabric, options.transport),
+                        target: target, transport: RDMATargetTransport(fabric, options),
                         mailbox: .withoutDescriptor()))
             }
-            try reactors[0].group.listen(TargetListener(address: address, portID: 1))
-            process = TargetProcess(device: device, target: target, reactors: reactors)
+            let process = TargetProcess(device: device, target: target, reactors: reactors)
+            try process.state.apply(definition)
+            self.process = process
         } catch {
             invariantViolated("a simulated target starts")
         }
     }
 
-    private func addNamespace(to target: Target) throws(TargetError) {
+    /// What the daemon is told to be.
+    private var definition: TargetDefinition {
         let uuid = namespaceUUID
         var identity = BlockIdentity()
         identity.uuid = (0..<16).map { UInt8(truncatingIfNeeded: ($0 < 8 ? uuid.high : uuid.low) >> (56 - $0 % 8 * 8)) }
-        try target.addNamespace(
-            NamespaceDefinition(
-                nsid: 1, device: disk, identity: identity, store: make.keepsReservations ? store : nil), to: Self.nqn)
+        let namespace = NamespaceDefinition(nsid: 1, backing: .device(disk), identity: identity)
+        return TargetDefinition(
+            options: options, listeners: [address],
+            subsystems: [
+                SubsystemDefinition(
+                    nqn: Self.nqn, serialNumber: "S\(index)", anaStates: [1: access],
+                    namespaces: isDriveOut ? [] : [namespace])
+            ])
+    }
+
+    /// Tells the daemon what it is to be. The namespace is another one than any before, even if all that is said of it is equal.
+    private func apply(_ process: TargetProcess, reopens: Bool = false) {
+        do {
+            try process.state.apply(
+                definition, reopening: reopens ? [.namespace(1, subsystem: Self.nqn)] : [])
+        } catch {
+            invariantViolated("a simulated target takes what it is told")
+        }
+    }
+
+    /// Sets the state of the path to the namespace. One that is down comes back accessible.
+    func setAccess(_ state: ANAState) {
+        guard let process else { return }
+        access = state
+        apply(process)
     }
 
     /// The drive is taken out under the running daemon: what is at it fails, and any part of what was not flushed is lost.
@@ -135,7 +161,7 @@ final class TargetMachine {
         disk.loseCache()
         lastStop = network.now.nanoseconds
         guard defect != .reseatUnnoticed else { return true }
-        try? process.target.removeNamespace(1, from: Self.nqn)
+        apply(process)
         return true
     }
 
@@ -144,11 +170,7 @@ final class TargetMachine {
         isDriveOut = false
         disk.behaviour.failure = nil
         guard let process, defect != .reseatUnnoticed else { return }
-        do {
-            try addNamespace(to: process.target)
-        } catch {
-            invariantViolated("a drive that was taken out is put back")
-        }
+        apply(process, reopens: true)
     }
 
     /// The daemon dies. What it had under way at the disk may be done in part.

@@ -6,6 +6,8 @@ import Simulation
 final class TargetProcess {
     var device: SimulatedDevice
     let target: Target
+    /// What the daemon is told to be.
+    let state: DesiredState
     let reactors: [TargetReactor]
     /// When it is to be polled even if nothing happens.
     private(set) var deadline = MonotonicTime(nanoseconds: 0)
@@ -23,6 +25,9 @@ final class TargetProcess {
             }
             deadline = min(deadline, reactor.deadline)
         }
+        do { isBusy = try !state.proceed() || isBusy } catch {
+            invariantViolated("a simulated target takes what it is told")
+        }
         // A reactor that was asked before may have been sent something by one behind it.
         return isBusy || (reactors.count > 1 && reactors.contains { $0.group.hasLetters })
     }
@@ -30,6 +35,7 @@ final class TargetProcess {
     init(device: SimulatedDevice, target: Target, reactors: [TargetReactor]) {
         self.device = device
         self.target = target
+        state = DesiredState(target)
         self.reactors = reactors
     }
 }

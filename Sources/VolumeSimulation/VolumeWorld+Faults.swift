@@ -75,8 +75,8 @@ extension VolumeWorld {
             if fault.choice & 1 == 0 { crash(isSilent: true, after: fault.span / 2) }
         case .inaccessible:
             guard target.isUp else { return false }
-            setAccess(.inaccessible, target)
-            later(fault.span) { $0.setAccess(.optimized, $0.targets[fault.member]) }
+            target.setAccess(.inaccessible)
+            later(fault.span) { $0.targets[fault.member].setAccess(.optimized) }
         case .storeErrors:
             target.store.fails = true
             later(fault.span) { $0.targets[fault.member].store.fails = false }
@@ -87,11 +87,6 @@ extension VolumeWorld {
         default: break
         }
         return true
-    }
-
-    private func setAccess(_ state: ANAState, _ target: TargetMachine) {
-        // One that is down comes back accessible.
-        try? target.process?.target.setANAState(state, group: 1, of: TargetMachine.nqn)
     }
 
     /// False where it is down already.

@@ -35,7 +35,7 @@ extension VolumeWorld {
             target.disk.makeReadable()
             target.goOn()
             target.returnDevice()
-            try? target.process?.target.setANAState(.optimized, group: 1, of: TargetMachine.nqn)
+            target.setAccess(.optimized)
             target.putDriveBack()
             bringBack(target)
         }

@@ -54,6 +54,16 @@ extension Logger {
             error(
                 "namespace cannot be served",
                 metadata: ["subsystem": "\(subsystem)", "nsid": "\(nsid)", "reason": "\(reason)"])
+        case .namespaceAdded(let subsystem, let nsid, let device, let blockCount, let blockSize):
+            info(
+                "namespace exported",
+                metadata: [
+                    "subsystem": "\(subsystem)", "nsid": "\(nsid)", "device": "\(device)", "blocks": "\(blockCount)",
+                    "blockSize": "\(blockSize)",
+                ])
+        case .deviceRemark(let remark): warning("\(remark)")
+        case .listening(let address): info("listening", metadata: ["address": "\(address)"])
+        case .stoppedListening(let address): info("no longer listening", metadata: ["address": "\(address)"])
         case .listenerLost(let address):
             error("listener lost: its device or address is gone", metadata: ["address": "\(address)"])
         }

@@ -1,7 +1,7 @@
 import Dispatch
 import Foundation
 import NVMeSpec
-import NVMeTarget
+import TargetInterface
 
 /// Keeps each namespace's reservation in a file of its own.
 struct FileReservationStore: ReservationStore {

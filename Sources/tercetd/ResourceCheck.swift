@@ -1,6 +1,7 @@
 import Base
 import Glibc
 import TargetConfiguration
+import TargetInterface
 
 /// The needs of a configuration, beside what the process may have. An RDMA device counts the memory that it is
 /// given as locked; where the limit is low, the daemon would listen, and refuse every host.
@@ -20,10 +21,12 @@ struct ResourceCheck {
     }
 
     init(_ configuration: Configuration, reactors: Int, memoryLimit: UInt64, descriptorLimit: UInt64) {
-        let capsules = configuration.sharedReceiveEntries * (configuration.inCapsuleDataSize + 128)
-        lockedBytes = UInt64(reactors) * UInt64(configuration.dataMemory + (1 << 20) + capsules)
-        let namespaces = configuration.subsystems.reduce(0) { $0 + $1.namespaces.count }
-        descriptors = UInt64(namespaces + reactors * (namespaces + 16) + configuration.listeners.count + 32)
+        let definition = configuration.definition
+        let options = definition.options
+        let capsules = options.sharedReceiveEntries * (options.inCapsuleDataSize + 128)
+        lockedBytes = UInt64(reactors) * UInt64(options.poolBytes + capsules)
+        let namespaces = definition.subsystems.reduce(0) { $0 + $1.namespaces.count }
+        descriptors = UInt64(namespaces + reactors * (namespaces + 16) + definition.listeners.count + 32)
         self.memoryLimit = memoryLimit
         self.descriptorLimit = descriptorLimit
     }

@@ -1,7 +1,9 @@
 import ArgumentParser
 import Foundation
 import Logging
+import NVMeTarget
 import TargetConfiguration
+import TargetInterface
 import Terminal
 import Trace
 
@@ -120,7 +122,7 @@ extension Tercetd {
         logger.notice(
             "serving",
             metadata: [
-                "subsystems": "\(service.reached.subsystems.count)", "missing": "\(service.missing.count)",
+                "subsystems": "\(service.target.reached.subsystems.count)", "missing": "\(service.missing.count)",
             ])
         var retryAt = ContinuousClock.now + Self.retryInterval
         var reloads = 0
@@ -164,7 +166,7 @@ extension Tercetd {
     private func accept(_ service: Service, _ configuration: Configuration) throws(ServiceError) {
         guard let first = service.missing.first else { return }
         if requireAll || configuration.requiresAll { throw ServiceError(description: first.reason) }
-        if service.reached.listeners.isEmpty {
+        if service.target.reached.listeners.isEmpty {
             let listener = service.missing.first {
                 if case .listener = $0.part { true } else { false }
             }
@@ -179,7 +181,7 @@ extension Tercetd {
         do {
             for line in try await service.apply(current) { logger.notice("tried again: \(line)") }
         } catch {
-            logger.error("tried again: \(error.description)")
+            logger.error("tried again: \(error)")
         }
         for missing in service.missing where !before.contains(missing) {
             logger.error("\(missing.part) is missing: \(missing.reason)")
@@ -198,7 +200,7 @@ extension Tercetd {
         do {
             let new = try configuration()
             for remark in new.remarks { logger.warning("reload: \(remark)") }
-            let returned = service.returnedNamespaces(new)
+            let returned = service.returnedNamespaces(new.definition)
             let lines = try await service.apply(new, reopening: returned)
             desired = new
             for part in returned {
@@ -219,7 +221,7 @@ extension Tercetd {
                     "milliseconds": "\(Int(milliseconds))",
                 ])
         } catch {
-            logger.error("reload: \(error.description); nothing was changed")
+            logger.error("reload: \(error); nothing was changed")
             logger.error(
                 "reload over", metadata: ["number": "\(number)", "changes": "0", "failed": "1", "missing": "all of it"])
         }

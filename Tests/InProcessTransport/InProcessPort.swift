@@ -1,5 +1,6 @@
 import Base
 import NVMeSpec
+import TargetInterface
 import TargetTransport
 
 /// The port of an `InProcessTransport`. Orders are carried out at once; their events come with the next poll.
@@ -21,15 +22,15 @@ final class InProcessPort: TransportPort {
     /// Room before a capsule, so that the data in it is aligned as block devices want it.
     private static let capsuleOffset = 512 - SubmissionEntry.byteCount
 
-    init(_ options: TransportOptions) {
-        stride = 512 + (options.capsuleDataBytes + 511) / 512 * 512
-        capsules = .allocate(byteCount: stride * options.capsules, alignment: 512)
-        freeCapsules = (0..<UInt32(options.capsules)).reversed()
-        queues = [InProcessQueue?](repeating: nil, count: options.connections)
-        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: options.memoryBytes, alignment: 4096)
+    init(_ options: TargetOptions) {
+        stride = 512 + (options.inCapsuleDataSize + 511) / 512 * 512
+        capsules = .allocate(byteCount: stride * options.sharedReceiveEntries, alignment: 512)
+        freeCapsules = (0..<UInt32(options.sharedReceiveEntries)).reversed()
+        queues = [InProcessQueue?](repeating: nil, count: TargetOptions.connections)
+        let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: options.poolBytes, alignment: 4096)
         traits = PortTraits(
-            capsules: options.capsules, requests: options.requests, connections: options.connections,
-            capsuleBytes: SubmissionEntry.byteCount + options.capsuleDataBytes, maxPieces: options.maxPieces,
+            capsules: options.sharedReceiveEntries, requests: options.requests, connections: TargetOptions.connections,
+            capsuleBytes: SubmissionEntry.byteCount + options.inCapsuleDataSize, maxPieces: options.maxDescriptors,
             memory: memory)
     }
 

@@ -1,5 +1,6 @@
 import Base
 import NVMeSpec
+import TargetInterface
 import TargetTransport
 
 /// A target's transport within one process: hosts are objects, and what they send is there in the next round. It has no
@@ -10,7 +11,7 @@ public final class InProcessTransport: TargetTransport {
     private var pending: [UInt64: InProcessQueue] = [:]
     private var nextNumber: UInt64 = 1
 
-    public init(_ options: TransportOptions) { port = InProcessPort(options) }
+    public init(_ options: TargetOptions) { port = InProcessPort(options) }
 
     /// A host asks for a queue. It is open when the target has been polled.
     public func connect(queueID: UInt16, entries: UInt32) -> InProcessQueue {

@@ -1,6 +1,7 @@
 import CLibNVMe
 import InProcessTransport
 import NVMeTarget
+import TargetInterface
 import Testing
 
 /// The Connect command and its refusals (NVMe over Fabrics, "Connect Command"; the offsets are those of libnvme's
@@ -143,7 +144,7 @@ import Testing
     @Test func aHostThatIsNotAllowed() throws {
         let world = try EngineWorld()
         let friend = "nqn.2024-01.io.tercet:friend"
-        try world.target.setHosts(of: EngineWorld.nqn, allowsAny: false, hosts: [friend])
+        try world.change { $0[EngineWorld.nqn]?.access = .hosts([friend]) }
         let refused = try world.connect(EngineConnect(), on: world.open())
         #expect(refused.status == .specific(NVME_SC_CONNECT_INVALID_HOST), "a reload may name it again")
         #expect(world.events.contains("connectRefused"))

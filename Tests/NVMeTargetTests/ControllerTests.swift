@@ -1,6 +1,7 @@
 import CLibNVMe
 import NVMeTarget
 import Simulation
+import TargetInterface
 import Testing
 
 /// The life of a controller: properties, reset, shutdown, keep-alive, Abort, who may stay.
@@ -203,12 +204,12 @@ import Testing
         let friend = try world.attach(ioQueues: 2)
         let before = try world.baseline()
         let other = try world.attach(ioQueues: 2)
-        try world.target.setHosts(of: TargetWorld.nqn, allowsAny: false, hosts: [friend.host.nqn])
+        try world.change { $0[TargetWorld.nqn]?.access = .hosts([friend.host.nqn]) }
         try world.wait("the end") { other.admin.end != nil && other.io.allSatisfy { $0.end != nil } }
         world.expectServed(friend)
         other.host.destroyAll()
         world.expectPools(before)
-        try world.target.removeSubsystem(TargetWorld.nqn)
+        try world.change { $0[TargetWorld.nqn] = nil }
         try world.wait("the end of all") { friend.admin.end != nil && friend.io.allSatisfy { $0.end != nil } }
     }
 

@@ -4,11 +4,13 @@ import CLibNVMe
 import InProcessTransport
 import MemoryBlock
 import NVMeTarget
+import TargetInterface
 import Testing
 
 /// A target on the in-process transport: commands in, answers out, in a time that the test makes. No fabric, no thread.
 final class EngineWorld {
     let target: Target
+    let state: DesiredState
     let transport: InProcessTransport
     let group: PollGroup
     let events = TargetEvents()
@@ -22,12 +24,23 @@ final class EngineWorld {
     init(_ options: TargetOptions = TargetWorld.smallOptions, device: (any BlockDevice)? = nil) throws {
         let events = events
         target = Target(options: options, bootInstance: 7, now: now, observe: { events.record($0) })
-        try target.addSubsystem(SubsystemDefinition(nqn: Self.nqn, serialNumber: "T1"))
-        let device = try device ?? RAMDevice(byteCount: 4 << 20)
-        let identity = BlockIdentity(uuid: [UInt8](repeating: 0xAB, count: 16))
-        try target.addNamespace(NamespaceDefinition(nsid: 1, device: device, identity: identity), to: Self.nqn)
-        transport = InProcessTransport(options.transport)
+        state = DesiredState(target)
+        transport = InProcessTransport(options)
         group = PollGroup(target: target, transport: transport)
+        let device = try device ?? RAMDevice(byteCount: 4 << 20)
+        try change {
+            $0.subsystems = [
+                SubsystemDefinition(
+                    nqn: Self.nqn, serialNumber: "T1", namespaces: [TargetWorld.namespace(1, device, fill: 0xAB)])
+            ]
+        }
+    }
+
+    /// Tells the target to be something else, which it is then.
+    func change(_ body: (inout TargetDefinition) -> Void) throws {
+        try state.change(body)
+        settle()
+        guard try state.proceed(), state.report.missing.isEmpty else { throw WorldError("\(state.report.missing)") }
     }
 
     deinit { group.close() }

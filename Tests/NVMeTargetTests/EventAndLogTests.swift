@@ -6,6 +6,7 @@ import MemoryBlock
 import NVMeSpec
 import NVMeTarget
 import Simulation
+import TargetInterface
 import Testing
 
 /// Asynchronous events and the log pages that they point at.
@@ -69,9 +70,7 @@ import Testing
 
         // Another change is not told before the host has read the log.
         let second = try RAMDevice(byteCount: 1 << 20)
-        let definition = NamespaceDefinition(
-            nsid: 2, device: second, identity: BlockIdentity(uuid: [UInt8](repeating: 2, count: 16)))
-        try world.target.addNamespace(definition, to: TargetWorld.nqn)
+        try world.add(TargetWorld.namespace(2, second))
         world.pass(milliseconds: 10)
         #expect(admin.completions.isEmpty)
         let list = try log(world, host, admin, NVME_LOG_LID_CHANGED_NS, 4096)
@@ -83,7 +82,7 @@ import Testing
         }
 
         // It is removed; it vanishes.
-        try world.target.removeNamespace(2, from: TargetWorld.nqn)
+        try world.remove(2)
         #expect(try world.completion(of: ids.removeFirst(), admin).dword0 == namespaceChanged)
         for queue in attached.io {
             let reply = try world.execute(queue, RawCommand(opcode: 0, nsid: 2))
@@ -125,7 +124,7 @@ import Testing
             (.nonOptimized, 2, 0), (.inaccessible, 3, 0x302), (.optimized, 1, 0),
         ] as [(ANAState, UInt64, UInt32)] {
             let id = attached.admin.send(event)
-            try world.target.setANAState(state, group: 1, of: TargetWorld.nqn)
+            try world.change { $0[TargetWorld.nqn]?.anaStates[1] = state }
             #expect(try world.completion(of: id, attached.admin).dword0 == anaChanged)
             let page = try log(world, attached.host, attached.admin, NVME_LOG_LID_ANA, 16 + 36)
             #expect(self.number(page, 0, 8) > change, "the change count grows")
@@ -161,7 +160,9 @@ import Testing
 
         // A change is told, and the generation counter grows.
         let id = queue.send(event)
-        try world.target.addSubsystem(SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:second", serialNumber: "T2"))
+        try world.change {
+            $0.subsystems.append(SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:second", serialNumber: "T2"))
+        }
         #expect(try world.completion(of: id, queue).dword0 == discoveryChanged)
         let second = try log(world, host, queue, NVME_LOG_LID_DISCOVER, 3072)
         #expect(number(second, 8, 8) == 2 && number(second, 0, 8) > number(first, 0, 8))
@@ -169,7 +170,7 @@ import Testing
         #expect(try log(world, host, queue, NVME_LOG_LID_DISCOVER, 16) == Array(second.prefix(16)))
 
         // A subsystem that the host may not use is not named to it.
-        try world.target.setHosts(of: TargetWorld.nqn, allowsAny: false, hosts: ["nqn.2024-01.io.tercet:friend"])
+        try world.change { $0[TargetWorld.nqn]?.access = .hosts(["nqn.2024-01.io.tercet:friend"]) }
         let third = try log(world, host, queue, NVME_LOG_LID_DISCOVER, 3072)
         #expect(number(third, 8, 8) == 1 && number(third, 0, 8) > number(second, 0, 8))
     }
@@ -181,8 +182,8 @@ import Testing
         #expect(try world.execute(queue, .setFeature(NVME_FEAT_FID_ASYNC_EVENT, 1 << 31)).isSuccess)
         let before = try log(world, host, queue, NVME_LOG_LID_DISCOVER, 1024)
         let id = queue.send(event)
-        let referral = Referral(address: try #require(SocketAddress(host: "192.0.2.77", port: 8009)), portID: 9)
-        world.target.addReferral(referral)
+        let referral = try #require(SocketAddress(host: "192.0.2.77", port: 8009))
+        try world.change { $0.referrals = [referral] }
         #expect(try world.completion(of: id, queue).dword0 == discoveryChanged)
         let page = try log(world, host, queue, NVME_LOG_LID_DISCOVER, 3072)
         #expect(number(page, 8, 8) == 2 && number(page, 0, 8) > number(before, 0, 8))
@@ -192,14 +193,14 @@ import Testing
             entry[..<3] == [
                 UInt8(NVMF_TRTYPE_RDMA.rawValue), UInt8(NVMF_ADDR_FAMILY_IP4.rawValue), UInt8(NVME_NQN_DISC.rawValue),
             ])
-        #expect(number(entry, 4, 2) == 9)
+        #expect(number(entry, 4, 2) == 0)
         func text(_ offset: Int, _ count: Int) -> String {
             String(decoding: entry[offset..<offset + count].prefix { $0 != 0 && $0 != 0x20 }, as: UTF8.self)
         }
         #expect(text(32, 32) == "8009" && text(512, 256) == "192.0.2.77")
         #expect(text(256, 256) == TargetWorld.discovery)
 
-        world.target.removeReferral(referral)
+        try world.change { $0.referrals = [] }
         #expect(number(try log(world, host, queue, NVME_LOG_LID_DISCOVER, 1024), 8, 8) == 1)
     }
 

@@ -2,6 +2,7 @@ import BlockInterface
 import CLibNVMe
 import NVMeTarget
 import Simulation
+import TargetInterface
 import TargetTransport
 import Testing
 

@@ -198,9 +198,7 @@ import Testing
         do {
             let added = try RAMDevice(byteCount: 1 << 20)
             device = added
-            try world.target.addNamespace(
-                NamespaceDefinition(nsid: 2, device: added, identity: .init(uuid: [UInt8](repeating: 3, count: 16))),
-                to: TargetWorld.nqn)
+            try world.add(TargetWorld.namespace(2, added))
         }
         world.pass(milliseconds: 10)
         let data = attached.host.allocate(8192)
@@ -213,7 +211,7 @@ import Testing
         let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 2).range(0, 16)
         let id = attached.io[0].send(read.with(sgl: attached.host.keyed(target, 8192)))
         try world.wait("a loan") { Self.loans(world) == 1 }
-        try world.target.removeNamespace(2, from: TargetWorld.nqn)
+        try world.remove(2)
         world.pass(milliseconds: 1)
         #expect(Self.loans(world) == 1)
         #expect(device != nil)

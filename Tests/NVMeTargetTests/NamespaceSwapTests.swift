@@ -2,6 +2,7 @@ import BlockInterface
 import CLibNVMe
 import NVMeTarget
 import Simulation
+import TargetInterface
 import Testing
 
 /// A namespace is replaced by another one of the same identifier while commands for the first are under way.
@@ -23,11 +24,7 @@ import Testing
         }
 
         func swap() throws {
-            try world.target.removeNamespace(1, from: TargetWorld.nqn)
-            try world.target.addNamespace(
-                NamespaceDefinition(
-                    nsid: 1, device: second, identity: BlockIdentity(uuid: [UInt8](repeating: 2, count: 16))),
-                to: TargetWorld.nqn)
+            try world.change { $0[TargetWorld.nqn]?.namespaces = [TargetWorld.namespace(1, second, fill: 2)] }
             world.pass(milliseconds: 1)
         }
 

@@ -7,6 +7,7 @@ import MemoryBlock
 import NVMeTarget
 import Simulation
 import Synchronization
+import TargetInterface
 import Testing
 
 /// Whatever a host asks for, and however much is configured: what a reactor does for it in one round is little, because the
@@ -39,15 +40,12 @@ import Testing
     }
 
     private func addSubsystems(_ count: Int, _ world: TargetWorld, to host: RawHost? = nil) throws {
-        for number in 0..<count {
-            var definition = SubsystemDefinition(
-                nqn: "nqn.2024-01.io.tercet:\(host == nil ? "many" : "mine")-\(1_000_000 + number)",
-                serialNumber: "M\(number)")
-            if let host {
-                definition.allowsAnyHost = false
-                definition.hosts = [host.nqn]
+        try world.change {
+            $0.subsystems += (0..<count).map { number in
+                SubsystemDefinition(
+                    nqn: "nqn.2024-01.io.tercet:\(host == nil ? "many" : "mine")-\(1_000_000 + number)",
+                    serialNumber: "M\(number)", access: host.map { .hosts([$0.nqn]) } ?? .anyHost)
             }
-            try world.target.addSubsystem(definition)
         }
     }
 
@@ -87,12 +85,14 @@ import Testing
         try addSubsystems(150, world)
         try addSubsystems(1, world, to: world.addHost())
         let mine = SubsystemDefinition(
-            nqn: "nqn.2024-01.io.tercet:mine", serialNumber: "MINE", allowsAnyHost: false, hosts: [host.nqn])
-        try world.target.addSubsystem(mine)
+            nqn: "nqn.2024-01.io.tercet:mine", serialNumber: "MINE", access: .hosts([host.nqn]))
         let other = try #require(SocketAddress(host: "192.0.2.1", port: 4421))
-        try world.groups[0].listen(TargetListener(address: other, portID: 2))
-        world.target.addReferral(
-            Referral(address: try #require(SocketAddress(host: "192.0.2.9", port: 8009)), portID: 3))
+        let referral = try #require(SocketAddress(host: "192.0.2.9", port: 8009))
+        try world.change {
+            $0.subsystems.append(mine)
+            $0.listeners.append(other)
+            $0.referrals = [referral]
+        }
         let (queue, _) = try world.admin(host, nqn: TargetWorld.discovery, keepAlive: 100_000)
         // 150, the world's own and this host's, at two listeners; and a referral.
         let records = 152 * 2 + 1
@@ -153,13 +153,12 @@ import Testing
     @discardableResult
     private func add(_ nsids: ClosedRange<UInt32>, _ world: TargetWorld) throws -> CountedDevice.Counter {
         let counter = CountedDevice.Counter()
-        for nsid in nsids {
-            let uuid = RawSGL.little(UInt64(nsid), 8) + [UInt8](repeating: 9, count: 8)
-            try world.target.addNamespace(
-                NamespaceDefinition(
-                    nsid: nsid, device: try CountedDevice(counter), identity: BlockIdentity(uuid: uuid)),
-                to: TargetWorld.nqn)
+        let added = try nsids.map { nsid in
+            NamespaceDefinition(
+                nsid: nsid, backing: .device(try CountedDevice(counter)),
+                identity: BlockIdentity(uuid: RawSGL.little(UInt64(nsid), 8) + [UInt8](repeating: 9, count: 8)))
         }
+        try world.change { $0[TargetWorld.nqn]?.namespaces += added }
         return counter
     }
 
@@ -167,9 +166,8 @@ import Testing
     @Test func listsOfNamespacesAreWhole() throws {
         let world = try TargetWorld(options: Self.options(namespaces: 2048))
         try add(2...1500, world)
-        for nsid in stride(from: UInt32(10), to: 1500, by: 7) {
-            try world.target.removeNamespace(nsid, from: TargetWorld.nqn)
-        }
+        let removed = Set(stride(from: UInt32(10), to: 1500, by: 7))
+        try world.change { $0[TargetWorld.nqn]?.namespaces.removeAll { removed.contains($0.nsid) } }
         let expected = [1] + (UInt32(2)...1500).filter { $0 < 10 || ($0 - 10) % 7 != 0 || $0 >= 1500 }
         let host = world.addHost()
         let (queue, _) = try world.admin(host)

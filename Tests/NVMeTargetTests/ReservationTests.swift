@@ -4,6 +4,7 @@ import MemoryBlock
 import NVMeTarget
 import Simulation
 import Synchronization
+import TargetInterface
 import Testing
 
 /// Reservations as hosts see them: what each type lets whom do, and what each command does to whom (NVMe Base 2.0,
@@ -245,11 +246,8 @@ import Testing
     @Test func aReservationPersistsThroughPowerLoss() throws {
         let store = HeldReservations()
         func start() throws -> [ReservingHost] {
-            let world = try TargetWorld()
-            let definition = NamespaceDefinition(
-                nsid: 2, device: try RAMDevice(byteCount: 1 << 20),
-                identity: BlockIdentity(uuid: [UInt8](repeating: 2, count: 16)), store: store)
-            try world.target.addNamespace(definition, to: TargetWorld.nqn)
+            let world = try TargetWorld(reservations: store)
+            try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 1 << 20)))
             return try hosts(world, 2).map { ReservingHost(world: $0.world, attached: $0.attached, nsid: 2) }
         }
         let register = NVME_RESERVATION_RREGA_REGISTER_KEY

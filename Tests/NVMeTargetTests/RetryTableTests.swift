@@ -4,6 +4,7 @@ import CLibNVMe
 import MemoryBlock
 import NVMeTarget
 import Simulation
+import TargetInterface
 import Testing
 
 /// Do Not Retry is said where the command itself is wrong, and never where a reload, a restart, a drain or a shortage is the
@@ -22,17 +23,17 @@ import Testing
         let world = try TargetWorld()
         let host = world.addHost()
         #expect(try connect(world, host) == .success)
-        try world.target.removeSubsystem(TargetWorld.nqn)
+        try world.change { $0[TargetWorld.nqn] = nil }
         world.pass(milliseconds: 50)
         #expect(try connect(world, host) == RawStatus(code: 0x182))
-        try world.target.addSubsystem(SubsystemDefinition(nqn: TargetWorld.nqn, serialNumber: "T1"))
+        try world.change { $0[TargetWorld.nqn] = SubsystemDefinition(nqn: TargetWorld.nqn, serialNumber: "T1") }
         #expect(try connect(world, host) == .success)
     }
 
     @Test func aHostThatAReloadLeavesOutMayComeBack() throws {
         let world = try TargetWorld()
         let host = world.addHost()
-        try world.target.setHosts(of: TargetWorld.nqn, allowsAny: false, hosts: [])
+        try world.change { $0[TargetWorld.nqn]?.access = .hosts([]) }
         #expect(try connect(world, host) == .specific(NVME_SC_CONNECT_INVALID_HOST))
     }
 
@@ -74,7 +75,7 @@ import Testing
         let attached = try world.attach()
         let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8)
             .with(sgl: attached.host.keyed(attached.scratch(4096), 4096))
-        try world.target.removeNamespace(1, from: TargetWorld.nqn)
+        try world.remove(1)
         world.pass(milliseconds: 5)
         #expect(try world.execute(attached.io[0], read).status == .generic(NVME_SC_INVALID_NS))
         let report = RawCommand(opcode: nvme_cmd_resv_report.rawValue, nsid: 1).with(10, 1023).with(11, 1)

@@ -4,6 +4,7 @@ import FabricInterface
 import MemoryBlock
 import NVMeTarget
 import Simulation
+import TargetInterface
 import Testing
 
 /// What happens when something is short: READ depth, send queue, data memory, receive buffers.
@@ -282,10 +283,7 @@ import Testing
         let world = try TargetWorld(options: options) { SimulatedDisk("disk", network: $0, blockCount: 8192) }
         guard let disk = world.disk as? SimulatedDisk else { throw WorldError("no disk") }
         let other = try RAMDevice(byteCount: 4 << 20)
-        try world.target.addNamespace(
-            NamespaceDefinition(
-                nsid: 2, device: other, identity: BlockIdentity(uuid: [UInt8](repeating: 2, count: 16))),
-            to: TargetWorld.nqn)
+        try world.add(TargetWorld.namespace(2, other))
         let hosts = try (0..<6).map { _ in try world.attach() }
         let before = try world.baseline()
         disk.behaviour.isStuck = true
@@ -346,10 +344,7 @@ import Testing
         options.sharedReceiveEntries = 1024
         let (world, disk) = try TargetWorld.onDisk(options: options)
         let other = SimulatedDisk("other", network: world.network, blockCount: 8192)
-        try world.target.addNamespace(
-            NamespaceDefinition(
-                nsid: 2, device: other, identity: BlockIdentity(uuid: [UInt8](repeating: 2, count: 16))),
-            to: TargetWorld.nqn)
+        try world.add(TargetWorld.namespace(2, other))
         let attached = try world.attach(sqSize: 1023, hostSendQueueSize: 1023)
         let before = try world.baseline()
         disk.behaviour.isStuck = true

@@ -3,6 +3,7 @@ import CLibNVMe
 import FabricInterface
 import NVMeTarget
 import Simulation
+import TargetInterface
 import TargetTransport
 import Testing
 
@@ -124,7 +125,7 @@ import Testing
         let before = world.groups.map(\.heldViews)
         for number in 0..<20 {
             let nqn = "nqn.2024-01.io.tercet:temporary-\(number)"
-            try world.target.addSubsystem(SubsystemDefinition(nqn: nqn, serialNumber: "T"))
+            try world.change { $0[nqn] = SubsystemDefinition(nqn: nqn, serialNumber: "T") }
             let host = world.addHost()
             let (admin, id) = try world.admin(host, nqn: nqn)
             let granted = try world.execute(admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 1 << 16 | 1))
@@ -137,7 +138,7 @@ import Testing
                 #expect(try world.execute(queue, connect.command).isSuccess)
             }
             #expect(world.groups.map(\.heldViews) == before.map { $0 + 1 })
-            try world.target.removeSubsystem(nqn)
+            try world.change { $0[nqn] = nil }
             world.simulation.run(forNanoseconds: 1_000_000_000) { world.groups.map(\.heldViews) == before }
             #expect(world.groups.map(\.heldViews) == before, "subsystem \(number)")
             host.destroyAll()

@@ -4,6 +4,7 @@ import MemoryBlock
 import NVMeTarget
 import Simulation
 import Synchronization
+import TargetInterface
 import Testing
 
 /// More hosts than the I/O path can tell apart.
@@ -14,7 +15,7 @@ import Testing
         let registrant = [UInt8](repeating: 0xEE, count: 16)
         try reserve(registrant, in: store)
 
-        let world = try TargetWorld()
+        let world = try TargetWorld(reservations: store)
         let machines = (0..<10).map { _ in world.addHost() }
         var hosts: [AttachedHost] = []
         for number in 0..<64 {
@@ -24,7 +25,7 @@ import Testing
             machine.nqn = "nqn.2024-01.io.tercet:host-\(number)"
             hosts.append(try world.attach(machine))
         }
-        try world.target.addNamespace(try namespace(store), to: TargetWorld.nqn)
+        try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 1 << 20)))
         world.pass(milliseconds: 1)
         let conflict = RawStatus(code: NVME_SC_RESERVATION_CONFLICT.rawValue, doNotRetry: true)
         for host in [hosts[0], hosts[62], hosts[63]] {
@@ -38,16 +39,10 @@ import Testing
         }
     }
 
-    private func namespace(_ store: KeptReservations) throws -> NamespaceDefinition {
-        NamespaceDefinition(
-            nsid: 2, device: try RAMDevice(byteCount: 1 << 20),
-            identity: BlockIdentity(uuid: [UInt8](repeating: 2, count: 16)), store: store)
-    }
-
     /// A host of another run reserves the namespace for registrants alone, and through a loss of power.
     private func reserve(_ id: [UInt8], in store: KeptReservations) throws {
-        let world = try TargetWorld()
-        try world.target.addNamespace(try namespace(store), to: TargetWorld.nqn)
+        let world = try TargetWorld(reservations: store)
+        try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 1 << 20)))
         let machine = world.addHost()
         machine.id = id
         let host = try world.attach(machine)

@@ -8,6 +8,7 @@ import RDMATransport
 import Reactor
 import Simulation
 import Synchronization
+import TargetInterface
 import Testing
 
 /// What a test found that it did not expect, where it cannot go on.
@@ -30,6 +31,7 @@ final class TargetWorld {
     let simulation: Simulation
     let targetDevice: SimulatedDevice
     let target: Target
+    let state: DesiredState
     let groups: [PollGroup]
     private let fabrics: [SimulatedFabric]
     let address: SocketAddress
@@ -60,7 +62,8 @@ final class TargetWorld {
 
     init(
         options: TargetOptions = TargetWorld.smallOptions, groups count: Int = 1, seed: UInt64 = 1,
-        limits: DeviceLimits = .simulated, device: ((SimulatedNetwork) -> any BlockDevice)? = nil
+        limits: DeviceLimits = .simulated, reservations: (any ReservationStore)? = nil,
+        device: ((SimulatedNetwork) -> any BlockDevice)? = nil
     ) throws {
         network = SimulatedNetwork(seed: seed)
         simulation = Simulation(network: network)
@@ -69,21 +72,43 @@ final class TargetWorld {
         self.disk = disk
         let events = events
         let target = Target(
-            options: options, bootInstance: 7, now: network.now, observe: { events.record($0) })
+            options: options, surroundings: BareSurroundings(reservations: reservations), bootInstance: 7,
+            now: network.now, observe: { events.record($0) })
         self.target = target
-        try target.addSubsystem(SubsystemDefinition(nqn: Self.nqn, serialNumber: "T1"))
-        try target.addNamespace(
-            NamespaceDefinition(
-                nsid: 1, device: disk, identity: BlockIdentity(uuid: [UInt8](repeating: 0xAB, count: 16))), to: Self.nqn
-        )
+        state = DesiredState(target)
         let device = targetDevice
         let fabrics = (0..<count).map { _ in SimulatedFabric([device]) }
         self.fabrics = fabrics
-        groups = fabrics.map { PollGroup(target: target, transport: RDMATargetTransport($0, options.transport)) }
+        groups = fabrics.map { PollGroup(target: target, transport: RDMATargetTransport($0, options)) }
         address = SocketAddress(host: "192.0.2.1", port: 4420)!
-        try groups[0].listen(TargetListener(address: address, portID: 1))
         for group in groups { simulation.add(group) }
+        try change {
+            $0.listeners = [address]
+            $0.subsystems = [
+                SubsystemDefinition(
+                    nqn: Self.nqn, serialNumber: "T1", namespaces: [Self.namespace(1, disk, fill: 0xAB)])
+            ]
+        }
     }
+
+    /// A namespace whose UUID has one value in all its bytes: its number, unless told otherwise.
+    static func namespace(_ nsid: UInt32, _ device: any BlockDevice, fill: UInt8? = nil) -> NamespaceDefinition {
+        let uuid = [UInt8](repeating: fill ?? UInt8(truncatingIfNeeded: nsid), count: 16)
+        return NamespaceDefinition(nsid: nsid, backing: .device(device), identity: BlockIdentity(uuid: uuid))
+    }
+
+    /// Tells the target to be something else, and waits until it is.
+    func change(_ body: (inout TargetDefinition) -> Void) throws {
+        try state.change(body)
+        try wait("the change") { (try? state.proceed()) == true }
+        guard state.report.missing.isEmpty else { throw WorldError("\(state.report.missing)") }
+    }
+
+    /// Adds a namespace to the world's subsystem.
+    func add(_ namespace: NamespaceDefinition) throws { try change { $0[Self.nqn]?.namespaces.append(namespace) } }
+
+    /// Removes a namespace of the world's subsystem.
+    func remove(_ nsid: UInt32) throws { try change { $0[Self.nqn]?.namespaces.removeAll { $0.nsid == nsid } } }
 
     func addHost() -> RawHost {
         hostCount += 1

@@ -3,6 +3,7 @@ import CLibNVMe
 import FabricInterface
 import NVMeTarget
 import Simulation
+import TargetInterface
 import TargetTransport
 import Testing
 

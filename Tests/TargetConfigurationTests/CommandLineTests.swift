@@ -1,9 +1,8 @@
 import Base
-import BlockBackend
 import BlockInterface
-import FabricInterface
 import NVMeSpec
 import TargetConfiguration
+import TargetInterface
 import Testing
 
 @Suite("A target's command line, identifiers and changes")
@@ -28,7 +27,7 @@ struct CommandLineTests {
                         { "nsid": 1, "backing": "null:1T" } ] } ] }
                 """, file: "f")
         #expect(line == file)
-        #expect(try ConfigurationChange(from: line, to: file).isEmpty)
+        #expect(try DefinitionChange(from: line.definition, to: file.definition).isEmpty)
     }
 
     @Test(
@@ -74,15 +73,16 @@ struct CommandLineTests {
     @Test("A name without the form of an NQN is taken, with a remark")
     func names() throws {
         let configuration = try Configuration(listen: ["::1"], exports: ["testnqn=null:1M", "\(Self.nqn)=null:1M"])
-        #expect(configuration.subsystems.map(\.nqn) == ["testnqn", Self.nqn])
+        #expect(configuration.definition.subsystems.map(\.nqn) == ["testnqn", Self.nqn])
         #expect(configuration.remarks.count == 1)
         #expect(
             configuration.remarks.first?.hasPrefix("subsystem 'testnqn': an NQN begins with \"nqn.\"; it is taken")
                 == true)
-        let file = try self.configuration(
-            """
-            { "nqn": "nqn.2026-13.a:b", "hosts": ["me", "\(Self.nqn)"] }
-            """)
+        let file = Configuration(
+            try self.configuration(
+                """
+                { "nqn": "nqn.2026-13.a:b", "hosts": ["me", "\(Self.nqn)"] }
+                """))
         #expect(file.remarks.count == 2)
         let long = String(repeating: "x", count: 224)
         #expect(throws: ConfigurationError.self) { try Configuration(listen: ["::1"], exports: ["\(long)=null:1M"]) }
@@ -90,10 +90,11 @@ struct CommandLineTests {
 
     @Test("A reload says what is to be done, and only that")
     func change() throws {
-        func configuration(_ listeners: [String], _ extra: String, _ subsystems: String) throws -> Configuration {
+        func configuration(_ listeners: [String], _ extra: String, _ subsystems: String) throws -> TargetDefinition {
             let addresses = listeners.map { "{ \"address\": \"\($0)\" }" }.joined(separator: ",")
             return try Configuration(
-                parsing: "{ \(extra) \"listeners\": [\(addresses)], \"subsystems\": [\(subsystems)] }", file: "f")
+                parsing: "{ \(extra) \"listeners\": [\(addresses)], \"subsystems\": [\(subsystems)] }", file: "f"
+            ).definition
         }
         let old = try configuration(
             ["192.0.2.1", "192.0.2.2"], "",
@@ -114,7 +115,7 @@ struct CommandLineTests {
                 { "nsid": 2, "backing": "/b2" }, { "nsid": 3, "backing": "/c" }, { "nsid": 4, "backing": "/d" } ] },
             { "nqn": "nqn.2026-01.a:replaced", "serial": "2", "allowAnyHost": true }
             """)
-        let change = try ConfigurationChange(from: old, to: new)
+        let change = try DefinitionChange(from: old, to: new)
         #expect(
             change.lines == [
                 "listener 192.0.2.1:4420 removed",
@@ -135,13 +136,14 @@ struct CommandLineTests {
                 "subsystem nqn.2026-01.a:stays: ANA group 1 is inaccessible",
                 "queueDepth differs; this takes effect at the next start",
             ])
-        #expect(try ConfigurationChange(from: new, to: new).isEmpty)
+        #expect(try DefinitionChange(from: new, to: new).isEmpty)
         #expect(!change.isEmpty)
     }
 
-    private func configuration(_ subsystems: String) throws -> Configuration {
+    private func configuration(_ subsystems: String) throws -> TargetDefinition {
         try Configuration(
-            parsing: "{ \"listeners\": [{ \"address\": \"192.0.2.1\" }], \"subsystems\": [\(subsystems)] }", file: "f")
+            parsing: "{ \"listeners\": [{ \"address\": \"192.0.2.1\" }], \"subsystems\": [\(subsystems)] }", file: "f"
+        ).definition
     }
 
     @Test("What could not be done is what the next reload is about")
@@ -160,11 +162,11 @@ struct CommandLineTests {
             .namespace(2, subsystem: "nqn.2026-01.a:a"), .subsystem("nqn.2026-01.a:b"), .listener(address),
         ])
         #expect(
-            try ConfigurationChange(from: old, to: reached).lines == [
+            try DefinitionChange(from: old, to: reached).lines == [
                 "subsystem nqn.2026-01.a:a: namespace 1 added (/a)"
             ])
         #expect(
-            try ConfigurationChange(from: reached, to: new).lines == [
+            try DefinitionChange(from: reached, to: new).lines == [
                 "listener 192.0.2.2:4420 added", "subsystem nqn.2026-01.a:b added",
                 "subsystem nqn.2026-01.a:a: namespace 2 added (/b)",
             ])
@@ -178,7 +180,7 @@ struct CommandLineTests {
             ("\"serial\": \"2\"", "\"ram:8M\""),
         ])
     func memory(subsystem: String, namespace: String) throws {
-        func make(_ subsystem: String, _ namespace: String) throws -> Configuration {
+        func make(_ subsystem: String, _ namespace: String) throws -> TargetDefinition {
             try configuration(
                 "{ \"nqn\": \"nqn.2026-01.a:a\", \"allowAnyHost\": true, \(subsystem), \"namespaces\": [\(namespace)] }"
             )
@@ -186,14 +188,14 @@ struct CommandLineTests {
         let old = try make("\"serial\": \"1\"", "{ \"nsid\": 1, \"backing\": \"ram:8M\" }")
         let new = try make(subsystem, "{ \"nsid\": 1, \"backing\": \(namespace) }")
         #expect(
-            throws: ConfigurationError(
+            throws: DefinitionError(
                 "subsystem nqn.2026-01.a:a: namespace 1 is in memory and would lose its contents by this change; where that "
                     + "is meant: take the namespace out, reload, and put it back")
-        ) { try ConfigurationChange(from: old, to: new) }
+        ) { try DefinitionChange(from: old, to: new) }
         // In two steps, or with another memory, it is what was asked for.
         let without = try make(subsystem, "")
-        _ = try ConfigurationChange(from: old, to: without)
-        _ = try ConfigurationChange(from: without, to: new)
-        _ = try ConfigurationChange(from: old, to: make(subsystem, "{ \"nsid\": 1, \"backing\": \"ram:16M\" }"))
+        _ = try DefinitionChange(from: old, to: without)
+        _ = try DefinitionChange(from: without, to: new)
+        _ = try DefinitionChange(from: old, to: make(subsystem, "{ \"nsid\": 1, \"backing\": \"ram:16M\" }"))
     }
 }

@@ -1,9 +1,9 @@
 import Base
-import BlockBackend
 import BlockInterface
-import FabricInterface
 import Glibc
+import NVMeSpec
 import TargetConfiguration
+import TargetInterface
 import Testing
 
 @Suite("A target's configuration file")
@@ -44,17 +44,17 @@ struct ConfigurationFileTests {
                 }
                 """, file: "t.json")
         #expect(configuration.reactors == .processors([0, 2]))
-        #expect(configuration.queueDepth == 256)
-        #expect(configuration.maxIOQueues == 8)
-        #expect(configuration.inCapsuleDataSize == 8192)
-        #expect(configuration.maxIOSize == 524_288)
-        #expect(configuration.sharedReceiveEntries == 4096)
-        #expect(configuration.dataMemory == 134_217_728)
-        #expect(!configuration.sendWithInvalidate)
-        #expect(configuration.maxKeepAliveMilliseconds == 30_000)
-        #expect(configuration.listeners.map(\.description) == ["192.0.2.1:4420", "[2001:db8::1]:4421"])
-        #expect(configuration.referrals.map(\.description) == ["192.0.2.9:8009"])
-        let disks = try #require(configuration.subsystems.first)
+        #expect(configuration.definition.options.queueDepth == 256)
+        #expect(configuration.definition.options.maxIOQueues == 8)
+        #expect(configuration.definition.options.inCapsuleDataSize == 8192)
+        #expect(configuration.definition.options.maxTransferSize == 524_288)
+        #expect(configuration.definition.options.sharedReceiveEntries == 4096)
+        #expect(configuration.definition.options.dataMemory == 134_217_728)
+        #expect(!configuration.definition.options.sendWithInvalidate)
+        #expect(configuration.definition.options.maxKeepAliveMilliseconds == 30_000)
+        #expect(configuration.definition.listeners.map(\.description) == ["192.0.2.1:4420", "[2001:db8::1]:4421"])
+        #expect(configuration.definition.referrals.map(\.description) == ["192.0.2.9:8009"])
+        let disks = try #require(configuration.definition.subsystems.first)
         #expect(disks.nqn == "nqn.2026-01.org.example:disks")
         #expect(disks.serialNumber == "S1")
         #expect(disks.modelNumber == "Disk shelf")
@@ -63,17 +63,18 @@ struct ConfigurationFileTests {
         #expect(disks.anaStates == [2: .nonOptimized])
         #expect(
             disks.namespaces[0]
-                == ExportedNamespace(
-                    nsid: 1, backing: BlockSpecification(.path("/dev/nvme0n1"), readOnly: true), identifiers: .derived))
+                == NamespaceDefinition(
+                    nsid: 1, backing: .specified(BlockSpecification(.path("/dev/nvme0n1"), readOnly: true)),
+                    identifiers: .derived))
         let second = disks.namespaces[1]
         #expect(second.nsid == 7)
-        #expect(second.backing == BlockSpecification(.ram(byteCount: 64 << 20), blockSize: 4096))
+        #expect(second.backing == .specified(BlockSpecification(.ram(byteCount: 64 << 20), blockSize: 4096)))
         #expect(second.anaGroup == 2)
         #expect(second.identity.uuid?.prefix(4) == [0x6b, 0xa7, 0xb8, 0x11])
         #expect(second.identity.nguid == (0...15).map { $0 })
         #expect(second.identity.eui64 == [0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77])
-        #expect(configuration.subsystems[1].access == .anyHost)
-        #expect(configuration.subsystems[1].modelNumber == "Tercet")
+        #expect(configuration.definition.subsystems[1].access == .anyHost)
+        #expect(configuration.definition.subsystems[1].modelNumber == "Tercet")
     }
 
     @Test("YAML, of which JSON is a part, is read as well, with comments")
@@ -91,7 +92,9 @@ struct ConfigurationFileTests {
                       - { nsid: 1, backing: "null:1T" }
                 """, file: "t.yaml")
         #expect(configuration.reactors == .count(2))
-        #expect(configuration.subsystems[0].namespaces[0].backing.backing == .null(byteCount: 1 << 40))
+        #expect(
+            configuration.definition.subsystems[0].namespaces[0].backing
+                == .specified(BlockSpecification(.null(byteCount: 1 << 40))))
     }
 
     /// A file with one thing in it that is wrong, and what is said about it.

@@ -1,8 +1,8 @@
 import Base
-import BlockBackend
 import BlockInterface
 import Foundation
 import TargetConfiguration
+import TargetInterface
 import Testing
 
 /// The identities of namespaces that nobody has given any: never the same on two machines, of two daemons, of two backings.
@@ -15,7 +15,7 @@ import Testing
     private let unknown = Machine(machineID: nil, productUUID: nil)
 
     private func identity(_ backing: BlockSpecification, _ seed: IdentitySeed, nsid: UInt32 = 1) -> BlockIdentity {
-        ExportedNamespace(nsid: nsid, backing: backing).identity(
+        NamespaceDefinition(nsid: nsid, backing: .specified(backing)).identity(
             inSubsystem: Self.nqn, device: BlockIdentity(), seed: seed)
     }
 
@@ -33,7 +33,7 @@ import Testing
         let seed = IdentitySeed(kept: nil, machine: first)
         let given = BlockIdentity(nguid: Array(repeating: 1, count: 16))
         let device = BlockIdentity(eui64: Array(repeating: 2, count: 8))
-        var namespace = ExportedNamespace(nsid: 3, backing: BlockSpecification(.ram(byteCount: 4096)))
+        var namespace = NamespaceDefinition(nsid: 3, backing: .specified(BlockSpecification(.ram(byteCount: 4096))))
         #expect(namespace.identity(inSubsystem: Self.nqn, device: device, seed: seed) == device)
         let made = namespace.identity(inSubsystem: Self.nqn, device: BlockIdentity(), seed: seed)
         #expect(made.uuid?.count == 16 && made.nguid == made.uuid && made.eui64 == nil)
@@ -110,7 +110,7 @@ import Testing
     func copiedMark() {
         let seed = IdentitySeed(kept: nil, machine: unknown)
         let uuid = IdentitySeed.random()
-        let backing = BlockSpecification(.path("/a"))
+        let backing = NamespaceBacking.specified(BlockSpecification(.path("/a")))
         let marks = [BackingMark(uuid: uuid, inode: 12), BackingMark(uuid: uuid, inode: 13)]
         #expect(
             Set(marks.map { seed.namespaceUUID(nqn: Self.nqn, nsid: 1, backing: backing, mark: $0) }).count == 2)

@@ -4,7 +4,7 @@ enum Layers {
         ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTercet"],
         ["Base", "Terminal"],
         ["Trace", "FabricInterface", "BlockInterface", "NVMeSpec"],
-        ["Memory", "Reactor", "Replication", "Buffers", "InitiatorTransport", "TargetTransport"],
+        ["Memory", "Reactor", "Replication", "Buffers", "InitiatorTransport", "TargetInterface", "TargetTransport"],
         ["VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport"],
         ["BlockBackend"],
         ["TargetConfiguration", "NVMeTarget", "NVMeInitiator"],

@@ -1,6 +1,7 @@
 import Base
 import FabricInterface
 import NVMeSpec
+import TargetInterface
 import TargetTransport
 
 /// Queue pairs: from their acceptance to the moment when the device has done with them.
@@ -25,7 +26,7 @@ extension RDMATargetPort {
         slot.sendsAvailable = Int32(sizes.sendEntries)
         slot.readsAvailable = Int32(sizes.readDepth)
         if context.inlineDataLimit(of: handle) >= CompletionEntry.byteCount { slot.answerFlags.insert(.inline) }
-        slot.invalidatesKeys = options.invalidatesKeys && context.limits.supportsSendWithInvalidate
+        slot.invalidatesKeys = options.sendWithInvalidate && context.limits.supportsSendWithInvalidate
         connections[index] = slot
         handles[handle] = index
         bound.append(index)

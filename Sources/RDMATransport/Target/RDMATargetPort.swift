@@ -2,6 +2,7 @@ import Base
 import FabricInterface
 import Memory
 import NVMeSpec
+import TargetInterface
 import TargetTransport
 
 /// The part of one RDMA device that one reactor has: the shared receive queue and its buffers, the queue pairs, and the memory that
@@ -14,7 +15,7 @@ final class RDMATargetPort: TransportPort {
     let context: FabricContext
     let fabric: Fabric
     let traits: PortTraits
-    let options: TransportOptions
+    let options: TargetOptions
 
     /// Capsules: one fixed buffer for each entry of the shared receive queue.
     private let capsules: RegisteredSlots
@@ -46,7 +47,7 @@ final class RDMATargetPort: TransportPort {
     private static let capsuleOffset = 512 - SubmissionEntry.byteCount
 
     init(
-        index: PortIndex, fabric: Fabric, context: FabricContext, options: TransportOptions
+        index: PortIndex, fabric: Fabric, context: FabricContext, options: TargetOptions
     ) throws(TercetError) {
         self.index = index
         self.fabric = fabric
@@ -55,7 +56,7 @@ final class RDMATargetPort: TransportPort {
         let granted = context.grantedOptions
         let receiveEntries = granted.sharedReceiveEntries
         let entries = granted.completionQueueEntries - receiveEntries
-        let maxPieces = min(options.maxPieces, context.limits.maxWorkRequests - 1, entries - 1)
+        let maxPieces = min(options.maxDescriptors, context.limits.maxWorkRequests - 1, entries - 1)
         guard receiveEntries > 0, maxPieces > 0 else {
             throw TercetError(
                 call: "queues on \(context.deviceName)", errno: 0,
@@ -64,25 +65,25 @@ final class RDMATargetPort: TransportPort {
             )
         }
         let requestCount = max(options.requests, receiveEntries * 2)
-        let capsuleStride = 512 + (options.capsuleDataBytes + 511) / 512 * 512
+        let capsuleStride = 512 + (options.inCapsuleDataSize + 511) / 512 * 512
         let dataAccess: MemoryAccess = context.limits.isIWARP ? [.localWrite, .remoteWrite] : .localWrite
         do throws(TercetError) {
             capsules = try RegisteredSlots(slotBytes: capsuleStride, count: receiveEntries, with: context)
             responses = try RegisteredSlots(slotBytes: CompletionEntry.byteCount, count: requestCount, with: context)
-            arena = try RegisteredArena(bytes: options.memoryBytes)
+            arena = try RegisteredArena(bytes: options.poolBytes)
             // iWARP's RDMA READ is answered by a write from the peer: the memory must allow it.
             dataKey = try arena.register(with: context, access: dataAccess).localKey
         } catch {
             throw TercetError(error.code, "memory for \(context.deviceName): \(error.message)")
         }
         traits = PortTraits(
-            capsules: receiveEntries, requests: requestCount, connections: options.connections,
-            capsuleBytes: SubmissionEntry.byteCount + options.capsuleDataBytes, maxPieces: maxPieces,
+            capsules: receiveEntries, requests: requestCount, connections: TargetOptions.connections,
+            capsuleBytes: SubmissionEntry.byteCount + options.inCapsuleDataSize, maxPieces: maxPieces,
             memory: arena.memory, capsuleMemory: capsules.bytes)
         requests = SlotTable(capacity: requestCount, initial: RequestSlot())
-        connections = SlotTable(capacity: options.connections, initial: ConnectionSlot())
+        connections = SlotTable(capacity: TargetOptions.connections, initial: ConnectionSlot())
         receives = SlotTable(capacity: receiveEntries, initial: ReceiveSlot())
-        handles = HandleTable(capacity: options.connections * 2)
+        handles = HandleTable(capacity: TargetOptions.connections * 2)
         work = WorkBatch(context, work: Limits.workBatch, receives: receiveEntries)
         budget = SendBudget(entries: entries, answer: maxPieces)
         lending = LentRegistrations(context)
@@ -223,7 +224,7 @@ final class RDMATargetPort: TransportPort {
             ReceiveRequest(
                 id: WorkKind.receive.id(index),
                 segment: ScatterGatherElement(
-                    capsule(index), length: SubmissionEntry.byteCount + options.capsuleDataBytes,
+                    capsule(index), length: SubmissionEntry.byteCount + options.inCapsuleDataSize,
                     localKey: capsules.key)))
     }
 }

@@ -1,13 +1,14 @@
 import Base
 import FabricInterface
 import NVMeSpec
+import TargetInterface
 import TargetTransport
 
 /// NVMe over RDMA at the target: what one reactor has of it. Listeners and connections are the connection manager's; each RDMA
 /// device that a connection comes over is a port.
 public final class RDMATargetTransport: TargetTransport {
     private let fabric: Fabric
-    private let options: TransportOptions
+    private let options: TargetOptions
     private var devices: [RDMATargetPort] = []
     /// Connections that were asked for, and those that have a queue pair.
     private var pending: [UInt64: RDMATicket] = [:]
@@ -23,7 +24,7 @@ public final class RDMATargetTransport: TargetTransport {
     }
 
     /// - Parameter fabric: the reactor's own.
-    public init(_ fabric: Fabric, _ options: TransportOptions) {
+    public init(_ fabric: Fabric, _ options: TargetOptions) {
         self.fabric = fabric
         self.options = options
     }
@@ -96,19 +97,19 @@ public final class RDMATargetTransport: TargetTransport {
     /// The words for a request that is not admissible, with the sizes that it names and that there are.
     private func detail(_ status: RDMARejectStatus, _ data: [UInt8]) -> String {
         guard let asked = try? RDMAConnectRequest(decoding: data) else { return status.description }
-        let entries = asked.queueID == 0 ? options.adminQueueEntries : options.queueEntries
+        let entries = asked.queueID == 0 ? TargetOptions.adminQueueEntries : options.queueDepth
         return
-            "\(status): queue \(asked.queueID) (at most \(options.maxQueueID)) of \(Int(asked.hostSendQueueSize) + 1) "
+            "\(status): queue \(asked.queueID) (at most \(options.maxIOQueues)) of \(Int(asked.hostSendQueueSize) + 1) "
             + "entries (at most \(entries)) and \(asked.hostReceiveQueueSize) receive buffers (1 at least)"
     }
 
     private func admissible(
         _ parameters: RDMAConnectRequest, _ request: ConnectionRequest
     ) throws(RDMARejectStatus) {
-        let entries = parameters.queueID == 0 ? options.adminQueueEntries : options.queueEntries
+        let entries = parameters.queueID == 0 ? TargetOptions.adminQueueEntries : options.queueDepth
         guard parameters.hostSendQueueSize < entries else { throw .invalidHostSendQueueSize }
         guard parameters.hostReceiveQueueSize > 0 else { throw .invalidHostReceiveQueueSize }
-        guard parameters.queueID <= UInt16(options.maxQueueID) else { throw .invalidQueueID }
+        guard parameters.queueID <= UInt16(options.maxIOQueues) else { throw .invalidQueueID }
         guard request.parameters.initiatorDepth > 0 else { throw .invalidInboundReadDepth }
     }
 
@@ -145,15 +146,16 @@ public final class RDMATargetTransport: TargetTransport {
             let context = try fabric.context(
                 for: connection,
                 ContextOptions(
-                    completionQueueEntries: options.capsules * 4 + 4096, sharedReceiveEntries: options.capsules,
-                    queuePairs: options.connections))
+                    completionQueueEntries: options.sharedReceiveEntries * 4 + 4096,
+                    sharedReceiveEntries: options.sharedReceiveEntries,
+                    queuePairs: TargetOptions.connections))
             let port = try port(of: context)
             guard let index = port.connections.take() else {
                 return refuse(ticket, RDMARejectStatus.noResources.description)
             }
             place = Place(port: port, index: index, origin: ticket.origin)
             let entries = Int(ticket.origin.entries)
-            let sends = min(entries * 2 + options.maxPieces + 1, context.limits.maxWorkRequests)
+            let sends = min(entries * 2 + options.maxDescriptors + 1, context.limits.maxWorkRequests)
             let handle = try context.createQueuePair(
                 for: connection,
                 QueuePairOptions(

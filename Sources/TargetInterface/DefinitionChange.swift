@@ -1,17 +1,15 @@
 import Base
-import BlockBackend
-import FabricInterface
+import NVMeSpec
 
-/// The steps from one configuration to another while the target runs.
-///
-/// Apply what is removed first, then what is added: a namespace whose backing or identity changed is in both.
-public struct ConfigurationChange: Equatable, Sendable {
+/// The differences between two definitions of a target. What is removed goes first, then comes what is added: a namespace whose
+/// backing or identity changed is in both.
+public struct DefinitionChange: Equatable, Sendable {
     public var addedListeners: [SocketAddress] = []
     public var removedListeners: [SocketAddress] = []
     public var addedReferrals: [SocketAddress] = []
     public var removedReferrals: [SocketAddress] = []
     /// Whole subsystems; one whose serial or model number or number of queues changed is removed and added.
-    public var addedSubsystems: [ExportedSubsystem] = []
+    public var addedSubsystems: [SubsystemDefinition] = []
     /// NQNs.
     public var removedSubsystems: [String] = []
     /// Subsystems that stay and differ.
@@ -20,13 +18,15 @@ public struct ConfigurationChange: Equatable, Sendable {
     public var keysThatNeedRestart: [String] = []
 
     /// - Throws: if a namespace in memory would be made anew, and lose its contents, though its backing is the same.
-    public init(from old: Configuration, to new: Configuration) throws(ConfigurationError) {
+    public init(from old: TargetDefinition, to new: TargetDefinition) throws(DefinitionError) {
         addedListeners = new.listeners.filter { !old.listeners.contains($0) }
         removedListeners = old.listeners.filter { !new.listeners.contains($0) }
         addedReferrals = new.referrals.filter { !old.referrals.contains($0) }
         removedReferrals = old.referrals.filter { !new.referrals.contains($0) }
+        let former = Set(old.subsystems.map(\.nqn))
+        let wanted = Dictionary(new.subsystems.map { ($0.nqn, $0) }) { first, _ in first }
         for subsystem in old.subsystems {
-            guard let other = new.subsystems.first(where: { $0.nqn == subsystem.nqn }) else {
+            guard let other = wanted[subsystem.nqn] else {
                 removedSubsystems.append(subsystem.nqn)
                 continue
             }
@@ -38,46 +38,43 @@ public struct ConfigurationChange: Equatable, Sendable {
                 changedSubsystems.append(change)
             }
         }
-        addedSubsystems += new.subsystems.filter { subsystem in
-            !old.subsystems.contains { $0.nqn == subsystem.nqn }
-        }
-        keysThatNeedRestart = Self.restartKeys(old, new)
+        addedSubsystems += new.subsystems.filter { !former.contains($0.nqn) }
+        keysThatNeedRestart = Self.restartKeys(old.options, new.options)
     }
 
     /// Nothing is different.
     public var isEmpty: Bool { lines.isEmpty }
 
-    private static func mustReplace(_ old: ExportedSubsystem, by new: ExportedSubsystem) -> Bool {
+    private static func mustReplace(_ old: SubsystemDefinition, by new: SubsystemDefinition) -> Bool {
         old.serialNumber != new.serialNumber || old.modelNumber != new.modelNumber || old.maxIOQueues != new.maxIOQueues
     }
 
     /// A difference in a namespace takes effect by making it anew. That would empty memory, which a person who changes a name
     /// or a group does not expect.
     private static func checkMemory(
-        _ old: ExportedSubsystem, _ new: ExportedSubsystem
-    ) throws(ConfigurationError) {
+        _ old: SubsystemDefinition, _ new: SubsystemDefinition
+    ) throws(DefinitionError) {
+        let isReplaced = mustReplace(old, by: new)
+        let wanted = new.byNamespaceID
         for namespace in old.namespaces {
-            guard case .ram = namespace.backing.backing,
-                let other = new.namespaces.first(where: { $0.nsid == namespace.nsid }),
-                other.backing == namespace.backing, other != namespace || mustReplace(old, by: new)
+            guard namespace.backing.isVolatile, let other = wanted[namespace.nsid],
+                other.backing == namespace.backing, other != namespace || isReplaced
             else { continue }
-            throw ConfigurationError(
+            throw DefinitionError(
                 "subsystem \(old.nqn): namespace \(namespace.nsid) is in memory and would lose its contents by this "
                     + "change; where that is meant: take the namespace out, reload, and put it back")
         }
     }
 
-    private static func restartKeys(_ old: Configuration, _ new: Configuration) -> [String] {
+    private static func restartKeys(_ old: TargetOptions, _ new: TargetOptions) -> [String] {
         let keys: [(String, Bool)] = [
-            ("reactors", old.reactors != new.reactors),
             ("queueDepth", old.queueDepth != new.queueDepth),
             ("maxIOQueues", old.maxIOQueues != new.maxIOQueues),
             ("inCapsuleDataSize", old.inCapsuleDataSize != new.inCapsuleDataSize),
-            ("maxIOSize", old.maxIOSize != new.maxIOSize),
+            ("maxIOSize", old.maxTransferSize != new.maxTransferSize),
             ("sharedReceiveEntries", old.sharedReceiveEntries != new.sharedReceiveEntries),
             ("dataMemory", old.dataMemory != new.dataMemory),
             ("sendWithInvalidate", old.sendWithInvalidate != new.sendWithInvalidate),
-            ("stateDirectory", old.stateDirectory != new.stateDirectory),
             ("keepAlive", old.maxKeepAliveMilliseconds != new.maxKeepAliveMilliseconds),
         ]
         return keys.filter { $0.1 }.map { $0.0 }
@@ -89,18 +86,19 @@ public struct SubsystemChange: Equatable, Sendable {
     public var nqn: String
     /// The hosts that may connect from now on; `nil` if that has not changed.
     public var access: HostAccess?
-    public var addedNamespaces: [ExportedNamespace]
+    public var addedNamespaces: [NamespaceDefinition]
     /// Namespace identifiers.
     public var removedNamespaces: [UInt32]
     /// Groups whose state is different, with the new one.
-    public var anaStates: [UInt32: ANAGroupState]
+    public var anaStates: [UInt32: ANAState]
 
     /// `nil` if nothing differs.
-    init?(from old: ExportedSubsystem, to new: ExportedSubsystem) {
+    init?(from old: SubsystemDefinition, to new: SubsystemDefinition) {
         nqn = new.nqn
         access = old.access == new.access ? nil : new.access
-        addedNamespaces = new.namespaces.filter { !old.namespaces.contains($0) }
-        removedNamespaces = old.namespaces.filter { !new.namespaces.contains($0) }.map(\.nsid)
+        let (former, wanted) = (old.byNamespaceID, new.byNamespaceID)
+        addedNamespaces = new.namespaces.filter { former[$0.nsid] != $0 }
+        removedNamespaces = old.namespaces.filter { wanted[$0.nsid] != $0 }.map(\.nsid)
         anaStates = [:]
         for group in Set(old.anaStates.keys).union(new.anaStates.keys) {
             let state = new.anaStates[group] ?? .optimized
@@ -110,7 +108,13 @@ public struct SubsystemChange: Equatable, Sendable {
     }
 }
 
-extension ConfigurationChange {
+extension SubsystemDefinition {
+    fileprivate var byNamespaceID: [UInt32: NamespaceDefinition] {
+        Dictionary(namespaces.map { ($0.nsid, $0) }) { first, _ in first }
+    }
+}
+
+extension DefinitionChange {
     private static let consequences =
         "its hosts lose it for a moment; those registered with it are disconnected, and a reservation is lost unless it "
         + "persists through power loss"
@@ -138,10 +142,23 @@ extension ConfigurationChange {
                 "subsystem \(change.nqn): namespace \($0.nsid) added (\($0.backing))"
             }
             lines += change.anaStates.sorted { $0.key < $1.key }.map {
-                "subsystem \(change.nqn): ANA group \($0.key) is \($0.value.rawValue)"
+                "subsystem \(change.nqn): ANA group \($0.key) is \($0.value)"
             }
         }
-        lines += keysThatNeedRestart.map { "\($0) differs; this takes effect at the next start" }
+        lines += keysThatNeedRestart.map(Self.lineForRestart)
         return lines
     }
+}
+
+extension DefinitionChange {
+    /// What is said of a key of the configuration that differs.
+    public static func lineForRestart(_ key: String) -> String {
+        "\(key) differs; this takes effect at the next start"
+    }
+}
+
+/// A definition that cannot be brought about; nothing has been done then. One line for people.
+public struct DefinitionError: Error, Equatable, CustomStringConvertible, Sendable {
+    public var description: String
+    public init(_ description: String) { self.description = description }
 }

@@ -2,19 +2,6 @@ import Base
 import CChecksum
 import NVMeSpec
 
-/// Where reservations with "Persist Through Power Loss" are kept (NVMe Base, "Reservation Persistence").
-///
-/// A reservation command is answered only after its effect is stored.
-public protocol ReservationStore: Sendable {
-    /// What was stored last for a namespace; `nil` where nothing was.
-    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]?
-
-    /// Stores, durably, and then calls `completion`, from any thread, with what went wrong. `nil` bytes remove what was
-    /// stored. Must not block.
-    func save(
-        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void)
-}
-
 /// A stored reservation that cannot be trusted.
 struct MalformedReservation: Error, CustomStringConvertible {
     var description: String

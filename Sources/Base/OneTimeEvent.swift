@@ -1,9 +1,9 @@
 import Synchronization
 
-/// The moment at which a device has been closed: whoever wants to open it anew waits for it.
-public final class Closing: Sendable {
+/// Something that happens once, such as the end of a device's closing: whoever has to wait for it waits here.
+public final class OneTimeEvent: Sendable {
     private struct State {
-        var isClosed = false
+        var hasCome = false
         var waiters: [@Sendable () -> Void] = []
     }
 
@@ -11,25 +11,28 @@ public final class Closing: Sendable {
 
     public init() {}
 
-    /// The device is closed.
-    public func finish() {
+    public var hasCome: Bool { state.withLock { $0.hasCome } }
+
+    /// It has happened. From any thread.
+    public func signal() {
         let waiters = state.withLock { state in
-            state.isClosed = true
+            state.hasCome = true
             defer { state.waiters = [] }
             return state.waiters
         }
         for waiter in waiters { waiter() }
     }
 
-    /// Waits until the device is closed, for so long at the most; `false` where it is not.
-    public func wait(seconds: Double) async -> Bool {
+    /// Waits until it has happened, for so long at the most if there is a limit; `false` where it has not.
+    public func wait(seconds: Double? = nil) async -> Bool {
         await withCheckedContinuation { (continuation: CheckedContinuation<Bool, Never>) in
             let box = Box(continuation)
-            let isClosed = state.withLock { state in
-                if !state.isClosed { state.waiters.append { box.resume(true) } }
-                return state.isClosed
+            let hasCome = state.withLock { state in
+                if !state.hasCome { state.waiters.append { box.resume(true) } }
+                return state.hasCome
             }
-            if isClosed { return box.resume(true) }
+            if hasCome { return box.resume(true) }
+            guard let seconds else { return }
             Task {
                 try? await Task.sleep(for: .seconds(seconds))
                 box.resume(false)

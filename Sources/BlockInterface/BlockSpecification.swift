@@ -1,7 +1,4 @@
-import AIOBlock
 import Base
-import BlockInterface
-import MemoryBlock
 
 /// The backing of a namespace, as it is written on a command line or in a configuration:
 ///
@@ -51,22 +48,6 @@ public struct BlockSpecification: Equatable, Sendable {
         }
         if readOnly || buffered, case .path = backing { return }
         if readOnly || buffered { throw TercetError(.invalid, "\(text): 'readonly' and 'buffered' are for paths only") }
-    }
-
-    /// Opens the device.
-    public func open() throws(TercetError) -> any BlockDevice {
-        switch backing {
-        case .path(let path):
-            try AIODevice(
-                path: path, options: AIODeviceOptions(blockSize: blockSize, readOnly: readOnly, buffered: buffered))
-        case .ram(let byteCount):
-            try RAMDevice(
-                byteCount: byteCount, blockSize: blockSize ?? 512, isPopulated: isPopulated,
-                name: "ram:\(ByteSize.format(byteCount))")
-        case .null(let byteCount):
-            try NullDevice(
-                byteCount: byteCount, blockSize: blockSize ?? 512, name: "null:\(ByteSize.format(byteCount))")
-        }
     }
 
     private static func backing(_ text: String, whole: String) throws(TercetError) -> Backing {

@@ -1,0 +1,37 @@
+/// Numbers that are not worth a knob.
+enum Limits {
+    /// ANA groups have identifiers from 1 to this.
+    static let anaGroups = 128
+    /// Asynchronous Event Requests of one controller; Identify Controller AERL + 1.
+    static let asyncEventRequests = 4
+    /// Abort commands of one controller; Identify Controller ACL + 1.
+    static let abortCommands = 4
+    /// Completions of a block device taken in one poll.
+    static let completionBatch = 64
+    /// Events of a port taken in one poll, and orders given before they are carried out.
+    static let eventBatch = 192
+    static let orderBatch = 256
+    /// One request in so many is for commands of other than I/O queues alone.
+    static let requestReserve = 16
+    /// What a Compare and Write may cover at the most, in bytes: the largest block there is.
+    static let compareAndWriteBytes: UInt32 = 65536
+    /// How long the first half of a fused operation waits for the second, in milliseconds.
+    static let fusedMilliseconds: UInt64 = 10_000
+    /// Operations of one reactor at one block device.
+    static let blockDepth = 512
+    /// How long a connection is kept that no Connect command has come for, in milliseconds.
+    static let connectMilliseconds: UInt64 = 30_000
+    /// How long a Connect or a Quiesce waits for commands of the same host's ended associations, in milliseconds; less than
+    /// hosts wait for a Connect (Linux: 60 s). And after how long a Connect is reported; less than a volume waits for a
+    /// member.
+    static let heldMilliseconds: UInt64 = 20_000
+    static let heldReportMilliseconds: UInt64 = 500
+    /// How long a host may take for a read's data while a write of the same place waits, in milliseconds.
+    static let loanMilliseconds: UInt64 = 2_000
+    /// How long reads are copied after memory could not be registered, in milliseconds.
+    static let lendingPauseMilliseconds: UInt64 = 1_000
+    /// How often a busy reactor asks for connection events, in nanoseconds.
+    static let eventCheckNanoseconds: UInt64 = 2_000_000
+    /// How long a reactor sleeps at most while another one has what a command of its own waits for, in nanoseconds.
+    static let blockedRetryNanoseconds: UInt64 = 1_000_000
+}
