@@ -1,4 +1,5 @@
 import AIOBlock
+import Base
 import BlockInterface
 import Glibc
 import Testing
