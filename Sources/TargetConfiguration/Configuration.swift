@@ -7,7 +7,7 @@ import TargetInterface
 public struct Configuration: Equatable, Sendable {
     /// Threads that serve.
     public var reactors = ReactorChoice.automatic
-    /// What the target is to be.
+    /// The target.
     public var definition: TargetDefinition
     /// A folder for what must outlive the daemon: the identity of its namespaces, and reservations that persist through power
     /// loss. `nil` if hosts are not offered those.

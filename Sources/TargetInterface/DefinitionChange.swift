@@ -151,7 +151,7 @@ extension DefinitionChange {
 }
 
 extension DefinitionChange {
-    /// What is said of a key of the configuration that differs.
+    /// The line about a key of the configuration that differs.
     public static func lineForRestart(_ key: String) -> String {
         "\(key) differs; this takes effect at the next start"
     }

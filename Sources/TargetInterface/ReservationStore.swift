@@ -1,8 +1,8 @@
-/// Where reservations with "Persist Through Power Loss" are kept (NVMe Base, "Reservation Persistence").
+/// The place where reservations with "Persist Through Power Loss" are kept (NVMe Base, "Reservation Persistence").
 ///
 /// A reservation command is answered only after its effect is stored.
 public protocol ReservationStore: Sendable {
-    /// What was stored last for a namespace; `nil` where nothing was.
+    /// The last that was stored for a namespace; `nil` if nothing was.
     func load(subsystem: String, nsid: UInt32) throws -> [UInt8]?
 
     /// Stores, durably, and then calls `completion`, from any thread, with what went wrong. `nil` bytes remove what was

@@ -150,8 +150,7 @@ public enum IdentifierSource: String, CaseIterable, Equatable, Sendable {
     case derived
 }
 
-/// What a target needs of the process that it runs in to make namespaces of definitions. For the control plane: it may wait for
-/// devices.
+/// The process that a target runs in, as far as namespaces are made with its help. For the control plane: it may wait for devices.
 public protocol TargetSurroundings: Sendable {
     /// Opens a device.
     func open(_ specification: BlockSpecification) throws(TercetError) -> any BlockDevice

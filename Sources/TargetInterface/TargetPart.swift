@@ -47,11 +47,11 @@ public struct MissingPart: Equatable, Sendable {
     }
 }
 
-/// What came of a definition.
+/// The outcome of a definition.
 public struct TargetReport: Equatable, Sendable {
-    /// What has been done, a line for each thing.
+    /// Lines for people about the changes that were made.
     public var done: [String] = []
-    /// What has failed; the rest has been done, and applying the definition again tries these parts again.
+    /// The parts that failed; the rest has been done, and applying the definition again tries these parts again.
     public var missing: [MissingPart] = []
 
     public init() {}

@@ -120,7 +120,7 @@ final class TargetMachine {
         }
     }
 
-    /// What the daemon is told to be.
+    /// The target that the daemon is told to be.
     private var definition: TargetDefinition {
         let uuid = namespaceUUID
         var identity = BlockIdentity()

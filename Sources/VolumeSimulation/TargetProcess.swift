@@ -6,7 +6,7 @@ import Simulation
 final class TargetProcess {
     var device: SimulatedDevice
     let target: Target
-    /// What the daemon is told to be.
+    /// The definition that the daemon is brought to.
     let state: DesiredState
     let reactors: [TargetReactor]
     /// When it is to be polled even if nothing happens.

@@ -24,7 +24,7 @@ final class Service {
     private let journal: EventJournal
     private var reactors: [Reactor] = []
     private var groups: [GroupBox] = []
-    /// What the daemon was told last.
+    /// The configuration of the last `apply`.
     private var told: Configuration
     /// The parts that the target lacks of what it was told last.
     private(set) var missing: [MissingPart] = []

@@ -120,7 +120,7 @@ import Testing
             .with(sgl: attached.host.keyed(attached.scratch(4096), 512))
         // State, its number in the log, and the status that it gives to I/O (type 3h, path related).
         for (state, number, code) in [
-            (.optimized, 1, 0), (.inaccessible, 3, 0x302), (.persistentLoss, 4, 0x301), (.change, 15, 0x303),
+            (.inaccessible, 3, 0x302), (.persistentLoss, 4, 0x301), (.change, 15, 0x303),
             (.nonOptimized, 2, 0), (.inaccessible, 3, 0x302), (.optimized, 1, 0),
         ] as [(ANAState, UInt64, UInt32)] {
             let id = attached.admin.send(event)
