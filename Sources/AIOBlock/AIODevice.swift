@@ -19,6 +19,7 @@ public struct AIODeviceOptions: Equatable, Sendable {
     /// Ways around what the system offers, taken although it offers it; for tests.
     package var detours: Detours = []
 
+    /// As the system offers, unless told otherwise.
     public init(
         blockSize: UInt32? = nil, readOnly: Bool = false, buffered: Bool = false,
         maximumTransfer: UInt32 = 16 << 20
@@ -49,7 +50,9 @@ package struct Detours: OptionSet, Equatable, Sendable {
 public final class AIODevice: BlockDevice {
     /// The path.
     public let name: String
+    /// Identifiers that sysfs knows of a block device; none of a file.
     public let identity: BlockIdentity
+    /// Remarks on the opening, such as that the file system refuses O_DIRECT.
     public let remarks: [String]
     /// Transfers go straight between the caller's memory and the device. If the file system refuses that, they go
     /// through the page cache, submitting waits for the copy, and FUA and flush write the cache back.
@@ -67,6 +70,7 @@ public final class AIODevice: BlockDevice {
     private let noSpaceCount = Atomic<UInt64>(0)
     private let lastError = Atomic<Int32>(0)
     private let closed = OneTimeEvent()
+    /// Comes when the descriptor is closed and the lock on the file is gone.
     public var closing: OneTimeEvent? { closed }
     /// Keeps what changes a range away from a comparison and write of it. Shared by all others, in all channels.
     let changes = RangeLock()
@@ -110,6 +114,7 @@ public final class AIODevice: BlockDevice {
         closed.signal()
     }
 
+    /// Operations that the kernel has failed since the device was opened.
     public var failures: DeviceFailures {
         DeviceFailures(
             count: failureCount.load(ordering: .relaxed), noSpaceCount: noSpaceCount.load(ordering: .relaxed),
@@ -134,6 +139,7 @@ public final class AIODevice: BlockDevice {
         }
     }
 
+    /// Nothing can be read from it any more, or its path leads to another file. Reads a block: it may wait for the device.
     public var isStale: Bool {
         let failures = failures
         guard failures.count > failures.noSpaceCount else { return false }
@@ -146,12 +152,14 @@ public final class AIODevice: BlockDevice {
         return pread(descriptor, memory, Int(fixedGeometry.blockSize), 0) < 0
     }
 
+    /// The geometry that was found at the opening, with the size as of the last `refresh`.
     public var geometry: BlockGeometry {
         var geometry = fixedGeometry
         geometry.blockCount = byteCount.load(ordering: .relaxed) / UInt64(geometry.blockSize)
         return geometry
     }
 
+    /// Asks the kernel for the size: a system call or two.
     public func refresh() -> BlockDeviceChange {
         if isGone.load(ordering: .relaxed) { return .vanished }
         guard let size = presentSize() else {
@@ -164,6 +172,8 @@ public final class AIODevice: BlockDevice {
         return before == whole ? .unchanged : .resized
     }
 
+    /// Opens an AIO context of its own for a reactor; `depth` is 1 to 32768, and the system has to have room for it
+    /// (`/proc/sys/fs/aio-max-nr`).
     public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
         try AIOChannel(device: self, depth: depth)
     }

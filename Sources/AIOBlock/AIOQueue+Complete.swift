@@ -14,7 +14,8 @@ extension AIOQueue {
                 : tercet_aio_reap_by_call(context, events, Int32(depth))
             inKernel -= Int(count)
             for position in 0..<Int(count) {
-                advance(tercet_aio_index(events + position), result: tercet_aio_result(events + position))
+                advance(
+                    slots.index(at: tercet_aio_index(events + position)), result: tercet_aio_result(events + position))
             }
         }
         if inWorker > 0 {
@@ -33,36 +34,34 @@ extension AIOQueue {
     private mutating func deliver(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
         var count = 0
         while count < completions.count, let index = ended.popFirst() {
-            let slot = pool[index]
-            completions[count] = BlockCompletion(tag: slot.pointee.request.tag, status: slot.pointee.status)
-            slot.pointee.place = .free
-            pool.give(index)
+            completions[count] = BlockCompletion(tag: slots[index].request.tag, status: slots[index].status)
+            slots[index].place = .free
+            slots.give(index)
             count += 1
         }
         return count
     }
 
     /// A piece of an operation is done: the next piece follows, or the end.
-    private mutating func advance(_ index: UInt32, result: Int64) {
-        let slot = pool[index]
-        let request = slot.pointee.request
-        let step = slot.pointee.step
+    private mutating func advance(_ index: OperationIndex, result: Int64) {
+        let request = slots[index].request
+        let step = slots[index].step
         if result < 0 { return end(index, status(of: Int32(clamping: -result), step)) }
         if request.operation == .flush { return end(index, .success) }
         // A part of a block was cut by the device's end.
         let moved = UInt64(result) & ~(blockSize - 1)
         if moved == 0 { return end(index, device.presentSize() == nil ? .deviceGone : .outOfRange) }
         if step == .compare, let expected = request.buffer {
-            let piece = scratch + Int(slot.pointee.scratch) * Self.scratchSize
-            if memcmp(piece, expected + Int(slot.pointee.done), Int(moved)) != 0 { return end(index, .compareFailure) }
+            let piece = scratch + Int(slots[index].scratch) * Self.scratchSize
+            if memcmp(piece, expected + Int(slots[index].done), Int(moved)) != 0 { return end(index, .compareFailure) }
         }
-        slot.pointee.done += moved
-        invariant(slot.pointee.done <= request.length, "the kernel moves no more than was asked")
-        if slot.pointee.done == request.length, step == .compare, request.operation == .compareAndWrite {
-            slot.pointee.isEqual = true
-            slot.pointee.done = 0
+        slots[index].done += moved
+        invariant(slots[index].done <= request.length, "the kernel moves no more than was asked")
+        if slots[index].done == request.length, step == .compare, request.operation == .compareAndWrite {
+            slots[index].isEqual = true
+            slots[index].done = 0
             prepareTransfer(index)
-        } else if slot.pointee.done == request.length {
+        } else if slots[index].done == request.length {
             end(index, .success)
         } else {
             prepareTransfer(index)
@@ -70,19 +69,18 @@ extension AIOQueue {
     }
 
     /// Puts an operation among those whose completion can be polled.
-    mutating func end(_ index: UInt32, _ status: BlockStatus) {
-        let slot = pool[index]
-        if slot.pointee.scratch != Self.noScratch {
-            freeScratch |= 1 << slot.pointee.scratch
-            slot.pointee.scratch = Self.noScratch
+    mutating func end(_ index: OperationIndex, _ status: BlockStatus) {
+        if slots[index].scratch != Self.noScratch {
+            freeScratch |= 1 << slots[index].scratch
+            slots[index].scratch = Self.noScratch
         }
-        if slot.pointee.holdsRange {
-            let request = slot.pointee.request
+        if slots[index].holdsRange {
+            let request = slots[index].request
             device.changes.unlock(request.rangeMode, offset: request.offset, length: request.length)
-            slot.pointee.holdsRange = false
+            slots[index].holdsRange = false
         }
-        slot.pointee.status = status
-        slot.pointee.place = .ended
+        slots[index].status = status
+        slots[index].place = .ended
         ended.append(index)
     }
 
@@ -95,23 +93,22 @@ extension AIOQueue {
     }
 
     mutating func withdraw(tag: UInt64) -> Bool {
-        for index in 0..<UInt32(depth) {
-            let slot = pool[index]
-            guard slot.pointee.request.tag == tag else { continue }
-            switch slot.pointee.place {
+        for index in slots.usedIndices {
+            guard slots[index].request.tag == tag else { continue }
+            switch slots[index].place {
             case .free, .kernel, .ended: continue
             case .worker: return workerQueue.withdraw(index)
             case .waitingForScratch:
                 _ = waiting.remove(index)
             case .waitingForRange:
                 _ = blocked.remove(index)
-                let request = slot.pointee.request
+                let request = slots[index].request
                 if request.rangeMode == .exclusive {
                     device.changes.withdraw(offset: request.offset, length: request.length)
                 }
             case .ready:
                 // A request that has been cut into pieces has started.
-                if slot.pointee.done > 0 || slot.pointee.isEqual { return false }
+                if slots[index].done > 0 || slots[index].isEqual { return false }
                 removeFromReady(index)
             }
             end(index, .aborted)
@@ -121,9 +118,9 @@ extension AIOQueue {
         return false
     }
 
-    private mutating func removeFromReady(_ index: UInt32) {
+    private mutating func removeFromReady(_ index: OperationIndex) {
         var kept = 0
-        for position in 0..<readyCount where ready[position] != iocbs + Int(index) {
+        for position in 0..<readyCount where ready[position] != iocbs + index.offset {
             ready[kept] = ready[position]
             kept += 1
         }

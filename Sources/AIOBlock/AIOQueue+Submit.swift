@@ -14,9 +14,9 @@ extension AIOQueue {
         let inWorkerBefore = inWorker
         var taken = 0
         for request in requests {
-            guard let index = pool.take() else { break }
+            guard let index = slots.take() else { break }
             taken += 1
-            pool[index].pointee = Slot(
+            slots[index] = Slot(
                 request: request, done: 0, place: .ready, status: .success, scratch: Self.noScratch)
             if isGone {
                 end(index, .deviceGone)
@@ -31,7 +31,7 @@ extension AIOQueue {
         return taken
     }
 
-    private mutating func begin(_ index: UInt32, _ request: BlockRequest, byteCount: UInt64) {
+    private mutating func begin(_ index: OperationIndex, _ request: BlockRequest, byteCount: UInt64) {
         if request.operation != .flush {
             let (last, overflow) = request.offset.addingReportingOverflow(request.length)
             guard !overflow, last <= byteCount, (request.offset | request.length) & (blockSize - 1) == 0 else {
@@ -46,7 +46,7 @@ extension AIOQueue {
             if isReadOnly {
                 end(index, .writeProtected)
             } else if !beginChange(index) {
-                pool[index].pointee.place = .waitingForRange
+                slots[index].place = .waitingForRange
                 blocked.append(index)
             }
         case .flush:
@@ -58,13 +58,12 @@ extension AIOQueue {
 
     /// Begins what changes the device; `false` while its range is compared and written, or, for a comparison and write,
     /// while anything else changes it.
-    private mutating func beginChange(_ index: UInt32) -> Bool {
-        let slot = pool[index]
-        let request = slot.pointee.request
+    private mutating func beginChange(_ index: OperationIndex) -> Bool {
+        let request = slots[index].request
         guard device.changes.tryLock(request.rangeMode, offset: request.offset, length: request.length) else {
             return false
         }
-        slot.pointee.holdsRange = true
+        slots[index].holdsRange = true
         switch request.operation {
         case .write: prepareTransfer(index)
         case .compareAndWrite: beginCompare(index)
@@ -83,27 +82,26 @@ extension AIOQueue {
         if inWorker > inWorkerBefore { device.worker.wake() }
     }
 
-    mutating func beginCompare(_ index: UInt32) {
+    mutating func beginCompare(_ index: OperationIndex) {
         guard freeScratch != 0 else {
-            pool[index].pointee.place = .waitingForScratch
+            slots[index].place = .waitingForScratch
             waiting.append(index)
             return
         }
         let piece = UInt8(freeScratch.trailingZeroBitCount)
         freeScratch &= freeScratch - 1
-        pool[index].pointee.scratch = piece
+        slots[index].scratch = piece
         prepareTransfer(index)
     }
 
     /// Prepares the transfer of what is left of a request, or of as much as goes at once.
-    mutating func prepareTransfer(_ index: UInt32) {
-        let slot = pool[index]
-        let request = slot.pointee.request
-        let done = slot.pointee.done
+    mutating func prepareTransfer(_ index: OperationIndex) {
+        let request = slots[index].request
+        let done = slots[index].done
         let left = request.length - done
         let length: UInt64
         let buffer: UnsafeMutableRawPointer
-        let step = slot.pointee.step
+        let step = slots[index].step
         switch step {
         case .read, .write:
             let memory = request.operation == .compareAndWrite ? request.replacement : request.buffer
@@ -111,36 +109,36 @@ extension AIOQueue {
             length = min(left, maximumTransfer)
             buffer = memory + Int(done)
         case .compare, .verify, .flush, .writeZeroes, .deallocate, .compareAndWrite:
-            let piece = step == .compare ? Int(slot.pointee.scratch) : Self.scratchCount
+            let piece = step == .compare ? Int(slots[index].scratch) : Self.scratchCount
             length = min(left, UInt64(Self.scratchSize))
             buffer = scratch + piece * Self.scratchSize
         }
         let isWrite = step == .write
         tercet_aio_prepare(
-            iocbs + Int(index), Int32(isWrite ? IO_CMD_PWRITE.rawValue : IO_CMD_PREAD.rawValue), descriptor,
-            eventDescriptor, index, buffer, Int(length), request.offset + done,
+            iocbs + index.offset, Int32(isWrite ? IO_CMD_PWRITE.rawValue : IO_CMD_PREAD.rawValue), descriptor,
+            eventDescriptor, index.position, buffer, Int(length), request.offset + done,
             isWrite && request.flags.contains(.forceUnitAccess) ? tercet_RWF_DSYNC : 0)
         makeReady(index)
     }
 
-    private mutating func beginFlush(_ index: UInt32) {
+    private mutating func beginFlush(_ index: OperationIndex) {
         if device.options.detours.contains(.flushInWorker) { return post(index) }
         tercet_aio_prepare(
-            iocbs + Int(index), Int32(IO_CMD_FDSYNC.rawValue), descriptor, eventDescriptor, index, nil, 0, 0, 0)
+            iocbs + index.offset, Int32(IO_CMD_FDSYNC.rawValue), descriptor, eventDescriptor, index.position, nil, 0, 0,
+            0)
         makeReady(index)
     }
 
-    private mutating func makeReady(_ index: UInt32) {
-        pool[index].pointee.place = .ready
-        ready[readyCount] = iocbs + Int(index)
+    private mutating func makeReady(_ index: OperationIndex) {
+        slots[index].place = .ready
+        ready[readyCount] = iocbs + index.offset
         readyCount += 1
     }
 
     /// Hands an operation to the worker; the caller wakes the worker up.
-    mutating func post(_ index: UInt32) {
-        let slot = pool[index]
-        slot.pointee.place = .worker
-        let request = slot.pointee.request
+    mutating func post(_ index: OperationIndex) {
+        slots[index].place = .worker
+        let request = slots[index].request
         workerQueue.post(
             WorkerJob(
                 slot: index, operation: request.operation, flags: request.flags, offset: request.offset,
@@ -155,7 +153,7 @@ extension AIOQueue {
         while next < readyCount {
             let result = Int(io_submit(context, readyCount - next, ready + next))
             if result > 0 {
-                for position in next..<next + result { pool[slotIndex(position)].pointee.place = .kernel }
+                for position in next..<next + result { slots[slotIndex(position)].place = .kernel }
                 inKernel += result
                 next += result
             } else if result == -Int(EINTR) {
@@ -173,20 +171,20 @@ extension AIOQueue {
     }
 
     /// The kernel did not take an operation at all.
-    private mutating func refuse(_ index: UInt32, code: Int32) {
-        let request = pool[index].pointee.request
+    private mutating func refuse(_ index: OperationIndex, code: Int32) {
+        let request = slots[index].request
         if request.operation == .flush && code == EINVAL {
             // A file system without asynchronous fdatasync.
             post(index)
             device.worker.wake()
         } else {
-            end(index, status(of: code, pool[index].pointee.step))
+            end(index, status(of: code, slots[index].step))
         }
     }
 
-    private func slotIndex(_ position: Int) -> UInt32 {
+    private func slotIndex(_ position: Int) -> OperationIndex {
         guard let iocb = ready[position] else { invariantViolated("a ready place holds an iocb") }
-        return UInt32(iocb - iocbs)
+        return slots.index(at: UInt32(iocb - iocbs))
     }
 }
 

@@ -5,6 +5,12 @@ import CLinux
 import Glibc
 import SystemPackage
 
+/// An operation of a channel.
+struct OperationIndex: SlotIndex {
+    let position: UInt32
+    init(position: UInt32) { self.position = position }
+}
+
 /// An AIO context with the operations that are on their way, all of it allocated at once.
 ///
 /// A struct and not part of `AIOChannel`, because each access to a variable of an object is checked at run time, which
@@ -27,7 +33,7 @@ struct AIOQueue: ~Copyable {
     let eventDescriptor: Int32
     let workerQueue: WorkerQueue
     var context: io_context_t?
-    var pool: SlotPool<Slot>
+    var slots: SlotTable<OperationIndex, Slot>
     /// One per slot.
     let iocbs: UnsafeMutablePointer<iocb>
     /// Iocbs that the kernel has not taken yet.
@@ -114,7 +120,7 @@ struct AIOQueue: ~Copyable {
         let empty = Slot(
             request: BlockRequest(tag: 0, operation: .flush), done: 0, place: .free, status: .success,
             scratch: Self.noScratch)
-        pool = SlotPool(capacity: depth, initial: empty)
+        slots = SlotTable(capacity: depth, initial: empty)
         iocbs = .allocate(capacity: depth)
         ready = .allocate(capacity: depth)
         ready.initialize(repeating: nil, count: depth)
@@ -135,7 +141,7 @@ struct AIOQueue: ~Copyable {
         Glibc.close(eventDescriptor)
     }
 
-    var running: Int { depth - pool.available }
+    var running: Int { depth - slots.available }
 
     /// Makes the event descriptor unreadable until the next completion.
     func acknowledge() {

@@ -7,7 +7,7 @@ import Synchronization
 /// A job for the worker.
 struct WorkerJob: BitwiseCopyable {
     /// The channel's slot, which comes back with the result.
-    var slot: UInt32
+    var slot: OperationIndex
     var operation: BlockOperation
     var flags: BlockFlags
     var offset: UInt64
@@ -16,7 +16,7 @@ struct WorkerJob: BitwiseCopyable {
 
 /// How a job ended.
 struct WorkerResult: BitwiseCopyable {
-    var slot: UInt32
+    var slot: OperationIndex
     var status: BlockStatus
 }
 
@@ -63,14 +63,14 @@ final class WorkerQueue: @unchecked Sendable {
     func post(_ job: WorkerJob) {
         let written = jobsWritten.load(ordering: .relaxed)
         invariant(written &- jobsRead.load(ordering: .acquiring) <= mask, "a slot has one job at most")
-        claims[Int(job.slot)].store(0, ordering: .relaxed)
+        claims[job.slot.offset].store(0, ordering: .relaxed)
         jobs[written & mask] = job
         jobsWritten.store(written &+ 1, ordering: .releasing)
     }
 
     /// Withdraws a slot's job; false when the worker has begun it. The result still comes, as `aborted`.
-    func withdraw(_ slot: UInt32) -> Bool {
-        claims[Int(slot)].compareExchange(expected: 0, desired: 2, ordering: .acquiringAndReleasing).exchanged
+    func withdraw(_ slot: OperationIndex) -> Bool {
+        claims[slot.offset].compareExchange(expected: 0, desired: 2, ordering: .acquiringAndReleasing).exchanged
     }
 
     func nextResult() -> WorkerResult? {
@@ -91,11 +91,11 @@ final class WorkerQueue: @unchecked Sendable {
         return job
     }
 
-    func claim(_ slot: UInt32) -> Bool {
-        claims[Int(slot)].compareExchange(expected: 0, desired: 1, ordering: .acquiringAndReleasing).exchanged
+    func claim(_ slot: OperationIndex) -> Bool {
+        claims[slot.offset].compareExchange(expected: 0, desired: 1, ordering: .acquiringAndReleasing).exchanged
     }
 
-    func finish(slot: UInt32, status: BlockStatus) {
+    func finish(slot: OperationIndex, status: BlockStatus) {
         let written = resultsWritten.load(ordering: .relaxed)
         results[written & mask] = WorkerResult(slot: slot, status: status)
         resultsWritten.store(written &+ 1, ordering: .releasing)

@@ -143,31 +143,7 @@ import Testing
                 #expect(reply.status.code == NVME_SC_SGL_INVALID_TYPE.rawValue, "type \(type)")
             }
         }
-        // Data of a read cannot go into the capsule.
-        let command = RawCommand(opcode: Self.read, nsid: 1).range(0, 1).with(sgl: RawSGL.offset(0, length: 512))
-        let reply = try world.execute(attached.io[0], command, data: [UInt8](repeating: 0, count: 512))
-        #expect(reply.status.code == NVME_SC_SGL_INVALID_TYPE.rawValue)
         world.expectPools(before)
-    }
-
-    @Test func physicalRegionPagesAndReservedFusesAreRefused() throws {
-        let world = try TargetWorld()
-        let attached = try world.attach()
-        let sgl = attached.host.keyed(attached.scratch(4096), 512)
-        for flags: UInt8 in [0x00, 0xC0, 0x43] {
-            for queue in [attached.io[0], attached.admin] {
-                let command = RawCommand(opcode: Self.write, nsid: 1, flags: flags).range(0, 1).with(sgl: sgl)
-                let reply = try world.execute(queue, command)
-                #expect(reply.status.code == NVME_SC_INVALID_FIELD.rawValue, "flags \(flags)")
-                #expect(reply.status.doNotRetry)
-            }
-        }
-        for flags: UInt8 in [0x41, 0x42] {
-            let reply = try world.execute(attached.admin, RawCommand(opcode: 0x0A, nsid: 1, flags: flags))
-            #expect(reply.status.code == NVME_SC_INVALID_FIELD.rawValue, "no admin command is fused")
-        }
-        let command = RawCommand(opcode: Self.write, nsid: 1, flags: 0x80).range(0, 1).with(sgl: sgl)
-        #expect(try world.execute(attached.io[0], command).isSuccess, "PSDT 10b is an SGL as well")
     }
 
     // MARK: Parts

@@ -93,6 +93,21 @@ import Testing
         return Rule(testDescription: name, command: command.with(11, 4), data: .fromHost(data), status: status)
     }
 
+    /// PRPs, a reserved PSDT, a reserved FUSE; and no admin command is fused. PSDT 10b is an SGL as well.
+    static let flags: [Rule] =
+        [false, true].flatMap { isAdmin in
+            ([0x00, 0xC0, 0x43] + (isAdmin ? [0x41, 0x42] : [])).map { flags in
+                Rule(
+                    testDescription: "flags \(flags)", command: RawCommand(opcode: 0, nsid: 1, flags: flags),
+                    data: .none,
+                    status: refused(NVME_SC_INVALID_FIELD), isAdmin: isAdmin)
+            }
+        } + [
+            Rule(
+                testDescription: "flags 80h", command: RawCommand(opcode: 1, nsid: 1, flags: 0x80).range(0, 1),
+                data: .fromHost([UInt8](repeating: 0, count: 512)), status: .success)
+        ]
+
     static let others: [Rule] = [
         deallocate("two ranges", [(0, 8), (64, 8)], .success),
         deallocate("an empty range", [(0, 0)], .success),
@@ -108,17 +123,8 @@ import Testing
             testDescription: "PRACT without protection information", command: io(2, 0, 1, control: 1 << 29),
             data: .toHost(512), status: RawStatus(code: RawStatus.specific(NVME_SC_INVALID_PI).code, doNotRetry: true)),
         Rule(
-            testDescription: "PRPs", command: RawCommand(opcode: 0, nsid: 1, flags: 0), data: .none,
-            status: refused(NVME_SC_INVALID_FIELD)),
-        Rule(
-            testDescription: "a reserved FUSE", command: RawCommand(opcode: 0, nsid: 1, flags: 0x43), data: .none,
-            status: refused(NVME_SC_INVALID_FIELD)),
-        Rule(
             testDescription: "a second half alone", command: RawCommand(opcode: 1, nsid: 1, flags: 0x42), data: .none,
             status: .generic(NVME_SC_FUSED_MISSING)),
-        Rule(
-            testDescription: "a fused admin command", command: RawCommand(opcode: 0x18, flags: 0x41), data: .none,
-            status: refused(NVME_SC_INVALID_FIELD), isAdmin: true),
         Rule(
             testDescription: "a read into the capsule", command: io(2, 0, 1),
             data: .inCapsule([UInt8](repeating: 0, count: 512)), status: refused(NVME_SC_SGL_INVALID_TYPE)),
@@ -130,7 +136,7 @@ import Testing
             data: .invalid(.sglOffsetInvalid), status: refused(NVME_SC_SGL_INVALID_OFFSET)),
     ]
 
-    @Test(arguments: [ranges, lengths, namespaces, opcodes, others]) func rules(_ rules: [Rule]) throws {
+    @Test(arguments: [ranges, lengths, namespaces, opcodes, flags, others]) func rules(_ rules: [Rule]) throws {
         let world = try EngineWorld()
         let host = try world.attach()
         for rule in rules {

@@ -91,7 +91,10 @@ import Testing
             { EngineConnect(controllerID: $0, queueID: 1, hostNQN: "nqn.2014-08.org.nvmexpress:uuid:other") },
             1 << 16 | 512
         ),
-        ("another host identifier", { EngineConnect(controllerID: $0, queueID: 1, hostID: 8) }, 1 << 16),
+        (
+            "another host identifier",
+            { EngineConnect(controllerID: $0, queueID: 1, hostID: [UInt8](repeating: 8, count: 16)) }, 1 << 16
+        ),
     ]
 
     @Test func anIOQueue() throws {

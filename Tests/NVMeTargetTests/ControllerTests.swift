@@ -1,4 +1,5 @@
 import CLibNVMe
+import InProcessTransport
 import NVMeTarget
 import Simulation
 import TargetInterface
@@ -10,36 +11,48 @@ import Testing
     private let keepAlive = RawCommand(opcode: nvme_admin_keep_alive.rawValue)
 
     @Test func propertiesSayWhatTheControllerIs() throws {
-        let world = try TargetWorld()
-        let host = world.addHost()
-        let queue = try world.open(host)
-        #expect(try world.execute(queue, RawConnect(host).command).isSuccess)
-        let capabilities = try world.execute(queue, .getProperty(NVME_REG_CAP, is8Bytes: true))
+        let world = try EngineWorld()
+        let queue = world.open()
+        #expect(try world.connect(EngineConnect(), on: queue).isSuccess)
+        func property(_ offset: UInt32, is8Bytes: Bool = false, set: UInt32? = nil) throws -> RawCompletion {
+            let type = set == nil ? nvme_fabrics_type_property_get : nvme_fabrics_type_property_set
+            let command = RawCommand.fabrics(type).with(10, is8Bytes ? 1 : 0).with(11, offset).with(12, set ?? 0)
+            return try world.execute(command, on: queue).completion
+        }
+        let (cap, version) = (NVME_REG_CAP.rawValue, NVME_REG_VS.rawValue)
+        let (configuration, state) = (NVME_REG_CC.rawValue, NVME_REG_CSTS.rawValue)
+        let capabilities = try property(cap, is8Bytes: true)
         // MQES is 0-based; CSS bit 37 is the NVM command set; TO is not 0.
         #expect(capabilities.isSuccess && capabilities.dword0 & 0xFFFF == 31)
         #expect(capabilities.dword1 & 1 << 5 != 0 && capabilities.dword0 >> 24 != 0)
-        #expect(try world.execute(queue, .getProperty(NVME_REG_VS)).dword0 >> 16 >= 1)
-        #expect(try world.execute(queue, .getProperty(NVME_REG_CSTS)).dword0 == 0)
+        #expect(try property(version).dword0 >> 16 >= 1)
+        #expect(try property(state).dword0 == 0)
         let invalid = NVME_SC_INVALID_FIELD.rawValue
-        #expect(try world.execute(queue, .getProperty(NVME_REG_CAP)).status.code == invalid, "4 bytes of 8")
-        #expect(try world.execute(queue, .getProperty(NVME_REG_VS, is8Bytes: true)).status.code == invalid)
-        for offset: UInt32 in [1, 0x0C, 0x10, 0x24, 0x28, 0x30, 0x1000, .max] {
-            let get = RawCommand.fabrics(nvme_fabrics_type_property_get).with(11, offset)
-            let reserved = try world.execute(queue, get)
-            #expect(reserved.isSuccess && reserved.dword0 == 0 && reserved.dword1 == 0, "offset \(offset)")
-            let set = RawCommand.fabrics(nvme_fabrics_type_property_set).with(11, offset).with(12, 1)
-            #expect(try world.execute(queue, set).status.code == invalid, "offset \(offset)")
+        #expect(try property(cap).status.code == invalid, "4 bytes of 8")
+        #expect(try property(version, is8Bytes: true).status.code == invalid)
+        let reserved: [UInt32] = [1, 0x0C, 0x10, 0x24, 0x28, 0x30, 0x1000, .max]
+        for offset in reserved {
+            let read = try property(offset)
+            #expect(read.isSuccess && read.dword0 == 0 && read.dword1 == 0, "offset \(offset)")
         }
-        for register in [NVME_REG_CAP, NVME_REG_VS, NVME_REG_CSTS] {
-            let set = RawCommand.fabrics(nvme_fabrics_type_property_set).with(11, register.rawValue).with(12, 1)
-            #expect(try world.execute(queue, set).status.code == invalid)
+        for offset in reserved + [cap, version, state] {
+            #expect(try property(offset, set: 1).status.code == invalid, "offset \(offset)")
         }
-        // Entry sizes other than 64 and 16 bytes: CSTS.CFS (bit 1), and no CSTS.RDY.
-        #expect(try world.execute(queue, .configure(0x0000_0001)).isSuccess)
-        #expect(try world.execute(queue, .getProperty(NVME_REG_CSTS)).dword0 & 3 == 2)
-        #expect(try world.execute(queue, .configure(0)).isSuccess)
-        try world.enable(queue)
-        #expect(try world.execute(queue, .getProperty(NVME_REG_CSTS)).dword0 & 3 == 1)
+        // CC, and CSTS then: entry sizes other than 64 and 16 bytes are fatal (CFS, bit 1), and RDY (bit 0) stays 0.
+        for (value, expected) in [(0x0000_0001, 2), (0, 0), (0x0046_0001, 1)] as [(UInt32, UInt32)] {
+            #expect(try property(configuration, set: value).isSuccess)
+            #expect(try property(state).dword0 & 3 == expected)
+        }
+    }
+
+    @Test func theTimerCanBeSetAndSwitchedOff() throws {
+        let world = try EngineWorld()
+        let admin = try world.admin(keepAlive: 1000).queue
+        for (timeout, milliseconds) in [(5000, 4000), (0, 60_000)] as [(UInt32, UInt64)] {
+            #expect(try world.execute(.setFeature(NVME_FEAT_FID_KATO, timeout), on: admin).completion.isSuccess)
+            world.pass(milliseconds: milliseconds)
+            #expect(!admin.isClosed)
+        }
     }
 
     private func isReady(_ world: TargetWorld, _ admin: RawQueue) throws -> Bool {
@@ -129,17 +142,6 @@ import Testing
         world.expectServed(witness, "a host without a timer stays")
         attached.host.destroyAll()
         world.expectPools(before)
-    }
-
-    @Test func theTimerCanBeSetAndSwitchedOff() throws {
-        let world = try TargetWorld()
-        let attached = try world.attach(keepAlive: 1000)
-        #expect(try world.execute(attached.admin, .setFeature(NVME_FEAT_FID_KATO, 5000)).isSuccess)
-        world.pass(milliseconds: 4000)
-        #expect(attached.admin.isOpen)
-        #expect(try world.execute(attached.admin, .setFeature(NVME_FEAT_FID_KATO, 0)).isSuccess)
-        world.pass(milliseconds: 60_000)
-        #expect(attached.admin.isOpen)
     }
 
     // MARK: Abort

@@ -102,11 +102,26 @@ final class EngineWorld {
         try execute(connect.command, .fromHost(connect.data), on: queue).completion
     }
 
+    /// An admin queue whose controller is enabled.
+    func admin(nqn: String = EngineWorld.nqn, keepAlive: UInt32 = 0) throws -> (queue: InProcessQueue, id: UInt16) {
+        let queue = open()
+        let reply = try connect(EngineConnect(nqn: nqn, keepAlive: keepAlive), on: queue)
+        try execute(.configure(0x0046_0001), on: queue)
+        return (queue, UInt16(truncatingIfNeeded: reply.dword0))
+    }
+
+    /// The first bytes of a log page.
+    func log(_ page: nvme_cmd_get_log_lid, _ bytes: Int, on admin: InProcessQueue) throws -> [UInt8] {
+        let answer = try execute(.getLog(page, bytes: bytes), .toHost(bytes), on: admin)
+        guard answer.completion.isSuccess else { throw WorldError("log \(page): \(answer.completion.status)") }
+        return answer.data
+    }
+
+    static func address(_ port: UInt16) -> SocketAddress { SocketAddress(host: "192.0.2.1", port: port)! }
+
     /// A host with an enabled controller and I/O queues.
     func attach(ioQueues: UInt16 = 1) throws -> EngineHost {
-        let admin = open()
-        let id = UInt16(truncatingIfNeeded: try connect(EngineConnect(), on: admin).dword0)
-        try execute(.configure(0x0046_0001), on: admin)
+        let (admin, id) = try admin()
         let count = UInt32(ioQueues - 1)
         try execute(.setFeature(NVME_FEAT_FID_NUM_QUEUES, count << 16 | count), on: admin)
         let queues = try (1...ioQueues).map { queueID in
@@ -127,36 +142,16 @@ final class EngineWorld {
     }
 }
 
+extension [UInt8] {
+    /// A number of so many bytes, the lowest first.
+    func number(_ offset: Int, _ count: Int) -> UInt64 {
+        (0..<count).reduce(0) { $0 | UInt64(self[offset + $1]) << (8 * UInt64($1)) }
+    }
+}
+
 /// A host's queues.
 struct EngineHost {
     let admin: InProcessQueue
     let io: [InProcessQueue]
     let controllerID: UInt16
-}
-
-/// A Connect command with its data (`struct nvmf_connect_data` of libnvme).
-struct EngineConnect {
-    var command: RawCommand
-    var data: [UInt8]
-
-    init(
-        nqn: String = EngineWorld.nqn, controllerID: UInt16 = 0xFFFF, queueID: UInt16 = 0, sqSize: UInt16 = 31,
-        keepAlive: UInt32 = 0, recordFormat: UInt16 = 0, attributes: UInt8 = 0, hostNQN: String = EngineWorld.hostNQN,
-        hostID: UInt8 = 7, change: (inout [UInt8]) -> Void = { _ in }
-    ) {
-        data = [UInt8](repeating: 0, count: 1024)
-        data.replaceSubrange(
-            RawConnect.hostIDOffset..<RawConnect.hostIDOffset + 16, with: repeatElement(hostID, count: 16))
-        data.replaceSubrange(
-            RawConnect.controllerIDOffset..<RawConnect.controllerIDOffset + 2,
-            with: RawSGL.little(UInt64(controllerID), 2))
-        data.replaceSubrange(
-            RawConnect.subsystemOffset..<RawConnect.subsystemOffset + nqn.utf8.count, with: nqn.utf8)
-        data.replaceSubrange(RawConnect.hostOffset..<RawConnect.hostOffset + hostNQN.utf8.count, with: hostNQN.utf8)
-        change(&data)
-        command = .fabrics(nvme_fabrics_type_connect)
-        command[dword: 10] = UInt32(recordFormat) | UInt32(queueID) << 16
-        command[dword: 11] = UInt32(sqSize) | UInt32(attributes) << 16
-        command[dword: 12] = keepAlive
-    }
 }

@@ -1,7 +1,7 @@
 import Base
 import BlockInterface
 import CLibNVMe
-import FabricInterface
+import InProcessTransport
 import MemoryBlock
 import NVMeSpec
 import NVMeTarget
@@ -11,228 +11,215 @@ import Testing
 
 /// Asynchronous events and the log pages that they point at.
 @Suite struct EventAndLogTests {
-    private let event = RawCommand(opcode: nvme_admin_async_event.rawValue)
-    /// Type, information and log page of the events, as NVMe Base and NVMe over Fabrics number them.
-    private let namespaceChanged: UInt32 = 0x0004_0002
-    private let anaChanged: UInt32 = 0x000C_0302
-    private let discoveryChanged: UInt32 = 0x0070_F002
+    private static let event = RawCommand(opcode: nvme_admin_async_event.rawValue)
 
-    private func log(
-        _ world: TargetWorld, _ host: RawHost, _ queue: RawQueue, _ page: nvme_cmd_get_log_lid, _ bytes: Int,
-        retain: Bool = false
-    ) throws -> [UInt8] {
-        let offset = host.allocate(bytes)
-        var command = RawCommand.getLog(page, bytes: bytes).with(sgl: host.keyed(offset, bytes))
-        if retain { command[dword: 10] |= 1 << 15 }
-        let reply = try world.execute(queue, command)
-        guard reply.isSuccess else { throw WorldError("log \(page): \(reply.status)") }
-        return Array(host.memory[offset..<offset + bytes])
+    /// A change, the bit of Asynchronous Event Configuration that asks to be told of it, and the event with its log page, as NVMe
+    /// Base and NVMe over Fabrics number them. The change is another one each time.
+    struct Notice: Sendable, CustomTestStringConvertible {
+        let testDescription: String
+        let bit: UInt32
+        let dword0: UInt32
+        let log: nvme_cmd_get_log_lid
+        var nqn = EngineWorld.nqn
+        let change: @Sendable (EngineWorld, SteeredDevice, _ time: Int) throws -> Void
     }
 
-    private func number(_ bytes: [UInt8], _ offset: Int, _ count: Int) -> UInt64 {
-        (0..<count).reduce(0) { $0 | UInt64(bytes[offset + $1]) << (8 * UInt64($1)) }
+    private static func namespace(
+        _ name: String, _ change: @escaping @Sendable (EngineWorld, SteeredDevice, Int) throws -> Void
+    )
+        -> Notice
+    {
+        Notice(testDescription: name, bit: 8, dword0: 0x0004_0002, log: NVME_LOG_LID_CHANGED_NS, change: change)
     }
 
-    private func disk(_ world: TargetWorld) throws -> SimulatedDisk { try #require(world.disk as? SimulatedDisk) }
-
-    private func diskWorld(groups: Int = 1) throws -> TargetWorld {
-        try TargetWorld(groups: groups) { SimulatedDisk("disk", network: $0, blockCount: 8192) }
+    private static func discovery(_ name: String, _ change: @escaping @Sendable (inout TargetDefinition, Int) -> Void)
+        -> Notice
+    {
+        Notice(
+            testDescription: name, bit: 31, dword0: 0x0070_F002, log: NVME_LOG_LID_DISCOVER, nqn: TargetWorld.discovery
+        ) { world, _, time in try world.change { change(&$0, time) } }
     }
 
-    private func blocks(_ world: TargetWorld, _ attached: AttachedHost) throws -> UInt64 {
-        let offset = attached.scratch(4096)
-        let identify = RawCommand(opcode: nvme_admin_identify.rawValue, nsid: 1)
-            .with(sgl: attached.host.keyed(offset, 4096))
-        guard try world.execute(attached.admin, identify).isSuccess else { throw WorldError("Identify Namespace") }
-        return number(Array(attached.host.memory[offset..<offset + 8]), 0, 8)
-    }
-
-    @Test func changesOfNamespacesAreTold() throws {
-        let world = try diskWorld(groups: 2)
-        let attached = try world.attach(ioQueues: 2)
-        let host = attached.host
-        let admin = attached.admin
-        // Asynchronous Event Configuration, bit 8: namespace attribute notices.
-        #expect(try world.execute(admin, .setFeature(NVME_FEAT_FID_ASYNC_EVENT, 1 << 8)).isSuccess)
-        var ids = (0..<4).map { _ in admin.send(event) }
-        let fifth = try world.execute(admin, event)
-        #expect(fifth.status.code == RawStatus.specific(NVME_SC_ASYNC_LIMIT).code)
-
-        // It grows.
-        #expect(try blocks(world, attached) == 8192)
-        try disk(world).resize(toBlocks: 16384)
+    private static func resize(_ world: EngineWorld, _ device: SteeredDevice, to blocks: UInt64) {
+        device.steer { $0.blockCount = blocks }
         world.target.refreshNamespaces()
-        let grown = try world.completion(of: ids.removeFirst(), admin)
-        #expect(grown.isSuccess && grown.dword0 == namespaceChanged)
-        #expect(try blocks(world, attached) == 16384)
-        let flush = RawCommand(opcode: nvme_cmd_verify.rawValue, nsid: 1).range(16383, 1)
-        for queue in attached.io { #expect(try world.execute(queue, flush).isSuccess, "the new blocks are there") }
-
-        // Another change is not told before the host has read the log.
-        let second = try RAMDevice(byteCount: 1 << 20)
-        try world.add(TargetWorld.namespace(2, second))
-        world.pass(milliseconds: 10)
-        #expect(admin.completions.isEmpty)
-        let list = try log(world, host, admin, NVME_LOG_LID_CHANGED_NS, 4096)
-        #expect([0, 4, 8].map { number(list, $0, 4) } == [1, 2, 0], "both namespaces changed")
-        let empty = try log(world, host, admin, NVME_LOG_LID_CHANGED_NS, 4096)
-        #expect(number(empty, 0, 4) == 0)
-        for queue in attached.io {
-            #expect(try world.execute(queue, RawCommand(opcode: 0, nsid: 2)).isSuccess, "the new namespace is there")
-        }
-
-        // It is removed; it vanishes.
-        try world.remove(2)
-        #expect(try world.completion(of: ids.removeFirst(), admin).dword0 == namespaceChanged)
-        for queue in attached.io {
-            let reply = try world.execute(queue, RawCommand(opcode: 0, nsid: 2))
-            #expect(reply.status.code == NVME_SC_INVALID_NS.rawValue)
-        }
-        _ = try log(world, host, admin, NVME_LOG_LID_CHANGED_NS, 4096)
-        try disk(world).vanish()
-        world.target.refreshNamespaces()
-        #expect(try world.completion(of: ids.removeFirst(), admin).dword0 == namespaceChanged)
-        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 1)
-            .with(sgl: host.keyed(attached.scratch(4096), 512))
-        for queue in attached.io {
-            #expect(try world.execute(queue, read).status.code != 0)
-            #expect(queue.isOpen)
-        }
     }
 
-    @Test func eventsThatAreNotAskedForAreNotSent() throws {
-        let world = try diskWorld()
-        let attached = try world.attach()
-        attached.admin.send(event)
-        try disk(world).resize(toBlocks: 16384)
-        world.target.refreshNamespaces()
-        world.pass(milliseconds: 10)
-        #expect(attached.admin.completions.isEmpty)
-    }
-
-    @Test func theANALogFollowsTheGroupsStates() throws {
-        let world = try TargetWorld(groups: 2)
-        let attached = try world.attach(ioQueues: 2)
-        // Bit 11: asymmetric namespace access change notices.
-        #expect(try world.execute(attached.admin, .setFeature(NVME_FEAT_FID_ASYNC_EVENT, 1 << 11)).isSuccess)
-        var change: UInt64 = 0
-        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 1)
-            .with(sgl: attached.host.keyed(attached.scratch(4096), 512))
-        // State, its number in the log, and the status that it gives to I/O (type 3h, path related).
-        for (state, number, code) in [
-            (.inaccessible, 3, 0x302), (.persistentLoss, 4, 0x301), (.change, 15, 0x303),
-            (.nonOptimized, 2, 0), (.inaccessible, 3, 0x302), (.optimized, 1, 0),
-        ] as [(ANAState, UInt64, UInt32)] {
-            let id = attached.admin.send(event)
-            try world.change { $0[TargetWorld.nqn]?.anaStates[1] = state }
-            #expect(try world.completion(of: id, attached.admin).dword0 == anaChanged)
-            let page = try log(world, attached.host, attached.admin, NVME_LOG_LID_ANA, 16 + 36)
-            #expect(self.number(page, 0, 8) > change, "the change count grows")
-            change = self.number(page, 0, 8)
-            #expect(self.number(page, 8, 2) == 1, "one group")
-            #expect(self.number(page, 16, 4) == 1 && self.number(page, 20, 4) == 1, "group 1, one namespace")
-            #expect(self.number(page, 32, 1) == number && self.number(page, 48, 4) == 1)
-            for queue in attached.io {
-                let reply = try world.execute(queue, read)
-                #expect(reply.status.code == code, "\(state)")
-                #expect(!reply.status.doNotRetry, "another path may do it")
+    static let notices = [
+        namespace("a namespace grows") { resize($0, $1, to: UInt64($2 + 2) * 8192) },
+        namespace("a namespace vanishes, and is back") { resize($0, $1, to: $2 % 2 == 0 ? 0 : 8192) },
+        namespace("a namespace comes, and goes") { world, _, time in
+            try world.change {
+                if time % 2 == 0 {
+                    $0[EngineWorld.nqn]?.namespaces.append(TargetWorld.namespace(2, SteeredDevice()))
+                } else {
+                    $0[EngineWorld.nqn]?.namespaces.removeLast()
+                }
             }
+        },
+        Notice(testDescription: "an ANA group's state", bit: 11, dword0: 0x000C_0302, log: NVME_LOG_LID_ANA) {
+            world, _, time in
+            try world.change { $0[EngineWorld.nqn]?.anaStates[1] = time % 2 == 0 ? .inaccessible : .optimized }
+        },
+        discovery("a subsystem") { $0.subsystems.append(SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:\($1)")) },
+        discovery("who may use a subsystem") { $0[EngineWorld.nqn]?.access = $1 % 2 == 0 ? .hosts([]) : .anyHost },
+        discovery("a referral") { $0.referrals = $1 % 2 == 0 ? [EngineWorld.address(8009)] : [] },
+        discovery("a listener") { $0.listeners = $1 % 2 == 0 ? [EngineWorld.address(4421)] : [] },
+    ]
+
+    @Test(arguments: notices) func aChangeIsToldOnceUntilItsLogIsRead(_ notice: Notice) throws {
+        let device = SteeredDevice()
+        let world = try EngineWorld(device: device)
+        let admin = try world.admin(nqn: notice.nqn).queue
+        let ids = (0..<4).map { _ in world.send(Self.event, on: admin) }
+        // Four at a time (Identify Controller, AERL).
+        #expect(
+            try world.execute(Self.event, on: admin).completion.status.code
+                == RawStatus.specific(NVME_SC_ASYNC_LIMIT).code)
+        try notice.change(world, device, 0)
+        #expect(world.answer(to: ids[0], on: admin) == nil, "nobody has asked for it")
+        try world.execute(.setFeature(NVME_FEAT_FID_ASYNC_EVENT, 1 << notice.bit), on: admin)
+        for (time, id) in zip([1, 3], ids) {
+            try notice.change(world, device, time)
+            #expect(world.answer(to: id, on: admin)?.completion.dword0 == notice.dword0)
+            try notice.change(world, device, time + 1)
+            #expect(world.answer(to: ids[time == 1 ? 1 : 2], on: admin) == nil, "the log has not been read")
+            _ = try world.log(notice.log, 4096, on: admin)
+        }
+    }
+
+    @Test func theLogOfChangedNamespaces() throws {
+        let device = SteeredDevice()
+        let world = try EngineWorld(device: device)
+        let admin = try world.attach().admin
+        Self.resize(world, device, to: 16384)
+        try world.change { $0[EngineWorld.nqn]?.namespaces.append(TargetWorld.namespace(2, SteeredDevice())) }
+        let list = try world.log(NVME_LOG_LID_CHANGED_NS, 4096, on: admin)
+        #expect([0, 4, 8].map { list.number($0, 4) } == [1, 2, 0])
+        #expect(try world.log(NVME_LOG_LID_CHANGED_NS, 4096, on: admin).number(0, 4) == 0, "read once")
+        let identify = RawCommand(opcode: nvme_admin_identify.rawValue, nsid: 1)
+        #expect(try world.execute(identify, .toHost(4096), on: admin).data.number(0, 8) == 16384)
+    }
+
+    /// State, its number in the log, and the status that it gives to I/O (type 3h, path related).
+    @Test func theANALogFollowsTheGroupsStates() throws {
+        let world = try EngineWorld()
+        let host = try world.attach()
+        var change: UInt64 = 0
+        for (state, number, code) in [
+            (.nonOptimized, 2, 0), (.inaccessible, 3, 0x302), (.persistentLoss, 4, 0x301), (.change, 15, 0x303),
+            (.inaccessible, 3, 0x302), (.optimized, 1, 0),
+        ] as [(ANAState, UInt64, UInt32)] {
+            try world.change { $0[EngineWorld.nqn]?.anaStates[1] = state }
+            let page = try world.log(NVME_LOG_LID_ANA, 16 + 36, on: host.admin)
+            #expect(page.number(0, 8) > change, "the change count grows")
+            change = page.number(0, 8)
+            // One group: its identifier, one namespace, the state, and the namespace.
+            #expect([(8, 2), (16, 4), (20, 4), (32, 1), (48, 4)].map { page.number($0, $1) } == [1, 1, 1, number, 1])
+            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 1)
+            let status = try world.execute(read, .toHost(512), on: host.io[0]).completion.status
+            #expect(status == RawStatus(code: code), "\(state): another path may do it")
         }
     }
 
     @Test func theDiscoveryLogNamesWhatAHostMayUse() throws {
-        let world = try TargetWorld()
-        let host = world.addHost()
-        let (queue, _) = try world.admin(host, nqn: TargetWorld.discovery, keepAlive: 10_000)
-        #expect(try world.execute(queue, .setFeature(NVME_FEAT_FID_ASYNC_EVENT, 1 << 31)).isSuccess)
-        let first = try log(world, host, queue, NVME_LOG_LID_DISCOVER, 3072)
-        #expect(number(first, 8, 8) == 1, "one record")
-        #expect(number(first, 16, 2) == 0, "record format 0")
-        // Transport 1 (RDMA), IPv4, an NVM subsystem, port 1, any controller, admin queue of at least 32.
-        #expect(Array(first[1024..<1027]) == [1, 1, 2])
-        #expect(number(first, 1024 + 4, 2) == 1 && number(first, 1024 + 6, 2) == 0xFFFF)
-        #expect(number(first, 1024 + 8, 2) >= 32)
-        func text(_ offset: Int, _ count: Int) -> String {
-            String(decoding: first[offset..<offset + count].prefix { $0 != 0 && $0 != 0x20 }, as: UTF8.self)
+        let world = try EngineWorld()
+        let admin = try world.admin(nqn: TargetWorld.discovery).queue
+        func log() throws -> [UInt8] { try world.log(NVME_LOG_LID_DISCOVER, 4096, on: admin) }
+        func text(_ entry: ArraySlice<UInt8>, _ offset: Int, _ count: Int) -> String {
+            let bytes = entry.dropFirst(offset).prefix(count)
+            return String(decoding: bytes.prefix { $0 != 0 && $0 != 0x20 }, as: UTF8.self)
         }
-        #expect(text(1024 + 32, 32) == "4420" && text(1024 + 256, 256) == TargetWorld.nqn)
-        #expect(text(1024 + 512, 256) == "192.0.2.1")
-
-        // A change is told, and the generation counter grows.
-        let id = queue.send(event)
         try world.change {
-            $0.subsystems.append(SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:second", serialNumber: "T2"))
+            $0.listeners = [EngineWorld.address(4420)]
+            $0.referrals = [EngineWorld.address(8009)]
         }
-        #expect(try world.completion(of: id, queue).dword0 == discoveryChanged)
-        let second = try log(world, host, queue, NVME_LOG_LID_DISCOVER, 3072)
-        #expect(number(second, 8, 8) == 2 && number(second, 0, 8) > number(first, 0, 8))
-        // The same host again: the counter stands while nothing changes.
-        #expect(try log(world, host, queue, NVME_LOG_LID_DISCOVER, 16) == Array(second.prefix(16)))
-
-        // A subsystem that the host may not use is not named to it.
-        try world.change { $0[TargetWorld.nqn]?.access = .hosts(["nqn.2024-01.io.tercet:friend"]) }
-        let third = try log(world, host, queue, NVME_LOG_LID_DISCOVER, 3072)
-        #expect(number(third, 8, 8) == 1 && number(third, 0, 8) > number(second, 0, 8))
-    }
-
-    @Test func theDiscoveryLogNamesReferrals() throws {
-        let world = try TargetWorld()
-        let host = world.addHost()
-        let (queue, _) = try world.admin(host, nqn: TargetWorld.discovery, keepAlive: 10_000)
-        #expect(try world.execute(queue, .setFeature(NVME_FEAT_FID_ASYNC_EVENT, 1 << 31)).isSuccess)
-        let before = try log(world, host, queue, NVME_LOG_LID_DISCOVER, 1024)
-        let id = queue.send(event)
-        let referral = try #require(SocketAddress(host: "192.0.2.77", port: 8009))
-        try world.change { $0.referrals = [referral] }
-        #expect(try world.completion(of: id, queue).dword0 == discoveryChanged)
-        let page = try log(world, host, queue, NVME_LOG_LID_DISCOVER, 3072)
-        #expect(number(page, 8, 8) == 2 && number(page, 0, 8) > number(before, 0, 8))
-        // The second record, behind the subsystem's: RDMA over IPv4, another discovery subsystem, its port.
-        let entry = Array(page[2048..<3072])
+        let first = try log()
+        #expect(first.number(8, 8) == 2, "two records")
+        #expect(first.number(16, 2) == 0, "record format 0")
+        let (mine, referral) = (first[1024..<2048], first[2048..<3072])
+        // Transport 1 (RDMA), IPv4, an NVM subsystem, port 1, any controller, admin queue of at least 32.
+        #expect(Array(mine.prefix(3)) == [1, 1, 2])
+        #expect(first.number(1024 + 4, 2) == 1 && first.number(1024 + 6, 2) == 0xFFFF)
+        #expect(first.number(1024 + 8, 2) >= 32)
         #expect(
-            entry[..<3] == [
+            [text(mine, 32, 32), text(mine, 256, 256), text(mine, 512, 256)] == ["4420", EngineWorld.nqn, "192.0.2.1"])
+        #expect(
+            Array(referral.prefix(3)) == [
                 UInt8(NVMF_TRTYPE_RDMA.rawValue), UInt8(NVMF_ADDR_FAMILY_IP4.rawValue), UInt8(NVME_NQN_DISC.rawValue),
             ])
-        #expect(number(entry, 4, 2) == 0)
-        func text(_ offset: Int, _ count: Int) -> String {
-            String(decoding: entry[offset..<offset + count].prefix { $0 != 0 && $0 != 0x20 }, as: UTF8.self)
-        }
-        #expect(text(32, 32) == "8009" && text(512, 256) == "192.0.2.77")
-        #expect(text(256, 256) == TargetWorld.discovery)
+        #expect(text(referral, 32, 32) == "8009" && text(referral, 512, 256) == "192.0.2.1")
+        #expect(text(referral, 256, 256) == TargetWorld.discovery)
+        #expect(try log() == first, "the generation counter stands while nothing changes")
 
-        try world.change { $0.referrals = [] }
-        #expect(number(try log(world, host, queue, NVME_LOG_LID_DISCOVER, 1024), 8, 8) == 1)
+        // A subsystem more; then one that the host may not use; then no referral.
+        var generation = first.number(0, 8)
+        for (records, change) in [
+            (3, { $0.subsystems.append(SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:second")) }),
+            (2, { $0[EngineWorld.nqn]?.access = .hosts(["nqn.2024-01.io.tercet:friend"]) }),
+            (1, { $0.referrals = [] }),
+        ] as [(UInt64, (inout TargetDefinition) -> Void)] {
+            try world.change(change)
+            let page = try log()
+            #expect(page.number(8, 8) == records && page.number(0, 8) > generation)
+            generation = page.number(0, 8)
+        }
     }
 
-    @Test func countersAndErrorsAreKept() throws {
-        let world = try TargetWorld(groups: 2)
-        let attached = try world.attach(ioQueues: 2)
-        let host = attached.host
-        let offset = attached.scratch(65536)
-        let before = try log(world, host, attached.admin, NVME_LOG_LID_SMART, 512)
-        for round in 0..<100 {
-            let sgl = host.keyed(offset, 65536)
-            let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(0, 128).with(sgl: sgl)
-            #expect(try world.execute(attached.io[round % 2], write).isSuccess)
-            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 128).with(sgl: sgl)
-            for _ in 0..<2 { #expect(try world.execute(attached.io[round % 2], read).isSuccess) }
-        }
-        let after = try log(world, host, attached.admin, NVME_LOG_LID_SMART, 512)
-        // Units of 1000 blocks of 512 bytes, rounded up: 12800 written, 25600 read.
-        #expect(number(after, 32, 8) - number(before, 32, 8) == 26)
-        #expect(number(after, 48, 8) - number(before, 48, 8) == 13)
-        #expect(number(after, 64, 8) == 200 && number(after, 80, 8) == 100)
-
+    @Test func errorsAreKept() throws {
+        let world = try EngineWorld()
+        let admin = try world.attach().admin
         let bad = RawCommand(opcode: nvme_admin_get_log_page.rawValue).with(10, 0xEE)
-        let refused = try world.execute(attached.admin, bad)
+        let refused = try world.execute(bad, on: admin).completion
         #expect(refused.status.code != 0)
-        let errors = try log(world, host, attached.admin, NVME_LOG_LID_ERROR, 128)
-        #expect(number(errors, 0, 8) == 1 && number(errors, 8, 2) == 0)
-        #expect(number(errors, 10, 2) == UInt64(refused.commandID))
-        // The status field without the phase tag.
-        #expect(UInt32(number(errors, 12, 2)) >> 1 & 0x7FF == refused.status.code)
-        #expect(number(errors, 64, 8) == 0, "one entry")
-        let smart = try log(world, host, attached.admin, NVME_LOG_LID_SMART, 512)
-        #expect(number(smart, 176, 8) == 1, "entries of the error log")
+        let errors = try world.log(NVME_LOG_LID_ERROR, 128, on: admin)
+        #expect(errors.number(0, 8) == 1 && errors.number(8, 2) == 0)
+        #expect(errors.number(10, 2) == UInt64(refused.commandID))
+        // The status field, whose bit 0 is the phase tag, as the host was told it.
+        let field = UInt32(errors.number(12, 2))
+        #expect(refused.status == RawStatus(code: field >> 1 & 0x7FF, doNotRetry: field >> 15 != 0))
+        #expect(errors.number(64, 8) == 0, "one entry")
+        #expect(try world.log(NVME_LOG_LID_SMART, 512, on: admin).number(176, 8) == 1, "entries of the error log")
+    }
+
+    /// What one reactor is told, all take on; what each counts is added up.
+    @Test func everyReactorTakesPart() throws {
+        let (world, disk) = try TargetWorld.onDisk(groups: 2)
+        let attached = try world.attach(ioQueues: 2)
+        func expectEach(_ command: RawCommand, _ status: UInt32, _ what: String) throws {
+            for queue in attached.io { #expect(try world.execute(queue, command).status.code == status, "\(what)") }
+        }
+        disk.resize(toBlocks: 16384)
+        world.target.refreshNamespaces()
+        try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 1 << 20)))
+        try expectEach(RawCommand(opcode: nvme_cmd_verify.rawValue, nsid: 1).range(16383, 1), 0, "the new blocks")
+        let flush = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 2)
+        try expectEach(flush, 0, "the new namespace")
+        try world.change { $0[TargetWorld.nqn]?.anaStates[1] = .inaccessible }
+        try expectEach(flush, 0x302, "the group's state")
+        try world.change { $0[TargetWorld.nqn]?.anaStates[1] = .optimized }
+        try world.remove(2)
+        try expectEach(flush, NVME_SC_INVALID_NS.rawValue, "it has been removed")
+
+        let sgl = attached.host.keyed(attached.scratch(65536), 65536)
+        let before = world.target.subsystems[0].statistics
+        for _ in 0..<50 {
+            try expectEach(RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(0, 128).with(sgl: sgl), 0, "")
+            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 128).with(sgl: sgl)
+            for _ in 0..<2 { try expectEach(read, 0, "") }
+        }
+        let offset = attached.host.allocate(512)
+        let smart = RawCommand.getLog(NVME_LOG_LID_SMART, bytes: 512).with(sgl: attached.host.keyed(offset, 512))
+        #expect(try world.execute(attached.admin, smart).isSuccess)
+        let page = Array(attached.host.memory[offset..<offset + 512])
+        #expect(before.readCommands == 0 && before.writeCommands == 0)
+        // Units of 1000 blocks of 512 bytes, rounded up: 25600 read, 12800 written; then the commands.
+        #expect([32, 48, 64, 80].map { page.number($0, 8) } == [26, 13, 200, 100])
+
+        disk.vanish()
+        world.target.refreshNamespaces()
+        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 1).with(
+            sgl: attached.host.keyed(offset, 512))
+        for queue in attached.io { #expect(try world.execute(queue, read).status.code != 0 && queue.isOpen) }
     }
 }

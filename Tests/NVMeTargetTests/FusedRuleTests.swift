@@ -1,3 +1,4 @@
+import BlockInterface
 import CLibNVMe
 import InProcessTransport
 import NVMeTarget
@@ -104,6 +105,10 @@ import Testing
         let row = Row(name: "a block", first: Self.compare(), second: Self.write(), ends: (.success, .success))
         #expect(try ends(row, world, io) == row.ends)
         #expect(try block(world, io) == 9)
+        let again = Row(name: "again", first: Self.compare(), second: Self.write(), ends: (Self.different, Self.failed))
+        #expect(try ends(again, world, io) == again.ends)
+        let around = try world.execute(RawCommand(opcode: 2, nsid: 1).range(0, 2), .toHost(1024), on: io).data
+        #expect(around == [UInt8](repeating: 9, count: 512) + [UInt8](repeating: 0, count: 512))
         // NACWU says 64 KiB of 512 bytes, 0-based; ACWU nothing of its own.
         func identify(_ cns: UInt32, _ nsid: UInt32, _ place: Int?) throws -> Int {
             let command = RawCommand(opcode: nvme_admin_identify.rawValue, nsid: nsid).with(10, cns)
@@ -119,6 +124,17 @@ import Testing
             name: "as much as NACWU says", first: Self.compare(1, 128), second: Self.write(1, 128),
             ends: (.success, .success), firstData: Self.data(0, 65536), secondData: Self.data(3, 65536))
         #expect(try ends(all, world, io) == all.ends)
+        world.expectIdle()
+    }
+
+    /// A write that fails had found what it expected; a read that fails had not.
+    @Test(arguments: [
+        (BlockStatus.writeFault, RawStatus.success, RawStatus(code: 0x280)),
+        (.unrecoveredReadError, RawStatus(code: 0x281), failed),
+    ]) func aDeviceThatFailsIsTold(_ says: BlockStatus, _ compared: RawStatus, _ written: RawStatus) throws {
+        let world = try EngineWorld(device: SteeredDevice(says))
+        let row = Row(name: "", first: Self.compare(), second: Self.write(), ends: (compared, written))
+        #expect(try ends(row, world, world.attach().io[0]) == row.ends)
         world.expectIdle()
     }
 

@@ -70,30 +70,6 @@ import Testing
         return Array(attached.host.memory[offset..<offset + 512 * blocks])
     }
 
-    // MARK: What it does
-
-    @Test func whatIsAsExpectedIsReplaced() throws {
-        for isRAM in [false, true] {
-            let (world, attached) = try isRAM ? Self.plain() : Self.onDisk()
-            let before = try world.baseline()
-            let queue = attached.io[0]
-            let done = try Self.swap(world, queue, at: 5, Self.bytes(0), Self.bytes(1))
-            #expect(done == .success)
-            #expect(try Self.read(world, attached, 5) == Self.bytes(1))
-            let again = try Self.swap(world, queue, at: 5, Self.bytes(0), Self.bytes(2))
-            #expect(again == Ends(Self.different, Self.failed))
-            #expect(try Self.read(world, attached, 5) == Self.bytes(1))
-            #expect(try Self.read(world, attached, 4, 1) == Self.bytes(0))
-            #expect(try Self.read(world, attached, 6, 1) == Self.bytes(0))
-            world.expectPools(before)
-        }
-    }
-
-    private static func onDisk() throws -> (TargetWorld, AttachedHost) {
-        let (world, _, attached) = try scene()
-        return (world, attached)
-    }
-
     private static func plain() throws -> (TargetWorld, AttachedHost) {
         let world = try TargetWorld()
         return (world, try world.attach())
@@ -171,22 +147,6 @@ import Testing
             }
             world.expectPools(before)
         }
-    }
-
-    // MARK: What is wrong with it
-
-    @Test func aDeviceThatFailsIsTold() throws {
-        let (world, disk, attached) = try Self.scene()
-        let before = try world.baseline()
-        disk.behaviour.failingWrites = 3..<4
-        let fault = RawStatus(code: NVME_SCT_MEDIA.rawValue << 8 | NVME_SC_WRITE_FAULT.rawValue)
-        #expect(try Self.swap(world, attached.io[0], at: 3, Self.bytes(0), Self.bytes(1)) == Ends(.success, fault))
-        disk.makeUnreadable(4)
-        let unreadable = RawStatus(code: NVME_SCT_MEDIA.rawValue << 8 | NVME_SC_READ_ERROR.rawValue)
-        #expect(
-            try Self.swap(world, attached.io[0], at: 4, Self.bytes(0), Self.bytes(1)) == Ends(unreadable, Self.failed))
-        #expect(try Self.read(world, attached, 3) == Self.bytes(0))
-        world.expectPools(before)
     }
 
     // MARK: Scarcity and loss

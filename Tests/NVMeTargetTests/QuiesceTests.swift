@@ -1,5 +1,6 @@
 import BlockInterface
 import CLibNVMe
+import InProcessTransport
 import NVMeTarget
 import Simulation
 import Testing
@@ -160,11 +161,7 @@ import Testing
         disk.behaviour.isStuck = true
         _ = write(first, 0xAA)
         world.pass(milliseconds: 5)
-        first.host.destroyAll()
-        world.pass(milliseconds: 50)
-        let second = twin(of: first.host, in: world)
-        let queue = try world.open(second)
-        queue.send(RawConnect(second).command)
+        let second = try comeBack(first, in: world).second
         world.pass(milliseconds: 100)
         second.destroyAll()
         world.pass(milliseconds: 100)
@@ -233,15 +230,11 @@ import Testing
     }
 
     @Test func identifySaysThatQuiesceIsThere() throws {
-        let (world, _) = try TargetWorld.onDisk(groups: 1)
-        let host = try world.attach()
-        let offset = host.scratch(4096)
+        let world = try EngineWorld()
         let identify = RawCommand(opcode: nvme_admin_identify.rawValue).with(10, 1)
-            .with(sgl: host.host.keyed(offset, 4096))
-        #expect(try world.execute(host.admin, identify).isSuccess)
+        let page = try world.execute(identify, .toHost(4096), on: world.attach().admin).data[3072..<3096]
         // The mark of these targets, the run, and bit 0 of the word behind it.
-        let page = Array(host.host.memory[offset + 3072..<offset + 3096])
-        #expect(Array(page[..<8]) == [0x31, 0x30, 0x74, 0x65, 0x72, 0x63, 0x65, 0x74])
-        #expect(page[8] == 7 && page[16] == 1)
+        #expect(Array(page.prefix(8)) == [0x31, 0x30, 0x74, 0x65, 0x72, 0x63, 0x65, 0x74])
+        #expect(page[3080] == 7 && page[3088] == 1)
     }
 }

@@ -1,36 +1,44 @@
 import CLibNVMe
 import NVMeTarget
 
-/// A Connect command and its data in the host's memory, each field as a test wants it.
-struct RawConnect {
+/// A Connect command with its data (`struct nvmf_connect_data` of libnvme), each field as a test wants it.
+struct EngineConnect {
     var command: RawCommand
-
-    /// Offsets in the data as libnvme's structure has them.
-    static let hostIDOffset = MemoryLayout<nvmf_connect_data>.offset(of: \.hostid)!
-    static let controllerIDOffset = MemoryLayout<nvmf_connect_data>.offset(of: \.cntlid)!
-    static let subsystemOffset = 256
-    static let hostOffset = 512
+    var data: [UInt8]
 
     init(
-        _ host: RawHost, nqn: String = TargetWorld.nqn, controllerID: UInt16 = 0xFFFF, queueID: UInt16 = 0,
-        sqSize: UInt16 = 31, keepAlive: UInt32 = 0, recordFormat: UInt16 = 0, attributes: UInt8 = 0,
-        hostNQN: String? = nil, hostID: [UInt8]? = nil, change: (inout [UInt8]) -> Void = { _ in }
+        nqn: String = EngineWorld.nqn, controllerID: UInt16 = 0xFFFF, queueID: UInt16 = 0, sqSize: UInt16 = 31,
+        keepAlive: UInt32 = 0, recordFormat: UInt16 = 0, attributes: UInt8 = 0, hostNQN: String = EngineWorld.hostNQN,
+        hostID: [UInt8] = [UInt8](repeating: 7, count: 16), change: (inout [UInt8]) -> Void = { _ in }
     ) {
-        var data = [UInt8](repeating: 0, count: 1024)
-        data.replaceSubrange(Self.hostIDOffset..<Self.hostIDOffset + 16, with: hostID ?? host.id)
-        data.replaceSubrange(
-            Self.controllerIDOffset..<Self.controllerIDOffset + 2, with: RawSGL.little(UInt64(controllerID), 2))
-        data.replaceSubrange(Self.subsystemOffset..<Self.subsystemOffset + nqn.utf8.count, with: nqn.utf8)
-        let name = hostNQN ?? host.nqn
-        data.replaceSubrange(Self.hostOffset..<Self.hostOffset + name.utf8.count, with: name.utf8)
+        data = [UInt8](repeating: 0, count: 1024)
+        for (offset, bytes) in [
+            (MemoryLayout<nvmf_connect_data>.offset(of: \.hostid)!, hostID),
+            (MemoryLayout<nvmf_connect_data>.offset(of: \.cntlid)!, RawSGL.little(UInt64(controllerID), 2)),
+            (256, Array(nqn.utf8)), (512, Array(hostNQN.utf8)),
+        ] { data.replaceSubrange(offset..<offset + bytes.count, with: bytes) }
         change(&data)
-        let offset = host.connectData()
-        UnsafeMutableRawBufferPointer(rebasing: host.memory[offset..<offset + 1024]).copyBytes(from: data)
         command = .fabrics(nvme_fabrics_type_connect)
         command[dword: 10] = UInt32(recordFormat) | UInt32(queueID) << 16
         command[dword: 11] = UInt32(sqSize) | UInt32(attributes) << 16
         command[dword: 12] = keepAlive
-        command.sgl = host.keyed(offset, 1024)
+    }
+}
+
+/// The same with its data in a host's memory.
+struct RawConnect {
+    var command: RawCommand
+
+    init(
+        _ host: RawHost, nqn: String = TargetWorld.nqn, controllerID: UInt16 = 0xFFFF, queueID: UInt16 = 0,
+        sqSize: UInt16 = 31, keepAlive: UInt32 = 0
+    ) {
+        let connect = EngineConnect(
+            nqn: nqn, controllerID: controllerID, queueID: queueID, sqSize: sqSize, keepAlive: keepAlive,
+            hostNQN: host.nqn, hostID: host.id)
+        let offset = host.connectData()
+        UnsafeMutableRawBufferPointer(rebasing: host.memory[offset..<offset + 1024]).copyBytes(from: connect.data)
+        command = connect.command.with(sgl: host.keyed(offset, 1024))
     }
 }
 

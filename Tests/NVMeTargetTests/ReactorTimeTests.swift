@@ -49,10 +49,6 @@ import Testing
         }
     }
 
-    private func number(_ bytes: some Collection<UInt8>) -> UInt64 {
-        bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
-    }
-
     // MARK: The discovery log
 
     /// - Parameter isListed: the subsystems name the host, instead of letting in any.
@@ -108,7 +104,7 @@ import Testing
             return Array(host.memory[memory..<memory + count])
         }
         let whole = try read(0, 512 << 10)
-        #expect(number(whole[8..<16]) == UInt64(records))
+        #expect(whole.number(8, 8) == UInt64(records))
         var names: [String: Int] = [:]
         for record in 0..<records {
             let entry = whole[(record + 1) * 1024..<(record + 2) * 1024]
@@ -177,7 +173,8 @@ import Testing
             let identify = RawCommand(opcode: nvme_admin_identify.rawValue, nsid: listed.last ?? 0)
                 .with(10, NVME_IDENTIFY_CNS_NS_ACTIVE_LIST.rawValue).with(sgl: host.keyed(offset, 4096))
             #expect(try world.execute(queue, identify).isSuccess)
-            let page = (0..<1024).map { UInt32(number(host.memory[(offset + $0 * 4)..<(offset + $0 * 4 + 4)])) }
+            let bytes = Array(host.memory[offset..<offset + 4096])
+            let page = (0..<1024).map { UInt32(bytes.number($0 * 4, 4)) }
             let found = page.prefix { $0 != 0 }
             listed += found
             if found.count < 1024 { break }

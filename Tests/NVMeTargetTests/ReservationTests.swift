@@ -3,7 +3,6 @@ import CLibNVMe
 import MemoryBlock
 import NVMeTarget
 import Simulation
-import Synchronization
 import TargetInterface
 import Testing
 
@@ -244,7 +243,7 @@ import Testing
 
     /// What persists is there when the target starts again; what does not is gone.
     @Test func aReservationPersistsThroughPowerLoss() throws {
-        let store = HeldReservations()
+        let store = KeptReservations()
         func start() throws -> [ReservingHost] {
             let world = try TargetWorld(reservations: store)
             try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 1 << 20)))
@@ -318,19 +317,5 @@ import Testing
         let status = try host.world.execute(host.attached.admin, command).status
         guard status == .success else { throw WorldError("Get Log Page: \(status)") }
         return UnsafeRawPointer(memory.memory.baseAddress! + offset).loadUnaligned(as: nvme_resv_notification_log.self)
-    }
-}
-
-/// What a disk would keep while the target is off.
-private final class HeldReservations: ReservationStore {
-    private let kept = Mutex<[String: [UInt8]]>([:])
-
-    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { kept.withLock { $0["\(subsystem) \(nsid)"] } }
-
-    func save(
-        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
-    ) {
-        kept.withLock { $0["\(subsystem) \(nsid)"] = bytes }
-        completion(nil)
     }
 }

@@ -1,4 +1,6 @@
 import CLibNVMe
+import Synchronization
+import TargetInterface
 
 /// A host that registers, reserves, reads and writes. Commands are bytes with libnvme's numbers in them.
 struct ReservingHost {
@@ -155,5 +157,19 @@ struct ReservingHost {
 
         var keys: Set<UInt64> { Set(registrants.map(\.key)) }
         var holders: Set<UInt64> { Set(registrants.filter(\.isHolder).map(\.key)) }
+    }
+}
+
+/// Reservations that outlive a target, in memory.
+final class KeptReservations: ReservationStore {
+    private let kept = Mutex<[UInt32: [UInt8]]>([:])
+
+    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { kept.withLock { $0[nsid] } }
+
+    func save(
+        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
+    ) {
+        kept.withLock { $0[nsid] = bytes }
+        completion(nil)
     }
 }

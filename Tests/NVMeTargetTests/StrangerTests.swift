@@ -3,7 +3,6 @@ import CLibNVMe
 import MemoryBlock
 import NVMeTarget
 import Simulation
-import Synchronization
 import TargetInterface
 import Testing
 
@@ -46,31 +45,9 @@ import Testing
         let machine = world.addHost()
         machine.id = id
         let host = try world.attach(machine)
-        let offset = host.scratch(16)
-        // The current key and the new one; then the key alone.
-        let keys: [[UInt8]] = [RawSGL.little(0, 8) + RawSGL.little(1, 8), RawSGL.little(1, 8) + RawSGL.little(0, 8)]
-        // CPTPL 11b in bits 31:30: persist. Then RTYPE 4 in bits 15:8: Exclusive Access - Registrants Only.
-        let commands = [
-            RawCommand(opcode: nvme_cmd_resv_register.rawValue, nsid: 2).with(10, 3 << 30),
-            RawCommand(opcode: nvme_cmd_resv_acquire.rawValue, nsid: 2).with(10, 4 << 8),
-        ]
-        for (command, data) in zip(commands, keys) {
-            UnsafeMutableRawBufferPointer(rebasing: host.host.memory[offset..<offset + 16]).copyBytes(from: data)
-            #expect(try world.execute(host.io[0], command.with(sgl: host.host.keyed(offset, 16))).isSuccess)
-        }
-    }
-}
-
-/// Reservations that outlive a target, in memory.
-private final class KeptReservations: ReservationStore {
-    private let kept = Mutex<[UInt32: [UInt8]]>([:])
-
-    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { kept.withLock { $0[nsid] } }
-
-    func save(
-        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
-    ) {
-        kept.withLock { $0[nsid] = bytes }
-        completion(nil)
+        let reserving = ReservingHost(world: world, attached: host, nsid: 2)
+        let persist = NVME_RESERVATION_CPTPL_PERSIST
+        #expect(try reserving.register(NVME_RESERVATION_RREGA_REGISTER_KEY, new: 1, persistence: persist) == .success)
+        try reserving.hold(NVME_RESERVATION_RTYPE_EARO, key: 1)
     }
 }
