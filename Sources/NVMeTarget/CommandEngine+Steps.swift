@@ -153,10 +153,6 @@ extension CommandEngine {
         }
     }
 
-    /// Fabrics and admin commands may use the reserve.
-    @inline(__always)
-    private func isPrivileged(_ index: RequestIndex) -> Bool { connections[requests[index].connection].role != .io }
-
     /// Gets memory for the request's data, and the other half's of a fused operation; `false` where there is none now.
     @inline(__always)
     func takeMemory(_ index: RequestIndex) -> Bool {
@@ -169,8 +165,7 @@ extension CommandEngine {
     @inline(__always)
     func memoryTaken(_ index: RequestIndex) {
         let partner = requests[index].pair.partner
-        if _slowPath(!partner.isNone) { return bothMemoriesTaken(index, partner) }
-        useMemory(index)
+        if _fastPath(partner.isNone) { useMemory(index) } else { bothMemoriesTaken(index, partner) }
     }
 
     /// The request has its memory: fetch the host's data, or execute.
@@ -213,9 +208,8 @@ extension CommandEngine {
     /// Hands a request to its channel, now or when there is room.
     @inline(__always)
     private func beginAtBlock(_ index: RequestIndex) {
-        if blockIO.isAwaited(requests[index].block.channel) || !submitToBlock(index) {
-            blockIO.wait(index, in: requests)
-        }
+        let isAwaited = blockIO.isAwaited(requests[index].block.channel)
+        if isAwaited || !submitToBlock(index) { blockIO.wait(index, in: requests) }
     }
 
     /// Hands the command to the namespace's channel; `false` when the channel is full.

@@ -235,6 +235,10 @@ final class CommandEngine {
 
     // MARK: Connections
 
+    /// Fabrics and admin commands may use the reserve of memory.
+    @inline(__always)
+    func isPrivileged(_ index: RequestIndex) -> Bool { connections[requests[index].connection].role != .io }
+
     /// The connection is closing: no answer will be sent.
     @inline(__always)
     func isDead(_ index: RequestIndex) -> Bool { connections[requests[index].connection].state == .closing }
