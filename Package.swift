@@ -153,6 +153,18 @@ let package = Package(
                 "TargetTransport",
             ]),
 
+        // The NBD protocol: bytes and rules, no I/O.
+        room("NBDProtocol"),
+        .target(
+            name: "NBDProtocolFuzz", dependencies: ["Base", "NBDProtocol"], path: "Tests/NBDProtocolFuzz",
+            swiftSettings: strict),
+        tests("NBDProtocolTests", ["Base", "NBDProtocol", "NBDProtocolFuzz"]),
+        // Serves any block device to NBD clients, on a reactor.
+        room("NBDServer", ["Base", "BlockInterface", "Buffers", "CLinux", "NBDProtocol", "Reactor"]),
+        tests(
+            "NBDServerTests",
+            ["AllocationProbe", "Base", "BlockInterface", "MemoryBlock", "NBDProtocol", "NBDServer"]),
+
         // What a target is told, from a file or a command line.
         room(
             "TargetConfiguration",
@@ -167,8 +179,36 @@ let package = Package(
         // What the programs share with the terminal.
         .target(
             name: "Terminal",
-            dependencies: ["CLinux", .product(name: "ArgumentParser", package: "swift-argument-parser")],
-            swiftSettings: strict),
+            dependencies: [
+                "CLinux", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: strict),
+
+        // Unix sockets that listen, and the control methods of a daemon on one.
+        room("UnixSockets", ["Base", "CLinux"]),
+        room("ControlPlane", ["Base", "UnixSockets"]),
+        tests("ControlPlaneTests", ["Base", "ControlPlane", "UnixSockets"]),
+
+        // What the volume daemon is told, from a file or a command line.
+        room(
+            "VolumedConfiguration",
+            [
+                "Base", "BlockInterface", "NVMeSpec", "TargetConfiguration", "VolumeDriver",
+            ]),
+        tests(
+            "VolumedConfigurationTests",
+            ["BlockInterface", "TargetConfiguration", "VolumeDriver", "VolumedConfiguration"]),
+        // Volumes as devices: attached, and served to NBD clients.
+        .executableTarget(
+            name: "tercet-volumed",
+            dependencies: [
+                "Base", "BlockBackend", "BlockInterface", "ControlPlane", "NBDProtocol", "NBDServer",
+                "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication",
+                "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
+                "UnixSockets", "VerbsFabric", "VolumeDriver", "VolumedConfiguration",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: strict),
 
         .executableTarget(
             name: "tercetd",
@@ -219,7 +259,8 @@ let package = Package(
         .executableTarget(
             name: "tercet",
             dependencies: [
-                "Base", "BlockInterface", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator",
+                "Base", "BlockInterface", "ControlPlane", "FabricInterface", "InitiatorTransport", "Memory",
+                "NVMeInitiator",
                 "NVMeSpec", "RDMATransport", "Reactor", "Replication", "Terminal", "Trace", "VerbsFabric",
                 "VolumeDriver",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -25,7 +25,9 @@
 #include <sys/file.h>
 #include <sys/fsuid.h>
 #include <sys/ioctl.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -66,6 +68,44 @@ static inline void *tercet_mremap(void *old, size_t old_size, size_t new_size, i
 static inline int tercet_set_nonblocking(int descriptor) {
     int flags = fcntl(descriptor, F_GETFL);
     return flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) < 0 ? errno : 0;
+}
+
+/// Accepts a connection whose descriptor does not block and is closed by exec; -1 with errno.
+static inline int tercet_accept(int listener) {
+    return (int)syscall(SYS_accept4, (long)listener, 0L, 0L, (long)(O_NONBLOCK | O_CLOEXEC));
+}
+
+/// Sends bytes with open descriptors (SCM_RIGHTS), two at the most. Returns 0, or -1.
+static inline int tercet_send_descriptors(int socket, const void *bytes, size_t length, const int *descriptors, int count) {
+    char control[CMSG_SPACE(2 * sizeof(int))] = {0};
+    struct iovec vector = {(void *)bytes, length};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+    if (count < 0 || count > 2) return -1;
+    if (count > 0) {
+        message.msg_control = control;
+        message.msg_controllen = CMSG_SPACE((size_t)count * sizeof(int));
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN((size_t)count * sizeof(int));
+        memcpy(CMSG_DATA(header), descriptors, (size_t)count * sizeof(int));
+    }
+    return sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t)length ? 0 : -1;
+}
+
+/// Receives so many bytes, and up to `capacity` (two at the most) descriptors that came with them; the others stay as they are.
+/// Returns 0, or -1.
+static inline int tercet_receive_descriptors(int socket, void *bytes, size_t length, int *descriptors, int capacity) {
+    char control[CMSG_SPACE(2 * sizeof(int))] = {0};
+    struct iovec vector = {bytes, length};
+    struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    if (recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_WAITALL) != (ssize_t)length) return -1;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS) {
+        int count = (int)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        memcpy(descriptors, CMSG_DATA(header), (size_t)(count < capacity ? count : capacity) * sizeof(int));
+    }
+    return 0;
 }
 
 /// The processor with the given ordinal among those that this process may run on, or -1.

@@ -2,9 +2,9 @@ import Glibc
 import SystemPackage
 import Yams
 
-extension Configuration {
-    /// Reads a file in JSON. (YAML, of which JSON is a part, is understood as well.)
-    public init(contentsOf path: String) throws(ConfigurationError) {
+extension Element {
+    /// The text of a configuration file.
+    package static func text(of path: String) throws(ConfigurationError) -> String {
         guard let file = fopen(path, "re") else { throw Self.unreadable(path, errno) }
         defer { fclose(file) }
         var bytes: [UInt8] = []
@@ -21,38 +21,23 @@ extension Configuration {
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw ConfigurationError("\(path): is not UTF-8 text")
         }
-        try self.init(parsing: text, file: path)
+        return text
     }
 
-    /// Reads a configuration's text.
-    /// - Parameter file: the name that errors carry.
-    public init(parsing text: String, file: String) throws(ConfigurationError) {
+    /// The value that a text is, in JSON. (YAML, of which JSON is a part, is understood as well.)
+    ///
+    /// - Parameters:
+    ///   - file: the name that errors carry.
+    ///   - needs: for an error where there is nothing.
+    package static func root(of text: String, file: String, needs: String) throws(ConfigurationError) -> Element {
         let root: Node?
         do {
             root = try Yams.compose(yaml: text)
         } catch {
             throw Self.syntaxError(error, file: file)
         }
-        guard let root else { throw ConfigurationError("\(file): is empty; listeners and subsystems are needed") }
-        self = try Element(node: root, path: "", file: file).configuration()
-        if let violation = firstViolation() {
-            let mark = Self.places(of: root)[violation.path]
-            throw Element.error(file, mark, violation.path, violation.text)
-        }
-    }
-
-    /// The place of each value in the file, by its key path.
-    private static func places(of node: Node, path: String = "") -> [String: Mark] {
-        var places: [String: Mark] = [:]
-        places[path] = node.mark
-        for (position, value) in (node.sequence.map { Array($0) } ?? []).enumerated() {
-            places.merge(Self.places(of: value, path: "\(path)[\(position)]")) { first, _ in first }
-        }
-        for (key, value) in node.mapping.map({ Array($0) }) ?? [] {
-            let name = key.scalar?.string ?? ""
-            places.merge(Self.places(of: value, path: path.isEmpty ? name : "\(path).\(name)")) { first, _ in first }
-        }
-        return places
+        guard let root else { throw ConfigurationError("\(file): is empty; \(needs)") }
+        return Element(node: root, path: "", file: file)
     }
 
     private static func unreadable(_ path: String, _ code: Int32) -> ConfigurationError {
@@ -76,5 +61,37 @@ extension Configuration {
         default:
             return ConfigurationError("\(file): is not JSON")
         }
+    }
+}
+
+extension Configuration {
+    /// Reads a file in JSON. (YAML, of which JSON is a part, is understood as well.)
+    public init(contentsOf path: String) throws(ConfigurationError) {
+        try self.init(parsing: try Element.text(of: path), file: path)
+    }
+
+    /// Reads a configuration's text.
+    /// - Parameter file: the name that errors carry.
+    public init(parsing text: String, file: String) throws(ConfigurationError) {
+        let root = try Element.root(of: text, file: file, needs: "listeners and subsystems are needed")
+        self = try root.configuration()
+        if let violation = firstViolation() {
+            let mark = Self.places(of: root.node)[violation.path]
+            throw Element.error(file, mark, violation.path, violation.text)
+        }
+    }
+
+    /// The place of each value in the file, by its key path.
+    private static func places(of node: Node, path: String = "") -> [String: Mark] {
+        var places: [String: Mark] = [:]
+        places[path] = node.mark
+        for (position, value) in (node.sequence.map { Array($0) } ?? []).enumerated() {
+            places.merge(Self.places(of: value, path: "\(path)[\(position)]")) { first, _ in first }
+        }
+        for (key, value) in node.mapping.map({ Array($0) }) ?? [] {
+            let name = key.scalar?.string ?? ""
+            places.merge(Self.places(of: value, path: path.isEmpty ? name : "\(path).\(name)")) { first, _ in first }
+        }
+        return places
     }
 }

@@ -2,13 +2,13 @@ import Base
 import Yams
 
 /// A value of a configuration file, where it stands, and the key path that leads to it.
-struct Element {
-    let node: Node
+package struct Element {
+    package let node: Node
     let path: String
     let file: String
 
     /// The error at this value's place.
-    func error(_ what: String) -> ConfigurationError { Self.error(file, node.mark, path, what) }
+    package func error(_ what: String) -> ConfigurationError { Self.error(file, node.mark, path, what) }
 
     static func error(_ file: String, _ mark: Mark?, _ path: String, _ what: String) -> ConfigurationError {
         let place = mark.map { "\(file):\($0.line):\($0.column)" } ?? file
@@ -17,7 +17,7 @@ struct Element {
 
     /// The values of an object.
     /// - Throws: if this is no object, or has a key that is not among `keys`.
-    func object(keys: [String]) throws(ConfigurationError) -> [String: Element] {
+    package func object(keys: [String]) throws(ConfigurationError) -> [String: Element] {
         guard let mapping = node.mapping else {
             throw error("\(kind) where an object is needed; allowed: { \(keys.joined(separator: ", ")) }")
         }
@@ -37,24 +37,24 @@ struct Element {
     }
 
     /// The values of an array.
-    func array() throws(ConfigurationError) -> [Element] {
+    package func array() throws(ConfigurationError) -> [Element] {
         guard let sequence = node.sequence else { throw error("\(kind) where an array is needed; allowed: [ ... ]") }
         return sequence.enumerated().map { Element(node: $1, path: "\(path)[\($0)]", file: file) }
     }
 
-    func string() throws(ConfigurationError) -> String {
+    package func string() throws(ConfigurationError) -> String {
         guard let scalar = node.scalar, kind == "a string" else {
             throw error("\(kind) where a string is needed; allowed: \"...\"")
         }
         return scalar.string
     }
 
-    func boolean() throws(ConfigurationError) -> Bool {
+    package func boolean() throws(ConfigurationError) -> Bool {
         guard kind == "a boolean" else { throw error("\(kind) where a boolean is needed; allowed: true, false") }
         return node.scalar?.string == "true"
     }
 
-    func integer(in range: ClosedRange<Int>) throws(ConfigurationError) -> Int {
+    package func integer(in range: ClosedRange<Int>) throws(ConfigurationError) -> Int {
         let allowed = "allowed: \(range.lowerBound) to \(range.upperBound)"
         guard let scalar = node.scalar, kind == "a number" else {
             throw error("\(kind) where a number is needed; \(allowed)")
@@ -65,7 +65,7 @@ struct Element {
     }
 
     /// A number of bytes: a number, or a string with a suffix K, M, G or T.
-    func byteCount(in range: ClosedRange<Int>) throws(ConfigurationError) -> Int {
+    package func byteCount(in range: ClosedRange<Int>) throws(ConfigurationError) -> Int {
         let limits = "\(Self.format(range.lowerBound)) to \(Self.format(range.upperBound))"
         let allowed = "allowed: \(limits), as a number of bytes or with K, M, G or T"
         guard let scalar = node.scalar, kind == "a number" || kind == "a string" else {

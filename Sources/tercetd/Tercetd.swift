@@ -63,9 +63,6 @@ struct Tercetd: ParsableCommand {
     var logLevel: Logger.Level = .info
 }
 
-extension LogFormat: ExpressibleByArgument {}
-extension Logger.Level: @retroactive ExpressibleByArgument {}
-
 extension Tercetd {
     @MainActor
     static func main() async {

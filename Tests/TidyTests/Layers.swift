@@ -3,13 +3,16 @@ enum Layers {
     static let all: [[String]] = [
         ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTercet"],
         ["Base", "Terminal"],
-        ["Trace", "FabricInterface", "BlockInterface", "NVMeSpec"],
-        ["Memory", "Reactor", "Replication", "Buffers", "InitiatorTransport", "TargetInterface", "TargetTransport"],
-        ["VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport"],
+        ["Trace", "UnixSockets", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol"],
+        [
+            "Memory", "Reactor", "Replication", "Buffers", "ControlPlane", "InitiatorTransport", "TargetInterface",
+            "TargetTransport",
+        ],
+        ["VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport", "NBDServer"],
         ["BlockBackend"],
         ["TargetConfiguration", "NVMeTarget", "NVMeInitiator"],
         ["VolumeDriver"],
-        ["VolumeSimulation", "LibTercet"],
-        ["tercetd", "tercet", "tercet-simulate", "tercet-fio"],
+        ["VolumeSimulation", "LibTercet", "VolumedConfiguration"],
+        ["tercetd", "tercet-volumed", "tercet", "tercet-simulate", "tercet-fio"],
     ]
 }

@@ -31,6 +31,10 @@ CELLS = [
 # Every block written once, without a limit of time: memory and empty files answer otherwise before that.
 FILL = Cell("fill", "write", 1 << 20, 4)
 
+# nbdcopy of a whole export, in its own requests.
+COPY = Cell("nbdcopy", "read", 256 << 10, 64)
+TABLE_CELLS = [*CELLS, COPY]
+
 QUICK_CELLS = [cell.name for cell in CELLS if cell.pattern != "randrw"]
 
 PARTS = {
@@ -38,6 +42,7 @@ PARTS = {
     "initiator": "our initiator at tercetd and at nvmet-rdma",
     "volume": "the replicated volume beside md-raid1 over three nvme-rdma devices",
     "native": "on softverbs: our initiator at tercetd, one member and three, null, RAM and a file",
+    "nbd": "NBD servers of memory: tercet-volumed, nbdkit, qemu-nbd; a volume through NBD, and the volume itself",
     "instructions": "on softverbs under callgrind: instructions for each I/O, target and initiator",
 }
 LAB_PARTS = ("kernel", "initiator", "volume")
@@ -57,6 +62,7 @@ PEERS = (
     "linux@nvmet", "linux@tercetd", "tercet@nvmet", "tercet@tercetd",
     "md-raid1@nvmet", "md-raid1@tercetd", "volume@tercetd",
     "null", "ram", "file", "volume-ram", "volume-file",
+    "nbd", "nbdkit", "qemu-nbd", "nbd-volume", "volume",
 )
 
 COMPARISONS = [
@@ -68,6 +74,9 @@ COMPARISONS = [
     Comparison("our volume / md-raid1, both at tercetd", "volume@tercetd", "md-raid1@tercetd"),
     Comparison("three members / one, RAM", "volume-ram", "ram"),
     Comparison("three members / one, file", "volume-file", "file"),
+    Comparison("NBD server: tercet-volumed / nbdkit, memory", "nbd", "nbdkit"),
+    Comparison("NBD server: tercet-volumed / qemu-nbd, memory", "nbd", "qemu-nbd"),
+    Comparison("our volume through NBD / the volume itself", "nbd-volume", "volume"),
 ]
 
 

@@ -55,7 +55,7 @@ def _ratio_panels(ratios):
     panels = []
     for title in dict.fromkeys(entry["title"] for entry in ratios):
         here = {(entry["store"], entry["cell"]): entry for entry in ratios if entry["title"] == title}
-        names = [cell.name for cell in plan.CELLS if any(cell.name == name for _, name in here)]
+        names = [cell.name for cell in plan.TABLE_CELLS if any(cell.name == name for _, name in here)]
         series = []
         for store in dict.fromkeys(store for store, _ in here):
             found = [here.get((store, name)) for name in names]
@@ -68,7 +68,7 @@ def _ratio_panels(ratios):
 def _native_panels(summary):
     """Thousands of I/Os a second on softverbs, a series for each peer."""
     here = {(entry["peer"], entry["cell"]): entry for entry in summary if entry["store"] == "softverbs" and "iops" in entry}
-    names = [cell.name for cell in plan.CELLS if any(cell.name == name for _, name in here)]
+    names = [cell.name for cell in plan.TABLE_CELLS if any(cell.name == name for _, name in here)]
     series = []
     for peer in (peer for peer in plan.PEERS if any(peer == name for name, _ in here)):
         entries = [here.get((peer, name)) for name in names]

@@ -18,11 +18,13 @@ class Progress:
         self.left = {
             "lab": plan.lab_steps(options),
             "native": options.rounds * cells * (5 if load.has_engine() else 3) * ("native" in options.parts),
+            "nbd": options.rounds * ((cells + 1) * 4 + cells * load.has_engine()) * ("nbd" in options.parts),
             "instructions": len(instructions.chosen(options)) * 2 * members * ("instructions" in options.parts),
         }
         self.total = sum(self.left.values())
         self.cost = {
             "lab": options.seconds + plan.LAB_OVERHEAD, "native": options.seconds + plan.NATIVE_OVERHEAD,
+            "nbd": options.seconds + plan.NATIVE_OVERHEAD,
             "instructions": plan.INSTRUCTIONS_SECONDS,
         }
         self.taken = {kind: [] for kind in self.left}
@@ -41,7 +43,7 @@ class Progress:
     def step(self, kind, event):
         """Tells of a result."""
         if kind == "sample":
-            kind = "native" if event["store"] == "softverbs" else "lab"
+            kind = {"softverbs": "native", "nbd": "nbd"}.get(event["store"], "lab")
         now = time.monotonic()
         self.taken[kind].append(now - self.last)
         self.last = now

@@ -56,7 +56,7 @@ def ratios(samples):
     result = []
     for comparison in plan.COMPARISONS:
         for store in stores:
-            for cell in plan.CELLS:
+            for cell in plan.TABLE_CELLS:
                 values = [
                     ours / found[comparison.theirs, store, cell.name, turn]
                     for (peer, where, name, turn), ours in found.items()
@@ -91,7 +91,7 @@ def throughput_tables(summary):
         peers = _peers(here)
         rows = [
             [cell.name, *(_throughput(_entry(here, cell, peer), cell) for peer in peers)]
-            for cell in plan.CELLS
+            for cell in plan.TABLE_CELLS
             if any(entry["cell"] == cell.name for entry in here)
         ]
         yield (
@@ -106,7 +106,7 @@ def latency_tables(summary):
         here = [entry for entry in summary if entry["store"] == store]
         peers = _peers(here)
         rows = []
-        for cell in plan.CELLS:
+        for cell in plan.TABLE_CELLS:
             entries = [_entry(here, cell, peer) for peer in peers]
             if any(entries):
                 rows.append([cell.name, *(
@@ -124,7 +124,7 @@ def processor_tables(summary):
         columns = [
             (title, who) for title, who in PROCESSOR_COLUMNS if any(who in entry["cpu_us_per_io"] for entry in here)
         ]
-        for cell in plan.CELLS:
+        for cell in plan.TABLE_CELLS:
             for peer in _peers(here):
                 entry = _entry(here, cell, peer)
                 if entry:
@@ -141,7 +141,7 @@ def ratio_tables(comparisons):
         here = [entry for entry in comparisons if entry["title"] == title]
         stores = list(dict.fromkeys(entry["store"] for entry in here))
         rows = []
-        for cell in plan.CELLS:
+        for cell in plan.TABLE_CELLS:
             fields = []
             for store in stores:
                 found = [entry for entry in here if (entry["cell"], entry["store"]) == (cell.name, store)]

@@ -159,38 +159,3 @@ struct VolumeOutcome: Sendable {
         }
     }
 }
-
-extension VolumeEvent {
-    /// For people; `nil` for what they need not hear.
-    var line: String? {
-        switch self {
-        case .memberUnreachable(_, Volume.givenUp): nil
-        case .phase(let phase): "volume: \(phase)"
-        case .attachFailed(let error): "attach failed: \(error.explanation)"
-        case .memberUnreachable(let member, let reason): "member \(member): not reachable: \(reason)"
-        case .notice(let notice):
-            switch notice {
-            case .memberLost(_, .removed): nil
-            case .memberLost(let member, let reason): "member \(member): lost (\(reason)); going on without it"
-            case .memberReturning(let member): "member \(member): back; being brought up to date"
-            case .memberInSync(let member): "member \(member): in sync"
-            case .memberDemoted(let member): "member \(member): failed writes; it is behind"
-            case .memberRefused(_, let error): "\(error)"
-            case .recordDamaged(let member, let slot): "member \(member): \(slotDamage(slot))"
-            case .newerEpoch(let member, let epoch): "member \(member): has epoch \(epoch), which is newer than ours"
-            case .waitingFor(let members): "waiting for members \(members)"
-            case .mismatch(let region): "members differ in region \(region)"
-            case .regionUnreadable(let region): "region \(region) cannot be read from any member"
-            case .scrubFinished(let mismatches): "scrub finished: \(mismatches) regions differ"
-            case .grown(let blocks): "grown to \(blocks) blocks"
-            case .growFailed: "growing failed"
-            }
-        }
-    }
-}
-
-/// The meaning of a damaged slot of a member's record, in words.
-func slotDamage(_ slot: Int) -> String {
-    "slot \(slot) of its record is damaged, torn by a crash or rotten; the other is believed, and the next record is written "
-        + "in its place"
-}

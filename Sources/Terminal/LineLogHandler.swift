@@ -1,9 +1,9 @@
+import ArgumentParser
 import Foundation
 import Logging
-import Terminal
 
 /// How the log is written.
-enum LogFormat: String, CaseIterable, Sendable {
+public enum LogFormat: String, CaseIterable, Sendable {
     /// A line for people: time, level, message, details.
     case text
     /// A JSON object a line, for machines.
@@ -11,17 +11,19 @@ enum LogFormat: String, CaseIterable, Sendable {
 }
 
 /// Writes log lines to standard error.
-struct LineLogHandler: LogHandler {
-    let format: LogFormat
-    var logLevel: Logger.Level = .info
-    var metadata: Logger.Metadata = [:]
+public struct LineLogHandler: LogHandler {
+    private let format: LogFormat
+    public var logLevel: Logger.Level = .info
+    public var metadata: Logger.Metadata = [:]
 
-    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    public init(format: LogFormat) { self.format = format }
+
+    public subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
         set { metadata[key] = newValue }
     }
 
-    func log(event: LogEvent) {
+    public func log(event: LogEvent) {
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
         let details = all.sorted { $0.key < $1.key }.map { ($0.key, $0.value.description) }
         let line =
@@ -66,3 +68,6 @@ struct LineLogHandler: LogHandler {
         return (try? encoder.encode(object)).map { String(decoding: $0, as: UTF8.self) } ?? "{}"
     }
 }
+
+extension LogFormat: ExpressibleByArgument {}
+extension Logger.Level: @retroactive ExpressibleByArgument {}

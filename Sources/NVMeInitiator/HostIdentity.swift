@@ -2,12 +2,12 @@ import Base
 import Foundation
 import NVMeSpec
 
-/// This host's identity to targets: from the system's files, or made for this run.
-struct HostIdentity {
-    var nqn: String
-    var id: UUIDBytes
+/// This host's identity to targets: from the system's files (/etc/nvme), or made for this run.
+public struct HostIdentity {
+    public var nqn: String
+    public var id: UUIDBytes
 
-    init(nqn: String?, id: UUIDBytes?) {
+    public init(nqn: String?, id: UUIDBytes?) {
         let fallback = UUIDBytes(UUID().uuidString.lowercased()) ?? UUIDBytes()
         let fileNQN = HostIdentity.line("/etc/nvme/hostnqn").flatMap { name in
             (try? NQN.validate(name)) == nil ? nil : name
@@ -20,7 +20,7 @@ struct HostIdentity {
     }
 
     /// A host that nobody has been before.
-    static func fresh() -> HostIdentity {
+    public static func fresh() -> HostIdentity {
         let id = UUIDBytes(UUID().uuidString.lowercased()) ?? UUIDBytes()
         return HostIdentity(nqn: NQN.uuid(id), id: id)
     }

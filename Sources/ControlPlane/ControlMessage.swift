@@ -1,0 +1,64 @@
+import Base
+import Foundation
+
+/// A failure of a control method, as JSON-RPC 2.0 has it ("5.1 Error object").
+public struct ControlError: Error, Codable, Equatable, CustomStringConvertible, Sendable {
+    public var code: Int
+    /// One line for people.
+    public var message: String
+    /// The kind of failure for programs: a raw value of `TercetError.Code`.
+    public var data: String?
+
+    public init(code: Int, message: String, data: String? = nil) {
+        self.code = code
+        self.message = message
+        self.data = data
+    }
+
+    public init(_ error: TercetError) {
+        self.init(code: Self.failed, message: error.description, data: error.code.rawValue)
+    }
+
+    public var description: String { message }
+
+    public static let parseError = -32700
+    public static let invalidRequest = -32600
+    public static let methodNotFound = -32601
+    public static let invalidParameters = -32602
+    /// Of the range that is the server's own: the method has failed.
+    public static let failed = -32000
+}
+
+/// A request of JSON-RPC 2.0.
+struct ControlRequest: Codable {
+    var jsonrpc: String
+    var method: String
+    var params: JSONValue?
+    var id: JSONValue?
+}
+
+/// An answer of JSON-RPC 2.0: a result or an error.
+struct ControlAnswer: Codable {
+    var jsonrpc = "2.0"
+    var result: JSONValue?
+    var error: ControlError?
+    var id: JSONValue
+
+    init(result: JSONValue, id: JSONValue) {
+        self.result = result
+        self.id = id
+    }
+
+    init(error: ControlError, id: JSONValue) {
+        self.error = error
+        self.id = id
+    }
+
+    /// The answer as one line.
+    var line: [UInt8] {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        // Values of JSON always encode.
+        return Array((try? encoder.encode(self)) ?? Data()) + [UInt8(ascii: "\n")]
+    }
+}

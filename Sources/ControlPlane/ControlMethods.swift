@@ -1,0 +1,84 @@
+import Base
+import Foundation
+
+/// The methods of a control socket, by their names. Parameters and results are Codable types.
+public struct ControlMethods: Sendable {
+    typealias Body = @Sendable (JSONValue) async throws -> JSONValue
+    private var bodies: [String: Body] = [:]
+
+    public init() {}
+
+    /// Adds a method. `body` throws a `TercetError` where it fails.
+    public mutating func add<Parameters: Decodable & Sendable, Result: Encodable & Sendable>(
+        _ name: String, _ type: Parameters.Type,
+        _ body: @escaping @Sendable (Parameters) async throws(TercetError) -> Result
+    ) {
+        bodies[name] = { value in
+            let parameters: Parameters
+            do { parameters = try value.decoded(Parameters.self) } catch let error as DecodingError {
+                throw ControlError(code: ControlError.invalidParameters, message: "\(name): \(error.sentence)")
+            }
+            do throws(TercetError) {
+                let result = try await body(parameters)
+                guard let json = try? JSONValue(encoding: result) else { return .null }
+                return json
+            } catch {
+                throw ControlError(error)
+            }
+        }
+    }
+
+    /// Answers one line; `nil` for a notification, which has no answer.
+    func answer(_ line: [UInt8]) async -> ControlAnswer? {
+        guard let value = try? JSONDecoder().decode(JSONValue.self, from: Data(line)) else {
+            return ControlAnswer(
+                error: ControlError(code: ControlError.parseError, message: "this is no JSON"), id: .null)
+        }
+        guard let request = try? value.decoded(ControlRequest.self), request.jsonrpc == "2.0" else {
+            return ControlAnswer(
+                error: ControlError(
+                    code: ControlError.invalidRequest,
+                    message:
+                        "this is no request of JSON-RPC 2.0: { \"jsonrpc\": \"2.0\", \"method\", \"params\", \"id\" }"),
+                id: .null)
+        }
+        let answer = await perform(request)
+        return request.id == nil ? nil : answer
+    }
+
+    private func perform(_ request: ControlRequest) async -> ControlAnswer {
+        let id = request.id ?? .null
+        guard let body = bodies[request.method] else {
+            let names = bodies.keys.sorted().joined(separator: ", ")
+            return ControlAnswer(
+                error: ControlError(
+                    code: ControlError.methodNotFound,
+                    message: "there is no method '\(request.method)'; there are \(names)"),
+                id: id)
+        }
+        do {
+            return ControlAnswer(result: try await body(request.params ?? .object([:])), id: id)
+        } catch {
+            let known = error as? ControlError
+            return ControlAnswer(
+                error: known ?? ControlError(code: ControlError.failed, message: "\(error)"), id: id)
+        }
+    }
+}
+
+/// No parameters.
+public struct NoParameters: Codable, Sendable {
+    public init() {}
+}
+
+extension DecodingError {
+    /// The mistake in the parameters, for people.
+    fileprivate var sentence: String {
+        switch self {
+        case .keyNotFound(let key, _): "the parameter '\(key.stringValue)' is missing"
+        case .typeMismatch(_, let context), .valueNotFound(_, let context):
+            "the parameter '\(context.codingPath.map(\.stringValue).joined(separator: "."))' has a wrong type"
+        default: "the parameters cannot be read"
+        }
+    }
+}

@@ -1,0 +1,147 @@
+import Foundation
+
+/// The methods of `tercet-volumed`'s control socket, with their parameters and results.
+public enum VolumeMethod {
+    /// `NoParameters` to `[VolumeSummary]`.
+    public static let list = "list"
+    /// `VolumeName` to `VolumeExplanation`.
+    public static let explain = "explain"
+    /// `VolumeToAttach` to `VolumeSummary`.
+    public static let attach = "attach"
+    /// `VolumeName` to `VolumeName`.
+    public static let detach = "detach"
+    /// `ExportRequest` to `ExportRequest`.
+    public static let export = "export"
+    /// `ExportRequest` to `ExportRequest`.
+    public static let unexport = "unexport"
+}
+
+public struct VolumeName: Codable, Equatable, Sendable {
+    public var name: String
+    public init(name: String) { self.name = name }
+}
+
+public struct VolumeToAttach: Codable, Equatable, Sendable {
+    public var name: String
+    /// Three, as `ADDRESS:PORT/SUBNQN/NSID`.
+    public var members: [String]
+    /// A host that has it attached is fenced.
+    public var takeOver: Bool?
+
+    public init(name: String, members: [String], takeOver: Bool? = nil) {
+        self.name = name
+        self.members = members
+        self.takeOver = takeOver
+    }
+}
+
+public struct ExportRequest: Codable, Equatable, Sendable {
+    /// The volume, or the device.
+    public var name: String
+    /// The name that clients know it by; the volume's where not given.
+    public var exportName: String?
+
+    public init(name: String, exportName: String? = nil) {
+        self.name = name
+        self.exportName = exportName
+    }
+}
+
+/// One line of a list of volumes and devices.
+public struct VolumeSummary: Codable, Equatable, Sendable {
+    public var name: String
+    /// Empty for a device of this machine.
+    public var uuid: String
+    public var bytes: UInt64
+    /// `serving`, `suspended` and so on; `waiting` for one that is not attached yet, `device` for a device.
+    public var phase: String
+    public var exports: [String]
+    public var sessions: Int
+
+    public init(name: String, uuid: String, bytes: UInt64, phase: String, exports: [String], sessions: Int) {
+        self.name = name
+        self.uuid = uuid
+        self.bytes = bytes
+        self.phase = phase
+        self.exports = exports
+        self.sessions = sessions
+    }
+}
+
+/// Why a volume is as it is.
+public struct VolumeExplanation: Codable, Equatable, Sendable {
+    public struct Member: Codable, Equatable, Sendable {
+        public var number: Int
+        public var address: String
+        /// `in sync`, `behind`, `away`, or `not attached`.
+        public var state: String
+        /// RFC 3339.
+        public var since: String
+        /// The event that brought it about.
+        public var cause: String
+        public var behindRegions: Int
+
+        public init(
+            number: Int, address: String, state: String, since: String, cause: String, behindRegions: Int
+        ) {
+            self.number = number
+            self.address = address
+            self.state = state
+            self.since = since
+            self.cause = cause
+            self.behindRegions = behindRegions
+        }
+    }
+
+    public struct Event: Codable, Equatable, Sendable {
+        /// RFC 3339.
+        public var time: String
+        public var text: String
+
+        public init(time: String, text: String) {
+            self.time = time
+            self.text = text
+        }
+    }
+
+    public var name: String
+    public var uuid: String
+    public var phase: String
+    public var since: String
+    public var cause: String
+    public var members: [Member]
+    /// Conditions for all to be well, a sentence each; empty if all is well.
+    public var needs: [String]
+    /// Risks of a step that forces it, a sentence each.
+    public var risks: [String]
+    /// The last events, oldest first.
+    public var events: [Event]
+
+    public init(
+        name: String, uuid: String, phase: String, since: String, cause: String, members: [Member], needs: [String],
+        risks: [String], events: [Event]
+    ) {
+        self.name = name
+        self.uuid = uuid
+        self.phase = phase
+        self.since = since
+        self.cause = cause
+        self.members = members
+        self.needs = needs
+        self.risks = risks
+        self.events = events
+    }
+
+    /// The same in words.
+    public var lines: [String] {
+        var lines = ["volume \(name)\(uuid.isEmpty ? "" : " (\(uuid))"): \(phase) since \(since): \(cause)"]
+        for member in members {
+            let regions = member.behindRegions > 0 ? ", \(member.behindRegions) regions to copy" : ""
+            lines.append(
+                "member \(member.number) (\(member.address)): \(member.state)\(regions) since \(member.since): \(member.cause)"
+            )
+        }
+        lines += needs.map { "needed: \($0)" } + risks.map { "risk: \($0)" }
+        return lines
+    }
+}

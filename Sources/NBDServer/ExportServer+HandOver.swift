@@ -1,0 +1,86 @@
+import Base
+import CLinux
+import Glibc
+import NBDProtocol
+
+/// A session between two requests, on its way to the server of another process.
+public struct HandedSession: Sendable {
+    /// The client's socket; the receiver's to close.
+    public var descriptor: Int32
+    /// The name of its export.
+    public var export: String
+    public var session: NBDSession
+    /// Bytes that were received and not taken up: the beginning of the next request.
+    public var staged: [UInt8]
+
+    public init(descriptor: Int32, export: String, session: NBDSession, staged: [UInt8]) {
+        self.descriptor = descriptor
+        self.export = export
+        self.session = session
+        self.staged = staged
+    }
+}
+
+/// Sessions that are given away.
+struct HandOver {
+    var deadline: MonotonicTime
+    var sessions: [HandedSession] = []
+    var told: @Sendable ([HandedSession]) -> Void
+}
+
+extension ExportServer {
+    /// Brings each session to a point between two requests, where all that it has received whole is answered, and gives it away.
+    /// Connections that do not come there in time are ended. Accepts nothing more. On the reactor's thread.
+    public func handOver(
+        withinMilliseconds milliseconds: UInt64, _ told: @escaping @Sendable ([HandedSession]) -> Void
+    ) {
+        stopListening()
+        leaving = HandOver(deadline: roundTime.advanced(byMilliseconds: milliseconds), told: told)
+        forEachConnection { $0.isLeaving = true }
+    }
+
+    /// Goes on with a session that another process began, as one of the export's. On the reactor's thread.
+    public func resume(_ handed: HandedSession, _ export: Export) {
+        guard export.open() else {
+            close(handed.descriptor)
+            return
+        }
+        let connection = add(handed.descriptor)
+        connection.session = handed.session
+        connection.staging.append(handed.staged)
+        start(connection, export)
+    }
+
+    /// Takes the sessions that have come to their point; tells when there is none left.
+    func collectLeaving() {
+        guard var handOver = leaving else { return }
+        let isLate = roundTime >= handOver.deadline
+        var isAny = false
+        forEachConnection { connection in
+            if let handed = connection.surrender() {
+                handOver.sessions.append(handed)
+            } else if isLate {
+                connection.end("it did not come to an end of a request before the hand-over")
+            }
+            if !connection.isOver { isAny = true }
+        }
+        leaving = handOver
+        if isAny && !isLate { return }
+        leaving = nil
+        handOver.told(handOver.sessions)
+    }
+}
+
+extension ClientConnection {
+    /// It has taken up whole requests only.
+    var isBetweenRequests: Bool { intake.request.isNone && intake.skipLeft == 0 && intake.refusal.isNone }
+
+    /// Gives the socket away where nothing is under way; `nil` where something is.
+    func surrender() -> HandedSession? {
+        guard stage == .session, isLeaving, isBetweenRequests, isQuiet, deviceCount == 0, let export else { return nil }
+        let handed = HandedSession(
+            descriptor: dup(descriptor), export: export.name, session: session, staged: Array(staging.bytes))
+        end("handed over")
+        return handed.descriptor >= 0 ? handed : nil
+    }
+}

@@ -1,0 +1,156 @@
+import Base
+import CLinux
+import Glibc
+
+/// A Unix socket that listens: made here, or inherited from a service manager.
+///
+/// A path is taken under a lock beside it, so that two processes never take it at once. A socket that is there already is
+/// connected to: one that answers is left alone, one that nobody serves is removed. At the end the path is removed only if it
+/// still names the socket that was made here.
+public final class UnixListener: Sendable {
+    public let path: String
+    /// Does not block.
+    public let descriptor: Int32
+    /// The lock on the path, for a process that takes the socket over; -1 where there is none.
+    public var lockDescriptor: Int32 { lock }
+    private let lock: Int32
+    private let inode: (device: UInt64, number: UInt64)?
+
+    /// Makes a socket at a path.
+    ///
+    /// - Parameter mode: who may connect, as the permissions of a file.
+    public init(path: String, mode: mode_t = 0o660) throws(TercetError) {
+        self.path = path
+        let address = try Self.address(path)
+        lock = open(path + ".lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        if lock < 0 { throw Self.problem("its lock \(path).lock cannot be made", path) }
+        var made: Int32 = -1
+        do throws(TercetError) {
+            guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {
+                throw TercetError(.inUse, "\(path): another process serves at this socket (its lock is held)")
+            }
+            try Self.removeStale(path, address)
+            made = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+            guard made >= 0 else { throw Self.problem("no socket can be made", path) }
+            guard Self.call(address, { bind(made, $0, $1) }) == 0 else { throw Self.problem("cannot be made", path) }
+            guard chmod(path, mode) == 0, Glibc.listen(made, SOMAXCONN) == 0 else {
+                throw Self.problem("cannot be listened at", path)
+            }
+        } catch {
+            if made >= 0 { Glibc.close(made) }
+            Glibc.close(lock)
+            throw error
+        }
+        descriptor = made
+        inode = Self.inode(path)
+    }
+
+    /// Takes a socket that listens already, from a service manager or a process before this one; whoever made it removes it.
+    public init(inherited descriptor: Int32) throws(TercetError) {
+        var isListening: Int32 = 0
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        guard getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &isListening, &length) == 0, isListening == 1 else {
+            throw TercetError(.invalid, "descriptor \(descriptor) is no socket that listens")
+        }
+        let problem = tercet_set_nonblocking(descriptor)
+        guard problem == 0 else { throw TercetError(.init(errno: problem), "descriptor \(descriptor) cannot be used") }
+        path = ""
+        self.descriptor = descriptor
+        lock = -1
+        inode = nil
+    }
+
+    /// A socket that the process before this one has handed over, with the lock on its path.
+    public init(handed descriptor: Int32, lock: Int32, path: String) {
+        self.path = path
+        self.descriptor = descriptor
+        self.lock = lock
+        inode = Self.inode(path)
+    }
+
+    /// Closes the socket; whoever took it over has it.
+    public func leave() {
+        Glibc.close(descriptor)
+        if lock >= 0 { Glibc.close(lock) }
+    }
+
+    /// Closes the socket, and removes its path where it is still this one's.
+    public func close() {
+        if let inode, let present = Self.inode(path), present == inode { unlink(path) }
+        Glibc.close(descriptor)
+        if lock >= 0 { Glibc.close(lock) }
+    }
+
+    /// The sockets that a service manager has opened for this process (LISTEN_PID, LISTEN_FDS; sd_listen_fds(3)).
+    public static func inherited() throws(TercetError) -> [UnixListener] {
+        guard let owner = getenv("LISTEN_PID").flatMap({ Int32(String(cString: $0)) }), owner == getpid(),
+            let count = getenv("LISTEN_FDS").flatMap({ Int32(String(cString: $0)) }), count > 0, count < 1024
+        else { return [] }
+        unsetenv("LISTEN_PID")
+        unsetenv("LISTEN_FDS")
+        unsetenv("LISTEN_FDNAMES")
+        var listeners: [UnixListener] = []
+        for descriptor in 3..<3 + count { listeners.append(try UnixListener(inherited: descriptor)) }
+        return listeners
+    }
+
+    // MARK: Paths
+
+    /// A connection to whoever serves at a path; it blocks.
+    public static func connect(to path: String) throws(TercetError) -> Int32 {
+        let address = try address(path)
+        let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
+        guard descriptor >= 0 else { throw problem("no socket can be made", path) }
+        guard call(address, { Glibc.connect(descriptor, $0, $1) }) == 0 else {
+            let problem = problem("nobody serves at this socket", path)
+            Glibc.close(descriptor)
+            throw problem
+        }
+        return descriptor
+    }
+
+    private static func address(_ path: String) throws(TercetError) -> sockaddr_un {
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        let room = MemoryLayout.size(ofValue: address.sun_path)
+        guard !path.isEmpty, path.utf8.count < room, !path.utf8.contains(0) else {
+            throw TercetError(.invalid, "'\(path)': the path of a socket has 1 to \(room - 1) bytes")
+        }
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        return address
+    }
+
+    private static func call(_ address: sockaddr_un, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Int32) -> Int32 {
+        withUnsafePointer(to: address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+    }
+
+    private static func removeStale(_ path: String, _ address: sockaddr_un) throws(TercetError) {
+        var status = stat()
+        guard lstat(path, &status) == 0 else {
+            if errno == ENOENT { return }
+            throw problem("cannot be looked at", path)
+        }
+        guard status.st_mode & S_IFMT == S_IFSOCK else {
+            throw TercetError(.exists, "\(path): is there and no socket; give another path, or remove it")
+        }
+        let probe = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+        defer { if probe >= 0 { Glibc.close(probe) } }
+        guard probe < 0 || call(address, { Glibc.connect(probe, $0, $1) }) != 0, errno == ECONNREFUSED else {
+            throw TercetError(.inUse, "\(path): another process serves at this socket")
+        }
+        guard unlink(path) == 0 else { throw problem("is left over and cannot be removed", path) }
+    }
+
+    private static func inode(_ path: String) -> (device: UInt64, number: UInt64)? {
+        var status = stat()
+        return lstat(path, &status) == 0 ? (UInt64(status.st_dev), UInt64(status.st_ino)) : nil
+    }
+
+    private static func problem(_ what: String, _ path: String) -> TercetError {
+        TercetError(.init(errno: errno), "\(path): \(what): \(String(cString: strerror(errno)))")
+    }
+}

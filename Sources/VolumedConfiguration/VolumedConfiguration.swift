@@ -1,0 +1,130 @@
+import Base
+import BlockInterface
+import TargetConfiguration
+import VolumeDriver
+
+/// The desired state of a volume daemon: what it attaches, and as what it is offered.
+public struct VolumedConfiguration: Equatable, Sendable {
+    /// A volume to attach.
+    public struct VolumeEntry: Equatable, Sendable {
+        /// The name of its export.
+        public var name: String
+        /// Three, in order.
+        public var members: [MemberAddress]
+        /// A host that has it attached is fenced.
+        public var takesOver = false
+
+        public init(name: String, members: [MemberAddress], takesOver: Bool = false) {
+            self.name = name
+            self.members = members
+            self.takesOver = takesOver
+        }
+
+        /// - Parameter memberTexts: as `ADDRESS:PORT/SUBNQN/NSID`.
+        public init(name: String, memberTexts: [String], takesOver: Bool) throws(ConfigurationError) {
+            var members: [MemberAddress] = []
+            for text in memberTexts { members.append(try VolumedConfiguration.member(text) { $0 }) }
+            guard members.count == 3 else {
+                throw ConfigurationError("\(members.count) members are given; a volume has three")
+            }
+            self.init(name: name, members: members, takesOver: takesOver)
+        }
+    }
+
+    /// A device of this machine to serve as it is.
+    public struct DeviceEntry: Equatable, Sendable {
+        /// The name of its export.
+        public var name: String
+        public var specification: BlockSpecification
+
+        public init(name: String, specification: BlockSpecification) {
+            self.name = name
+            self.specification = specification
+        }
+    }
+
+    public var volumes: [VolumeEntry] = []
+    public var devices: [DeviceEntry] = []
+    /// Threads that serve, each on a processor of its own.
+    public var reactors = 1
+    /// The NQN of this host towards the members; `nil` for the machine's.
+    public var hostNQN: String?
+    /// The address at which volumes are offered to NVMe-oF hosts; `nil` for none.
+    public var nvmeAddress: SocketAddress?
+    /// The path of the Unix socket for control; `nil` for none.
+    public var controlSocket: String?
+    /// The path of the Unix socket for NBD clients; `nil` for none but those of a service manager.
+    public var nbdSocket: String?
+    /// Memory of each reactor for data of NBD clients on its way, in bytes.
+    public var nbdMemory = 64 << 20
+    /// An NBD client that keeps the daemon waiting loses its connection after so long.
+    public var clientPatienceMilliseconds: UInt64 = 30_000
+
+    public init() {}
+
+    /// Reads the options of a command line.
+    ///
+    /// - Parameters:
+    ///   - volumes: `NAME=MEMBER,MEMBER,MEMBER` each.
+    ///   - devices: `NAME=PATH` each, or `PATH` alone for an export without a name.
+    public init(volumes: [String], devices: [String]) throws(ConfigurationError) {
+        self.init()
+        for text in volumes { self.volumes.append(try Self.volume(text)) }
+        for text in devices { self.devices.append(try Self.device(text)) }
+        if self.volumes.isEmpty && self.devices.isEmpty {
+            throw ConfigurationError("nothing to serve: --volume, --device or --config is needed")
+        }
+        try checkNames { "'\($0)'" }
+    }
+
+    private static func volume(_ text: String) throws(ConfigurationError) -> VolumeEntry {
+        guard let split = text.firstIndex(of: "="), split > text.startIndex else {
+            throw ConfigurationError("--volume \(text): no name; allowed: NAME=MEMBER,MEMBER,MEMBER")
+        }
+        var members: [MemberAddress] = []
+        for part in text[text.index(after: split)...].split(separator: ",", omittingEmptySubsequences: false) {
+            members.append(try member(String(part)) { "--volume \(text): \($0)" })
+        }
+        guard members.count == 3 else {
+            throw ConfigurationError("--volume \(text): \(members.count) members; a volume has three")
+        }
+        return VolumeEntry(name: String(text[..<split]), members: members)
+    }
+
+    /// - Parameter place: puts what is wrong behind where it is.
+    static func member(
+        _ text: String, _ place: (String) -> String
+    ) throws(ConfigurationError) -> MemberAddress {
+        guard let member = MemberAddress(text) else {
+            throw ConfigurationError(place("'\(text)' is no member; allowed: ADDRESS:PORT/SUBNQN/NSID"))
+        }
+        return member
+    }
+
+    private static func device(_ text: String) throws(ConfigurationError) -> DeviceEntry {
+        // A path may have an equals sign, and an option of a device has one: a name has neither slashes, colons nor commas.
+        var (name, path) = ("", text)
+        if let split = text.firstIndex(of: "="), !text[..<split].contains(where: { "/:,".contains($0) }) {
+            name = String(text[..<split])
+            path = String(text[text.index(after: split)...])
+        }
+        do throws(TercetError) {
+            return DeviceEntry(name: name, specification: try BlockSpecification(parsing: path))
+        } catch {
+            throw ConfigurationError("--device \(error)")
+        }
+    }
+
+    /// Each export has a name of its own.
+    func checkNames(_ place: (String) -> String) throws(ConfigurationError) {
+        var names: Set<String> = []
+        for name in volumes.map(\.name) + devices.map(\.name) {
+            guard names.insert(name).inserted else {
+                throw ConfigurationError("\(place(name)): there are two of this name; allowed: one of each")
+            }
+            guard name.utf8.count <= 256 else {
+                throw ConfigurationError("\(place(name)): the name is too long; allowed: 256 bytes")
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+import ArgumentParser
+import Base
+import Foundation
+import Logging
+import TargetConfiguration
+import Terminal
+import Trace
+import UnixSockets
+import VolumeDriver
+import VolumedConfiguration
+
+@main
+struct TercetVolumed: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "tercet-volumed",
+        abstract: "Attaches replicated volumes and serves them as block devices.",
+        discussion: """
+            With a configuration file:   tercet-volumed --config /etc/tercet/volumed.json
+            Without one:                 tercet-volumed --nbd /run/tercet/nbd.sock --volume \
+            db=192.0.2.1:4420/NQN/1,192.0.2.2:4420/NQN/1,192.0.2.3:4420/NQN/1
+
+            NBD clients reach the volume at nbd+unix:///db?socket=/run/tercet/nbd.sock. --device serves a device of this machine \
+            in the same way: a block device, a file, ram:SIZE or null:SIZE. Under a service manager that passes sockets \
+            (LISTEN_FDS) --nbd is left out. SIGTERM ends the daemon in good order, SIGUSR1 writes what each thread did last \
+            to a file.
+
+            Exit status: 0 where a signal ended it and all volumes are clean, 1 where it could not start, or a volume \
+            is not clean, 2 for wrong usage.
+            """)
+
+    @Option(name: .long, help: ArgumentHelp("Configuration file, in JSON.", valueName: "FILE"))
+    var config: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "A volume, by the name of its export and its members ADDRESS:PORT/SUBNQN/NSID. Repeatable.",
+            valueName: "NAME=MEMBER,MEMBER,MEMBER"))
+    var volume: [String] = []
+
+    @Option(name: .long, help: ArgumentHelp("A device of this machine to serve. Repeatable.", valueName: "[NAME=]PATH"))
+    var device: [String] = []
+
+    @Option(name: .long, help: ArgumentHelp("Unix socket for NBD clients.", valueName: "PATH"))
+    var nbd: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Address to offer volumes to NVMe-oF hosts at, each as the subsystem nqn.2014-08.org.nvmexpress:uuid:UUID.",
+            valueName: "ADDRESS[:PORT]"))
+    var nvme: String?
+
+    @Option(
+        name: .long, help: ArgumentHelp("Unix socket for control, as tercet volume list uses it.", valueName: "PATH"))
+    var control: String?
+
+    @Option(name: .long, help: "Threads that serve, each on a processor of its own.")
+    var reactors: Int?
+
+    @Option(name: .long, help: "NQN of this host towards the members (default: /etc/nvme/hostnqn).")
+    var hostnqn: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Take the place of the daemon at this control socket: its sockets and clients, without an error for them.",
+            valueName: "SOCKET"))
+    var takeOverFrom: String?
+
+    @Flag(name: .long, help: "Fence hosts that have a volume attached.")
+    var takeOver = false
+
+    @Option(
+        name: .long,
+        help:
+            "Milliseconds after which an NBD client that sends half of a message, or takes no answers, loses its connection."
+    )
+    var clientPatience: UInt64?
+
+    @Option(name: .long, help: "Form of the log on standard error.")
+    var logFormat: LogFormat = .text
+
+    @Option(name: .long, help: "Least level that is logged.")
+    var logLevel: Logger.Level = .info
+}
+
+extension TercetVolumed {
+    @MainActor
+    static func main() async {
+        let signals = Signals([SIGTERM, SIGINT, SIGUSR1])
+        let command = parseOrExit()
+        Foundation.exit(await command.serve(signals))
+    }
+
+    private func configuration() throws(ConfigurationError) -> VolumedConfiguration {
+        var configuration: VolumedConfiguration
+        if let config {
+            guard volume.isEmpty, device.isEmpty, nbd == nil, reactors == nil, hostnqn == nil, !takeOver,
+                clientPatience == nil, control == nil, nvme == nil
+            else {
+                throw ConfigurationError(
+                    "--config is given with other options; allowed: all of it in the file, or nothing")
+            }
+            return try VolumedConfiguration(contentsOf: config)
+        }
+        configuration = try VolumedConfiguration(volumes: volume, devices: device)
+        configuration.nbdSocket = nbd
+        configuration.controlSocket = control
+        if let nvme {
+            guard let address = SocketAddress(nvme, defaultPort: 4420) else {
+                throw ConfigurationError("--nvme \(nvme): is no address; allowed: ADDRESS or ADDRESS:PORT")
+            }
+            configuration.nvmeAddress = address
+        }
+        configuration.hostNQN = hostnqn
+        if let reactors {
+            guard (1...256).contains(reactors) else {
+                throw ConfigurationError("--reactors \(reactors): is out of range; allowed: 1 to 256")
+            }
+            configuration.reactors = reactors
+        }
+        if let clientPatience { configuration.clientPatienceMilliseconds = max(1, clientPatience) }
+        for place in configuration.volumes.indices { configuration.volumes[place].takesOver = takeOver }
+        return configuration
+    }
+
+    /// Whether clients can come, in one way.
+    private func check(_ configuration: VolumedConfiguration, hasInherited: Bool) throws(ConfigurationError) {
+        if configuration.nbdSocket == nil, configuration.nvmeAddress == nil, !hasInherited {
+            throw ConfigurationError(
+                "no client could come: --nbd PATH, a service manager's socket, or --nvme ADDRESS is needed")
+        }
+        if configuration.nbdSocket != nil, hasInherited {
+            throw ConfigurationError("a service manager has passed a socket: --nbd is to be left out")
+        }
+    }
+
+    /// Serves until it is told to stop; returns the exit status.
+    @MainActor
+    private func serve(_ signals: Signals) async -> Int32 {
+        let (level, format) = (logLevel, logFormat)
+        var logger = Logger(label: "tercet-volumed") { _ in LineLogHandler(format: format) }
+        logger.logLevel = level
+        let journal = Journal(logger)
+        let notification = ServiceNotification()
+        TraceDump.prepare(program: "tercet-volumed", folder: TraceDump.temporaryFolder)
+        TraceDump.catchTraps()
+        let daemon: Daemon
+        do {
+            let configuration = try configuration()
+            let inherited = try UnixListener.inherited()
+            try check(configuration, hasInherited: !inherited.isEmpty)
+            let taken = try takeOverFrom.map { path throws(TercetError) in try HandOver.receive(from: path) }
+            daemon = try Daemon(configuration, inherited: inherited + (taken?.listeners ?? []), journal: journal)
+            try await daemon.start()
+            if let path = configuration.controlSocket { try await daemon.answer(at: path) }
+            try await daemon.attachAll()
+            if let taken { await daemon.resume(taken) }
+            await daemon.accept()
+        } catch {
+            journal.flush()
+            writeToStandardError("tercet-volumed: \(error)\n")
+            return error is ConfigurationError && config == nil ? 2 : 1
+        }
+        journal.write(.notice, "serving", await daemon.summary)
+        notification.ready("serving")
+        while true {
+            switch signals.wait(milliseconds: min(1000, notification.watchdogMilliseconds ?? 1000)) {
+            case SIGTERM, SIGINT:
+                notification.stopping()
+                journal.write(.notice, "stopping")
+                let unclean = await daemon.stop()
+                journal.flush()
+                return unclean.isEmpty ? 0 : 1
+            case SIGUSR1:
+                var path = ""
+                let failure = TraceDump.write { path = String(cString: $0) }
+                journal.write(failure == 0 ? .notice : .error, "trace written", ["path": "\(path)"])
+            default:
+                await daemon.refresh()
+                if await daemon.isAlive() { notification.beat() }
+            }
+        }
+    }
+}

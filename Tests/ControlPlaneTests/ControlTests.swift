@@ -1,0 +1,104 @@
+import Base
+import ControlPlane
+import Foundation
+import Glibc
+import Testing
+import UnixSockets
+
+/// Control methods over a real socket, in the words of JSON-RPC 2.0.
+@Suite struct ControlTests {
+    private struct Numbers: Codable, Sendable { var left: Int; var right: Int }
+
+    private func path() -> String {
+        "\(NSTemporaryDirectory())/tercet-\(getpid())-\(UInt32.random(in: 0...UInt32.max)).sock"
+    }
+
+    private func serve(_ path: String) throws -> ControlServer {
+        var methods = ControlMethods()
+        methods.add("add", Numbers.self) { (given) async throws(TercetError) -> Int in
+            if given.left < 0 { throw TercetError(.invalid, "left is negative") }
+            return given.left + given.right
+        }
+        let server = ControlServer(try UnixListener(path: path), methods)
+        server.start()
+        return server
+    }
+
+    /// Does what blocks on a thread of its own: the server's tasks need those that tests run on.
+    private func onThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
+        try await withCheckedThrowingContinuation { continuation in
+            Thread { continuation.resume(with: Swift.Result { try body() }) }.start()
+        }
+    }
+
+    /// Sends a line as it is, and returns the answer.
+    private func raw(_ path: String, _ line: String) async throws -> String {
+        try await onThread { try Self.exchange(path, line) }
+    }
+
+    private static func exchange(_ path: String, _ line: String) throws -> String {
+        let descriptor = try UnixListener.connect(to: path)
+        defer { close(descriptor) }
+        let bytes = Array((line + "\n").utf8)
+        try #require(write(descriptor, bytes, bytes.count) == bytes.count)
+        var answer = [UInt8](repeating: 0, count: 65536)
+        let count = read(descriptor, &answer, answer.count)
+        return String(decoding: answer[..<max(0, count)], as: UTF8.self)
+    }
+
+    @Test func callsAndFailures() async throws {
+        let path = path()
+        let server = try serve(path)
+        defer { server.stop() }
+        let sum = try await onThread {
+            try ControlClient(path: path).call("add", Numbers(left: 2, right: 3), returning: Int.self)
+        }
+        #expect(sum == 5)
+        await #expect(throws: ControlError(code: -32000, message: "left is negative", data: "invalid")) {
+            try await onThread {
+                try ControlClient(path: path).call("add", Numbers(left: -1, right: 3), returning: Int.self)
+            }
+        }
+        let answer = try await raw(
+            path, "{\"jsonrpc\": \"2.0\", \"method\": \"add\", \"params\": {\"left\": 1, \"right\": 1}, \"id\": \"x\"}")
+        #expect(answer == "{\"id\":\"x\",\"jsonrpc\":\"2.0\",\"result\":2}\n")
+    }
+
+    /// The codes are those of the specification.
+    @Test(arguments: [
+        ("{", "-32700"), ("[1]", "-32600"), ("{\"jsonrpc\": \"1.0\", \"method\": \"add\", \"id\": 1}", "-32600"),
+        ("{\"jsonrpc\": \"2.0\", \"method\": \"sub\", \"id\": 1}", "-32601"),
+        ("{\"jsonrpc\": \"2.0\", \"method\": \"add\", \"params\": {\"left\": 1}, \"id\": 1}", "-32602"),
+        (
+            "{\"jsonrpc\": \"2.0\", \"method\": \"add\", \"params\": {\"left\": \"a\", \"right\": 1}, \"id\": 1}",
+            "-32602"
+        ),
+    ])
+    func badRequests(line: String, code: String) async throws {
+        let path = path()
+        let server = try serve(path)
+        defer { server.stop() }
+        #expect(try await raw(path, line).contains("\"code\":\(code)"))
+    }
+
+    @Test func aSocketThatIsServedIsLeftAlone() throws {
+        let path = path()
+        let first = try UnixListener(path: path)
+        #expect(throws: TercetError.self) { try UnixListener(path: path) }
+        first.close()
+        #expect(access(path, F_OK) != 0)
+        // A file is not removed, and a socket that another process has made since is not either.
+        let file = open(path, O_CREAT | O_WRONLY, 0o600)
+        close(file)
+        #expect(throws: TercetError.self) { try UnixListener(path: path) }
+        unlink(path)
+        let second = try UnixListener(path: path)
+        unlink(path)
+        let other = open(path, O_CREAT | O_WRONLY, 0o600)
+        close(other)
+        second.close()
+        #expect(access(path, F_OK) == 0)
+        unlink(path)
+        unlink(path + ".lock")
+    }
+}

@@ -1,0 +1,82 @@
+import Base
+import NBDProtocol
+
+/// A parser of bytes from an NBD client, with what must hold for any bytes. The tests feed it seeded random bytes.
+public struct NBDFuzzTarget: Sendable {
+    public let name: String
+    /// Bytes that the parser expects, to start from.
+    public let seeds: [[UInt8]]
+    /// Parses the bytes; traps where something does not hold.
+    public let run: @Sendable (UnsafeRawBufferPointer) -> Void
+
+    public static let all = [handshake, requests]
+
+    private static let exports = [
+        NBDExportDescription(name: "one", text: "the first", size: 1 << 30, flags: [.hasFlags, .sendFlush]),
+        NBDExportDescription(name: "two", size: 1 << 40, flags: [.hasFlags, .readOnly]),
+    ]
+
+    /// A handshake takes the same bytes in one go and in small parts, and says the same.
+    private static let handshake = NBDFuzzTarget(name: "NBDHandshake", seeds: [options]) { bytes in
+        let whole = shakeHands(bytes, step: max(1, bytes.count))
+        let parts = shakeHands(bytes, step: 3)
+        invariant(whole.output == parts.output, "how bytes arrive does not matter to a handshake")
+        invariant(whole.outcome == parts.outcome, "how bytes arrive does not matter to its outcome")
+    }
+
+    private static func shakeHands(
+        _ bytes: UnsafeRawBufferPointer, step: Int
+    ) -> (output: [UInt8], outcome: NBDHandshake.Outcome) {
+        var handshake = NBDHandshake(exports: exports)
+        var position = 0
+        while position < bytes.count {
+            let part = UnsafeRawBufferPointer(rebasing: bytes[position..<min(position + step, bytes.count)])
+            let (consumed, outcome) = handshake.receive(part)
+            invariant(consumed <= part.count, "a handshake takes what is there")
+            if outcome != .unfinished { return (handshake.output, outcome) }
+            invariant(consumed == part.count, "an unfinished handshake takes everything")
+            position += consumed
+        }
+        return (handshake.output, .unfinished)
+    }
+
+    /// Each header is judged, and what is to be performed lies within the export.
+    private static let requests = NBDFuzzTarget(name: "NBDRequest", seeds: [request]) { bytes in
+        for form in [NBDHeaderForm.simple, .structured, .extended] where bytes.count >= NBDRequest.size(form) {
+            guard let first = bytes.baseAddress, let request = NBDRequest(decoding: first, form: form) else { continue }
+            let session = NBDSession(
+                form: form, size: 1 << 30, flags: [.hasFlags, .sendFlush, .sendFUA], hasAllocationContext: true)
+            let verdict = session.judge(request)
+            guard case .perform(let command) = verdict else { continue }
+            if command != .flush {
+                invariant(request.offset + request.length <= session.size, "what is performed lies in the export")
+            }
+            withUnsafeTemporaryAllocation(byteCount: NBDReply.longestHeader, alignment: 8) { memory in
+                guard let place = memory.baseAddress else { return }
+                let length = NBDReply.end(request, .invalid, form: form, into: place)
+                invariant(length <= NBDReply.longestHeader, "a header fits its memory")
+            }
+        }
+    }
+
+    private static func number<Number: FixedWidthInteger>(_ value: Number) -> [UInt8] {
+        withUnsafeBytes(of: value.bigEndian) { Array($0) }
+    }
+
+    private static func option(_ option: NBDOption, _ data: [UInt8] = []) -> [UInt8] {
+        number(NBDMagic.option) + number(option.rawValue) + number(UInt32(data.count)) + data
+    }
+
+    /// Flags, and options as libnbd sends them.
+    private static let options: [UInt8] = {
+        let name = number(UInt32(3)) + Array("one".utf8)
+        let query = number(UInt32(15)) + Array("base:allocation".utf8)
+        return number(UInt32(3)) + option(.structuredReply)
+            + option(.setMetaContext, name + number(UInt32(1)) + query)
+            + option(.go, name + number(UInt16(1)) + number(UInt16(3)))
+    }()
+
+    private static let request: [UInt8] =
+        number(NBDMagic.request) + number(UInt16(0)) + number(UInt16(1)) + number(UInt64(7)) + number(UInt64(4096))
+        + number(UInt32(512)) + number(UInt32(0))
+}

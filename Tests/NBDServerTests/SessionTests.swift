@@ -1,0 +1,190 @@
+import AllocationProbe
+import Base
+import BlockInterface
+import Glibc
+import MemoryBlock
+import NBDProtocol
+import NBDServer
+import Testing
+
+/// Sessions on a device in memory, by bytes.
+@Suite struct SessionTests {
+    private static let size: UInt64 = 64 << 20
+
+    private func world(block: UInt32 = 4096, options: ExportServerOptions = ExportServerOptions()) throws -> ServerWorld
+    {
+        try ServerWorld(
+            RAMDevice(byteCount: Self.size, blockSize: block, isPopulated: false, name: "ram"), options: options)
+    }
+
+    private func pattern(_ count: Int, _ seed: Int) -> [UInt8] {
+        (0..<count).map { UInt8(truncatingIfNeeded: ($0 &+ seed) &* 31 &+ $0 >> 8) }
+    }
+
+    @Test func writesAreRead() throws {
+        let world = try world()
+        let client = try RawClient(world)
+        client.begin()
+        let data = pattern(8192, 1)
+        client.send(client.request(1, cookie: 5, offset: 4096, length: 8192, flags: 1) + data)
+        #expect(
+            client.receive(16) == client.bytes(NBDMagic.simpleReply) + client.bytes(UInt32(0)) + client.bytes(UInt64(5))
+        )
+        #expect(client.contents(4096, 8192) == data)
+    }
+
+    /// Offsets and lengths that are no blocks: the bytes around stay as they were.
+    @Test(arguments: [512 as UInt32, 4096])
+    func partsOfBlocks(block: UInt32) throws {
+        let world = try world(block: block)
+        let client = try RawClient(world)
+        client.begin()
+        var model = pattern(1 << 16, 9)
+        client.send(client.request(1, cookie: 1, offset: 0, length: UInt32(model.count)) + model)
+        _ = client.receive(16)
+        var random = SeededRandom(seed: 4)
+        for round in 0..<300 {
+            let offset = Int(random.next() % 60_000)
+            let length = 1 + Int(random.next() % (round % 3 == 0 ? 5000 : 300))
+            let isZero = round % 4 == 3
+            let data = isZero ? [UInt8](repeating: 0, count: length) : pattern(length, round)
+            let range = UInt64(offset)
+            if isZero {
+                client.send(client.request(6, cookie: 2, offset: range, length: UInt32(length), flags: 1))
+            } else {
+                client.send(client.request(1, cookie: 2, offset: range, length: UInt32(length)) + data)
+            }
+            #expect(Array(client.receive(16)[4..<8]) == [0, 0, 0, 0])
+            model.replaceSubrange(offset..<offset + length, with: data)
+            let start = max(0, offset - 7)
+            #expect(client.contents(UInt64(start), length + 14) == Array(model[start..<start + length + 14]))
+        }
+        #expect(client.contents(0, model.count) == model)
+    }
+
+    /// Two connections change halves of one block at the same time: neither loses its change.
+    @Test func halvesOfOneBlock() throws {
+        let world = try world()
+        let clients = try [RawClient(world), RawClient(world)]
+        for client in clients { client.begin() }
+        for round in 0..<50 as Range<UInt64> {
+            for (number, client) in clients.enumerated() {
+                let data = [UInt8](repeating: UInt8(round) + UInt8(number), count: 2048)
+                client.send(client.request(1, cookie: round, offset: UInt64(number) * 2048, length: 2048) + data)
+            }
+            for client in clients { #expect(client.receive(16).count == 16) }
+            let block = clients[0].contents(0, 4096)
+            #expect(block.prefix(2048).allSatisfy { $0 == UInt8(round) })
+            #expect(block.suffix(2048).allSatisfy { $0 == UInt8(round) + 1 })
+        }
+    }
+
+    @Test func trimsAreRoundedInwards() throws {
+        let world = try world()
+        let client = try RawClient(world)
+        client.begin()
+        client.send(client.request(1, cookie: 1, offset: 0, length: 12288) + [UInt8](repeating: 7, count: 12288))
+        _ = client.receive(16)
+        for (offset, length) in [(512, 512), (1000, 8000)] as [(UInt64, UInt32)] {
+            client.send(client.request(4, cookie: 2, offset: offset, length: length, flags: 1))
+            #expect(Array(client.receive(16)[4..<8]) == [0, 0, 0, 0])
+        }
+        let contents = client.contents(0, 12288)
+        #expect(contents.prefix(4096).allSatisfy { $0 == 7 } && contents.suffix(4096).allSatisfy { $0 == 7 })
+    }
+
+    /// Reads of 16 MiB with one header, among small ones: nothing comes between their bytes.
+    @Test func longReads() throws {
+        let world = try world(block: 512)
+        let client = try RawClient(world)
+        client.begin()
+        let data = pattern(16 << 20, 3)
+        client.send(client.request(1, cookie: 1, offset: 512, length: 16 << 20) + data)
+        #expect(client.receive(16).count == 16)
+        for cookie in 0..<4 as Range<UInt64> {
+            client.send(client.request(0, cookie: 2 * cookie, offset: 512, length: 16 << 20))
+            client.send(client.request(0, cookie: 2 * cookie + 1, offset: 512, length: 512))
+        }
+        let answers = client.receive(4 * (16 + (16 << 20)) + 4 * (16 + 512))
+        var position = 0
+        var seen: Set<UInt64> = []
+        while position < answers.count {
+            let cookie = answers[position + 8..<position + 16].reduce(0) { $0 << 8 | UInt64($1) }
+            let length = cookie & 1 == 0 ? 16 << 20 : 512
+            #expect(answers[position + 16..<position + 16 + length].elementsEqual(data.prefix(length)))
+            seen.insert(cookie)
+            position += 16 + length
+        }
+        #expect(seen == Set(0..<8))
+    }
+
+    @Test func errorsHaveTheProtocolsNumbers() throws {
+        let world = try world()
+        let client = try RawClient(world)
+        client.begin()
+        // The payload of a refused write is dropped.
+        client.send(client.request(1, cookie: 1, offset: Self.size, length: 4096) + [UInt8](repeating: 1, count: 4096))
+        #expect(client.receive(16)[7] == 28)
+        client.send(client.request(0, cookie: 2, offset: Self.size, length: 4096))
+        #expect(client.receive(16)[7] == 22)
+        client.send(client.request(9, cookie: 3))
+        #expect(client.receive(16)[7] == 22)
+        client.send([UInt8](repeating: 0x55, count: 28))
+        world.settle()
+        #expect(client.isClosed)
+    }
+
+    @Test func whoSendsHalfAndWhoDoesNotReadLoseTheirConnection() throws {
+        var options = ExportServerOptions()
+        options.patienceMilliseconds = 2000
+        let world = try world(options: options)
+        let clients = try (0..<5).map { _ in try RawClient(world) }
+        let (half, payload, deaf, idle, silent) = (clients[0], clients[1], clients[2], clients[3], clients[4])
+        for client in clients.prefix(4) { client.begin() }
+        half.send(Array(half.request(0, cookie: 1, length: 4096).prefix(10)))
+        payload.send(payload.request(1, cookie: 1, length: 8192) + [1, 2, 3])
+        for cookie in 0..<64 as Range<UInt64> { deaf.send(deaf.request(0, cookie: cookie, length: 1 << 20)) }
+        world.advance(milliseconds: 1500)
+        #expect(idle.contents(0, 4096).count == 4096)
+        for client in [half, payload] { #expect(!client.isClosed) }
+        world.advance(milliseconds: 1000)
+        _ = silent.received()
+        for client in [half, payload, silent] { #expect(client.isClosed) }
+        _ = deaf.received()
+        #expect(deaf.isClosed)
+        #expect(idle.contents(0, 4096).count == 4096)
+    }
+
+    @Test func anExportHasSixteenSessions() throws {
+        let world = try world()
+        let clients = try (0..<17).map { _ in try RawClient(world) }
+        for client in clients { client.begin() }
+        world.settle()
+        #expect(clients.filter(\.isClosed).count == 1)
+        for client in clients.prefix(16) { #expect(client.contents(0, 512).count == 512) }
+    }
+
+    @Test func requestsAllocateNothing() throws {
+        try #require(allocationProbeIsActive())
+        let world = try world()
+        let client = try RawClient(world)
+        client.begin()
+        let requests =
+            (0..<16 as Range<UInt64>).flatMap { client.request(0, cookie: $0, offset: $0 * 4096, length: 4096) }
+            + (0..<16 as Range<UInt64>).flatMap {
+                client.request(1, cookie: $0, offset: $0 * 4096, length: 4096) + [UInt8](repeating: 3, count: 4096)
+            }
+        var answers = [UInt8](repeating: 0, count: 1 << 20)
+        var allocations: UInt64 = 0
+        for round in 0..<200 {
+            let sent = requests.withUnsafeBytes { write(client.descriptor, $0.baseAddress, $0.count) }
+            try #require(sent == requests.count)
+            let before = allocationsOfThread()
+            while world.server.poll(now: world.now) > 0 {}
+            // The language's run-time allocates when code runs for the first time.
+            if round > 10 { allocations += allocationsOfThread() - before }
+            _ = read(client.descriptor, &answers, answers.count)
+        }
+        #expect(allocations == 0, "\(allocations) allocations for 6000 requests")
+    }
+}
