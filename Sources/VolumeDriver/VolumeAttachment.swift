@@ -142,10 +142,17 @@ public final class VolumeAttachment: @unchecked Sendable {
             }
             let end = min(deadline, patienceEnd)
             guard group.now < end else {
-                throw VolumeError(.timedOut, "the volume cannot be served yet\(news.obstacle)")
+                throw VolumeError(.timedOut, notServed(options, isStalled: patienceEnd < deadline))
             }
             await news.next(before: end)
         }
+    }
+
+    private func notServed(_ options: VolumeAttachmentOptions, isStalled: Bool) -> String {
+        let found = currentObstacles
+        return "the volume cannot be served yet"
+            + (isStalled ? ", and nothing came any further for \((options.patienceMilliseconds ?? 0) / 1000) s" : "")
+            + ": " + (found.isEmpty ? "the members do not come together" : found.joined(separator: "; "))
     }
 
     /// Throws where the volume is of no more use to this attachment.
@@ -167,6 +174,13 @@ public final class VolumeAttachment: @unchecked Sendable {
 
     /// The last thing that went wrong with a member, for people; empty where nothing has. On the group's thread.
     public var lastProblem: String { news.lastProblem }
+
+    /// Reasons why members are not in sync, or the volume is not served, a sentence each; empty where all is well.
+    public func obstacles() async -> [String] { await group.run { self.currentObstacles } }
+
+    private var currentObstacles: [String] {
+        news.troubles.obstacles(volume.currentStatus, volume.links.map(\.address))
+    }
 
     // MARK: Ending
 

@@ -12,7 +12,8 @@ extension VolumeEvent {
         case .notice(let notice):
             switch notice {
             case .memberLost(_, .removed): nil
-            case .memberLost(let member, let reason): "member \(member): lost (\(reason)); going on without it"
+            case .memberLost(let member, let reason):
+                "member \(member): lost, \(reason.explanation); going on without it"
             case .memberReturning(let member): "member \(member): back; being brought up to date"
             case .memberInSync(let member): "member \(member): in sync"
             case .memberDemoted(let member): "member \(member): failed writes; it is behind"

@@ -11,7 +11,7 @@ final class VolumeNews: @unchecked Sendable {
     private(set) var isDeposed = false
     private(set) var losses: UInt64 = 0
     private(set) var lastProblem = ""
-    private var awaited: MemberSet = []
+    private(set) var troubles = MemberTroubles()
     private var waiting: [SleepToken] = []
     /// The volume is being let go: its user knows what it would tell.
     var isMuted = false
@@ -19,14 +19,14 @@ final class VolumeNews: @unchecked Sendable {
     init(_ group: InitiatorGroup) { self.group = group }
 
     func take(_ event: VolumeEvent) {
+        troubles.take(event)
         switch event {
         case .phase(let phase): isDeposed = isDeposed || phase == .deposed
         case .attachFailed(let error): failure = error
         case .notice(.memberLost(let member, let reason)):
             losses += 1
-            lastProblem = "member \(member): lost (\(reason))"
+            lastProblem = "member \(member): lost, \(reason.explanation)"
         case .notice(.memberRefused(let member, let error)): lastProblem = "member \(member): \(error)"
-        case .notice(.waitingFor(let members)): awaited = members
         case .notice, .memberUnreachable(_, Volume.givenUp): break
         case .memberUnreachable(let member, let reason): lastProblem = "member \(member): \(reason)"
         }
@@ -43,10 +43,5 @@ final class VolumeNews: @unchecked Sendable {
         waiting.append(token)
         await group.sleep(until: end, token)
         waiting.removeAll { $0 === token }
-    }
-
-    /// The reason that the volume is not served, for the end of a sentence.
-    var obstacle: String {
-        (awaited == [] ? "" : ": waiting for members \(awaited)") + (lastProblem.isEmpty ? "" : " (\(lastProblem))")
     }
 }

@@ -117,13 +117,6 @@ func printJSON(_ result: some Encodable) throws {
     print(String(decoding: try encoder.encode(result), as: UTF8.self))
 }
 
-/// Prints an object as JSON, keys in order.
-func printJSON(_ object: [String: Any]) throws {
-    let data = try JSONSerialization.data(
-        withJSONObject: object, options: [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes])
-    print(String(decoding: data, as: UTF8.self))
-}
-
 extension DiscoveryTransport {
     /// As nvme-cli prints it.
     var name: String {

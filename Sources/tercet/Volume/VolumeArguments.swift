@@ -23,6 +23,8 @@ struct VolumeArguments: ParsableArguments {
     @Option(name: .customLong("old-size"), help: VolumeArguments.oldSizeHelp)
     var oldSize: ByteCount?
 
+    @OptionGroup var patience: Patience
+
     static let oldSizeHelp = ByteCount.help(
         "Size that the namespaces had when the volume was last attached, where they have been enlarged since.")
 
@@ -48,7 +50,8 @@ struct VolumeArguments: ParsableArguments {
         let host = host
         do throws(VolumeCreationError) {
             return try await MemberProbe.connected(
-                to: addresses ?? members, hostNQN: host.nqn, hostID: host.id, group: group, body)
+                to: addresses ?? members, hostNQN: host.nqn, hostID: host.id, group: group,
+                connectTimeoutMilliseconds: UInt32(clamping: min(patience.milliseconds, 30_000)), body)
         } catch {
             throw CommandFailure(error.description)
         }

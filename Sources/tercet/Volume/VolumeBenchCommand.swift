@@ -48,6 +48,10 @@ struct VolumeBenchCommand: AsyncParsableCommand {
         let session = try Session()
         defer { session.end() }
         let attached = try await VolumeSession(volume, takeOver, depth: max(depth, 64), session: session)
+        try await attached.use { try await bench(attached, session) }
+    }
+
+    private func bench(_ attached: VolumeSession, _ session: Session) async throws {
         let geometry = await attached.volume.geometry()
         guard blockSize.value % Int(geometry.blockSize) == 0 else {
             throw CommandFailure("--bs is not a multiple of the volume's block size \(geometry.blockSize)")
@@ -69,19 +73,21 @@ struct VolumeBenchCommand: AsyncParsableCommand {
         }
         let (reactor, group) = (session.reactors[0], session.groups[0])
         let end = MonotonicTime.now().advanced(byMilliseconds: UInt64(seconds * 1000))
-        await withCheckedContinuation { continuation in
-            group.send {
-                reactor.add(worker)
-                worker.run(until: end, continuation)
+        try await attached.watching {
+            await withCheckedContinuation { continuation in
+                group.send {
+                    reactor.add(worker)
+                    worker.run(until: end, continuation)
+                }
             }
         }
-        let problem = await group.run { worker.problem }
+        let (problem, failure) = await group.run { (worker.problem, worker.failure) }
+        if let failure { throw CommandFailure(failure) }
         if let problem { throw CommandFailure("verification failed: \(problem)") }
-        try await attached.waitUntilHealed()
+        try await attached.bringIntoSync()
         let report = await group.run { VolumeBenchReport(worker) }
         let counts = await attached.volume.statistics()
         if json { try printJSON(report.result(counts)) } else { report.show(counts) }
-        try await attached.detach()
     }
 }
 

@@ -27,28 +27,64 @@ struct VolumeHealCommand: AsyncParsableCommand {
         let session = try Session()
         defer { session.end() }
         let attached = try await VolumeSession(volume, takeOver, session: session)
-        await attached.limitRate(rate)
-        let left = try await attached.heal(seconds: seconds)
-        let absentees = await attached.absentees()
-        let isInSync = left == 0 && absentees.isEmpty
-        var result = ScrubResult()
-        if scrub, isInSync { result = try await attached.scrub(repairingFrom: nil) }
-        let counts = await attached.volume.statistics()
-        if json {
-            var object: [String: Any] = [
-                "bytes_copied": counts.bytesCopied, "regions_copied": counts.regionsCopied, "regions_left": left,
-                "in_sync": isInSync,
-            ]
-            if scrub, isInSync { object.merge(result.object) { old, _ in old } }
-            try printJSON(object)
-        } else if isInSync {
-            print("all members are in sync; \(counts.bytesCopied) bytes were copied")
-        } else if absentees.isEmpty {
-            print("paused with \(left) regions left; \(counts.bytesCopied) bytes were copied")
+        try await attached.use {
+            await attached.limitRate(rate)
+            let end = seconds.map { MonotonicTime.now().advanced(byMilliseconds: UInt64($0 * 1000)) } ?? .distantFuture
+            let outcome = try await attached.waitUntilInSync(until: end)
+            let compared = try await scrub && outcome.isInSync ? attached.scrub(repairingFrom: nil) : nil
+            let counts = await attached.volume.statistics()
+            if json {
+                try printJSON(HealResult(counts, outcome, compared))
+            } else if outcome.isInSync {
+                print("all members are in sync; \(counts.bytesCopied) bytes were copied")
+                if let compared { compared.show() }
+            } else if outcome.obstacles.isEmpty {
+                print("paused with \(outcome.left) regions left; \(counts.bytesCopied) bytes were copied")
+            }
+            guard outcome.obstacles.isEmpty else {
+                throw CommandFailure("not healed: " + outcome.obstacles.joined(separator: "; "))
+            }
+            try compared?.check()
         }
-        try await attached.detach()
-        guard absentees.isEmpty else { throw CommandFailure("not healed: " + absentees.joined(separator: "; ")) }
-        try result.check()
+    }
+}
+
+/// The result of `volume heal --json`.
+struct HealResult: Encodable {
+    var bytesCopied: UInt64
+    var regionsCopied: UInt64
+    var regionsLeft: Int
+    /// All members hold every acknowledged write.
+    var isInSync: Bool
+    /// Why members are not in sync that will not come to be; left out where there is nothing in the way.
+    var obstacles: [String]?
+    var compared: ScrubResult?
+
+    enum CodingKeys: String, CodingKey {
+        case obstacles
+        case bytesCopied = "bytes_copied"
+        case regionsCopied = "regions_copied"
+        case regionsLeft = "regions_left"
+        case isInSync = "in_sync"
+    }
+
+    init(_ counts: VolumeStatistics, _ outcome: SyncOutcome, _ compared: ScrubResult?) {
+        bytesCopied = counts.bytesCopied
+        regionsCopied = counts.regionsCopied
+        regionsLeft = outcome.left
+        isInSync = outcome.isInSync
+        obstacles = outcome.obstacles.isEmpty ? nil : outcome.obstacles
+        self.compared = compared
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: CodingKeys.self)
+        try container.encode(bytesCopied, forKey: .bytesCopied)
+        try container.encode(regionsCopied, forKey: .regionsCopied)
+        try container.encode(regionsLeft, forKey: .regionsLeft)
+        try container.encode(isInSync, forKey: .isInSync)
+        try container.encodeIfPresent(obstacles, forKey: .obstacles)
+        try compared?.encode(to: encoder)
     }
 }
 
@@ -79,18 +115,12 @@ struct VolumeScrubCommand: AsyncParsableCommand {
         let session = try Session()
         defer { session.end() }
         let attached = try await VolumeSession(volume, takeOver, session: session)
-        _ = try await attached.heal(seconds: nil)
-        let result = try await attached.scrub(repairingFrom: source.map { MemberIndex($0) })
-        if json {
-            try printJSON(result.object)
-        } else {
-            print(
-                "\(result.compared) regions compared, \(result.differing.count) differ, \(result.repaired) repaired"
-                    + (result.differing.isEmpty
-                        ? "" : ": regions " + result.differing.map(String.init).joined(separator: ", ")))
+        try await attached.use {
+            try await attached.bringIntoSync()
+            let result = try await attached.scrub(repairingFrom: source.map { MemberIndex($0) })
+            if json { try printJSON(result) } else { result.show() }
+            try result.check()
         }
-        try await attached.detach()
-        try result.check()
     }
 }
 
@@ -116,7 +146,7 @@ struct VolumeDetachCommand: AsyncParsableCommand {
         try await attached.detach()
         let behind = status.members.indices.filter { !status.members[$0].isInSync }
         if json {
-            try printJSON(["epoch": status.epoch, "members_behind": behind])
+            try printJSON(DetachResult(epoch: status.epoch, membersBehind: behind))
         } else {
             print(
                 "detached"
@@ -125,72 +155,39 @@ struct VolumeDetachCommand: AsyncParsableCommand {
     }
 }
 
-/// The result of a scrub.
-struct ScrubResult {
+/// The result of `volume detach --json`.
+struct DetachResult: Encodable {
+    var epoch: UInt64
+    var membersBehind: [Int]
+
+    enum CodingKeys: String, CodingKey {
+        case epoch
+        case membersBehind = "members_behind"
+    }
+}
+
+/// The result of a scrub, as `volume scrub --json` prints it.
+struct ScrubResult: Encodable {
     var compared = 0
     var differing: [Int] = []
     var repaired = 0
 
-    var object: [String: Any] {
-        ["regions_compared": compared, "regions_differing": differing, "regions_repaired": repaired]
+    enum CodingKeys: String, CodingKey {
+        case compared = "regions_compared"
+        case differing = "regions_differing"
+        case repaired = "regions_repaired"
+    }
+
+    func show() {
+        print(
+            "\(compared) regions compared, \(differing.count) differ, \(repaired) repaired"
+                + (differing.isEmpty ? "" : ": regions " + differing.map(String.init).joined(separator: ", ")))
     }
 
     /// Throws where regions differ and have not been repaired.
     func check() throws {
         if differing.count > repaired {
             throw CommandFailure("\(differing.count - repaired) regions differ between members")
-        }
-    }
-}
-
-extension VolumeSession {
-    /// Waits until all members are in sync, for `seconds` at most; the result is how many regions are left.
-    func heal(seconds: Double?) async throws -> Int {
-        let progress = ProgressLine()
-        defer { progress.clear() }
-        let end = seconds.map { MonotonicTime.now().advanced(byMilliseconds: UInt64($0 * 1000)) } ?? .distantFuture
-        var left = 0
-        do {
-            try await waitUntilHealed(until: end) { regions in
-                left = regions
-                progress.show("\(regions) regions left")
-            }
-        } catch {
-            // As clean as it can be left; the reason is the one that counts.
-            try? await detach()
-            throw error
-        }
-        return left
-    }
-
-    /// Compares all members, and repairs what differs where a source is given.
-    func scrub(repairingFrom source: MemberIndex?) async throws -> ScrubResult {
-        let progress = ProgressLine()
-        defer { progress.clear() }
-        let total = await volume.geometry().regionCount
-        let before = await volume.statistics().regionsScrubbed
-        volume.startScrub()
-        var result = ScrubResult()
-        while true {
-            let outcome = try outcome()
-            result.compared = Int(await volume.statistics().regionsScrubbed - before)
-            result.differing = outcome.mismatches
-            progress.show("\(result.compared) of \(total) regions compared, \(result.differing.count) differ")
-            if outcome.isScrubFinished { break }
-            try await Task.sleep(for: .milliseconds(20))
-        }
-        guard let source else { return result }
-        // Regions that were quarantined before and could not be compared now stay so.
-        let left = max(0, await volume.status().quarantinedRegions - result.differing.count)
-        for region in result.differing { volume.repairRegion(region, from: source) }
-        while true {
-            let status = await volume.status()
-            let unrepaired = max(status.quarantinedRegions - left, status.unreconciledRegions)
-            result.repaired = result.differing.count - max(0, unrepaired)
-            _ = try outcome()
-            if unrepaired <= 0 { return result }
-            progress.show("\(result.repaired) of \(result.differing.count) regions repaired")
-            try await Task.sleep(for: .milliseconds(20))
         }
     }
 }

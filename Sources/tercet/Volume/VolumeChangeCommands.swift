@@ -46,17 +46,18 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
         // A volume of three copies is suspended until it has the new member.
         let attached = try await VolumeSession(
             volume, takeOver, excluded: [member], mayBeSuspended: true, session: session)
-        await attached.limitRate(rate)
-        guard await attached.volume.replaceMember(member, with: address, uuid: uuid) else {
-            throw CommandFailure("the other members are not in sync, or \(address) is one of them")
+        let copied = try await attached.use {
+            await attached.limitRate(rate)
+            guard await attached.volume.replaceMember(member, with: address, uuid: uuid) else {
+                throw CommandFailure("the other members are not in sync, or \(address) is one of them")
+            }
+            try await attached.bringIntoSync()
+            return await attached.volume.statistics().bytesCopied
         }
-        _ = try await attached.heal(seconds: nil)
-        let counts = await attached.volume.statistics()
-        try await attached.detach()
         if json {
-            try printJSON(["member": member.number, "address": "\(address)", "bytes_copied": counts.bytesCopied])
+            try printJSON(ReplaceResult(member: member.number, address: "\(address)", bytesCopied: copied))
         } else {
-            print("member \(member) is now \(address); \(counts.bytesCopied) bytes were copied")
+            print("member \(member) is now \(address); \(copied) bytes were copied")
         }
     }
 
@@ -92,6 +93,18 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
     }
 }
 
+/// The result of `volume replace --json`.
+struct ReplaceResult: Encodable {
+    var member: Int
+    var address: String
+    var bytesCopied: UInt64
+
+    enum CodingKeys: String, CodingKey {
+        case member, address
+        case bytesCopied = "bytes_copied"
+    }
+}
+
 struct VolumeGrowCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "grow", abstract: "Enlarge the volume after its three namespaces have been enlarged.",
@@ -112,30 +125,10 @@ struct VolumeGrowCommand: AsyncParsableCommand {
         defer { session.end() }
         let largest = try await largestVolume(session.groups[0])
         let attached = try await VolumeSession(volume, takeOver, session: session)
-        _ = try await attached.heal(seconds: nil)
-        let old = await attached.volume.geometry()
-        let blocks = size.map { UInt64($0.value) / UInt64(old.blockSize) } ?? largest(old)
-        guard blocks > old.dataBlocks else {
-            try await attached.detach()
-            throw CommandFailure(
-                "the volume has \(old.dataBlocks) blocks already; the members hold \(largest(old)) at most")
-        }
-        guard await attached.volume.grow(dataBlocks: blocks) else {
-            try await attached.detach()
-            throw CommandFailure(
-                "the members are too small for \(blocks) blocks, or have grown by less than the metadata takes")
-        }
-        while try attached.outcome().hasGrown == nil { try await Task.sleep(for: .milliseconds(20)) }
-        guard try attached.outcome().hasGrown == true else {
-            throw CommandFailure("a member was lost meanwhile; the volume has its old size")
-        }
-        _ = try await attached.heal(seconds: nil)
-        let geometry = await attached.volume.geometry()
-        try await attached.detach()
+        let (old, geometry) = try await attached.use { try await grow(attached, largest) }
         if json {
-            try printJSON([
-                "blocks": geometry.dataBlocks, "block_size": geometry.blockSize, "regions": geometry.regionCount,
-            ])
+            try printJSON(
+                GrowResult(blocks: geometry.dataBlocks, blockSize: geometry.blockSize, regions: geometry.regionCount))
         } else {
             print(
                 "the volume has \(geometry.dataBlocks) blocks of \(geometry.blockSize) bytes now, \(old.dataBlocks) before"
@@ -143,7 +136,31 @@ struct VolumeGrowCommand: AsyncParsableCommand {
         }
     }
 
-    /// The largest volume that the smallest of the members holds.
+    /// Grows the attached volume; returns what it was and what it is.
+    private func grow(
+        _ attached: VolumeSession, _ largest: (VolumeGeometry) -> UInt64
+    ) async throws -> (old: VolumeGeometry, new: VolumeGeometry) {
+        try await attached.bringIntoSync()
+        let old = await attached.volume.geometry()
+        let blocks = size.map { UInt64($0.value) / UInt64(old.blockSize) } ?? largest(old)
+        guard blocks > old.dataBlocks else {
+            throw CommandFailure(
+                "the volume has \(old.dataBlocks) blocks already; the members hold \(largest(old)) at most")
+        }
+        guard await attached.volume.grow(dataBlocks: blocks) else {
+            throw CommandFailure(
+                "the members are too small for \(blocks) blocks, or have grown by less than the metadata takes")
+        }
+        var clock = StallClock(attached.patience)
+        while try attached.outcome().hasGrown == nil { try await attached.check(&clock, "the volume is growing") }
+        guard try attached.outcome().hasGrown == true else {
+            throw CommandFailure("a member was lost meanwhile; the volume has its old size")
+        }
+        try await attached.bringIntoSync()
+        return (old, await attached.volume.geometry())
+    }
+
+    /// What the smallest of the members holds.
     private func largestVolume(_ group: InitiatorGroup) async throws -> (VolumeGeometry) -> UInt64 {
         let blocks = try await volume.probe(group) { probe throws(VolumeCreationError) in
             volume.members.indices.map { probe.blocks(of: MemberIndex($0)) }.min() ?? 0
@@ -152,5 +169,17 @@ struct VolumeGrowCommand: AsyncParsableCommand {
             MemberLayout.largestVolume(
                 memberBlocks: blocks, blockSize: geometry.blockSize, regionSize: geometry.regionSize) ?? 0
         }
+    }
+}
+
+/// The result of `volume grow --json`.
+struct GrowResult: Encodable {
+    var blocks: UInt64
+    var blockSize: UInt32
+    var regions: Int
+
+    enum CodingKeys: String, CodingKey {
+        case blocks, regions
+        case blockSize = "block_size"
     }
 }

@@ -29,6 +29,7 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
     var hostNQN: String?
     @Option(name: .customLong("old-size"), help: VolumeArguments.oldSizeHelp)
     var oldSize: ByteCount?
+    @OptionGroup var patience: Patience
     @Option(help: ArgumentHelp("File of the record; made where it is not there.", valueName: "file")) var record: String
     @Option(help: ArgumentHelp("File or device with a member's data, to be compared.", valueName: "file"))
     var check: [String] = []
@@ -69,7 +70,16 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
         arguments.members = members
         arguments.hostNQN = hostNQN
         arguments.oldSize = oldSize
+        arguments.patience = patience
         let attached = try await VolumeSession(arguments, takeOver, depth: max(depth, 64), session: session)
+        let line = try await attached.use { try await exercise(attached, record, session) }
+        print(line)
+    }
+
+    /// Loads the attached volume and checks it; returns what is to be said of that.
+    private func exercise(
+        _ attached: VolumeSession, _ record: ExerciseRecord, _ session: Session
+    ) async throws -> String {
         let geometry = await attached.volume.geometry()
         guard Int(geometry.blockSize) == blockSize.value else {
             throw CommandFailure("the volume has blocks of \(geometry.blockSize) bytes")
@@ -92,20 +102,23 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
         }
         let (reactor, group) = (session.reactors[0], session.groups[0])
         let milliseconds = UInt64(seconds * 1000)
-        await withCheckedContinuation { continuation in
-            group.send {
-                reactor.add(exerciser)
-                exerciser.run(milliseconds: milliseconds, continuation)
+        try await attached.watching {
+            await withCheckedContinuation { continuation in
+                group.send {
+                    reactor.add(exerciser)
+                    exerciser.run(milliseconds: milliseconds, continuation)
+                }
             }
         }
-        let (problem, operations) = await group.run { (exerciser.problem, exerciser.operations) }
+        let (problem, failure, operations) = await group.run {
+            (exerciser.problem, exerciser.failure, exerciser.operations)
+        }
+        if let failure { throw CommandFailure(failure) }
         if let problem { throw CommandFailure("verification failed: \(problem)") }
-        try await attached.waitUntilHealed()
+        try await attached.bringIntoSync()
         let counts = await attached.volume.statistics()
-        try await attached.detach()
         let regions = geometry.regions(start: startBlock + start, count: length)
-        print(
-            "verified: \(operations) I/Os in \(regions.count) regions; members lost: \(counts.memberLosses); "
-                + "copied: \(counts.regionsCopied) regions, \(counts.bytesCopied) bytes")
+        return "verified: \(operations) I/Os in \(regions.count) regions; members lost: \(counts.memberLosses); "
+            + "copied: \(counts.regionsCopied) regions, \(counts.bytesCopied) bytes"
     }
 }

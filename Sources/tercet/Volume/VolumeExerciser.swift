@@ -35,6 +35,8 @@ final class VolumeExerciser: LoadWorker, VolumeIOSink, @unchecked Sendable {
     private var cursor: UInt64 = 0
     private var milliseconds: UInt64 = 0
     private(set) var problem: String?
+    /// The first I/O that failed; then the load ends.
+    private(set) var failure: String?
     private(set) var operations: UInt64 = 0
 
     /// Memory that it needs for `plan`.
@@ -140,10 +142,11 @@ final class VolumeExerciser: LoadWorker, VolumeIOSink, @unchecked Sendable {
             let slot = slots[index]
             give(index)
             guard completion.status == .success else {
-                problem =
-                    problem
-                    ?? "\(slot.operation) of \(slot.count) at \(record.startBlock + slot.start): "
+                failure =
+                    failure
+                    ?? "the \(slot.operation.text) of \(slot.count) blocks at block \(record.startBlock + slot.start) failed: "
                     + completion.status.explanation
+                problem = problem ?? failure
                 continue
             }
             operations += 1

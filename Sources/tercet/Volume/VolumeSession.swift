@@ -13,16 +13,12 @@ final class VolumeSession {
     let session: Session
     let attachment: VolumeAttachment
     var volume: Volume { attachment.volume }
-    private let log: EventLog
-    private let members: [MemberAddress]
-    /// Time that one region may take beside, in milliseconds, where copying is slowed down.
-    private var slackMilliseconds: UInt64 = 0
-
-    /// How long the volume may go on without coming any further, in milliseconds.
-    private static let patienceMilliseconds: UInt64 = 30_000
+    let log = EventLog()
+    /// How long nothing may come any further.
+    private(set) var patience: Patience
 
     /// Shows what the volume tells, and keeps what of it a command asks for.
-    private final class EventLog: Sendable {
+    final class EventLog: Sendable {
         private struct State {
             var failure: String?
             var outcome = VolumeOutcome()
@@ -38,7 +34,15 @@ final class VolumeSession {
                 case .phase, .attachFailed, .memberUnreachable: break
                 }
             }
-            guard let line = event.line else { return }
+            if let line = event.line { say(line) }
+        }
+
+        /// The command cannot go on.
+        func fail(_ reason: String) { state.withLock { $0.failure = $0.failure ?? reason } }
+
+        var hasFailed: Bool { state.withLock { $0.failure != nil } }
+
+        func say(_ line: String) {
             let seconds = String(format: "%7.3f s", Date().timeIntervalSince(start))
             writeToStandardError("\(seconds)  \(line)\n")
         }
@@ -59,7 +63,7 @@ final class VolumeSession {
         mayBeSuspended: Bool = false, session: Session
     ) async throws {
         self.session = session
-        members = arguments.members
+        patience = arguments.patience
         let host = arguments.host
         var options = VolumeAttachmentOptions(members: arguments.members, hostNQN: host.nqn, hostID: host.id)
         options.takesOver = takeOver.isAsked
@@ -67,9 +71,13 @@ final class VolumeSession {
         options.excluded = excluded
         options.formattedBytes = UInt64(arguments.oldSize?.value ?? 0)
         options.mayBeSuspended = mayBeSuspended
-        options.patienceMilliseconds = Self.patienceMilliseconds
-        let log = EventLog()
-        self.log = log
+        options.patienceMilliseconds = patience.milliseconds
+        let log = log
+        let waiting = Task {
+            guard (try? await Task.sleep(for: .seconds(3))) != nil else { return }
+            log.say("still waiting for members to answer")
+        }
+        defer { waiting.cancel() }
         do throws(VolumeError) {
             attachment = try await VolumeAttachment.open(
                 options, group: session.groups[0], host: session.reactors[0]
@@ -80,56 +88,11 @@ final class VolumeSession {
         }
     }
 
-    /// Members that are not in sync, and to which nothing is copied either, a sentence each.
-    func absentees() async -> [String] {
-        let status = await volume.status()
-        let absent = status.members.indices.filter { index in
-            let member = status.members[index]
-            return member.phase != .active || !member.isInSync && member.behindRegions == 0
-        }
-        guard !absent.isEmpty else { return [] }
-        let attachment = attachment
-        let problem = await session.groups[0].run { attachment.lastProblem }
-        return absent.map { "member \($0) (\(members[$0])) is not in sync" } + (problem.isEmpty ? [] : [problem])
-    }
-
-    /// Waits until all members are in sync, or `end` has come; `progress` hears how many regions are left. Throws where
-    /// nothing comes any further for too long.
-    func waitUntilHealed(
-        until end: MonotonicTime = .distantFuture, progress: (Int) -> Void = { _ in }
-    ) async throws {
-        var least = Int.max
-        var since = MonotonicTime.now()
-        while true {
-            let status = await volume.status()
-            guard status.phase != .deposed else { throw CommandFailure("the volume was taken over by another host") }
-            if status.members.allSatisfy({ $0.isInSync && $0.phase == .active }) && status.unreconciledRegions == 0 {
-                return progress(0)
-            }
-            let left = status.members.map(\.behindRegions).reduce(0, +) + status.unreconciledRegions
-            progress(left)
-            let now = MonotonicTime.now()
-            if now >= end { return }
-            if left < least {
-                least = left
-                since = now
-            }
-            if now.nanoseconds(since: since) >= (Self.patienceMilliseconds + slackMilliseconds) * 1_000_000 {
-                let reasons = await absentees()
-                throw CommandFailure(
-                    "not all members are in sync, and nothing came any further for "
-                        + "\((Self.patienceMilliseconds + slackMilliseconds) / 1000) s, with \(left) regions left"
-                        + (reasons.isEmpty ? "" : ": " + reasons.joined(separator: "; ")))
-            }
-            try await Task.sleep(for: .milliseconds(20))
-        }
-    }
-
-    /// Lets copying take so many bytes a second at most; `nil` for no limit.
+    /// Lets copying take so many bytes a second at most: a region may then take longer than the patience.
     func limitRate(_ rate: ByteCount?) async {
-        volume.setResyncRate(UInt64(rate?.value ?? 0))
         guard let rate else { return }
-        slackMilliseconds = UInt64(await volume.geometry().regionSize) * 2000 / UInt64(rate.value)
+        volume.setResyncRate(UInt64(rate.value))
+        patience.slackMilliseconds = UInt64(await volume.geometry().regionSize) * 2000 / UInt64(max(rate.value, 1))
     }
 
     func outcome() throws -> VolumeOutcome { try log.outcome() }

@@ -27,6 +27,12 @@ struct VolumeWriteCommand: AsyncParsableCommand {
         defer { session.end() }
         let file = try InputFile(input)
         let attached = try await VolumeSession(volume, takeOver, session: session)
+        let end = try await attached.use { try await write(file, attached) }
+        print("\(end - startBlock) blocks written")
+    }
+
+    /// Writes all of a file; returns the block behind it.
+    private func write(_ file: InputFile, _ attached: VolumeSession) async throws -> UInt64 {
         let blockSize = Int(await attached.volume.geometry().blockSize)
         let piece = volumePieceBytes
         guard let buffer = await attached.volume.allocate(piece) else { throw CommandFailure("no memory for the data") }
@@ -35,17 +41,11 @@ struct VolumeWriteCommand: AsyncParsableCommand {
         while case let bytes = try file.read(into: space), bytes > 0 {
             let count = (bytes + blockSize - 1) / blockSize
             (buffer.pointer + bytes).initializeMemory(as: UInt8.self, repeating: 0, count: count * blockSize - bytes)
-            let status = await attached.attachment.calls.perform(
-                .write, offset: block * UInt64(blockSize), length: UInt64(count * blockSize), buffer: buffer.pointer)
-            guard status == .success else {
-                throw CommandFailure("write of \(count) blocks at \(block): \(status.explanation)")
-            }
+            try await attached.perform(.write, start: block, count: UInt64(count), blockSize, buffer)
             block += UInt64(count)
         }
-        let status = await attached.attachment.calls.perform(.flush)
-        guard status == .success else { throw CommandFailure("flush: \(status.explanation)") }
-        try await attached.detach()
-        print("\(block - startBlock) blocks written")
+        try await attached.perform(.flush)
+        return block
     }
 }
 
@@ -66,6 +66,10 @@ struct VolumeReadCommand: AsyncParsableCommand {
         defer { session.end() }
         let file = try OutputFile(output)
         let attached = try await VolumeSession(volume, takeOver, session: session)
+        try await attached.use { try await read(attached, to: file) }
+    }
+
+    private func read(_ attached: VolumeSession, to file: OutputFile) async throws {
         let blockSize = UInt64(await attached.volume.geometry().blockSize)
         let piece = UInt64(volumePieceBytes) / blockSize
         guard let buffer = await attached.volume.allocate(volumePieceBytes) else {
@@ -74,16 +78,30 @@ struct VolumeReadCommand: AsyncParsableCommand {
         var done: UInt64 = 0
         while done < blockCount {
             let count = min(piece, blockCount - done)
-            let status = await attached.attachment.calls.perform(
-                .read, offset: (startBlock + done) * blockSize, length: count * blockSize, buffer: buffer.pointer)
-            guard status == .success else {
-                throw CommandFailure("read of \(count) blocks at \(startBlock + done): \(status.explanation)")
-            }
+            try await attached.perform(.read, start: startBlock + done, count: count, Int(blockSize), buffer)
             if done == 0 { try file.begin(blocks: blockCount, blockSize: Int(blockSize)) }
             try file.write(UnsafeRawBufferPointer(start: buffer.pointer, count: Int(count * blockSize)))
             done += count
         }
         try file.finish()
-        try await attached.detach()
+    }
+}
+
+extension VolumeSession {
+    /// Does one I/O on whole blocks; throws where it fails, or comes no further for too long.
+    fileprivate func perform(
+        _ operation: BlockOperation, start: UInt64 = 0, count: UInt64 = 0, _ blockSize: Int = 0,
+        _ buffer: VolumeBuffer? = nil
+    ) async throws {
+        let calls = attachment.calls
+        let status = try await watching {
+            await calls.perform(
+                operation, offset: start * UInt64(blockSize), length: count * UInt64(blockSize),
+                buffer: buffer?.pointer)
+        }
+        guard status == .success else {
+            let place = count > 0 ? " of \(count) blocks at block \(start)" : ""
+            throw CommandFailure("the \(operation.text)\(place) failed: \(status.explanation)")
+        }
     }
 }

@@ -27,6 +27,8 @@ final class VolumeWorker: UnitWorker, VolumeIOSink, @unchecked Sendable {
     /// The longest time in which no I/O completed.
     private(set) var longestSilence: UInt64 = 0
     private(set) var seconds: [Second] = []
+    /// The first I/O that failed; then the load ends.
+    private(set) var failure: String?
 
     /// - Parameters:
     ///   - startBytes: where the first unit begins.
@@ -65,9 +67,11 @@ final class VolumeWorker: UnitWorker, VolumeIOSink, @unchecked Sendable {
         for completion in completions {
             let slot = complete(Int(completion.tag), isSuccess: completion.status == .success)
             guard completion.status == .success else {
-                problem =
-                    problem
-                    ?? "\(slot.isRead ? "read" : "write") of unit \(slot.unit): \(completion.status.explanation)"
+                failure =
+                    failure
+                    ?? "a \(slot.isRead ? "read" : "write") of \(load.unitBytes) bytes at byte "
+                    + "\(startBytes + slot.unit * UInt64(load.unitBytes)) failed: \(completion.status.explanation)"
+                problem = problem ?? failure
                 continue
             }
             let took = now.nanoseconds(since: slot.start)

@@ -1,0 +1,16 @@
+import BlockInterface
+
+extension BlockOperation {
+    /// For people, behind an article.
+    var text: String {
+        switch self {
+        case .read: "read"
+        case .write: "write"
+        case .flush: "flush"
+        case .writeZeroes: "zeroing"
+        case .deallocate: "trim"
+        case .compare, .verify: "comparison"
+        case .compareAndWrite: "comparison and write"
+        }
+    }
+}
