@@ -26,7 +26,8 @@ public struct ReservationStatus: Hashable, Sendable {
 
     /// Registered Controller.
     public struct Registrant: Hashable, Sendable {
-        /// Controller ID of a registrant whose controller is not connected (the dynamic controller model).
+        /// Controller ID of a registrant whose host has no controller (NVMe Base 2.1, "Registered Controller data structure").
+        /// Linux's and SPDK's targets give it for every registrant.
         public static let anyController: UInt16 = 0xFFFF
 
         /// Controller ID (CNTLID).

@@ -18,6 +18,10 @@ public struct TercetIdentity: Equatable, Sendable {
         public init(rawValue: UInt64) { self.rawValue = rawValue }
         /// `QuiesceCommand` is executed.
         public static let quiesce = Abilities(rawValue: 1 << 0)
+        /// Reservation Report gives a registrant whose host has no controller FFFFh as its controller (NVMe Base 2.1, "Registered
+        /// Controller data structure"): at the latest when the host's keep-alive timeout is over. Other targets, and those of
+        /// earlier versions of NVMe, go on naming one, or never name any.
+        public static let registrantPresence = Abilities(rawValue: 1 << 1)
     }
 
     public init(bootInstance: UInt64, abilities: Abilities = []) {

@@ -27,7 +27,8 @@ struct IdentifyPages {
             var bytes = identifyController(controller, maxPieces: request.reference.maxPieces).encoded
             let omissions = target.options.omissions
             if !omissions.contains(.instances) {
-                let abilities: TercetIdentity.Abilities = omissions.contains(.quiesce) ? [] : .quiesce
+                var abilities: TercetIdentity.Abilities = [.registrantPresence]
+                if !omissions.contains(.quiesce) { abilities.insert(.quiesce) }
                 TercetIdentity(bootInstance: target.bootInstance, abilities: abilities).store(into: &bytes)
             }
             page = bytes

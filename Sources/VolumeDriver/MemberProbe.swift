@@ -146,10 +146,17 @@ public final class MemberProbe: @unchecked Sendable {
 
     /// Hosts that are registered with a member's namespace and connected to it: whoever has its volume attached. None where
     /// the target knows no reservations, or does not say which registrants are connected.
-    public func presentHosts(of member: MemberIndex) async -> [ReservationStatus.Registrant] {
+    public func presentHosts(of member: MemberIndex) async -> [PresentHost] {
         guard offersReservations(member) else { return [] }
         let report = try? await report(member)
-        return report?.registrants.filter { $0.controllerID != ReservationStatus.Registrant.anyController } ?? []
+        let connected = report?.registrants.filter {
+            $0.controllerID != ReservationStatus.Registrant.anyController
+        }
+        guard let connected, !connected.isEmpty else { return [] }
+        let page = try? await controllers[member].identify(.controller)
+        let identity = page.flatMap { TercetIdentity(identifyController: $0) }
+        let isCertain = identity?.abilities.contains(.registrantPresence) == true
+        return connected.map { PresentHost(registrant: $0, isCertain: isCertain) }
     }
 
     /// The members that are connected, in order.

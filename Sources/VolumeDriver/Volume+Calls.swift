@@ -24,6 +24,10 @@ extension Volume {
     /// The state of the volume and its members.
     public func status() async -> VolumeStatusReport { await group.run { self.engine.status } }
 
+    /// Whether a detach now would leave this host's reservations at the members, so that a host which has just been fenced
+    /// cannot write.
+    public func keepsReservations() async -> Bool { await group.run { self.engine.keepsReservations } }
+
     /// Counts since the attach.
     public func statistics() async -> VolumeStatistics { await group.run { self.engine.statistics } }
 

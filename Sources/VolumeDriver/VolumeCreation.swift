@@ -43,5 +43,5 @@ public struct MemberSurvey: Sendable {
     /// The slot of its record that is damaged beside one that is not (`Superblock.read`).
     public var damagedSlot: Int?
     /// The hosts that have the volume attached, as `MemberProbe.presentHosts` finds out.
-    public var presentHosts: [ReservationStatus.Registrant]
+    public var presentHosts: [PresentHost]
 }

@@ -19,7 +19,7 @@ public struct VolumeHealth: Sendable {
     /// The newest record that was found.
     public let newest: Superblock?
     /// Hosts that have the volume attached, each once, with the first member that tells of it.
-    public private(set) var hosts: [(member: MemberAddress, host: ReservationStatus.Registrant)] = []
+    public private(set) var hosts: [(member: MemberAddress, host: PresentHost)] = []
 
     /// - Parameters:
     ///   - members: in the order in which they were given.
@@ -27,7 +27,7 @@ public struct VolumeHealth: Sendable {
     public init(_ members: [MemberAddress], _ surveys: [MemberSurvey]) {
         newest = surveys.compactMap { try? $0.superblock.get() }.max { $0.stamp < $1.stamp }
         for (address, survey) in zip(members, surveys) {
-            for host in survey.presentHosts where !hosts.contains(where: { $0.host.hostID == host.hostID }) {
+            for host in survey.presentHosts where !hosts.contains(where: { $0.host.registrant.hostID == host.registrant.hostID }) {
                 hosts.append((address, host))
             }
         }

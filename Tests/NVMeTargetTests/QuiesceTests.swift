@@ -233,8 +233,8 @@ import Testing
         let world = try EngineWorld()
         let identify = RawCommand(opcode: nvme_admin_identify.rawValue).with(10, 1)
         let page = try world.execute(identify, .toHost(4096), on: world.attach().admin).data[3072..<3096]
-        // The mark of these targets, the run, and bit 0 of the word behind it.
+        // The mark of these targets, the run, and behind it bit 0 for Quiesce, bit 1 for the presence of registrants.
         #expect(Array(page.prefix(8)) == [0x31, 0x30, 0x74, 0x65, 0x72, 0x63, 0x65, 0x74])
-        #expect(page[3080] == 7 && page[3088] == 1)
+        #expect(page[3080] == 7 && page[3088] == 3)
     }
 }

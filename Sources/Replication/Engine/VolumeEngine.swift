@@ -115,6 +115,12 @@ public struct VolumeEngine: ~Copyable {
         parts.pump()
     }
 
+    /// A detach now would leave the reservations at the members: another's was preempted less than `releaseDelay` ago.
+    public var keepsReservations: Bool {
+        guard let preemptedAt = parts.attachment.preemptedAt else { return false }
+        return parts.volume.now.nanoseconds(since: preemptedAt) <= parts.volume.configuration.releaseDelay
+    }
+
     // MARK: Operators
 
     /// Stops copying to members that are behind, after the regions that are under way.

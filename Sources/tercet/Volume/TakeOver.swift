@@ -17,7 +17,7 @@ struct TakeOver: ParsableArguments {
     ///
     /// - Parameter look: finds the hosts that are present, by member; called at least once.
     func objection(
-        _ members: [MemberAddress], _ look: () async -> [[ReservationStatus.Registrant]]
+        _ members: [MemberAddress], _ look: () async -> [[PresentHost]]
     ) async -> String? {
         let end = MonotonicTime.now().advanced(byMilliseconds: VolumeOccupant.patienceMilliseconds)
         while true {
@@ -31,7 +31,7 @@ struct TakeOver: ParsableArguments {
     /// Throws where the members of a probe are to be left alone.
     func check(_ probe: MemberProbe) async throws(VolumeCreationError) {
         let objection = await objection(probe.addresses) {
-            var present: [[ReservationStatus.Registrant]] = []
+            var present: [[PresentHost]] = []
             for member in probe.addresses.indices { present.append(await probe.presentHosts(of: MemberIndex(member))) }
             return present
         }
@@ -42,8 +42,8 @@ struct TakeOver: ParsableArguments {
     static let discussion = """
         The command attaches the volume itself and detaches it at the end. Where another host has it attached, it changes \
         nothing and ends with status 1; with --take-over it fences that host, which stops as deposed. A host that died is no \
-        obstacle to targets that notice its end; others go on naming it, and --take-over is needed. Members without fencing \
-        do not tell who is there. Where this command is fenced by another host, it ends \
+        obstacle where the targets tell that it is gone, as tercetd does; others go on naming it, and --take-over is needed. \
+        Members without fencing do not tell who is there. Where this command is fenced by another host, it ends \
         with status 1.
         """
 }

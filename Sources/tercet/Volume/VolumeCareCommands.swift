@@ -143,14 +143,15 @@ struct VolumeDetachCommand: AsyncParsableCommand {
         defer { session.end() }
         let attached = try await VolumeSession(volume, takeOver, session: session)
         let status = await attached.volume.status()
-        try await attached.detach()
+        let left = try await attached.detach()
         let behind = status.members.indices.filter { !status.members[$0].isInSync }
         if json {
             try printJSON(DetachResult(epoch: status.epoch, membersBehind: behind))
         } else {
             print(
                 "detached"
-                    + (behind.isEmpty ? "" : "; behind: members " + behind.map(String.init).joined(separator: ", ")))
+                    + (behind.isEmpty ? "" : "; behind: members " + behind.map(String.init).joined(separator: ", "))
+                    + (left.map { "; \($0)" } ?? ""))
         }
     }
 }

@@ -29,7 +29,7 @@ extension VolumeSession {
             }
             throw error
         }
-        try await detach()
+        if let left = try await detach() { log.say(left) }
         return result
     }
 

@@ -98,9 +98,14 @@ final class VolumeSession {
     func outcome() throws -> VolumeOutcome { try log.outcome() }
 
     /// Detaches in order: the volume is clean afterwards. Where too few members can be reached for that, the volume is let
-    /// go as a crash would leave it, and the error says so.
-    func detach() async throws {
+    /// go as a crash would leave it, and the error says so. Returns what stays at the members, for people; `nil` for nothing.
+    @discardableResult func detach() async throws -> String? {
+        let keepsReservations = await volume.keepsReservations()
         do throws(VolumeError) { try await attachment.detach() } catch { throw CommandFailure(error.message) }
+        return keepsReservations
+            ? "the reservation stays at the members, because a host was fenced less than a minute ago and might still write; it "
+                + "holds until the next command takes it over, which needs --take-over where targets do not tell who is there"
+            : nil
     }
 }
 

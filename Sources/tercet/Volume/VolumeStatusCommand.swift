@@ -54,7 +54,10 @@ struct VolumeStatusCommand: AsyncParsableCommand {
                     + "\(geometry.regionSize) bytes")
         }
         for (member, host) in health.hosts {
-            print("attached: host \(host.hostID) has it, or had it until it died a moment ago (\(member) tells)")
+            print(
+                "attached: host \(host.registrant.hostID) has it, or had it "
+                    + (host.isCertain ? "until it died a moment ago" : "when it died: its target does not tell")
+                    + " (registered at \(member))")
         }
         print("health: \(health.grade.rawValue)")
         for problem in health.problems { print("  \(problem)") }
@@ -85,10 +88,13 @@ struct StatusResult: Encodable {
         var member: String
         /// In hexadecimal.
         var key: String
+        /// The member's target tells when a host is gone; where this is false, this one may have died.
+        var isCertain: Bool
 
         enum CodingKeys: String, CodingKey {
             case member, key
             case hostID = "host_id"
+            case isCertain = "certain"
         }
     }
 
@@ -146,7 +152,9 @@ struct StatusResult: Encodable {
         self.health = health.grade.rawValue
         problems = health.problems
         hosts = health.hosts.map {
-            Host(hostID: "\($0.host.hostID)", member: "\($0.member)", key: String($0.host.key, radix: 16))
+            Host(
+                hostID: "\($0.host.registrant.hostID)", member: "\($0.member)",
+                key: String($0.host.registrant.key, radix: 16), isCertain: $0.host.isCertain)
         }
         members = zip(addresses, surveys).map(Member.init)
     }
