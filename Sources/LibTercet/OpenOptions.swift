@@ -29,9 +29,7 @@ struct OpenOptions {
             throw OpenFailure(code: -EINVAL, message: "\"\(host)\" is not an IPv4 or IPv6 address")
         }
         let subsystem = given.subsystem_nqn.map { String(cString: $0) } ?? ""
-        do { try NQN.validate(subsystem) } catch {
-            throw OpenFailure(code: -EINVAL, message: "NQN \"\(subsystem)\": \(error)")
-        }
+        try checkNQN(subsystem, "NQN")
         let text = given.host_id.map { String(cString: $0) }
         guard let id = text == nil ? randomID() : UUIDBytes(text ?? "") else {
             throw OpenFailure(code: -EINVAL, message: "\"\(text ?? "")\" is not a UUID")
@@ -80,9 +78,7 @@ struct VolumeOpenOptions {
             guard let member = MemberAddress(String(part)) else {
                 throw OpenFailure(code: -EINVAL, message: "\"\(part)\" is not ADDRESS:PORT/SUBNQN/NSID")
             }
-            do { try NQN.validate(member.subsystemNQN) } catch {
-                throw OpenFailure(code: -EINVAL, message: "NQN \"\(member.subsystemNQN)\": \(error)")
-            }
+            try checkNQN(member.subsystemNQN, "NQN")
             members.append(member)
         }
         hostID = randomID()
@@ -135,10 +131,17 @@ private func checkedHostNQN(
 ) throws(OpenFailure) -> String {
     guard let given else { return NQN.uuid(id) }
     let name = String(cString: given)
-    do { try NQN.validate(name) } catch {
-        throw OpenFailure(code: -EINVAL, message: "host NQN \"\(name)\": \(error)")
-    }
+    try checkNQN(name, "host NQN")
     return name
+}
+
+/// Refuses a name that cannot be sent. One that has not the form of an NQN is the target's to judge.
+private func checkNQN(_ name: String, _ what: String) throws(OpenFailure) {
+    do throws(InvalidNQN) { try NQN.validate(name) } catch {
+        guard error.isOfForm, !name.isEmpty else {
+            throw OpenFailure(code: -EINVAL, message: "\(what) \"\(name)\": \(error)")
+        }
+    }
 }
 
 /// A random UUID (RFC 9562, version 4).

@@ -10,7 +10,8 @@ public struct HostIdentity {
     public init(nqn: String?, id: UUIDBytes?) {
         let fallback = UUIDBytes(UUID().uuidString.lowercased()) ?? UUIDBytes()
         let fileNQN = HostIdentity.line("/etc/nvme/hostnqn").flatMap { name in
-            (try? NQN.validate(name)) == nil ? nil : name
+            do throws(InvalidNQN) { try NQN.validate(name) } catch { return error.isOfForm ? name : nil }
+            return name
         }
         self.nqn = nqn ?? fileNQN ?? NQN.uuid(fallback)
         // A host NQN made from a UUID goes with that UUID, so that a target sees one host.

@@ -68,6 +68,14 @@ public enum InvalidNQN: Error, Hashable, Sendable, CustomStringConvertible {
     case invalidDomain
     case noString
 
+    /// The name can be sent all the same: only its form is another. Names such as `testnqn` are in use in the field.
+    public var isOfForm: Bool {
+        switch self {
+        case .tooLong, .zeroByte: false
+        case .noPrefix, .invalidUUID, .invalidDate, .invalidDomain, .noString: true
+        }
+    }
+
     /// The problem, for the person who wrote the name.
     public var description: String {
         switch self {

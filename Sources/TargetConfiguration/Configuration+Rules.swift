@@ -26,10 +26,8 @@ extension Configuration {
             try NQN.validate(name)
             return nil
         } catch {
-            switch error {
-            case .tooLong, .zeroByte: return "'\(name)': \(error); allowed: \(form)"
-            default: return name.isEmpty ? "'': a name is needed; allowed: \(form)" : nil
-            }
+            guard error.isOfForm else { return "'\(name)': \(error); allowed: \(form)" }
+            return name.isEmpty ? "'': a name is needed; allowed: \(form)" : nil
         }
     }
 

@@ -3,6 +3,7 @@ import Base
 import FabricInterface
 import NVMeInitiator
 import NVMeSpec
+import Terminal
 
 /// The target's address, named as in nvme-cli.
 struct AddressArguments: ParsableArguments {
@@ -43,7 +44,7 @@ struct AddressArguments: ParsableArguments {
         }
         guard connectTimeoutSeconds > 0 else { throw ValidationError("--connect-timeout: at least 1 second") }
         if let hostNQN {
-            do { try NQN.validate(hostNQN) } catch { throw ValidationError("host NQN \"\(hostNQN)\": \(error)") }
+            try checkNQN(hostNQN, "host NQN")
         }
         if let hostID, UUIDBytes(hostID) == nil { throw ValidationError("\"\(hostID)\" is not a UUID") }
     }
@@ -71,8 +72,17 @@ struct SubsystemArguments: ParsableArguments {
     var nqn: String
 
     func validate() throws {
-        do { try NQN.validate(nqn) } catch { throw ValidationError("NQN \"\(nqn)\": \(error)") }
+        try checkNQN(nqn, "NQN")
     }
 
     func options() throws -> ControllerOptions { try address.options(nqn) }
+}
+
+/// Refuses a name that cannot be sent, and remarks on one that has not the form of an NQN: such names are in use in the field
+/// (`testnqn`), and the target knows which ones it has.
+func checkNQN(_ name: String, _ what: String) throws {
+    do throws(InvalidNQN) { try NQN.validate(name) } catch {
+        guard error.isOfForm, !name.isEmpty else { throw ValidationError("\(what) \"\(name)\": \(error)") }
+        writeToStandardError("\(what) \"\(name)\": \(error); it is taken as it is\n")
+    }
 }

@@ -129,6 +129,10 @@ kill -HUP "$tercetd_pid"
 check "a name without the form of an NQN is remarked on" wait_until 10 log_has "reload: subsystem 'testnqn': an NQN begins with"
 discovery_names() { on_softverbs "$tercet" discover -a 127.0.0.1 "${host[@]}" --json | grep -q "\"$1\""; }
 check "... and listed by discovery" wait_until 10 discovery_names testnqn
+names_taken() { on_softverbs "$tercet" identify -a 127.0.0.1 -n testnqn "${host[@]}" 2>&1 | grep "is taken as it is"; }
+check "... and taken by commands, with a remark" names_taken
+check_fails "... but not one that is too long" \
+  on_softverbs "$tercet" identify -a 127.0.0.1 -n "nqn.2026-11.io.tercet:$(printf 'x%.0s' {1..250})" "${host[@]}"
 check "... with the highest namespace identifier there is" log_has "nsid=256 subsystem=testnqn"
 
 configure "$second" '"allowAnyHost": true' '{ "nsid": 5, "backing": "/none\nforged" }'

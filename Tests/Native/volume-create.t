@@ -47,6 +47,22 @@ expect_refusal "a namespace is no two members" "member 2: has the same identity 
   timeout 60 "$tercet" volume create "${members[@]:0:4}" "${members[@]:2:2}"
 check "... and nothing was written to it" cmp "$tap_folder/disk1" "$tap_folder/pattern"
 
+# Three daemons that call their namespaces the same, as those do that were started from one copied configuration with identifiers.
+kill_member 0; kill_member 1; kill_member 2
+for number in 0 1 2; do
+  cat >"$tap_folder/alike$number.json" <<JSON
+{ "listeners": [ { "address": "$address", "port": $((port + number)) } ], "subsystems": [ { "nqn": "$nqn.$number", "allowAnyHost": true,
+  "namespaces": [ { "nsid": 1, "backing": "$tap_folder/disk$number", "uuid": "6ba7b811-9dad-11d1-80b4-00c04fd430c8" } ] } ] }
+JSON
+  "$tercetd" --config "$tap_folder/alike$number.json" >>"$tap_folder/target$number.log" 2>&1 </dev/null &
+  target_pids[$number]=$!
+  require "target $number starts alike" wait_until 30 "$tercet" discover -a "$address" -s "$((port + number))"
+done
+expect_refusal "members that call themselves the same are named, with the cause" \
+  "has the same identity as member 0: it is the same namespace, or their targets were started alike" volume create
+kill_member 0; kill_member 1; kill_member 2
+for number in 0 1 2; do require "target $number starts again" start_member "$number"; done
+
 # A creation that dies. Each of its requests takes a while, so that it is met everywhere.
 expected="volume [0-9a-f-]+: [0-9]+ blocks of 512 bytes"
 unfinished=0

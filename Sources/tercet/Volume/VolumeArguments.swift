@@ -32,9 +32,8 @@ struct VolumeArguments: ParsableArguments {
         guard members.count == memberCount else {
             throw ValidationError("\(members.count) members are given; a volume has \(memberCount)")
         }
-        if let hostNQN {
-            do { try NQN.validate(hostNQN) } catch { throw ValidationError("host NQN \"\(hostNQN)\": \(error)") }
-        }
+        for member in members { try checkNQN(member.subsystemNQN, "NQN") }
+        if let hostNQN { try checkNQN(hostNQN, "host NQN") }
     }
 
     /// This host, under an identifier of its own for this run: to reservations each attachment is another host.
