@@ -23,12 +23,14 @@ private final class VerbsWorld: FabricLawWorld {
 @main
 enum VerbsFabricLaws {
     static func main() {
-        let addresses = CommandLine.arguments.dropFirst().map { SocketAddress(host: $0, port: 0) }
+        let overflows = CommandLine.arguments.dropFirst().first == "--overflow"
+        let addresses = CommandLine.arguments.dropFirst(overflows ? 2 : 1).map { SocketAddress(host: $0, port: 0) }
         guard !addresses.isEmpty, !addresses.contains(nil) else {
-            print("Bail out! usage: verbs-fabric-laws ADDRESS..., those of RDMA devices of this machine")
+            print("Bail out! usage: verbs-fabric-laws [--overflow] ADDRESS..., those of RDMA devices of this machine")
             exit(2)
         }
-        let laws = FabricLaw.all + FabricLaw.resources + FabricLaw.registrations
+        let laws =
+            FabricLaw.all + FabricLaw.resources + FabricLaw.registrations + (overflows ? FabricLaw.overflows : [])
         print("1..\(addresses.count * laws.count)")
         var number = 0
         var failures = 0

@@ -1,0 +1,368 @@
+#!/usr/bin/env bash
+# An operator's night: every command while things go wrong, before and after. What it prints and its exit status are compared
+# with operators-night.txt, where what differs from run to run has names; each command has a time in which it has to end.
+#
+# The conditions are independent: each has targets of its own, and they run at the same time. `UPDATE=1` writes
+# operators-night.txt anew, to be read before it is kept.
+
+. "$(dirname "$0")/fio.sh"
+
+golden=$project/Tests/Native/operators-night.txt
+patience=3
+# The longest that a command may take, in seconds: the look at the members (3 for one that does not answer, and twice where
+# there is somebody to wait for), the attach and the work with its patience each, and the detach and the connections' end with
+# theirs. Beside that, what starting a process costs on a machine that does all this at once.
+limit=45
+
+# A disk whose writes fail on request: they are cut off at a size, of which the daemon is not to die.
+trap '' XFSZ
+
+# normalised: what a command printed, with names for what differs from run to run.
+normalised() {
+  sed -E \
+    -e "s#$address:$port/$nqn\.0/1#MEMBER0#g; s#$address:$((port + 1))/$nqn\.1/1#MEMBER1#g" \
+    -e "s#$address:$((port + 2))/$nqn\.2/1#MEMBER2#g; s#$address:$((port + 3))/$nqn\.3/1#SPARE#g" \
+    -e "s#$address:$port#ADDRESS0#g; s#$address:$((port + 1))#ADDRESS1#g; s#$address:$((port + 2))#ADDRESS2#g" \
+    -e "s#$address:$((port + 3))#ADDRESS3#g; s#$tap_folder#FOLDER#g; s#$nqn#NQN#g" \
+    -e 's/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/UUID/g' \
+    -e 's/record [0-9]+\.[0-9]+(\/[0-9]+)?/record STAMP/g; s/under key [0-9a-f]+/under key KEY/g' \
+    -e 's/as controller [0-9]+/as controller ID/g; s/controller [0-9]+/controller ID/g' \
+    -e 's/[0-9]+ bytes were copied/N bytes were copied/g; s/lacks [0-9]+ regions/lacks N regions/g' \
+    -e 's/[0-9]+ regions (left|are compared)/N regions \1/g; s/epoch [0-9]+/epoch N/g' \
+    -e 's/verified: [0-9]+ I\/Os in [0-9]+ regions; members lost: [0-9]+; copied: .*/verified: N I\/Os/' \
+    -e 's/of unit [0-9]+/of unit N/g; s/at byte [0-9]+/at byte N/g; s/at block [0-9]+/at block N/g'
+}
+
+# What happens on the way is told with the time, in an order that is chance; and what a load measures is no matter here.
+outcome() {
+  grep -vE '^ *[0-9]+\.[0-9]{3} s  ' | grep -vE '^(second | +[0-9a-z]+ +[0-9]|read: |write: |longest |written: |writes at )'
+}
+
+# run LABEL COMMAND...: runs a command, and writes down what it printed, how it ended, and how long it took.
+run() {
+  local label=$1 status=0 began=${EPOCHREALTIME/[.,]/}
+  shift
+  local within=(timeout -k 5 $((limit + 30)))
+  ! declare -F "$1" >/dev/null || within=()
+  "${within[@]}" "$@" >"$tap_folder/stdout" 2>"$tap_folder/stderr" </dev/null || status=$?
+  local took=$(((${EPOCHREALTIME/[.,]/} - began) / 1000))
+  {
+    echo
+    echo "\$ $label"
+    outcome <"$tap_folder/stdout" | normalised
+    outcome <"$tap_folder/stderr" | normalised | sed 's/^/! /'
+    echo "exit status $status"
+  } >>"$tap_folder/section"
+  echo "$took $label" >>"$tap_folder/times"
+  { echo "== $label ($took ms)"; cat "$tap_folder/stderr"; } >>"$tap_folder/events"
+}
+
+# volume COMMAND OPTION...: a command of the volume.
+volume() {
+  local command=$1 options=(--patience "$patience")
+  shift
+  case $command in status | create | destroy) options=() ;; esac
+  run "tercet volume $command${*:+ $*}" "$tercet" volume "$command" "${members[@]}" "${options[@]}" "$@"
+}
+spare() {
+  run "tercet volume replace --replace $1 --with SPARE" "$tercet" volume replace "${members[@]}" --patience "$patience" \
+    --replace "$1" --with "$address:$((port + 3))/$nqn.3/1"
+}
+exercise() {
+  run "tercet volume exercise --runtime 1" "$tercet" volume exercise "${members[@]}" --patience "$patience" \
+    --record "$tap_folder/record" --start-block 8192 --size 1m --runtime 1
+}
+# target NUMBER COMMAND OPTION...: a command for one target's namespace.
+target() {
+  local number=$1 command=$2 name=(-n "$nqn.$1")
+  shift 2
+  [ "$command" != discover ] || name=()
+  run "tercet $command ADDRESS$number${*:+ $*}" "$tercet" "$command" -a "$address" -s "$((port + number))" "${name[@]}" \
+    --connect-timeout 3 "$@"
+}
+# A job of fio on the volume: its own report is no matter here.
+fio() { run "tercet-fio --rw=read --size=256k" fio_job; }
+fio_job() {
+  local status=0
+  (cd "$tap_folder" && timeout -k 5 $((limit + 30)) "$tercet_fio" --substrate softverbs --engine "$engine" "${members[@]}" \
+    --name=job --rw=read --bs=64k --size=256k --filename=tercet >fio.output 2>&1) || status=$?
+  grep -E '^(tercet|fio: )' "$tap_folder/fio.output"
+  return "$status"
+}
+
+# must COMMAND...: what has to work between the commands of the night.
+must() { "$@" >"$tap_folder/must" 2>&1 </dev/null || { echo "FAILED: $*"; normalised <"$tap_folder/must"; } >>"$tap_folder/section"; }
+
+# Every command but those that change the volume for good.
+all() {
+  volume status
+  volume read --block-count 8 --output /dev/null
+  volume write --input "$input"
+  volume heal --for 2
+  volume scrub
+  volume bench --runtime 1 --size 1m --iodepth 4
+}
+others() {
+  exercise
+  volume heal --scrub
+  volume grow
+  volume detach
+  volume create
+  fio
+}
+after() {
+  echo >>"$tap_folder/section"
+  echo "# afterwards" >>"$tap_folder/section"
+  volume heal
+  volume status
+}
+# Another host has the volume: it has written something, and waits for more to write.
+begin_host() {
+  mkfifo "$tap_folder/fifo"
+  "$tercet" volume write "${members[@]}" --input "$tap_folder/fifo" >"$tap_folder/host" 2>&1 </dev/null &
+  host=$!
+  exec 7>"$tap_folder/fifo"
+  cat "$input" >&7
+  must wait_until 30 grep -q "volume: serving" "$tap_folder/host"
+}
+end_host() { kill -KILL "$host" && wait "$host" 2>/dev/null; }
+
+# The conditions. A name with a number is a part of one that takes long.
+well() {
+  volume status
+  all
+  others
+  target 0 discover
+  target 0 identify
+  target 0 connect-test
+  target 0 read --block-count 8 --output /dev/null
+  must start_member 3
+  target 3 write --input "$input"
+  target 3 bench --rw randread --runtime 1
+  target 0 read --nsid 9 --output /dev/null
+  volume destroy
+  volume status
+  volume read --output /dev/null
+  volume create --region-size 64k
+}
+dead() {
+  kill_member 2
+  all
+  target 2 discover
+  target 2 identify
+  target 2 read --output /dev/null
+  target 2 write --input "$input"
+  target 2 bench --rw randread --runtime 1
+  target 2 connect-test
+  must start_member 2
+  after
+}
+dead_others() {
+  kill_member 2
+  others
+  volume destroy
+  must start_member 3
+  spare 2
+}
+slow() {
+  echo 'delay_us=20000' >"$faults"
+  must sleep 0.2
+  all
+  exercise
+  volume detach
+  target 2 read --block-count 8 --output /dev/null
+  : >"$faults"
+  after
+}
+full() {
+  volume status
+  volume write --input "$large"
+  volume heal --for 2
+  volume scrub
+  volume bench --runtime 1 --size 8m --iodepth 4
+  volume read --block-count 8 --output /dev/null
+  volume detach
+  volume status
+  target 2 write --start-block 4096 --input "$large"
+  must mount -o remount,size=64m "$tap_folder/small"
+  after
+}
+failing() {
+  must prlimit --pid "${target_pids[2]}" --fsize=65536
+  all
+  target 2 write --start-block 8192 --input "$input"
+  must prlimit --pid "${target_pids[2]}" --fsize=unlimited
+  after
+}
+failing_others() {
+  must prlimit --pid "${target_pids[2]}" --fsize=65536
+  others
+  must prlimit --pid "${target_pids[2]}" --fsize=unlimited
+  after
+}
+stopped() {
+  kill -STOP "${target_pids[2]}"
+  all
+  kill -CONT "${target_pids[2]}"
+  after
+}
+stopped_others() {
+  kill -STOP "${target_pids[2]}"
+  others
+  volume destroy
+  kill -CONT "${target_pids[2]}"
+  after
+}
+stopped_target() {
+  kill -STOP "${target_pids[2]}"
+  target 2 discover
+  target 2 identify
+  target 2 read --output /dev/null
+  target 2 write --input "$input"
+  target 2 bench --rw randread --runtime 1
+  target 2 connect-test
+  must start_member 3
+  spare 2
+  kill -CONT "${target_pids[2]}"
+}
+two_away() {
+  kill_member 1
+  kill_member 2
+  all
+  must start_member 1
+  must start_member 2
+  after
+}
+two_away_others() {
+  kill_member 1
+  kill_member 2
+  others
+  volume destroy
+  must start_member 3
+  spare 2
+  must start_member 1
+  must start_member 2
+  after
+}
+other_host() {
+  begin_host
+  all
+  must kill -0 "$host"
+  end_host
+  after
+}
+other_host_others() {
+  must start_member 3
+  begin_host
+  others
+  volume destroy
+  spare 2
+  must kill -0 "$host"
+  volume write --take-over --input "$input"
+  exec 7>&-
+  local status=0
+  wait "$host" || status=$?
+  {
+    echo
+    echo "\$ tercet volume write (the host that was fenced)"
+    outcome <"$tap_folder/host" | normalised
+    echo "exit status $status"
+  } >>"$tap_folder/section"
+  volume detach
+  after
+}
+host_killed() {
+  begin_host
+  end_host
+  all
+  after
+}
+host_killed_others() {
+  begin_host
+  end_host
+  others
+  after
+}
+
+conditions=(well dead dead_others slow full failing failing_others stopped stopped_others stopped_target two_away
+  two_away_others other_host other_host_others host_killed host_killed_others)
+declare -A titles=([well]="all is well" [dead]="a member is dead" [dead_others]="a member is dead (2)" [slow]="a member is slow"
+  [full]="a member's disk is full" [failing]="a member's disk fails its writes" [failing_others]="a member's disk fails its writes (2)"
+  [stopped]="a target is stopped" [stopped_others]="a target is stopped (2)" [stopped_target]="a target is stopped (3)"
+  [two_away]="two members are away" [two_away_others]="two members are away (2)" [other_host]="another host has the volume"
+  [other_host_others]="another host has the volume (2)" [host_killed]="a host was killed" [host_killed_others]="a host was killed (2)")
+
+head -c 65536 /dev/urandom >"$tap_folder/input"
+head -c 8388608 /dev/urandom >"$tap_folder/large"
+input=$tap_folder/input
+large=$tap_folder/large
+whole=$tap_folder
+
+# night NUMBER NAME: a condition, with targets and a volume of its own.
+night() {
+  port=$((port + 8 + 4 * $1))
+  tap_folder=$whole/$2
+  mkdir "$tap_folder"
+  target_pids=()
+  host=
+  trap 'kill -CONT "${target_pids[@]}" 2>/dev/null; kill -KILL "${target_pids[@]}" $host 2>/dev/null; umount "$tap_folder/small" 2>/dev/null' EXIT
+  echo "## ${titles[$2]}" >"$tap_folder/section"
+  : >"$tap_folder/times"
+  members=()
+  local number
+  for number in 0 1 2 3; do truncate -s 16M "$tap_folder/disk$number"; done
+  for number in 0 1 2; do members+=(--member "$address:$((port + number))/$nqn.$number/1"); done
+  faults=$tap_folder/faults
+  if [ "$2" = full ]; then
+    mkdir "$tap_folder/small"
+    must mount -t tmpfs -o size=6m tmpfs "$tap_folder/small"
+    truncate -s 16M "$tap_folder/small/disk"
+    rm "$tap_folder/disk2"
+    ln -s "$tap_folder/small/disk" "$tap_folder/disk2"
+  fi
+  must start_member 0
+  must start_member 1
+  [ "$2" != slow ] || { : >"$faults"; export SOFTVERBS_FAULT_FILE=$faults; }
+  must start_member 2
+  unset SOFTVERBS_FAULT_FILE
+  must "$tercet" volume create "${members[@]}" --region-size 64k
+  "$2"
+  echo >>"$tap_folder/section"
+}
+
+# Mounting needs rights that not everybody has.
+mkdir "$tap_folder/probe"
+if mount -t tmpfs -o size=1m tmpfs "$tap_folder/probe" 2>/dev/null; then umount "$tap_folder/probe"; else
+  skip "a member's disk is full" "no file system can be mounted here"
+  conditions=("${conditions[@]/full/}")
+fi
+
+number=0
+for condition in "${conditions[@]}"; do
+  number=$((number + 1))
+  [ -n "$condition" ] || continue
+  (night "$number" "$condition") >"$whole/$condition.log" 2>&1 &
+done
+wait
+
+if [ -n "${UPDATE-}" ]; then
+  {
+    echo "# An operator's night: what each command prints, and how it ends. Lines of the standard error begin with an exclamation"
+    echo "# mark. Tests/Native/operators-night.t compares; UPDATE=1 writes this anew."
+    echo
+    for condition in "${conditions[@]}"; do cat "$whole/$condition/section"; done
+  } >"$golden"
+fi
+# section NAME: what is written down of a condition.
+section() { awk -v title="## ${titles[$1]}" '/^## / { is = $0 == title } is' "$golden"; }
+slowest=0
+for condition in "${conditions[@]}"; do
+  [ -n "$condition" ] || continue
+  diff -u <(section "$condition") "$whole/$condition/section" >"$whole/$condition/differences"
+  report $? "${titles[$condition]}: what was printed is as written down" ||
+    { diagnose <"$whole/$condition/differences"; diagnose <"$whole/$condition.log"; tail -n 60 "$whole/$condition/events" | diagnose; }
+  longest=$(sort -rn "$whole/$condition/times" | head -n 1)
+  expect_at_most "${titles[$condition]}: each command ended in its time (ms)" $((limit * 1000)) "${longest%% *}" || diagnose "$longest"
+  diagnose "longest: $longest"
+done
+done_testing
