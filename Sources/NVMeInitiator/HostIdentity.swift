@@ -9,7 +9,7 @@ public struct HostIdentity {
 
     public init(nqn: String?, id: UUIDBytes?) {
         let fallback = UUIDBytes(UUID().uuidString.lowercased()) ?? UUIDBytes()
-        let fileNQN = HostIdentity.line("/etc/nvme/hostnqn").flatMap { name in
+        let fileNQN = HostIdentity.line("/etc/nvme/hostnqn").flatMap { name -> String? in
             do throws(InvalidNQN) { try NQN.validate(name) } catch { return error.isOfForm ? name : nil }
             return name
         }

@@ -49,7 +49,7 @@ extension MemberLossReason {
         switch self {
         case .disconnected: "its connection ended"
         case .timedOut: "it did not answer in time"
-        case .outcomeUnknown: "a command did not end, and may or may not have been done"
+        case .outcomeUnknown: "a command may or may not have been done"
         case .metadataFailed: "it could not write the volume's record, or flush"
         case .slow: "it was far slower than the others"
         case .removed: "it was removed"

@@ -6,4 +6,9 @@ public struct PresentHost: Sendable {
     /// The target tells of a host only while it is connected (`TercetIdentity.Abilities.registrantPresence`). Others go on naming
     /// one that has died.
     public var isCertain: Bool
+
+    public init(registrant: ReservationStatus.Registrant, isCertain: Bool) {
+        self.registrant = registrant
+        self.isCertain = isCertain
+    }
 }

@@ -42,12 +42,14 @@ extension VolumeSession {
             var isTold = false
             while (try? await Task.sleep(for: .milliseconds(100))) != nil {
                 if clock.isStalled(await attachment.volume.progress()) {
-                    log.fail("nothing came any further for \(limit): \(await attachment.reasons())")
+                    let reasons = await attachment.reasons()
+                    log.fail("nothing came any further for \(limit): \(reasons)")
                     return attachment.volume.abandon()
                 }
                 if clock.idleMilliseconds > 3000, !isTold {
                     isTold = true
-                    log.say("still waiting: \(await attachment.reasons())")
+                    let reasons = await attachment.reasons()
+                    log.say("still waiting: \(reasons)")
                 }
             }
         }
@@ -80,13 +82,14 @@ extension VolumeSession {
                 let isCopying =
                     !isStalled && status.members.allSatisfy { $0.phase == .active }
                     && clock.idleMilliseconds <= 1000 + patience.slackMilliseconds
-                return SyncOutcome(
-                    left: left, obstacles: isCopying ? [] : await attachment.obstacles(), isInSync: false)
+                let obstacles = await isCopying ? [] : attachment.obstacles()
+                return SyncOutcome(left: left, obstacles: obstacles, isInSync: false)
             }
             if clock.idleMilliseconds > 3000, !isTold {
                 isTold = true
                 progress.clear()
-                log.say("still waiting: \(await attachment.reasons())")
+                let reasons = await attachment.reasons()
+                log.say("still waiting: \(reasons)")
             } else {
                 progress.show("\(left) regions left")
             }
@@ -142,8 +145,8 @@ extension VolumeSession {
     /// Lets a moment pass; throws where the volume has not come any further for too long.
     func check(_ clock: inout StallClock, _ state: String) async throws {
         if clock.isStalled(await volume.progress()) {
-            throw CommandFailure(
-                "\(state), and nothing came any further for \(patience.seconds): \(await attachment.reasons())")
+            let reasons = await attachment.reasons()
+            throw CommandFailure("\(state), and nothing came any further for \(patience.seconds): \(reasons)")
         }
         try await Task.sleep(for: .milliseconds(20))
     }

@@ -13,7 +13,7 @@ final class VolumeSession {
     let session: Session
     let attachment: VolumeAttachment
     var volume: Volume { attachment.volume }
-    let log = EventLog()
+    let log: EventLog
     /// How long nothing may come any further.
     private(set) var patience: Patience
 
@@ -71,8 +71,9 @@ final class VolumeSession {
         options.excluded = excluded
         options.formattedBytes = UInt64(arguments.oldSize?.value ?? 0)
         options.mayBeSuspended = mayBeSuspended
-        options.patienceMilliseconds = patience.milliseconds
-        let log = log
+        options.patienceMilliseconds = arguments.patience.milliseconds
+        let log = EventLog()
+        self.log = log
         let waiting = Task {
             guard (try? await Task.sleep(for: .seconds(3))) != nil else { return }
             log.say("still waiting for members to answer")

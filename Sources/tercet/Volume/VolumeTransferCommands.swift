@@ -90,7 +90,7 @@ struct VolumeReadCommand: AsyncParsableCommand {
 extension VolumeSession {
     /// Does one I/O on whole blocks; throws where it fails, or comes no further for too long.
     fileprivate func perform(
-        _ operation: BlockOperation, start: UInt64 = 0, count: UInt64 = 0, _ blockSize: Int = 0,
+        _ operation: BlockInterface.BlockOperation, start: UInt64 = 0, count: UInt64 = 0, _ blockSize: Int = 0,
         _ buffer: VolumeBuffer? = nil
     ) async throws {
         let calls = attachment.calls
