@@ -12,7 +12,7 @@ struct MemberTroubles: Sendable {
         case .notice(.memberRefused(let member, let error)): problems[member] = error.description
         // Another namespace may be in its place.
         case .notice(.memberLost(let member, .removed)): problems[member] = nil
-        // What was said before says more.
+        // A problem that was told before says more.
         case .notice(.memberLost(let member, let reason)):
             problems[member] = problems[member] ?? reason.explanation
         case .notice(.memberDemoted(let member)): problems[member] = "it fails writes"

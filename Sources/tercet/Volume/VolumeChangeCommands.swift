@@ -160,7 +160,7 @@ struct VolumeGrowCommand: AsyncParsableCommand {
         return (old, await attached.volume.geometry())
     }
 
-    /// What the smallest of the members holds.
+    /// The largest volume that the smallest of the members holds.
     private func largestVolume(_ group: InitiatorGroup) async throws -> (VolumeGeometry) -> UInt64 {
         let blocks = try await volume.probe(group) { probe throws(VolumeCreationError) in
             volume.members.indices.map { probe.blocks(of: MemberIndex($0)) }.min() ?? 0
