@@ -23,7 +23,9 @@ normalised() {
     -e "s#$address:$port/$nqn\.0/1#MEMBER0#g; s#$address:$((port + 1))/$nqn\.1/1#MEMBER1#g" \
     -e "s#$address:$((port + 2))/$nqn\.2/1#MEMBER2#g; s#$address:$((port + 3))/$nqn\.3/1#SPARE#g" \
     -e "s#$address:$port#ADDRESS0#g; s#$address:$((port + 1))#ADDRESS1#g; s#$address:$((port + 2))#ADDRESS2#g" \
-    -e "s#$address:$((port + 3))#ADDRESS3#g; s#$tap_folder#FOLDER#g; s#$nqn#NQN#g" \
+    -e "s#$address:$((port + 3))#ADDRESS3#g; s#$tap_folder#FOLDER#g; s#$whole#FOLDER#g; s#$nqn#NQN#g" \
+    -e 's/^(  (sn|nguid|cntlid) +: ).*/\1.../; s/serial [0-9a-f]+/serial .../; s/connected in [0-9]+/connected in N/' \
+    -e 's/generation counter [0-9]+/generation counter N/; s/trsvcid: .*/trsvcid: .../; s/blocks at [0-9]+:/blocks at N:/' \
     -e 's/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/UUID/g' \
     -e 's/record [0-9]+\.[0-9]+(\/[0-9]+)?/record STAMP/g; s/under key [0-9a-f]+/under key KEY/g' \
     -e 's/as controller [0-9]+/as controller ID/g; s/controller [0-9]+/controller ID/g' \
@@ -35,7 +37,7 @@ normalised() {
 
 # What happens on the way is told with the time, in an order that is chance; and what a load measures is no matter here.
 outcome() {
-  grep -vE '^ *[0-9]+\.[0-9]{3} s  ' | grep -vE '^(second | +[0-9a-z]+ +[0-9]|read: |write: |longest |written: |writes at )'
+  grep -vE '^ *[0-9]+\.[0-9]{3} s  ' | grep -vE '^(second | +[0-9a-z]+ +[0-9]|read: |write: |longest |written: |writes at |  (latency|percentiles) )'
 }
 
 # run LABEL COMMAND...: runs a command, and writes down what it printed, how it ended, and how long it took.
@@ -48,7 +50,7 @@ run() {
   local took=$(((${EPOCHREALTIME/[.,]/} - began) / 1000))
   {
     echo
-    echo "\$ $label"
+    echo "\$ $label" | normalised
     outcome <"$tap_folder/stdout" | normalised
     outcome <"$tap_folder/stderr" | normalised | sed 's/^/! /'
     echo "exit status $status"
@@ -61,7 +63,7 @@ run() {
 volume() {
   local command=$1 options=(--patience "$patience")
   shift
-  case $command in status | create | destroy) options=() ;; esac
+  [ "$command" != status ] || options=()
   run "tercet volume $command${*:+ $*}" "$tercet" volume "$command" "${members[@]}" "${options[@]}" "$@"
 }
 spare() {
@@ -165,11 +167,9 @@ dead_others() {
   spare 2
 }
 slow() {
-  echo 'delay_us=20000' >"$faults"
+  echo 'delay_us=2000' >"$faults"
   must sleep 0.2
   all
-  exercise
-  volume detach
   target 2 read --block-count 8 --output /dev/null
   : >"$faults"
   after
