@@ -27,7 +27,8 @@ public struct VolumeHealth: Sendable {
     public init(_ members: [MemberAddress], _ surveys: [MemberSurvey]) {
         newest = surveys.compactMap { try? $0.superblock.get() }.max { $0.stamp < $1.stamp }
         for (address, survey) in zip(members, surveys) {
-            for host in survey.presentHosts where !hosts.contains(where: { $0.host.registrant.hostID == host.registrant.hostID }) {
+            for host in survey.presentHosts
+            where !hosts.contains(where: { $0.host.registrant.hostID == host.registrant.hostID }) {
                 hosts.append((address, host))
             }
         }

@@ -15,6 +15,9 @@ final class LawPeer {
     var completions: [WorkCompletion] = []
     private let batch = UnsafeMutableBufferPointer<WorkCompletion>.allocate(capacity: 8)
 
+    /// Entries of the completion queue that `prepare` asks for.
+    var completionEntries = 256
+
     static let memorySize = 64 * 1024
     static let sharedEntries = 16
 
@@ -45,7 +48,7 @@ final class LawPeer {
             context = try fabric.context(
                 for: connection,
                 ContextOptions(
-                    completionQueueEntries: 256, sharedReceiveEntries: Self.sharedEntries, queuePairs: 4))
+                    completionQueueEntries: completionEntries, sharedReceiveEntries: Self.sharedEntries, queuePairs: 4))
             region = try context.register(memory, access: [.localWrite, .remoteRead, .remoteWrite])
         }
         queuePair = try context.createQueuePair(
