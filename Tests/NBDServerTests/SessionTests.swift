@@ -144,6 +144,7 @@ import Testing
         half.send(Array(half.request(0, cookie: 1, length: 4096).prefix(10)))
         payload.send(payload.request(1, cookie: 1, length: 8192) + [1, 2, 3])
         for cookie in 0..<64 as Range<UInt64> { deaf.send(deaf.request(0, cookie: cookie, length: 1 << 20)) }
+        world.settle()
         world.advance(milliseconds: 1500)
         #expect(idle.contents(0, 4096).count == 4096)
         for client in [half, payload] { #expect(!client.isClosed) }
