@@ -25,6 +25,13 @@ final class BlockSet {
     private(set) var slots: UnsafeMutablePointer<ChannelSlot>
     private(set) var count = 0
     private var capacity = 0
+    /// Places without a channel.
+    private var free: [ChannelIndex] = []
+    /// The channels that have requests: a round looks at those alone, for there may be many thousands.
+    private var busy: UnsafeMutablePointer<ChannelIndex>
+    private var busyCount = 0
+    /// Channels by their notification descriptors.
+    private var places: [Int32: ChannelIndex] = [:]
     private let completions: UnsafeMutableBufferPointer<BlockCompletion>
     /// Raised when channels come or go: the reactor watches their descriptors.
     private(set) var generation: UInt64 = 0
@@ -35,6 +42,7 @@ final class BlockSet {
 
     init() {
         slots = .allocate(capacity: 0)
+        busy = .allocate(capacity: 0)
         completions = .allocate(capacity: Limits.completionBatch)
     }
 
@@ -42,6 +50,7 @@ final class BlockSet {
         beforeUnmapping = nil
         for index in 0..<count { release(index) }
         slots.deallocate()
+        busy.deallocate()
         completions.deallocate()
     }
 
@@ -53,14 +62,15 @@ final class BlockSet {
         for area in announced { channel.announce(area) }
         var slot = ChannelSlot()
         slot.channel = .passRetained(channel)
-        slot.pending = .allocate(capacity: Limits.blockDepth)
         slot.memory = memory
-        for index in 0..<count where slots[index].channel == nil {
-            slots[index] = slot
-            return ChannelIndex(position: UInt32(index))
-        }
+        let index = free.popLast() ?? addPlace()
+        slots[index.offset] = slot
+        if channel.notificationDescriptor >= 0 { places[channel.notificationDescriptor] = index }
+        return index
+    }
+
+    private func addPlace() -> ChannelIndex {
         if count == capacity { grow() }
-        slots[count] = slot
         count += 1
         return ChannelIndex(position: UInt32(count - 1))
     }
@@ -115,17 +125,30 @@ final class BlockSet {
     @inline(__always)
     func enqueue(_ request: BlockRequest, on index: ChannelIndex) -> Bool {
         let slot = slots + index.offset
-        guard slot.pointee.running < Limits.blockDepth, let pending = slot.pointee.pending else { return false }
+        guard slot.pointee.running < Limits.blockDepth else { return false }
+        let pending = slot.pointee.pending ?? makeRoom(slot)
+        if slot.pointee.running == 0 {
+            busy[busyCount] = index
+            busyCount += 1
+        }
         pending[slot.pointee.pendingCount] = request
         slot.pointee.pendingCount += 1
         slot.pointee.running += 1
         return true
     }
 
+    /// Room for a channel's requests, when the first one comes: most of many thousands of channels never have any.
+    @inline(never)
+    private func makeRoom(_ slot: UnsafeMutablePointer<ChannelSlot>) -> UnsafeMutablePointer<BlockRequest> {
+        let pending = UnsafeMutablePointer<BlockRequest>.allocate(capacity: Limits.blockDepth)
+        slot.pointee.pending = pending
+        return pending
+    }
+
     /// Hands all collected requests to their channels; what a channel does not take stays for the next time.
     func submit() {
-        for index in 0..<count {
-            let slot = slots + index
+        for position in 0..<busyCount {
+            let slot = slots + busy[position].offset
             let pendingCount = slot.pointee.pendingCount
             guard pendingCount > 0, let channel = slot.pointee.channel, let pending = slot.pointee.pending else {
                 continue
@@ -142,12 +165,22 @@ final class BlockSet {
     @inline(__always)
     func poll(_ body: (BlockCompletion) -> Void) -> Int {
         var work = 0
-        for index in 0..<count where slots[index].running > 0 {
-            guard let channel = slots[index].channel else { continue }
+        var position = 0
+        // An end may begin something else: the list can grow meanwhile.
+        while position < busyCount {
+            let index = busy[position].offset
+            guard let channel = slots[index].channel else { invariantViolated("a channel outlasts its requests") }
             let ended = channel._withUnsafeGuaranteedRef { $0.poll(into: completions) }
-            slots[index].running -= ended
             work += ended
             for completion in 0..<ended { body(completions[completion]) }
+            // Counted down afterwards: a request that `body` adds to this channel finds it in the list.
+            slots[index].running -= ended
+            if slots[index].running > 0 {
+                position += 1
+                continue
+            }
+            busyCount -= 1
+            busy[position] = busy[busyCount]
             if slots[index].isOver { release(index) }
         }
         return work
@@ -161,28 +194,27 @@ final class BlockSet {
 
     /// Requests wait for ranges that other reactors' operations hold: nothing tells when they are free.
     var isBlocked: Bool {
-        (0..<count).contains { index in
-            slots[index].running > 0 && slots[index].channel?.takeUnretainedValue().isBlocked == true
-        }
+        (0..<busyCount).contains { slots[busy[$0].offset].channel?.takeUnretainedValue().isBlocked == true }
     }
 
     var descriptors: [Int32] {
         (0..<count).compactMap { slots[$0].channel?.takeUnretainedValue().notificationDescriptor }
     }
 
+    /// Only a channel that has requests has something to tell.
     func armNotifications() {
-        for index in 0..<count { slots[index].channel?.takeUnretainedValue().armNotification() }
+        for position in 0..<busyCount { slots[busy[position].offset].channel?.takeUnretainedValue().armNotification() }
     }
 
     func acknowledgeNotifications() {
-        for index in 0..<count { slots[index].channel?.takeUnretainedValue().acknowledgeNotification() }
+        for position in 0..<busyCount {
+            slots[busy[position].offset].channel?.takeUnretainedValue().acknowledgeNotification()
+        }
     }
 
     func acknowledgeNotification(_ descriptor: Int32) {
-        for index in 0..<count {
-            guard let channel = slots[index].channel?.takeUnretainedValue() else { continue }
-            if channel.notificationDescriptor == descriptor { channel.acknowledgeNotification() }
-        }
+        guard let index = places[descriptor] else { return }
+        slots[index.offset].channel?.takeUnretainedValue().acknowledgeNotification()
     }
 
     private func grow() {
@@ -191,6 +223,10 @@ final class BlockSet {
         larger.update(from: slots, count: count)
         slots.deallocate()
         slots = larger
+        let moreBusy = UnsafeMutablePointer<ChannelIndex>.allocate(capacity: max(16, capacity * 2))
+        moreBusy.update(from: busy, count: busyCount)
+        busy.deallocate()
+        busy = moreBusy
         capacity = max(16, capacity * 2)
     }
 
@@ -198,9 +234,14 @@ final class BlockSet {
         guard let channel = slots[index].channel else { return }
         generation += 1
         if let memory = slots[index].memory { beforeUnmapping?(memory) }
+        let (place, descriptor) = (
+            ChannelIndex(position: UInt32(index)), channel.takeUnretainedValue().notificationDescriptor
+        )
+        if places[descriptor] == place { places[descriptor] = nil }
         channel.takeUnretainedValue().close()
         channel.release()
         slots[index].pending?.deallocate()
         slots[index] = ChannelSlot()
+        free.append(place)
     }
 }

@@ -15,7 +15,7 @@ struct ConnectCommands {
     enum Outcome {
         /// The queue is the controller's.
         case connected(Controller, QueueRole, (view: SubsystemView, hostBit: UInt64)?)
-        /// It waits for the end of the host's former associations.
+        /// It waits for the end of the host's former associations, or until this reactor has opened the namespaces.
         case held
         case refused(Status)
         /// Refused, with the names that the host gave, for the operator: a host that does not come is looked for in the log.
@@ -123,6 +123,13 @@ struct ConnectCommands {
                 inData: ConnectData.Offset.hostID, "controller \(controller.id) is of another host identifier")
         }
         let location = request.queue.location(in: group)
+        // A subsystem may have more namespaces than are looked at in one round.
+        let view = views.view(of: subsystem)
+        guard view.isComplete else {
+            request.hold()
+            view.keep(RequestTicket(queue: location, request: request.index))
+            return .held
+        }
         let refusal: ConnectRefusal? = controller.state.withLock { state in
             guard state.isOperational, !state.isEnded else {
                 return .outOfSequence("controller \(controller.id) is not enabled, or has ended")
@@ -140,7 +147,7 @@ struct ConnectCommands {
             return nil
         }
         if let refusal { throw refusal }
-        return .connected(controller, .io, (views.view(of: subsystem), subsystem.hostBit(of: data.hostID)))
+        return .connected(controller, .io, (view, subsystem.hostBit(of: data.hostID)))
     }
 }
 

@@ -23,6 +23,7 @@ final class ControlPath: CommandEngineOwner {
     private let aborts: AbortCommands
     private let reservations: ReservationCommands
     private let fences: Fences
+    private let pages: PageAnswers
 
     init(_ target: Target, _ engines: EngineTable, _ views: SubsystemViews) {
         self.target = target
@@ -38,6 +39,7 @@ final class ControlPath: CommandEngineOwner {
         aborts = AbortCommands(target: target, engines: engines, controllers: controllers)
         reservations = ReservationCommands(target, engines)
         fences = Fences(target.options, engines, views)
+        pages = PageAnswers(engines)
     }
 
     // MARK: Commands
@@ -46,20 +48,27 @@ final class ControlPath: CommandEngineOwner {
     func execute(_ request: RequestReference, now: MonotonicTime) {
         let controller = controllers[request.queue.controller]
         if case .fabrics(let command) = request.command {
-            return request.finish(fabrics(command, request, controller, now), controller)
+            return finish(request, fabrics(command, request, controller, now), controller)
         }
         guard let controller, controller.state.withLock({ $0.isOperational }) else {
-            return request.finish(.refused(.commandSequenceError), controller)
+            return finish(request, .refused(.commandSequenceError), controller)
         }
         let control = ControlRequest(reference: request, controller: controller, now: now)
         switch request.command {
         case .admin(let command):
-            request.finish(reply(to: command, control), controller)
+            finish(request, reply(to: command, control), controller)
             // A log that was read lets its events through again.
             if case .getLogPage = command { events.deliver(of: controller) }
-        case .io(let command): request.finish(reservations.reply(to: command, control), controller)
-        case .fabrics, .none: request.finish(.refused(.commandSequenceError), controller)
+        case .io(let command): finish(request, reservations.reply(to: command, control), controller)
+        case .fabrics, .none: finish(request, .refused(.commandSequenceError), controller)
         }
+    }
+
+    /// Answers a command as its part has said: at once, or where its data is long, piece by piece.
+    private func finish(_ request: RequestReference, _ reply: ControlReply, _ controller: Controller?) {
+        guard case .page(let page, let offset, let length) = reply else { return request.finish(reply, controller) }
+        guard let status = pages.begin(request, page, offset: offset, length: length) else { return }
+        request.finish(status.isSuccess ? .done : .refused(status), controller)
     }
 
     /// Fabrics commands (NVMe Base, "Fabrics Command Set").
@@ -174,19 +183,32 @@ final class ControlPath: CommandEngineOwner {
 
     func takenOn(_ change: ReservationChange) { reservations.takenOn(change) }
 
-    /// Goes on with reservation commands, when block operations have ended. Once a round.
-    @inline(__always)
-    func retry(now: MonotonicTime) {
-        if _slowPath(reservations.hasWaiting) { retryReservations(now) }
-        fences.check()
+    /// It is the turn of a reservation command that waited for others on the namespace.
+    func takeTurn(_ ticket: RequestTicket, of namespace: Namespace, now: MonotonicTime) {
+        // The host may have gone.
+        guard let request = engines.request(of: ticket), let controller = controllers[request.queue.controller],
+            case .io(let command) = request.command
+        else { return reservations.endChange(of: namespace) }
+        let control = ControlRequest(reference: request, controller: controller, now: now)
+        finish(request, reservations.turn(command, namespace, control), controller)
     }
 
-    private func retryReservations(_ now: MonotonicTime) {
-        for (request, controller) in reservations.takeWaiting() {
-            guard case .io(let command) = request.command else { continue }
-            let control = ControlRequest(reference: request, controller: controller, now: now)
-            request.finish(reservations.reply(to: command, control), controller)
+    /// Answers wait to be written.
+    var hasPages: Bool { !pages.isEmpty }
+
+    /// Goes on with what takes several rounds, when block operations have ended. Once a round; returns how much has been done.
+    @inline(__always)
+    func goOn(now: MonotonicTime) -> Int {
+        var work = 0
+        if _slowPath(views.isUnfinished) {
+            work += 1
+            for ticket in views.goOn() {
+                if let request = engines.request(of: ticket) { execute(request, now: now) }
+            }
         }
+        if _slowPath(!pages.isEmpty) { work += pages.goOn() }
+        fences.check()
+        return work
     }
 
     /// Looks at timers. Returns how many commands were answered.

@@ -36,10 +36,8 @@ extension RequestReference {
             setResult(value)
             answer(.success)
         case .refused(let status): fail(status, controller)
-        case .page(let page, let offset, let length):
-            guard let status = write(page, offset: offset, length: length) else { return }
-            if status.isSuccess { answer(status) } else { fail(status, controller) }
-        case .later: break
+        // A page is written by `PageAnswers`.
+        case .page, .later: break
         }
     }
 

@@ -46,24 +46,18 @@ struct RequestReference {
         engine.requests[index].outcome.headOverride = connected.hasNoFlowControl ? 0xFFFF : 0
     }
 
-    /// Writes the part of a page that the command asked for to where the answer's data lies. Zeroes follow where the host has
-    /// asked for more than there is. Returns the status to answer with, or `nil` where the command has been answered.
-    ///
-    /// - Parameter length: bytes that the command returns; the data pointer must describe as many.
-    func write(_ page: DataPage, offset: Int, length: Int) -> Status? {
+    /// Notes that the answer has `length` bytes of data. Returns success, the status to answer with where the data pointer does
+    /// not describe as many, or `nil` where the command has been answered.
+    func measureAnswer(_ length: Int) -> Status? {
         guard let described = engine.describeData(index) else { return nil }
         guard described >= length, length <= engine.options.maxTransferSize else { return .dataSGLLengthInvalid }
-        guard length > 0 else { return .success }
-        engine.requests[index].transfer.measure(length)
-        guard engine.takeMemory(index), let memory = engine.requests[index].transfer.data else {
-            // The reserve for control commands is sized so that this takes a hostile host; it may try again.
-            engine.requests[index].transfer.measure(0)
-            return .internalError
-        }
-        let buffer = UnsafeMutableRawBufferPointer(start: memory, count: length)
-        buffer.initializeMemory(as: UInt8.self, repeating: 0)
-        page.write(PageWindow(offset: offset, buffer))
+        if length > 0 { engine.requests[index].transfer.measure(length) }
         return .success
+    }
+
+    /// Memory for the answer's data, the same each time; `nil` where there is none yet.
+    func takeAnswerMemory() -> UnsafeMutableRawPointer? {
+        engine.takeMemory(index) ? engine.requests[index].transfer.data : nil
     }
 }
 

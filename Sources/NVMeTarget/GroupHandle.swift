@@ -14,6 +14,8 @@ protocol PollGroupDuties: AnyObject {
     func deliverEvents(of controller: Controller)
     /// Looks at all namespaces of a subsystem anew.
     func synchronize(_ subsystem: Subsystem)
+    /// Calls `done` when all that it was told of subsystems is done.
+    func whenSettled(_ done: @escaping @Sendable () -> Void)
     /// Looks at one namespace anew.
     func synchronize(_ subsystem: Subsystem, nsid: UInt32)
     /// Withdraws a command of one of the group's queues if it has not started; `true` when it was.
@@ -27,6 +29,8 @@ protocol PollGroupDuties: AnyObject {
     func resume(_ ticket: RequestTicket)
     /// A reservation has been stored, or has not.
     func stored(_ change: ReservationChange, problem: String?)
+    /// It is the turn of a reservation command that waited for others on the namespace.
+    func takeTurn(_ ticket: RequestTicket, of namespace: Namespace)
     /// All reactors have taken a reservation on.
     func takenOn(_ change: ReservationChange)
 }
@@ -55,5 +59,8 @@ struct GroupHandle: Sendable {
     }
 
     /// Calls `done` when the group has done what it was sent before, even if it is gone. Its mailbox has to be drained.
-    func whenSettled(_ done: @escaping @Sendable () -> Void) { mailbox.send(done) }
+    func whenSettled(_ done: @escaping @Sendable () -> Void) {
+        let reference = reference
+        mailbox.send { if let group = reference.group { group.whenSettled(done) } else { done() } }
+    }
 }

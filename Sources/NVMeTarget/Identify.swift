@@ -101,7 +101,7 @@ struct IdentifyPages {
         page.anaGroupIDMax = UInt32(Limits.anaGroups)
         page.anaGroupCount = UInt32(Limits.anaGroups)
         page.namespaceCount = UInt32(options.maxNamespaces)
-        page.maxAllowedNamespaces = UInt32(options.maxNamespaces)
+        page.maxAllowedNamespaces = UInt32(options.maxNamespaceCount)
         page.nvmCommands = [.compare, .datasetManagement, .writeZeroes, .verify, .reservations]
         // Bit 0: Compare and Write. ACWU stays 0, a block; namespaces say more.
         page.fusedOperations = 1

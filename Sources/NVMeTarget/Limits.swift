@@ -1,3 +1,15 @@
+import NVMeSpec
+import TargetInterface
+
+extension TargetOptions {
+    /// Namespaces that a subsystem may have; Identify Controller MNAN. Linux's host reads the ANA log with one command, and
+    /// does without ANA where it would be longer than a transfer may be.
+    var maxNamespaceCount: Int {
+        let room = maxTransferSize - ANALog.headerByteCount - Limits.anaGroups * ANALog.Group.headerByteCount
+        return min(maxNamespaces, max(256, room / 4))
+    }
+}
+
 /// Numbers that are not worth a knob.
 enum Limits {
     /// ANA groups have identifiers from 1 to this.
@@ -11,6 +23,12 @@ enum Limits {
     /// Events of a port taken in one poll, and orders given before they are carried out.
     static let eventBatch = 192
     static let orderBatch = 256
+    /// Namespaces that a reactor opens or looks at in one round.
+    static let namespacesPerRound = 16
+    /// Bytes of an answer that are written in one round.
+    static let pageBytesPerRound = 32 << 10
+    /// Reservation commands that wait for others on one namespace; more are told to try again.
+    static let waitingReservations = 4096
     /// One request in so many is for commands of other than I/O queues alone.
     static let requestReserve = 16
     /// What a Compare and Write may cover at the most, in bytes: the largest block there is.

@@ -63,7 +63,7 @@ struct LogPages {
             // As long as Identify Controller (NANAGRPID, MNAN) lets it become: nvme-cli reads that much, in pieces.
             let longest =
                 ANALog.headerByteCount + Limits.anaGroups * ANALog.Group.headerByteCount
-                + target.options.maxNamespaces * 4
+                + target.options.maxNamespaceCount * 4
             return DataPage(byteCount: max(longest, log.byteCount(groupsOnly: groupsOnly))) {
                 log.write(to: $0, groupsOnly: groupsOnly)
             }

@@ -1,4 +1,5 @@
 import Base
+import Glibc
 import NVMeSpec
 
 /// A namespace as one reactor sees it.
@@ -42,13 +43,16 @@ struct NamespaceTable: BitwiseCopyable, Equatable {
     static func allocate(capacity: Int) -> NamespaceTable { NamespaceTable(capacity: capacity) }
 
     private init(capacity: Int) {
-        let slots = UnsafeMutablePointer<NamespaceSlot>.allocate(capacity: capacity)
-        slots.initialize(repeating: NamespaceSlot(), count: capacity)
-        self.slots = slots
+        // Zeroes are slots without a namespace. The table may be large, and most of it is never used: the system gives the pages
+        // of this memory as they are first touched.
+        guard let memory = calloc(capacity, MemoryLayout<NamespaceSlot>.stride) else {
+            invariantViolated("there is memory for a table of namespaces")
+        }
+        slots = memory.bindMemory(to: NamespaceSlot.self, capacity: capacity)
         self.capacity = UInt32(capacity)
     }
 
-    func deallocate() { slots?.deallocate() }
+    func deallocate() { free(slots) }
 
     /// Whether an identifier, which may be anything, names a namespace that is there.
     @inline(__always)

@@ -61,7 +61,7 @@ public final class PollGroup: Poller {
         // Submitted before it is polled: what a device in memory does is done at once, and answered in this round.
         blocks.submit()
         work += blocks.poll { engines.blockOperationEnded($0) }
-        control.retry(now: now)
+        work += control.goOn(now: now)
         if now >= nextTick {
             work += control.inspect(now)
             transport.tick(now: now)
@@ -75,7 +75,9 @@ public final class PollGroup: Poller {
 
     public override var nextDeadline: MonotonicTime {
         if engines.hasEvents { return now }
-        if blocks.isBlocked { return now.advanced(byNanoseconds: Limits.blockedRetryNanoseconds) }
+        if views.isUnfinished { return now }
+        // An answer that waits for memory is not told when there is some.
+        if blocks.isBlocked || control.hasPages { return now.advanced(byNanoseconds: Limits.blockedRetryNanoseconds) }
         // Without connections there is nothing to time: the reactor sleeps until somebody comes.
         return transport.hasConnections ? nextTick : .distantFuture
     }
@@ -208,6 +210,8 @@ extension PollGroup: PollGroupDuties {
 
     func synchronize(_ subsystem: Subsystem) { views.synchronize(subsystem) }
 
+    func whenSettled(_ done: @escaping @Sendable () -> Void) { views.whenSettled(done) }
+
     func synchronize(_ subsystem: Subsystem, nsid: UInt32) { views.synchronize(subsystem, nsid: nsid) }
 
     func abort(_ commandID: UInt16, in queue: QueueLocation) -> Bool { control.abort(commandID, in: queue) }
@@ -221,6 +225,10 @@ extension PollGroup: PollGroupDuties {
     func resume(_ ticket: RequestTicket) { control.resume(ticket, now: now) }
 
     func stored(_ change: ReservationChange, problem: String?) { control.stored(change, problem: problem) }
+
+    func takeTurn(_ ticket: RequestTicket, of namespace: Namespace) {
+        control.takeTurn(ticket, of: namespace, now: now)
+    }
 
     func takenOn(_ change: ReservationChange) { control.takenOn(change) }
 }

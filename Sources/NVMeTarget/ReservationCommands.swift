@@ -12,8 +12,6 @@ import TargetInterface
 final class ReservationCommands {
     private let target: Target
     private let engines: EngineTable
-    /// Commands that found another one at work on their namespace.
-    private var waiting: [(ticket: RequestTicket, controller: Controller)] = []
 
     init(_ target: Target, _ engines: EngineTable) {
         self.target = target
@@ -37,11 +35,36 @@ final class ReservationCommands {
             return .refused(.insufficientCapacity)
         }
         // One change at a time for a namespace; the others wait their turn.
-        guard namespace.reservation.withLock({ $0.begin() }) else {
+        let waiter = ReservationWaiter(group: engines.group, ticket: engines.ticket(of: request.reference))
+        switch namespace.reservation.withLock({ $0.begin(orWait: waiter) }) {
+        case .begun: return change(command, namespace, request)
+        case .waits:
             request.reference.hold()
-            waiting.append((engines.ticket(of: request.reference), controller))
             return .later
+        // Somebody's store hangs, and many wait for it: the host may try again.
+        case .refused: return .refused(.commandInterrupted)
         }
+    }
+
+    /// A command that waited has the claim now.
+    func turn(_ command: IOCommand, _ namespace: Namespace, _ request: ControlRequest) -> ControlReply {
+        // The namespace may have gone meanwhile.
+        guard request.controller.subsystem.namespace(request.nsid) === namespace else {
+            endChange(of: namespace)
+            return .refused(.invalidNamespaceOrFormat)
+        }
+        return change(command, namespace, request)
+    }
+
+    /// A change is over: the command that has waited longest has its turn.
+    func endChange(of namespace: Namespace) {
+        guard let next = namespace.reservation.withLock({ $0.finish() }) else { return }
+        target.group(next.group).send { $0.takeTurn(next.ticket, of: namespace) }
+    }
+
+    /// Makes a change of the reservation, which the command has claimed.
+    private func change(_ command: IOCommand, _ namespace: Namespace, _ request: ControlRequest) -> ControlReply {
+        let controller = request.controller
         var next = namespace.reservation.withLock { $0.current }
         let outcome: Reservation.Outcome
         do throws(ReservationRefusal) {
@@ -52,7 +75,7 @@ final class ReservationCommands {
             }
             outcome = try perform(command, on: &next, request.reference.data, controller.hostID)
         } catch {
-            namespace.reservation.withLock { $0.isChanging = false }
+            endChange(of: namespace)
             return .refused(error.status)
         }
         request.reference.hold()
@@ -135,7 +158,7 @@ final class ReservationCommands {
             .namespaceFailed(
                 subsystem: change.subsystem.nqn, nsid: change.namespace.nsid,
                 reason: "its reservation cannot be stored: \(problem)"))
-        change.namespace.reservation.withLock { $0.isChanging = false }
+        endChange(of: change.namespace)
         finish(change, .refused(.internalError))
     }
 
@@ -164,7 +187,7 @@ final class ReservationCommands {
 
     /// Step three: all reactors have done it. The hosts concerned are told, and the command is answered.
     func takenOn(_ change: ReservationChange) {
-        change.namespace.reservation.withLock { $0.isChanging = false }
+        endChange(of: change.namespace)
         for notification in change.outcome.notifications {
             for controller in change.subsystem.controllers(of: notification.host) {
                 controller.notify(notification.kind, of: change.namespace)
@@ -176,15 +199,5 @@ final class ReservationCommands {
 
     private func finish(_ change: ReservationChange, _ reply: ControlReply) {
         engines.request(of: change.ticket)?.finish(reply, change.controller)
-    }
-
-    var hasWaiting: Bool { !waiting.isEmpty }
-
-    /// Takes out the commands that found another one at work, to be tried again.
-    func takeWaiting() -> [(RequestReference, Controller)] {
-        defer { waiting = [] }
-        return waiting.compactMap { waiting in
-            engines.request(of: waiting.ticket).map { ($0, waiting.controller) }
-        }
     }
 }

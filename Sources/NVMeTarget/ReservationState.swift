@@ -1,12 +1,37 @@
-/// A namespace's reservation, and whether a command is at work on it.
+/// A reservation command that waits for another one on its namespace.
+struct ReservationWaiter: Sendable {
+    /// The poll group that has it.
+    let group: Int
+    let ticket: RequestTicket
+}
+
+/// A namespace's reservation, and the command that is at work on it.
 struct ReservationState: Sendable {
     var current = Reservation()
-    var isChanging = false
+    private var isChanging = false
+    private var waiters: [ReservationWaiter] = []
 
-    /// Claims the reservation for one change; `false` when another is at work.
-    mutating func begin() -> Bool {
-        if isChanging { return false }
-        isChanging = true
-        return true
+    init(current: Reservation = Reservation()) { self.current = current }
+
+    enum Claim { case begun, waits, refused }
+
+    /// Claims the reservation for one change, or a turn behind those that came before.
+    mutating func begin(orWait waiter: ReservationWaiter) -> Claim {
+        guard isChanging else {
+            isChanging = true
+            return .begun
+        }
+        guard waiters.count < Limits.waitingReservations else { return .refused }
+        waiters.append(waiter)
+        return .waits
+    }
+
+    /// Ends a change. Returns the command that has the claim now.
+    mutating func finish() -> ReservationWaiter? {
+        guard !waiters.isEmpty else {
+            isChanging = false
+            return nil
+        }
+        return waiters.removeFirst()
     }
 }

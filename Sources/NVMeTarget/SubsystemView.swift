@@ -9,6 +9,10 @@ final class SubsystemView {
     let namespaces: NamespaceTable
     let statistics: StatisticsReference
     private var open: [UInt32: Namespace] = [:]
+    /// Identifiers of namespaces that are to be looked at; `nil` when all have been.
+    private var unseen: ArraySlice<UInt32>?
+    /// Connects that wait until then.
+    private var waiting: [RequestTicket] = []
     /// Generations that namespaces' slots have had.
     private var generations: UInt32 = 0
 
@@ -36,19 +40,38 @@ final class SubsystemView {
         }
     }
 
-    /// Brings the whole table up to date.
+    /// All namespaces have been looked at.
+    var isComplete: Bool { unseen == nil }
+
+    /// Keeps a Connect that waits until all namespaces have been looked at.
+    func keep(_ ticket: RequestTicket) { waiting.append(ticket) }
+
+    func takeWaiting() -> [RequestTicket] {
+        defer { waiting = [] }
+        return waiting
+    }
+
+    /// Begins to look at all namespaces anew.
+    func renew() { unseen = subsystem.state.withLock { $0.namespaces.identifiers }[...] }
+
+    /// Looks at some of the namespaces that have not been looked at; `true` when none is left.
     ///
     /// - Parameter failed: told of each namespace whose device does not open.
-    func synchronize(_ blocks: BlockSet, failed: (UInt32, TercetError) -> Void) {
-        let current = subsystem.state.withLock { $0.namespaces.identifiers }
-        if open.count > current.count || subsystem.isRemoved {
-            for nsid in open.keys { synchronize(nsid, blocks, failed: failed) }
+    func advance(_ blocks: BlockSet, failed: (UInt32, TercetError) -> Void) -> Bool {
+        for _ in 0..<Limits.namespacesPerRound {
+            // A subsystem that has been removed has no namespaces: those that are open here are closed.
+            guard let nsid = subsystem.isRemoved ? open.keys.first : unseen?.popFirst() else { break }
+            synchronize(nsid, blocks, failed: failed)
         }
-        for nsid in current { synchronize(nsid, blocks, failed: failed) }
+        guard subsystem.isRemoved ? open.isEmpty : unseen?.isEmpty != false else { return false }
+        unseen = nil
+        return true
     }
 
     /// Brings a place of the table up to date: opens a channel to a new namespace, closes that of a removed one, takes on a
     /// size and who may read and write.
+    ///
+    /// - Parameter failed: told of a namespace whose device does not open.
     func synchronize(_ nsid: UInt32, _ blocks: BlockSet, failed: (UInt32, TercetError) -> Void) {
         let current = subsystem.namespace(nsid)
         if let former = open[nsid], former !== current {
@@ -58,7 +81,8 @@ final class SubsystemView {
             open[nsid] = nil
         }
         guard let namespace = current else { return }
-        var slot = namespaces[nsid]
+        // Memory that has never been written holds zeroes, which are no channel's number.
+        var slot = open[nsid] == nil ? NamespaceSlot() : namespaces[nsid]
         let geometry = namespace.geometry
         let blockShift = UInt8(geometry.blockSize.trailingZeroBitCount)
         if open[nsid] == nil || slot.blockShift != blockShift {

@@ -64,6 +64,11 @@ extension Target {
             throw TargetError(
                 "namespace \(definition.nsid) of \(nqn): identifiers go from 1 to \(options.maxNamespaces)")
         }
+        guard subsystem.state.withLock({ $0.namespaces.identifiers.count }) < options.maxNamespaceCount else {
+            throw TargetError(
+                "namespace \(definition.nsid) of \(nqn): with transfers of \(options.maxTransferSize) bytes a subsystem has at "
+                    + "most \(options.maxNamespaceCount) namespaces, because hosts read a list of all with one command")
+        }
         let device = try open(definition.backing)
         let store = surroundings.reservations
         var reservation = Reservation()

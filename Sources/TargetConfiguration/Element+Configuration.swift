@@ -131,7 +131,7 @@ extension Element {
         let values = try object(keys: [
             "nsid", "backing", "blockSize", "readOnly", "uuid", "nguid", "eui64", "identifiers", "anaGroup",
         ])
-        let nsid = try require("nsid", in: values, as: "1 to 256").integer(in: 1...TargetOptions().maxNamespaces)
+        let nsid = try require("nsid", in: values, as: "1 to 65536").integer(in: 1...TargetOptions().maxNamespaces)
         let backing = try require("backing", in: values, as: "a path, ram:SIZE or null:SIZE")
         let text = try backing.string()
         var specification: BlockSpecification

@@ -20,7 +20,7 @@ public struct TargetOptions: Sendable, Equatable {
     public var controlMemory: Int
     /// Answer with SEND with invalidate where the host asks for it and the device can.
     public var sendWithInvalidate: Bool
-    /// Namespace identifiers go from 1 to this.
+    /// Namespace identifiers go from 1 to this, at most 65,536.
     public var maxNamespaces: Int
     /// SGL data block descriptors that one command may have; Identify Controller MSDBD.
     public var maxDescriptors: Int
@@ -37,7 +37,7 @@ public struct TargetOptions: Sendable, Equatable {
         queueDepth: Int = 128, maxIOQueues: Int = 64, inCapsuleDataSize: Int = 4096, maxTransferSize: Int = 1 << 20,
         sharedReceiveEntries: Int = 2048, requests: Int = 16384, dataMemory: Int = 64 << 20,
         controlMemory: Int = 1 << 20, sendWithInvalidate: Bool = true,
-        maxNamespaces: Int = 256, maxDescriptors: Int = 16, maxKeepAliveMilliseconds: UInt32 = 600_000
+        maxNamespaces: Int = 65536, maxDescriptors: Int = 16, maxKeepAliveMilliseconds: UInt32 = 600_000
     ) {
         self.queueDepth = queueDepth
         self.maxIOQueues = maxIOQueues

@@ -120,6 +120,23 @@ import Testing
         }
     }
 
+    /// A host that asks for more than there is memory for waits for it, and is not told to go away.
+    @Test func answersWaitForMemory() throws {
+        var options = Self.options()
+        options.dataMemory = 4 << 20
+        let world = try TargetWorld(options: options)
+        let host = world.addHost()
+        let (queue, _) = try world.admin(host, nqn: TargetWorld.discovery, keepAlive: 100_000)
+        let before = world.pools
+        let offset = host.allocate(1 << 20)
+        let command = RawCommand(opcode: nvme_admin_get_log_page.rawValue)
+            .with(10, NVME_LOG_LID_DISCOVER.rawValue | 0xFFFF << 16).with(11, 0x3)
+            .with(sgl: host.keyed(offset, 1 << 20))
+        let ids = (0..<16).map { _ in queue.send(command) }
+        for id in ids { #expect(try world.completion(of: id, queue).isSuccess) }
+        world.expectPools(before)
+    }
+
     // MARK: Namespaces
 
     /// A device that counts how often it is opened.
@@ -158,6 +175,75 @@ import Testing
         return counter
     }
 
+    /// A host's first I/O queue makes a reactor open the subsystem's namespaces.
+    @Test func namespacesAreOpenedAFewInARound() throws {
+        let world = try TargetWorld(options: Self.options(namespaces: 256))
+        let counter = try add(2...200, world)
+        let host = world.addHost()
+        let (admin, id) = try world.admin(host)
+        #expect(try world.execute(admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
+        var options = RawQueueOptions()
+        options.queueID = 1
+        let queue = try world.open(host, options)
+        let before = counter.count
+        let connect = queue.send(RawConnect(host, controllerID: id, queueID: 1).command)
+        var most = 0
+        var opened = before
+        for _ in 0..<10_000 where queue.completions.isEmpty {
+            _ = host.poll(now: world.network.now)
+            _ = world.groups[0].poll(now: world.network.now)
+            let now = counter.count
+            most = max(most, now - opened)
+            opened = now
+            world.network.run(until: world.network.now.advanced(byNanoseconds: 1000))
+        }
+        #expect(queue.take(connect)?.isSuccess == true)
+        #expect(opened - before == 199, "all are open when the host has its queue")
+        #expect(most <= 32, "\(most) devices were opened in one round")
+        for nsid in [2, 100, 200] as [UInt32] {
+            #expect(try world.execute(queue, RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: nsid)).isSuccess)
+        }
+        // A subsystem that is removed closes them likewise, and leaves nothing behind.
+        try world.target.removeSubsystem(TargetWorld.nqn)
+        try world.wait("the end of the reactor's view") { world.groups[0].heldViews == 0 }
+    }
+
+    /// The last namespace identifier there is, among a few: a host uses it, and finds it in its lists.
+    @Test func theHighestIdentifierIsServed() throws {
+        let world = try TargetWorld(options: Self.options(namespaces: 65536))
+        try add(65536...65536, world)
+        let attached = try world.attach()
+        let offset = attached.scratch(4096)
+        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 65536).range(0, 8)
+        #expect(try world.execute(attached.io[0], read.with(sgl: attached.host.keyed(offset, 4096))).isSuccess)
+        let identify = RawCommand(opcode: nvme_admin_identify.rawValue, nsid: 1)
+            .with(10, NVME_IDENTIFY_CNS_NS_ACTIVE_LIST.rawValue).with(sgl: attached.host.keyed(offset, 4096))
+        #expect(try world.execute(attached.admin, identify).isSuccess)
+        #expect(number(attached.host.memory[offset..<offset + 8]) == 65536)
+        let beyond = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 65537)
+        let refusal = try world.execute(attached.io[0], beyond).status
+        #expect(refusal.code == NVME_SC_INVALID_NS.rawValue && refusal.doNotRetry)
+    }
+
+    /// Linux's host reads the ANA log with one command: as many namespaces are allowed as a log of one transfer names.
+    @Test func aSubsystemHasAsManyNamespacesAsItsLogCanName() throws {
+        var options = Self.options(namespaces: 65536)
+        options.maxTransferSize = 8192
+        let world = try TargetWorld(options: options)
+        let (queue, _) = try world.admin(world.addHost())
+        let offset = queue.host.allocate(4096)
+        let identify = RawCommand(opcode: nvme_admin_identify.rawValue)
+            .with(10, NVME_IDENTIFY_CNS_CTRL.rawValue).with(sgl: queue.host.keyed(offset, 4096))
+        #expect(try world.execute(queue, identify).isSuccess)
+        // NVMe Base, "Identify Controller": NN at byte 516, MNAN at 540, NANAGRPID at 348. Linux, nvme_mpath_init_identify:
+        // a header of 16 bytes, 32 for each group, 4 for each namespace.
+        func field(_ place: Int) -> Int { Int(number(queue.host.memory[offset + place..<offset + place + 4])) }
+        #expect(field(516) == 65536)
+        #expect(16 + field(348) * 32 + field(540) * 4 <= 8192 && field(540) >= 256)
+        try add(2...UInt32(field(540)), world)
+        #expect(throws: TargetError.self) { try add(2000...2000, world) }
+    }
+
     /// Lists in pieces name each namespace once, in order, as they come and go.
     @Test func listsOfNamespacesAreWhole() throws {
         let world = try TargetWorld(options: Self.options(namespaces: 2048))
@@ -183,6 +269,66 @@ import Testing
     }
 
     // MARK: Reservations
+
+    /// A store that answers when the test lets it.
+    private final class HangingStore: ReservationStore {
+        let waiting = Mutex<[@Sendable (String?) -> Void]>([])
+        func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { nil }
+        func save(
+            _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
+        ) { waiting.withLock { $0.append(completion) } }
+        func release() {
+            let all = waiting.withLock { waiting in
+                defer { waiting = [] }
+                return waiting
+            }
+            for one in all { one(nil) }
+        }
+    }
+
+    /// Commands that wait for one whose store hangs cost a round nothing, and have their turns in the order in which they
+    /// came; one whose host has gone is left out.
+    @Test func reservationCommandsThatWaitCostNothing() throws {
+        try #require(allocationProbeIsActive())
+        let world = try TargetWorld()
+        let store = HangingStore()
+        try world.target.addNamespace(
+            NamespaceDefinition(
+                nsid: 2, device: try RAMDevice(byteCount: 1 << 20),
+                identity: BlockIdentity(uuid: [UInt8](repeating: 2, count: 16)), store: store), to: TargetWorld.nqn)
+        let hosts = try (0..<4).map { _ in try world.attach() }
+        func register(_ attached: AttachedHost, _ key: UInt64, persist: Bool) -> UInt16 {
+            let offset = attached.scratch(4096) + Int(key) * 16
+            UnsafeMutableRawBufferPointer(rebasing: attached.host.memory[offset..<offset + 16])
+                .copyBytes(from: RawSGL.little(0, 8) + RawSGL.little(key, 8))
+            let dword10: UInt32 = NVME_RESERVATION_RREGA_REGISTER_KEY.rawValue | (persist ? 3 << 30 : 0)
+            return attached.io[0].send(
+                RawCommand(opcode: nvme_cmd_resv_register.rawValue, nsid: 2).with(10, dword10)
+                    .with(sgl: attached.host.keyed(offset, 16)))
+        }
+        let first = register(hosts[0], 1, persist: true)
+        try world.wait("the store") { store.waiting.withLock { $0.count } == 1 }
+        let others = hosts.dropFirst().map { register($0, 2, persist: false) }
+        world.pass(milliseconds: 10)
+        #expect(hosts.allSatisfy { $0.io[0].completions.isEmpty })
+        let group = world.groups[0]
+        _ = group.poll(now: world.network.now)
+        let before = allocationsOfThread()
+        for _ in 0..<1000 { _ = group.poll(now: world.network.now) }
+        #expect(allocationsOfThread() - before == 0)
+        hosts[2].host.destroyAll()
+        world.pass(milliseconds: 10)
+        // The reservation persists: each change is stored.
+        for _ in 0..<3 {
+            store.release()
+            world.pass(milliseconds: 10)
+        }
+        #expect(hosts[0].io[0].take(first)?.isSuccess == true)
+        #expect(hosts[1].io[0].take(others[0])?.isSuccess == true)
+        #expect(hosts[3].io[0].take(others[2])?.isSuccess == true)
+        let report = try ReservingHost(world: world, attached: hosts[0], nsid: 2).report()
+        #expect(report.registrants.map(\.hostID) == [hosts[0], hosts[1], hosts[3]].map(\.host.id))
+    }
 
     /// A mask for all namespaces is so for those that were there, and for no later one.
     @Test func aMaskForAllNamespacesIsForThoseThatAreThere() throws {
