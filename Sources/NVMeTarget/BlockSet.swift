@@ -70,7 +70,7 @@ final class BlockSet {
     }
 
     private func addPlace() -> ChannelIndex {
-        if count == capacity { grow() }
+        if count == capacity { grow(to: capacity * 2) }
         count += 1
         return ChannelIndex(position: UInt32(count - 1))
     }
@@ -217,17 +217,22 @@ final class BlockSet {
         slots[index.offset].channel?.takeUnretainedValue().acknowledgeNotification()
     }
 
-    private func grow() {
-        let larger = UnsafeMutablePointer<ChannelSlot>.allocate(capacity: max(16, capacity * 2))
-        larger.initialize(repeating: ChannelSlot(), count: max(16, capacity * 2))
+    /// Makes room for so many channels more at once: moving many thousands each time that they are doubled takes long.
+    func reserve(_ more: Int) {
+        if count - free.count + more > capacity { grow(to: count - free.count + more) }
+    }
+
+    private func grow(to wanted: Int) {
+        let wanted = max(16, wanted)
+        let larger = UnsafeMutablePointer<ChannelSlot>.allocate(capacity: wanted)
         larger.update(from: slots, count: count)
         slots.deallocate()
         slots = larger
-        let moreBusy = UnsafeMutablePointer<ChannelIndex>.allocate(capacity: max(16, capacity * 2))
+        let moreBusy = UnsafeMutablePointer<ChannelIndex>.allocate(capacity: wanted)
         moreBusy.update(from: busy, count: busyCount)
         busy.deallocate()
         busy = moreBusy
-        capacity = max(16, capacity * 2)
+        capacity = wanted
     }
 
     private func release(_ index: Int) {

@@ -52,7 +52,13 @@ final class SubsystemView {
     }
 
     /// Begins to look at all namespaces anew.
-    func renew() { unseen = subsystem.state.withLock { $0.namespaces.identifiers }[...] }
+    func renew(_ blocks: BlockSet) {
+        let identifiers = subsystem.state.withLock { $0.namespaces.identifiers }
+        unseen = identifiers[...]
+        guard open.isEmpty else { return }
+        open.reserveCapacity(identifiers.count)
+        blocks.reserve(identifiers.count)
+    }
 
     /// Looks at some of the namespaces that have not been looked at; `true` when none is left.
     ///

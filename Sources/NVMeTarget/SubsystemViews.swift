@@ -36,7 +36,7 @@ final class SubsystemViews {
     func synchronize(_ subsystem: Subsystem) {
         guard let view = views[subsystem.index] else { return }
         mayHaveEnded = true
-        view.renew()
+        view.renew(blocks)
         if !advance(view), !unfinished.contains(where: { $0 === view }) { unfinished.append(view) }
     }
 
