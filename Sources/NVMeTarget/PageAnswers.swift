@@ -15,7 +15,7 @@ final class PageAnswers {
     private struct Answer {
         let ticket: RequestTicket
         let page: DataPage
-        /// Where in the page the answer begins.
+        /// The place in the page at which the answer begins.
         let offset: Int
         let length: Int
         var written = 0

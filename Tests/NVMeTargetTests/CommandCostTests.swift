@@ -6,13 +6,14 @@ import FabricInterface
 import Glibc
 import NVMeTarget
 import Simulation
+import TargetInterface
 import Testing
 
-/// What every fabrics and admin command, and those for reservations, cost a reactor against the size of what is configured. A
+/// The cost of every fabrics and admin command, and of those for reservations, against the size of the configuration. A
 /// reactor does other hosts' I/O between two rounds: the costliest round of a command counts, and it must not grow with the
 /// number of subsystems, namespaces and hosts.
 @Suite(.serialized) struct CommandCostTests {
-    /// What is configured.
+    /// The size of a configuration.
     struct Size {
         var subsystems: Int
         var namespaces: Int
@@ -20,7 +21,7 @@ import Testing
         var registrants: Int
     }
 
-    /// What a command cost in its costliest round.
+    /// The cost of a command in its costliest round.
     struct Cost {
         var name: String
         var allocations = 0
@@ -166,16 +167,16 @@ import Testing
         options.controlMemory = 4 << 20
         let world = try TargetWorld(options: options)
         let stub = Stub()
-        for number in 0..<size.subsystems {
-            try world.target.addSubsystem(
-                SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:cost-\(1_000_000 + number)", serialNumber: "C"))
-        }
-        for nsid in 2...UInt32(size.namespaces) {
-            let uuid = RawSGL.little(UInt64(nsid), 8) + [UInt8](repeating: 9, count: 8)
-            try world.target.addNamespace(
+        try world.change { definition in
+            definition.subsystems += (0..<size.subsystems).map {
+                SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:cost-\(1_000_000 + $0)", serialNumber: "C")
+            }
+            definition[TargetWorld.nqn]?.namespaces += (2...UInt32(size.namespaces)).map { nsid in
                 NamespaceDefinition(
-                    nsid: nsid, device: stub, identity: BlockIdentity(uuid: uuid), anaGroup: nsid % 128 + 1),
-                to: TargetWorld.nqn)
+                    nsid: nsid, backing: .device(stub),
+                    identity: BlockIdentity(uuid: RawSGL.little(UInt64(nsid), 8) + [UInt8](repeating: 9, count: 8)),
+                    anaGroup: nsid % 16 + 1)
+            }
         }
         var crowd: RawHost?
         for number in 0..<size.hosts {

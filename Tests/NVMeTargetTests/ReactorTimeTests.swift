@@ -127,6 +127,7 @@ import Testing
         let world = try TargetWorld(options: options)
         let host = world.addHost()
         let (queue, _) = try world.admin(host, nqn: TargetWorld.discovery, keepAlive: 100_000)
+        world.pass(milliseconds: 10)
         let before = world.pools
         let offset = host.allocate(1 << 20)
         let command = RawCommand(opcode: nvme_admin_get_log_page.rawValue)
@@ -204,7 +205,7 @@ import Testing
             #expect(try world.execute(queue, RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: nsid)).isSuccess)
         }
         // A subsystem that is removed closes them likewise, and leaves nothing behind.
-        try world.target.removeSubsystem(TargetWorld.nqn)
+        try world.change { $0.subsystems = [] }
         try world.wait("the end of the reactor's view") { world.groups[0].heldViews == 0 }
     }
 
@@ -241,7 +242,7 @@ import Testing
         #expect(field(516) == 65536)
         #expect(16 + field(348) * 32 + field(540) * 4 <= 8192 && field(540) >= 256)
         try add(2...UInt32(field(540)), world)
-        #expect(throws: TargetError.self) { try add(2000...2000, world) }
+        #expect(throws: WorldError.self) { try add(2000...2000, world) }
     }
 
     /// Lists in pieces name each namespace once, in order, as they come and go.
@@ -290,12 +291,9 @@ import Testing
     /// came; one whose host has gone is left out.
     @Test func reservationCommandsThatWaitCostNothing() throws {
         try #require(allocationProbeIsActive())
-        let world = try TargetWorld()
         let store = HangingStore()
-        try world.target.addNamespace(
-            NamespaceDefinition(
-                nsid: 2, device: try RAMDevice(byteCount: 1 << 20),
-                identity: BlockIdentity(uuid: [UInt8](repeating: 2, count: 16)), store: store), to: TargetWorld.nqn)
+        let world = try TargetWorld(reservations: store)
+        try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 1 << 20)))
         let hosts = try (0..<4).map { _ in try world.attach() }
         func register(_ attached: AttachedHost, _ key: UInt64, persist: Bool) -> UInt16 {
             let offset = attached.scratch(4096) + Int(key) * 16

@@ -124,7 +124,7 @@ check "... one that changes nothing too" wait_until 10 one_more
 
 # A name without the form of an NQN, as nvmet's users have them, is taken; the rest of the file counts.
 configure "$second" '"allowAnyHost": true' '{ "nsid": 2, "backing": "ram:8M" }' \
-  '{ "nqn": "testnqn", "allowAnyHost": true, "namespaces": [ { "nsid": 256, "backing": "ram:2M" } ] }'
+  '{ "nqn": "testnqn", "allowAnyHost": true, "namespaces": [ { "nsid": 65536, "backing": "ram:2M" } ] }'
 kill -HUP "$tercetd_pid"
 check "a name without the form of an NQN is remarked on" wait_until 10 log_has "reload: subsystem 'testnqn': an NQN begins with"
 discovery_names() { on_softverbs "$tercet" discover -a 127.0.0.1 "${host[@]}" --json | grep -q "\"$1\""; }
@@ -133,7 +133,7 @@ names_taken() { on_softverbs "$tercet" identify -a 127.0.0.1 -n testnqn "${host[
 check "... and taken by commands, with a remark" names_taken
 check_fails "... but not one that is too long" \
   on_softverbs "$tercet" identify -a 127.0.0.1 -n "nqn.2026-11.io.tercet:$(printf 'x%.0s' {1..250})" "${host[@]}"
-check "... with the highest namespace identifier there is" log_has "nsid=256 subsystem=testnqn"
+check "... with the highest namespace identifier there is" log_has "nsid=65536 subsystem=testnqn"
 
 configure "$second" '"allowAnyHost": true' '{ "nsid": 5, "backing": "/none\nforged" }'
 kill -HUP "$tercetd_pid"

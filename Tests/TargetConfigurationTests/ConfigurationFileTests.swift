@@ -223,13 +223,13 @@ struct ConfigurationFileTests {
             "f:4:35: subsystems[1].nqn: 'nqn.2026-01.org.example:a' is at subsystems[0].nqn already; allowed: each NQN once"
         ),
         .namespace(
-            "\"backing\": \"ram:1M\"", "f:4:39: subsystems[0].namespaces[0].nsid: is missing; allowed: 1 to 256"),
+            "\"backing\": \"ram:1M\"", "f:4:39: subsystems[0].namespaces[0].nsid: is missing; allowed: 1 to 65536"),
         .namespace(
             "\"nsid\": 1",
             "f:4:39: subsystems[0].namespaces[0].backing: is missing; allowed: a path, ram:SIZE or null:SIZE"),
         .namespace(
             "\"nsid\": 0, \"backing\": \"x\"",
-            "f:5:9: subsystems[0].namespaces[0].nsid: 0 is out of range; allowed: 1 to 256"),
+            "f:5:9: subsystems[0].namespaces[0].nsid: 0 is out of range; allowed: 1 to 65536"),
         .namespace(
             "\"nsid\": 1, \"backing\": 5",
             "f:5:23: subsystems[0].namespaces[0].backing: a number where a string is needed; allowed: \"...\""),
