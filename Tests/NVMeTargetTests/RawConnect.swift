@@ -31,11 +31,11 @@ struct RawConnect {
 
     init(
         _ host: RawHost, nqn: String = TargetWorld.nqn, controllerID: UInt16 = 0xFFFF, queueID: UInt16 = 0,
-        sqSize: UInt16 = 31, keepAlive: UInt32 = 0
+        sqSize: UInt16 = 31, keepAlive: UInt32 = 0, hostNQN: String? = nil, hostID: [UInt8]? = nil
     ) {
         let connect = EngineConnect(
             nqn: nqn, controllerID: controllerID, queueID: queueID, sqSize: sqSize, keepAlive: keepAlive,
-            hostNQN: host.nqn, hostID: host.id)
+            hostNQN: hostNQN ?? host.nqn, hostID: hostID ?? host.id)
         let offset = host.connectData()
         UnsafeMutableRawBufferPointer(rebasing: host.memory[offset..<offset + 1024]).copyBytes(from: connect.data)
         command = connect.command.with(sgl: host.keyed(offset, 1024))

@@ -49,6 +49,10 @@ import Testing
         }
     }
 
+    private func number(_ bytes: some Collection<UInt8>) -> UInt64 {
+        bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
     // MARK: The discovery log
 
     /// - Parameter isListed: the subsystems name the host, instead of letting in any.
