@@ -277,8 +277,8 @@ let package = Package(
             ], swiftSettings: strict),
 
         // One volume over three members.
-        room("Replication", ["Base", "CChecksum"]),
-        tests("ReplicationTests", ["Replication", "Base", "CChecksum"]),
+        room("Replication", ["Base", "BlockInterface", "CChecksum"]),
+        tests("ReplicationTests", ["Replication", "Base", "BlockInterface", "CChecksum"]),
         room(
             "VolumeDriver",
             [

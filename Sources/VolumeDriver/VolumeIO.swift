@@ -172,7 +172,7 @@ public final class VolumeIO {
         let isVerify = _slowPath(request.operation == .verify)
         return volume.submit(
             HostRequest(
-                request.operation.hostOperation, start: (request.offset + offset) >> volume.blockShift,
+                request.operation, start: (request.offset + offset) >> volume.blockShift,
                 count: length >> volume.blockShift,
                 buffer: isVerify ? name(scratch) : name(request.buffer) &+ offset,
                 replacement: name(request.replacement), cookie: cookie,
@@ -186,11 +186,11 @@ public final class VolumeIO {
 
     /// A part has ended.
     @inline(__always)
-    func partEnded(_ slot: UInt32, _ status: HostStatus) {
+    func partEnded(_ slot: UInt32, _ status: BlockStatus) {
         let io = slots + Int(slot)
         io.pointee.parts -= 1
         if _slowPath(status != .success), io.pointee.status == .success {
-            io.pointee.status = BlockStatus(status, isRead: io.pointee.request.operation.readsOnly)
+            io.pointee.status = status
         }
         if io.pointee.parts == 0, !io.pointee.isWaiting { conclude(slot, io.pointee.status) }
     }
@@ -218,39 +218,5 @@ public final class VolumeIO {
         endedCount -= count
         for place in 0..<endedCount { ended[place] = ended[place + count] }
         return count
-    }
-}
-
-extension BlockOperation {
-    /// Nothing changes by it.
-    @inline(__always) var readsOnly: Bool { self == .read || self == .compare || self == .verify }
-
-    /// The engine's name for it: it verifies by reading.
-    @inline(__always) var hostOperation: HostOperation {
-        switch self {
-        case .read, .verify: .read
-        case .write: .write
-        case .flush: .flush
-        case .writeZeroes: .writeZeroes
-        case .deallocate: .deallocate
-        case .compare: .compare
-        case .compareAndWrite: .compareAndWrite
-        }
-    }
-}
-
-extension BlockStatus {
-    /// How an I/O ended, in the words of block devices.
-    init(_ status: HostStatus, isRead: Bool) {
-        switch status {
-        case .success: self = .success
-        case .mediaError: self = isRead ? .unrecoveredReadError : .writeFault
-        case .noSpace: self = .capacityExceeded
-        case .outOfRange: self = .outOfRange
-        case .deposed: self = .fenced
-        case .suspended: self = .unavailable
-        case .detached: self = .deviceGone
-        case .miscompare: self = .compareFailure
-        }
     }
 }

@@ -123,7 +123,7 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
         let length = Int(request.count) * blockSize
         let kind: IOKind
         switch request.operation {
-        case .read: kind = .read
+        case .read, .verify: kind = .read
         case .write: kind = .write
         // Deallocate takes a list of ranges; the volume zeroes both in one way.
         case .writeZeroes, .deallocate: kind = .writeZeroes
@@ -150,7 +150,7 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
     override func completed(_ completions: UnsafeBufferPointer<IOCompletion>) {
         guard !isClosed else { return }
         for completion in completions {
-            handOn(HostCompletion(cookie: completion.tag, status: HostStatus(completion)))
+            handOn(HostCompletion(cookie: completion.tag, status: BlockStatus(completion)))
         }
     }
 
@@ -178,21 +178,22 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
     }
 }
 
-extension HostStatus {
+extension BlockStatus {
     /// The volume's status that a host's I/O on it tells of.
     fileprivate init(_ completion: IOCompletion) {
         let status = completion.status
         switch completion.outcome {
-        case .surelyNotDone: self = .detached
-        case .unknown: self = .suspended
+        case .surelyNotDone: self = .deviceGone
+        case .unknown: self = .unavailable
         case .surelyDone where status.isSuccess: self = .success
-        case .surelyDone where status.matches(.compareFailure): self = .miscompare
-        case .surelyDone where status.matches(.capacityExceeded): self = .noSpace
+        case .surelyDone where status.matches(.compareFailure): self = .compareFailure
+        case .surelyDone where status.matches(.capacityExceeded): self = .capacityExceeded
         case .surelyDone where status.matches(.lbaOutOfRange): self = .outOfRange
-        case .surelyDone where status.matches(.asymmetricAccessPersistentLoss): self = .deposed
-        case .surelyDone where status.matches(.asymmetricAccessInaccessible): self = .suspended
-        case .surelyDone where status.matches(.namespaceNotReady): self = .detached
-        case .surelyDone: self = .mediaError
+        case .surelyDone where status.matches(.asymmetricAccessPersistentLoss): self = .fenced
+        case .surelyDone where status.matches(.asymmetricAccessInaccessible): self = .unavailable
+        case .surelyDone where status.matches(.namespaceNotReady): self = .deviceGone
+        case .surelyDone where status.matches(.unrecoveredReadError): self = .unrecoveredReadError
+        case .surelyDone: self = .writeFault
         }
     }
 }

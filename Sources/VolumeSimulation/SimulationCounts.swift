@@ -12,14 +12,16 @@ public struct SimulationCounts: Sendable, Equatable {
     /// from there on until it was read and detached.
     public var longestHealing: UInt64 = 0
     public var longestEnding: UInt64 = 0
-    /// I/Os that were submitted, by `HostOperation`.
+    /// I/Os that were submitted, by `BlockOperation`.
     public var submitted: [UInt64] = Array(repeating: 0, count: operationNames.count)
     /// By `FaultKind`, in the order of its cases.
     public var faults: [UInt64] = Array(repeating: 0, count: FaultKind.allCases.count)
     /// By `MatrixBranch`, in the order of its cases.
     public var branches: [UInt64] = Array(repeating: 0, count: MatrixBranch.allCases.count)
 
-    private static let operationNames = ["reads", "writes", "zeroing writes", "trims", "flushes", "compare-and-writes"]
+    private static let operationNames = [
+        "reads", "writes", "flushes", "zeroing writes", "trims", "comparisons", "compare-and-writes", "verifies",
+    ]
 
     public init() {}
 

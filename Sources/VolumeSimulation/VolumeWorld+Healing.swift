@@ -133,7 +133,9 @@ extension VolumeWorld {
         }
         workload.submit(.read, start: block, count: 1)
         run(until: deadline) { workload.running.isEmpty }
-        if workload.lastStatus != .mediaError { fail(.rotNotHandled, "a region whose members differ is served") }
+        if workload.lastStatus != .unrecoveredReadError {
+            fail(.rotNotHandled, "a region whose members differ is served")
+        }
         volume.engine.repairRegion(region, from: member.next, now: initiator.now)
         initiator.touch()
         run(until: deadline) { volume.engine.status.quarantinedRegions == 0 }

@@ -149,11 +149,12 @@ extension VolumeWorld {
     }
 
     /// Whether something has happened by which an I/O may end so.
-    func isExplained(_ status: HostStatus) -> Bool {
+    func isExplained(_ status: BlockStatus) -> Bool {
         let reasons: Set<FaultKind>
         switch status {
-        case .mediaError: reasons = [.writeErrors, .latentError, .driveReseat, .lastingErrors, .flushErrors]
-        case .noSpace: reasons = [.fullDisk]
+        case .unrecoveredReadError, .writeFault:
+            reasons = [.writeErrors, .latentError, .driveReseat, .lastingErrors, .flushErrors]
+        case .capacityExceeded: reasons = [.fullDisk]
         default: return true
         }
         return rottenRegion != nil || happened.contains { reasons.contains($0.kind) }

@@ -198,15 +198,15 @@ public final class VolumeWorld {
 
     func meet(_ branch: MatrixBranch) { counts.meet(branch) }
 
-    func note(_ status: HostStatus) {
+    func note(_ status: BlockStatus) {
         switch status {
-        case .suspended: meet(.inputOutputFailsSuspended)
-        case .mediaError: meet(.mediaErrorReturned)
+        case .unavailable: meet(.inputOutputFailsSuspended)
+        case .unrecoveredReadError, .writeFault: meet(.mediaErrorReturned)
         default: break
         }
     }
 
-    func count(_ operation: Replication.HostOperation) { counts.submitted[Int(operation.rawValue)] += 1 }
+    func count(_ operation: BlockOperation) { counts.submitted[Int(operation.rawValue)] += 1 }
 
     /// When each member last lost a block of the volume, as far as anybody can know: which of several members that were down
     /// lost what, no volume can tell. Where only losses are forgiven, one at least must have lost the block really.

@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 import Glibc
 import Replication
 import Simulation
@@ -33,7 +34,7 @@ final class Workload {
     /// Nothing is submitted but what is asked for.
     var isStopped = false
     /// How the last I/O ended.
-    private(set) var lastStatus: HostStatus?
+    private(set) var lastStatus: BlockStatus?
     /// Memory that has been given back once.
     private var buffers: Set<UnsafeMutableRawPointer> = []
 
@@ -97,7 +98,7 @@ final class Workload {
         }
     }
 
-    func submit(_ kind: Replication.HostOperation, start: Int, count: Int, forceUnitAccess: Bool = false) {
+    func submit(_ kind: BlockOperation, start: Int, count: Int, forceUnitAccess: Bool = false) {
         process.touch()
         var buffer: UnsafeMutableRawPointer?
         if kind == .read || kind == .write || kind == .compareAndWrite {
@@ -208,10 +209,10 @@ final class Workload {
         giveBuffer(request)
     }
 
-    private func check(_ operation: Running, _ status: HostStatus) {
-        if status == .miscompare { return checkMiscompare(operation) }
+    private func check(_ operation: Running, _ status: BlockStatus) {
+        if status == .compareFailure { return checkMiscompare(operation) }
         guard status == .success else {
-            if !operation.isLate { abandon(operation, isFailed: status == .mediaError || status == .noSpace) }
+            if !operation.isLate { abandon(operation, isFailed: status.isOfTheMedia) }
             if !world.isExplained(status) {
                 world.fail(.unexplainedError, "h\(process.number): \(status), and no disk is at fault")
             }
@@ -226,6 +227,7 @@ final class Workload {
             checkWrite(operation)
         case .compare: break
         case .read: checkRead(operation)
+        case .verify: break
         }
     }
 
@@ -345,5 +347,12 @@ final class Workload {
             if let operation = running[cookie], !operation.isLate { abandon(operation) }
         }
         running = [:]
+    }
+}
+
+extension BlockStatus {
+    /// No member could do it.
+    fileprivate var isOfTheMedia: Bool {
+        self == .unrecoveredReadError || self == .writeFault || self == .capacityExceeded
     }
 }

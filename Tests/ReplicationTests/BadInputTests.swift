@@ -1,3 +1,4 @@
+import BlockInterface
 import Glibc
 import Replication
 import Testing

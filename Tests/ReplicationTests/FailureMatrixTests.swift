@@ -1,3 +1,4 @@
+import BlockInterface
 import Replication
 import Testing
 
@@ -32,7 +33,7 @@ final class Scenario {
         return reaches { initiator.isServing }
     }
 
-    func submit(_ kind: HostOperation, _ start: Int = 0, _ count: Int = 4, forceUnitAccess: Bool = false) {
+    func submit(_ kind: BlockOperation, _ start: Int = 0, _ count: Int = 4, forceUnitAccess: Bool = false) {
         initiator.workload.submit(kind, start: start, count: count, forceUnitAccess: forceUnitAccess)
         initiator.process()
     }
@@ -42,7 +43,7 @@ final class Scenario {
     }
 
     /// Does one I/O to its end.
-    func does(_ kind: HostOperation, _ start: Int = 0, _ count: Int = 4) -> HostStatus? {
+    func does(_ kind: BlockOperation, _ start: Int = 0, _ count: Int = 4) -> BlockStatus? {
         submit(kind, start, count)
         return isDone() ? initiator.workload.lastStatus : nil
     }
@@ -143,7 +144,7 @@ final class Scenario {
         old.process()
         #expect(scenario.reaches { old.engine.phase == .deposed })
         #expect(scenario.reaches { old.workload.running.isEmpty })
-        #expect(old.workload.lastStatus == .deposed)
+        #expect(old.workload.lastStatus == .fenced)
         #expect(!old.notices.contains { if case .memberDemoted = $0 { true } else { false } })
         #expect(scenario.initiator.engine.membersInSync == .all, "no member was blamed")
         #expect(scenario.ending() == nil)
@@ -332,7 +333,7 @@ final class Scenario {
         scenario.initiator.deliver { scenario.initiator.engine.startScrub() }
         #expect(scenario.reaches { scenario.initiator.notices.contains(.scrubFinished(mismatches: 1)) })
         #expect(scenario.initiator.notices.contains(.mismatch(region: 2)))
-        #expect(scenario.does(.read, 16, 8) == .mediaError, "nobody votes: the region is not served")
+        #expect(scenario.does(.read, 16, 8) == .unrecoveredReadError, "nobody votes: the region is not served")
         #expect(scenario.does(.read, 8, 8) == .success)
         scenario.initiator.deliver { scenario.initiator.engine.repairRegion(2, from: 0, now: scenario.initiator.now) }
         #expect(scenario.does(.read, 16, 8) == .success)

@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 import Replication
 import Testing
 
@@ -285,8 +286,8 @@ import Testing
         scenario.stop(2)
         scenario.submit(.write)
         #expect(scenario.isDone())
-        #expect(scenario.initiator.workload.lastStatus == .suspended)
-        #expect(scenario.does(.read) == .suspended)
+        #expect(scenario.initiator.workload.lastStatus == .unavailable)
+        #expect(scenario.does(.read) == .unavailable)
         for member in 1...2 { scenario.targets[member].start() }
         #expect(scenario.reaches { scenario.initiator.isServing })
         #expect(scenario.does(.write) == .success)

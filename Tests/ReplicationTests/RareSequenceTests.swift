@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 import Glibc
 import Replication
 import Testing
@@ -115,7 +116,7 @@ import Testing
             scenario.targets[2].failsWritesIn = 0..<8
         }
         scenario.targets[1].failsWritesIn = 0..<8
-        #expect(scenario.does(.write, 0, 8) == .mediaError)
+        #expect(scenario.does(.write, 0, 8) == .writeFault)
         scenario.targets[1].failsWritesIn = 0..<0
         scenario.targets[2].failsWritesIn = 0..<0
         if isAwayFirst { scenario.targets[2].start() }
@@ -176,7 +177,7 @@ import Testing
         #expect(scenario.attach())
         #expect(scenario.reaches { scenario.status.isRecordValid && scenario.status.unreconciledRegions == 0 })
         #expect(scenario.status.quarantinedRegions == 1)
-        for _ in 0..<9 { #expect(scenario.does(.read, 8, 8) == .mediaError) }
+        for _ in 0..<9 { #expect(scenario.does(.read, 8, 8) == .unrecoveredReadError) }
         // It is found again, and can be repaired.
         scenario.initiator.deliver { scenario.initiator.engine.startScrub() }
         #expect(scenario.reaches { scenario.initiator.notices.contains(.scrubFinished(mismatches: 1)) })
@@ -202,7 +203,7 @@ import Testing
         #expect(scenario.status.quarantinedRegions == 0)
         scenario.crashInitiator()
         #expect(scenario.attach())
-        #expect(scenario.does(.read, 8, 8) == .mediaError)
+        #expect(scenario.does(.read, 8, 8) == .unrecoveredReadError)
         repair(scenario)
         #expect(scenario.does(.read, 8, 8) == .success)
         #expect(scenario.ending() == nil)
@@ -212,7 +213,7 @@ import Testing
     @Test func aQuarantinedRegionIsWritten() {
         let scenario = differing()
         #expect(scenario.does(.write, 8, 8) == .success)
-        #expect(scenario.does(.read, 8, 8) == .mediaError)
+        #expect(scenario.does(.read, 8, 8) == .unrecoveredReadError)
         #expect(scenario.reaches { scenario.initiator.notices.contains(.scrubFinished(mismatches: 1)) })
         scenario.initiator.deliver { scenario.initiator.engine.startScrub() }
         #expect(scenario.reaches { scenario.status.quarantinedRegions == 0 })
@@ -271,7 +272,7 @@ import Testing
         #expect(scenario.reaches { scenario.initiator.notices.contains(.scrubFinished(mismatches: 1)) })
         scenario.stop(0)
         #expect(scenario.reaches { !scenario.status.members[0].isInSync && scenario.status.isRecordValid })
-        #expect(scenario.does(.read, 8, 8) == .mediaError)
+        #expect(scenario.does(.read, 8, 8) == .unrecoveredReadError)
         scenario.initiator.deliver { scenario.initiator.engine.startScrub() }
         #expect(scenario.reaches { scenario.status.quarantinedRegions == 0 })
         #expect(scenario.does(.read, 8, 8) == .success)
@@ -288,7 +289,7 @@ import Testing
     @Test func theMemberThatIsRightIsLost() {
         let scenario = differing()
         repair(scenario, losing: 1)
-        #expect(scenario.does(.read, 8, 8) == .mediaError)
+        #expect(scenario.does(.read, 8, 8) == .unrecoveredReadError)
         #expect(scenario.reaches { scenario.isInSync(1) })
         #expect(scenario.status.quarantinedRegions == 1)
         repair(scenario)

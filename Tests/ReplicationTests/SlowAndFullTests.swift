@@ -1,3 +1,4 @@
+import BlockInterface
 import Replication
 import Testing
 
@@ -18,11 +19,11 @@ import Testing
     }
 
     /// Invariant 1: two members can hold the write, so it is acknowledged when they do.
-    @Test(arguments: [0, 2] as [MemberIndex], [HostStatus.noSpace, .mediaError])
-    func aWriteWaitsForTheMemberThatWasSlow(failing: MemberIndex, reason: HostStatus) {
+    @Test(arguments: [0, 2] as [MemberIndex], [BlockStatus.capacityExceeded, .writeFault])
+    func aWriteWaitsForTheMemberThatWasSlow(failing: MemberIndex, reason: BlockStatus) {
         let scenario = slow()
         let target = scenario.targets[failing]
-        if reason == .noSpace { target.hasNoRoomFor = 40..<48 } else { target.failsWritesIn = 40..<48 }
+        if reason == .capacityExceeded { target.hasNoRoomFor = 40..<48 } else { target.failsWritesIn = 40..<48 }
         #expect(scenario.does(.write, 40, 8) == .success)
         #expect(scenario.does(.writeZeroes, 44, 2) == .success)
         #expect(scenario.does(.flush) == .success)
@@ -39,7 +40,7 @@ import Testing
         scenario.targets[2].hasNoRoomFor = 40..<48
         scenario.submit(.write, 40, 8)
         #expect(scenario.isDone(within: 30_000))
-        #expect(scenario.initiator.workload.lastStatus == .noSpace)
+        #expect(scenario.initiator.workload.lastStatus == .capacityExceeded)
         scenario.targets[2].hasNoRoomFor = 0..<0
         scenario.simulation.cut[1] = false
         #expect(scenario.does(.write, 40, 8) == .success)
@@ -53,7 +54,7 @@ import Testing
         scenario.stop(1)
         #expect(scenario.reaches { scenario.status.members[1].phase != .active })
         scenario.targets[2].hasNoRoomFor = 40..<48
-        #expect(scenario.does(.write, 40, 8) == .noSpace)
+        #expect(scenario.does(.write, 40, 8) == .capacityExceeded)
         scenario.targets[2].hasNoRoomFor = 0..<0
         scenario.targets[1].start()
         #expect(scenario.ending() == nil)

@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 
 /// Makes members equal, region by region: brings members that are behind up to date, reconciles members in sync after a crash,
 /// and repairs what one could not read.
@@ -319,7 +320,7 @@ struct Copies: ~Copyable {
         var list = operations.takeAll(.reconcile)
         while let waiting = operations.popFirst(&list) {
             if operations[waiting].regions.contains(region) {
-                operations.finish(waiting, .mediaError, &volume)
+                operations.finish(waiting, .unrecoveredReadError, &volume)
             } else {
                 operations.wait(waiting, for: .reconcile)
             }

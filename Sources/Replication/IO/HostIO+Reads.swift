@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 
 extension HostIO {
     /// Sends a read, or the comparison of a compare-and-write, to the member that is expected to answer first.
@@ -7,7 +8,7 @@ extension HostIO {
     ) {
         let regions = operations[slot].regions
         guard volume.life.isServing else { return dispatch(slot, &volume, &background) }
-        if volume.maps.quarantine.hasAny(regions) { return operations.finish(slot, .mediaError, &volume) }
+        if volume.maps.quarantine.hasAny(regions) { return operations.finish(slot, .unrecoveredReadError, &volume) }
         if volume.maps.unreconciled.hasAny(regions) || background.copies.isReconciling(regions),
             volume.rules.mustReconcileBeforeRead
         {
@@ -27,7 +28,7 @@ extension HostIO {
                 operations[slot].progress.retried = []
                 return backOff(slot, &volume)
             }
-            return operations.finish(slot, .mediaError, &volume)
+            return operations.finish(slot, .unrecoveredReadError, &volume)
         }
         operations.markIssued(slot, volume.now)
         operations[slot].progress.pending = MemberSet(member)
@@ -73,7 +74,7 @@ extension HostIO {
     ) {
         let counts = volume.members.usedInSync.contains(member)
         switch status {
-        case .miscompare where counts: operations.finish(slot, .miscompare, &volume)
+        case .miscompare where counts: operations.finish(slot, .compareFailure, &volume)
         case .success where counts && operations[slot].kind == .read:
             volume.outbox.statistics.reads += 1
             operations.finish(slot, .success, &volume)

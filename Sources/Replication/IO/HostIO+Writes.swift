@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 
 extension HostIO {
     // MARK: Sending
@@ -77,7 +78,7 @@ extension HostIO {
                     || operations[slot].progress.retried.contains(member)
                 {
                     operations[slot].progress.failed.insert(member)
-                    operations[slot].progress.failureStatus = status == .noSpace ? .noSpace : .mediaError
+                    operations[slot].progress.failureStatus = status == .noSpace ? .capacityExceeded : .writeFault
                 } else {
                     operations[slot].progress.retried.insert(member)
                 }
@@ -180,7 +181,7 @@ extension HostIO {
         }
         operations[slot].progress.excused.formUnion(progress.failed)
         let isDoubtful =
-            operations[slot].forceUnitAccess && progress.failureStatus == .mediaError
+            operations[slot].forceUnitAccess && progress.failureStatus == .writeFault
             && volume.rules.mustDoubtFailedDurability
         for member in progress.failed {
             background.copies.demote(member, regions: operations[slot].regions, &volume)

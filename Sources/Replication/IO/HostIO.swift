@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 
 /// Takes hosts' I/O, and the engine's own flushes, from their arrival to their end.
 struct HostIO: ~Copyable {
@@ -21,7 +22,7 @@ struct HostIO: ~Copyable {
         operations[slot].buffer = request.buffer
         operations[slot].cookie = request.cookie
         switch request.operation {
-        case .read: operations[slot].kind = .read
+        case .read, .verify: operations[slot].kind = .read
         case .write: operations[slot].kind = .write
         case .writeZeroes, .deallocate: operations[slot].kind = .writeZeroes
         case .flush: operations[slot].kind = .flush
@@ -51,11 +52,11 @@ struct HostIO: ~Copyable {
     }
 
     /// How a host's I/O ends where it cannot even wait.
-    private func refusal(_ volume: borrowing VolumeState) -> HostStatus? {
+    private func refusal(_ volume: borrowing VolumeState) -> BlockStatus? {
         switch volume.phase {
-        case .detached, .attaching, .detaching: .detached
-        case .deposed: .deposed
-        case .suspended, .recovering: volume.configuration.suspendPolicy == .fail ? .suspended : nil
+        case .detached, .attaching, .detaching: .deviceGone
+        case .deposed: .fenced
+        case .suspended, .recovering: volume.configuration.suspendPolicy == .fail ? .unavailable : nil
         case .serving: nil
         }
     }
@@ -97,12 +98,12 @@ struct HostIO: ~Copyable {
     private mutating func dispatchUnserved(
         _ slot: OperationIndex, _ volume: inout VolumeState, _ background: inout Background
     ) {
-        if volume.phase == .deposed { return operations.finish(slot, .deposed, &volume) }
+        if volume.phase == .deposed { return operations.finish(slot, .fenced, &volume) }
         if volume.configuration.suspendPolicy == .fail, !operations[slot].isInternal {
             if operations[slot].kind.isWrite, operations[slot].times.firstIssuedAt != nil {
                 background.copies.noteDifference(operations[slot].regions, &volume)
             }
-            return operations.finish(slot, .suspended, &volume)
+            return operations.finish(slot, .unavailable, &volume)
         }
         hold(slot)
     }

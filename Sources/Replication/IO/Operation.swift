@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 
 /// Which of the operations' slots.
 struct OperationIndex: SlotIndex {
@@ -24,7 +25,7 @@ struct OperationProgress: BitwiseCopyable {
     /// A member was busy: what it lacks is sent again.
     var wantsRetry = false
     /// How those that failed did so.
-    var failureStatus = HostStatus.success
+    var failureStatus = BlockStatus.success
 
     /// Nothing that has been done counts; all is sent anew.
     mutating func startAnew() { (done, failed, excused, retried) = ([], [], [], []) }

@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 
 /// The thing that an operation waits for.
 enum Waiting: Int {
@@ -170,7 +171,7 @@ struct Operations: ~Copyable {
 
     /// Tells the host how its I/O ended, once.
     @inline(__always)
-    mutating func tellHost(_ slot: OperationIndex, _ status: HostStatus, _ outbox: inout Outbox) {
+    mutating func tellHost(_ slot: OperationIndex, _ status: BlockStatus, _ outbox: inout Outbox) {
         guard !self[slot].isInternal, !self[slot].hasCompletedHost else { return }
         self[slot].hasCompletedHost = true
         outbox.complete(HostCompletion(cookie: self[slot].cookie, status: status))
@@ -178,7 +179,7 @@ struct Operations: ~Copyable {
 
     /// Ends an operation: tells the host, unblocks what waits for it, frees the slot.
     @inline(__always)
-    mutating func finish(_ slot: OperationIndex, _ status: HostStatus, _ volume: inout VolumeState) {
+    mutating func finish(_ slot: OperationIndex, _ status: BlockStatus, _ volume: inout VolumeState) {
         tellHost(slot, status, &volume.outbox)
         guard self[slot].progress.pending == [] else {
             invariant(

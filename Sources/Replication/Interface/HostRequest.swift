@@ -1,23 +1,9 @@
-/// An operation of the volume's user.
-public enum HostOperation: UInt8, Sendable, BitwiseCopyable {
-    case read
-    case write
-    /// The range reads as zeroes afterwards; no buffer.
-    case writeZeroes
-    /// The range's contents are no longer needed; no buffer. The volume zeroes it on all members, so that they stay equal.
-    case deallocate
-    /// All writes completed before are made durable on every member in sync; no range, no buffer.
-    case flush
-    /// Writes `replacement` if the range holds what is in the buffer; else nothing is written, and the end is `miscompare`.
-    /// Nobody writes in between.
-    case compareAndWrite
-    /// Ends in `miscompare` where the range does not hold what is in the buffer.
-    case compare
-}
+import BlockInterface
 
-/// One I/O of the volume's user.
+/// One I/O of the volume's user. `deallocate` zeroes its range on all members, so that they stay equal; `flush` makes all that
+/// completed before durable on every member in sync; `verify` reads into its buffer.
 public struct HostRequest: Sendable, BitwiseCopyable {
-    public var operation: HostOperation
+    public var operation: BlockOperation
     /// A write is durable on every member in sync before it completes.
     public var forceUnitAccess: Bool
     /// First logical block.
@@ -34,7 +20,7 @@ public struct HostRequest: Sendable, BitwiseCopyable {
     public var cookie: UInt64
 
     public init(
-        _ operation: HostOperation, start: UInt64 = 0, count: UInt64 = 0, buffer: UInt64 = 0,
+        _ operation: BlockOperation, start: UInt64 = 0, count: UInt64 = 0, buffer: UInt64 = 0,
         replacement: UInt64 = 0, cookie: UInt64, forceUnitAccess: Bool = false
     ) {
         self.operation = operation
@@ -47,31 +33,17 @@ public struct HostRequest: Sendable, BitwiseCopyable {
     }
 }
 
-/// How a host's I/O ended.
-public enum HostStatus: UInt8, Sendable, BitwiseCopyable {
-    case success
-    /// No member that holds the data can read it, or none could write it.
-    case mediaError
-    /// No member has room left.
-    case noSpace
-    /// The range is not within the volume, or longer than `maximumTransferBlocks`.
-    case outOfRange
-    /// Another initiator has taken the volume over. A write may or may not be there.
-    case deposed
-    /// Too few members can be reached, and the volume is set to fail then. A write may or may not be there.
-    case suspended
-    /// The volume is not attached, or is being detached.
-    case detached
-    /// A compare-and-write found something else, and wrote nothing.
-    case miscompare
-}
-
 /// The end of one I/O: its buffer is the caller's again, and no member will touch it.
+///
+/// `unrecoveredReadError` and `writeFault` say that no member that holds the data can read it, or none could write it;
+/// `capacityExceeded` that none has room left; `outOfRange` also that it was longer than `maximumTransferBlocks`; `fenced` that another
+/// initiator has taken the volume over; `unavailable` that too few members can be reached, and the volume is set to fail then;
+/// `deviceGone` that it is not attached, or is being detached.
 public struct HostCompletion: Sendable, BitwiseCopyable {
     public var cookie: UInt64
-    public var status: HostStatus
+    public var status: BlockStatus
 
-    public init(cookie: UInt64, status: HostStatus) {
+    public init(cookie: UInt64, status: BlockStatus) {
         self.cookie = cookie
         self.status = status
     }

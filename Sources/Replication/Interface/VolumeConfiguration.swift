@@ -4,7 +4,7 @@ import Base
 public enum SuspendPolicy: UInt8, Sendable {
     /// I/O waits.
     case wait
-    /// I/O fails with `HostStatus.suspended`.
+    /// I/O fails with `BlockStatus.unavailable`.
     case fail
 }
 

@@ -1,10 +1,11 @@
 import Base
+import BlockInterface
 import Glibc
 import Replication
 
 /// The host's I/O: random, overlapping, checked by the oracle.
 final class ModelWorkload {
-    struct HostOperation {
+    struct RunningOperation {
         var request: HostRequest
         var value: UInt64
         var id: UInt64
@@ -19,7 +20,7 @@ final class ModelWorkload {
     unowned let simulation: ModelSimulation
     let host: Int
     weak var initiator: ModelInitiator?
-    var running: [UInt64: HostOperation] = [:]
+    var running: [UInt64: RunningOperation] = [:]
     private var freeBuffers: [Int]
     private let memory: UnsafeMutableRawPointer
     static let bufferSize = 8 * ModelTarget.blockSize
@@ -51,7 +52,7 @@ final class ModelWorkload {
         let choice = simulation.random.below(100)
         let start = simulation.random.below(simulation.dataBlocks)
         let count = min(1 + simulation.random.below(8), simulation.dataBlocks - start)
-        let kind: Replication.HostOperation =
+        let kind: BlockOperation =
             switch choice {
             case 0..<45: .write
             case 45..<75: .read
@@ -62,7 +63,7 @@ final class ModelWorkload {
         submit(kind, start: start, count: count, forceUnitAccess: kind != .read && simulation.random.chance(15))
     }
 
-    func submit(_ kind: Replication.HostOperation, start: Int, count: Int, forceUnitAccess: Bool = false) {
+    func submit(_ kind: BlockOperation, start: Int, count: Int, forceUnitAccess: Bool = false) {
         guard let initiator, let slot = freeBuffers.popLast() else { return }
         cookies += 1
         let isWrite = kind == .write || kind == .writeZeroes || kind == .deallocate
@@ -72,7 +73,7 @@ final class ModelWorkload {
         simulation.values += 1
         let value = kind == .write ? simulation.values : 0
         let isLate = simulation.isServed(after: host)
-        var operation = HostOperation(
+        var operation = RunningOperation(
             request: request, value: value, id: simulation.values, startedSequence: simulation.oracle.sequence,
             startedAt: simulation.queue.now,
             isLate: isLate)
@@ -126,9 +127,9 @@ final class ModelWorkload {
     }
 
     /// How the last I/O ended.
-    private(set) var lastStatus: HostStatus?
+    private(set) var lastStatus: BlockStatus?
 
-    private func check(_ operation: HostOperation, _ status: HostStatus) {
+    private func check(_ operation: RunningOperation, _ status: BlockStatus) {
         let request = operation.request
         let range = Int(request.start)..<Int(request.start + request.count)
         lastStatus = status
@@ -158,7 +159,7 @@ final class ModelWorkload {
                     simulation.fail("h\(host): block \(block): acknowledged \(operation.value), ruled out before")
                 }
             }
-        case .compare: break
+        case .compare, .verify: break
         case .read:
             guard !operation.isLate, !simulation.isServed(after: host) else { return }
             for (index, block) in range.enumerated() {
@@ -177,7 +178,7 @@ final class ModelWorkload {
         }
     }
 
-    private func abandon(_ operation: HostOperation) {
+    private func abandon(_ operation: RunningOperation) {
         let request = operation.request
         guard request.operation != .read, request.operation != .flush else { return }
         for block in Int(request.start)..<Int(request.start + request.count) {
