@@ -5,7 +5,9 @@ import VolumeDriver
 /// The bugs that the simulation has to notice.
 extension BrokenVariant {
     /// Those whose seeds have been counted: the tests run them all.
-    public static let all: [BrokenVariant] = [
+    public static let all = earlier + later
+
+    private static let earlier: [BrokenVariant] = [
         BrokenVariant(
             .engine(.intentAfterSend), "the bitmap's bit is set after the send",
             faults: [.initiatorCrash, .targetPowerLoss, .slowDisk], within: 100, by: .uncoveredDifference),

@@ -10,22 +10,12 @@ extension BrokenVariant {
 
     private static let unmeasuredOfEngine: [BrokenVariant] = [
         BrokenVariant(
-            .engine(.acknowledgeBeforeRecord),
-            "a write is acknowledged before the record that excuses a lost member is durable: Mayastor 141a5fb0",
-            faults: [.crashAtLoss, .slowRecords], within: 1000, by: .contents),
-        BrokenVariant(
-            .engine(.preemptWithoutAbort), "commands of the deposed initiator that run already are not aborted",
-            faults: [.slowDisk, .competitor, .initiatorPause], within: 1000, by: .contents),
-        BrokenVariant(
             .engine(.readOfInFlightBlock), "a read is served while a write that overlaps it is in flight",
             faults: [.slowDisk, .slowLink], within: 400, by: .contents),
         BrokenVariant(
             .engine(.oldAssociationNotAwaited),
             "a member is used again while its old association's commands may still land: SPDK 3593",
             faults: [.partition, .slowDisk, .heavyTail], within: 1000, by: .contents, family: .wide),
-        BrokenVariant(
-            .engine(.intentClearedUnflushed), "a region's bit is cleared without a flush",
-            faults: [.initiatorCrash, .targetPowerLoss], within: 400, by: .uncoveredDifference),
         BrokenVariant(
             .engine(.unreconciledRead), "dirty regions are read from any member before they are made equal",
             faults: [.initiatorCrash], interval: 10_000_000, within: 600, by: .contents),
@@ -49,38 +39,10 @@ extension BrokenVariant {
         BrokenVariant(
             .engine(.failedDurabilityTrusted),
             "a write with FUA that failed is tried again, and nothing else is made of it",
-            faults: [.flushErrors, .targetPowerLoss], within: 400, by: .uncoveredDifference, family: .wide),
+            faults: [.flushErrors, .targetPowerLoss], within: 400, by: .contents, family: .wide),
     ]
 
     private static let unmeasuredOfMachines: [BrokenVariant] = [
-        BrokenVariant(
-            .machine(.flushEndsEarly), "a disk answers a flush when it takes it",
-            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 2000, by: .contents),
-        BrokenVariant(
-            .machine(.trimEndsEarly), "a disk answers Write Zeroes and a trim when it takes them",
-            faults: [.slowDisk, .targetKill], within: 400, by: .contents),
-        BrokenVariant(
-            .machine(.flushForgets), "a disk flushes eight blocks, and says that it has flushed all",
-            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 200, by: .contents),
-        BrokenVariant(
-            .machine(.failuresHidden), "a disk answers a write or a flush that failed with success",
-            faults: [.writeErrors, .fullDisk], within: 200, by: .contents),
-        BrokenVariant(
-            .machine(.flushFailuresHidden),
-            "a disk answers a flush that failed, and forgot what it should cover, with success",
-            faults: [.flushErrors, .targetPowerLoss, .powerLossOfAll], within: 400, by: .contents, family: .wide),
-        BrokenVariant(
-            .machine(.writesMisdirected), "one write in fifty goes to the next block",
-            faults: [.slowLink], within: 20, by: .contents),
-        BrokenVariant(
-            .machine(.readsStale), "reads return what is on the media, not what was written last",
-            faults: [.slowLink], within: 20, by: .contents),
-        BrokenVariant(
-            .machine(.dataTorn), "a loss of power leaves blocks of data torn",
-            faults: [.targetPowerLoss, .powerLossOfAll], within: 200, by: .tornBlock),
-        BrokenVariant(
-            .machine(.reseatUnnoticed), "nobody is told that a drive was out and has lost its cache",
-            faults: [.driveReseat, .initiatorCrash], within: 400, by: .contents),
         BrokenVariant(
             .machine(.clockAtHalfSpeed), "targets' clocks go at half speed: they notice lost hosts too late",
             faults: [.partition, .partitionFromMember, .stuckDisk, .slowDisk], within: 2000, by: .contents,
@@ -98,13 +60,6 @@ extension BrokenVariant {
             .target(.reservationBelievedBeforeStored), "a reservation is believed before it is stored",
             faults: [.competitor, .initiatorPause, .targetQuickRestart, .storeErrors], within: 2000,
             by: .acknowledgedAfterDeposition),
-        BrokenVariant(
-            .target(.reservationTakenOnByOneReactor), "one reactor of several knows of a reservation",
-            faults: [.competitor, .initiatorPause, .initiatorStall], within: 400, by: .acknowledgedAfterDeposition,
-            family: .wide),
-        BrokenVariant(
-            .target(.reservationNotJudged), "what a reservation lets a host do is not asked",
-            faults: [.competitor, .initiatorPause], within: 200, by: .acknowledgedAfterDeposition),
         BrokenVariant(
             .target(.waitingCommandsNotAborted), "commands that wait for their data survive a preemption",
             faults: [.competitor, .initiatorPause, .slowLink, .heavyTail], within: 2000, by: .contents, family: .wide),
@@ -126,9 +81,5 @@ extension BrokenVariant {
             .driver(.exchangedNamespaceKept),
             "a connection goes on though another namespace is in the place of its own",
             faults: [.driveReseat], within: 400, by: .contents),
-        BrokenVariant(
-            .driver(.preemptionNotTold), "that a registration was preempted is not told",
-            faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 400,
-            by: .notWhole),
     ]
 }

@@ -1,0 +1,58 @@
+import NVMeTarget
+import Replication
+import VolumeDriver
+
+/// Bugs that came later, with seeds within which each was noticed, and as many again.
+extension BrokenVariant {
+    static let later: [BrokenVariant] = [
+        BrokenVariant(
+            .engine(.acknowledgeBeforeRecord),
+            "a write is acknowledged before the record that excuses a lost member is durable: Mayastor 141a5fb0",
+            faults: [.crashAtLoss, .slowRecords], within: 500, by: .contents),
+        BrokenVariant(
+            .engine(.preemptWithoutAbort), "commands of the deposed initiator that run already are not aborted",
+            faults: [.slowDisk, .competitor, .initiatorPause], within: 400, by: .contents),
+        BrokenVariant(
+            .engine(.intentClearedUnflushed), "a region's bit is cleared without a flush",
+            faults: [.initiatorCrash, .targetPowerLoss], within: 100, by: .uncoveredDifference),
+        BrokenVariant(
+            .machine(.flushEndsEarly), "a disk answers a flush when it takes it",
+            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 100, by: .contents),
+        BrokenVariant(
+            .machine(.trimEndsEarly), "a disk answers Write Zeroes and a trim when it takes them",
+            faults: [.slowDisk, .targetKill], within: 50, by: .contents),
+        BrokenVariant(
+            .machine(.flushForgets), "a disk flushes eight blocks, and says that it has flushed all",
+            faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 60, by: .contents),
+        BrokenVariant(
+            .machine(.failuresHidden), "a disk answers a write or a flush that failed with success",
+            faults: [.writeErrors, .fullDisk], within: 20, by: .contents),
+        BrokenVariant(
+            .machine(.flushFailuresHidden),
+            "a disk answers a flush that failed, and forgot what it should cover, with success",
+            faults: [.flushErrors, .targetPowerLoss, .powerLossOfAll], within: 30, by: .contents, family: .wide),
+        BrokenVariant(
+            .machine(.writesMisdirected), "one write in fifty goes to the next block",
+            faults: [.slowLink], within: 20, by: .contents),
+        BrokenVariant(
+            .machine(.readsStale), "reads return what is on the media, not what was written last",
+            faults: [.slowLink], within: 10, by: .contents),
+        BrokenVariant(
+            .machine(.dataTorn), "a loss of power leaves blocks of data torn",
+            faults: [.targetPowerLoss, .powerLossOfAll], within: 60, by: .tornBlock),
+        BrokenVariant(
+            .machine(.reseatUnnoticed), "nobody is told that a drive was out and has lost its cache",
+            faults: [.driveReseat, .initiatorCrash], within: 150, by: .contents),
+        BrokenVariant(
+            .target(.reservationTakenOnByOneReactor), "one reactor of several knows of a reservation",
+            faults: [.competitor, .initiatorPause, .initiatorStall], within: 60, by: .contents,
+            family: .wide),
+        BrokenVariant(
+            .target(.reservationNotJudged), "what a reservation lets a host do is not asked",
+            faults: [.competitor, .initiatorPause], within: 40, by: .contents),
+        BrokenVariant(
+            .driver(.preemptionNotTold), "that a registration was preempted is not told",
+            faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 300,
+            by: .notWhole),
+    ]
+}
