@@ -1,5 +1,6 @@
 import NVMeTarget
 import Replication
+import TargetInterface
 import VolumeDriver
 
 /// Bugs that came later, with seeds within which each was noticed, and as many again.

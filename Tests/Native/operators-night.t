@@ -17,9 +17,11 @@ limit=45
 # A disk whose writes fail on request: they are cut off at a size, of which the daemon is not to die.
 trap '' XFSZ
 
-# normalised: what a command printed, with names for what differs from run to run.
+# normalised: what a command printed, with names for what differs from run to run. A member whose disk fails comes back again and
+# again: in which state a command ends is chance.
 normalised() {
   sed -E \
+    -e 's/is being taken in: /is not in sync: /' \
     -e "s#$address:$port/$nqn\.0/1#MEMBER0#g; s#$address:$((port + 1))/$nqn\.1/1#MEMBER1#g" \
     -e "s#$address:$((port + 2))/$nqn\.2/1#MEMBER2#g; s#$address:$((port + 3))/$nqn\.3/1#SPARE#g" \
     -e "s#$address:$port#ADDRESS0#g; s#$address:$((port + 1))#ADDRESS1#g; s#$address:$((port + 2))#ADDRESS2#g" \

@@ -13,7 +13,9 @@ require "the daemon serves it" serve
 fio --name=v --ioengine=nbd --uri="$(uri db)" --rw=randrw --bs=4k-64k --size=32M --io_size=1G --iodepth=8 \
   --verify=crc32c --verify_state_save=0 --verify_backlog=256 --time_based --runtime=10 >"$tap_folder/fio.out" 2>&1 &
 fio_pid=$!
-require "fio runs" wait_until 10 volumed_said "session began"
+# fio asks for the size with a connection of its own; the second one carries the load.
+has_two_sessions() { [ "$(grep -c "session began" "$volumed_log")" -ge 2 ]; }
+require "fio runs" wait_until 10 has_two_sessions
 for round in 1 2 3; do
   former=$volumed_pid
   cp "$volumed_log" "$tap_folder/former.log"

@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 import Glibc
 import Replication
 
