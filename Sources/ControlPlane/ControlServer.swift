@@ -28,9 +28,9 @@ public final class ControlServer: Sendable {
         Thread { self.acceptClients() }.start()
     }
 
-    /// Answers no new clients, and removes the socket.
+    /// Answers no new clients, and removes the socket. A second call does nothing.
     public func stop() {
-        isStopping.store(true, ordering: .releasing)
+        guard !isStopping.exchange(true, ordering: .acquiringAndReleasing) else { return }
         shutdown(listener.descriptor, Int32(SHUT_RDWR))
         listener.close()
     }

@@ -1,6 +1,7 @@
 import Base
 import CLinux
 import Glibc
+import Synchronization
 
 /// A Unix socket that listens: made here, or inherited from a service manager.
 ///
@@ -14,6 +15,8 @@ public final class UnixListener: Sendable {
     /// The lock on the path, for a process that takes the socket over; -1 where there is none.
     public var lockDescriptor: Int32 { lock }
     private let lock: Int32
+    /// Ending it twice would remove the socket of the next process, whose file may have the same inode, and close its descriptors.
+    private let isOpen = Atomic<Bool>(true)
     private let inode: (device: UInt64, number: UInt64)?
 
     /// Makes a socket at a path.
@@ -70,12 +73,14 @@ public final class UnixListener: Sendable {
 
     /// Closes the socket; whoever took it over has it.
     public func leave() {
+        guard isOpen.exchange(false, ordering: .acquiringAndReleasing) else { return }
         Glibc.close(descriptor)
         if lock >= 0 { Glibc.close(lock) }
     }
 
-    /// Closes the socket, and removes its path where it is still this one's.
+    /// Closes the socket, and removes its path where it is still this one's. A second call does nothing.
     public func close() {
+        guard isOpen.exchange(false, ordering: .acquiringAndReleasing) else { return }
         if let inode, let present = Self.inode(path), present == inode { unlink(path) }
         Glibc.close(descriptor)
         if lock >= 0 { Glibc.close(lock) }
