@@ -34,7 +34,7 @@ final class Application {
         self.target = target
         self.desired = desired
         let reached = target.reached
-        // What is not there is not removed first.
+        // A part that is not there is not removed first.
         let reopened = reopened.filter { part in
             guard case .namespace(let nsid, let nqn) = part else { return false }
             return reached[nqn]?.namespaces.contains { $0.nsid == nsid } == true
@@ -80,7 +80,7 @@ final class Application {
         return nil
     }
 
-    /// What has been done, and what has failed; when all is done.
+    /// The parts that were done, and those that failed; when all is done.
     var report: TargetReport {
         var report = TargetReport()
         report.missing = missing
@@ -160,7 +160,7 @@ final class Application {
         return Pending(event: outcome.event)
     }
 
-    /// What a reactor says of an address.
+    /// A reactor's answer about an address.
     private final class ListenOutcome: Sendable {
         let failure = Mutex<String?>(nil)
         let event = OneTimeEvent()
@@ -192,13 +192,13 @@ extension Target {
 /// A target in virtual time, and what it is to be: `Target.apply` for a caller that polls its reactors itself.
 public final class DesiredState {
     private let target: Target
-    /// What the target is to be, or is.
+    /// The target as it is to be, or is.
     public private(set) var definition: TargetDefinition
     private var reopened: [TargetPart] = []
     private var isApplied = true
     private var application: Application?
     private var pending: Application.Pending?
-    /// What came of the last definition that was brought about.
+    /// The report of the last definition that was brought about.
     public private(set) var report = TargetReport()
 
     public init(_ target: Target) {

@@ -11,7 +11,7 @@ struct ConnectCommands {
     let held: HeldRequests
     let views: SubsystemViews
 
-    /// What became of a Connect.
+    /// The outcome of a Connect.
     enum Outcome {
         /// The queue is the controller's.
         case connected(Controller, QueueRole, (view: SubsystemView, hostBit: UInt64)?)

@@ -34,7 +34,7 @@ final class Controller: Sendable {
         var errorLog = ErrorLog()
         /// Namespaces that changed since the host last read the log; one more than it can name where there are too many.
         var changedNamespaces: Set<UInt32> = []
-        /// What the host is to be told of reservations, oldest first; and the kinds that it does not want, by
+        /// Notifications of reservations for the host, oldest first; and the kinds that it does not want, by
         /// namespace.
         var notifications: [ReservationNotificationLog] = []
         var notificationCount: UInt64 = 0

@@ -1,6 +1,6 @@
 import NVMeSpec
 
-/// What all controllers of this program say of themselves.
+/// Facts that all controllers of this program tell of themselves.
 enum ControllerFacts {
     /// Firmware Revision (FR): the version of the program.
     static let firmwareRevision = "1.0"

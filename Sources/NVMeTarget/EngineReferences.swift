@@ -80,7 +80,7 @@ struct QueueReference {
     /// The peer, for the log.
     var peer: String { engine.bound.origin(of: index)?.peer ?? "an unknown address" }
 
-    /// Where the queue lives, if it is in a group.
+    /// The place of the queue, if it is in a group.
     func location(in group: Int) -> QueueLocation {
         QueueLocation(
             group: group, port: engine.index, connection: index, generation: engine.connections[index].generation)

@@ -15,7 +15,7 @@ import TargetTransport
 /// Both are then checked, get memory together and fetch their data side by side; they go to the block device as one request,
 /// in the second half's name.
 enum FusedHalves {
-    /// What is to be done with a command that arrived.
+    /// The next step for a command that arrived.
     enum Arrival {
         /// It is no half.
         case alone
@@ -51,7 +51,7 @@ enum FusedHalves {
         return .good(compare, write)
     }
 
-    /// What two halves ask for.
+    /// The request of two halves together.
     enum JoinedHalves {
         case good(IOCommand, IOCommand)
         /// That half is wrong.

@@ -2,7 +2,7 @@ import Base
 import Reactor
 import TargetTransport
 
-/// What the target and other reactors ask of a poll group, on its own thread.
+/// Requests of the target and of other reactors to a poll group, on its own thread.
 protocol PollGroupDuties: AnyObject {
     /// Listens at an address; what went wrong, if anything did.
     func listen(_ listener: TargetListener) -> String?

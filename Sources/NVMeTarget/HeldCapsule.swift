@@ -66,7 +66,7 @@ struct HeldCapsule: BitwiseCopyable {
     }
 }
 
-/// What a command's data pointer says.
+/// The data that a command's data pointer describes.
 enum DescribedData {
     case bytes(Int)
     case refused(Status)

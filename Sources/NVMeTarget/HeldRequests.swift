@@ -10,7 +10,7 @@ private struct HeldRequest {
     var waiter: DrainWaiter
     var subsystem: Subsystem
     var since: MonotonicTime
-    /// Who connects; `nil` for a Quiesce.
+    /// The host that connects; `nil` for a Quiesce.
     var connect: (host: String, peer: String)?
     var isReported = false
 }

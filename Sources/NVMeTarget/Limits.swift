@@ -31,7 +31,7 @@ enum Limits {
     static let waitingReservations = 4096
     /// One request in so many is for commands of other than I/O queues alone.
     static let requestReserve = 16
-    /// What a Compare and Write may cover at the most, in bytes: the largest block there is.
+    /// Bytes that a Compare and Write may cover at the most: the largest block there is.
     static let compareAndWriteBytes: UInt32 = 65536
     /// How long the first half of a fused operation waits for the second, in milliseconds.
     static let fusedMilliseconds: UInt64 = 10_000

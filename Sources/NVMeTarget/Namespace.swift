@@ -10,7 +10,7 @@ struct OpenNamespace: Sendable {
     /// Identifiers that the namespace reports.
     var identity: BlockIdentity
     var anaGroup: UInt32
-    /// Where reservations that persist through power loss are kept; without it the namespace does not offer that.
+    /// The store of reservations that persist through power loss; without it the namespace does not offer that.
     var store: (any ReservationStore)?
 }
 

@@ -12,7 +12,7 @@ struct NamespaceIO {
     /// Requests whose operation the channel had no room for.
     private var waiting = ChannelWaitLists()
 
-    /// What became of a command that was handed over.
+    /// The outcome of handing a command over.
     enum Submission {
         /// The device has it, or a part of it.
         case taken

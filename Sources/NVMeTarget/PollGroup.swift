@@ -5,8 +5,8 @@ import TargetInterface
 import TargetTransport
 import Trace
 
-/// What one reactor serves: its transport, a command engine for each port of it, and the controllers whose admin queues it has
-/// (SPDK's and our word for the set that one thread polls).
+/// One reactor's share of the target: its transport, a command engine for each port of it, and the controllers whose admin queues
+/// it has (SPDK's and our word for the set that one thread polls).
 public final class PollGroup: Poller {
     private let target: Target
     private let transport: any TargetTransport

@@ -49,7 +49,7 @@ struct Properties {
         return .done
     }
 
-    /// What the controllers of this target can do (NVMe Base, "Controller Capabilities").
+    /// Capabilities of this target's controllers (NVMe Base, "Controller Capabilities").
     private var capabilities: ControllerCapabilities {
         ControllerCapabilities(
             queueEntries: target.options.queueDepth, timeoutMilliseconds: Int(ControllerFacts.timeout) * 500)

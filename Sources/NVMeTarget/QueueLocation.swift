@@ -1,6 +1,6 @@
 import TargetTransport
 
-/// Where a queue of a controller lives.
+/// The place of a controller's queue.
 struct QueueLocation: Sendable, Equatable {
     var group: Int
     var port: PortIndex

@@ -11,13 +11,13 @@ struct Reservation: Sendable, Equatable {
         var key: UInt64
     }
 
-    /// What hosts are to be told (Reservation Notification log page types).
+    /// News for hosts (Reservation Notification log page types).
     struct Notification: Sendable, Equatable {
         var host: UUIDBytes
         var kind: ReservationNotificationKind
     }
 
-    /// What follows from a command that succeeded.
+    /// The consequences of a command that succeeded.
     struct Outcome: Sendable, Equatable {
         var notifications: [Notification] = []
         /// Hosts that lost their registration: with "preempt and abort" their running commands end first.

@@ -120,7 +120,7 @@ final class SubsystemView {
 }
 
 extension Status {
-    /// What I/O to a namespace ends in while its ANA group is in a state (NVMe Base, "Asymmetric Namespace Access
+    /// The status of I/O to a namespace while its ANA group is in a state (NVMe Base, "Asymmetric Namespace Access
     /// States"); without Do Not Retry, for another path may do it.
     fileprivate init(_ state: ANAState) {
         switch state {

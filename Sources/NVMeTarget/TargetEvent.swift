@@ -1,4 +1,4 @@
-/// What happened, for the log of whoever runs the target.
+/// Events for the log of the program that runs the target.
 public enum TargetEvent: Sendable {
     case hostConnected(host: String, subsystem: String, controller: UInt16, peer: String)
     case hostDisconnected(host: String, subsystem: String, controller: UInt16, reason: String)

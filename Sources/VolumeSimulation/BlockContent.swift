@@ -1,4 +1,4 @@
-/// What a block of a volume holds: each word names the write, the block and its own place, so that a block of another place,
+/// The contents of a volume's block: each word names the write, the block and its own place, so that a block of another place,
 /// a shift within a block and parts of two writes are seen. Value 0 is a block of zeroes.
 package enum BlockContent {
     /// Lays out what the write of a value leaves in a block. Values are below 2^32.
@@ -16,7 +16,7 @@ package enum BlockContent {
         return value
     }
 
-    /// What is in a block that holds no value of it, for people.
+    /// Describes a block that holds no value, for people.
     package static func describe(_ bytes: UnsafeRawBufferPointer) -> String {
         var runs: [String] = []
         var last: UInt64?

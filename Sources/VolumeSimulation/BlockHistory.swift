@@ -1,6 +1,6 @@
 import Replication
 
-/// What each block of a volume may hold: a register per block, with writes that may or may not have taken effect.
+/// The contents that each block of a volume may have: a register per block, with writes that may or may not have taken effect.
 ///
 /// The rules: what was acknowledged is there; what was acknowledged and not flushed may go only when every member that
 /// held it has been down since it held it, and a member that was taken back into sync holds it again; a write whose outcome
@@ -39,7 +39,7 @@ package struct BlockHistory {
         var past: [UInt64] = [0]
     }
 
-    /// What a block might hold at a moment.
+    /// The contents that a block might have at a moment.
     package struct Snapshot {
         package var candidates: [UInt64]
         var isUnknown: Bool
@@ -198,7 +198,7 @@ package struct BlockHistory {
     package mutating func readReturned(_ block: Int, _ value: UInt64, snapshot: Snapshot) -> Bool {
         let state = blocks[block]
         let isLegal = state.isUnknown || state.candidates.contains(value) || snapshot.candidates.contains(value)
-        // What has been read is there: a write under way that was seen has taken effect.
+        // Data that was read is there: a write under way that was seen has taken effect.
         if isLegal, state.version == snapshot.version, state.pending.allSatisfy({ $0.value == value }),
             state.pending.count < 2
         {

@@ -7,7 +7,7 @@ import VolumeDriver
 public struct BrokenVariant: Sendable, CustomStringConvertible {
     /// As `tercet-simulate --broken` takes it.
     public let name: String
-    /// What is wrong, and who has had the bug.
+    /// The bug in words, and the product that has had it.
     public let explanation: String
     /// Seeds within which it has to be noticed, and what has to notice it: another oracle may do so too, by what follows.
     public let within: Int
@@ -20,7 +20,7 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
 
     public var description: String { name }
 
-    /// Where the bug is.
+    /// The place of the bug.
     enum Defect: Sendable {
         case engine(DeliberateFault)
         /// Something that the volume relies on does not keep its promise.

@@ -1,6 +1,6 @@
 import Replication
 
-/// What can go wrong in a simulated world, and what an operator may do meanwhile.
+/// Faults of a simulated world, and things that an operator may do meanwhile.
 public enum FaultKind: String, CaseIterable, Sendable, Codable {
     // Targets.
     /// The daemon is killed and started again; its machine lives.
@@ -120,7 +120,7 @@ public struct Fault: Sendable, Equatable, CustomStringConvertible {
     public var member: MemberIndex
     /// How long it lasts, in nanoseconds.
     public var span: UInt64
-    /// Whatever else has to be chosen, is chosen by this.
+    /// The source of every other choice.
     public var choice: UInt64
 
     public var description: String {

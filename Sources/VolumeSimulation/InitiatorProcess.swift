@@ -10,7 +10,7 @@ import VolumeDriver
 
 /// One run of a program that attaches the volume: the real initiator and volume, and a workload on it.
 final class InitiatorProcess: @unchecked Sendable {
-    // One thread drives a simulation; the volume's observer is Sendable because real volumes have reactors of their own.
+    // Unchecked: one thread drives a simulation; the volume's observer is Sendable because real volumes have reactors of their own.
     let number: Int
     let network: SimulatedNetwork
     private(set) var device: SimulatedDevice
@@ -33,7 +33,8 @@ final class InitiatorProcess: @unchecked Sendable {
     /// When it first served, and the key of its attachment: a greater one is a later one.
     var servedAt: UInt64?
     var attachmentKey: UInt64 = 0
-    /// What each block might hold when a later initiator began to serve: what it reads from then on may be old, but not older.
+    /// The possible contents of each block when a later initiator began to serve: its reads from then on may be old, but not
+    /// older.
     var deposedSnapshots: [BlockHistory.Snapshot]?
     /// The members in sync when last looked at.
     var lastInSync = MemberSet.all
@@ -44,7 +45,7 @@ final class InitiatorProcess: @unchecked Sendable {
     private var isTouched = true
     /// How often it has been polled.
     private(set) var rounds: UInt64 = 0
-    /// What it had still to do when it was given up, for people.
+    /// Its unfinished work when it was given up, for people.
     private(set) var ending = ""
     /// When it is to be polled even if nothing happens.
     private(set) var deadline = MonotonicTime(nanoseconds: 0)
@@ -131,7 +132,7 @@ final class InitiatorProcess: @unchecked Sendable {
 
     // MARK: Polls
 
-    /// What is polled, in this order.
+    /// Whether it is polled.
     var isRunning: Bool { isAlive && !isPaused }
 
     /// Polls where there may be something to do; `true` where there may be more at once.
@@ -204,7 +205,7 @@ final class InitiatorProcess: @unchecked Sendable {
         return isDone
     }
 
-    /// What a process that has ended has not given back, for people; empty when it was all.
+    /// Resources that an ended process has not given back, for people; empty if it has given back all.
     var leftovers: [String] {
         var found: [String] = []
         if device.registeredRegions > 0 { found.append("\(device.registeredRegions) memory regions") }

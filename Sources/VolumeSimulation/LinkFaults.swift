@@ -2,7 +2,7 @@ import Base
 import Replication
 import Simulation
 
-/// What is wrong with the network between initiators and targets. Links are told apart by the target's machine, and cuts
+/// Faults of the network between initiators and targets. Links are told apart by the target's machine, and cuts
 /// by whether the initiator's number is odd too.
 struct LinkFaults {
     /// The initiators that a cut concerns.

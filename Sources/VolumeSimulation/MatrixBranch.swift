@@ -1,4 +1,4 @@
-/// What a run is to have met: the rows of the failure matrix, and what else has a way of its own through the volume. A
+/// Branches that a run is to meet: the rows of the failure matrix, and what else has a way of its own through the volume. A
 /// branch that a long run never meets is not tested by it.
 public enum MatrixBranch: String, CaseIterable, Sendable, Codable {
     // The rows of the failure matrix, in its order.

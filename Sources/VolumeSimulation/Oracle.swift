@@ -1,4 +1,4 @@
-/// What noticed that a world is not sound.
+/// The check that noticed that a world is not sound.
 public enum Oracle: String, CaseIterable, Sendable {
     /// A read or a comparison found what its block cannot hold: lost, stale or foreign data, or something unread.
     case contents

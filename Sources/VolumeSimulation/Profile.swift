@@ -10,7 +10,7 @@ public struct Profile: Sendable {
     public var operations = 250
     /// I/Os that run at once.
     public var depth = 6
-    /// What may go wrong, and the mean time between two faults in nanoseconds.
+    /// Faults that may happen, and the mean time between two of them in nanoseconds.
     public var faults: Set<FaultKind> = Set(FaultKind.allCases)
     public var faultInterval: UInt64 = 30_000_000
     public var maximumFaults = 60

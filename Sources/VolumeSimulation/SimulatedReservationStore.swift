@@ -3,6 +3,7 @@ import TargetInterface
 
 /// A machine keeps reservations here: in a file that is durable a while after it was asked for.
 final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
+    // Unchecked: one thread drives a simulation.
     private let network: SimulatedNetwork
     private var stored: [UInt8]?
     /// Nothing can be stored: what is asked for ends in an error, and what was stored stays.

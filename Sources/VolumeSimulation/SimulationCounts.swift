@@ -1,6 +1,6 @@
 import Replication
 
-/// What one or many worlds have gone through.
+/// Counts of one or many worlds.
 public struct SimulationCounts: Sendable, Equatable {
     public var worlds: UInt64 = 0
     /// Virtual nanoseconds.
@@ -62,7 +62,7 @@ public struct SimulationCounts: Sendable, Equatable {
     /// Branches that were never met.
     public var missed: [MatrixBranch] { MatrixBranch.allCases.filter { self[$0] == 0 } }
 
-    /// What was done, what went wrong and what was met, for people.
+    /// The work, the faults and the branches that were met, for people.
     public var report: String {
         var lines = ["I/Os: " + zip(Self.operationNames, submitted).map { "\($1) \($0)" }.joined(separator: ", ")]
         lines.append("\(initiators) initiators, \(messages) messages")

@@ -183,7 +183,7 @@ final class TargetMachine {
         if isSilent { process.device.isReachable = false }
         for reactor in process.reactors { reactor.fabric.endConnections() }
         network.remove(process.device)
-        // What is at the disk ends before the process's memory goes.
+        // Requests at the disk end before the process's memory goes.
         if power { disk.losePower() } else { disk.endOperations() }
         readWaits += process.target.subsystems.reduce(0) { $0 + $1.statistics.waitsForReadDepth }
         for reactor in process.reactors { reactor.group.close() }
@@ -270,7 +270,7 @@ final class TargetMachine {
 
     // MARK: What is left at the end
 
-    /// What a target that nobody uses still holds, for people; empty when all is back in its pools.
+    /// Resources that a target without users still holds, for people; empty when all is back in its pools.
     var leftovers: [String] {
         guard let process else { return [] }
         var found: [String] = []

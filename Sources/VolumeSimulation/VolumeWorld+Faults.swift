@@ -6,7 +6,7 @@ import Replication
 import Simulation
 import VolumeDriver
 
-/// What goes wrong, and what operators do.
+/// Faults, and the actions of operators.
 extension VolumeWorld {
     /// Faults that destroy data touch one member at a time, so that one good copy of everything remains.
     func mayDestroy(_ member: MemberIndex) -> Bool {

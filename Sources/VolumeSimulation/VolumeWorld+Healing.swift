@@ -182,7 +182,7 @@ extension VolumeWorld {
         }
     }
 
-    /// What the members hold is what was acknowledged: another host's reader would see it.
+    /// The members hold the acknowledged data: another host's reader would see it.
     private func compareWithHistory() {
         let size = Int(profile.blockSize)
         for (block, state) in history.blocks.enumerated() where !state.isUnknown {

@@ -4,22 +4,22 @@ import Replication
 import Simulation
 import VolumeDriver
 
-/// What of a member is looked at.
+/// The view of a member's contents.
 enum MemberView: Int, CaseIterable {
-    /// What reads return now.
+    /// Contents as reads see them now.
     case cached
-    /// What is there after a loss of power that keeps nothing.
+    /// Contents after a loss of power that keeps nothing of the cache.
     case durable
 }
 
-/// What is on the members' disks: records, maps, and whether they cover every difference.
+/// The members' disks: records, maps, and whether they cover every difference.
 extension VolumeWorld {
     func memory(_ member: MemberIndex, _ view: MemberView) -> UnsafeMutableRawBufferPointer {
         let disk = targets[member].disk
         return view == .cached ? disk.contents : disk.durableContents
     }
 
-    /// Where the members' metadata is, by the best record that is found; as formatted where none is.
+    /// The places of the members' metadata, by the best record that is found; as formatted if none is.
     var layouts: [MemberLayout] {
         guard let best = bestRecord else { return format.layouts }
         return layouts(best) ?? format.layouts

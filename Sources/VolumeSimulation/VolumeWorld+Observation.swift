@@ -4,7 +4,7 @@ import Replication
 import Simulation
 import VolumeDriver
 
-/// What volumes tell their users.
+/// Events that volumes tell their users.
 extension VolumeWorld {
     func observed(_ event: VolumeEvent, by initiator: InitiatorProcess) {
         guard initiator.isAlive else { return }

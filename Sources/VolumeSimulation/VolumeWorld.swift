@@ -9,9 +9,9 @@ import VolumeDriver
 /// How a world ended.
 public struct WorldResult: Sendable {
     public var seed: UInt64
-    /// What went wrong first; `nil` where nothing did.
+    /// The first failure; `nil` if there is none.
     public var failure: String?
-    /// What noticed it.
+    /// The oracle that noticed it.
     public var oracle: Oracle?
     /// Equal for two runs with the same history.
     public var hash: UInt64

@@ -12,7 +12,7 @@ final class Workload {
         var request: HostRequest
         var value: UInt64
         var id: UInt64
-        /// What a compare-and-write compares each block with.
+        /// The value that a compare-and-write expects in each block.
         var expected: [UInt64] = []
         var snapshots: [BlockHistory.Snapshot] = []
         var startedSequence: UInt64
@@ -254,7 +254,7 @@ final class Workload {
         }
     }
 
-    /// What a block may have held while a compare-and-write ran, without what that writes; `nil` where nothing is known.
+    /// Values that a block may have held while a compare-and-write ran, without its own; `nil` if nothing is known.
     private func possible(_ operation: Running, _ index: Int) -> [UInt64]? {
         let state = world.history.blocks[Int(operation.request.start) + index]
         if state.isUnknown { return nil }

@@ -68,7 +68,7 @@ import Testing
         throw WorldError("the controller is still ready")
     }
 
-    /// What the host writes after the reset may not be overwritten by what it wrote before.
+    /// Data that the host writes after the reset may not be overwritten by data that it wrote before.
     @Test(arguments: [1, 2]) func aResetIsOverWhenTheCommandsAre(groups: Int) throws {
         let world = try TargetWorld(groups: groups) { SimulatedDisk("disk", network: $0, blockCount: 8192) }
         let disk = try #require(world.disk as? SimulatedDisk)

@@ -182,7 +182,7 @@ import Testing
         #expect(try world.log(NVME_LOG_LID_SMART, 512, on: admin).number(176, 8) == 1, "entries of the error log")
     }
 
-    /// What one reactor is told, all take on; what each counts is added up.
+    /// All reactors take on what one is told; the counts of all are added up.
     @Test func everyReactorTakesPart() throws {
         let (world, disk) = try TargetWorld.onDisk(groups: 2)
         let attached = try world.attach(ioQueues: 2)

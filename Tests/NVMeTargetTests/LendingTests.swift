@@ -52,7 +52,7 @@ import Testing
         for (lba, value, isLent) in [(0, 0, false), (4096 + 8, 7, true), (4096 + 64, 0, true), (4096 - 8, 0, false)]
             as [(UInt64, UInt8, Bool)]
         {
-            // What went before is over.
+            // Everything before is over.
             world.pass(milliseconds: 1)
             let read = Self.scattered(attached, at: lba)
             try world.wait("the read") { world.groups[0].poolUse[0].requests[.answering] ?? 0 > 0 }
@@ -225,7 +225,7 @@ import Testing
 
     @Test func aDeviceWithoutRoomForRegistrationsIsServedByCopying() throws {
         var limits = DeviceLimits.simulated
-        // What a reactor needs for itself.
+        // The regions that a reactor needs for itself.
         limits.maxMemoryRegions = 3
         let world = try TargetWorld(limits: limits)
         let attached = try world.attach()

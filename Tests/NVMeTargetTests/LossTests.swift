@@ -19,7 +19,7 @@ import Testing
             wasLost = true
             return .lost
         }
-        // What the host cannot do after the loss is no failure.
+        // A step that the host cannot do after the loss is no failure.
         try? session(world, host)
         host.destroyAll()
         world.pass(milliseconds: 10)

@@ -7,7 +7,7 @@ import Testing
 
 /// A namespace is replaced by another one of the same identifier while commands for the first are under way.
 @Suite struct NamespaceSwapTests {
-    /// What any command to a namespace that is not there ends in.
+    /// The status of any command to a namespace that is not there.
     private let gone = RawStatus(code: NVME_SC_INVALID_NS.rawValue, doNotRetry: true)
 
     /// A world whose namespace 1 has blocks of 512 bytes, and the device that takes its place, full of a pattern.
@@ -47,7 +47,7 @@ import Testing
             // FUSE, bits 1:0 of the flags: the first half, then the second.
             let compare = RawCommand(opcode: nvme_cmd_compare.rawValue, nsid: 1, flags: 0x41)
             let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1, flags: 0x42)
-            // What the disk writes atomically is a block.
+            // The disk writes a block atomically.
             let block = attached.host.keyed(offset, 512)
             for command in [compare, write] { ids.append(attached.io[0].send(command.range(8, 1).with(sgl: block))) }
         } else {

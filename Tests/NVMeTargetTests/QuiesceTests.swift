@@ -129,7 +129,7 @@ import Testing
         disk.behaviour.isStuck = false
         #expect(try world.completion(of: id, second.admin).isSuccess)
         #expect(try firstByte(world, second) == 0xAA)
-        // What is gone already needs no waiting.
+        // An association that is gone already needs no waiting.
         #expect(try world.execute(second.admin, quiesce(first.controllerID)).isSuccess)
         #expect(try world.execute(second.admin, quiesce(0x7FFF)).isSuccess)
         world.expectServed(second)
@@ -152,7 +152,7 @@ import Testing
         world.expectServed(third)
     }
 
-    /// Whoever waits may go as well.
+    /// A host that waits may go as well.
     @Test func aConnectThatWaitsGoesWithItsHost() throws {
         let (world, disk) = try TargetWorld.onDisk(groups: 2)
         let witness = try world.attach()
@@ -220,7 +220,7 @@ import Testing
         for id in ids {
             #expect(second.admin.take(id)?.status == .generic(NVME_SC_CMD_INTERRUPTED), "without Do Not Retry")
         }
-        // Whoever waits may go.
+        // A host that waits may go.
         for _ in 0..<8 { second.admin.send(quiesce(first.controllerID)) }
         world.pass(milliseconds: 100)
         #expect(world.target.subsystems[0].drainWaiterCount == 8)

@@ -1,7 +1,7 @@
 import FabricInterface
 import Simulation
 
-/// What a raw host says when it asks for a queue pair.
+/// The options of a raw host that asks for a queue pair.
 struct RawQueueOptions {
     var queueID: UInt16 = 0
     /// HSQSIZE, 0-based.

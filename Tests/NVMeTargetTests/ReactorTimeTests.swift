@@ -10,7 +10,7 @@ import Synchronization
 import TargetInterface
 import Testing
 
-/// Whatever a host asks for, and however much is configured: what a reactor does for it in one round is little, because the
+/// A reactor does little for a host in one round, whatever it asks for and however much is configured, because the
 /// same reactor does other hosts' I/O. Work is counted, never timed.
 @Suite struct ReactorTimeTests {
     private static func options(namespaces: Int = 16) -> TargetOptions {

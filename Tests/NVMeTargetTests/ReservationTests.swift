@@ -61,7 +61,7 @@ import Testing
         #expect(report.type == UInt8(row.type))
         #expect(report.holders == (row.hasOneHolder ? [1] : [1, 2]))
 
-        // Who holds it may acquire it again as it is; nobody else may, and nobody with another type.
+        // The holder may acquire it again as it is; nobody else may, and nobody with another type.
         #expect(try holder.acquire(NVME_RESERVATION_RACQA_ACQUIRE, type, key: 1) == .success)
         let other = row.hasOneHolder ? ReservingHost.conflict : .success
         #expect(try registrant.acquire(NVME_RESERVATION_RACQA_ACQUIRE, type, key: 2) == other)
@@ -241,7 +241,7 @@ import Testing
         #expect(mine.memory[own..<own + 4096].allSatisfy { $0 == 0xBB })
     }
 
-    /// What persists is there when the target starts again; what does not is gone.
+    /// A reservation that persists is there when the target starts again; another one is gone.
     @Test func aReservationPersistsThroughPowerLoss() throws {
         let store = KeptReservations()
         func start() throws -> [ReservingHost] {

@@ -7,7 +7,7 @@ import Simulation
 import TargetInterface
 import Testing
 
-/// What happens when something is short: READ depth, send queue, data memory, receive buffers.
+/// Scarcity of READ depth, send queue, data memory, receive buffers.
 @Suite struct ScarcityTests {
     private func pattern(_ host: RawHost, _ offset: Int, _ count: Int, _ seed: Int) {
         for index in 0..<count {

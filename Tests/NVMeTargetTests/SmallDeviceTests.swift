@@ -118,7 +118,7 @@ import Testing
         world.expectServed(witness)
     }
 
-    /// What a reactor knows of a subsystem goes when the subsystem has gone and nobody uses it.
+    /// A reactor forgets a subsystem that has gone and that nobody uses.
     @Test func removedSubsystemsAreForgotten() throws {
         let world = try TargetWorld(groups: 2)
         let witness = try world.attach(ioQueues: 2)

@@ -5,7 +5,7 @@ import NVMeTarget
 import Simulation
 import Testing
 
-/// What costs nothing, and what comes back.
+/// The steady state costs no allocation, and everything comes back.
 @Suite struct SteadyStateTests {
     /// Keeps a queue full of reads and writes of 4 KiB; counts the allocations of the target's polls alone.
     private func run(
@@ -49,7 +49,7 @@ import Testing
         try #require(allocationProbeIsActive())
         let world = try TargetWorld()
         let attached = try world.attach()
-        // What runs for the first time may allocate: the language's run-time does so.
+        // Code that runs for the first time may allocate: the language's run-time does so.
         _ = try run(world, attached, commands: 200)
         let (ended, allocations) = try run(world, attached, commands: 5000)
         #expect(ended == 5000)

@@ -8,7 +8,7 @@ import Testing
 
 /// More hosts than the I/O path can tell apart.
 @Suite struct StrangerTests {
-    /// What registrants may must not become what all hosts may that have no place of their own.
+    /// The rights of registrants must not become those of all hosts that have no place of their own.
     @Test func aRegistrantWithoutAPlaceLetsNobodyElseIn() throws {
         let store = KeptReservations()
         let registrant = [UInt8](repeating: 0xEE, count: 16)

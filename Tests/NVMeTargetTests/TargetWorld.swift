@@ -11,13 +11,13 @@ import Synchronization
 import TargetInterface
 import Testing
 
-/// What a test found that it did not expect, where it cannot go on.
+/// An unexpected finding of a test that cannot go on.
 struct WorldError: Error, CustomStringConvertible {
     var description: String
     init(_ description: String) { self.description = description }
 }
 
-/// What the target told its operator.
+/// Events that the target told its operator.
 final class TargetEvents: Sendable {
     private let lines = Mutex<[String]>([])
     func record(_ event: TargetEvent) { lines.withLock { $0.append("\(event)") } }
@@ -207,7 +207,7 @@ final class TargetWorld {
 
     // MARK: Audits
 
-    /// What is free in the pools of all poll groups.
+    /// The free places in the pools of all poll groups.
     var pools: PoolState {
         var state = PoolState()
         state.uses = groups.map(\.poolUse)
@@ -220,7 +220,7 @@ final class TargetWorld {
         return state
     }
 
-    /// What is free when nothing is under way, with all that a reactor makes only once already made.
+    /// The free places when nothing is under way, with all that a reactor makes only once already made.
     func baseline() throws -> PoolState {
         if groups.contains(where: { $0.poolUse.isEmpty }) {
             let temporary = try attach(ioQueues: groups.count)
@@ -262,7 +262,7 @@ final class TargetWorld {
     }
 }
 
-/// What is free, and what is not: equal before and after something that leaves nothing behind.
+/// The free and the used places: equal before and after something that leaves nothing behind.
 struct PoolState: Equatable {
     var uses: [[PoolUse]] = []
     var receives: [Int] = []

@@ -267,7 +267,7 @@ func testSuperblock(sequence: UInt64 = 7, stampVersion: UInt64 = 3) throws -> Su
                     a.bytes.copyBytes(from: Array("TERCETSB".utf8) + [1, 0, 0, 0])
                     reseal(a.bytes)
                 }
-                // Whatever is accepted can be checked against any member.
+                // A superblock that is accepted can be checked against any member.
                 if let superblock = try? Superblock.decode(member: 0, slot0: a.raw, slot1: b.raw) {
                     try? superblock.validate(
                         as: 0, volume: superblock.volume, blockSize: UInt32(truncatingIfNeeded: random.next()),

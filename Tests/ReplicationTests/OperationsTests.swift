@@ -3,7 +3,7 @@ import BlockInterface
 import Replication
 import Testing
 
-/// What an operator does to a volume that is served.
+/// An operator's actions on a volume that is served.
 @Suite struct OperationsTests {
     @Test(arguments: [false, true])
     func replaceMember(isInterrupted: Bool) {

@@ -46,7 +46,7 @@ import Testing
     }
 
     @Test func aMemberIsTakenIntoSyncWithTheRecordThatItHolds() {
-        // What was on its way to member 1 when the host died may land or not.
+        // Writes on their way to member 1 when the host died may land or not.
         for seed in UInt64(1)...10 { #expect(loseTheHostBeforeARecord(seed, .none) == nil) }
         let failures = (UInt64(1)...10).compactMap { loseTheHostBeforeARecord($0, .unconfirmedMemberTaken) }
         #expect(!failures.isEmpty, "the fault is noticed")

@@ -1,7 +1,7 @@
 import Testing
 import VolumeSimulation
 
-/// What a workload writes tells blocks, and places within them, apart.
+/// A workload's data tells blocks, and places within them, apart.
 @Suite struct BlockContentTests {
     private static let size = 512
 

@@ -2,7 +2,7 @@ import Replication
 import Testing
 import VolumeSimulation
 
-/// What the oracle takes for possible.
+/// Contents that the oracle takes for possible.
 @Suite struct BlockHistoryTests {
     private var history = BlockHistory(blocks: 1)
     private var lastStop: [UInt64] = [0, 0, 0]
@@ -55,7 +55,7 @@ import VolumeSimulation
         #expect(possible == [0, 5])
     }
 
-    /// What was acknowledged before the flush was submitted stays, whatever was acknowledged before it ended.
+    /// Writes acknowledged before the flush was submitted stay, whatever was acknowledged before it ended.
     @Test mutating func aFlushHoldsWhatCameBeforeIt() {
         write(5, at: 10)
         let submitted = history.sequence

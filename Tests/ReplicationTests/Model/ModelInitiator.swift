@@ -161,7 +161,7 @@ final class ModelInitiator {
         switch action {
         case .connect(let member): simulation.connect(self, member)
         case .disconnect(let member):
-            // Where the connection has ended by itself already, the engine has been told, or is about to be.
+            // If the connection has ended by itself already, the engine has been told, or is about to be.
             breakConnection(member, after: 50_000)
         case .reservation(let member, let command): simulation.reserve(self, member, command)
         case .phaseChanged(let phase):

@@ -1,6 +1,6 @@
 import Replication
 
-/// What each block may hold: a register per block, with writes that may or may not have taken effect.
+/// The contents that each block may have: a register per block, with writes that may or may not have taken effect.
 struct ModelOracle {
     /// A write that has not ended: its number and its value.
     struct Write {
@@ -117,7 +117,7 @@ struct ModelOracle {
     mutating func readReturned(_ block: Int, _ value: UInt64, snapshot: [UInt64], version: UInt64) -> Bool {
         let state = blocks[block]
         let isLegal = state.candidates.contains(value) || snapshot.contains(value)
-        // What has been read is there: a write under way that was seen has taken effect.
+        // Data that was read is there: a write under way that was seen has taken effect.
         if isLegal, state.version == version, state.pending.allSatisfy({ $0.value == value }), state.pending.count < 2 {
             blocks[block].candidates = [value]
         }

@@ -1,7 +1,7 @@
 import Base
 import Replication
 
-/// What goes wrong.
+/// Faults of the model's world.
 extension ModelSimulation {
     func scheduleFault() {
         guard !profile.faults.isEmpty else { return }

@@ -31,7 +31,8 @@ final class ModelSimulation {
     let targets: [ModelTarget]
     let format: VolumeFormat
     let dataBlocks: Int
-    /// Where the members' metadata is, and how many blocks are compared at the end: both change when the volume grows.
+    /// The places of the members' metadata, and the count of blocks that are compared at the end: both change when the
+    /// volume grows.
     var layouts: [MemberLayout]
     var comparedBlocks: Int
     var oracle: ModelOracle
@@ -160,7 +161,7 @@ final class ModelSimulation {
     func served(by initiator: ModelInitiator) {
         serving = initiator
         checkCoverage("after attach")
-        // What an older host had not heard of is ambiguous from now on.
+        // Requests whose end an older host had not heard of are ambiguous from now on.
     }
 
     /// An initiator was deposed, or detached.

@@ -39,9 +39,9 @@ final class ModelTarget {
     static let blockSize = 512
     let index: MemberIndex
     var blocks: Int
-    /// What survives a power loss.
+    /// Contents that survive a power loss.
     var durable: UnsafeMutableRawPointer
-    /// What a read returns: the cache over the durable blocks.
+    /// Contents as reads see them: the cache over the durable blocks.
     var view: UnsafeMutableRawPointer
     var isDirty: [Bool]
     /// Blocks whose writeback failed.
@@ -67,7 +67,7 @@ final class ModelTarget {
     var slowness: UInt64 = 1
     /// Nothing lands before this time.
     var stallUntil: UInt64 = 0
-    /// What the superblock slots take longer than the rest.
+    /// The time by which superblock slots take longer than the rest.
     var recordDelay: UInt64 = 0
     /// A new association of a host ends the old one's commands first.
     var drainsAtConnect = true
@@ -90,7 +90,7 @@ final class ModelTarget {
         view = realloc(view, count * Self.blockSize)
         if count > blocks {
             for memory in [durable, view] {
-                // What a namespace holds where it grew is anything.
+                // The new part of a namespace that grew may hold anything.
                 memset(memory + blocks * Self.blockSize, 0xa5, (count - blocks) * Self.blockSize)
             }
         }

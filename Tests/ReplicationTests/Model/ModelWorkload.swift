@@ -117,7 +117,7 @@ final class ModelWorkload {
         }
         freeBuffers.append(Int(request.buffer))
         if initiator?.usesBuffer(request.buffer) ?? false {
-            // What the engine gave back is used again at once.
+            // A buffer that the engine gave back is used again at once.
             memset(buffer(request.buffer), 0xee, Self.bufferSize)
             return simulation.fail("h\(host): a buffer was given back while a command used it")
         }
