@@ -23,6 +23,12 @@ import VolumeSimulation
         for seed in [101, 110, 457, 1050] as [UInt64] { expectSound(seed, Profile(seed: seed, family: .wide)) }
     }
 
+    /// A member in sync whose newest record was misread is lost while regions are reconciled from it. The next source is the other
+    /// member that the record names, not the one that had been away.
+    @Test func theNextSourceHasAllThatWasAcknowledged() {
+        expectSound(60_003_766, Profile(seed: 60_003_766, family: .mixed))
+    }
+
     @Test func volumesOfRealSizesAreSound() { expectSound(1, Profile(seed: 1, family: .real)) }
 
     @Test(arguments: [ProfileFamily.small, .dense, .wide])

@@ -74,7 +74,7 @@ extension Attachment {
         adopt(best, quarantine, inSync: kept, dirty: dirty.bits, &volume)
         var effects = [
             Effect.decided(
-                source: (named == [] ? sources : named).first, rewritesSource: volume.rules.mustRewriteSource)
+                sources: named == [] ? sources : named, rewritesSource: volume.rules.mustRewriteSource)
         ]
         for member in ready {
             if let effect = startJoining(member, &volume) { effects.append(effect) }

@@ -163,7 +163,9 @@ struct Attachment: ~Copyable {
     private mutating func startGrowth(_ target: VolumeGeometry, _ volume: inout VolumeState) -> [Effect] {
         volume.maps.grow(to: target)
         var effects = [
-            Effect.decided(source: volume.members.fastest(volume.members.active), rewritesSource: false)
+            Effect.decided(
+                sources: volume.members.fastest(volume.members.active).map { MemberSet($0) } ?? [],
+                rewritesSource: false)
         ]
         volume.members.useNone()
         volume.life.isDeciding = true

@@ -8,6 +8,8 @@ struct Copies: ~Copyable {
     private(set) var copied = CopiedRegions()
     /// The member that members in sync are reconciled from.
     private var reconcileSource: MemberIndex?
+    /// The members that surely have all that was acknowledged before the decision: others take their place only if none is left.
+    private var sources: MemberSet = []
     /// The source is written too: a flush of it that failed, of which nobody heard who lives, may have left that on no
     /// media, and a next flush need not cover it.
     private var rewritesSource = false
@@ -26,8 +28,9 @@ struct Copies: ~Copyable {
     func isReconciling(_ regions: ClosedRange<Int>) -> Bool { table.isReconciling(regions) }
 
     /// It has been decided anew who is in sync.
-    mutating func decide(source: MemberIndex?, rewritesSource: Bool) {
-        reconcileSource = source
+    mutating func decide(sources: MemberSet, rewritesSource: Bool) {
+        self.sources = sources
+        reconcileSource = sources.first
         self.rewritesSource = rewritesSource
         forgetAll()
     }
@@ -93,7 +96,8 @@ struct Copies: ~Copyable {
     /// A member is not in sync any more; others are.
     mutating func takeOutOfSync(_ member: MemberIndex, _ volume: inout VolumeState) {
         volume.members.takeOutOfSync(member)
-        if reconcileSource == member { reconcileSource = volume.members.fastest(volume.members.usedInSync) }
+        guard reconcileSource == member else { return }
+        reconcileSource = volume.members.fastest(volume.members.usedInSync.preferring(sources))
     }
 
     /// Copies to a member, or from it, count no more.
@@ -183,7 +187,7 @@ struct Copies: ~Copyable {
         var good = volume.members.usedInSync.subtracting(table[place].unreadable)
         for member in MemberSet.all where volume.maps.repair(member)[region] { good.remove(member) }
         let decided = reconcileSource.flatMap { reconciles && good.contains($0) ? $0 : nil }
-        guard let source = decided ?? volume.members.fastest(good) else {
+        guard let source = decided ?? volume.members.fastest(reconciles ? good.preferring(sources) : good) else {
             return hasNoSource(slot, &operations, &volume)
         }
         var destinations: MemberSet = []

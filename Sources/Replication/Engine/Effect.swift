@@ -8,8 +8,9 @@ enum Effect {
     case failAttach(AttachError)
     /// Another initiator has taken over.
     case depose(AttachError)
-    /// It has been decided who is in sync. Regions in which these members may differ are copied from this one.
-    case decided(source: MemberIndex?, rewritesSource: Bool)
+    /// It has been decided who is in sync. Regions in which these members may differ are copied from the first of the
+    /// sources that is in sync.
+    case decided(sources: MemberSet, rewritesSource: Bool)
     /// A member is fenced and read.
     case isReady(MemberIndex)
     /// A member that joins may have all that it needs by now.

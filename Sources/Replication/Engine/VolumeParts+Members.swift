@@ -23,8 +23,8 @@ extension VolumeParts {
             guard volume.phase != .deposed, volume.phase != .detached else { return }
             if volume.phase == .attaching { volume.ask(.attachFailed(error)) }
             endAll(.deposed)
-        case .decided(let source, let rewritesSource):
-            background.copies.decide(source: source, rewritesSource: rewritesSource)
+        case .decided(let sources, let rewritesSource):
+            background.copies.decide(sources: sources, rewritesSource: rewritesSource)
         case .isReady(let member):
             // A detach needs two members that hold its record: one that comes back is taken in while it is under way.
             if volume.life.takesIn, !volume.life.isEnding { admit(member) }

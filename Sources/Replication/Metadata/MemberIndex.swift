@@ -47,6 +47,14 @@ public struct MemberSet: Hashable, Sendable, BitwiseCopyable {
     }
 }
 
+extension MemberSet {
+    /// The members that `others` has too; all if it has none of them.
+    @inlinable public func preferring(_ others: MemberSet) -> MemberSet {
+        let both = intersection(others)
+        return both.isEmpty ? self : both
+    }
+}
+
 extension MemberSet: SetAlgebra {
     @inlinable public init() { bits = 0 }
     @inlinable public var isEmpty: Bool { bits == 0 }
