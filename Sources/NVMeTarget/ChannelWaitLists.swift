@@ -23,16 +23,15 @@ struct ChannelWaitLists {
         return place(channel) < lists.count && !lists[place(channel)].isEmpty
     }
 
-    mutating func append(
-        _ index: RequestIndex, _ channel: ChannelIndex, in requests: borrowing SlotTable<RequestIndex, RequestSlot>
-    ) {
+    mutating func append(_ index: RequestIndex, in requests: borrowing RequestTable) {
+        let channel = requests[index].block.channel
         while lists.count <= place(channel) { lists.append(SlotList()) }
         lists[place(channel)].append(index, in: requests)
         count += 1
     }
 
     mutating func removeFirst(
-        _ list: Int, in requests: borrowing SlotTable<RequestIndex, RequestSlot>
+        _ list: Int, in requests: borrowing RequestTable
     ) -> RequestIndex? {
         guard let index = lists[list].removeFirst(in: requests) else { return nil }
         count -= 1
@@ -41,7 +40,7 @@ struct ChannelWaitLists {
 
     /// Puts a request back to where it was taken from.
     mutating func prepend(
-        _ index: RequestIndex, _ list: Int, in requests: borrowing SlotTable<RequestIndex, RequestSlot>
+        _ index: RequestIndex, _ list: Int, in requests: borrowing RequestTable
     ) {
         lists[list].prepend(index, in: requests)
         count += 1
@@ -49,7 +48,7 @@ struct ChannelWaitLists {
 
     /// Takes one request out; `false` where it does not wait.
     mutating func remove(
-        _ index: RequestIndex, in requests: borrowing SlotTable<RequestIndex, RequestSlot>
+        _ index: RequestIndex, in requests: borrowing RequestTable
     ) -> Bool {
         for list in lists.indices where lists[list].remove(index, in: requests) {
             count -= 1

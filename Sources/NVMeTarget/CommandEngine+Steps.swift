@@ -144,12 +144,12 @@ extension CommandEngine {
     func acquireMemory(_ index: RequestIndex) {
         if requests[index].transfer.hasHostData, requests[index].pair.partner.isNone {
             memoryTaken(index)
-        } else if !memory.isAwaited(requests[index].block.channel) || isPrivileged(index), takeMemory(index) {
+        } else if !memory.waiting.isAwaited(requests[index].block.channel) || isPrivileged(index), takeMemory(index) {
             memoryTaken(index)
         } else {
             count(index) { $0.waitsForMemory &+= 1 }
             requests[index].state.move(to: .awaitingBuffer)
-            memory.wait(index, in: requests)
+            memory.waiting.append(index, in: requests)
         }
     }
 
@@ -208,8 +208,8 @@ extension CommandEngine {
     /// Hands a request to its channel, now or when there is room.
     @inline(__always)
     private func beginAtBlock(_ index: RequestIndex) {
-        let isAwaited = blockIO.isAwaited(requests[index].block.channel)
-        if isAwaited || !submitToBlock(index) { blockIO.wait(index, in: requests) }
+        let isAwaited = blockIO.waiting.isAwaited(requests[index].block.channel)
+        if isAwaited || !submitToBlock(index) { blockIO.waiting.append(index, in: requests) }
     }
 
     /// Hands the command to the namespace's channel; `false` when the channel is full.
@@ -233,7 +233,7 @@ extension CommandEngine {
         if isDead(index) {
             end(index)
         } else if _slowPath(blockIO.hasMoreRanges(requests[index])) {
-            if !submitToBlock(index) { blockIO.wait(index, in: requests) }
+            if !submitToBlock(index) { blockIO.waiting.append(index, in: requests) }
         } else {
             answer(index, requests[index].outcome.status)
         }

@@ -155,31 +155,31 @@ final class CommandEngine {
     /// Starts what waited for a request slot, for memory, or for the block device.
     private func retryWaiting() {
         while let (request, capsule) = capsules.admitLate(&requests) { begin(request, capsule) }
-        if memory.isAwaited {
-            for list in memory.lists { retryMemory(list) }
+        if !memory.waiting.isEmpty {
+            for list in memory.waiting.channels { retryMemory(list) }
         }
-        guard blockIO.isAwaited else { return }
-        for list in blockIO.lists { retryBlock(list) }
+        guard !blockIO.waiting.isEmpty else { return }
+        for list in blockIO.waiting.channels { retryBlock(list) }
     }
 
     private func retryMemory(_ list: Int) {
-        while let index = memory.nextWaiting(list, in: requests) {
+        while let index = memory.waiting.removeFirst(list, in: requests) {
             if isDead(index) {
                 end(index)
             } else if takeMemory(index) {
                 memoryTaken(index)
             } else {
-                return memory.waitOn(index, list, in: requests)
+                return memory.waiting.prepend(index, list, in: requests)
             }
         }
     }
 
     private func retryBlock(_ list: Int) {
-        while let index = blockIO.nextWaiting(list, in: requests) {
+        while let index = blockIO.waiting.removeFirst(list, in: requests) {
             if isDead(index) {
                 end(index)
             } else if !submitToBlock(index) {
-                return blockIO.waitOn(index, list, in: requests)
+                return blockIO.waiting.prepend(index, list, in: requests)
             }
         }
     }
@@ -259,8 +259,8 @@ final class CommandEngine {
         for index in requests.usedIndices where requests[index].connection == connection {
             switch requests[index].state {
             case .held: end(index)
-            case .awaitingBuffer where memory.withdraw(index, in: requests): end(index)
-            case .executing where blockIO.withdraw(index, in: requests): end(index)
+            case .awaitingBuffer where memory.waiting.remove(index, in: requests): end(index)
+            case .executing where blockIO.waiting.remove(index, in: requests): end(index)
             default: break
             }
         }
@@ -329,9 +329,9 @@ final class CommandEngine {
         for index in requests.usedIndices where concerns(index, victims) {
             let isWithdrawn =
                 switch requests[index].state {
-                case .awaitingBuffer: memory.withdraw(index, in: requests)
+                case .awaitingBuffer: memory.waiting.remove(index, in: requests)
                 case .fetching: withdrawFetch(index)
-                case .executing: blockIO.withdraw(index, in: requests)
+                case .executing: blockIO.waiting.remove(index, in: requests)
                 default: false
                 }
             if isWithdrawn { answer(index, .abortedPreemptAndAbort) }
@@ -364,9 +364,9 @@ final class CommandEngine {
                 requests[index].header.commandID == commandID
             else { continue }
             switch requests[index].state {
-            case .awaitingBuffer where memory.withdraw(index, in: requests): break
+            case .awaitingBuffer where memory.waiting.remove(index, in: requests): break
             case .fetching where withdrawFetch(index): break
-            case .executing where blockIO.withdraw(index, in: requests): break
+            case .executing where blockIO.waiting.remove(index, in: requests): break
             case .executing:
                 return connections[connection].role == .io && blockIO.cancel(index, requests[index])
             case .received where connections[connection].firstHalf == index: break

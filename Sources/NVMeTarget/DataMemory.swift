@@ -9,7 +9,7 @@ struct DataMemory: ~Copyable {
     private let pool: DataPool
     private var bytesByChannel: [Int] = []
     /// Requests in `awaitingBuffer`.
-    private var waiting = ChannelWaitLists()
+    var waiting = ChannelWaitLists()
 
     /// A channel may hold so many times as much memory as is free: 80 % of all, alone.
     private static let factor = 4
@@ -19,7 +19,6 @@ struct DataMemory: ~Copyable {
     }
 
     var bytesInUse: Int { pool.counters.bytesInUse }
-    var isAwaited: Bool { !waiting.isEmpty }
     /// The most that a fused operation's half may need: both halves' data is in memory at once, and of a pool that is small they
     /// may have half.
     var fusedLimit: Int { pool.commonBytes / 4 }
@@ -72,32 +71,5 @@ struct DataMemory: ~Copyable {
     /// Once for each channel.
     private mutating func grow(to count: Int) {
         while bytesByChannel.count < count { bytesByChannel.append(0) }
-    }
-
-    // MARK: Waiting
-
-    /// Whether somebody of a channel waits already.
-    @inline(__always)
-    func isAwaited(_ channel: ChannelIndex) -> Bool { waiting.isAwaited(channel) }
-
-    /// The lists of those that wait, one for each channel.
-    var lists: Range<Int> { waiting.channels }
-
-    mutating func wait(_ index: RequestIndex, in requests: borrowing RequestTable) {
-        waiting.append(index, requests[index].block.channel, in: requests)
-    }
-
-    mutating func nextWaiting(_ list: Int, in requests: borrowing RequestTable) -> RequestIndex? {
-        waiting.removeFirst(list, in: requests)
-    }
-
-    /// There was no memory for the one that was next.
-    mutating func waitOn(_ index: RequestIndex, _ list: Int, in requests: borrowing RequestTable) {
-        waiting.prepend(index, list, in: requests)
-    }
-
-    /// Takes out one that waits; `false` where it does not.
-    mutating func withdraw(_ index: RequestIndex, in requests: borrowing RequestTable) -> Bool {
-        waiting.remove(index, in: requests)
     }
 }

@@ -10,7 +10,7 @@ struct NamespaceIO {
     private let port: PortIndex
     private let trace: Trace
     /// Requests whose operation the channel had no room for.
-    private var waiting = ChannelWaitLists()
+    var waiting = ChannelWaitLists()
 
     /// The outcome of handing a command over.
     enum Submission {
@@ -167,34 +167,5 @@ struct NamespaceIO {
     func hasMoreRanges(_ request: RequestSlot) -> Bool {
         guard case .io(.datasetManagement(let command)) = request.command else { return false }
         return Int(request.block.nextRange) < command.rangeCount && request.outcome.status.isSuccess
-    }
-
-    // MARK: Waiting
-
-    var isAwaited: Bool { !waiting.isEmpty }
-
-    /// Whether somebody waits for room in a channel already.
-    @inline(__always)
-    func isAwaited(_ channel: ChannelIndex) -> Bool { waiting.isAwaited(channel) }
-
-    /// The lists of those that wait, one for each channel.
-    var lists: Range<Int> { waiting.channels }
-
-    mutating func wait(_ index: RequestIndex, in requests: borrowing RequestTable) {
-        waiting.append(index, requests[index].block.channel, in: requests)
-    }
-
-    mutating func nextWaiting(_ list: Int, in requests: borrowing RequestTable) -> RequestIndex? {
-        waiting.removeFirst(list, in: requests)
-    }
-
-    /// There was no room for the one that was next.
-    mutating func waitOn(_ index: RequestIndex, _ list: Int, in requests: borrowing RequestTable) {
-        waiting.prepend(index, list, in: requests)
-    }
-
-    /// Takes out one that waits; `false` where it does not.
-    mutating func withdraw(_ index: RequestIndex, in requests: borrowing RequestTable) -> Bool {
-        waiting.remove(index, in: requests)
     }
 }

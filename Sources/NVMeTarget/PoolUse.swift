@@ -29,6 +29,6 @@ extension CommandEngine {
         return PoolUse(
             freeRequests: requests.available, requests: states, port: port.use,
             boundConnections: bound.indices.count, bytesInUse: memory.bytesInUse, lateCapsules: capsules.lateCount,
-            awaitsBuffer: memory.isAwaited, awaitsBlock: blockIO.isAwaited)
+            awaitsBuffer: !memory.waiting.isEmpty, awaitsBlock: !blockIO.waiting.isEmpty)
     }
 }
