@@ -18,6 +18,13 @@ public struct UUIDBytes: BitwiseCopyable, Hashable, Sendable {
         self.low = low
     }
 
+    /// A random UUID (RFC 9562, version 4).
+    public static func random() -> UUIDBytes {
+        var generator = SystemRandomNumberGenerator()
+        return UUIDBytes(
+            high: generator.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, low: generator.next() & (1 << 62 - 1) | 1 << 63)
+    }
+
     /// Copies 16 bytes at `bytes`, at any alignment.
     @inlinable
     public init(from bytes: UnsafeRawPointer) {

@@ -31,7 +31,7 @@ struct OpenOptions {
         let subsystem = given.subsystem_nqn.map { String(cString: $0) } ?? ""
         try checkNQN(subsystem, "NQN")
         let text = given.host_id.map { String(cString: $0) }
-        guard let id = text == nil ? randomID() : UUIDBytes(text ?? "") else {
+        guard let id = text == nil ? .random() : UUIDBytes(text ?? "") else {
             throw OpenFailure(code: -EINVAL, message: "\"\(text ?? "")\" is not a UUID")
         }
         depth = try checkedDepth(given.depth)
@@ -81,7 +81,7 @@ struct VolumeOpenOptions {
             try checkNQN(member.subsystemNQN, "NQN")
             members.append(member)
         }
-        hostID = randomID()
+        hostID = .random()
         hostNQN = try checkedHostNQN(given.host_nqn, hostID)
         depth = try checkedDepth(given.depth)
         pinnedBytes = checkedPinnedBytes(given.pinned_bytes)
@@ -142,11 +142,4 @@ private func checkNQN(_ name: String, _ what: String) throws(OpenFailure) {
             throw OpenFailure(code: -EINVAL, message: "\(what) \"\(name)\": \(error)")
         }
     }
-}
-
-/// A random UUID (RFC 9562, version 4).
-private func randomID() -> UUIDBytes {
-    var generator = SystemRandomNumberGenerator()
-    return UUIDBytes(
-        high: generator.next() & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, low: generator.next() & (1 << 62 - 1) | 1 << 63)
 }

@@ -8,7 +8,7 @@ public struct HostIdentity {
     public var id: UUIDBytes
 
     public init(nqn: String?, id: UUIDBytes?) {
-        let fallback = UUIDBytes(UUID().uuidString.lowercased()) ?? UUIDBytes()
+        let fallback = UUIDBytes.random()
         let fileNQN = HostIdentity.line("/etc/nvme/hostnqn").flatMap { name -> String? in
             do throws(InvalidNQN) { try NQN.validate(name) } catch { return error.isOfForm ? name : nil }
             return name
@@ -22,7 +22,7 @@ public struct HostIdentity {
 
     /// A host that nobody has been before.
     public static func fresh() -> HostIdentity {
-        let id = UUIDBytes(UUID().uuidString.lowercased()) ?? UUIDBytes()
+        let id = UUIDBytes.random()
         return HostIdentity(nqn: NQN.uuid(id), id: id)
     }
 

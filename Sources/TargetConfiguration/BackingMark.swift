@@ -26,7 +26,7 @@ public struct BackingMark: Equatable, Sendable {
             return
         }
         // Made only where there is none: of two daemons that come at the same time one makes it, and both read it.
-        let made = StableIdentifier.random().bytes
+        let made = UUIDBytes.random().bytes
         _ = setxattr(path, Self.attribute, made, made.count, Int32(XATTR_CREATE))
         guard let uuid = Self.read(path) else { return nil }
         self.uuid = uuid

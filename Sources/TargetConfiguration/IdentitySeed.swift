@@ -15,14 +15,11 @@ public struct IdentitySeed: Equatable, Sendable {
     /// Made at random for this run of the daemon.
     public var run: UUIDBytes
 
-    public init(kept: UUIDBytes?, machine: Machine, run: UUIDBytes = IdentitySeed.random()) {
+    public init(kept: UUIDBytes?, machine: Machine, run: UUIDBytes = .random()) {
         self.kept = kept
         self.machine = machine
         self.run = run
     }
-
-    /// A random one.
-    public static func random() -> UUIDBytes { StableIdentifier.random() }
 
     /// The name space of what is made from a machine's name; a random UUID.
     private static let machines = UUIDBytes(high: 0x6c5b_5b0e_0f3c_4f0a, low: 0x9d0e_7e2c_1d6a_4b11)

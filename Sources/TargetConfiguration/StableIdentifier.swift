@@ -9,11 +9,4 @@ enum StableIdentifier {
         uuid_generate_sha1(&uuid, nameSpace.bytes, name, name.utf8.count)
         return UUIDBytes(bytes: uuid) ?? UUIDBytes()
     }
-
-    /// A random UUID (version 4).
-    static func random() -> UUIDBytes {
-        var uuid = [UInt8](repeating: 0, count: UUIDBytes.byteCount)
-        uuid_generate_random(&uuid)
-        return UUIDBytes(bytes: uuid) ?? UUIDBytes()
-    }
 }

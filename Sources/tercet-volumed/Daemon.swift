@@ -2,7 +2,6 @@ import Base
 import BlockBackend
 import BlockInterface
 import ControlPlane
-import Foundation
 import Logging
 import NBDServer
 import NVMeInitiator
@@ -158,7 +157,7 @@ actor Daemon {
     func attach(_ entry: VolumedConfiguration.VolumeEntry) async throws(VolumeError) -> AttachedVolume {
         let place = takePlace()
         let group = try await group(place)
-        let identity = HostIdentity(nqn: configuration.hostNQN, id: UUIDBytes(UUID().uuidString.lowercased()))
+        let identity = HostIdentity(nqn: configuration.hostNQN, id: .random())
         var options = VolumeAttachmentOptions(members: entry.members, hostNQN: identity.nqn, hostID: identity.id)
         options.takesOver = entry.takesOver
         options.queueDepth = 256

@@ -50,7 +50,7 @@ final class StateDirectory: Sendable {
                 "\(identityPath) was made on another machine: other identifiers are made here, as that one may still serve; "
                     + "to keep those of before, give each namespace its 'uuid' and its 'nguid'")
         }
-        let made = IdentitySeed.random()
+        let made = UUIDBytes.random()
         let text = """
             identity \(made)
             machine-id \(machine.machineID ?? "-")

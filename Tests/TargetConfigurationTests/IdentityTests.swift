@@ -76,12 +76,12 @@ import Testing
 
     @Test("What is kept decides alone: another machine's name, listener or run changes nothing")
     func kept() {
-        let kept = IdentitySeed.random()
+        let kept = UUIDBytes.random()
         let seeds = [first, copy, unknown].map { IdentitySeed(kept: kept, machine: $0) }
         for backing in [BlockSpecification(.ram(byteCount: 4096)), BlockSpecification(.path("/dev/sda"))] {
             #expect(Set(seeds.map { identity(backing, $0).uuid }).count == 1)
             #expect(
-                identity(backing, IdentitySeed(kept: IdentitySeed.random(), machine: first))
+                identity(backing, IdentitySeed(kept: .random(), machine: first))
                     != identity(backing, seeds[0]))
         }
         #expect(Set(seeds.enumerated().map { $1.serialNumber(nqn: Self.nqn, listeners: ["\($0)"]) }).count == 1)
@@ -109,7 +109,7 @@ import Testing
     @Test("A copied mark is another file's")
     func copiedMark() {
         let seed = IdentitySeed(kept: nil, machine: unknown)
-        let uuid = IdentitySeed.random()
+        let uuid = UUIDBytes.random()
         let backing = NamespaceBacking.specified(BlockSpecification(.path("/a")))
         let marks = [BackingMark(uuid: uuid, inode: 12), BackingMark(uuid: uuid, inode: 13)]
         #expect(

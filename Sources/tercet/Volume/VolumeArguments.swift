@@ -1,6 +1,5 @@
 import ArgumentParser
 import Base
-import Foundation
 import NVMeInitiator
 import NVMeSpec
 import Replication
@@ -37,9 +36,7 @@ struct VolumeArguments: ParsableArguments {
     }
 
     /// This host, under an identifier of its own for this run: to reservations each attachment is another host.
-    var host: HostIdentity {
-        HostIdentity(nqn: hostNQN, id: UUIDBytes(UUID().uuidString.lowercased()))
-    }
+    var host: HostIdentity { HostIdentity(nqn: hostNQN, id: .random()) }
 
     /// Lets `body` look at members, and change them: the volume's, or others. What `body` throws is the command's failure.
     func probe<Result>(

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Base
-import Foundation
 import Replication
 import Terminal
 import VolumeDriver
@@ -47,8 +46,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let name = uuid ?? UUID().uuidString.lowercased()
-        guard let identifier = UUIDBytes(name) else { throw CommandFailure("\"\(name)\" is not a UUID") }
+        let identifier = uuid.flatMap { UUIDBytes($0) } ?? .random()
         var creation = VolumeCreation(
             volume: identifier, regionSize: UInt32(regionSize.value), byteCount: size.map { UInt64($0.value) },
             fencing: fencing == .none ? .none : .reservations, minimumCopies: minimumCopies, overwrite: overwrite)
