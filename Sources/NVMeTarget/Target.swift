@@ -1,5 +1,6 @@
 import Base
 import BlockInterface
+import Glibc
 import NVMeSpec
 import Synchronization
 import TargetInterface
@@ -37,9 +38,16 @@ public final class Target: Sendable {
     /// Differs from one run of the daemon to the next.
     public let bootInstance: UInt64
 
+    /// A boot instance: seconds and nanoseconds of now, which tell this run from every other one.
+    public static func newBootInstance() -> UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return UInt64(time.tv_sec) << 32 | UInt64(time.tv_nsec)
+    }
+
     /// - Parameters:
     ///   - bootInstance: a number that no earlier run has used; nor any of those after it, of which each namespace that is
-    ///     added takes one, and each that may have lost its cache. The nanoseconds of the start will do.
+    ///     added takes one, and each that may have lost its cache: `newBootInstance`, outside of simulations.
     ///   - observe: called from any thread; must not block.
     public init(
         options: TargetOptions, surroundings: any TargetSurroundings = BareSurroundings(), bootInstance: UInt64,

@@ -1,6 +1,5 @@
 import Base
 import BlockInterface
-import Glibc
 import Logging
 import NVMeSpec
 import NVMeTarget
@@ -15,7 +14,7 @@ import VolumeDriver
 actor Reexport {
     private let target: Target
     private let reactors: [Reactor]
-    private var groups: [GroupBox] = []
+    private var groups: [ReactorGroup] = []
     private let journal: Journal
     /// The target as it is to be.
     private var definition: TargetDefinition
@@ -25,24 +24,14 @@ actor Reexport {
     private var isApplying = false
     private var waiting: [CheckedContinuation<Void, Never>] = []
 
-    /// A poll group belongs to its reactor's thread; here it is only kept and handed over.
-    private final class GroupBox: @unchecked Sendable {
-        // Unchecked: it hands the group over to the thread that polls it, and does not use it.
-        let group: PollGroup
-        init(_ group: PollGroup) { self.group = group }
-    }
-
     /// The one namespace of each subsystem, and its ANA group.
     private static let nsid: UInt32 = 1
     private static let anaGroup: UInt32 = 1
 
     init(reactors: [Reactor], journal: Journal) {
-        // Seconds and nanoseconds of the start tell this run from every other one.
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
         let options = TargetOptions(maxNamespaces: 1)
         target = Target(
-            options: options, bootInstance: UInt64(time.tv_sec) << 32 | UInt64(time.tv_nsec), now: .now(),
+            options: options, bootInstance: Target.newBootInstance(), now: .now(),
             observe: { journal.write($0) })
         definition = TargetDefinition(options: options)
         self.reactors = reactors
@@ -56,11 +45,9 @@ actor Reexport {
             do throws(TercetError) { fabric = try VerbsFabric.open() } catch {
                 throw TercetError(.unavailable, "RDMA cannot be used", cause: error)
             }
-            let box = GroupBox(
-                PollGroup(
-                    target: target, transport: RDMATargetTransport(fabric, target.options), ring: reactor.ring))
-            groups.append(box)
-            await reactor.run { reactor.add(box.group) }
+            let group = ReactorGroup(target, RDMATargetTransport(fabric, target.options), on: reactor)
+            groups.append(group)
+            await reactor.run { group.join() }
         }
         definition.listeners = [address]
         if let missing = await bringAbout().first {
@@ -123,12 +110,7 @@ actor Reexport {
 
     /// Ends all connections.
     func stop() async {
-        for (reactor, box) in zip(reactors, groups) {
-            await reactor.run {
-                box.group.close()
-                reactor.remove(box.group)
-            }
-        }
+        for group in groups { await group.close() }
         groups = []
     }
 

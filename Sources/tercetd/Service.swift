@@ -23,20 +23,13 @@ final class Service {
     private let stateDirectory: StateDirectory?
     private let journal: EventJournal
     private var reactors: [Reactor] = []
-    private var groups: [GroupBox] = []
+    private var groups: [ReactorGroup] = []
     /// The configuration of the last `apply`.
     private var told: Configuration
     /// The parts that the target lacks of what it was told last.
     private(set) var missing: [MissingPart] = []
     /// The last reports of namespaces' failures.
     var failures: [NamespaceKey: FailureReport] = [:]
-
-    /// A poll group belongs to its reactor's thread; here it is only kept and handed over.
-    private final class GroupBox: @unchecked Sendable {
-        // Unchecked: it hands the group over to the thread that polls it, and does not use it.
-        let group: PollGroup
-        init(_ group: PollGroup) { self.group = group }
-    }
 
     /// - Parameter configuration: its sizes and its state directory; the rest is for `apply`.
     init(_ configuration: Configuration, logger: Logger) throws(ServiceError) {
@@ -58,12 +51,9 @@ final class Service {
         told = configuration
         let journal = EventJournal(logger)
         self.journal = journal
-        // Seconds and nanoseconds of the start tell this run from every other one.
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
         target = Target(
             options: configuration.definition.options, surroundings: surroundings,
-            bootInstance: UInt64(time.tv_sec) << 32 | UInt64(time.tv_nsec),
+            bootInstance: Target.newBootInstance(),
             now: .now(), observe: { journal.record($0) })
         for (position, processor) in configuration.reactors.processors.enumerated() {
             reactors.append(Reactor(name: "reactor-\(position)", processor: processor))
@@ -79,12 +69,9 @@ final class Service {
             } catch {
                 throw ServiceError(description: "RDMA cannot be used: \(error.description)")
             }
-            let box = GroupBox(
-                PollGroup(
-                    target: target, transport: RDMATargetTransport(fabric, target.options), ring: reactor.ring
-                ))
-            groups.append(box)
-            reactor.add(box.group)
+            let group = ReactorGroup(target, RDMATargetTransport(fabric, target.options), on: reactor)
+            groups.append(group)
+            group.join()
             reactor.start()
         }
     }
@@ -111,11 +98,8 @@ final class Service {
 
     /// Ends all connections and all threads.
     func stop() async {
-        for (reactor, box) in zip(reactors, groups) {
-            await reactor.run {
-                box.group.close()
-                reactor.remove(box.group)
-            }
+        for (reactor, group) in zip(reactors, groups) {
+            await group.close()
             reactor.stop()
         }
         journal.flush()

@@ -1,0 +1,26 @@
+import Reactor
+import TargetTransport
+
+/// A poll group and the reactor that polls it, as a daemon's control plane keeps them.
+public final class ReactorGroup: @unchecked Sendable {
+    // Unchecked: the group belongs to its reactor's thread; here it is only kept and handed over.
+    private let group: PollGroup
+    private let reactor: Reactor
+
+    /// - Parameter transport: of this reactor alone.
+    public init(_ target: Target, _ transport: any TargetTransport, on reactor: Reactor) {
+        group = PollGroup(target: target, transport: transport, ring: reactor.ring)
+        self.reactor = reactor
+    }
+
+    /// Lets the reactor poll the group. On the reactor's thread, or before it starts.
+    public func join() { reactor.add(group) }
+
+    /// Ends all connections of the group, which is polled no more. The reactor has to run.
+    public func close() async {
+        await reactor.run {
+            self.group.close()
+            self.reactor.remove(self.group)
+        }
+    }
+}
