@@ -9,8 +9,10 @@ public final class OneTimeEvent: Sendable {
 
     private let state = Mutex(State())
 
+    /// An event that has not happened yet.
     public init() {}
 
+    /// Whether it has happened.
     public var hasCome: Bool { state.withLock { $0.hasCome } }
 
     /// It has happened. From any thread.

@@ -7,6 +7,14 @@ public enum TargetPart: Equatable, Sendable, CustomStringConvertible {
     case namespace(UInt32, subsystem: String)
     case listener(SocketAddress)
 
+    /// The NQN of the subsystem that it is, or lies in; `nil` for a listener.
+    public var subsystemNQN: String? {
+        switch self {
+        case .subsystem(let nqn), .namespace(_, let nqn): nqn
+        case .listener: nil
+        }
+    }
+
     public var description: String {
         switch self {
         case .subsystem(let nqn): "subsystem \(nqn)"

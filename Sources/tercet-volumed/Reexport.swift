@@ -82,7 +82,7 @@ actor Reexport {
                     nsid: Self.nsid, backing: .device(device), identity: device.identity, anaGroup: Self.anaGroup)
             ])
         device.observeAvailability { [weak self] _ in Task { [weak self] in await self?.changed(nqn) } }
-        if let missing = await bringAbout().first(where: { "\($0.part)".contains(nqn) }) {
+        if let missing = await bringAbout().first(where: { $0.part.subsystemNQN == nqn }) {
             throw TercetError(.unavailable, "it cannot be offered to NVMe hosts: \(missing.reason)")
         }
         await changed(nqn)
