@@ -65,12 +65,7 @@ class Server:
         return f"nbd+unix:///?socket={self.socket}"
 
     def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        native.end(self.process)
 
 
 def servers(folder, length):
