@@ -18,9 +18,10 @@ hosts_come_and_go() {
 # A queue pair is kept a moment after its connection has ended.
 settled() { [ "$(tercetd_descriptors)" -le "$1" ]; }
 
-require "the first hosts come and go" hosts_come_and_go 20
-# Each receive buffer is used for the first time at some point: load on both reactors brings that about.
-require "all buffers have been used" bench --rw randrw --queues 2 --runtime 3
+# Each receive buffer, each page of the data pool and each arena of the allocator is used for the first time at some point:
+# load on both reactors and enough hosts bring that about, so that what grows afterwards is what a host leaves.
+require "all buffers have been used" bench --rw randrw --queues 2 --iodepth 128 --bs 16K --runtime 3
+require "the first hosts come and go" hosts_come_and_go $((cycles / 4))
 require "what the first ones had is given back" wait_until 30 unchanged tercetd_descriptors
 first_descriptors=$(tercetd_descriptors) first_threads=$(threads) first_mappings=$(mappings) first_resident=$(resident)
 check "$cycles hosts come and go" hosts_come_and_go "$cycles"
