@@ -31,6 +31,7 @@ final class Application {
     init(
         _ desired: TargetDefinition, reopening reopened: [TargetPart], at target: Target
     ) throws(DefinitionError) {
+        try desired.check()
         self.target = target
         self.desired = desired
         let reached = target.reached
@@ -39,7 +40,7 @@ final class Application {
             guard case .namespace(let nsid, let nqn) = part else { return false }
             return reached[nqn]?.namespaces.contains { $0.nsid == nsid } == true
         }
-        before = reached.leavingOut(reopened)
+        before = reached.leavingOut(reopened + target.lostListeners.map { .listener($0) })
         let change = try DefinitionChange(from: before, to: desired)
         var steps: [() -> Pending?] = []
         for case .namespace(let nsid, let nqn) in reopened {
@@ -52,7 +53,7 @@ final class Application {
         }
         for nqn in change.removedSubsystems {
             steps.append {
-                try? target.removeSubsystem(nqn)
+                target.removeSubsystem(nqn)
                 return Pending(event: target.settled)
             }
         }
@@ -108,9 +109,12 @@ final class Application {
             removed.append { [unowned self] in remove(nsid, from: change.nqn) }
         }
         steps.append { [unowned self] in
-            if let access = change.access { try? self.target.setAccess(access, of: change.nqn) }
-            for (group, state) in change.anaStates.sorted(by: { $0.key < $1.key }) {
-                try? self.target.setANAState(state, group: group, of: change.nqn)
+            do throws(TargetError) {
+                if let access = change.access { try self.target.setAccess(access, of: change.nqn) }
+                if !change.anaStates.isEmpty { try self.target.setANAStates(change.anaStates, of: change.nqn) }
+                if let range = change.controllerIDs { try self.target.setControllerIDs(range, of: change.nqn) }
+            } catch {
+                fail(.subsystem(change.nqn), error.description)
             }
             return nil
         }
@@ -121,7 +125,7 @@ final class Application {
 
     /// Removes a namespace; over when every reactor knows.
     private func remove(_ nsid: UInt32, from nqn: String) -> Pending? {
-        try? target.removeNamespace(nsid, from: nqn)
+        target.removeNamespace(nsid, from: nqn)
         return Pending(event: target.settled)
     }
 

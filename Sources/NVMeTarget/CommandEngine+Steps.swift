@@ -80,7 +80,8 @@ extension CommandEngine {
         let namespace = connections[connection].namespaces[nsid]
         requests[index].block.begin(namespace)
         if _slowPath(!capsules.share(requests[index].capsule, namespace.channel)) { setAside(index) }
-        let verdict = namespace.verdict(on: command, of: connections[connection].hostBit)
+        let verdict = namespace.verdict(
+            on: command, of: connections[connection].hostBit, connections[connection].access)
         guard _fastPath(verdict.isSuccess) else { return answer(index, verdict) }
         switch command {
         case .read(let range), .write(let range), .compare(let range): startTransfer(index, range, namespace)

@@ -14,7 +14,7 @@ struct ConnectCommands {
     /// The outcome of a Connect.
     enum Outcome {
         /// The queue is the controller's.
-        case connected(Controller, QueueRole, (view: SubsystemView, hostBit: UInt64)?)
+        case connected(Controller, QueueRole, SubsystemView?)
         /// It waits for the end of the host's former associations, or until this reactor has opened the namespaces.
         case held
         case refused(Status)
@@ -96,7 +96,8 @@ struct ConnectCommands {
         let controller = subsystem.addController { id in
             Controller(
                 id: id, subsystem: subsystem, hostNQN: data.hostNQN, hostID: data.hostID, localAddress: address,
-                keepAliveMilliseconds: keepAlive, adminQueue: location, lastInstance: target.lastInstance, now: now)
+                listener: target.listener(at: address), keepAliveMilliseconds: keepAlive, adminQueue: location,
+                lastInstance: target.lastInstance, now: now)
         }
         guard let controller else {
             throw ConnectRefusal(
@@ -147,7 +148,7 @@ struct ConnectCommands {
             return nil
         }
         if let refusal { throw refusal }
-        return .connected(controller, .io, (view, subsystem.hostBit(of: data.hostID)))
+        return .connected(controller, .io, view)
     }
 }
 

@@ -55,6 +55,8 @@ struct ConnectionSlot: BitwiseCopyable {
     private(set) var controller = ControllerPlace.none
     /// The subsystem's namespaces as this reactor sees them.
     private(set) var namespaces = NamespaceTable()
+    /// The states of the subsystem's ANA groups at the listener by which the host came.
+    private(set) var access = AccessTable()
     /// The subsystem's counters of this reactor.
     private(set) var statistics: StatisticsReference? = nil
     /// The host's bit in `NamespaceSlot.readers` and `writers`.
@@ -83,8 +85,9 @@ struct ConnectionSlot: BitwiseCopyable {
         controller = queue.controller
         if let view = queue.view {
             namespaces = view.namespaces
+            access = view.access
             statistics = view.statistics
-            hostBit = queue.hostBit
+            hostBit = view.hostBit
         }
     }
 
@@ -172,9 +175,18 @@ struct ConnectedQueue {
     var entries: UInt32
     var hasNoFlowControl: Bool
     var controller: ControllerPlace
-    /// The subsystem as this reactor sees it, and the host's bit there; for I/O queues.
-    var view: (namespaces: NamespaceTable, statistics: StatisticsReference)?
-    var hostBit: UInt64 = 0
+    /// The subsystem as the reactor sees it; for I/O queues.
+    var view: ConnectedView?
+}
+
+/// A subsystem as a reactor sees it, for one host's I/O queues.
+struct ConnectedView {
+    var namespaces: NamespaceTable
+    /// The states of ANA groups at the listener by which the host came.
+    var access: AccessTable
+    var statistics: StatisticsReference
+    /// The host's bit in `NamespaceSlot.readers` and `writers`.
+    var hostBit: UInt64
 }
 
 /// The connections of a port that are open or closing, and how each came.

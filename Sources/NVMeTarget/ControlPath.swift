@@ -110,13 +110,13 @@ final class ControlPath: CommandEngineOwner {
                 .connectRefused(host: host, subsystem: subsystem, peer: peer, reason: refusal.reason))
             request.setResult(refusal.failure.result)
             return .refused(refusal.failure.status)
-        case .connected(let controller, let role, let io):
+        case .connected(let controller, let role, let view):
             request.connect(
                 ConnectedQueue(
                     role: role, entries: UInt32(connect.sqSize) + 1,
                     hasNoFlowControl: connect.attributes.contains(.disableSQFlowControl),
                     controller: controllers.retain(controller),
-                    view: io.map { ($0.view.namespaces, $0.view.statistics) }, hostBit: io?.hostBit ?? 0))
+                    view: view?.connected(controller)))
             if role == .admin {
                 target.observe(
                     .hostConnected(

@@ -69,6 +69,8 @@ final class Controller: Sendable {
     let hostID: UUIDBytes
     /// The port that the host connected to: its listener's address, as discovery names it.
     let localAddress: SocketAddress?
+    /// The listener by which the host came, as it is configured; `nil` where that is not known.
+    let listener: SocketAddress?
     let state: Mutex<State>
     /// The number that a namespace had taken last when the controller was made: what was lost before, its host never wrote over
     /// it.
@@ -78,13 +80,15 @@ final class Controller: Sendable {
 
     init(
         id: UInt16, subsystem: Subsystem, hostNQN: String, hostID: UUIDBytes, localAddress: SocketAddress?,
-        keepAliveMilliseconds: UInt32, adminQueue: QueueLocation, lastInstance: UInt64, now: MonotonicTime
+        listener: SocketAddress?, keepAliveMilliseconds: UInt32, adminQueue: QueueLocation, lastInstance: UInt64,
+        now: MonotonicTime
     ) {
         self.id = id
         self.subsystem = subsystem
         self.hostNQN = hostNQN
         self.hostID = hostID
         self.localAddress = localAddress
+        self.listener = listener
         self.lastInstance = lastInstance
         var initial = State()
         initial.keepAliveMilliseconds = keepAliveMilliseconds

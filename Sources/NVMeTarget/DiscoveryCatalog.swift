@@ -85,8 +85,7 @@ struct HostDiscoveryLog {
     private func entry(_ type: SubsystemType, _ address: SocketAddress, _ portID: UInt16) -> DiscoveryLogEntry {
         var entry = DiscoveryLogEntry()
         // A wildcard address means nothing to a host: it is told the address that it used itself.
-        let isWildcard = address.host == "0.0.0.0" || address.host == "::"
-        let shown = isWildcard ? ownAddress ?? address : address
+        let shown = address.isWildcard ? ownAddress ?? address : address
         entry.subsystemType = type
         entry.addressFamily = shown.family == .ipv4 ? .ipv4 : .ipv6
         entry.requirements = .disableSQFlowControl
@@ -96,4 +95,9 @@ struct HostDiscoveryLog {
         entry.address = shown.host
         return entry
     }
+}
+
+extension SocketAddress {
+    /// It stands for every address of the machine.
+    var isWildcard: Bool { host == "0.0.0.0" || host == "::" }
 }

@@ -14,6 +14,8 @@ protocol PollGroupDuties: AnyObject {
     func deliverEvents(of controller: Controller)
     /// Looks at all namespaces of a subsystem anew.
     func synchronize(_ subsystem: Subsystem)
+    /// Takes on the states of a subsystem's ANA groups.
+    func renewAccess(_ subsystem: Subsystem)
     /// Calls `done` when all that it was told of subsystems is done.
     func whenSettled(_ done: @escaping @Sendable () -> Void)
     /// Looks at one namespace anew.

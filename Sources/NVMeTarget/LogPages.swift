@@ -58,7 +58,7 @@ struct LogPages {
         case .reservationNotification:
             return DataPage(controller.takeNotification(retains: command.retainsEvent).encoded)
         case .ana:
-            let log = anaLog(controller.subsystem)
+            let log = anaLog(controller)
             let groupsOnly = command.specificParameter & ANALog.returnGroupsOnly != 0
             // As long as Identify Controller (NANAGRPID, MNAN) lets it become: nvme-cli reads that much, in pieces.
             let longest =
@@ -113,13 +113,16 @@ struct LogPages {
         return log
     }
 
-    private func anaLog(_ subsystem: Subsystem) -> ANALog {
-        subsystem.state.withLock { state in
-            ANALog(
-                changeCount: state.anaChangeCount,
+    /// As the hosts of the controller's listener see the groups.
+    private func anaLog(_ controller: Controller) -> ANALog {
+        controller.subsystem.state.withLock { state in
+            let changeCount = state.anaStates.changeCount
+            return ANALog(
+                changeCount: changeCount,
                 groups: state.namespaces.anaGroups.map { group in
                     ANALog.Group(
-                        id: group, changeCount: state.anaChangeCount, state: state.anaStates[group] ?? .optimized,
+                        id: group, changeCount: changeCount,
+                        state: state.anaStates.state(of: group, at: controller.listener),
                         namespaces: state.namespaces.members(of: group))
                 })
         }

@@ -74,7 +74,8 @@ extension NamespaceSlot {
 
     /// The answer to a command that may not be done at all now; success where it may.
     @inline(__always)
-    func verdict(on command: IOCommand, of hostBit: UInt64) -> Status {
+    func verdict(on command: IOCommand, of hostBit: UInt64, _ access: AccessTable) -> Status {
+        let access = access[anaGroup]
         guard access.isSuccess else { return access }
         guard allows(command.needs, hostBit) else { return .reservationConflict }
         guard !isReadOnly || !command.changesData else { return .namespaceIsWriteProtected }

@@ -20,8 +20,8 @@ struct NamespaceSlot: BitwiseCopyable {
     var writers = UInt64.max
     /// `Namespace.lastLoss`.
     var lastLoss: UInt64 = 0
-    /// The answer to I/O in the state of the namespace's ANA group; success if that lets it through.
-    var access = Status.success
+    /// The namespace's place in an `AccessTable`.
+    var anaGroup: UInt8 = 1
     /// The most that a Compare and Write may cover, in bytes.
     var compareAndWriteBytes: UInt32 = 512
     /// Alignment that the device wants of memory.

@@ -147,8 +147,7 @@ public final class PollGroup: Poller {
             target.observe(.connectionRefused(peer: peer, reason: reason))
         case .listenerLost(let number):
             guard let listener = listeners.removeValue(forKey: number) else { return }
-            target.removeListener(listener)
-            target.observe(.listenerLost(address: listener.address.description))
+            target.lost(listener)
         }
     }
 
@@ -209,6 +208,8 @@ extension PollGroup: PollGroupDuties {
     func deliverEvents(of controller: Controller) { control.deliverEvents(of: controller) }
 
     func synchronize(_ subsystem: Subsystem) { views.synchronize(subsystem) }
+
+    func renewAccess(_ subsystem: Subsystem) { views.existingView(of: subsystem)?.renewAccess() }
 
     func whenSettled(_ done: @escaping @Sendable () -> Void) { views.whenSettled(done) }
 

@@ -13,9 +13,7 @@ public final class Subsystem: Sendable {
         /// unlikely, and one that comes back after a restart is another one.
         var nextControllerID: UInt16
         var isRemoved = false
-        /// ANA change count, and namespaces' group state. One group a namespace names, optimized unless told otherwise.
-        var anaStates: [UInt32: ANAState] = [:]
-        var anaChangeCount: UInt64 = 0
+        var anaStates: ANAStates
         /// Each reactor's counters; written by the reactor without a lock.
         var counters: [StatisticsReference] = []
         /// Hosts that have connected, each at the place of its bit in `NamespaceSlot.readers` and `writers`.
@@ -35,17 +33,17 @@ public final class Subsystem: Sendable {
         self.isDiscovery = isDiscovery
         state = Mutex(
             State(
-                definition: definition, nextControllerID: Self.firstControllerID(seed &+ UInt64(index)),
-                anaStates: definition.anaStates))
+                definition: definition,
+                nextControllerID: Self.firstControllerID(seed &+ UInt64(index), in: definition.controllerIDs),
+                anaStates: ANAStates(definition.anaStates)))
     }
 
-    /// 1 to FFEFh (NVMe Base, "Controller ID").
-    private static func firstControllerID(_ seed: UInt64) -> UInt16 {
+    private static func firstControllerID(_ seed: UInt64, in range: ClosedRange<UInt16>) -> UInt16 {
         // The finalizer of SplitMix64: seeds that follow each other give numbers that do not.
         var mixed = seed &+ 0x9E37_79B9_7F4A_7C15
         mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
         mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
-        return UInt16((mixed ^ mixed >> 31) % 0xFFEF) + 1
+        return range.lowerBound + UInt16((mixed ^ mixed >> 31) % UInt64(range.count))
     }
 
     var definition: SubsystemDefinition { state.withLock { $0.definition } }
@@ -81,21 +79,22 @@ public final class Subsystem: Sendable {
     /// A host's controllers, in the order of their identifiers.
     func controllers(of host: UUIDBytes) -> [Controller] { state.withLock { $0.controllers.controllers(of: host) } }
 
-    /// The state of an ANA group; groups that nobody spoke of are optimized.
-    func anaState(of group: UInt32) -> ANAState { state.withLock { $0.anaStates[group] ?? .optimized } }
-
     /// Adds a controller under a free identifier, or returns `nil` when there is none left.
     func addController(_ make: (UInt16) -> Controller) -> Controller? {
         state.withLock { state in
-            guard !state.isRemoved, state.controllers.count < 0xFFEF else { return nil }
-            // Identifiers FFF0h to FFFFh are reserved (NVMe Base, "Controller ID").
-            while state.controllers[state.nextControllerID] != nil {
-                state.nextControllerID = state.nextControllerID >= 0xFFEF ? 1 : state.nextControllerID + 1
+            guard !state.isRemoved else { return nil }
+            let range = state.definition.controllerIDs
+            // Controllers of a range that was configured before may be there: what is free counts, not their number. The search
+            // is over after one step more than there are controllers.
+            for _ in 0..<range.count {
+                let id = range.contains(state.nextControllerID) ? state.nextControllerID : range.lowerBound
+                state.nextControllerID = id == range.upperBound ? range.lowerBound : id + 1
+                guard state.controllers[id] == nil else { continue }
+                let controller = make(id)
+                state.controllers.add(controller)
+                return controller
             }
-            let controller = make(state.nextControllerID)
-            state.controllers.add(controller)
-            state.nextControllerID = state.nextControllerID >= 0xFFEF ? 1 : state.nextControllerID + 1
-            return controller
+            return nil
         }
     }
 

@@ -13,6 +13,8 @@ final class SubsystemView {
     private var unseen: ArraySlice<UInt32>?
     /// Connects that wait until then.
     private var waiting: [RequestTicket] = []
+    /// The states of ANA groups by listener.
+    private var accessTables: [(listener: SocketAddress?, table: AccessTable)] = []
     /// Generations that namespaces' slots have had.
     private var generations: UInt32 = 0
 
@@ -28,7 +30,30 @@ final class SubsystemView {
         let reference = statistics
         subsystem.state.withLock { state in state.counters.removeAll { $0 == reference } }
         namespaces.deallocate()
+        for (_, table) in accessTables { table.deallocate() }
         statistics.deallocate()
+    }
+
+    /// The states of ANA groups for hosts that have come by a listener; kept up to date as long as this view is there.
+    private func access(at listener: SocketAddress?) -> AccessTable {
+        if let known = accessTables.first(where: { $0.listener == listener }) { return known.table }
+        let table = AccessTable.allocate()
+        table.takeOn(subsystem.state.withLock { $0.anaStates }, at: listener)
+        accessTables.append((listener, table))
+        return table
+    }
+
+    /// Takes on the states of ANA groups.
+    func renewAccess() {
+        let states = subsystem.state.withLock { $0.anaStates }
+        for (listener, table) in accessTables { table.takeOn(states, at: listener) }
+    }
+
+    /// The parts of it that an I/O queue of a controller's host looks at.
+    func connected(_ controller: Controller) -> ConnectedView {
+        ConnectedView(
+            namespaces: namespaces, access: access(at: controller.listener), statistics: statistics,
+            hostBit: subsystem.hostBit(of: controller.hostID))
     }
 
     /// Forgets what reservations say: for tests that show that it is noticed.
@@ -112,22 +137,9 @@ final class SubsystemView {
         slot.compareAndWriteBytes = geometry.compareAndWriteSize
         slot.isReadOnly = namespace.definition.isReadOnly || geometry.isReadOnly
         (slot.readers, slot.writers) = subsystem.masks(of: namespace)
-        slot.access = Status(subsystem.anaState(of: namespace.definition.anaGroup))
+        slot.anaGroup = UInt8(truncatingIfNeeded: namespace.definition.anaGroup)
         slot.lastLoss = namespace.lastLoss
         slot.isPresent = true
         namespaces[nsid] = slot
-    }
-}
-
-extension Status {
-    /// The status of I/O to a namespace while its ANA group is in a state (NVMe Base, "Asymmetric Namespace Access
-    /// States"); without Do Not Retry, for another path may do it.
-    fileprivate init(_ state: ANAState) {
-        switch state {
-        case .optimized, .nonOptimized: self = .success
-        case .inaccessible: self = .asymmetricAccessInaccessible
-        case .persistentLoss: self = .asymmetricAccessPersistentLoss
-        case .change: self = .asymmetricAccessTransition
-        }
     }
 }

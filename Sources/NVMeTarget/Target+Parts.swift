@@ -25,14 +25,14 @@ extension Target {
         discoveryChanged()
     }
 
-    /// Removes a subsystem; its hosts are disconnected.
-    func removeSubsystem(_ nqn: String) throws(TargetError) {
+    /// Removes a subsystem; its hosts are disconnected. Where there is none, nothing is to be done.
+    func removeSubsystem(_ nqn: String) {
         let removed = state.withLock { state -> Subsystem? in
             guard let subsystem = state.subsystems.removeValue(forKey: nqn) else { return nil }
             state.catalog.remove(subsystem.definition)
             return subsystem
         }
-        guard let subsystem = removed else { throw TargetError("there is no subsystem \(nqn)") }
+        guard let subsystem = removed else { return }
         subsystem.state.withLock {
             $0.isRemoved = true
             $0.namespaces = NamespaceIndex()
@@ -122,10 +122,10 @@ extension Target {
     /// Removes a namespace; hosts are told. A host that is registered with it is disconnected: another namespace may come in
     /// its place, and no command that was meant for this one must reach that. A flush that did would make a host believe
     /// that what it had written is durable.
-    func removeNamespace(_ nsid: UInt32, from nqn: String) throws(TargetError) {
+    func removeNamespace(_ nsid: UInt32, from nqn: String) {
         guard let subsystem = subsystem(nqn),
             let namespace = subsystem.state.withLock({ $0.namespaces.remove(nsid) })
-        else { throw TargetError("\(nqn) has no namespace \(nsid)") }
+        else { return }
         let reservation = namespace.reservation.withLock { $0.current }
         subsystem.changeRegistrants(from: reservation, to: Reservation())
         for registrant in reservation.registrants {
@@ -143,17 +143,6 @@ extension Target {
         let barrier = FenceBarrier(count: groups.count) { event.signal() }
         for group in groups { group.whenSettled { barrier.arrive() } }
         return event
-    }
-
-    /// Sets the ANA state of a group of a subsystem's namespaces (NVMe Base, "Asymmetric Namespace Access").
-    func setANAState(_ anaState: ANAState, group: UInt32, of nqn: String) throws(TargetError) {
-        guard let subsystem = subsystem(nqn) else { throw TargetError("there is no subsystem \(nqn)") }
-        subsystem.state.withLock {
-            $0.anaStates[group] = anaState
-            $0.anaChangeCount += 1
-        }
-        synchronize(subsystem)
-        for controller in subsystem.controllers { raise(.anaChange, on: controller) }
     }
 
     func add(referral: SocketAddress) {

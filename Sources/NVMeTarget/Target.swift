@@ -22,6 +22,8 @@ public final class Target: Sendable {
         var reached: TargetDefinition
         /// Discovery log "PORTID" of each address that the target has listened at.
         var portIDs: [SocketAddress: UInt16] = [:]
+        /// Addresses at which the target listened until the address, or its device, was gone.
+        var lostListeners: [SocketAddress] = []
         /// When the devices that were opened for paths have been closed.
         var closings: [BlockSpecification.Backing: OneTimeEvent] = [:]
     }
@@ -173,8 +175,24 @@ public final class Target: Sendable {
     }
 
     func addListener(_ listener: TargetListener) {
-        state.withLock { $0.catalog.add(listener) }
+        state.withLock { state in
+            state.catalog.add(listener)
+            state.lostListeners.removeAll { $0 == listener.address }
+        }
         discoveryChanged()
+    }
+
+    /// The address of a listener, or its device, is gone: it is missing from now on, and the next `apply` listens there anew.
+    func lost(_ listener: TargetListener) {
+        state.withLock { $0.lostListeners.append(listener.address) }
+        removeListener(listener)
+        observe(.listenerLost(address: listener.address.description))
+    }
+
+    /// Addresses at which the target was told to listen, and listened until the address, or its device, was gone. For the control
+    /// plane, which tries them again by `apply`.
+    public var lostListeners: [SocketAddress] {
+        state.withLock { state in state.lostListeners.filter(state.reached.listeners.contains) }
     }
 
     func removeListener(_ listener: TargetListener) {

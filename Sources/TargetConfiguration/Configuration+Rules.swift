@@ -1,3 +1,4 @@
+import Base
 import BlockInterface
 import NVMeSpec
 import TargetInterface
@@ -11,6 +12,7 @@ extension Configuration {
             try checkListeners()
             for (position, subsystem) in definition.subsystems.enumerated() {
                 try Self.check(subsystem, at: "subsystems[\(position)]")
+                try checkANAStates(of: subsystem, at: "subsystems[\(position)].anaGroups")
             }
             try checkUniqueness()
             return nil
@@ -86,6 +88,15 @@ extension Configuration {
             throw Violation(
                 path: "discovery.referrals[\(position)]", text: "\(referral) is there twice; allowed: each address once"
             )
+        }
+    }
+
+    private func checkANAStates(of subsystem: SubsystemDefinition, at path: String) throws(Violation) {
+        for listener in subsystem.anaStates.keys.compactMap(\.listener) where !definition.listeners.contains(listener) {
+            throw Violation(
+                path: path,
+                text: "\(listener) is no listener; allowed: "
+                    + definition.listeners.map(\.description).joined(separator: ", "))
         }
     }
 

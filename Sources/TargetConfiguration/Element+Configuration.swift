@@ -71,20 +71,36 @@ extension Element {
     private func addresses() throws(ConfigurationError) -> [SocketAddress] {
         var addresses: [SocketAddress] = []
         for element in try array() {
-            let values = try element.object(keys: ["address", "port"])
-            let host = try element.require("address", in: values, as: "an IPv4 or IPv6 address")
-            let port = try values["port"]?.integer(in: 1...65535) ?? Int(Configuration.defaultPort)
-            guard let address = SocketAddress(host: try host.string(), port: UInt16(port)) else {
-                throw host.error("'\(try host.string())' is no address; allowed: an IPv4 or IPv6 address in numbers")
-            }
-            addresses.append(address)
+            addresses.append(try element.address())
         }
         return addresses
     }
 
+    private func address() throws(ConfigurationError) -> SocketAddress {
+        let values = try object(keys: ["address", "port"])
+        let host = try require("address", in: values, as: "an IPv4 or IPv6 address")
+        let port = try values["port"]?.integer(in: 1...65535) ?? Int(Configuration.defaultPort)
+        guard let address = SocketAddress(host: try host.string(), port: UInt16(port)) else {
+            throw host.error("'\(try host.string())' is no address; allowed: an IPv4 or IPv6 address in numbers")
+        }
+        return address
+    }
+
+    private func controllerIDs() throws(ConfigurationError) -> ClosedRange<UInt16> {
+        let all = SubsystemDefinition.allControllerIDs
+        let limits = Int(all.lowerBound)...Int(all.upperBound)
+        let form = "\(all.lowerBound) to \(all.upperBound)"
+        let values = try object(keys: ["first", "last"])
+        let first = try require("first", in: values, as: form).integer(in: limits)
+        let last = try require("last", in: values, as: form).integer(in: limits)
+        guard first <= last else { throw error("\(first) to \(last) is empty; allowed: first is not above last") }
+        return UInt16(first)...UInt16(last)
+    }
+
     private func subsystem() throws(ConfigurationError) -> SubsystemDefinition {
         let values = try object(keys: [
-            "nqn", "serial", "model", "allowAnyHost", "hosts", "maxIOQueues", "anaGroups", "namespaces",
+            "nqn", "serial", "model", "allowAnyHost", "hosts", "maxIOQueues", "anaGroups", "controllerIDs",
+            "namespaces",
         ])
         let nqn = try require("nqn", in: values, as: "\"nqn.YYYY-MM.REVERSE.DOMAIN:NAME\"").string()
         var subsystem = SubsystemDefinition(
@@ -93,6 +109,7 @@ extension Element {
             access: try access(values))
         subsystem.maxIOQueues = try values["maxIOQueues"]?.integer(in: 1...64)
         if let groups = values["anaGroups"] { subsystem.anaStates = try groups.anaStates() }
+        if let range = values["controllerIDs"] { subsystem.controllerIDs = try range.controllerIDs() }
         for element in try values["namespaces"]?.array() ?? [] { subsystem.namespaces.append(try element.namespace()) }
         return subsystem
     }
@@ -113,15 +130,16 @@ extension Element {
         return .hosts(hosts)
     }
 
-    private func anaStates() throws(ConfigurationError) -> [UInt32: ANAState] {
-        var states: [UInt32: ANAState] = [:]
+    private func anaStates() throws(ConfigurationError) -> [ANAGroupPlace: ANAState] {
+        var states: [ANAGroupPlace: ANAState] = [:]
         for element in try array() {
-            let values = try element.object(keys: ["id", "state"])
+            let values = try element.object(keys: ["id", "state", "listener"])
             let id = try element.require("id", in: values, as: "1 to 128")
             let group = UInt32(try id.integer(in: 1...128))
             let state = try element.require("state", in: values, as: "optimized, nonOptimized, inaccessible, ...")
-            if states.updateValue(try state.choice(ANAState.allCases.map { ("\($0)", $0) }), forKey: group) != nil {
-                throw id.error("group \(group) is there twice; allowed: each group once")
+            let place = ANAGroupPlace(group: group, listener: try values["listener"]?.address())
+            if states.updateValue(try state.choice(ANAState.allCases.map { ("\($0)", $0) }), forKey: place) != nil {
+                throw id.error("group \(group) is there twice; allowed: each group once for each listener")
             }
         }
         return states

@@ -89,8 +89,10 @@ public struct SubsystemChange: Equatable, Sendable {
     public var addedNamespaces: [NamespaceDefinition]
     /// Namespace identifiers.
     public var removedNamespaces: [UInt32]
-    /// Groups whose state is different, with the new one.
-    public var anaStates: [UInt32: ANAState]
+    /// Groups whose state is different, with the new one; `nil` where nothing is said of it any more.
+    public var anaStates: [ANAGroupPlace: ANAState?]
+    /// The identifiers that controllers get from now on; `nil` if that has not changed.
+    public var controllerIDs: ClosedRange<UInt16>?
 
     /// `nil` if nothing differs.
     init?(from old: SubsystemDefinition, to new: SubsystemDefinition) {
@@ -100,11 +102,18 @@ public struct SubsystemChange: Equatable, Sendable {
         addedNamespaces = new.namespaces.filter { former[$0.nsid] != $0 }
         removedNamespaces = old.namespaces.filter { wanted[$0.nsid] != $0 }.map(\.nsid)
         anaStates = [:]
-        for group in Set(old.anaStates.keys).union(new.anaStates.keys) {
-            let state = new.anaStates[group] ?? .optimized
-            if state != old.anaStates[group] ?? .optimized { anaStates[group] = state }
+        controllerIDs = old.controllerIDs == new.controllerIDs ? nil : new.controllerIDs
+        for place in Set(old.anaStates.keys).union(new.anaStates.keys) {
+            let (state, formerState) = (new.anaStates[place], old.anaStates[place])
+            // A group of which nothing is said for all listeners is optimized there.
+            let unsaid: ANAState? = place.listener == nil ? .optimized : nil
+            if state ?? unsaid != formerState ?? unsaid { anaStates.updateValue(state, forKey: place) }
         }
-        if access == nil && addedNamespaces.isEmpty && removedNamespaces.isEmpty && anaStates.isEmpty { return nil }
+        if access == nil && addedNamespaces.isEmpty && removedNamespaces.isEmpty && anaStates.isEmpty
+            && controllerIDs == nil
+        {
+            return nil
+        }
     }
 }
 
@@ -141,8 +150,13 @@ extension DefinitionChange {
             lines += change.addedNamespaces.map {
                 "subsystem \(change.nqn): namespace \($0.nsid) added (\($0.backing))"
             }
-            lines += change.anaStates.sorted { $0.key < $1.key }.map {
-                "subsystem \(change.nqn): ANA group \($0.key) is \($0.value)"
+            lines += change.anaStates.map { place, state in
+                "subsystem \(change.nqn): ANA group \(place.group) is "
+                    + (state.map { "\($0)" } ?? (place.listener == nil ? "optimized" : "as at other listeners"))
+                    + (place.listener.map { " at \($0)" } ?? "")
+            }.sorted()
+            if let range = change.controllerIDs {
+                lines.append("subsystem \(change.nqn): new controllers are \(range.lowerBound) to \(range.upperBound)")
             }
         }
         lines += keysThatNeedRestart.map(Self.lineForRestart)

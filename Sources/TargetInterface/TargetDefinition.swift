@@ -50,13 +50,18 @@ public struct SubsystemDefinition: Equatable, Sendable {
     /// I/O queues of one controller; `nil` if the target's own limit holds.
     public var maxIOQueues: Int?
     /// The states of ANA groups; those that are not here are optimized.
-    public var anaStates: [UInt32: ANAState]
+    public var anaStates: [ANAGroupPlace: ANAState]
+    /// Identifiers that its controllers may have. Two targets that serve one subsystem to a host share them out: a host takes
+    /// equal ones for a mistake.
+    public var controllerIDs: ClosedRange<UInt16>
     /// Each namespace identifier once.
     public var namespaces: [NamespaceDefinition]
 
     public init(
         nqn: String, serialNumber: String? = nil, modelNumber: String = "Tercet", access: HostAccess = .anyHost,
-        maxIOQueues: Int? = nil, anaStates: [UInt32: ANAState] = [:], namespaces: [NamespaceDefinition] = []
+        maxIOQueues: Int? = nil, anaStates: [ANAGroupPlace: ANAState] = [:],
+        controllerIDs: ClosedRange<UInt16> = SubsystemDefinition.allControllerIDs,
+        namespaces: [NamespaceDefinition] = []
     ) {
         self.nqn = nqn
         self.serialNumber = serialNumber
@@ -64,7 +69,24 @@ public struct SubsystemDefinition: Equatable, Sendable {
         self.access = access
         self.maxIOQueues = maxIOQueues
         self.anaStates = anaStates
+        self.controllerIDs = controllerIDs
         self.namespaces = namespaces
+    }
+
+    /// 1 to FFEFh; those above are reserved (NVMe Base, "Controller ID").
+    public static let allControllerIDs: ClosedRange<UInt16> = 1...0xFFEF
+}
+
+/// An ANA group, as hosts see it that come by one listener, or by any.
+public struct ANAGroupPlace: Hashable, Sendable {
+    /// 1 to 128.
+    public var group: UInt32
+    /// `nil` for all listeners for which nothing else is said.
+    public var listener: SocketAddress?
+
+    public init(group: UInt32, listener: SocketAddress? = nil) {
+        self.group = group
+        self.listener = listener
     }
 }
 

@@ -130,7 +130,7 @@ final class TargetMachine {
             options: options, listeners: [address],
             subsystems: [
                 SubsystemDefinition(
-                    nqn: Self.nqn, serialNumber: "S\(index)", anaStates: [1: access],
+                    nqn: Self.nqn, serialNumber: "S\(index)", anaStates: [ANAGroupPlace(group: 1): access],
                     namespaces: isDriveOut ? [] : [namespace])
             ])
     }

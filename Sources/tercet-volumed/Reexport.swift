@@ -76,7 +76,7 @@ actor Reexport {
         devices[nqn] = device
         definition[nqn] = SubsystemDefinition(
             nqn: nqn, serialNumber: String(digits.prefix(20)), modelNumber: "Tercet volume",
-            anaStates: [Self.anaGroup: ANAState(device.availability)],
+            anaStates: [ANAGroupPlace(group: Self.anaGroup): ANAState(device.availability)],
             namespaces: [
                 NamespaceDefinition(
                     nsid: Self.nsid, backing: .device(device), identity: device.identity, anaGroup: Self.anaGroup)
@@ -100,8 +100,9 @@ actor Reexport {
     private func changed(_ nqn: String) async {
         guard let device = devices[nqn] else { return }
         let state = ANAState(device.availability)
-        guard definition[nqn]?.anaStates[Self.anaGroup] != state else { return }
-        definition[nqn]?.anaStates[Self.anaGroup] = state
+        let place = ANAGroupPlace(group: Self.anaGroup)
+        guard definition[nqn]?.anaStates[place] != state else { return }
+        definition[nqn]?.anaStates[place] = state
         await bringAbout()
     }
 

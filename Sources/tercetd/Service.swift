@@ -26,8 +26,15 @@ final class Service {
     private var groups: [ReactorGroup] = []
     /// The configuration of the last `apply`.
     private var told: Configuration
+    /// The parts that failed when the target was told what to be.
+    private var failed: [MissingPart] = []
     /// The parts that the target lacks of what it was told last.
-    private(set) var missing: [MissingPart] = []
+    var missing: [MissingPart] {
+        failed
+            + target.lostListeners.map {
+                MissingPart(part: .listener($0), reason: "its address, or the device of that, has gone")
+            }
+    }
     /// The last reports of namespaces' failures.
     var failures: [NamespaceKey: FailureReport] = [:]
 
@@ -84,7 +91,7 @@ final class Service {
         _ desired: Configuration, reopening reopened: [TargetPart] = []
     ) async throws(DefinitionError) -> [String] {
         let report = try await target.apply(desired.definition, reopening: reopened)
-        missing = report.missing
+        failed = report.missing
         defer { told = desired }
         return report.done + desired.linesForRestart(since: told)
     }

@@ -10,13 +10,20 @@ public final class InProcessTransport: TargetTransport {
     private var notices: [ConnectionNotice] = []
     private var pending: [UInt64: InProcessQueue] = [:]
     private var nextNumber: UInt64 = 1
+    /// The addresses that the target listens at, in the order in which it began to.
+    public private(set) var listeners: [SocketAddress] = []
+    private var listenerNumbers: [SocketAddress: ListenerNumber] = [:]
+    /// Addresses that are not there.
+    public var absent: Set<SocketAddress> = []
 
     public init(_ options: TargetOptions) { port = InProcessPort(options) }
 
     /// A host asks for a queue. It is open when the target has been polled.
-    public func connect(queueID: UInt16, entries: UInt32) -> InProcessQueue {
+    ///
+    /// - Parameter localAddress: the address of the target that the host has used.
+    public func connect(queueID: UInt16, entries: UInt32, localAddress: SocketAddress? = nil) -> InProcessQueue {
         let queue = InProcessQueue(port, queueID: queueID)
-        let origin = ConnectionOrigin(queueID: queueID, entries: entries)
+        let origin = ConnectionOrigin(queueID: queueID, entries: entries, localAddress: localAddress)
         pending[nextNumber] = queue
         notices.append(.requested(PendingConnection(number: nextNumber, origin: origin)))
         queue.origin = origin
@@ -27,6 +34,14 @@ public final class InProcessTransport: TargetTransport {
     /// A host goes away.
     public func disconnect(_ queue: InProcessQueue) {
         if let connection = queue.connection { notices.append(.ended(PortIndex(position: 0), connection)) }
+    }
+
+    /// An address of the target's machine is gone, and what listened there.
+    public func remove(_ address: SocketAddress) {
+        absent.insert(address)
+        guard let number = listenerNumbers.removeValue(forKey: address) else { return }
+        listeners.removeAll { $0 == address }
+        notices.append(.listenerLost(number))
     }
 
     /// Fetches and answers wait while this is set, as for room in a send queue.
@@ -60,8 +75,19 @@ public final class InProcessTransport: TargetTransport {
     public var descriptors: [Int32] { [] }
     public var descriptorGeneration: UInt64 { 0 }
 
-    public func listen(at address: SocketAddress) throws(TercetError) -> ListenerNumber { ListenerNumber(value: 1) }
-    public func stopListening(_ listener: ListenerNumber) {}
+    public func listen(at address: SocketAddress) throws(TercetError) -> ListenerNumber {
+        if absent.contains(address) { throw TercetError(.unavailable, "there is no such address") }
+        let number = ListenerNumber(value: nextNumber)
+        nextNumber += 1
+        listeners.append(address)
+        listenerNumbers[address] = number
+        return number
+    }
+    public func stopListening(_ listener: ListenerNumber) {
+        guard let (address, _) = listenerNumbers.first(where: { $0.value == listener }) else { return }
+        listenerNumbers[address] = nil
+        listeners.removeAll { $0 == address }
+    }
     public func forget(_ memory: UnsafeMutableRawBufferPointer) {}
     public func tick(now: MonotonicTime) {}
     public func armNotifications() {}

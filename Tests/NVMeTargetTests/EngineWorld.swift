@@ -40,6 +40,8 @@ final class EngineWorld {
     func change(_ body: (inout TargetDefinition) -> Void) throws {
         try state.change(body)
         settle()
+        // Each step may wait for the reactor.
+        for _ in 0..<16 where try !state.proceed() { settle() }
         guard try state.proceed(), state.report.missing.isEmpty else { throw WorldError("\(state.report.missing)") }
     }
 
@@ -62,8 +64,9 @@ final class EngineWorld {
 
     // MARK: Queues
 
-    func open(queueID: UInt16 = 0, entries: UInt32 = 32) -> InProcessQueue {
-        let queue = transport.connect(queueID: queueID, entries: entries)
+    /// - Parameter address: the one of the target's that the host uses.
+    func open(queueID: UInt16 = 0, entries: UInt32 = 32, at address: SocketAddress? = nil) -> InProcessQueue {
+        let queue = transport.connect(queueID: queueID, entries: entries, localAddress: address)
         settle()
         return queue
     }
@@ -103,8 +106,10 @@ final class EngineWorld {
     }
 
     /// An admin queue whose controller is enabled.
-    func admin(nqn: String = EngineWorld.nqn, keepAlive: UInt32 = 0) throws -> (queue: InProcessQueue, id: UInt16) {
-        let queue = open()
+    func admin(
+        nqn: String = EngineWorld.nqn, keepAlive: UInt32 = 0, at address: SocketAddress? = nil
+    ) throws -> (queue: InProcessQueue, id: UInt16) {
+        let queue = open(at: address)
         let reply = try connect(EngineConnect(nqn: nqn, keepAlive: keepAlive), on: queue)
         try execute(.configure(0x0046_0001), on: queue)
         return (queue, UInt16(truncatingIfNeeded: reply.dword0))
@@ -120,12 +125,12 @@ final class EngineWorld {
     static func address(_ port: UInt16) -> SocketAddress { SocketAddress(host: "192.0.2.1", port: port)! }
 
     /// A host with an enabled controller and I/O queues.
-    func attach(ioQueues: UInt16 = 1) throws -> EngineHost {
-        let (admin, id) = try admin()
+    func attach(ioQueues: UInt16 = 1, at address: SocketAddress? = nil) throws -> EngineHost {
+        let (admin, id) = try admin(at: address)
         let count = UInt32(ioQueues - 1)
         try execute(.setFeature(NVME_FEAT_FID_NUM_QUEUES, count << 16 | count), on: admin)
         let queues = try (1...ioQueues).map { queueID in
-            let queue = open(queueID: queueID)
+            let queue = open(queueID: queueID, at: address)
             let reply = try connect(EngineConnect(controllerID: id, queueID: queueID), on: queue)
             guard reply.isSuccess else { throw WorldError("Connect of an I/O queue: \(reply.status)") }
             return queue

@@ -59,7 +59,9 @@ import Testing
         },
         Notice(testDescription: "an ANA group's state", bit: 11, dword0: 0x000C_0302, log: NVME_LOG_LID_ANA) {
             world, _, time in
-            try world.change { $0[EngineWorld.nqn]?.anaStates[1] = time % 2 == 0 ? .inaccessible : .optimized }
+            try world.change {
+                $0[EngineWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = time % 2 == 0 ? .inaccessible : .optimized
+            }
         },
         discovery("a subsystem") { $0.subsystems.append(SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:\($1)")) },
         discovery("who may use a subsystem") { $0[EngineWorld.nqn]?.access = $1 % 2 == 0 ? .hosts([]) : .anyHost },
@@ -110,7 +112,7 @@ import Testing
             (.nonOptimized, 2, 0), (.inaccessible, 3, 0x302), (.persistentLoss, 4, 0x301), (.change, 15, 0x303),
             (.inaccessible, 3, 0x302), (.optimized, 1, 0),
         ] as [(ANAState, UInt64, UInt32)] {
-            try world.change { $0[EngineWorld.nqn]?.anaStates[1] = state }
+            try world.change { $0[EngineWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = state }
             let page = try world.log(NVME_LOG_LID_ANA, 16 + 36, on: host.admin)
             #expect(page.number(0, 8) > change, "the change count grows")
             change = page.number(0, 8)
@@ -195,9 +197,9 @@ import Testing
         try expectEach(RawCommand(opcode: nvme_cmd_verify.rawValue, nsid: 1).range(16383, 1), 0, "the new blocks")
         let flush = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 2)
         try expectEach(flush, 0, "the new namespace")
-        try world.change { $0[TargetWorld.nqn]?.anaStates[1] = .inaccessible }
+        try world.change { $0[TargetWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = .inaccessible }
         try expectEach(flush, 0x302, "the group's state")
-        try world.change { $0[TargetWorld.nqn]?.anaStates[1] = .optimized }
+        try world.change { $0[TargetWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = .optimized }
         try world.remove(2)
         try expectEach(flush, NVME_SC_INVALID_NS.rawValue, "it has been removed")
 

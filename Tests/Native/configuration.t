@@ -135,6 +135,28 @@ check_fails "... but not one that is too long" \
   on_softverbs "$tercet" identify -a 127.0.0.1 -n "nqn.2026-11.io.tercet:$(printf 'x%.0s' {1..250})" "${host[@]}"
 check "... with the highest namespace identifier there is" log_has "nsid=65536 subsystem=testnqn"
 
+# Two targets serve one subsystem: each has identifiers of its own for controllers, and says at which listener hosts may work.
+shared() {
+  configure "$second" '"allowAnyHost": true' '{ "nsid": 2, "backing": "ram:8M" }' \
+    "{ \"nqn\": \"$nqn.c\", \"allowAnyHost\": true, $1 \"namespaces\": [ { \"nsid\": 1, \"backing\": \"ram:2M\" } ] }"
+  kill -HUP "$tercetd_pid"
+}
+third_shows() { on_softverbs "$tercet" identify -a 127.0.0.1 -n "$nqn.c" "${host[@]}" --json | tr -d ' \n' | grep -q "$1"; }
+shared ''
+check "a third subsystem is there" wait_until 10 third_shows '"cntlid"'
+shared '"controllerIDs": { "first": 7, "last": 7 },
+  "anaGroups": [ { "id": 1, "state": "inaccessible", "listener": { "address": "127.0.0.1" } } ],'
+check "a group's state at a listener is taken on" \
+  wait_until 10 log_has "reload: subsystem $nqn.c: ANA group 1 is inaccessible at 127.0.0.1:4420"
+check "... and the range of identifiers" log_has "reload: subsystem $nqn.c: new controllers are 7 to 7"
+check "... which the next controller is of" wait_until 10 third_shows '"cntlid":7,'
+third_reads() { LD_PRELOAD=$library timeout "$1" "$tercet" read -a 127.0.0.1 -n "$nqn.c" "${host[@]}" -o "$tap_folder/read"; }
+check_fails "... and reads by that listener are not served" third_reads 3
+shared ''
+check "... and both are taken back" \
+  wait_until 10 log_has "reload: subsystem $nqn.c: ANA group 1 is as at other listeners at 127.0.0.1:4420"
+check "... after which a read by it succeeds" wait_until 10 third_reads 10
+
 configure "$second" '"allowAnyHost": true' '{ "nsid": 5, "backing": "/none\nforged" }'
 kill -HUP "$tercetd_pid"
 check "a line feed in a name is shown, not obeyed" wait_until 10 log_has '/none\u{a}forged: there is no such file'

@@ -60,7 +60,7 @@ struct ConfigurationFileTests {
         #expect(disks.modelNumber == "Disk shelf")
         #expect(disks.access == .hosts(["nqn.2014-08.org.nvmexpress:uuid:6ba7b810-9dad-11d1-80b4-00c04fd430c8"]))
         #expect(disks.maxIOQueues == 4)
-        #expect(disks.anaStates == [2: .nonOptimized])
+        #expect(disks.anaStates == [ANAGroupPlace(group: 2): .nonOptimized])
         #expect(
             disks.namespaces[0]
                 == NamespaceDefinition(
@@ -95,6 +95,29 @@ struct ConfigurationFileTests {
         #expect(
             configuration.definition.subsystems[0].namespaces[0].backing
                 == .specified(BlockSpecification(.null(byteCount: 1 << 40))))
+    }
+
+    @Test func accessByListener() throws {
+        let text = """
+            { "listeners": [ { "address": "192.0.2.1" }, { "address": "192.0.2.2", "port": 4421 } ],
+              "subsystems": [
+                { "nqn": "nqn.2026-01.org.example:a", "allowAnyHost": true,
+                  "controllerIDs": { "first": 1000, "last": 1999 },
+                  "anaGroups": [
+                    { "id": 2, "state": "nonOptimized" },
+                    { "id": 2, "state": "inaccessible", "listener": { "address": "192.0.2.1" } },
+                    { "id": 2, "state": "change", "listener": { "address": "192.0.2.2", "port": 4421 } }
+                  ] },
+                { "nqn": "nqn.2026-01.org.example:b", "allowAnyHost": true } ] }
+            """
+        let definition = try Configuration(parsing: text, file: "t.json").definition
+        #expect(
+            definition.subsystems[0].anaStates == [
+                ANAGroupPlace(group: 2): .nonOptimized,
+                ANAGroupPlace(group: 2, listener: definition.listeners[0]): .inaccessible,
+                ANAGroupPlace(group: 2, listener: definition.listeners[1]): .change,
+            ])
+        #expect(definition.subsystems.map(\.controllerIDs) == [1000...1999, 1...65519])
     }
 
     /// A file with one thing in it that is wrong, and what is said about it.
@@ -218,6 +241,18 @@ struct ConfigurationFileTests {
             "\"allowAnyHost\": true, \"anaGroups\": [ { \"id\": 1, \"state\": \"optimised\" } ]",
             "f:4:58: subsystems[0].anaGroups[0].state: 'optimised' is unknown; did you mean 'optimized'? allowed: optimized, nonOptimized, inaccessible, persistentLoss, change"
         ),
+        .subsystem(
+            "\"allowAnyHost\": true, \"anaGroups\": [ { \"id\": 1, \"state\": \"change\", \"listener\": { \"address\": \"192.0.2.9\" } } ]",
+            "f:4:36: subsystems[0].anaGroups: 192.0.2.9:4420 is no listener; allowed: 127.0.0.1:4420"),
+        .subsystem(
+            "\"allowAnyHost\": true, \"controllerIDs\": { \"first\": 9, \"last\": 3 }",
+            "f:4:40: subsystems[0].controllerIDs: 9 to 3 is empty; allowed: first is not above last"),
+        .subsystem(
+            "\"allowAnyHost\": true, \"controllerIDs\": { \"first\": 0, \"last\": 3 }",
+            "f:4:51: subsystems[0].controllerIDs.first: 0 is out of range; allowed: 1 to 65519"),
+        .subsystem(
+            "\"allowAnyHost\": true, \"controllerIDs\": { \"first\": 1 }",
+            "f:4:40: subsystems[0].controllerIDs.last: is missing; allowed: 1 to 65519"),
         .subsystem(
             "\"allowAnyHost\": true } , { \"nqn\": \"nqn.2026-01.org.example:a\", \"allowAnyHost\": true",
             "f:4:35: subsystems[1].nqn: 'nqn.2026-01.org.example:a' is at subsystems[0].nqn already; allowed: each NQN once"
