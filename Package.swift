@@ -63,6 +63,7 @@ let package = Package(
         room("Trace", ["Base", "CLinux"]),
         tests("TraceTests", ["Base", "Trace"]),
         room("Reactor", ["Base", "CLinux", "Trace", system]),
+        tests("ReactorTests", ["Base", "Reactor"]),
         // Buffers cut from memory that is given.
         room("Buffers", ["Base"]),
 

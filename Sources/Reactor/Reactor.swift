@@ -12,10 +12,14 @@ public struct ReactorOptions: Sendable {
     /// Rounds without work after which the clock is read, and the processor offered to other threads: they may need it to
     /// make our work. Also rounds with work after which the clock is read.
     public var roundsBeforeYield: Int
+    /// `nil` to offer the processor with the first round without work, and to sleep after the idle spell: what suits a thread
+    /// that serves many peers.
+    public var waiting: Waiting?
 
-    public init(idleSpellNanoseconds: UInt64 = 200_000, roundsBeforeYield: Int = 16) {
+    public init(idleSpellNanoseconds: UInt64 = 200_000, roundsBeforeYield: Int = 16, waiting: Waiting? = nil) {
         self.idleSpellNanoseconds = idleSpellNanoseconds
         self.roundsBeforeYield = roundsBeforeYield
+        self.waiting = waiting
     }
 }
 
@@ -104,8 +108,15 @@ public final class Reactor: PollerHost, @unchecked Sendable {
         var lastWork = now
         var workRounds = 0
         var emptyRounds = 0
+        var learner = SpinLearner()
+        var spinNanoseconds: UInt64 = 0
+        var hasOffered = false
         while !stopping.load(ordering: .acquiring) {
             if round(now) > 0 {
+                if workRounds == 0, options.waiting == .adaptive {
+                    now = noted(.now())
+                    learner.waited(now.nanoseconds(since: lastWork), hasOffered: hasOffered)
+                }
                 workRounds += 1
                 emptyRounds = 0
                 if workRounds % options.roundsBeforeYield == 0 { now = noted(.now()) }
@@ -113,24 +124,42 @@ public final class Reactor: PollerHost, @unchecked Sendable {
             }
             if workRounds > 0 {
                 workRounds = 0
-                sched_yield()
+                hasOffered = false
+                spinNanoseconds = spin(learner)
+                if spinNanoseconds == 0 {
+                    hasOffered = true
+                    sched_yield()
+                }
                 now = noted(.now())
                 lastWork = now
                 continue
             }
             emptyRounds += 1
-            guard emptyRounds >= options.roundsBeforeYield else { continue }
+            guard emptyRounds >= options.roundsBeforeYield || options.waiting == .never else { continue }
             emptyRounds = 0
             now = noted(.now())
-            if now.nanoseconds(since: lastWork) < options.idleSpellNanoseconds {
+            let waited = now.nanoseconds(since: lastWork)
+            if waited < spinNanoseconds { continue }
+            if waited < options.idleSpellNanoseconds, options.waiting != .never {
+                hasOffered = true
                 sched_yield()
             } else {
+                hasOffered = true
                 sleep(now)
                 now = noted(.now())
             }
         }
         rounds.removeAll()
         pollers.removeAll()
+    }
+
+    /// How long the wait that begins is to be spun.
+    private func spin(_ learner: SpinLearner) -> UInt64 {
+        switch options.waiting {
+        case .always: .max
+        case .adaptive: learner.spinNanoseconds
+        case .never, nil: 0
+        }
     }
 
     /// The time, told to the ring for what is recorded from here on.

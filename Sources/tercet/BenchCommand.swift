@@ -45,6 +45,8 @@ struct BenchCommand: AsyncParsableCommand {
     @Option(name: .customLong("fast-io-fail-tmo"), help: "Seconds without connection after which I/Os fail.")
     var fastIOFail: UInt64 = 10
 
+    @OptionGroup var poll: PollArguments
+
     @Flag(help: "Print JSON.") var json = false
 
     enum Pattern: String, ExpressibleByArgument, CaseIterable {
@@ -62,7 +64,7 @@ struct BenchCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let session = try Session(reactors: queues)
+        let session = try Session(reactors: queues, waiting: poll.waiting)
         defer { session.end() }
         var options = try subsystem.options()
         options.queueEntries = depth + 1

@@ -12,15 +12,17 @@ final class Session {
     let reactors: [Reactor]
     let groups: [InitiatorGroup]
 
-    /// - Parameter count: threads, each with one I/O queue.
-    init(reactors count: Int = 1) throws {
+    /// - Parameters:
+    ///   - count: threads, each with one I/O queue.
+    ///   - waiting: how they wait for answers.
+    init(reactors count: Int = 1, waiting: Waiting = .adaptive) throws {
         var reactors: [Reactor] = []
         var groups: [InitiatorGroup] = []
         for index in 0..<count {
             let fabric: VerbsFabric
             do { fabric = try VerbsFabric.open() } catch { throw CommandFailure("\(error)") }
             let group = InitiatorGroup(RDMAInitiator(fabric))
-            let reactor = Reactor(name: "tercet \(index)")
+            let reactor = Reactor(name: "tercet \(index)", options: ReactorOptions(waiting: waiting))
             reactor.add(group)
             reactors.append(reactor)
             groups.append(group)

@@ -31,6 +31,7 @@ struct VolumeBenchCommand: AsyncParsableCommand {
     @Option(help: ByteCount.help("How much to use (default: all).")) var size: ByteCount?
     @Option(help: "Where the I/Os go depends on this number only.") var seed: UInt64 = 1
     @Flag(inversion: .prefixedNo, help: "Write a pattern, and check every read.") var verify = true
+    @OptionGroup var poll: PollArguments
     @Flag(help: "Print JSON.") var json = false
 
     func validate() throws {
@@ -45,7 +46,7 @@ struct VolumeBenchCommand: AsyncParsableCommand {
         TraceDump.prepare(program: "tercet", folder: TraceDump.temporaryFolder)
         TraceDump.catchTraps()
         TraceDump.dump(on: SIGUSR1)
-        let session = try Session()
+        let session = try Session(waiting: poll.waiting)
         defer { session.end() }
         let attached = try await VolumeSession(volume, takeOver, depth: max(depth, 64), session: session)
         try await attached.use { try await bench(attached, session) }
