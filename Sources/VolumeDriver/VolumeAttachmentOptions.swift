@@ -43,6 +43,7 @@ public struct VolumeAttachmentOptions: Sendable {
         configuration.formattedBlocks = superblock.members.map(\.blocks)
         configuration.excluded = excluded
         configuration.suspendPolicy = suspendPolicy
+        configuration.clock = MonotonicClock.identity
         configuration.commandTimeout = UInt64(commandTimeoutMilliseconds) * 1_000_000
         return VolumeOptions(
             members: members, hostNQN: hostNQN, hostID: hostID, configuration: configuration,

@@ -148,10 +148,12 @@ shared '"controllerIDs": { "first": 7, "last": 7 },
   "anaGroups": [ { "id": 1, "state": "inaccessible", "listener": { "address": "127.0.0.1" } } ],'
 check "a group's state at a listener is taken on" \
   wait_until 10 log_has "reload: subsystem $nqn.c: ANA group 1 is inaccessible at 127.0.0.1:4420"
-check "... and the range of identifiers" log_has "reload: subsystem $nqn.c: new controllers are 7 to 7"
+check "... and the range of identifiers" wait_until 10 log_has "reload: subsystem $nqn.c: new controllers are 7 to 7"
 check "... which the next controller is of" wait_until 10 third_shows '"cntlid":7,'
 third_reads() { LD_PRELOAD=$library timeout "$1" "$tercet" read -a 127.0.0.1 -n "$nqn.c" "${host[@]}" -o "$tap_folder/read"; }
-check_fails "... and reads by that listener are not served" third_reads 3
+# The initiator repeats what another path could do.
+third_waits() { third_reads 3; [ $? -eq 124 ]; }
+check "... and reads by that listener are not served" third_waits
 shared ''
 check "... and both are taken back" \
   wait_until 10 log_has "reload: subsystem $nqn.c: ANA group 1 is as at other listeners at 127.0.0.1:4420"

@@ -60,7 +60,7 @@ struct BrokenVariant: CustomStringConvertible, Sendable {
         // of whole volumes switch these on, RareSequenceTests the last of the first line, FailureMatrixTests those of the second.
         let elsewhere = [
             DeliberateFault.compareUnordered, .unconfirmedRecordBelieved, .notificationIgnored, .unconfirmedMemberTaken,
-            .sourceNotRewritten, .failedDurabilityTrusted,
+            .sourceNotRewritten, .failedDurabilityTrusted, .unwrittenSourceTrusted, .everyWriterDetached,
         ].map(\.rawValue)
         let covered = Set(BrokenVariant.all.map(\.fault.rawValue) + elsewhere)
         #expect(DeliberateFault.allCases.filter { $0 != .none && !covered.contains($0.rawValue) } == [])

@@ -65,12 +65,31 @@ extension Attachment {
         // Our own was registered a moment ago: if it is gone, somebody quicker has preempted it, or it was never stored.
         if others.contains(where: { $0 > key }) || report.ownKey != key { return superseded(member) }
         if let victim = others.contains(report.holderKey) ? report.holderKey : others.first {
-            preemptedAt = volume.now
+            graceEnd = max(graceEnd, endOfGrace(after: victim, volume))
             return command(member, .preempt, volume.rules.preemption(of: victim, key: key), &volume)
         }
         if report.holderKey == 0 { return command(member, .acquire, .acquire(key: key), &volume) }
         guard report.holderKey == key else { return .lose(member, .joinFailed) }
         volume.members[member].joining.keysSeen = report.keys
         return startReading(member, &volume)
+    }
+
+    /// Until when the owner of a registration that is taken away may still write. One that has detached does not, and its last
+    /// record says how long those may that it had fenced itself.
+    private func endOfGrace(after victim: UInt64, _ volume: borrowing VolumeState) -> MonotonicTime {
+        var last: Superblock?
+        for member in MemberSet.all {
+            guard let found = volume.members[member].joining.found, found.stamp.attachmentKey == victim,
+                last.map({ $0.stamp < found.stamp }) ?? true
+            else { continue }
+            last = found
+        }
+        guard let grace = volume.rules.grace(after: last) else {
+            return volume.now.advanced(byNanoseconds: volume.configuration.releaseDelay)
+        }
+        let end = volume.now.advanced(byMilliseconds: UInt64(grace.milliseconds))
+        guard grace.clock != 0, grace.clock == volume.configuration.clock else { return end }
+        // By the clock of then the time in between counts too.
+        return min(end, MonotonicTime(nanoseconds: 0).advanced(byMilliseconds: UInt64(grace.endSeconds) * 1000))
     }
 }

@@ -14,8 +14,8 @@ struct Attachment: ~Copyable {
     private(set) var restartsDecision = false
     /// The geometry that the volume is being enlarged to.
     private var growthTarget: VolumeGeometry?
-    /// When another's registration was preempted last.
-    var preemptedAt: MonotonicTime?
+    /// Until then the reservations have to stay: a writer that was fenced, by this attachment or an earlier one, may still write.
+    var graceEnd = MonotonicTime(nanoseconds: 0)
     /// The maps read from members that are not used yet.
     var found = PerMember<FoundMaps?>(repeating: nil)
 

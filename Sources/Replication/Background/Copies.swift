@@ -61,7 +61,9 @@ struct Copies: ~Copyable {
         volume.outbox.statistics.demotions += 1
         volume.notice(.memberDemoted(member))
         for region in 0..<volume.maps.regionCount
-        where volume.maps.repair(member)[region] || volume.maps.unreconciled[region] {
+        where volume.maps.repair(member)[region] || volume.maps.unwritten(member)[region]
+            || volume.maps.unreconciled[region]
+        {
             volume.requestBehind(member, region...region)
         }
         volume.maps.clearRepair(member)
@@ -96,6 +98,7 @@ struct Copies: ~Copyable {
     /// A member is not in sync any more; others are.
     mutating func takeOutOfSync(_ member: MemberIndex, _ volume: inout VolumeState) {
         volume.members.takeOutOfSync(member)
+        volume.maps.clearUnwritten(member)
         guard reconcileSource == member else { return }
         reconcileSource = volume.members.fastest(volume.members.usedInSync.preferring(sources))
     }
@@ -276,21 +279,13 @@ struct Copies: ~Copyable {
         let isRefused = status == .mediaError || status == .noSpace
         table[place].destinations.remove(member)
         if member == table[place].source, isRefused, volume.members.active.contains(member) {
+            if volume.rules.mustDoubtUnwritten { volume.maps.setUnwritten(member, table[place].region, true) }
             return sourceNotRewritten(place, &volume)
         }
         table[place].isIncomplete = true
         guard volume.members.active.contains(member), isRefused else { return }
         let region = table[place].region
         demote(member, regions: region...region, &volume)
-    }
-
-    /// The source has the region, and cannot write it again: that is no reason to prefer another's.
-    private mutating func sourceNotRewritten(_ place: Int, _ volume: inout VolumeState) {
-        guard table[place].destinations == [], volume.members.usedInSync == MemberSet(table[place].source) else {
-            return
-        }
-        volume.maps.setUnreconciled(table[place].region, false)
-        volume.agenda.insert(.reconciled)
     }
 
     private mutating func hasWritten(
@@ -365,6 +360,7 @@ struct Copies: ~Copyable {
                     volume.maps.setRepair(member, entry.region, false)
                     volume.outbox.statistics.regionsRepaired += 1
                 }
+                volume.maps.setUnwritten(member, entry.region, false)
                 if !volume.members.inSync.contains(member), isCertain { volume.maps.clearBehind(member, entry.region) }
                 volume.members[member].copyRetry.succeeded()
             }
@@ -394,5 +390,6 @@ struct Copies: ~Copyable {
             hasChanged = true
         }
         if hasChanged { volume.changeRecord() }
+        demoteUnwritten(&volume)
     }
 }

@@ -13,7 +13,7 @@ struct Detachment {
 
     /// Does the next step where the one before it has ended. `isIdle`: nothing of the engine's own runs.
     static func pump(
-        _ volume: inout VolumeState, isIdle: Bool, isFlushing: Bool, preemptedAt: MonotonicTime?
+        _ volume: inout VolumeState, isIdle: Bool, isFlushing: Bool, graceEnd: MonotonicTime
     ) -> Order? {
         switch volume.life.detachStep {
         case .idle:
@@ -33,24 +33,31 @@ struct Detachment {
                 volume.pumpPages()
                 return nil
             }
-            volume.record.markClean(volume.maps.intents.isEmpty)
+            volume.record.letGo(isClean: volume.maps.intents.isEmpty, grace: grace(until: graceEnd, volume))
             volume.life.detachStep = .recording
             volume.changeRecord()
         case .recording:
             guard volume.record.isValid else { return nil }
             volume.life.detachStep = .releasing
-            return .lose(release(&volume, preemptedAt))
+            return .lose(release(&volume, graceEnd))
         case .releasing: return volume.members.connected == [] ? .end : nil
         }
         return nil
     }
 
-    /// Gives the reservations up, unless another's was preempted less than `releaseDelay` ago: then they stay. Members that
-    /// are not asked for it are returned.
-    private static func release(_ volume: inout VolumeState, _ preemptedAt: MonotonicTime?) -> MemberSet {
-        let mayRelease =
-            preemptedAt.map { volume.now.nanoseconds(since: $0) > volume.configuration.releaseDelay } ?? true
-        guard volume.record.fencing == .reservations, mayRelease else { return volume.members.connected }
+    /// The word to the next attachment of writers that were fenced.
+    private static func grace(until end: MonotonicTime, _ volume: borrowing VolumeState) -> FencingGrace {
+        let left = end.nanoseconds(since: volume.now)
+        guard left > 0 else { return FencingGrace() }
+        return FencingGrace(
+            milliseconds: UInt32(clamping: (left - 1) / 1_000_000 + 1), clock: volume.configuration.clock,
+            endSeconds: UInt32(clamping: (end.nanoseconds - 1) / 1_000_000_000 + 1))
+    }
+
+    /// Gives the reservations up, unless a writer that was fenced may still write: then they stay. Members that are not asked
+    /// for it are returned.
+    private static func release(_ volume: inout VolumeState, _ graceEnd: MonotonicTime) -> MemberSet {
+        guard volume.record.fencing == .reservations, volume.now >= graceEnd else { return volume.members.connected }
         let releasing = volume.members.connected.intersection(volume.members.active)
         for member in releasing {
             volume.members[member].joining.step = .unregister

@@ -94,7 +94,7 @@ public struct VolumeEngine: ~Copyable {
     }
 
     /// Detaches: drains, flushes all members, clears the maps, marks clean, releases, in that order. New I/O is refused.
-    /// The reservations stay where another's was preempted less than `releaseDelay` ago.
+    /// The reservations stay while a writer that was fenced may still write (`VolumeConfiguration.releaseDelay`).
     /// False where the volume is not being served.
     public mutating func detach(now: MonotonicTime) -> Bool {
         parts.volume.now = now
@@ -115,11 +115,8 @@ public struct VolumeEngine: ~Copyable {
         parts.pump()
     }
 
-    /// A detach now would leave the reservations at the members: another's was preempted less than `releaseDelay` ago.
-    public var keepsReservations: Bool {
-        guard let preemptedAt = parts.attachment.preemptedAt else { return false }
-        return parts.volume.now.nanoseconds(since: preemptedAt) <= parts.volume.configuration.releaseDelay
-    }
+    /// A detach now would leave the reservations at the members: a writer that was fenced may still write.
+    public var keepsReservations: Bool { parts.volume.now < parts.attachment.graceEnd }
 
     // MARK: Operators
 

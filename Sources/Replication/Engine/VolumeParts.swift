@@ -52,7 +52,7 @@ struct VolumeParts: ~Copyable {
         var again = true
         while again {
             again = false
-            if !volume.agenda.isDisjoint(with: .waiting) { again = true; review() }
+            if !volume.agenda.isDisjoint(with: .urgent) { again = true; review() }
             if let slot = io.operations.nextInTurn() { again = true; takeTurn(slot) }
         }
         if volume.maps.hasDirtyPages || background.copies.unflushed > 0 || volume.agenda.contains(.copies) {
@@ -73,6 +73,9 @@ struct VolumeParts: ~Copyable {
 
     /// Looks at what waits and may not have to any more.
     private mutating func review() {
+        if volume.agenda.remove(.doubts) != nil {
+            for member in volume.members.takeDoubted() { lose(member, .metadataFailed) }
+        }
         if volume.agenda.remove(.acknowledgements) != nil { io.reviewAcknowledgements(&volume, &background) }
         if volume.agenda.remove(.intents) != nil { io.reviewIntents(&volume, &background) }
         if volume.agenda.remove(.reconciled) != nil { io.dispatchAll(.reconcile, &volume, &background) }
@@ -99,7 +102,7 @@ struct VolumeParts: ~Copyable {
             io.operations.hostRunning == 0 && background.copies.running == 0 && !background.isFlushing
             && !background.scrub.isComparing
         switch Detachment.pump(
-            &volume, isIdle: isIdle, isFlushing: background.isFlushing, preemptedAt: attachment.preemptedAt)
+            &volume, isIdle: isIdle, isFlushing: background.isFlushing, graceEnd: attachment.graceEnd)
         {
         case .flush: dispatch(background.startFlush(clears: true, &io.operations, &volume))
         case .lose(let members): for member in members { lose(member, .removed) }

@@ -73,10 +73,10 @@ extension HostIO {
             case .mediaError, .noSpace:
                 // Once more on the same association, then it counts; at once where it had to be durable: it may have told what
                 // was lost before it, and will not again.
-                let isDurable = operations[slot].forceUnitAccess && status == .mediaError
-                if isDurable && volume.rules.mustDoubtFailedDurability
-                    || operations[slot].progress.retried.contains(member)
-                {
+                let isDoubtful =
+                    operations[slot].forceUnitAccess && status == .mediaError && volume.rules.mustDoubtFailedDurability
+                if isDoubtful { operations[slot].progress.doubted.insert(member) }
+                if isDoubtful || operations[slot].progress.retried.contains(member) {
                     operations[slot].progress.failed.insert(member)
                     operations[slot].progress.failureStatus = status == .noSpace ? .capacityExceeded : .writeFault
                 } else {
@@ -174,18 +174,24 @@ extension HostIO {
         if holders == [], undecided != [] { return true }
         operations[slot].progress.failed = []
         if holders == [] {
-            // No member in sync took it: that is the media's answer to the host, and no reason to drop a member.
+            // No member in sync took it: that is the media's answer to the host, and no reason to drop a member. Those that could
+            // not make it durable are dropped as after a flush that failed: none has what the others may have lost.
+            for member in progress.failed.intersection(progress.doubted) {
+                if volume.members.inSync.contains(member) {
+                    volume.members.doubt(member)
+                    volume.agenda.insert(.doubts)
+                } else {
+                    background.copies.doubt(member, &volume)
+                }
+            }
             background.copies.noteDifference(operations[slot].regions, &volume)
             operations.finish(slot, operations[slot].progress.failureStatus, &volume)
             return false
         }
         operations[slot].progress.excused.formUnion(progress.failed)
-        let isDoubtful =
-            operations[slot].forceUnitAccess && progress.failureStatus == .writeFault
-            && volume.rules.mustDoubtFailedDurability
         for member in progress.failed {
             background.copies.demote(member, regions: operations[slot].regions, &volume)
-            if isDoubtful { background.copies.doubt(member, &volume) }
+            if progress.doubted.contains(member) { background.copies.doubt(member, &volume) }
         }
         return true
     }

@@ -24,11 +24,13 @@ struct OperationProgress: BitwiseCopyable {
     var retried: MemberSet = []
     /// A member was busy: what it lacks is sent again.
     var wantsRetry = false
+    /// Members that could not make it durable: what they had cached may be lost.
+    var doubted: MemberSet = []
     /// How those that failed did so.
     var failureStatus = BlockStatus.success
 
     /// Nothing that has been done counts; all is sent anew.
-    mutating func startAnew() { (done, failed, excused, retried) = ([], [], [], []) }
+    mutating func startAnew() { (done, failed, excused, retried, doubted) = ([], [], [], [], []) }
 
     /// A lost member's part counts no more; its commands stay pending until the driver has flushed its queue pair.
     mutating func forget(_ member: MemberIndex) {

@@ -37,7 +37,7 @@ public enum MemberLossReason: Equatable, Sendable, BitwiseCopyable {
     case timedOut
     /// A command ended without its outcome being known.
     case outcomeUnknown
-    /// A write of the record or of a bitmap, or a flush, failed.
+    /// A write of the record or of a bitmap failed, or a flush; or a write that had to be durable, on all members in sync.
     case metadataFailed
     case slow
     /// Told to by the operator.

@@ -62,10 +62,13 @@ public struct VolumeConfiguration: Sendable {
     /// A process whose ticks are further apart than this stood still itself. More than it waits for a processor, and than
     /// the time between two ticks of a volume that has nothing to do (50 ms).
     public var standstill: UInt64 = 200_000_000
-    /// A detach releases the reservations only when nobody was preempted for this long; else they stay, and the next attach
-    /// preempts them. It is longer than any initiator's keep-alive timeout and quiesce time: a deposed initiator that was
+    /// A detach releases the reservations only when no writer was fenced for this long; else they stay, and the next attach
+    /// preempts them, which does not count as fencing a writer. It is longer than any initiator's keep-alive timeout and quiesce time: a deposed initiator that was
     /// stopped meanwhile could write after a release while its old association stands.
     public var releaseDelay: UInt64 = 60_000_000_000
+    /// A number of the clock that the engine is told the time by: equal only where times are of one clock, which was not set
+    /// back in between. 0 where not known.
+    public var clock: UInt64 = 0
     /// How long a member that was demoted for being slow stays out, at first; doubled each time, up to the maximum.
     public var slowCooldown: UInt64 = 5_000_000_000
     public var slowCooldownMaximum: UInt64 = 600_000_000_000

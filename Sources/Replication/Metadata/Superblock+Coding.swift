@@ -9,8 +9,9 @@ extension Superblock {
     /// | 0-7 | "TERCETSB" |
     /// | 8-11, 12-15 | format; CRC32C of the page with this field zero |
     /// | 16-23, 24-39 | sequence; volume UUID |
-    /// | 40, 41, 42, 43 | member; fencing; minimum copies; flags (bit 0: clean) |
+    /// | 40, 41, 42, 43 | member; fencing; minimum copies; flags (bit 0: clean; bit 1: detached) |
     /// | 44-47, 48-51, 56-63 | block size; region size; data blocks |
+    /// | 52-55, 80-87, 284-287 | once detached: what is left of the grace, in milliseconds; the clock; its end in seconds |
     /// | 64-71, 72-79 | attachment key; version |
     /// | 88-279 | three members of 64 bytes: UUID, blocks, boot instance, behind since, state (1) at 40 |
     /// | 280-283, 288- | how many regions are quarantined; their numbers, of 4 bytes, ascending |
@@ -35,7 +36,10 @@ extension Superblock {
         store(member.place, 40)
         store(fencing.rawValue, 41)
         store(UInt8(minimumCopies), 42)
-        store(UInt8(isClean ? 1 : 0), 43)
+        store(UInt8(isClean ? 1 : 0) | UInt8(grace == nil ? 0 : 2), 43)
+        store(grace?.milliseconds ?? 0, 52)
+        store(grace?.clock ?? 0, 80)
+        store(grace?.endSeconds ?? 0, 284)
         store(geometry.blockSize, 44)
         store(geometry.regionSize, 48)
         store(geometry.dataBlocks, 56)
@@ -110,10 +114,14 @@ extension Superblock {
         guard quarantine.allSatisfy({ $0 < geometry.regionCount }) else {
             return .invalid("list of quarantined regions")
         }
+        let flags = load(43, UInt8.self)
+        let grace = FencingGrace(
+            milliseconds: load(52, UInt32.self), clock: load(80, UInt64.self), endSeconds: load(284, UInt32.self))
         let superblock = Superblock(
             sequence: load(16, UInt64.self), volume: uuid(24), member: MemberIndex(place: load(40, UInt8.self)),
             geometry: geometry,
-            fencing: fencing, minimumCopies: Int(load(42, UInt8.self)), isClean: load(43, UInt8.self) & 1 == 1,
+            fencing: fencing, minimumCopies: Int(load(42, UInt8.self)), isClean: flags & 1 == 1,
+            grace: flags & 2 == 2 ? grace : nil,
             stamp: RecordStamp(attachmentKey: load(64, UInt64.self), version: load(72, UInt64.self)), members: members,
             quarantine: quarantine)
         guard superblock.inSync != [] else { return .invalid("set of members in sync, which is empty,") }

@@ -78,6 +78,8 @@ public struct Superblock: Equatable, Sendable {
     public var minimumCopies: Int
     /// The volume was detached, with all members flushed and all maps clear of writes in flight.
     public var isClean: Bool
+    /// Set by a detach, as the last word of the attachment: `nil` while it may write.
+    public var grace: FencingGrace?
     public var stamp: RecordStamp
     public var members: [MemberRecord]
     /// Regions in which a scrub found members to differ and that have not been repaired since: at most
@@ -86,8 +88,8 @@ public struct Superblock: Equatable, Sendable {
 
     public init(
         sequence: UInt64, volume: UUIDBytes, member: MemberIndex, geometry: VolumeGeometry,
-        fencing: FencingMode = .reservations, minimumCopies: Int = 2, isClean: Bool, stamp: RecordStamp,
-        members: [MemberRecord], quarantine: [Int] = []
+        fencing: FencingMode = .reservations, minimumCopies: Int = 2, isClean: Bool, grace: FencingGrace? = nil,
+        stamp: RecordStamp, members: [MemberRecord], quarantine: [Int] = []
     ) {
         self.sequence = sequence
         self.volume = volume
@@ -96,6 +98,7 @@ public struct Superblock: Equatable, Sendable {
         self.fencing = fencing
         self.minimumCopies = minimumCopies
         self.isClean = isClean
+        self.grace = grace
         self.stamp = stamp
         self.members = members
         self.quarantine = quarantine

@@ -10,7 +10,11 @@ struct Agenda: OptionSet, BitwiseCopyable {
     static let acknowledgements = Agenda(rawValue: 1 << 2)
     /// There may be something to copy.
     static let copies = Agenda(rawValue: 1 << 3)
+    /// Members that are to be given up, because what they had cached may be lost.
+    static let doubts = Agenda(rawValue: 1 << 4)
 
     /// A member was lost, or all were: what waits may not have to any more.
     static let waiting: Agenda = [.intents, .reconciled, .acknowledgements]
+    /// All that is worked off before copies are thought of.
+    static let urgent: Agenda = [.intents, .reconciled, .acknowledgements, .doubts]
 }

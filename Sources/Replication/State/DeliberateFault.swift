@@ -46,6 +46,10 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case sourceNotRewritten
     /// A write with FUA that failed is tried again, and what its failure told is forgotten.
     case failedDurabilityTrusted
+    /// A member that could not write regions again, which others were copied from it, counts as holding them for good.
+    case unwrittenSourceTrusted
+    /// The reservations are given up though a writer that was fenced may still write.
+    case everyWriterDetached
     /// The lowest record found is believed, not the highest.
     case oldestRecordTrusted
     /// A record counts as soon as it has been sent (DRBD 7bc900858).

@@ -30,6 +30,7 @@ struct MapMemory: BitwiseCopyable {
     let unflushedBefore: RegionMap
     let unreconciled: RegionMap
     let repair: PerMember<RegionMap>
+    let unwritten: PerMember<RegionMap>
     let quarantine: RegionMap
     /// Per page: members whose copy is older than `wanted`.
     let pageNeeds: UnsafeMutablePointer<MemberSet>
@@ -54,6 +55,7 @@ struct MapMemory: BitwiseCopyable {
         wanted = maps()
         durable = maps()
         repair = PerMember { _ in RegionMap(wordCount: words) }
+        unwritten = PerMember { _ in RegionMap(wordCount: words) }
         unflushed = RegionMap(wordCount: words)
         unflushedBefore = RegionMap(wordCount: words)
         unreconciled = RegionMap(wordCount: words)
@@ -71,7 +73,10 @@ struct MapMemory: BitwiseCopyable {
             wanted[kind].free()
             durable[kind].free()
         }
-        for member in MemberSet.all { repair[member].free() }
+        for member in MemberSet.all {
+            repair[member].free()
+            unwritten[member].free()
+        }
         wanted.deallocate()
         durable.deallocate()
         for map in [unflushed, unflushedBefore, unreconciled, quarantine, dirtyPages] { map.free() }

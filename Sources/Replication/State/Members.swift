@@ -7,6 +7,8 @@ struct Members: ~Copyable {
     private(set) var active: MemberSet = []
     /// Members that hold every acknowledged write, by the record that is wanted.
     private(set) var inSync: MemberSet = []
+    /// Members in sync whose caches may have been lost, and that are to be given up.
+    private(set) var doubted: MemberSet = []
 
     init() {
         table = .allocate(capacity: memberCount)
@@ -34,6 +36,11 @@ struct Members: ~Copyable {
     mutating func useNone() { active = [] }
     mutating func takeIntoSync(_ member: MemberIndex) { inSync.insert(member) }
     mutating func takeOutOfSync(_ member: MemberIndex) { inSync.remove(member) }
+    mutating func doubt(_ member: MemberIndex) { doubted.insert(member) }
+    mutating func takeDoubted() -> MemberSet {
+        defer { doubted = [] }
+        return doubted
+    }
     mutating func decideInSync(_ members: MemberSet) { inSync = members }
 
     /// The member of a set whose latency times its queue is least.

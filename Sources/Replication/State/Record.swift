@@ -9,6 +9,8 @@ struct Record: ~Copyable {
     private(set) var minimumCopies = 2
     var fencing = FencingMode.reservations
     private(set) var isClean = false
+    /// Told by a detach: nothing is written to the members any more.
+    private(set) var grace: FencingGrace?
     /// The boot instance of each member's target since which it holds all that it acknowledged.
     private var bootInstances = PerMember<UInt64>(repeating: 0)
     private var behindSince = PerMember<UInt64>(repeating: 0)
@@ -48,7 +50,10 @@ struct Record: ~Copyable {
 
     mutating func becomeValid() { isValid = true }
     mutating func distrust() { isValid = false }
-    mutating func markClean(_ isClean: Bool) { self.isClean = isClean }
+    mutating func letGo(isClean: Bool, grace: FencingGrace) {
+        self.isClean = isClean
+        self.grace = grace
+    }
 
     /// A member has come into sync: it holds all that it acknowledges from this run of its target on.
     mutating func tookIntoSync(_ member: MemberIndex, bootInstance: UInt64) {
@@ -76,6 +81,7 @@ struct Record: ~Copyable {
         fencing = best.fencing
         minimumCopies = best.minimumCopies
         isClean = false
+        grace = nil
         if best.stamp.attachmentKey == attachmentKey { version = max(version, best.stamp.version) }
         for member in MemberSet.all {
             uuids[member] = replacements[member] ?? best.members[member].uuid
@@ -91,7 +97,7 @@ struct Record: ~Copyable {
     ) -> Superblock {
         Superblock(
             sequence: sequence, volume: volume, member: member, geometry: geometry, fencing: fencing,
-            minimumCopies: minimumCopies, isClean: isClean,
+            minimumCopies: minimumCopies, isClean: isClean, grace: grace,
             stamp: RecordStamp(attachmentKey: attachmentKey, version: version),
             members: MemberSet.all.map {
                 MemberRecord(

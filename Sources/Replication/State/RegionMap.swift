@@ -77,6 +77,14 @@ struct RegionBits: BitwiseCopyable {
         return true
     }
 
+    /// The first region that is set.
+    var first: Int? {
+        for index in 0..<map.wordCount where map.words[index] != 0 {
+            return index * 64 + map.words[index].trailingZeroBitCount
+        }
+        return nil
+    }
+
     /// Regions that are set.
     var count: Int {
         var sum = 0

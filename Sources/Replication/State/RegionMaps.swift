@@ -27,6 +27,10 @@ struct RegionMaps: ~Copyable {
     var unreconciled: RegionBits { memory.unreconciled.bits }
     /// Regions that a member in sync could not read, to be written again.
     func repair(_ member: MemberIndex) -> RegionBits { memory.repair[member].bits }
+    /// Regions that a member in sync holds and could not write again: they may be on none of its media.
+    func unwritten(_ member: MemberIndex) -> RegionBits { memory.unwritten[member].bits }
+    /// How many they are.
+    private(set) var unwrittenCount = PerMember<Int>(repeating: 0)
     /// Regions in which a scrub found members to differ.
     var quarantine: RegionBits { memory.quarantine.bits }
 
@@ -143,6 +147,16 @@ struct RegionMaps: ~Copyable {
         memory.repair[member][region] = isSet
     }
     mutating func clearRepair(_ member: MemberIndex) { memory.repair[member].clear() }
+    mutating func setUnwritten(_ member: MemberIndex, _ region: Int, _ isSet: Bool) {
+        guard memory.unwritten[member][region] != isSet else { return }
+        memory.unwritten[member][region] = isSet
+        unwrittenCount[member] += isSet ? 1 : -1
+    }
+    mutating func clearUnwritten(_ member: MemberIndex) {
+        guard unwrittenCount[member] > 0 else { return }
+        memory.unwritten[member].clear()
+        unwrittenCount[member] = 0
+    }
     mutating func setQuarantine(_ region: Int, _ isSet: Bool) { memory.quarantine[region] = isSet }
 
     /// A lost member alone was right in regions that a scrub had found to differ (`VolumeEngine.repairRegion`): none of the
@@ -170,6 +184,7 @@ struct RegionMaps: ~Copyable {
         for word in 0..<clearable.wordCount where intents.word(word) != 0 {
             var bits = intents.word(word) & ~unflushed.word(word) & ~unreconciled.word(word)
             if keepsRecent { bits &= ~memory.unflushedBefore.words[word] }
+            for member in inSync where unwrittenCount[member] > 0 { bits &= ~unwritten(member).word(word) }
             for member in MemberSet.all.subtracting(inSync) {
                 let (wanted, durable) = (behind(member).word(word), behindDurable(member).word(word))
                 bits &= active.contains(member) ? ~wanted | durable : durable
@@ -194,6 +209,7 @@ struct RegionMaps: ~Copyable {
         }
         memory.free()
         memory = larger
+        unwrittenCount = PerMember(repeating: 0)
         holders = []
     }
 
@@ -213,6 +229,7 @@ struct RegionMaps: ~Copyable {
         larger.unflushed.copy(from: larger.wanted[MapKind.inFlight.number].bits)
         old.free()
         memory = larger
+        unwrittenCount = PerMember(repeating: 0)
         holders = []
     }
 
@@ -241,7 +258,10 @@ struct RegionMaps: ~Copyable {
         memory.unreconciled.clear()
         if reconciles { memory.unreconciled.copy(from: dirty) }
         for kind in 0..<MapKind.count { memory.durable[kind].clear() }
-        for member in MemberSet.all { memory.repair[member].clear() }
+        for member in MemberSet.all {
+            memory.repair[member].clear()
+            clearUnwritten(member)
+        }
     }
 
     // MARK: Pages

@@ -136,6 +136,14 @@ package struct Rules: Sendable, BitwiseCopyable {
     /// Whether what a member has cached may be lost when it fails a write that has to be durable.
     var mustDoubtFailedDurability: Bool { broken != .failedDurabilityTrusted }
 
+    /// Whether a member falls behind by the regions that it was copied from and could not write again.
+    var mustDoubtUnwritten: Bool { broken != .unwrittenSourceTrusted }
+
+    /// Whether another's registration may be of one who has detached, as the record says.
+    func grace(after record: Superblock?) -> FencingGrace? {
+        broken == .everyWriterDetached ? FencingGrace() : record?.grace
+    }
+
     /// The members in sync of those `present`, some of which, `intact`, have kept their caches (invariant 7).
     func inSync(present: MemberSet, intact: MemberSet) -> MemberSet {
         intact.isEmpty || broken == .lostCacheInSync ? present : intact

@@ -127,6 +127,7 @@ final class ModelSimulation {
         configuration.fresh = fresh
         configuration.formattedBlocks = formattedBlocks
         configuration.suspendPolicy = suspendPolicy
+        configuration.clock = clock
         return configuration
     }
 
@@ -184,6 +185,8 @@ final class ModelSimulation {
     var expectsAttachError = false
     var slowCooldown: UInt64 = 20_000_000
     var suspendPolicy = SuspendPolicy.wait
+    /// All initiators have one clock.
+    var clock: UInt64 = 1
     var formattedBlocks: [UInt64] = [0, 0, 0]
 
     // MARK: Healing and the last checks

@@ -1,0 +1,77 @@
+import BlockInterface
+import Replication
+import Testing
+
+/// Members that say, once, that what they had cached is lost, and members that cannot be written again.
+@Suite struct FailedDurabilityTests {
+    private func dirty(fault: DeliberateFault) -> Scenario {
+        let scenario = Scenario(fault: fault)
+        #expect(scenario.attach())
+        for region in 0..<6 { #expect(scenario.does(.write, region * 8, 8) == .success) }
+        return scenario
+    }
+
+    /// A write with FUA that fails on all members in sync tells what a failed flush tells: all that is dirty is written again. Targets of other makes do not tell it by the namespace's instance.
+    @Test(arguments: [true, false]) func aDurableWriteFailsOnAll(tellsInstance: Bool) {
+        for fault in [DeliberateFault.none, .failedDurabilityTrusted] {
+            let scenario = dirty(fault: fault)
+            for target in scenario.targets { target.loseWriteback() }
+            // Of a region that is marked: no write of metadata is the first to fail.
+            scenario.submit(.write, 40, 8, forceUnitAccess: true)
+            #expect(scenario.isDone())
+            #expect(scenario.initiator.workload.lastStatus == (fault == .none ? .writeFault : .success))
+            if !tellsInstance { for target in scenario.targets { target.bootInstance -= 1 } }
+            #expect(
+                scenario.reaches {
+                    MemberSet.all.allSatisfy(scenario.isInSync) && scenario.status.dirtyRegions == 0
+                })
+            for target in scenario.targets {
+                #expect(target.isDurable(0..<48) == (fault == .none), "\(fault), member \(target.index)")
+            }
+            if fault == .none { #expect(scenario.ending() == nil) }
+        }
+    }
+
+    /// After a crash a region is copied from a member that cannot write it again: once the others have it, it is behind.
+    @Test func aSourceThatCannotBeWrittenAgainFallsBehind() {
+        for fault in [DeliberateFault.none, .unwrittenSourceTrusted] {
+            let scenario = dirty(fault: fault)
+            scenario.crashInitiator()
+            scenario.targets[0].failsWritesIn = 40..<48
+            #expect(scenario.attach())
+            #expect(
+                scenario.reaches {
+                    scenario.status.unreconciledRegions == 0 && scenario.isInSync(1) && scenario.isInSync(2)
+                        && scenario.isInSync(0) == (fault != .none)
+                }, "\(fault)")
+            #expect(scenario.does(.read, 40, 8) == .success)
+            for member in [1, 2] as MemberSet { #expect(scenario.targets[member].isDurable(40..<48)) }
+            scenario.targets[0].failsWritesIn = 0..<0
+            guard fault == .none else { continue }
+            #expect(scenario.reaches { scenario.isInSync(0) && scenario.status.dirtyRegions == 0 })
+            #expect(scenario.targets[0].isDurable(40..<48))
+            #expect(scenario.ending() == nil)
+        }
+    }
+
+    /// The only member in sync is read all the same; the region stays marked, so that a loss of its cache is seen.
+    @Test func theOnlyMemberInSyncCannotBeWrittenAgain() {
+        for fault in [DeliberateFault.none, .unwrittenSourceTrusted] {
+            let scenario = dirty(fault: fault)
+            for member in [1, 2] as MemberSet { scenario.targets[member].failsWritesIn = 0..<8 }
+            #expect(scenario.does(.write, 0, 8) != .success)
+            #expect(
+                scenario.reaches {
+                    MemberSet.all.allSatisfy { scenario.simulation.superblock(scenario.targets[$0])?.inSync == [0] }
+                })
+            scenario.crashInitiator()
+            scenario.targets[0].failsWritesIn = 40..<48
+            #expect(scenario.attach())
+            #expect(scenario.initiator.engine.membersInSync == [0])
+            for region in 1..<6 { #expect(scenario.does(.read, region * 8, 8) == .success) }
+            // Several rounds of housekeeping, with flushes that succeed.
+            #expect(!scenario.reaches(within: 500) { false })
+            #expect(scenario.simulation.hasBit(0, BitmapPage.inFlightKind, 5) == (fault == .none), "\(fault)")
+        }
+    }
+}
