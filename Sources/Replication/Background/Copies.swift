@@ -282,7 +282,10 @@ struct Copies: ~Copyable {
             if volume.rules.mustDoubtUnwritten { volume.maps.setUnwritten(member, table[place].region, true) }
             return sourceNotRewritten(place, &volume)
         }
-        table[place].isIncomplete = true
+        // A member that is behind and cannot take the region stays so: those in sync are made equal without it.
+        let isOnlyBehind =
+            isRefused && volume.members.active.contains(member) && !volume.members.inSync.contains(member)
+        if !isOnlyBehind { table[place].isIncomplete = true }
         guard volume.members.active.contains(member), isRefused else { return }
         let region = table[place].region
         demote(member, regions: region...region, &volume)
