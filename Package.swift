@@ -223,7 +223,7 @@ let package = Package(
 
         // One controller of any NVMe-oF target: commands, without a fabric.
         room("InitiatorTransport", ["Base", "NVMeSpec"]),
-        room("NVMeInitiator", ["Base", "InitiatorTransport", "NVMeSpec", "Reactor"]),
+        room("NVMeInitiator", ["Base", "InitiatorTransport", "NVMeSpec", "Reactor", "Trace"]),
         // The same, and volumes, for programs in C: libtercet.so and Sources/CTercet/include/tercet.h. The package manager
         // names the file libTercet.so, as a product may not share the name of the executable; Tools/library adds the link
         // with the name that programs are built against.
@@ -239,7 +239,7 @@ let package = Package(
             "NVMeInitiatorTests",
             [
                 "Base", "CLibNVMe", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator", "NVMeSpec",
-                "RDMATransport", "Simulation",
+                "RDMATransport", "Simulation", "Trace",
             ]),
         // Every call of the initiator against a target of any make.
         .executableTarget(
@@ -284,7 +284,7 @@ let package = Package(
             "VolumeDriver",
             [
                 "Base", "BlockInterface", "Buffers", "FabricInterface", "InitiatorTransport", "Memory",
-                "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "Replication",
+                "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "Replication", "Trace",
             ]),
         tests(
             "VolumeDriverTests",

@@ -1,5 +1,6 @@
 import Base
 import InitiatorTransport
+import Trace
 
 /// The connections of a group: which queue each serves, and who waits for it to be made or to end.
 struct GroupConnections {
@@ -111,14 +112,18 @@ extension InitiatorGroup {
         switch event {
         case .connected(let connection, let commands):
             guard let opening = connections.takeOpening(connection) else { return }
+            trace.record(.connectionEstablished, connection.position, 0)
             connections.opened(opening)
             opening.queue.engine.connected(connection, commands: commands)
             opening.continuation.resume(returning: .success(connection))
         case .refused(let connection, let failure):
+            trace.record(.connectionRefused, connection.position, 0)
             guard let opening = connections.takeOpening(connection) else { return }
             opening.continuation.resume(returning: .failure(InitiatorError(failure, opening.address)))
         case .failed(let connection, let reason): connectionFailed(connection, reason)
-        case .ended(let connection): connections.ended(connection)?.resume()
+        case .ended(let connection):
+            trace.record(.connectionEnded, connection.position, 0)
+            connections.ended(connection)?.resume()
         }
     }
 

@@ -1,6 +1,8 @@
 import Base
 import InitiatorTransport
+import NVMeSpec
 import Reactor
+import Trace
 
 /// One reactor's part as initiator: its transport, its connections and its queues.
 ///
@@ -11,6 +13,9 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     /// Moves this reactor's commands; this group is its only user.
     let transport: any HostTransport
     let mailbox: Mailbox
+    private let ring: TraceRing
+    /// Records what this reactor's commands, and those above them, do.
+    public let trace: Trace
     let executor: GroupExecutor
     var connections: GroupConnections
     private(set) var queues: [IOQueue] = []
@@ -40,9 +45,12 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     /// - Parameters:
     ///   - transport: this reactor's own.
     ///   - mailbox: drained by `poll`; other threads write to it.
-    public init(_ transport: any HostTransport, mailbox: Mailbox = Mailbox()) {
+    ///   - ring: where the events are recorded: the reactor's, for dumps to contain them.
+    public init(_ transport: any HostTransport, mailbox: Mailbox = Mailbox(), ring: TraceRing = TraceRing()) {
         self.transport = transport
         self.mailbox = mailbox
+        self.ring = ring
+        trace = ring.trace
         executor = GroupExecutor(mailbox: mailbox)
         connections = GroupConnections(capacity: transport.connectionCapacity)
     }
@@ -82,6 +90,10 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
             switch event.kind {
             case .released: queue.engine.released(event.index, now: now)
             case .answered:
+                trace.record(
+                    .responseIn,
+                    event.connection.position << 16 | CommandIdentifier.index(of: event.answer.commandID).position,
+                    event.answer.identifierAndStatus)
                 do throws(AnswerViolation) { try queue.engine.answered(event.answer, now: now) } catch {
                     connectionFailed(event.connection, "\(error)")
                 }
@@ -124,7 +136,13 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
 
     /// Gives the transport what has been collected.
     func sendCapsules() {
-        if !capsules.isEmpty { transport.send(capsules.take()) }
+        guard !capsules.isEmpty else { return }
+        let capsules = capsules.take()
+        for capsule in capsules {
+            trace.record(
+                .commandOut, capsule.connection.position << 16 | capsule.index.position, capsule.entry.leadingBytes)
+        }
+        transport.send(capsules)
     }
 
     /// Lets tasks go on as far as they can without a peer's answer. With one step a round the tasks of a caller that polls

@@ -16,6 +16,9 @@ public struct CompletionEntry: BitwiseCopyable, Hashable, Sendable {
     /// Status Field.
     public var status = Status.success
 
+    /// The last 8 bytes but the queue: command identifier and Status Field where they are on the wire (little endian).
+    @inlinable public var identifierAndStatus: UInt64 { UInt64(commandID) << 32 | UInt64(status.field) << 48 }
+
     @inlinable
     public init(
         result: UInt64 = 0, sqHead: UInt16 = 0, sqID: UInt16 = 0, commandID: UInt16 = 0, status: Status = .success

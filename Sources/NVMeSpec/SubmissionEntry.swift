@@ -40,6 +40,11 @@ public struct SubmissionEntry: BitwiseCopyable, Hashable, Sendable {
     /// An entry of zeroes.
     @inlinable public init() {}
 
+    /// Command dword 0 and the namespace, as they are on the wire (little endian).
+    @inlinable public var leadingBytes: UInt64 {
+        UInt64(opcode) | UInt64(flags) << 8 | UInt64(commandID) << 16 | UInt64(nsid) << 32
+    }
+
     /// Copies the entry out of 64 bytes at `bytes`, at any alignment.
     @inlinable
     public init(from bytes: UnsafeRawPointer) {

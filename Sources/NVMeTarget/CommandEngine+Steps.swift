@@ -149,6 +149,7 @@ extension CommandEngine {
             memoryTaken(index)
         } else {
             count(index) { $0.waitsForMemory &+= 1 }
+            trace.record(.awaitsMemory, place(of: index), 0)
             requests[index].state.move(to: .awaitingBuffer)
             memory.waiting.append(index, in: requests)
         }
@@ -210,8 +211,17 @@ extension CommandEngine {
     @inline(__always)
     private func beginAtBlock(_ index: RequestIndex) {
         let isAwaited = blockIO.waiting.isAwaited(requests[index].block.channel)
-        if isAwaited || !submitToBlock(index) { blockIO.waiting.append(index, in: requests) }
+        if isAwaited || !submitToBlock(index) { awaitDevice(index) }
     }
+
+    private func awaitDevice(_ index: RequestIndex) {
+        trace.record(.awaitsDevice, place(of: index), 0)
+        blockIO.waiting.append(index, in: requests)
+    }
+
+    /// A request and its queue, as the trace names them.
+    @inline(__always)
+    private func place(of index: RequestIndex) -> UInt32 { requests[index].connection.position << 16 | index.position }
 
     /// Hands the command to the namespace's channel; `false` when the channel is full.
     func submitToBlock(_ index: RequestIndex) -> Bool {
@@ -227,14 +237,17 @@ extension CommandEngine {
     /// A block operation of a request ended.
     @inline(__always)
     func blockOperationEnded(_ index: RequestIndex, _ status: BlockStatus) {
-        if _slowPath(status != .success) { failed(index, status) }
+        if _slowPath(status != .success) {
+            trace.record(.blockFailed, place(of: index), UInt64(status.rawValue))
+            failed(index, status)
+        }
         requests[index].block.ended()
         guard requests[index].block.running == 0 else { return }
         if _slowPath(requests[index].header.isFused) { return pairEnded(index, status) }
         if isDead(index) {
             end(index)
         } else if _slowPath(blockIO.hasMoreRanges(requests[index])) {
-            if !submitToBlock(index) { blockIO.waiting.append(index, in: requests) }
+            if !submitToBlock(index) { awaitDevice(index) }
         } else {
             answer(index, requests[index].outcome.status)
         }
@@ -278,9 +291,11 @@ extension CommandEngine {
         let sendsData = status.isSuccess && !requests[index].header.sendsData
         let head = connections[connection].answer()
         requests[index].state.move(to: .answering)
-        trace.record(
-            .answer, connection.position << 16 | index.position,
-            UInt64(requests[index].header.commandID) << 32 | UInt64(status.field) << 48)
+        let entry = CompletionEntry(
+            result: requests[index].outcome.result,
+            sqHead: connections[connection].flowControlDisabled ? requests[index].outcome.headOverride : head,
+            sqID: connections[connection].queueID, commandID: requests[index].header.commandID, status: status)
+        trace.record(.answer, place(of: index), entry.identifierAndStatus)
         order(
             .answer(
                 Answer(
@@ -289,12 +304,7 @@ extension CommandEngine {
                     shape: requests[index].capsule.answerShape, capsule: capsule,
                     source: requests[index].transfer.data,
                     byteCount: sendsData ? requests[index].transfer.byteCount : 0,
-                    entry: CompletionEntry(
-                        result: requests[index].outcome.result,
-                        sqHead: connections[connection].flowControlDisabled
-                            ? requests[index].outcome.headOverride : head,
-                        sqID: connections[connection].queueID, commandID: requests[index].header.commandID,
-                        status: status))))
+                    entry: entry)))
         if connections[connection].role == .io { connections[connection].statistics?.count(requests[index], now) }
     }
 

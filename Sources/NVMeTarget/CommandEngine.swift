@@ -60,7 +60,7 @@ final class CommandEngine {
         capsules = CapsuleBuffers(traits)
         memory = DataMemory(traits.memory, reservedBytes: options.controlMemory)
         lending = Lending(blocks, capacity: Limits.eventBatch)
-        blockIO = NamespaceIO(blocks, port: index, trace: trace)
+        blockIO = NamespaceIO(blocks, port: index)
         orders = OrderBatch(port)
         events = .allocate(capacity: Limits.eventBatch)
     }

@@ -46,7 +46,6 @@ final class EngineTable {
 
     @inline(__always)
     func blockOperationEnded(_ completion: BlockCompletion) {
-        trace.record(.blockDone, UInt32(truncatingIfNeeded: completion.tag), UInt64(completion.status.rawValue))
         engines[Int(completion.tag >> 32)].blockOperationEnded(
             RequestIndex(position: UInt32(truncatingIfNeeded: completion.tag)), completion.status)
     }

@@ -2,13 +2,11 @@ import Base
 import BlockInterface
 import NVMeSpec
 import TargetTransport
-import Trace
 
 /// Commands on their way to the block devices: the requests that are made of them, and who waits for room.
 struct NamespaceIO {
     private let blocks: BlockSet
     private let port: PortIndex
-    private let trace: Trace
     /// Requests whose operation the channel had no room for.
     var waiting = ChannelWaitLists()
 
@@ -24,10 +22,9 @@ struct NamespaceIO {
         case firstEnded(Status)
     }
 
-    init(_ blocks: BlockSet, port: PortIndex, trace: Trace) {
+    init(_ blocks: BlockSet, port: PortIndex) {
         self.blocks = blocks
         self.port = port
-        self.trace = trace
     }
 
     // MARK: To the device
@@ -61,7 +58,7 @@ struct NamespaceIO {
         case .verify(let range): return submit(&requests[index], index, .verify, range, namespace)
         case .flush:
             let request = BlockRequest(tag: tag(index), operation: .flush)
-            return enqueue(request, of: &requests[index], index, on: namespace.channel) ? .taken : .full
+            return enqueue(request, of: &requests[index], on: namespace.channel) ? .taken : .full
         case .datasetManagement(let command): return submitRanges(&requests[index], index, command, namespace)
         case .reservationRegister, .reservationAcquire, .reservationRelease, .reservationReport, .invalid:
             invariantViolated("only checked commands reach the block device")
@@ -79,7 +76,7 @@ struct NamespaceIO {
         let block = BlockRequest(
             tag: tag(index), operation: operation, flags: flags, offset: range.startingLBA << shift,
             length: UInt64(range.blockCount) << shift, buffer: request.transfer.data)
-        return enqueue(block, of: &request, index, on: namespace.channel) ? .taken : .full
+        return enqueue(block, of: &request, on: namespace.channel) ? .taken : .full
     }
 
     /// A fused operation is one request, in the second half's name. The writing half has been judged by the caller.
@@ -96,7 +93,7 @@ struct NamespaceIO {
             flags: range.flags.contains(.forceUnitAccess) ? .forceUnitAccess : [],
             offset: range.startingLBA << shift, length: UInt64(range.blockCount) << shift,
             buffer: requests[first].transfer.data, replacement: requests[second].transfer.data)
-        return enqueue(block, of: &requests[second], second, on: namespace.channel) ? .taken : .full
+        return enqueue(block, of: &requests[second], on: namespace.channel) ? .taken : .full
     }
 
     /// Hands over as many ranges of a Dataset Management command as the channel takes.
@@ -120,7 +117,7 @@ struct NamespaceIO {
                 let block = BlockRequest(
                     tag: tag(index), operation: .deallocate, offset: range.startingLBA << shift,
                     length: UInt64(range.blockCount) << shift)
-                guard enqueue(block, of: &request, index, on: namespace.channel) else {
+                guard enqueue(block, of: &request, on: namespace.channel) else {
                     return request.block.running > 0 ? .taken : .full
                 }
             }
@@ -132,10 +129,9 @@ struct NamespaceIO {
     /// The one place where a request goes to a block device.
     @inline(__always)
     private func enqueue(
-        _ block: BlockRequest, of request: inout RequestSlot, _ index: RequestIndex, on channel: ChannelIndex
+        _ block: BlockRequest, of request: inout RequestSlot, on channel: ChannelIndex
     ) -> Bool {
         guard blocks.enqueue(block, on: channel) else { return false }
-        trace.record(.blockSubmit, index.position, block.offset)
         request.block.submitted()
         return true
     }

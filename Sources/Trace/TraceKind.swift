@@ -4,23 +4,28 @@ public enum TraceKind: UInt32, CaseIterable, Sendable {
     case time = 0
     // The target.
     case capsuleIn = 1
-    case blockSubmit = 2
-    case blockDone = 3
+    // 2 and 3 were each request's way to the device and back, when four entries were recorded for a command.
     case answer = 4
     // Connections, on either side.
     case connectionRequested = 5
     case connectionEstablished = 6
     case connectionEnded = 7
     case connectionRefused = 8
+    // What a command of the target met between `capsuleIn` and `answer`.
+    case awaitsMemory = 9
+    case awaitsDevice = 10
+    case blockFailed = 11
     // The initiator.
     case commandOut = 16
     case responseIn = 17
     // A volume.
     case memberLost = 32
     case memberInSync = 33
-    case recordWrite = 34
-    case mapPage = 35
+    /// A write behind the volume's own blocks: a record, or a page of a map.
+    case metadataWrite = 34
     case volumePhase = 36
+    case memberReturning = 37
+    case memberDemoted = 38
 }
 
 /// A part of the values `a` and `b` of an entry, as it is shown.
@@ -70,20 +75,22 @@ extension TraceKind {
         switch self {
         case .time: ("time", [TraceField("nanoseconds", .b)])
         case .capsuleIn: ("capsule-in", Self.queue + Self.command)
-        case .blockSubmit: ("block-submit", [TraceField("request", .a), TraceField("offset", .b)])
-        case .blockDone: ("block-done", [TraceField("request", .a), TraceField("status", .b)])
         case .answer: ("answer", Self.queue + Self.completion)
         case .connectionRequested: ("connection-requested", [TraceField("queue", .a), TraceField("handle", .b)])
         case .connectionEstablished: ("connection-established", [TraceField("queue", .a), TraceField("handle", .b)])
         case .connectionEnded: ("connection-ended", [TraceField("queue", .a), TraceField("reason", .b)])
         case .connectionRefused: ("connection-refused", [TraceField("queue", .a), TraceField("status", .b)])
+        case .awaitsMemory: ("awaits-memory", Self.queue)
+        case .awaitsDevice: ("awaits-device", Self.queue)
+        case .blockFailed: ("block-failed", Self.queue + [TraceField("status", .b)])
         case .commandOut: ("command-out", Self.queue + Self.command)
         case .responseIn: ("response-in", Self.queue + Self.completion)
         case .memberLost: ("member-lost", [TraceField("member", .a), TraceField("reason", .b)])
-        case .memberInSync: ("member-in-sync", [TraceField("member", .a), TraceField("epoch", .b)])
-        case .recordWrite: ("record-write", [TraceField("member", .a), TraceField("block", .b)])
-        case .mapPage: ("map-page", [TraceField("member", .a), TraceField("block", .b)])
-        case .volumePhase: ("volume-phase", [TraceField("from", .a), TraceField("to", .b)])
+        case .memberInSync: ("member-in-sync", [TraceField("member", .a)])
+        case .metadataWrite: ("metadata-write", [TraceField("member", .a), TraceField("block", .b)])
+        case .volumePhase: ("volume-phase", [TraceField("phase", .b)])
+        case .memberReturning: ("member-returning", [TraceField("member", .a)])
+        case .memberDemoted: ("member-demoted", [TraceField("member", .a)])
         }
     }
 }

@@ -192,7 +192,7 @@ actor Daemon {
         if let group = groups[place] { return group }
         let group: InitiatorGroup
         do throws(TercetError) {
-            group = InitiatorGroup(RDMAInitiator(try VerbsFabric.open()))
+            group = InitiatorGroup(RDMAInitiator(try VerbsFabric.open()), ring: reactors[place].ring)
         } catch {
             throw VolumeError(.notAttachable, "RDMA cannot be used: \(error)", cause: error)
         }

@@ -21,8 +21,8 @@ final class Session {
         for index in 0..<count {
             let fabric: VerbsFabric
             do { fabric = try VerbsFabric.open() } catch { throw CommandFailure("\(error)") }
-            let group = InitiatorGroup(RDMAInitiator(fabric))
             let reactor = Reactor(name: "tercet \(index)", options: ReactorOptions(waiting: waiting))
+            let group = InitiatorGroup(RDMAInitiator(fabric), ring: reactor.ring)
             reactor.add(group)
             reactors.append(reactor)
             groups.append(group)

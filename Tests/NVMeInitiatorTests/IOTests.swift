@@ -3,6 +3,7 @@ import InitiatorTransport
 import NVMeInitiator
 import NVMeSpec
 import Testing
+import Trace
 
 /// Which commands operations become, and what comes back.
 @Suite struct IOTests {
@@ -22,6 +23,21 @@ import Testing
     private func succeed(_ operation: IOOperation, sourceLocation: SourceLocation = #_sourceLocation) throws {
         let completion = try perform(operation)
         #expect(completion.isSuccess, sourceLocation: sourceLocation)
+    }
+
+    /// Values as NVMe Base 2.1 places them in the entries: opcode, namespace and command identifier; status and phase.
+    @Test func theTraceTellsOfEachCommandAndItsAnswer() throws {
+        try world.connect(controller).get()
+        let memory = try world.memory(controller, bytes: 512)
+        let before = world.ring.events.count
+        try succeed(IOOperation(.read, startingLBA: 10, blockCount: 1, data: memory.segment))
+        let recorded = world.ring.events.dropFirst(before).compactMap { event in
+            TraceKind(rawValue: event.kind).map { kind in (kind, kind.fields.map { $0.value(a: event.a, b: event.b) }) }
+        }
+        let sent = try #require(recorded.first { $0.0 == .commandOut && $0.1[2] == 0x02 })
+        let answered = try #require(recorded.first { $0.0 == .responseIn && $0.1[2] == sent.1[3] })
+        #expect(sent.1[4] == 1)
+        #expect(answered.1[3] == 0)
     }
 
     @Test func splitsAtTheOptimalBoundary() throws {

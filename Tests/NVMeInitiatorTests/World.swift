@@ -7,11 +7,14 @@ import NVMeSpec
 import RDMATransport
 import Simulation
 import Testing
+import Trace
 
 /// A host and a scripted target in virtual time, on one thread: what a test does here is the same each time.
 class World {
     var target: ScriptedTarget
     let group: InitiatorGroup
+    /// What the group records.
+    let ring = TraceRing(name: "world", capacity: 1024)
     var now = MonotonicTime(nanoseconds: 1_000_000_000)
     /// The controllers' reports, in order.
     let events = Box<[ControllerEvent]>([])
@@ -21,7 +24,7 @@ class World {
 
     init(_ transport: any HostTransport, _ port: TargetPort) throws {
         target = try ScriptedTarget(port)
-        group = InitiatorGroup(transport)
+        group = InitiatorGroup(transport, ring: ring)
     }
 
     /// When something arrives of what is under way.

@@ -11,15 +11,15 @@ import Testing
         ring.trace.record(.answer, 1, 2)
         ring.trace.note(time(100))
         ring.trace.record(.capsuleIn, 3, 4)
-        ring.trace.record(.blockSubmit, 5, .max)
+        ring.trace.record(.awaitsDevice, 5, .max)
         ring.trace.note(time(200))
-        ring.trace.record(.blockDone, .max, 6)
+        ring.trace.record(.blockFailed, .max, 6)
         #expect(
             ring.events == [
                 TraceEvent(timeNanoseconds: nil, kind: TraceKind.answer.rawValue, a: 1, b: 2),
                 TraceEvent(timeNanoseconds: 100, kind: TraceKind.capsuleIn.rawValue, a: 3, b: 4),
-                TraceEvent(timeNanoseconds: 100, kind: TraceKind.blockSubmit.rawValue, a: 5, b: .max),
-                TraceEvent(timeNanoseconds: 200, kind: TraceKind.blockDone.rawValue, a: .max, b: 6),
+                TraceEvent(timeNanoseconds: 100, kind: TraceKind.awaitsDevice.rawValue, a: 5, b: .max),
+                TraceEvent(timeNanoseconds: 200, kind: TraceKind.blockFailed.rawValue, a: .max, b: 6),
             ])
     }
 
@@ -35,7 +35,7 @@ import Testing
     @Test func theOldestEventsMakeRoom() {
         let ring = TraceRing(name: "round", capacity: 8)
         for number in 0..<1000 as Range<UInt32> {
-            ring.trace.record(.blockDone, number, 0)
+            ring.trace.record(.blockFailed, number, 0)
         }
         #expect(ring.events.map(\.a) == Array(992..<1000))
     }

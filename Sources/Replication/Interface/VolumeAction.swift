@@ -32,7 +32,7 @@ public struct ReservationReport: Equatable, Sendable {
 }
 
 /// Why a member is no longer used.
-public enum MemberLossReason: Equatable, Sendable, BitwiseCopyable {
+public enum MemberLossReason: UInt8, Equatable, Sendable, BitwiseCopyable {
     case disconnected
     case timedOut
     /// A command ended without its outcome being known.
