@@ -151,7 +151,6 @@ let package = Package(
                 "AllocationProbe", "Base", "BlockInterface", "CLibNVMe", "FabricInterface", "InProcessTransport",
                 "MemoryBlock", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Simulation", "TargetInterface",
                 "TargetTransport",
-                "TargetTransport",
             ]),
 
         // The NBD protocol: bytes and rules, no I/O.

@@ -35,6 +35,7 @@ public struct SlotTable<Index: SlotIndex, Element: BitwiseCopyable>: ~Copyable {
 
     /// Takes a slot, or returns `nil` when all are taken. Its contents are those that it had when it was given back.
     @inlinable
+    @inline(__always)
     public mutating func take() -> Index? {
         guard freeCount > 0 else { return nil }
         freeCount -= 1

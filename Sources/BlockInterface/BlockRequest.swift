@@ -25,9 +25,9 @@ public struct BlockFlags: OptionSet, Sendable, BitwiseCopyable {
     public let rawValue: UInt8
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// A write is on stable media before it completes (NVMe "Force Unit Access").
-    public static let forceUnitAccess = BlockFlags(rawValue: 1 << 0)
+    @inlinable public static var forceUnitAccess: BlockFlags { BlockFlags(rawValue: 1 << 0) }
     /// Write Zeroes may deallocate the range (NVMe "DEAC").
-    public static let mayDeallocate = BlockFlags(rawValue: 1 << 1)
+    @inlinable public static var mayDeallocate: BlockFlags { BlockFlags(rawValue: 1 << 1) }
 }
 
 /// One operation for a `BlockChannel`. The caller has checked that the range lies within the device and is aligned to

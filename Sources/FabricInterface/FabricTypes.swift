@@ -45,9 +45,9 @@ public struct DeviceLimits: Equatable, Sendable {
 public struct MemoryAccess: OptionSet, Hashable, Sendable, BitwiseCopyable {
     public let rawValue: UInt8
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
-    public static let localWrite = MemoryAccess(rawValue: 1 << 0)
-    public static let remoteRead = MemoryAccess(rawValue: 1 << 1)
-    public static let remoteWrite = MemoryAccess(rawValue: 1 << 2)
+    @inlinable public static var localWrite: MemoryAccess { MemoryAccess(rawValue: 1 << 0) }
+    @inlinable public static var remoteRead: MemoryAccess { MemoryAccess(rawValue: 1 << 1) }
+    @inlinable public static var remoteWrite: MemoryAccess { MemoryAccess(rawValue: 1 << 2) }
 }
 
 /// Registered memory (verbs: `struct ibv_mr`).

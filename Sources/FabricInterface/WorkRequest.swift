@@ -39,13 +39,13 @@ public struct WorkFlags: OptionSet, Sendable, BitwiseCopyable {
     public let rawValue: UInt8
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// A completion is wanted. Failed work completes with or without it.
-    public static let signaled = WorkFlags(rawValue: 1 << 0)
+    @inlinable public static var signaled: WorkFlags { WorkFlags(rawValue: 1 << 0) }
     /// Starts after the queue pair's earlier READs have ended.
-    public static let fence = WorkFlags(rawValue: 1 << 1)
+    @inlinable public static var fence: WorkFlags { WorkFlags(rawValue: 1 << 1) }
     /// The payload is copied when posted: its memory is free at once. Only up to `QueuePairOptions.maxInlineData`.
-    public static let inline = WorkFlags(rawValue: 1 << 2)
+    @inlinable public static var inline: WorkFlags { WorkFlags(rawValue: 1 << 2) }
     /// Wakes a receiver that armed its completion queue for solicited events only.
-    public static let solicited = WorkFlags(rawValue: 1 << 3)
+    @inlinable public static var solicited: WorkFlags { WorkFlags(rawValue: 1 << 3) }
 }
 
 /// One operation for a send queue (verbs: `struct ibv_send_wr`), with its local pieces in place.

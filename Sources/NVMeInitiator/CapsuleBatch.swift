@@ -1,4 +1,5 @@
 import InitiatorTransport
+import NVMeSpec
 
 /// Capsules that are collected during a round, for the transport to send with one call.
 struct CapsuleBatch: ~Copyable {
@@ -14,9 +15,19 @@ struct CapsuleBatch: ~Copyable {
     /// There is room for the commands that leave together.
     @inline(__always) var hasRoom: Bool { count + 2 <= capsules.count }
 
+    /// Adds a capsule, built in its place: a copy of its hundred bytes would cost much of a command.
+    ///
+    /// - Parameter fill: sets the fields of the entry, which are zeroes.
     @inline(__always)
-    mutating func append(_ capsule: CommandCapsule) {
-        capsules[count] = capsule
+    mutating func append(
+        _ connection: HostConnectionIndex, _ index: CommandIndex, _ data: CommandData,
+        _ fill: (inout SubmissionEntry) -> Void
+    ) {
+        capsules[count].connection = connection
+        capsules[count].index = index
+        capsules[count].data = data
+        capsules[count].entry = SubmissionEntry()
+        fill(&capsules[count].entry)
         count += 1
     }
 

@@ -20,9 +20,9 @@ public struct IOFlags: OptionSet, Sendable, BitwiseCopyable {
     public let rawValue: UInt8
     @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
     /// Force Unit Access: a write is on stable media when it completes.
-    public static let forceUnitAccess = IOFlags(rawValue: 1 << 0)
+    @inlinable public static var forceUnitAccess: IOFlags { IOFlags(rawValue: 1 << 0) }
     /// Write Zeroes may deallocate (DEAC); heeded where the namespace lets it (DLFEAT bit 3).
-    public static let mayDeallocate = IOFlags(rawValue: 1 << 1)
+    @inlinable public static var mayDeallocate: IOFlags { IOFlags(rawValue: 1 << 1) }
 }
 
 /// One operation for an `IOQueue`: of any length, it is split into commands that the controller takes.

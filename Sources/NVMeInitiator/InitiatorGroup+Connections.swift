@@ -24,6 +24,9 @@ struct GroupConnections {
 
     init(capacity: Int) { queues = Array(repeating: nil, count: capacity) }
 
+    /// Connections are being made.
+    var hasOpenings: Bool { !openings.isEmpty }
+
     var isSettled: Bool { openings.isEmpty && closings.isEmpty }
 
     var nextDeadline: MonotonicTime { openings.reduce(.distantFuture) { min($0, $1.deadline) } }
@@ -41,7 +44,6 @@ struct GroupConnections {
 
     /// Takes out the openings whose time is over.
     mutating func takeLateOpenings(_ now: MonotonicTime) -> [Opening] {
-        guard !openings.isEmpty else { return [] }
         let late = openings.filter { $0.deadline <= now }
         openings.removeAll { $0.deadline <= now }
         return late

@@ -19,6 +19,8 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     let executor: GroupExecutor
     var connections: GroupConnections
     private(set) var queues: [IOQueue] = []
+    /// The same, for each round: counting references would cost more than the look.
+    private var looks: [Unmanaged<IOQueue>] = []
     private var capsules = CapsuleBatch(capacity: Limits.capsuleBatch)
     private var timers: [Timer] = []
     /// The first of their deadlines; and whether one of them has been cancelled since they were looked at.
@@ -113,16 +115,19 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     @inline(__always)
     private func deliver() -> Int {
         var ended = 0
-        for queue in queues { ended += queue.deliver() }
+        for place in 0..<looks.count { ended += looks[place]._withUnsafeGuaranteedRef { $0.deliver() } }
         return ended
     }
 
     /// Issues what queues hold; false where they hold nothing.
     private func issuePending() -> Bool {
         var isAny = false
-        for queue in queues where queue.engine.operations.hasPending {
-            isAny = true
-            while queue.engine.issue(into: &capsules, now: now) { sendCapsules() }
+        for place in 0..<looks.count {
+            looks[place]._withUnsafeGuaranteedRef { queue in
+                guard queue.engine.operations.hasPending else { return }
+                isAny = true
+                while queue.engine.issue(into: &capsules, now: now) { sendCapsules() }
+            }
         }
         sendCapsules()
         return isAny
@@ -218,12 +223,16 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
 
     // MARK: Queues
 
-    func add(_ queue: IOQueue) { queues.append(queue) }
+    func add(_ queue: IOQueue) {
+        queues.append(queue)
+        looks.append(.passUnretained(queue))
+    }
 
     func remove(_ queue: IOQueue) {
         // Completions of this round have not been delivered yet, and nobody asks the queue any more.
         _ = queue.deliver()
         queues.removeAll { $0 === queue }
+        looks = queues.map { .passUnretained($0) }
     }
 
     // MARK: Time
@@ -249,12 +258,14 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
 
     private func expire(_ now: MonotonicTime) {
         if earliestTimer <= now || hasCancelledTimer { wake(now) }
-        for queue in queues where queue.engine.expire(now: now) {
-            if let connection = queue.connection {
-                connectionFailed(connection, "an operation was not answered in time")
+        for place in 0..<looks.count {
+            looks[place]._withUnsafeGuaranteedRef { queue in
+                if queue.engine.expire(now: now), let connection = queue.connection {
+                    connectionFailed(connection, "an operation was not answered in time")
+                }
             }
         }
-        expireOpenings(now)
+        if connections.hasOpenings { expireOpenings(now) }
     }
 }
 

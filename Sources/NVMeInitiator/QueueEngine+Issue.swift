@@ -47,18 +47,18 @@ extension QueueEngine {
 
     /// A command as the caller made it.
     private mutating func issueSingle(_ index: OperationIndex, into batch: inout CapsuleBatch) {
-        var entry = single(index)
+        let entry = single(index)
         let (command, identifier) = begin(index)
-        entry.commandID = identifier
-        batch.append(
-            CommandCapsule(
-                connection: connection, index: command, entry: entry, data: whole(operations[index].memory.data)))
+        batch.append(connection, command, whole(operations[index].memory.data)) {
+            $0 = entry
+            $0.commandID = identifier
+        }
         operations[index].range.blocksLeft = 0
     }
 
     /// The one command of an operation that is never divided.
     private mutating func issueWhole(_ index: OperationIndex, _ command: IOCommand, into batch: inout CapsuleBatch) {
-        issue(index, command, whole(operations[index].memory.data), into: &batch)
+        issueOther(index, command, whole(operations[index].memory.data), into: &batch)
         operations[index].range.blocksLeft = 0
     }
 
@@ -68,8 +68,8 @@ extension QueueEngine {
         let blocks = BlockCommand(
             startingLBA: range.startingLBA, blockCount: UInt32(truncatingIfNeeded: range.blockCount),
             flags: operations[index].blockFlags)
-        issue(index, .compare(blocks), whole(operations[index].memory.data), fused: .first, into: &batch)
-        issue(index, .write(blocks), whole(operations[index].second), fused: .second, into: &batch)
+        issueOther(index, .compare(blocks), whole(operations[index].memory.data), fused: .first, into: &batch)
+        issueOther(index, .write(blocks), whole(operations[index].second), fused: .second, into: &batch)
         operations[index].range.blocksLeft = 0
     }
 
@@ -80,15 +80,22 @@ extension QueueEngine {
             // The controller that we reconnected to takes less than the one that the operation was checked against.
             return operations[index].failed(.dataSGLLengthInvalid)
         }
-        let command: IOCommand =
-            switch operations[index].kind {
-            case .write: .write(part.blocks)
-            case .compare: .compare(part.blocks)
-            case .writeZeroes: .writeZeroes(part.blocks)
-            case .verify: .verify(part.blocks)
-            case .read, .flush, .compareAndWrite, .deallocate: .read(part.blocks)
-            }
-        issue(index, command, part.data, into: &batch)
+        // Encoded where its kind is known: one branch for each command, not two.
+        switch operations[index].kind {
+        case .write: issue(index, .write(part.blocks), part.data, into: &batch)
+        case .compare: issueOther(index, .compare(part.blocks), part.data, into: &batch)
+        case .writeZeroes: issueOther(index, .writeZeroes(part.blocks), part.data, into: &batch)
+        case .verify: issueOther(index, .verify(part.blocks), part.data, into: &batch)
+        case .read, .flush, .compareAndWrite, .deallocate: issue(index, .read(part.blocks), part.data, into: &batch)
+        }
+    }
+
+    @inline(never)
+    private mutating func issueOther(
+        _ index: OperationIndex, _ command: IOCommand, _ data: CommandData, fused: FusedOperation = .none,
+        into batch: inout CapsuleBatch
+    ) {
+        issue(index, command, data, fused: fused, into: &batch)
     }
 
     @inline(__always)
@@ -98,10 +105,9 @@ extension QueueEngine {
     ) {
         let nsid = operations[index].nsid
         let (place, identifier) = begin(index)
-        batch.append(
-            CommandCapsule(
-                connection: connection, index: place,
-                entry: SubmissionEntry(command, nsid: nsid, commandID: identifier, fused: fused), data: data))
+        batch.append(connection, place, data) {
+            $0.encode(command, nsid: nsid, commandID: identifier, fused: fused)
+        }
     }
 
     /// A new command of an operation.

@@ -134,28 +134,28 @@ struct QueueEngine: ~Copyable {
         guard namespace.isPresent, isSound(operation, blockShift: namespace.blockShift) else { return .invalid }
         guard terms.optional.include(operation.kind) else { return .unsupported }
         guard let index = operations.take() else { return .full }
-        var slot = OperationSlot()
-        slot.kind = operation.kind
-        slot.flags = operation.flags
-        if !namespace.mayDeallocateZeroes { slot.flags.remove(.mayDeallocate) }
-        if isAwaited { slot.marks = .isAwaited }
-        slot.tag = tag
-        slot.nsid = namespace.nsid
-        slot.blockShift = namespace.blockShift
-        slot.boundary = namespace.boundary
+        // Set in its place: a copy would cost more than all of the fields.
+        operations[index] = OperationSlot()
+        operations[index].kind = operation.kind
+        operations[index].flags = operation.flags
+        if !namespace.mayDeallocateZeroes { operations[index].flags.remove(.mayDeallocate) }
+        if isAwaited { operations[index].marks = .isAwaited }
+        operations[index].tag = tag
+        operations[index].nsid = namespace.nsid
+        operations[index].blockShift = namespace.blockShift
+        operations[index].boundary = namespace.boundary
         let hasRange = operation.kind != .flush
-        slot.range = OperationRange(
+        operations[index].range = OperationRange(
             startingLBA: operation.startingLBA, blockCount: hasRange ? operation.blockCount : 1)
-        slot.memory.data = operation.data
-        slot.memory.pieces = operation.segments
-        slot.memory.pieceCount = UInt32(truncatingIfNeeded: operation.segmentCount)
-        slot.second = operation.second
+        operations[index].memory.data = operation.data
+        operations[index].memory.pieces = operation.segments
+        operations[index].memory.pieceCount = UInt32(truncatingIfNeeded: operation.segmentCount)
+        operations[index].second = operation.second
         let timeout = operation.timeoutMilliseconds > 0 ? operation.timeoutMilliseconds : terms.timeoutMilliseconds
         if timeout > 0 {
-            slot.deadline = now.advanced(byMilliseconds: UInt64(timeout))
-            earliestDeadline = min(earliestDeadline, slot.deadline)
+            operations[index].deadline = now.advanced(byMilliseconds: UInt64(timeout))
+            earliestDeadline = min(earliestDeadline, operations[index].deadline)
         }
-        operations[index] = slot
         operations.append(index)
         return .accepted
     }

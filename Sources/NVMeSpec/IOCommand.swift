@@ -20,6 +20,7 @@ public enum IOCommand: Hashable, Sendable, BitwiseCopyable {
 
     /// Decodes an entry of an I/O queue that is not a Fabrics command.
     @inlinable
+    @inline(__always)
     public init(_ entry: SubmissionEntry) {
         switch NVMOpcode(rawValue: entry.opcode) {
         case .flush: self = .flush
@@ -55,6 +56,7 @@ public struct BlockCommand: Hashable, Sendable, BitwiseCopyable {
     }
 
     @inlinable
+    @inline(__always)
     init(_ entry: SubmissionEntry) {
         startingLBA = entry.startingLBA
         blockCount = entry.blockCount
@@ -120,15 +122,25 @@ public struct DatasetManagementAttributes: OptionSet, Hashable, Sendable, Bitwis
 extension SubmissionEntry {
     /// The entry of an I/O command. `.invalid` traps.
     @inlinable
+    @inline(__always)
     public init(
         _ command: IOCommand, nsid: UInt32, commandID: UInt16, data: SGLDescriptor = .none,
         fused: FusedOperation = .none
     ) {
         self.init()
+        dataPointer = data.bytes
+        encode(command, nsid: nsid, commandID: commandID, fused: fused)
+    }
+
+    /// Makes an entry of zeroes that of an I/O command, whose data pointer is set apart. `.invalid` traps.
+    @inlinable
+    @inline(__always)
+    public mutating func encode(
+        _ command: IOCommand, nsid: UInt32, commandID: UInt16, fused: FusedOperation = .none
+    ) {
         flags = SubmissionEntry.sglFlags | fused.rawValue
         self.commandID = commandID
         self.nsid = nsid
-        dataPointer = data.bytes
         switch command {
         case .flush: opcode = NVMOpcode.flush.rawValue
         case .write(let command): encode(.write, command)

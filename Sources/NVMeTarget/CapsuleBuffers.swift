@@ -14,7 +14,7 @@ struct CapsuleBuffers: ~Copyable {
     private let reservedRequests: Int
     /// Buffers that are not with the port, and those of them that requests of a channel have.
     private var held = 0
-    private var heldByChannel: [Int] = []
+    private var heldByChannel = UnsafeMutableBufferPointer<Int>(start: nil, count: 0)
     /// Capsules that no request was free for: those of I/O queues, and the others.
     private var lateIO: LateCapsules
     private var lateControl: LateCapsules
@@ -28,6 +28,8 @@ struct CapsuleBuffers: ~Copyable {
         lateControl = LateCapsules(capacity: traits.capsules)
         aside = CapsuleStore(capsuleBytes: traits.capsuleBytes, count: traits.requests)
     }
+
+    deinit { heldByChannel.deallocate() }
 
     /// Capsules that wait for a request.
     var lateCount: Int { lateIO.count + lateControl.count }
@@ -109,9 +111,14 @@ struct CapsuleBuffers: ~Copyable {
         return take(&request.capsule, request.block.channel)
     }
 
-    /// Once for each channel.
+    /// Doubled, so that many channels cost little.
+    @inline(never)
     private mutating func grow(to count: Int) {
-        while heldByChannel.count < count { heldByChannel.append(0) }
+        let grown = UnsafeMutableBufferPointer<Int>.allocate(capacity: max(count, heldByChannel.count * 2, 16))
+        grown.initialize(repeating: 0)
+        for channel in heldByChannel.indices { grown[channel] = heldByChannel[channel] }
+        heldByChannel.deallocate()
+        heldByChannel = grown
     }
 }
 

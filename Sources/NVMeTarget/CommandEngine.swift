@@ -37,7 +37,7 @@ final class CommandEngine {
     var capsules: CapsuleBuffers
     var memory: DataMemory
     var lending: Lending
-    var blockIO: NamespaceIO
+    let blockIO: NamespaceIO
     private var orders: OrderBatch
 
     /// The time of the round that is running.

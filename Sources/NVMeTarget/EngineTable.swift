@@ -13,6 +13,8 @@ final class EngineTable {
     private let blocks: BlockSet
     private let trace: Trace
     private var engines: [CommandEngine] = []
+    /// The same, for each round: counting references would cost more than the look.
+    private var looks: [Unmanaged<CommandEngine>] = []
 
     init(group: Int, options: TargetOptions, blocks: BlockSet, trace: Trace) {
         self.group = group
@@ -29,30 +31,36 @@ final class EngineTable {
                 CommandEngine(
                     index: PortIndex(position: UInt32(engines.count)), port: port, options: options, blocks: blocks,
                     trace: trace, owner: owner))
+            looks = engines.map { .passUnretained($0) }
             blocks.announce([port.traits.memory, port.traits.capsuleMemory])
         }
     }
 
-    func removeAll() { engines = [] }
+    func removeAll() {
+        looks = []
+        engines = []
+    }
 
     // MARK: A round. By index: an iterator over objects allocates in unoptimised builds, where tests count too.
 
     @inline(__always)
     func poll(now: MonotonicTime) -> Int {
         var work = 0
-        for place in 0..<engines.count { work += engines[place].poll(now: now) }
+        for place in 0..<looks.count { work += looks[place]._withUnsafeGuaranteedRef { $0.poll(now: now) } }
         return work
     }
 
     @inline(__always)
     func blockOperationEnded(_ completion: BlockCompletion) {
-        engines[Int(completion.tag >> 32)].blockOperationEnded(
-            RequestIndex(position: UInt32(truncatingIfNeeded: completion.tag)), completion.status)
+        looks[Int(completion.tag >> 32)]._withUnsafeGuaranteedRef {
+            $0.blockOperationEnded(
+                RequestIndex(position: UInt32(truncatingIfNeeded: completion.tag)), completion.status)
+        }
     }
 
     @inline(__always)
     func finishRound(now: MonotonicTime) {
-        for place in 0..<engines.count { engines[place].finishRound(now: now) }
+        for place in 0..<looks.count { looks[place]._withUnsafeGuaranteedRef { $0.finishRound(now: now) } }
     }
 
     /// A port has events for the next round.

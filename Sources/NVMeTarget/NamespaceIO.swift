@@ -4,8 +4,9 @@ import NVMeSpec
 import TargetTransport
 
 /// Commands on their way to the block devices: the requests that are made of them, and who waits for room.
-struct NamespaceIO {
-    private let blocks: BlockSet
+final class NamespaceIO {
+    /// Its poll group's, which outlives it: each request would count a reference otherwise.
+    private let blocks: Unmanaged<BlockSet>
     private let port: PortIndex
     /// Requests whose operation the channel had no room for.
     var waiting = ChannelWaitLists()
@@ -23,7 +24,7 @@ struct NamespaceIO {
     }
 
     init(_ blocks: BlockSet, port: PortIndex) {
-        self.blocks = blocks
+        self.blocks = .passUnretained(blocks)
         self.port = port
     }
 
@@ -131,7 +132,7 @@ struct NamespaceIO {
     private func enqueue(
         _ block: BlockRequest, of request: inout RequestSlot, on channel: ChannelIndex
     ) -> Bool {
-        guard blocks.enqueue(block, on: channel) else { return false }
+        guard blocks._withUnsafeGuaranteedRef({ $0.enqueue(block, on: channel) }) else { return false }
         request.block.submitted()
         return true
     }
@@ -144,7 +145,7 @@ struct NamespaceIO {
     func cancel(_ index: RequestIndex, _ request: RequestSlot) -> Bool {
         // The channel that has the operation outlasts it, whatever has become of the namespace.
         guard request.block.running == 1, !request.block.channel.isNone else { return false }
-        return blocks.cancel(tag: tag(index), on: request.block.channel)
+        return blocks.takeUnretainedValue().cancel(tag: tag(index), on: request.block.channel)
     }
 
     // MARK: From the device

@@ -18,27 +18,24 @@ package enum RequestState: UInt8, BitwiseCopyable {
     /// The transport answers.
     case answering
 
-    private var bit: UInt16 { 1 << UInt16(rawValue) }
-
-    /// The states that may follow, one bit each. What is not listed here is a bug and traps.
-    private var successors: UInt16 {
-        let ended = RequestState.free.bit | RequestState.answering.bit
-        switch self {
-        case .free: return RequestState.received.bit
-        case .received:
-            return ended | RequestState.awaitingBuffer.bit | RequestState.fetching.bit | RequestState.executing.bit
-        case .awaitingBuffer: return ended | RequestState.fetching.bit | RequestState.executing.bit
-        case .fetching: return ended | RequestState.executing.bit
-        case .executing: return ended | RequestState.held.bit
-        case .held: return ended
-        case .answering: return RequestState.free.bit
+    /// Whether the state may follow this one. What is not listed here is a bug and traps.
+    @inline(__always)
+    private func mayBecome(_ next: RequestState) -> Bool {
+        switch next {
+        case .free: self != .free
+        case .received: self == .free
+        case .awaitingBuffer: self == .received
+        case .fetching: self == .received || self == .awaitingBuffer
+        case .executing: self == .received || self == .awaitingBuffer || self == .fetching
+        case .held: self == .executing
+        case .answering: self != .free && self != .answering
         }
     }
 
     /// The one place where a request changes its state.
     @inline(__always)
     mutating func move(to next: RequestState) {
-        invariant(successors & next.bit != 0, "a request makes only the listed transitions")
+        invariant(mayBecome(next), "a request makes only the listed transitions")
         self = next
     }
 }

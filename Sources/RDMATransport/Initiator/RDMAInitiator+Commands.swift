@@ -9,39 +9,43 @@ extension RDMAInitiator {
         for position in 0..<capsules.count {
             let index = capsules[position].connection
             guard connections[index].state == .live else { continue }
-            post(capsules[position], &connections[index])
+            if let capsule = capsules.baseAddress { post(capsule + position, &connections[index]) }
         }
     }
 
+    /// Builds the capsule in registered memory, from where it lies: it is large, and copies of it would cost most of a command.
     @inline(__always)
-    private func post(_ capsule: CommandCapsule, _ queuePair: inout HostQueuePair) {
+    private func post(_ capsule: UnsafePointer<CommandCapsule>, _ queuePair: inout HostQueuePair) {
         guard let memory = queuePair.capsules, let device = queuePair.device else { return }
-        var entry = capsule.entry
         var length = SubmissionEntry.byteCount
         var second: ScatterGatherElement?
-        let bytes = memory[capsule.index]
-        let data = capsule.data
+        let bytes = memory[capsule.pointee.index]
+        let data = capsule.pointee.data
+        let descriptor: SGLDescriptor
         var invalidated: UInt32?
         if data.byteCount == 0 {
-            entry.dataPointer = SGLDescriptor.none.bytes
+            descriptor = .none
         } else if _slowPath(data.first.length < data.byteCount) {
-            length += describe(data, &entry, bytes + SubmissionEntry.byteCount)
-        } else if entry.sendsData, data.byteCount <= queuePair.inCapsuleBytes {
-            entry.dataPointer =
-                SGLDescriptor.inCapsule(offset: 0, length: UInt32(truncatingIfNeeded: data.byteCount)).bytes
+            let count = describe(data, bytes + SubmissionEntry.byteCount)
+            descriptor = .lastSegmentInCapsule(offset: 0, length: UInt32(count))
+            length += count
+        } else if capsule.pointee.entry.sendsData, data.byteCount <= queuePair.inCapsuleBytes {
+            descriptor = .inCapsule(offset: 0, length: UInt32(truncatingIfNeeded: data.byteCount))
             second = ScatterGatherElement(data.first.address, length: data.byteCount, localKey: data.first.localKey)
         } else {
             let invalidates = data.first.invalidatesKey && data.isWhole
             if invalidates { invalidated = data.first.remoteKey }
-            entry.dataPointer = keyed(data.first, data.byteCount, invalidates: invalidates).bytes
+            descriptor = keyed(data.first, data.byteCount, invalidates: invalidates)
         }
-        memory.expectInvalidation(of: invalidated, by: capsule.index)
-        entry.store(to: bytes)
+        memory.expectInvalidation(of: invalidated, by: capsule.pointee.index)
+        capsule.pointee.entry.store(to: bytes)
+        descriptor.store(to: bytes + SubmissionEntry.dataPointerOffset)
         queuePair.sends += 1
         var flags: WorkFlags = .signaled
         if second == nil, length <= queuePair.inlineBytes { flags.insert(.inline) }
         let work = WorkRequest(
-            id: HostWork.send(capsule.connection, capsule.index).id, queuePair: queuePair.handle, opcode: .send,
+            id: HostWork.send(capsule.pointee.connection, capsule.pointee.index).id, queuePair: queuePair.handle,
+            opcode: .send,
             flags: flags,
             segment: ScatterGatherElement(bytes, length: length, localKey: memory.localKey), second: second)
         device._withUnsafeGuaranteedRef { $0.work.post(work) }
@@ -55,9 +59,7 @@ extension RDMAInitiator {
     }
 
     /// Writes the descriptors of scattered data to `list`; returns their bytes.
-    private func describe(
-        _ data: CommandData, _ entry: inout SubmissionEntry, _ list: UnsafeMutableRawPointer
-    ) -> Int {
+    private func describe(_ data: CommandData, _ list: UnsafeMutableRawPointer) -> Int {
         var left = data.byteCount
         var piece = data.first
         var next = data.further
@@ -72,9 +74,7 @@ extension RDMAInitiator {
             piece = further.pointee
             next = further + 1
         }
-        let bytes = count * SGLDescriptor.byteCount
-        entry.dataPointer = SGLDescriptor.lastSegmentInCapsule(offset: 0, length: UInt32(bytes)).bytes
-        return bytes
+        return count * SGLDescriptor.byteCount
     }
 
     // MARK: Completions

@@ -13,6 +13,8 @@ public final class RDMAInitiator: HostTransport {
     var connections = ConnectionTable()
     var arrivals = Arrivals()
     private var devices: [HostDevice] = []
+    /// The same, for each round: counting references would cost more than the look.
+    private var looks: [Unmanaged<HostDevice>] = []
     private let completionEntries: Int
     private var nextLook = MonotonicTime(nanoseconds: 0)
     private var now = MonotonicTime(nanoseconds: 0)
@@ -36,8 +38,11 @@ public final class RDMAInitiator: HostTransport {
             nextLook = now.advanced(byNanoseconds: HostLimits.eventPeriodNanoseconds)
             while let event = fabric.nextEvent() { handle(event) }
         }
-        for device in devices {
-            for completion in device.poll() { handle(completion) }
+        for place in 0..<looks.count {
+            looks[place]._withUnsafeGuaranteedRef { device in
+                let completions = device.poll()
+                for position in 0..<completions.count { handle(completions[position]) }
+            }
         }
         if !connections.isSettled { finishClosings() }
         return arrivals.commands
@@ -46,7 +51,7 @@ public final class RDMAInitiator: HostTransport {
     public func nextEvent() -> HostConnectionEvent? { arrivals.nextConnectionEvent() }
 
     public func flush() {
-        for device in devices { device.work.flush() }
+        for place in 0..<looks.count { looks[place]._withUnsafeGuaranteedRef { $0.work.flush() } }
     }
 
     // MARK: Ending connections
@@ -89,6 +94,7 @@ public final class RDMAInitiator: HostTransport {
         if let device = devices.first(where: { $0.context === context }) { return device }
         let device = try HostDevice(number: devices.count, context: context, completionEntries: completionEntries)
         devices.append(device)
+        looks.append(.passUnretained(device))
         arrivals.makeRoom(for: devices.count * HostLimits.completionBatch)
         return device
     }
@@ -167,6 +173,7 @@ struct Arrivals: ~Copyable {
 
     mutating func nextConnectionEvent() -> HostConnectionEvent? {
         guard taken < connectionEvents.count else {
+            guard taken > 0 else { return nil }
             connectionEvents.removeAll(keepingCapacity: true)
             taken = 0
             return nil
