@@ -214,15 +214,6 @@ extension CommandEngine {
         if isAwaited || !submitToBlock(index) { awaitDevice(index) }
     }
 
-    private func awaitDevice(_ index: RequestIndex) {
-        trace.record(.awaitsDevice, place(of: index), 0)
-        blockIO.waiting.append(index, in: requests)
-    }
-
-    /// A request and its queue, as the trace names them.
-    @inline(__always)
-    private func place(of index: RequestIndex) -> UInt32 { requests[index].connection.position << 16 | index.position }
-
     /// Hands the command to the namespace's channel; `false` when the channel is full.
     func submitToBlock(_ index: RequestIndex) -> Bool {
         switch blockIO.submit(index, in: requests, connections[requests[index].connection]) {

@@ -152,38 +152,6 @@ final class CommandEngine {
         end(index)
     }
 
-    /// Starts what waited for a request slot, for memory, or for the block device.
-    private func retryWaiting() {
-        while let (request, capsule) = capsules.admitLate(&requests) { begin(request, capsule) }
-        if !memory.waiting.isEmpty {
-            for list in memory.waiting.channels { retryMemory(list) }
-        }
-        guard !blockIO.waiting.isEmpty else { return }
-        for list in blockIO.waiting.channels { retryBlock(list) }
-    }
-
-    private func retryMemory(_ list: Int) {
-        while let index = memory.waiting.removeFirst(list, in: requests) {
-            if isDead(index) {
-                end(index)
-            } else if takeMemory(index) {
-                memoryTaken(index)
-            } else {
-                return memory.waiting.prepend(index, list, in: requests)
-            }
-        }
-    }
-
-    private func retryBlock(_ list: Int) {
-        while let index = blockIO.waiting.removeFirst(list, in: requests) {
-            if isDead(index) {
-                end(index)
-            } else if !submitToBlock(index) {
-                return blockIO.waiting.prepend(index, list, in: requests)
-            }
-        }
-    }
-
     /// Copies a request's capsule to memory of our own and gives its buffer back.
     @inline(never)
     func setAside(_ index: RequestIndex) { giveBack(capsules.setAside(&requests[index], index)) }

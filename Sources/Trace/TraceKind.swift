@@ -11,7 +11,7 @@ public enum TraceKind: UInt32, CaseIterable, Sendable {
     case connectionEstablished = 6
     case connectionEnded = 7
     case connectionRefused = 8
-    // What a command of the target met between `capsuleIn` and `answer`.
+    // Between `capsuleIn` and `answer`.
     case awaitsMemory = 9
     case awaitsDevice = 10
     case blockFailed = 11

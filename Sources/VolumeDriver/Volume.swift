@@ -7,7 +7,6 @@ import NVMeInitiator
 import NVMeSpec
 import Reactor
 import Replication
-import Trace
 
 /// A volume on three members: joins the pure replication engine to three controllers of the initiator.
 ///
@@ -329,9 +328,7 @@ public final class Volume: Poller, @unchecked Sendable {
             zeroes.length = Int(request.count) * Int(options.configuration.blockSize)
             (kind, data) = (.write, zeroes)
         }
-        if _slowPath(request.start >= dataBlocks), request.operation == .write {
-            group.trace.record(.metadataWrite, UInt32(request.member.number), request.start)
-        }
+        if _slowPath(request.start >= dataBlocks) { group.trace.record(request) }
         let operation = IOOperation(
             kind, namespace: link.namespace, startingLBA: request.start, blockCount: request.count,
             data: data, flags: request.forceUnitAccess ? .forceUnitAccess : [], tag: request.tag)
@@ -373,35 +370,23 @@ public final class Volume: Poller, @unchecked Sendable {
     // MARK: Actions
 
     private func perform(_ action: VolumeAction) {
+        group.trace.record(action)
         switch action {
         case .connect(let member): connect(links[member])
         case .disconnect(let member): disconnect(links[member])
         case .reservation(let member, let command): reservation(links[member], command)
         case .phaseChanged(let phase):
-            group.trace.record(.volumePhase, 0, UInt64(phase.rawValue))
             noteSizes()
             changed?()
             observer(.phase(phase))
             if isToDetach, phase == .serving || phase == .suspended { _ = engine.detach(now: now) }
         case .notice(let notice):
-            record(notice)
             if case .grown = notice {
                 noteSizes()
                 changed?()
             }
             observer(.notice(notice))
         case .attachFailed(let error): observer(.attachFailed(error))
-        }
-    }
-
-    private func record(_ notice: VolumeNotice) {
-        switch notice {
-        case .memberLost(let member, let reason):
-            group.trace.record(.memberLost, UInt32(member.number), UInt64(reason.rawValue))
-        case .memberReturning(let member): group.trace.record(.memberReturning, UInt32(member.number), 0)
-        case .memberInSync(let member): group.trace.record(.memberInSync, UInt32(member.number), 0)
-        case .memberDemoted(let member): group.trace.record(.memberDemoted, UInt32(member.number), 0)
-        default: break
         }
     }
 

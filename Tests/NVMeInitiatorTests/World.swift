@@ -13,7 +13,7 @@ import Trace
 class World {
     var target: ScriptedTarget
     let group: InitiatorGroup
-    /// What the group records.
+    /// Takes what the group records.
     let ring = TraceRing(name: "world", capacity: 1024)
     var now = MonotonicTime(nanoseconds: 1_000_000_000)
     /// The controllers' reports, in order.
