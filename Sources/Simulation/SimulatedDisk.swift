@@ -235,15 +235,6 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         storePart(of: blocks, content, request.flags, isFailing: writeProblem(blocks) != nil)
     }
 
-    /// Whether an operation is answered when it is taken.
-    func answersEarly(_ request: BlockRequest) -> Bool {
-        switch request.operation {
-        case .flush: behaviour.answersFlushesEarly
-        case .deallocate, .writeZeroes: behaviour.answersWritesEarly
-        default: false
-        }
-    }
-
     /// How much longer an operation takes than others.
     func drawTail() -> UInt64 {
         guard behaviour.tailRarity > 0, random.next() % behaviour.tailRarity == 0 else { return 0 }
@@ -267,11 +258,6 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         }
     }
 
-    func blocks(of request: BlockRequest) -> Range<UInt64> {
-        let size = UInt64(geometry.blockSize)
-        return request.offset / size..<(request.offset / size + request.length / size)
-    }
-
     private func writeProblem(_ blocks: Range<UInt64>) -> BlockStatus? {
         if blocks.overlaps(behaviour.fullBlocks) { return .capacityExceeded }
         return blocks.overlaps(behaviour.failingWrites) ? .writeFault : nil
@@ -291,14 +277,39 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
             storePart(of: blocks, content, [], isFailing: true)
             return .writeFault
         }
+        if let content {
+            if isChosen(behaviour.droppedWriteRarity) { return .success }
+            if isChosen(behaviour.repeatedWriteRarity) { storeAgain(blocks, content) }
+        } else if behaviour.forgetsZeroes {
+            return .success
+        }
         let size = Int(geometry.blockSize)
+        let blocks = behaviour.writesEndShort && blocks.count > 1 ? blocks.dropLast() : blocks
         let isMisdirected =
-            behaviour.misdirectedWriteRarity > 0 && random.next() % behaviour.misdirectedWriteRarity == 0
+            isChosen(behaviour.misdirectedWriteRarity)
         for (place, block) in blocks.enumerated() {
             let reached = isMisdirected && block + 1 < geometry.blockCount ? block + 1 : block
             store(content.map { $0 + place * size }, reached, request.flags)
         }
         return .success
+    }
+
+    /// Whether chance chooses one operation in so many.
+    private func isChosen(_ rarity: UInt64) -> Bool { rarity > 0 && random.next() % rarity == 0 }
+
+    /// Does a write once more, later.
+    private func storeAgain(_ blocks: Range<UInt64>, _ content: UnsafeMutableRawPointer) {
+        let size = Int(geometry.blockSize)
+        let kept = [UInt8](UnsafeRawBufferPointer(start: content, count: blocks.count * size))
+        network.schedule(afterNanoseconds: behaviour.repetitionDelayNanoseconds) { [weak self] in
+            var bytes = kept
+            bytes.withUnsafeMutableBytes { bytes in
+                guard let self, let start = bytes.baseAddress, blocks.upperBound <= self.geometry.blockCount else {
+                    return
+                }
+                for (place, block) in blocks.enumerated() { self.store(start + place * size, block, []) }
+            }
+        }
     }
 
     private func flush(upTo mark: UInt64) -> BlockStatus {
@@ -351,22 +362,6 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         return .success
     }
 
-    /// Puts what a read that goes astray returns in the place of what it should have.
-    private func misread(_ blocks: Range<UInt64>, _ buffer: UnsafeMutableRawPointer) {
-        let size = Int(geometry.blockSize)
-        for (place, block) in blocks.enumerated() where behaviour.misreading.contains(block) {
-            let found = Int(block) + behaviour.misreadDistance
-            guard found >= 0, found < Int(geometry.blockCount) else { continue }
-            memcpy(buffer + place * size, (behaviour.misreadDistance == 0 ? durable : cached) + found * size, size)
-        }
-    }
-
-    /// Whether a comparison finds what it expects.
-    private func isEqual(_ request: BlockRequest) -> Bool {
-        guard let buffer = request.buffer else { return false }
-        return memcmp(buffer, cached + Int(request.offset), Int(request.length)) == 0
-    }
-
     private func store(
         _ content: UnsafeMutableRawPointer?, _ block: UInt64, _ flags: BlockFlags, length: Int? = nil
     ) {
@@ -381,7 +376,11 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         }
         writes += 1
         writtenAt[Int(block)] = writes
-        if let content { memcpy(place, content, length ?? size) } else { memset(place, 0, length ?? size) }
+        if let content {
+            memcpy(place, content, length ?? size)
+        } else {
+            memset(place, behaviour.zeroesAreNotZero ? 0xFF : 0, length ?? size)
+        }
         if let watcher, watched.contains(block) { watcher() }
         if flags.contains(.forceUnitAccess), !behaviour.ignoresForceUnitAccess {
             memcpy(durable + Int(block) * size, place, size)

@@ -36,6 +36,18 @@ public struct SimulatedDiskBehaviour: Sendable {
     public var flushCapacity = Int.max
     /// One write in so many is done one block further; 0 for none.
     public var misdirectedWriteRarity: UInt64 = 0
+    /// One write in so many is answered and not done; 0 for none.
+    public var droppedWriteRarity: UInt64 = 0
+    /// One write in so many is done once more, so much later; 0 for none.
+    public var repeatedWriteRarity: UInt64 = 0
+    public var repetitionDelayNanoseconds: UInt64 = 5_000_000
+    /// Of a write of several blocks the last is left out.
+    public var writesEndShort = false
+    /// Write Zeroes and deallocation are answered and not done, or leave something else than zeroes.
+    public var forgetsZeroes = false
+    public var zeroesAreNotZero = false
+    /// Comparisons find what they expect.
+    public var comparesEqual = false
     /// Operations are taken and do not end until this is false again.
     public var isStuck = false
     /// A flush covers what had completed before it was submitted, and no more: all that NVMe promises (NVM Command Set,

@@ -5,7 +5,7 @@ import VolumeDriver
 /// The bugs that the simulation has to notice.
 extension BrokenVariant {
     /// Those whose seeds have been counted: the tests run them all.
-    public static let all = earlier + later
+    public static let all = earlier + later + ofDisks + ofFencing
 
     private static let earlier: [BrokenVariant] = [
         BrokenVariant(

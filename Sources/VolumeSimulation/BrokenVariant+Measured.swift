@@ -56,4 +56,48 @@ extension BrokenVariant {
             faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 300,
             by: .notWhole),
     ]
+
+    /// Promises of disks on which every read and write rests: each world notices them.
+    static let ofDisks: [BrokenVariant] = [
+        BrokenVariant(
+            .machine(.readsMisdirected), "reads return the next block's contents", faults: [.slowLink], within: 4,
+            by: .metadataRefused),
+        BrokenVariant(
+            .machine(.writesDropped), "one write in fifty is answered and not done", faults: [.slowLink], within: 4,
+            by: .contents),
+        BrokenVariant(
+            .machine(.writesRepeated), "one write in fifty lands once more, 5 ms later", faults: [.slowLink],
+            within: 6, by: .contents),
+        BrokenVariant(
+            .machine(.writesEndShort), "the last block of a longer write is left out", faults: [.slowLink], within: 4,
+            by: .contents),
+        BrokenVariant(
+            .machine(.zeroesForgotten), "Write Zeroes and trims are answered and not done", faults: [.slowLink],
+            within: 4, by: .contents),
+        BrokenVariant(
+            .machine(.zeroesNotZero), "Write Zeroes and trims leave something else", faults: [.slowLink], within: 4,
+            by: .tornBlock),
+        BrokenVariant(
+            .machine(.comparesEqual), "a comparison finds what it expects, whatever is there", faults: [.slowLink],
+            within: 4, by: .contents),
+    ]
+
+    /// Writers that are fenced, or silent, and the traces that they leave.
+    static let ofFencing: [BrokenVariant] = [
+        BrokenVariant(
+            .engine(.everyWriterDetached),
+            "the reservations are given up though a writer that was fenced may still write",
+            faults: [.competitor, .initiatorPause, .cleanDetach], within: 90, by: .contents),
+        BrokenVariant(
+            .machine(.clockAtHalfSpeed), "targets' clocks go at half speed: they notice lost hosts too late",
+            faults: [.partition, .partitionFromMember, .stuckDisk, .slowDisk], within: 450, by: .leftBehind,
+            family: .wide),
+        BrokenVariant(
+            .target(.waitingCommandsNotAborted), "commands that wait for their data survive a preemption",
+            faults: [.competitor, .initiatorPause, .slowLink, .heavyTail], within: 25, by: .notAvailable, family: .wide),
+        BrokenVariant(
+            .target(.keepAliveNotWatched), "a controller whose host is silent lives on",
+            faults: [.partition, .partitionFromMember, .stuckDisk, .slowDisk], within: 10, by: .leftBehind,
+            family: .wide),
+    ]
 }

@@ -13,6 +13,13 @@ public enum MachineDefect: Sendable {
     case flushFailuresHidden
     case writesMisdirected
     case readsStale
+    case readsMisdirected
+    case writesDropped
+    case writesRepeated
+    case writesEndShort
+    case zeroesForgotten
+    case zeroesNotZero
+    case comparesEqual
     case dataTorn
     case reseatUnnoticed
     case clockAtHalfSpeed
@@ -29,6 +36,15 @@ public enum MachineDefect: Sendable {
         case .flushForgets: behaviour.flushCapacity = 8
         case .failuresHidden, .flushFailuresHidden: behaviour.hidesFailures = true
         case .writesMisdirected: behaviour.misdirectedWriteRarity = 50
+        case .readsMisdirected:
+            behaviour.misreading = 0..<UInt64.max
+            behaviour.misreadDistance = 1
+        case .writesDropped: behaviour.droppedWriteRarity = 50
+        case .writesRepeated: behaviour.repeatedWriteRarity = 50
+        case .writesEndShort: behaviour.writesEndShort = true
+        case .zeroesForgotten: behaviour.forgetsZeroes = true
+        case .zeroesNotZero: behaviour.zeroesAreNotZero = true
+        case .comparesEqual: behaviour.comparesEqual = true
         case .readsStale: behaviour.misreading = 0..<UInt64.max
         case .dataTorn: behaviour.tearing = 0..<UInt64.max
         case .instanceKept, .reseatUnnoticed, .clockAtHalfSpeed, .reservationStoreAnswersEarly, .reservationsForgotten:
