@@ -101,7 +101,12 @@ let package = Package(
             dependencies: [
                 "Terminal", "VolumeSimulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
-        tests("VolumeSimulationTests", ["Base", "Replication", "VolumeSimulation"]),
+        tests(
+            "VolumeSimulationTests",
+            [
+                "Base", "BlockInterface", "CChecksum", "NVMeTarget", "Replication", "Simulation", "TargetInterface",
+                "VolumeDriver", "VolumeSimulation",
+            ]),
 
         // Block devices.
         room("AIOBlock", ["Base", "BlockInterface", "CAIO", "CLinux", system]),

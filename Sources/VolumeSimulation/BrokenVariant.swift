@@ -3,7 +3,7 @@ import TargetInterface
 import VolumeDriver
 
 /// A bug that the volume or its machines are given on purpose, and the worlds in which it shows soonest: the simulation has
-/// to notice it. Bugs of a few microseconds' chance are caught by the engine's own model, in the tests of Replication.
+/// to notice it. Bugs of a few microseconds' chance are noticed by sequences that tests script, in `ScriptedFaultTests`.
 public struct BrokenVariant: Sendable, CustomStringConvertible {
     /// As `tercet-simulate --broken` takes it.
     public let name: String
@@ -12,7 +12,7 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
     /// Seeds within which it has to be noticed, and what has to notice it: another oracle may do so too, by what follows.
     public let within: Int
     public let oracle: Oracle
-    let defect: Defect
+    package let defect: Defect
     let faults: Set<FaultKind>
     let interval: UInt64
     /// The worlds in which it shows soonest, under those faults.
@@ -21,7 +21,7 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
     public var description: String { name }
 
     /// The place of the bug.
-    enum Defect: Sendable {
+    package enum Defect: Sendable {
         case engine(DeliberateFault)
         /// Something that the volume relies on does not keep its promise.
         case machine(MachineDefect)
@@ -63,9 +63,12 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
 extension Profile {
     /// The profile that a seed means, broken in a variant's way; or with these kinds of faults alone, and often.
     ///
-    /// - Parameter family: the seed's family; without it a small world, under the faults under which the variant shows.
+    /// - Parameters:
+    ///   - family: the seed's family; without it a small world, under the faults under which the variant shows.
+    ///   - isBroken: false for the world in which the variant would show, without its bug.
     public init(
-        seed: UInt64, family: ProfileFamily? = nil, broken variant: BrokenVariant?, faults chosen: Set<FaultKind>? = nil
+        seed: UInt64, family: ProfileFamily? = nil, broken variant: BrokenVariant?, isBroken: Bool = true,
+        faults chosen: Set<FaultKind>? = nil
     ) {
         self.init(seed: seed, family: family ?? variant?.family ?? .small)
         if let variant {
@@ -74,16 +77,20 @@ extension Profile {
                 faultInterval = variant.interval
                 rots = false
             }
-            switch variant.defect {
-            case .engine(let fault): deliberateFault = fault
-            case .machine(let defect): machineDefect = defect
-            case .target(let defect): targetDefect = defect
-            case .driver(let defect): driverDefect = defect
-            }
+            if isBroken { adopt(variant.defect) }
         }
         if let chosen {
             faults = chosen
             faultInterval = 15_000_000
+        }
+    }
+
+    private mutating func adopt(_ defect: BrokenVariant.Defect) {
+        switch defect {
+        case .engine(let fault): deliberateFault = fault
+        case .machine(let defect): machineDefect = defect
+        case .target(let defect): targetDefect = defect
+        case .driver(let defect): driverDefect = defect
         }
     }
 }

@@ -6,7 +6,7 @@ import VolumeDriver
 
 /// How one world is to be; all of it follows from the seed, unless a test says otherwise.
 public struct Profile: Sendable {
-    /// I/Os of the workload.
+    /// I/Os of the workload; none but what a test asks for where it is 0.
     public var operations = 250
     /// I/Os that run at once.
     public var depth = 6
@@ -32,6 +32,11 @@ public struct Profile: Sendable {
     /// When a member counts as slow: see `VolumeConfiguration`.
     public var slowMargin: UInt64 = 50_000_000
     public var slowDuration: UInt64 = 100_000_000
+    public var slowCooldown: UInt64 = 20_000_000
+    /// How long reservations stay after a writer was fenced, in nanoseconds; and whether initiators have one clock, which has a
+    /// number then.
+    public var releaseDelay: UInt64 = 1_000_000_000
+    public var clock: UInt64 = 0
     /// A block goes bad on one member at the end, below all that the volume knows of, and a scrub has to find it.
     public var rots = false
     /// Bytes of a region, and of the largest transfer.

@@ -35,8 +35,9 @@ extension VolumeWorld {
         configuration.reconnectDelay = 2_000_000
         configuration.reconnectDelayMaximum = 20_000_000
         configuration.housekeepingInterval = 20_000_000
-        configuration.slowCooldown = 20_000_000
-        configuration.releaseDelay = 1_000_000_000
+        configuration.slowCooldown = profile.slowCooldown
+        configuration.releaseDelay = profile.releaseDelay
+        configuration.clock = profile.clock
         return configuration
     }
 

@@ -53,6 +53,7 @@ final class Workload {
         self.process = process
         self.volume = volume
         nextSubmission = world.network.now
+        isStopped = world.profile.operations == 0
         sink.workload = self
     }
 

@@ -57,6 +57,14 @@ import VolumeSimulation
         )
     }
 
+    /// The same faults leave a volume without a bug as it is: what the variants are noticed by is their bug.
+    @Test(arguments: BrokenVariant.all)
+    func soundVolumePasses(variant: BrokenVariant) {
+        for seed in UInt64(1)...5 {
+            expectSound(seed, Profile(seed: seed, broken: variant, isBroken: false))
+        }
+    }
+
     // MARK: What goes wrong with the network
 
     /// Two initiators that reach other members each are both lost to one of them, and the later one wins.

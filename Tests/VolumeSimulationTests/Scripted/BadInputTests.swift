@@ -1,7 +1,11 @@
 import BlockInterface
-import Glibc
+import CChecksum
 import Replication
+import Simulation
 import Testing
+import VolumeDriver
+
+@testable import VolumeSimulation
 
 /// Members whose metadata is not what it should be: the attach fails, says which member and why, and writes nothing.
 @Suite struct BadInputTests {
@@ -9,21 +13,15 @@ import Testing
     private func attachError(_ spoil: (Scenario) -> Void) -> AttachError? {
         let scenario = Scenario()
         spoil(scenario)
-        scenario.simulation.expectsAttachError = true
-        scenario.simulation.isFinished = true
-        scenario.simulation.startInitiator()
-        #expect(scenario.reaches { scenario.initiator.attachError != nil })
-        for target in scenario.targets {
-            #expect(!target.isDirty.contains(true), "nothing was written")
-            #expect(target.registrants.isEmpty, "nothing was reserved")
+        scenario.world.silenced.insert(.metadataRefused)
+        scenario.world.isFinished = true
+        scenario.startInitiator()
+        #expect(scenario.reaches { scenario.attachError != nil })
+        for member in MemberSet.all {
+            #expect(!scenario.hasUnflushed(member), "nothing was written")
+            #expect(scenario.registrants(member).isEmpty, "nothing was reserved")
         }
-        return scenario.initiator.attachError
-    }
-
-    /// A superblock slot of a member, as bytes.
-    private func slot(_ scenario: Scenario, _ member: MemberIndex, _ number: Int) -> UnsafeMutableRawBufferPointer {
-        let offset = Int(scenario.simulation.layouts[member].slotBlock(number)) * ModelTarget.blockSize
-        return UnsafeMutableRawBufferPointer(start: scenario.targets[member].view + offset, count: 4096)
+        return scenario.attachError
     }
 
     /// A slot is damaged, the newer or the older: the other is believed, it is told, and both are intact afterwards.
@@ -33,13 +31,13 @@ import Testing
         #expect(scenario.attach())
         #expect(scenario.does(.write) == .success)
         scenario.crashInitiator()
-        let sequences = (0..<2).map { slot(scenario, 1, $0).load(fromByteOffset: 16, as: UInt64.self) }
+        let sequences = (0..<2).map { scenario.slot(1, $0).load(fromByteOffset: 16, as: UInt64.self) }
         let damaged = (sequences[0] > sequences[1]) == isNewer ? 0 : 1
-        slot(scenario, 1, damaged)[200] ^= 1
+        scenario.slot(1, damaged)[200] ^= 1
         #expect(scenario.attach())
-        #expect(scenario.initiator.notices.contains(.recordDamaged(1, slot: damaged)))
+        #expect(scenario.notices.contains(.recordDamaged(1, slot: damaged)))
         #expect(scenario.initiator.engine.statistics.recordsDamaged == 1)
-        let page = UnsafeRawBufferPointer(slot(scenario, 1, damaged))
+        let page = UnsafeRawBufferPointer(scenario.slot(1, damaged))
         #expect((try? Superblock.decode(member: 1, slot0: page, slot1: page)) != nil, "it was written anew")
         #expect(scenario.does(.read) == .success)
         #expect(scenario.ending() == nil)
@@ -47,23 +45,26 @@ import Testing
 
     @Test func bothSuperblockSlotsCorrupt() {
         let error = attachError { scenario in
-            for number in 0..<2 { slot(scenario, 1, number)[number == 0 ? 100 : 4000] ^= 0xff }
+            for number in 0..<2 { scenario.slot(1, number)[number == 0 ? 100 : 4000] ^= 0xff }
         }
         #expect(error == .metadata(.bothSlotsCorrupt(member: 1)))
     }
 
     @Test func noSuperblock() {
         let error = attachError { scenario in
-            for number in 0..<2 { slot(scenario, 2, number).initializeMemory(as: UInt8.self, repeating: 0) }
+            for number in 0..<2 { scenario.slot(2, number).initializeMemory(as: UInt8.self, repeating: 0) }
         }
         #expect(error == .metadata(.notFormatted(member: 2)))
     }
 
     @Test func metadataOfANewerFormat() throws {
         let error = attachError { scenario in
-            for number in 0..<2 where slot(scenario, 0, number)[0] != 0 {
-                slot(scenario, 0, number)[8] = 2
-                reseal(slot(scenario, 0, number))
+            for number in 0..<2 where scenario.slot(0, number)[0] != 0 {
+                let page = scenario.slot(0, number)
+                page[8] = 2
+                page.storeBytes(of: 0, toByteOffset: 12, as: UInt32.self)
+                page.storeBytes(
+                    of: tercet_crc32c(page.baseAddress, 4096).littleEndian, toByteOffset: 12, as: UInt32.self)
             }
         }
         #expect(error == .metadata(.newerFormat(member: 0, found: 2, supported: 1)))
@@ -71,14 +72,9 @@ import Testing
 
     @Test func membersInAnotherOrder() {
         let error = attachError { scenario in
-            let (a, b) = (scenario.targets[0], scenario.targets[1])
-            for (left, right) in [(a.view, b.view), (a.durable, b.durable)] {
-                for byte in 0..<a.blocks * ModelTarget.blockSize {
-                    let kept = left.load(fromByteOffset: byte, as: UInt8.self)
-                    left.storeBytes(
-                        of: right.load(fromByteOffset: byte, as: UInt8.self), toByteOffset: byte, as: UInt8.self)
-                    right.storeBytes(of: kept, toByteOffset: byte, as: UInt8.self)
-                }
+            for view in MemberView.allCases {
+                let (left, right) = (scenario.world.memory(0, view), scenario.world.memory(1, view))
+                for byte in left.indices { swap(&left[byte], &right[byte]) }
             }
         }
         let isNamed =
@@ -89,8 +85,7 @@ import Testing
 
     @Test func aMemberThatShrank() {
         let error = attachError { scenario in
-            scenario.simulation.formattedBlocks = [200, 200, 200]
-            scenario.targets[1].resize(180)
+            scenario.resize(1, toBlocks: 180)
         }
         #expect(error == .metadata(.shrunk(member: 1, found: 180, expected: 200)))
     }
@@ -108,19 +103,12 @@ import Testing
 
     /// Changes a member's superblock, in both slots.
     private func forge(_ scenario: Scenario, _ member: MemberIndex, _ change: (inout Superblock) -> Void) {
-        let target = scenario.targets[member]
-        guard var superblock = scenario.simulation.superblock(target) else {
+        guard var superblock = scenario.world.record(member) else {
             Issue.record("member \(member) has a superblock")
             return
         }
         change(&superblock)
-        let page = TestPage()
-        superblock.encode(into: page.bytes)
-        for slot in 0...1 {
-            let block = MemberLayout.slotBlock(slot, memberBlocks: UInt64(target.blocks), blockSize: 512) ?? 0
-            (target.view + Int(block) * ModelTarget.blockSize)
-                .copyMemory(from: page.bytes.baseAddress!, byteCount: 4096)
-        }
+        for number in 0...1 { superblock.encode(into: scenario.slot(member, number)) }
     }
 
     @Test func aVolumeThatItsMemberHasNoRoomFor() {
@@ -139,17 +127,18 @@ import Testing
     /// One member says that the volume is larger, and has room for it itself: nothing is allocated on its word.
     @Test func aVolumeThatOtherMembersHaveNoRoomFor() {
         let scenario = Scenario()
-        scenario.targets[0].resize(1 << 16)
+        scenario.resize(0, toBlocks: 1 << 16)
+        scenario.world.silenced.insert(.metadataRefused)
         forge(scenario, 0) { superblock in
             superblock.geometry.dataBlocks = 60_000
             superblock.members[0].blocks = 1 << 16
             superblock.stamp.version = 7
         }
-        scenario.simulation.isFinished = true
-        scenario.simulation.startInitiator()
+        scenario.world.isFinished = true
+        scenario.startInitiator()
         #expect(
             scenario.reaches {
-                scenario.initiator.notices.contains {
+                scenario.notices.contains {
                     if case .memberRefused(1, .tooSmall(member: 1, found: 200, needed: _)) = $0 { true } else { false }
                 }
             })
@@ -162,9 +151,8 @@ import Testing
         #expect(scenario.attach())
         #expect(scenario.does(.write) == .success)
         scenario.crashInitiator()
-        let layout = scenario.simulation.layouts[1]
-        let offset = Int(layout.pageBlock(ordinal: BitmapPage.inFlightOrdinal, page: 0)) * ModelTarget.blockSize
-        scenario.targets[1].view.storeBytes(of: 0x5a, toByteOffset: offset + 77, as: UInt8.self)
+        let page = scenario.world.layouts[1].pageBlock(ordinal: BitmapPage.inFlightOrdinal, page: 0)
+        scenario.targets[1].disk.contents[Int(page) * 512 + 77] = 0x5A
         #expect(scenario.attach())
         #expect(scenario.reaches { scenario.status.unreconciledRegions == 0 && scenario.isInSync(1) })
         #expect(scenario.initiator.engine.statistics.regionsCopied >= 13)

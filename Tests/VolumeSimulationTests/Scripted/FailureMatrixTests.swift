@@ -1,91 +1,26 @@
 import BlockInterface
 import Replication
 import Testing
+import VolumeDriver
 
-/// A run in which only what the test says goes wrong.
-final class Scenario {
-    let simulation: ModelSimulation
-    init(seed: UInt64 = 1, fault: DeliberateFault = .none) {
-        var profile = ModelProfile()
-        profile.faults = []
-        profile.operations = 0
-        simulation = ModelSimulation(seed: seed, profile: profile, fault: fault)
-    }
-
-    deinit { simulation.queue.removeAll() }
-
-    var initiator: ModelInitiator { simulation.initiators.last! }
-    var targets: [ModelTarget] { simulation.targets }
-    var status: VolumeStatusReport { initiator.engine.status }
-
-    /// Lets time pass until the condition holds; false after `milliseconds`.
-    func reaches(within milliseconds: UInt64 = 3000, _ condition: () -> Bool) -> Bool {
-        let limit = simulation.queue.now + milliseconds * 1_000_000
-        while simulation.failure == nil, simulation.queue.now < limit {
-            if condition() { return true }
-            guard simulation.queue.step() else { break }
-        }
-        return condition()
-    }
-
-    func attach() -> Bool {
-        simulation.startInitiator()
-        return reaches { initiator.isServing }
-    }
-
-    func submit(_ kind: BlockOperation, _ start: Int = 0, _ count: Int = 4, forceUnitAccess: Bool = false) {
-        initiator.workload.submit(kind, start: start, count: count, forceUnitAccess: forceUnitAccess)
-        initiator.process()
-    }
-
-    func isDone(within milliseconds: UInt64 = 3000) -> Bool {
-        reaches(within: milliseconds) { initiator.workload.running.isEmpty }
-    }
-
-    /// Does one I/O to its end.
-    func does(_ kind: BlockOperation, _ start: Int = 0, _ count: Int = 4) -> BlockStatus? {
-        submit(kind, start, count)
-        return isDone() ? initiator.workload.lastStatus : nil
-    }
-
-    func stop(_ member: MemberIndex, power: Bool = false) {
-        targets[member].crash(power: power, now: simulation.queue.now, &simulation.random)
-        simulation.oracle.cachesLost(targets.map(\.lastStop))
-        simulation.targetDied(member)
-    }
-
-    func isInSync(_ member: MemberIndex) -> Bool {
-        status.members[member].isInSync && status.members[member].phase == .active
-    }
-
-    func crashInitiator() {
-        initiator.isAlive = false
-        initiator.workload.hostDied()
-        simulation.checkCoverage("initiator crashed")
-    }
-
-    /// Heals everything and returns what is wrong then.
-    func ending() -> String? {
-        if simulation.failure == nil { simulation.heal() }
-        return simulation.failure
-    }
-}
+@testable import Simulation
+@testable import VolumeSimulation
 
 /// The rows of the failure matrix of the replication research, in its order.
 @Suite struct FailureMatrixTests {
     @Test func oneTargetReturnsAMediaErrorOnWrite() throws {
         let scenario = Scenario()
         #expect(scenario.attach())
-        scenario.targets[1].failsWritesIn = 0..<8
+        scenario.targets[1].disk.behaviour.failingWrites = 0..<8
         #expect(scenario.does(.write) == .success)
         #expect(!scenario.isInSync(1))
         #expect(scenario.status.members[1].phase == .active, "it stays connected, and votes")
         for member in [0, 2] as MemberSet {
-            #expect(scenario.simulation.superblock(scenario.targets[member])?.inSync == [0, 2])
+            #expect(scenario.world.record(member)?.inSync == [0, 2])
             #expect(
-                scenario.simulation.hasBit(member, 1, 0), "the write that member 1 lacks is noted on member \(member)")
+                scenario.hasBit(member, 1, 0), "the write that member 1 lacks is noted on member \(member)")
         }
-        scenario.targets[1].failsWritesIn = 0..<0
+        scenario.targets[1].disk.behaviour.failingWrites = 0..<0
         #expect(scenario.reaches { scenario.isInSync(1) })
         #expect(scenario.ending() == nil)
     }
@@ -94,10 +29,10 @@ final class Scenario {
         for breaks in [true, false] {
             let scenario = Scenario()
             #expect(scenario.attach())
-            if breaks { scenario.initiator.breakConnection(2, after: 0) } else { scenario.simulation.cut[2] = true }
+            if breaks { scenario.initiator.breakConnection(2) } else { scenario.cut(2) }
             #expect(scenario.does(.write) == .success)
-            #expect(scenario.simulation.superblock(scenario.targets[0])?.inSync == [0, 1])
-            scenario.simulation.cut[2] = false
+            #expect(scenario.world.record(0)?.inSync == [0, 1])
+            scenario.reconnect(2)
             #expect(scenario.reaches { scenario.isInSync(2) })
             #expect(scenario.initiator.engine.statistics.bytesCopied <= 2 * 4096, "only dirty regions are copied")
             #expect(scenario.ending() == nil)
@@ -112,40 +47,39 @@ final class Scenario {
         scenario.submit(.write)
         #expect(!scenario.isDone(within: 1000), "nothing is acknowledged")
         #expect(scenario.status.phase == .suspended)
-        scenario.targets[1].start()
+        scenario.start(1)
         #expect(scenario.isDone())
-        #expect(scenario.initiator.workload.lastStatus == .success)
+        #expect(scenario.lastStatus == .success)
         #expect(scenario.ending() == nil)
     }
 
     @Test func recordWriteFailsOnOneSurvivor() {
         let scenario = Scenario()
         #expect(scenario.attach())
-        let slots = Int(scenario.simulation.format.layouts[1].slotBlock(0))
-        scenario.targets[1].failsWritesIn = slots..<slots + 16
+        let slots = scenario.world.format.layouts[1].slotBlock(0)
+        scenario.targets[1].disk.behaviour.failingWrites = slots..<slots + 16
         scenario.stop(2)
         scenario.submit(.write)
         #expect(scenario.reaches { scenario.status.phase == .suspended })
         #expect(!scenario.isDone(within: 500), "one record is not two")
-        #expect(scenario.initiator.notices.contains(.memberLost(1, .metadataFailed)))
+        #expect(scenario.notices.contains(.memberLost(1, .metadataFailed)))
         #expect(scenario.ending() == nil)
     }
 
-    @Test func reservationConflictFromAnyTarget() {
-        let scenario = Scenario()
+    @Test func reservationConflictFromAnyTarget() throws {
+        // Its notification is lost; it finds out by writing.
+        let scenario = Scenario { $0.driverDefect = .preemptionNotTold }
         #expect(scenario.attach())
         let old = scenario.initiator
+        let workload = try #require(old.workload)
         old.isPaused = true
         #expect(scenario.attach())
-        // Its notification is lost; it finds out by writing.
-        for member in MemberSet.all { scenario.simulation.targets[member].preemptedHosts = [] }
-        old.isPaused = false
-        old.workload.submit(.write, start: 0, count: 4)
-        old.process()
-        #expect(scenario.reaches { old.engine.phase == .deposed })
-        #expect(scenario.reaches { old.workload.running.isEmpty })
-        #expect(old.workload.lastStatus == .fenced)
-        #expect(!old.notices.contains { if case .memberDemoted = $0 { true } else { false } })
+        old.goOn()
+        workload.submit(.write, start: 0, count: 4)
+        #expect(scenario.reaches { old.phase == .deposed })
+        #expect(scenario.reaches { workload.running.isEmpty })
+        #expect(workload.lastStatus == .fenced)
+        #expect(!scenario.notices(of: old).contains { if case .memberDemoted = $0 { true } else { false } })
         #expect(scenario.initiator.engine.membersInSync == .all, "no member was blamed")
         #expect(scenario.ending() == nil)
     }
@@ -156,8 +90,7 @@ final class Scenario {
             #expect(scenario.attach())
             #expect(scenario.does(.write, 0, 8) == .success)
             scenario.submit(.write, 2, 4)
-            let instant = scenario.simulation.queue.now + delay * 1000
-            _ = scenario.reaches { scenario.simulation.queue.now >= instant }
+            scenario.wait(microseconds: delay)
             scenario.crashInitiator()
             #expect(scenario.attach())
             // Two reads, by whichever members, agree: the oracle checks.
@@ -172,10 +105,9 @@ final class Scenario {
             let scenario = Scenario(seed: delay + 1)
             #expect(scenario.attach())
             #expect(scenario.does(.write) == .success)
-            scenario.initiator.breakConnection(MemberIndex(Int(delay) % 3), after: 0)
+            scenario.initiator.breakConnection(MemberIndex(Int(delay) % 3))
             scenario.submit(.write, 8, 4)
-            let instant = scenario.simulation.queue.now + delay * 1000
-            _ = scenario.reaches { scenario.simulation.queue.now >= instant }
+            scenario.wait(microseconds: delay)
             scenario.crashInitiator()
             #expect(scenario.attach())
             #expect(scenario.does(.read, 0, 8) == .success)
@@ -189,32 +121,16 @@ final class Scenario {
         #expect(scenario.attach())
         for region in 0..<6 { #expect(scenario.does(.write, region * 8, 8) == .success) }
         scenario.stop(1, power: true)
-        scenario.targets[1].start()
+        scenario.start(1)
         // It missed nothing, and is dirty all the same where it had not flushed.
-        #expect(scenario.reaches { scenario.initiator.notices.contains(.memberReturning(1)) })
+        #expect(scenario.reaches { scenario.notices.contains(.memberReturning(1)) })
         #expect(scenario.reaches { scenario.isInSync(1) })
         #expect(scenario.initiator.engine.statistics.regionsCopied >= 6)
         #expect(scenario.ending() == nil)
     }
 
-    @Test(arguments: MemberSet.all.map { $0 })
-    func flushedDataOutlivesAPowerLossOfAllWhereOneMemberHadLostItsCacheBefore(first: MemberIndex) {
-        for fault in [DeliberateFault.none, .lostCacheInSync] where fault == .none || first == 0 {
-            let scenario = Scenario(fault: fault)
-            #expect(scenario.attach())
-            for region in 0..<12 { #expect(scenario.does(.write, region * 8, 8) == .success) }
-            // One loses its cache, and the initiator dies before it has recorded that.
-            scenario.crashInitiator()
-            scenario.stop(first, power: true)
-            scenario.targets[first].start()
-            #expect(scenario.attach())
-            #expect(scenario.does(.flush) == .success)
-            scenario.crashInitiator()
-            for member in MemberSet.all { scenario.stop(member, power: true) }
-            for member in MemberSet.all { scenario.targets[member].start() }
-            #expect(scenario.attach())
-            #expect((scenario.ending() == nil) == (fault == .none), "\(fault)")
-        }
+    @Test func flushedDataOutlivesAPowerLossOfAllWhereOneMemberHadLostItsCacheBefore() {
+        for seed in UInt64(1)...3 { #expect(ScriptedFaultTests.losePowerAfterAFlush(seed, .none) == nil) }
     }
 
     @Test func targetRestartsQuicklyAtTheSameAddress() {
@@ -223,10 +139,10 @@ final class Scenario {
         #expect(scenario.does(.write) == .success)
         scenario.submit(.write, 2, 4)
         scenario.stop(0)
-        scenario.targets[0].start()
+        scenario.start(0)
         #expect(scenario.isDone())
         #expect(
-            scenario.reaches { scenario.initiator.notices.contains(.memberReturning(0)) }, "not resumed: taken in anew")
+            scenario.reaches { scenario.notices.contains(.memberReturning(0)) }, "not resumed: taken in anew")
         #expect(scenario.reaches { scenario.isInSync(0) })
         #expect(scenario.ending() == nil)
     }
@@ -235,16 +151,16 @@ final class Scenario {
         let scenario = Scenario()
         #expect(scenario.attach())
         let old = scenario.initiator
-        scenario.simulation.cut[2] = true
+        scenario.cut(2)
         #expect(scenario.does(.write) == .success)
         scenario.crashInitiator()
         #expect(scenario.attach())
         #expect(scenario.does(.write, 8, 8) == .success)
         #expect(
-            scenario.targets[2].registrants.contains { $0.host == old.host }, "the old initiator may still write there")
-        scenario.simulation.cut[2] = false
+            scenario.registrants(2).contains(UInt64(old.number)), "the old initiator may still write there")
+        scenario.reconnect(2)
         #expect(scenario.reaches { scenario.isInSync(2) })
-        #expect(scenario.targets[2].registrants.map(\.host) == [scenario.initiator.host], "it was fenced first")
+        #expect(scenario.registrants(2) == [UInt64(scenario.initiator.number)], "it was fenced first")
         #expect(scenario.ending() == nil)
     }
 
@@ -254,25 +170,25 @@ final class Scenario {
         let old = scenario.initiator
         // The old one sees member 0 alone, the new one the other two.
         old.isPaused = true
-        scenario.simulation.cut[0] = true
+        scenario.cut(0)
         #expect(scenario.attach())
         #expect(scenario.does(.write) == .success)
-        scenario.simulation.cut[0] = false
-        old.resume()
-        #expect(scenario.reaches { old.engine.phase == .deposed })
+        scenario.reconnect(0)
+        old.goOn()
+        #expect(scenario.reaches { old.phase == .deposed })
         #expect(scenario.ending() == nil)
     }
 
     @Test func resyncSourceFailsInTheMiddle() {
         let scenario = Scenario()
         #expect(scenario.attach())
-        scenario.simulation.cut[2] = true
+        scenario.cut(2)
         for region in 0..<12 { #expect(scenario.does(.write, region * 8, 8) == .success) }
-        scenario.simulation.cut[2] = false
+        scenario.reconnect(2)
         #expect(scenario.reaches { scenario.initiator.engine.statistics.regionsCopied >= 2 })
         scenario.stop(0)
         #expect(scenario.reaches { scenario.isInSync(2) }, "the other member in sync takes over")
-        scenario.targets[0].start()
+        scenario.start(0)
         #expect(scenario.ending() == nil)
     }
 
@@ -280,7 +196,7 @@ final class Scenario {
         let scenario = Scenario()
         #expect(scenario.attach())
         #expect(scenario.does(.write, 0, 8) == .success)
-        for member in [0, 1] as MemberSet { scenario.targets[member].unreadable = [3] }
+        for member in [0, 1] as MemberSet { scenario.targets[member].disk.makeUnreadable(3) }
         #expect(scenario.does(.read, 0, 8) == .success)
         #expect(scenario.does(.read, 0, 8) == .success)
         #expect(scenario.reaches { scenario.initiator.engine.statistics.regionsRepaired > 0 })
@@ -295,29 +211,31 @@ final class Scenario {
             let scenario = Scenario(fault: fault)
             #expect(scenario.attach())
             for region in 0..<6 { #expect(scenario.does(.write, region * 8, 8) == .success) }
-            scenario.targets[member].loseWriteback()
+            let disk = scenario.targets[member].disk
+            disk.loseWriteback()
             // An earlier initiator heard of it.
-            scenario.targets[member].owesFailure = false
-            #expect(!scenario.targets[member].isDurable(0..<48))
+            #expect(disk.perform(BlockRequest(tag: 0, operation: .flush), mark: 0) == .writeFault)
+            #expect(!scenario.isDurable(member, 0..<48))
             scenario.crashInitiator()
             #expect(scenario.attach())
             #expect(scenario.reaches { scenario.status.dirtyRegions == 0 })
-            #expect(scenario.targets[member].isDurable(0..<48) == (fault == .none), "\(fault)")
+            #expect(scenario.isDurable(member, 0..<48) == (fault == .none), "\(fault)")
         }
     }
 
     /// A write with FUA tells, once, that what the member had cached before is lost.
     @Test func durableWriteTellsOfALostCache() {
         for fault in [DeliberateFault.none, .failedDurabilityTrusted] {
-            let scenario = Scenario(fault: fault)
+            // The target of member 1 does not tell it in another way.
+            let scenario = Scenario(fault: fault) { $0.makes[1].tellsInstances = false }
             #expect(scenario.attach())
             for region in 0..<6 { #expect(scenario.does(.write, region * 8, 8) == .success) }
-            scenario.targets[1].loseWriteback()
+            scenario.targets[1].disk.loseWriteback()
             // Of a region that is marked: no write of metadata is the first to fail.
             scenario.submit(.write, 40, 8, forceUnitAccess: true)
-            #expect(scenario.isDone() && scenario.initiator.workload.lastStatus == .success)
+            #expect(scenario.isDone() && scenario.lastStatus == .success)
             #expect(scenario.reaches { scenario.isInSync(1) && scenario.status.dirtyRegions == 0 })
-            #expect(scenario.targets[1].isDurable(0..<48) == (fault == .none), "\(fault)")
+            #expect(scenario.isDurable(1, 0..<48) == (fault == .none), "\(fault)")
             if fault == .none { #expect(scenario.ending() == nil) }
         }
     }
@@ -328,14 +246,13 @@ final class Scenario {
         #expect(scenario.does(.write, 16, 8) == .success)
         #expect(scenario.does(.flush) == .success)
         // Rot on one member, below everything that the volume knows of.
-        scenario.targets[1].view.storeBytes(of: 0xff, toByteOffset: 18 * 512 + 100, as: UInt8.self)
-        scenario.simulation.expectsMismatch = true
-        scenario.initiator.deliver { scenario.initiator.engine.startScrub() }
-        #expect(scenario.reaches { scenario.initiator.notices.contains(.scrubFinished(mismatches: 1)) })
-        #expect(scenario.initiator.notices.contains(.mismatch(region: 2)))
+        scenario.rot(18, 1)
+        scenario.initiator.engine.startScrub()
+        #expect(scenario.reaches { scenario.notices.contains(.scrubFinished(mismatches: 1)) })
+        #expect(scenario.notices.contains(.mismatch(region: 2)))
         #expect(scenario.does(.read, 16, 8) == .unrecoveredReadError, "nobody votes: the region is not served")
         #expect(scenario.does(.read, 8, 8) == .success)
-        scenario.initiator.deliver { scenario.initiator.engine.repairRegion(2, from: 0, now: scenario.initiator.now) }
+        scenario.initiator.engine.repairRegion(2, from: 0, now: scenario.initiator.now)
         #expect(scenario.does(.read, 16, 8) == .success)
         #expect(scenario.ending() == nil)
     }
@@ -344,18 +261,15 @@ final class Scenario {
         let scenario = Scenario()
         #expect(scenario.attach())
         for region in 0..<4 { #expect(scenario.does(.write, region * 8, 8) == .success) }
-        let initiator = scenario.initiator
-        initiator.deliver { _ = initiator.engine.detach(now: initiator.now) }
-        scenario.simulation.isFinished = true
-        #expect(scenario.reaches { initiator.engine.phase == .detached })
+        #expect(scenario.detach())
         for member in MemberSet.all {
-            let superblock = scenario.simulation.superblock(scenario.targets[member])
-            #expect(superblock?.isClean == true)
-            for region in 0..<4 { #expect(!scenario.simulation.hasBit(member, BitmapPage.inFlightKind, region)) }
-            #expect(scenario.targets[member].holder == nil)
-            #expect(!scenario.targets[member].isDirty[0..<100].contains(true))
+            #expect(scenario.world.record(member)?.isClean == true)
+            for region in 0..<4 {
+                #expect(!scenario.hasBit(member, BitmapPage.inFlightKind, region))
+            }
+            #expect(!scenario.isReserved(member))
+            #expect(!(0..<100).contains { scenario.targets[member].disk.isUnflushed($0) })
         }
-        scenario.simulation.isFinished = false
         #expect(scenario.attach())
         #expect(scenario.status.unreconciledRegions == 0, "nothing is to be copied")
         #expect(scenario.ending() == nil)

@@ -2,18 +2,14 @@ import Base
 import BlockInterface
 import Replication
 import Testing
+import VolumeDriver
+
+@testable import VolumeSimulation
 
 /// Namespaces that become larger under a volume whose host then dies. Nobody has written down what size they had.
 @Suite struct EnlargedMemberTests {
-    private func enlarge(_ scenario: Scenario, _ members: [MemberIndex], to blocks: Int, isTold: Bool = true) {
-        let initiator = scenario.initiator
-        for member in members {
-            scenario.targets[member].resize(blocks)
-            guard isTold else { continue }
-            initiator.deliver {
-                initiator.engine.handle(.resized(member, blocks: UInt64(blocks)), now: initiator.now)
-            }
-        }
+    private func enlarge(_ scenario: Scenario, _ members: MemberSet, to blocks: UInt64) {
+        for member in members { scenario.resize(member, toBlocks: blocks) }
     }
 
     /// Lets the volume settle, kills its host, and attaches it anew.
@@ -24,8 +20,8 @@ import Testing
         return scenario.attach()
     }
 
-    @Test(arguments: [[0, 1, 2], [0], [1, 2]] as [[MemberIndex]])
-    func aVolumeIsFound(enlarged: [MemberIndex]) {
+    @Test(arguments: [[0, 1, 2], [0], [1, 2]] as [MemberSet])
+    func aVolumeIsFound(enlarged: MemberSet) {
         let scenario = Scenario()
         #expect(scenario.attach())
         for region in 0..<6 { #expect(scenario.does(.write, region * 8, 8) == .success) }
@@ -36,7 +32,7 @@ import Testing
             #expect(crash(scenario))
             for region in 0..<6 { #expect(scenario.does(.read, region * 8, 8) == .success) }
             #expect(scenario.does(.write, 24, 8) == .success)
-            #expect(scenario.reaches { MemberSet.all.allSatisfy { scenario.isInSync($0) } })
+            #expect(scenario.reaches { scenario.areAllInSync })
         }
         #expect(scenario.ending() == nil)
     }
@@ -60,8 +56,8 @@ import Testing
         #expect(scenario.does(.write, 0, 8) == .success)
         scenario.stop(2)
         #expect(scenario.reaches { scenario.status.members[2].phase != .active })
-        enlarge(scenario, [2], to: 420, isTold: false)
-        scenario.targets[2].start()
+        enlarge(scenario, [2], to: 420)
+        scenario.start(2)
         #expect(scenario.reaches { scenario.isInSync(2) })
         enlarge(scenario, [0, 1], to: 420)
         #expect(crash(scenario))
@@ -78,17 +74,10 @@ import Testing
         #expect(crash(scenario))
         #expect(
             scenario.reaches {
-                MemberSet.all.allSatisfy { scenario.isInSync($0) } && scenario.status.unreconciledRegions == 0
+                scenario.areAllInSync && scenario.status.unreconciledRegions == 0
             })
-        let initiator = scenario.initiator
-        let isAccepted = initiator.engine.grow(dataBlocks: 300, now: initiator.now)
-        #expect(isAccepted)
-        initiator.process()
-        #expect(scenario.reaches { initiator.notices.contains(.grown(dataBlocks: 300)) })
-        scenario.simulation.layouts = MemberSet.all.compactMap {
-            try? MemberLayout(member: $0, memberBlocks: 420, geometry: initiator.engine.geometry)
-        }
-        scenario.simulation.comparedBlocks = 300
+        #expect(scenario.grow(toBlocks: 300))
+        #expect(scenario.reaches { scenario.notices.contains(.grown(dataBlocks: 300)) })
         #expect(crash(scenario))
         #expect(scenario.initiator.engine.geometry.dataBlocks == 300)
         for region in 0..<6 { #expect(scenario.does(.read, region * 8, 8) == .success) }

@@ -2,37 +2,39 @@ import Base
 import BlockInterface
 import Replication
 import Testing
+import VolumeDriver
+
+@testable import VolumeSimulation
 
 /// The reservations that one attachment leaves to the next: they stay as long as a writer that was fenced may still write, and no
 /// longer.
 @Suite struct HandoverTests {
     private static let delaySeconds: UInt64 = 60
 
-    private func pass(seconds: UInt64, _ scenario: Scenario) {
-        let queue = scenario.simulation.queue
-        let end = queue.now + seconds * 1_000_000_000
-        queue.after(seconds * 1_000_000_000) {}
-        while queue.now < end, queue.step() {}
+    private func scenario(fault: DeliberateFault = .none, hasOneClock: Bool = true) -> Scenario {
+        Scenario(fault: fault) { profile in
+            profile.releaseDelay = Self.delaySeconds * 1_000_000_000
+            profile.clock = hasOneClock ? 1 : 0
+        }
     }
+
+    private func pass(seconds: UInt64, _ scenario: Scenario) { scenario.wait(microseconds: seconds * 1_000_000) }
+
+    private func freeMembers(_ scenario: Scenario) -> Int { MemberSet.all.count { !scenario.isReserved($0) } }
 
     /// A command: attaches, works for so long, detaches. Whether the members are free of reservations then.
     private func command(_ scenario: Scenario, seconds: UInt64 = 0) -> Bool {
-        scenario.simulation.isFinished = false
         #expect(scenario.attach())
         pass(seconds: seconds, scenario)
-        let initiator = scenario.initiator
-        scenario.simulation.isFinished = true
-        initiator.deliver { _ = initiator.engine.detach(now: initiator.now) }
-        #expect(scenario.reaches { initiator.engine.phase == .detached && !initiator.isAlive })
-        let free = scenario.targets.filter { $0.holder == nil }.count
+        #expect(scenario.detach())
+        let free = freeMembers(scenario)
         #expect(free == 0 || free == 3)
         return free == 3
     }
 
     /// Commands follow each other after a host was fenced: each takes away what the one before left.
     @Test(arguments: [true, false]) func aChainOfCommandsGivesTheReservationBack(hasOneClock: Bool) {
-        let scenario = Scenario()
-        scenario.simulation.clock = hasOneClock ? 1 : 0
+        let scenario = scenario(hasOneClock: hasOneClock)
         #expect(scenario.attach())
         #expect(scenario.does(.write) == .success)
         scenario.crashInitiator()
@@ -49,18 +51,16 @@ import Testing
             #expect(command(scenario, seconds: Self.delaySeconds / 2))
         }
         #expect(command(scenario), "what is given back stays so")
-        scenario.simulation.isFinished = false
         #expect(scenario.attach())
         #expect(scenario.ending() == nil)
     }
 
     /// A host that is fenced later counts by itself.
     @Test func anotherFencingBeginsAnotherMinute() {
-        let scenario = Scenario()
+        let scenario = scenario()
         #expect(scenario.attach())
         scenario.crashInitiator()
         #expect(!command(scenario, seconds: 30))
-        scenario.simulation.isFinished = false
         #expect(scenario.attach())
         scenario.crashInitiator()
         #expect(!command(scenario, seconds: 40))
@@ -70,28 +70,21 @@ import Testing
 
     /// A registration is left at a member that was away when its owner detached. Nobody writes by it.
     @Test func aMemberThatWasAwayKeepsNobodyOut() {
-        let scenario = Scenario()
+        let scenario = scenario()
         #expect(scenario.attach())
         scenario.stop(2)
         #expect(scenario.reaches { scenario.status.members[2].phase != .active })
-        scenario.simulation.isFinished = true
-        let first = scenario.initiator
-        first.deliver { _ = first.engine.detach(now: first.now) }
-        #expect(scenario.reaches { first.engine.phase == .detached && !first.isAlive })
-        scenario.targets[2].start()
-        #expect(scenario.targets[2].holder != nil)
-        scenario.simulation.isFinished = false
+        #expect(scenario.detach())
+        scenario.start(2)
+        #expect(scenario.isReserved(2))
         #expect(scenario.attach())
         #expect(scenario.reaches { scenario.isInSync(2) })
-        let second = scenario.initiator
-        scenario.simulation.isFinished = true
-        second.deliver { _ = second.engine.detach(now: second.now) }
-        #expect(scenario.reaches { second.engine.phase == .detached && !second.isAlive })
-        #expect(scenario.targets.allSatisfy { $0.holder == nil })
+        #expect(scenario.detach())
+        #expect(freeMembers(scenario) == 3)
     }
 
     @Test func aVolumeThatForgetsTheFencedWriterIsKnownByIt() {
-        let scenario = Scenario(fault: .everyWriterDetached)
+        let scenario = scenario(fault: .everyWriterDetached)
         #expect(scenario.attach())
         scenario.crashInitiator()
         #expect(command(scenario))
@@ -99,9 +92,9 @@ import Testing
 
     /// Bytes that releases before this one left zero; they do not look at them.
     @Test func theRecordCarriesTheGrace() throws {
-        let scenario = Scenario()
+        let scenario = scenario()
         #expect(scenario.attach())
-        var superblock = try #require(scenario.simulation.superblock(scenario.targets[1]))
+        var superblock = try #require(scenario.world.record(1))
         #expect(superblock.grace == nil)
         let page = UnsafeMutableRawBufferPointer.allocate(byteCount: superblock.geometry.pageSize, alignment: 16)
         defer { page.deallocate() }
