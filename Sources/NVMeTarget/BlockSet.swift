@@ -1,29 +1,13 @@
 import Base
 import BlockInterface
 
-/// One reactor's channel to one namespace's device, with the requests collected since the last submission.
-struct ChannelSlot: BitwiseCopyable {
-    var channel: Unmanaged<BlockChannel>? = nil
-    var pending: UnsafeMutablePointer<BlockRequest>? = nil
-    var pendingCount = 0
-    /// Requests submitted or pending whose completion has not been seen.
-    var running = 0
-    var isClosing = false
-    /// The device's own memory, which the channel lends; and loans that have not ended.
-    var memory: UnsafeMutableRawBufferPointer? = nil
-    var loans = 0
-
-    /// Nothing needs the channel any more, or will.
-    var isOver: Bool { isClosing && running == 0 && loans == 0 }
-}
-
 /// The channels of one reactor.
 ///
 /// Requests are collected during a poll and submitted once. Plain slots, so that the I/O path touches no reference
 /// count; a channel itself is called once per batch.
 final class BlockSet {
-    private(set) var slots: UnsafeMutablePointer<ChannelSlot>
-    private(set) var count = 0
+    private var slots: ChannelSlots
+    private var count: UInt32 = 0
     private var capacity = 0
     /// Places without a channel.
     private var free: [ChannelIndex] = []
@@ -41,18 +25,20 @@ final class BlockSet {
     var beforeUnmapping: ((UnsafeMutableRawBufferPointer) -> Void)?
 
     init() {
-        slots = .allocate(capacity: 0)
+        slots = ChannelSlots(capacity: 0)
         busy = .allocate(capacity: 0)
         completions = .allocate(capacity: Limits.completionBatch)
     }
 
     deinit {
         beforeUnmapping = nil
-        for index in 0..<count { release(index) }
-        slots.deallocate()
+        for index in indices { release(index) }
+        slots.free()
         busy.deallocate()
         completions.deallocate()
     }
+
+    private var indices: SlotIndices<ChannelIndex> { SlotIndices(count: count) }
 
     /// Adds a channel and returns its place.
     ///
@@ -64,29 +50,29 @@ final class BlockSet {
         slot.channel = .passRetained(channel)
         slot.memory = memory
         let index = free.popLast() ?? addPlace()
-        slots[index.offset] = slot
+        slots[index] = slot
         if channel.notificationDescriptor >= 0 { places[channel.notificationDescriptor] = index }
         return index
     }
 
     private func addPlace() -> ChannelIndex {
         if count == capacity { grow(to: capacity * 2) }
-        count += 1
-        return ChannelIndex(position: UInt32(count - 1))
+        defer { count += 1 }
+        return ChannelIndex(position: count)
     }
 
     /// Tells all channels, and those to come, that buffers will lie in this memory, which outlives them.
     func announce(_ areas: [UnsafeMutableRawBufferPointer]) {
         announced += areas
-        for index in 0..<count {
+        for index in indices {
             for area in areas { slots[index].channel?.takeUnretainedValue().announce(area) }
         }
     }
 
     /// Takes no new requests for a channel and frees it when its running ones have ended.
     func remove(_ index: ChannelIndex) {
-        slots[index.offset].isClosing = true
-        if slots[index.offset].isOver { release(index.offset) }
+        slots[index].isClosing = true
+        if slots[index].isOver { release(index) }
     }
 
     /// Borrows a range of the device's own memory. Returns where it is, and the memory around it that may be registered.
@@ -94,70 +80,70 @@ final class BlockSet {
     func borrow(
         offset: UInt64, length: UInt64, on index: ChannelIndex
     ) -> (memory: UnsafeMutableRawPointer, surroundings: UnsafeMutableRawBufferPointer)? {
-        let slot = slots + index.offset
-        guard let start = slot.pointee.memory?.baseAddress, let channel = slot.pointee.channel,
+        let slots = slots
+        guard let start = slots[index].memory?.baseAddress, let channel = slots[index].channel,
             let surroundings = channel._withUnsafeGuaranteedRef({ $0.borrow(offset: offset, length: length) })
         else { return nil }
-        slot.pointee.loans += 1
+        slots[index].loans += 1
         return (start + Int(offset), surroundings)
     }
 
     /// Ends a loan.
     @inline(__always)
     func giveBack(_ memory: UnsafeMutableRawPointer, length: UInt64, on index: ChannelIndex) {
-        let slot = slots + index.offset
-        guard let channel = slot.pointee.channel, let start = slot.pointee.memory?.baseAddress else {
+        let slots = slots
+        guard let channel = slots[index].channel, let start = slots[index].memory?.baseAddress else {
             invariantViolated("a channel outlasts its loans")
         }
         channel._withUnsafeGuaranteedRef { $0.giveBack(offset: UInt64(memory - start), length: length) }
-        slot.pointee.loans -= 1
-        if _slowPath(slot.pointee.isOver) { release(index.offset) }
+        slots[index].loans -= 1
+        if _slowPath(slots[index].isOver) { release(index) }
     }
 
     /// A change waits for a range that is lent.
     func isWanted(_ memory: UnsafeMutableRawPointer, length: UInt64, on index: ChannelIndex) -> Bool {
-        guard let start = slots[index.offset].memory?.baseAddress else { return false }
-        return slots[index.offset].channel?.takeUnretainedValue()
+        guard let start = slots[index].memory?.baseAddress else { return false }
+        return slots[index].channel?.takeUnretainedValue()
             .isWanted(offset: UInt64(memory - start), length: length) == true
     }
 
     /// Queues a request; `false` when the channel has as many as it can take.
     @inline(__always)
     func enqueue(_ request: BlockRequest, on index: ChannelIndex) -> Bool {
-        let slot = slots + index.offset
-        guard slot.pointee.running < Limits.blockDepth else { return false }
-        let pending = slot.pointee.pending ?? makeRoom(slot)
-        if slot.pointee.running == 0 {
+        let slots = slots
+        guard slots[index].running < Limits.blockDepth else { return false }
+        let pending = slots[index].pending ?? makeRoom(index)
+        if slots[index].running == 0 {
             busy[busyCount] = index
             busyCount += 1
         }
-        pending[slot.pointee.pendingCount] = request
-        slot.pointee.pendingCount += 1
-        slot.pointee.running += 1
+        pending[slots[index].pendingCount] = request
+        slots[index].pendingCount += 1
+        slots[index].running += 1
         return true
     }
 
     /// Room for a channel's requests, when the first one comes: most of many thousands of channels never have any.
     @inline(never)
-    private func makeRoom(_ slot: UnsafeMutablePointer<ChannelSlot>) -> UnsafeMutablePointer<BlockRequest> {
+    private func makeRoom(_ index: ChannelIndex) -> UnsafeMutablePointer<BlockRequest> {
         let pending = UnsafeMutablePointer<BlockRequest>.allocate(capacity: Limits.blockDepth)
-        slot.pointee.pending = pending
+        slots[index].pending = pending
         return pending
     }
 
     /// Hands all collected requests to their channels; what a channel does not take stays for the next time.
     func submit() {
         for position in 0..<busyCount {
-            let slot = slots + busy[position].offset
-            let pendingCount = slot.pointee.pendingCount
-            guard pendingCount > 0, let channel = slot.pointee.channel, let pending = slot.pointee.pending else {
+            let index = busy[position]
+            let pendingCount = slots[index].pendingCount
+            guard pendingCount > 0, let channel = slots[index].channel, let pending = slots[index].pending else {
                 continue
             }
             let taken = channel._withUnsafeGuaranteedRef {
                 $0.submit(UnsafeBufferPointer(start: pending, count: pendingCount))
             }
             if taken < pendingCount { pending.update(from: pending + taken, count: pendingCount - taken) }
-            slot.pointee.pendingCount = pendingCount - taken
+            slots[index].pendingCount = pendingCount - taken
         }
     }
 
@@ -168,7 +154,7 @@ final class BlockSet {
         var position = 0
         // An end may begin something else: the list can grow meanwhile.
         while position < busyCount {
-            let index = busy[position].offset
+            let index = busy[position]
             guard let channel = slots[index].channel else { invariantViolated("a channel outlasts its requests") }
             let ended = channel._withUnsafeGuaranteedRef { $0.poll(into: completions) }
             work += ended
@@ -188,46 +174,44 @@ final class BlockSet {
 
     /// Withdraws a request that has not started; its completion says `aborted` when that worked.
     func cancel(tag: UInt64, on index: ChannelIndex) -> Bool {
-        guard let channel = slots[index.offset].channel else { return false }
+        guard let channel = slots[index].channel else { return false }
         return channel.takeUnretainedValue().cancel(tag: tag)
     }
 
     /// Requests wait for ranges that other reactors' operations hold: nothing tells when they are free.
     var isBlocked: Bool {
-        (0..<busyCount).contains { slots[busy[$0].offset].channel?.takeUnretainedValue().isBlocked == true }
+        (0..<busyCount).contains { slots[busy[$0]].channel?.takeUnretainedValue().isBlocked == true }
     }
 
     var descriptors: [Int32] {
-        (0..<count).compactMap { slots[$0].channel?.takeUnretainedValue().notificationDescriptor }
+        indices.compactMap { slots[$0].channel?.takeUnretainedValue().notificationDescriptor }
     }
 
     /// Only a channel that has requests has something to tell.
     func armNotifications() {
-        for position in 0..<busyCount { slots[busy[position].offset].channel?.takeUnretainedValue().armNotification() }
+        for position in 0..<busyCount { slots[busy[position]].channel?.takeUnretainedValue().armNotification() }
     }
 
     func acknowledgeNotifications() {
         for position in 0..<busyCount {
-            slots[busy[position].offset].channel?.takeUnretainedValue().acknowledgeNotification()
+            slots[busy[position]].channel?.takeUnretainedValue().acknowledgeNotification()
         }
     }
 
     func acknowledgeNotification(_ descriptor: Int32) {
         guard let index = places[descriptor] else { return }
-        slots[index.offset].channel?.takeUnretainedValue().acknowledgeNotification()
+        slots[index].channel?.takeUnretainedValue().acknowledgeNotification()
     }
 
     /// Makes room for so many channels more at once: moving many thousands each time that they are doubled takes long.
     func reserve(_ more: Int) {
-        if count - free.count + more > capacity { grow(to: count - free.count + more) }
+        let wanted = Int(count) - free.count + more
+        if wanted > capacity { grow(to: wanted) }
     }
 
     private func grow(to wanted: Int) {
         let wanted = max(16, wanted)
-        let larger = UnsafeMutablePointer<ChannelSlot>.allocate(capacity: wanted)
-        larger.update(from: slots, count: count)
-        slots.deallocate()
-        slots = larger
+        slots = slots.moved(capacity: wanted, count: Int(count))
         let moreBusy = UnsafeMutablePointer<ChannelIndex>.allocate(capacity: wanted)
         moreBusy.update(from: busy, count: busyCount)
         busy.deallocate()
@@ -235,18 +219,16 @@ final class BlockSet {
         capacity = wanted
     }
 
-    private func release(_ index: Int) {
+    private func release(_ index: ChannelIndex) {
         guard let channel = slots[index].channel else { return }
         generation += 1
         if let memory = slots[index].memory { beforeUnmapping?(memory) }
-        let (place, descriptor) = (
-            ChannelIndex(position: UInt32(index)), channel.takeUnretainedValue().notificationDescriptor
-        )
-        if places[descriptor] == place { places[descriptor] = nil }
+        let descriptor = channel.takeUnretainedValue().notificationDescriptor
+        if places[descriptor] == index { places[descriptor] = nil }
         channel.takeUnretainedValue().close()
         channel.release()
         slots[index].pending?.deallocate()
         slots[index] = ChannelSlot()
-        free.append(place)
+        free.append(index)
     }
 }

@@ -64,34 +64,33 @@ final class HostDevice {
 /// Registered memory for the data of control commands on one device: one part that controllers may read, one that they may
 /// write.
 final class ControlBuffers {
-    private struct Part {
-        let arena: RegisteredArena
-        let region: MemoryRegion
-        var free: [Int]
+    private struct Part: ~Copyable {
+        private let slots: RegisteredSlots
 
         init(_ context: FabricContext, _ access: MemoryAccess) throws(ConnectionFailure) {
-            do { arena = try RegisteredArena(bytes: HostLimits.controlBuffers * ControlBuffer.byteCount) } catch {
-                throw .resources(error.description)
+            let memory: ControlMemory
+            do throws(TercetError) {
+                memory = try ControlMemory(slotBytes: ControlBuffer.byteCount, count: HostLimits.controlBuffers)
+            } catch { throw .resources(error.description) }
+            do throws(TercetError) { slots = try RegisteredSlots(memory, with: context, access: access) } catch {
+                throw .call(error)
             }
-            do { region = try arena.register(with: context, access: access) } catch { throw .call(error) }
-            free = Array((0..<HostLimits.controlBuffers).reversed())
         }
 
-        mutating func take() -> IOSegment? {
-            guard let place = free.popLast() else { return nil }
-            return IOSegment(
-                address: arena.memory.baseAddress! + place * ControlBuffer.byteCount, length: ControlBuffer.byteCount,
-                localKey: region.localKey, remoteKey: region.remoteKey)
+        func take() -> IOSegment? {
+            slots.take().map { slot in
+                IOSegment(
+                    address: slots[slot], length: ControlBuffer.byteCount, localKey: slots.region.localKey,
+                    remoteKey: slots.region.remoteKey)
+            }
         }
 
-        mutating func give(_ segment: IOSegment) {
-            free.append((segment.address - arena.memory.baseAddress!) / ControlBuffer.byteCount)
-        }
+        func give(_ segment: IOSegment) { slots.give(segment.address) }
     }
 
     private let device: Int
-    private var outgoing: Part
-    private var incoming: Part
+    private let outgoing: Part
+    private let incoming: Part
 
     init(_ context: FabricContext, device: Int) throws(ConnectionFailure) {
         self.device = device
