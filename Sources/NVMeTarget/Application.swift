@@ -30,7 +30,7 @@ final class Application {
     /// - Parameter reopened: namespaces that are made anew although nothing of what is said of them differs.
     init(
         _ desired: TargetDefinition, reopening reopened: [TargetPart], at target: Target
-    ) throws(DefinitionError) {
+    ) throws(TercetError) {
         try desired.check()
         self.target = target
         self.desired = desired
@@ -97,7 +97,7 @@ final class Application {
         var definition = subsystem
         definition.serialNumber =
             subsystem.serialNumber ?? target.surroundings.serialNumber(of: subsystem.nqn, in: desired)
-        do throws(TargetError) { try target.addSubsystem(definition) } catch {
+        do throws(TercetError) { try target.addSubsystem(definition) } catch {
             return fail(.subsystem(subsystem.nqn), error.description)
         }
         add(subsystem.namespaces, to: subsystem.nqn)
@@ -109,7 +109,7 @@ final class Application {
             removed.append { [unowned self] in remove(nsid, from: change.nqn) }
         }
         steps.append { [unowned self] in
-            do throws(TargetError) {
+            do throws(TercetError) {
                 if let access = change.access { try self.target.setAccess(access, of: change.nqn) }
                 if !change.anaStates.isEmpty { try self.target.setANAStates(change.anaStates, of: change.nqn) }
                 if let range = change.controllerIDs { try self.target.setControllerIDs(range, of: change.nqn) }
@@ -133,7 +133,7 @@ final class Application {
     private func add(_ namespaces: [NamespaceDefinition], to nqn: String) {
         for namespace in namespaces.reversed() {
             steps.append { [unowned self] in
-                do throws(TargetError) { try self.target.addNamespace(namespace, to: nqn) } catch {
+                do throws(TercetError) { try self.target.addNamespace(namespace, to: nqn) } catch {
                     fail(.namespace(namespace.nsid, subsystem: nqn), error.description)
                 }
                 return nil
@@ -180,7 +180,7 @@ extension Target {
     public func apply(
         _ definition: TargetDefinition, reopening reopened: [TargetPart] = [],
         isolation: isolated (any Actor)? = #isolation
-    ) async throws(DefinitionError) -> TargetReport {
+    ) async throws(TercetError) -> TargetReport {
         let application = try begin(definition, reopening: reopened)
         while let pending = application.proceed() { _ = await pending.event.wait(seconds: pending.limitSeconds) }
         return application.report
@@ -188,7 +188,7 @@ extension Target {
 
     fileprivate func begin(
         _ definition: TargetDefinition, reopening reopened: [TargetPart] = []
-    ) throws(DefinitionError) -> Application {
+    ) throws(TercetError) -> Application {
         try Application(definition, reopening: reopened, at: self)
     }
 }
@@ -211,7 +211,7 @@ public final class DesiredState {
     }
 
     /// Lets the target become something else, once it has become what it was told before.
-    public func apply(_ definition: TargetDefinition, reopening reopened: [TargetPart] = []) throws(DefinitionError) {
+    public func apply(_ definition: TargetDefinition, reopening reopened: [TargetPart] = []) throws(TercetError) {
         self.definition = definition
         self.reopened += reopened
         isApplied = false
@@ -219,7 +219,7 @@ public final class DesiredState {
     }
 
     /// Changes what the target is to be.
-    public func change(_ body: (inout TargetDefinition) -> Void) throws(DefinitionError) {
+    public func change(_ body: (inout TargetDefinition) -> Void) throws(TercetError) {
         var changed = definition
         body(&changed)
         try apply(changed)
@@ -227,7 +227,7 @@ public final class DesiredState {
 
     /// Goes on as far as it can; `true` when the target is what it is to be. After each poll of the reactors.
     @discardableResult
-    public func proceed() throws(DefinitionError) -> Bool {
+    public func proceed() throws(TercetError) -> Bool {
         while true {
             if let pending, !pending.event.hasCome { return false }
             if application == nil {

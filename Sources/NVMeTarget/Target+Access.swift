@@ -8,8 +8,8 @@ import TargetInterface
 extension Target {
     /// Changes the states of groups of a subsystem's namespaces (NVMe Base, "Asymmetric Namespace Access"); `nil` takes back
     /// what was said. Hosts for which a group's state differs from before are told.
-    func setANAStates(_ changes: [ANAGroupPlace: ANAState?], of nqn: String) throws(TargetError) {
-        guard let subsystem = subsystem(nqn) else { throw TargetError("there is no subsystem \(nqn)") }
+    func setANAStates(_ changes: [ANAGroupPlace: ANAState?], of nqn: String) throws(TercetError) {
+        guard let subsystem = subsystem(nqn) else { throw TercetError(.notFound, "there is no subsystem \(nqn)") }
         let (former, states) = subsystem.state.withLock { state in
             let former = state.anaStates
             state.anaStates.set(changes)
@@ -26,8 +26,8 @@ extension Target {
     }
 
     /// Changes the identifiers that a subsystem's controllers get from now on.
-    func setControllerIDs(_ range: ClosedRange<UInt16>, of nqn: String) throws(TargetError) {
-        guard let subsystem = subsystem(nqn) else { throw TargetError("there is no subsystem \(nqn)") }
+    func setControllerIDs(_ range: ClosedRange<UInt16>, of nqn: String) throws(TercetError) {
+        guard let subsystem = subsystem(nqn) else { throw TercetError(.notFound, "there is no subsystem \(nqn)") }
         subsystem.state.withLock { $0.definition.controllerIDs = range }
     }
 

@@ -4,16 +4,10 @@ import NVMeSpec
 import Synchronization
 import TargetInterface
 
-/// A change that cannot be made.
-struct TargetError: Error, CustomStringConvertible {
-    var description: String
-    init(_ description: String) { self.description = description }
-}
-
 /// The changes that a definition is brought about by, one part at a time. `Application` makes them.
 extension Target {
     /// Adds a subsystem without namespaces.
-    func addSubsystem(_ definition: SubsystemDefinition) throws(TargetError) {
+    func addSubsystem(_ definition: SubsystemDefinition) throws(TercetError) {
         let added = state.withLock { state in
             guard state.subsystems[definition.nqn] == nil else { return false }
             state.subsystems[definition.nqn] = Subsystem(definition, index: state.nextIndex, seed: bootInstance)
@@ -21,7 +15,7 @@ extension Target {
             state.catalog.add(definition)
             return true
         }
-        guard added else { throw TargetError("there is a subsystem \(definition.nqn) already") }
+        guard added else { throw TercetError(.exists, "there is a subsystem \(definition.nqn) already") }
         discoveryChanged()
     }
 
@@ -43,8 +37,8 @@ extension Target {
     }
 
     /// Changes who may connect. Hosts that may no longer are disconnected.
-    func setAccess(_ access: HostAccess, of nqn: String) throws(TargetError) {
-        guard let subsystem = subsystem(nqn) else { throw TargetError("there is no subsystem \(nqn)") }
+    func setAccess(_ access: HostAccess, of nqn: String) throws(TercetError) {
+        guard let subsystem = subsystem(nqn) else { throw TercetError(.notFound, "there is no subsystem \(nqn)") }
         state.withLock { state in
             state.catalog.remove(subsystem.definition)
             subsystem.state.withLock { $0.definition.access = access }
@@ -56,16 +50,17 @@ extension Target {
         discoveryChanged()
     }
 
-    func addNamespace(_ definition: NamespaceDefinition, to nqn: String) throws(TargetError) {
+    func addNamespace(_ definition: NamespaceDefinition, to nqn: String) throws(TercetError) {
         guard let subsystem = subsystem(nqn), !subsystem.isDiscovery else {
-            throw TargetError("there is no subsystem \(nqn)")
+            throw TercetError(.notFound, "there is no subsystem \(nqn)")
         }
         guard definition.nsid >= 1, definition.nsid <= UInt32(options.maxNamespaces) else {
-            throw TargetError(
-                "namespace \(definition.nsid) of \(nqn): identifiers go from 1 to \(options.maxNamespaces)")
+            throw TercetError(
+                .invalid, "namespace \(definition.nsid) of \(nqn): identifiers go from 1 to \(options.maxNamespaces)")
         }
         guard subsystem.state.withLock({ $0.namespaces.identifiers.count }) < options.maxNamespaceCount else {
-            throw TargetError(
+            throw TercetError(
+                .exhausted,
                 "namespace \(definition.nsid) of \(nqn): with transfers of \(options.maxTransferSize) bytes a subsystem has at "
                     + "most \(options.maxNamespaceCount) namespaces, because hosts read a list of all with one command")
         }
@@ -78,7 +73,8 @@ extension Target {
             }
         } catch {
             // Serving without it would let in a host that was fenced.
-            throw TargetError(
+            throw TercetError(
+                .damaged,
                 "namespace \(definition.nsid) of \(nqn): its stored reservation cannot be read: \(error); restore the "
                     + "file, or remove it when no host relies on the reservation")
         }
@@ -89,7 +85,7 @@ extension Target {
             store: store)
         let namespace = Namespace(opened, reservation, instance: takeInstance())
         guard subsystem.state.withLock({ $0.namespaces.add(namespace) }) else {
-            throw TargetError("\(nqn) has a namespace \(definition.nsid) already")
+            throw TercetError(.exists, "\(nqn) has a namespace \(definition.nsid) already")
         }
         subsystem.changeRegistrants(from: Reservation(), to: reservation)
         observe(
@@ -99,14 +95,11 @@ extension Target {
         namespaceChanged(definition.nsid, of: subsystem)
     }
 
-    private func open(_ backing: NamespaceBacking) throws(TargetError) -> any BlockDevice {
+    private func open(_ backing: NamespaceBacking) throws(TercetError) -> any BlockDevice {
         switch backing {
         case .device(let device): return device
         case .specified(let specification):
-            let device: any BlockDevice
-            do throws(TercetError) { device = try surroundings.open(specification) } catch {
-                throw TargetError(error.description)
-            }
+            let device = try surroundings.open(specification)
             if let closing = device.closing { state.withLock { $0.closings[specification.backing] = closing } }
             for remark in device.remarks { observe(.deviceRemark(remark)) }
             return device

@@ -5,22 +5,22 @@ import TargetInterface
 extension TargetDefinition {
     /// A definition that contradicts itself, or that no target can be, cannot be brought about in part: the rest would depend on the
     /// order in which it is done. It is refused as a whole.
-    func check() throws(DefinitionError) {
-        if let twice = Self.firstTwice(listeners) { throw DefinitionError("listener \(twice) is there twice") }
+    func check() throws(TercetError) {
+        if let twice = Self.firstTwice(listeners) { throw TercetError(.invalid, "listener \(twice) is there twice") }
         if let twice = Self.firstTwice(subsystems.map(\.nqn)) {
-            throw DefinitionError("subsystem \(twice) is there twice")
+            throw TercetError(.invalid, "subsystem \(twice) is there twice")
         }
         for subsystem in subsystems {
             guard subsystem.nqn != NQN.discovery else {
-                throw DefinitionError("subsystem \(subsystem.nqn): the discovery subsystem is there by itself")
+                throw TercetError(.invalid, "subsystem \(subsystem.nqn): the discovery subsystem is there by itself")
             }
             if let twice = Self.firstTwice(subsystem.namespaces.map(\.nsid)) {
-                throw DefinitionError("subsystem \(subsystem.nqn): namespace \(twice) is there twice")
+                throw TercetError(.invalid, "subsystem \(subsystem.nqn): namespace \(twice) is there twice")
             }
             let groups = subsystem.anaStates.keys.map(\.group) + subsystem.namespaces.map(\.anaGroup)
             for group in groups where group < 1 || group > Limits.anaGroups {
-                throw DefinitionError(
-                    "subsystem \(subsystem.nqn): ANA group \(group): groups go from 1 to \(Limits.anaGroups)")
+                throw TercetError(
+                    .invalid, "subsystem \(subsystem.nqn): ANA group \(group): groups go from 1 to \(Limits.anaGroups)")
             }
         }
     }

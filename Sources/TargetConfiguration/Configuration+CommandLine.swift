@@ -5,37 +5,41 @@ import TargetInterface
 extension Configuration {
     /// From `--listen ADDRESS[:PORT] --export NQN=PATH`, either of them several times. Any host may connect.
     /// Exports of one NQN are the namespaces 1, 2 and so on of one subsystem.
-    public init(listen: [String], exports: [String]) throws(ConfigurationError) {
+    public init(listen: [String], exports: [String]) throws(TercetError) {
         self.init()
         for text in listen {
             guard let address = SocketAddress(text, defaultPort: Self.defaultPort), address.port != 0 else {
-                throw ConfigurationError(
+                throw TercetError(
+                    .invalid,
                     "--listen \(text): no address; allowed: ADDRESS, ADDRESS:PORT, [IPV6] or [IPV6]:PORT, in numbers")
             }
-            if definition.listeners.contains(address) { throw ConfigurationError("--listen \(text): is given twice") }
+            if definition.listeners.contains(address) {
+                throw TercetError(.invalid, "--listen \(text): is given twice")
+            }
             definition.listeners.append(address)
         }
         if definition.listeners.isEmpty {
-            throw ConfigurationError("--listen is missing; allowed: --listen ADDRESS[:PORT]")
+            throw TercetError(.invalid, "--listen is missing; allowed: --listen ADDRESS[:PORT]")
         }
-        if exports.isEmpty { throw ConfigurationError("--export is missing; allowed: --export NQN=PATH") }
+        if exports.isEmpty { throw TercetError(.invalid, "--export is missing; allowed: --export NQN=PATH") }
         for text in exports { try add(export: text) }
-        if let violation = firstViolation() { throw ConfigurationError("\(violation.path): \(violation.text)") }
+        if let violation = firstViolation() { throw TercetError(.invalid, "\(violation.path): \(violation.text)") }
     }
 
-    private mutating func add(export text: String) throws(ConfigurationError) {
+    private mutating func add(export text: String) throws(TercetError) {
         guard let separator = text.firstIndex(of: "=") else {
-            throw ConfigurationError(
+            throw TercetError(
+                .invalid,
                 "--export \(text): no '='; allowed: NQN=PATH, PATH being a device, a file, ram:SIZE or null:SIZE"
             )
         }
         let nqn = String(text[..<separator])
-        if let violation = Self.violation(ofNQN: nqn) { throw ConfigurationError("--export \(violation)") }
+        if let violation = Self.violation(ofNQN: nqn) { throw TercetError(.invalid, "--export \(violation)") }
         let backing: BlockSpecification
         do throws(TercetError) {
             backing = try BlockSpecification(parsing: String(text[text.index(after: separator)...]))
         } catch {
-            throw ConfigurationError("--export \(error.description)")
+            throw TercetError(.invalid, "--export \(error.description)")
         }
         let position = definition.subsystems.firstIndex { $0.nqn == nqn } ?? definition.subsystems.count
         if position == definition.subsystems.count { definition.subsystems.append(SubsystemDefinition(nqn: nqn)) }

@@ -1,10 +1,11 @@
+import Base
 import Glibc
 import SystemPackage
 import Yams
 
 extension Element {
     /// The text of a configuration file.
-    package static func text(of path: String) throws(ConfigurationError) -> String {
+    package static func text(of path: String) throws(TercetError) -> String {
         guard let file = fopen(path, "re") else { throw Self.unreadable(path, errno) }
         defer { fclose(file) }
         var bytes: [UInt8] = []
@@ -13,13 +14,13 @@ extension Element {
             let count = fread(&chunk, 1, chunk.count, file)
             bytes += chunk[..<count]
             if bytes.count > 16 << 20 {
-                throw ConfigurationError("\(path): is larger than 16M; that is no configuration")
+                throw TercetError(.invalid, "\(path): is larger than 16M; that is no configuration")
             }
             if count < chunk.count { break }
         }
         if ferror(file) != 0 { throw Self.unreadable(path, errno) }
         guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw ConfigurationError("\(path): is not UTF-8 text")
+            throw TercetError(.invalid, "\(path): is not UTF-8 text")
         }
         return text
     }
@@ -29,27 +30,27 @@ extension Element {
     /// - Parameters:
     ///   - file: the name that errors carry.
     ///   - needs: for an error where there is nothing.
-    package static func root(of text: String, file: String, needs: String) throws(ConfigurationError) -> Element {
+    package static func root(of text: String, file: String, needs: String) throws(TercetError) -> Element {
         let root: Node?
         do {
             root = try Yams.compose(yaml: text)
         } catch {
             throw Self.syntaxError(error, file: file)
         }
-        guard let root else { throw ConfigurationError("\(file): is empty; \(needs)") }
+        guard let root else { throw TercetError(.invalid, "\(file): is empty; \(needs)") }
         return Element(node: root, path: "", file: file)
     }
 
-    private static func unreadable(_ path: String, _ code: Int32) -> ConfigurationError {
+    private static func unreadable(_ path: String, _ code: Int32) -> TercetError {
         switch code {
-        case ENOENT: ConfigurationError("\(path): there is no such file")
-        case EACCES: ConfigurationError("\(path): no permission to read it")
-        case EISDIR: ConfigurationError("\(path): is a directory")
-        default: ConfigurationError("\(path): \(Errno(rawValue: code))")
+        case ENOENT: TercetError(.notFound, "\(path): there is no such file")
+        case EACCES: TercetError(.notPermitted, "\(path): no permission to read it")
+        case EISDIR: TercetError(.invalid, "\(path): is a directory")
+        default: TercetError(call: path, errno: code, reason: "\(Errno(rawValue: code))")
         }
     }
 
-    private static func syntaxError(_ error: any Error, file: String) -> ConfigurationError {
+    private static func syntaxError(_ error: any Error, file: String) -> TercetError {
         switch error as? YamlError {
         case .scanner(_, let problem, let mark, _), .parser(_, let problem, let mark, _),
             .composer(_, let problem, let mark, _):
@@ -57,22 +58,22 @@ extension Element {
         case .duplicatedKeysInMapping(let duplicates, let context):
             return Element.error(file, context.mark, duplicates.first ?? "", "this key is there twice; allowed: once")
         case .reader(let problem, _, _, _):
-            return ConfigurationError("\(file): is not JSON: \(problem)")
+            return TercetError(.invalid, "\(file): is not JSON: \(problem)")
         default:
-            return ConfigurationError("\(file): is not JSON")
+            return TercetError(.invalid, "\(file): is not JSON")
         }
     }
 }
 
 extension Configuration {
     /// Reads a file in JSON. (YAML, of which JSON is a part, is understood as well.)
-    public init(contentsOf path: String) throws(ConfigurationError) {
+    public init(contentsOf path: String) throws(TercetError) {
         try self.init(parsing: try Element.text(of: path), file: path)
     }
 
     /// Reads a configuration's text.
     /// - Parameter file: the name that errors carry.
-    public init(parsing text: String, file: String) throws(ConfigurationError) {
+    public init(parsing text: String, file: String) throws(TercetError) {
         let root = try Element.root(of: text, file: file, needs: "listeners and subsystems are needed")
         self = try root.configuration()
         if let violation = firstViolation() {

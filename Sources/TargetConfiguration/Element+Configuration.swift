@@ -6,7 +6,7 @@ import Yams
 
 /// The schema of the file: which keys there are, their types and their ranges.
 extension Element {
-    func configuration() throws(ConfigurationError) -> Configuration {
+    func configuration() throws(TercetError) -> Configuration {
         let values = try object(keys: [
             "reactors", "queueDepth", "maxIOQueues", "inCapsuleDataSize", "maxIOSize", "sharedReceiveEntries",
             "dataMemory", "sendWithInvalidate", "keepAlive", "stateDirectory", "requireAll", "listeners", "discovery",
@@ -54,7 +54,7 @@ extension Element {
         return configuration
     }
 
-    private func reactors() throws(ConfigurationError) -> ReactorChoice {
+    private func reactors() throws(TercetError) -> ReactorChoice {
         guard node.sequence != nil else { return .count(try integer(in: 1...256)) }
         var processors: [Int] = []
         for element in try array() {
@@ -68,7 +68,7 @@ extension Element {
         return .processors(processors)
     }
 
-    private func addresses() throws(ConfigurationError) -> [SocketAddress] {
+    private func addresses() throws(TercetError) -> [SocketAddress] {
         var addresses: [SocketAddress] = []
         for element in try array() {
             addresses.append(try element.address())
@@ -76,7 +76,7 @@ extension Element {
         return addresses
     }
 
-    private func address() throws(ConfigurationError) -> SocketAddress {
+    private func address() throws(TercetError) -> SocketAddress {
         let values = try object(keys: ["address", "port"])
         let host = try require("address", in: values, as: "an IPv4 or IPv6 address")
         let port = try values["port"]?.integer(in: 1...65535) ?? Int(Configuration.defaultPort)
@@ -86,7 +86,7 @@ extension Element {
         return address
     }
 
-    private func controllerIDs() throws(ConfigurationError) -> ClosedRange<UInt16> {
+    private func controllerIDs() throws(TercetError) -> ClosedRange<UInt16> {
         let all = SubsystemDefinition.allControllerIDs
         let limits = Int(all.lowerBound)...Int(all.upperBound)
         let form = "\(all.lowerBound) to \(all.upperBound)"
@@ -97,7 +97,7 @@ extension Element {
         return UInt16(first)...UInt16(last)
     }
 
-    private func subsystem() throws(ConfigurationError) -> SubsystemDefinition {
+    private func subsystem() throws(TercetError) -> SubsystemDefinition {
         let values = try object(keys: [
             "nqn", "serial", "model", "allowAnyHost", "hosts", "maxIOQueues", "anaGroups", "controllerIDs",
             "namespaces",
@@ -114,7 +114,7 @@ extension Element {
         return subsystem
     }
 
-    private func access(_ values: [String: Element]) throws(ConfigurationError) -> HostAccess {
+    private func access(_ values: [String: Element]) throws(TercetError) -> HostAccess {
         let allowsAny = try values["allowAnyHost"]?.boolean() ?? false
         guard let list = values["hosts"] else {
             if allowsAny { return .anyHost }
@@ -130,7 +130,7 @@ extension Element {
         return .hosts(hosts)
     }
 
-    private func anaStates() throws(ConfigurationError) -> [ANAGroupPlace: ANAState] {
+    private func anaStates() throws(TercetError) -> [ANAGroupPlace: ANAState] {
         var states: [ANAGroupPlace: ANAState] = [:]
         for element in try array() {
             let values = try element.object(keys: ["id", "state", "listener"])
@@ -145,7 +145,7 @@ extension Element {
         return states
     }
 
-    private func namespace() throws(ConfigurationError) -> NamespaceDefinition {
+    private func namespace() throws(TercetError) -> NamespaceDefinition {
         let values = try object(keys: [
             "nsid", "backing", "blockSize", "readOnly", "uuid", "nguid", "eui64", "identifiers", "anaGroup",
         ])
@@ -174,7 +174,7 @@ extension Element {
         return namespace
     }
 
-    private func blockSize() throws(ConfigurationError) -> UInt32 {
+    private func blockSize() throws(TercetError) -> UInt32 {
         let size = try byteCount(in: 512...65536)
         guard let blockSize = UInt32(exactly: size), BlockGeometry.isBlockSize(blockSize) else {
             throw error("\(size) is no block size; allowed: a power of two from 512 to 65536")
@@ -182,7 +182,7 @@ extension Element {
         return blockSize
     }
 
-    private func uuid() throws(ConfigurationError) -> [UInt8] {
+    private func uuid() throws(TercetError) -> [UInt8] {
         guard let uuid = UUIDBytes(try string()), !uuid.isZero else {
             throw error(
                 "'\(try string())' is no UUID; allowed: \"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx\", not all zeroes")
@@ -190,7 +190,7 @@ extension Element {
         return uuid.bytes
     }
 
-    private func hexadecimal(byteCount: Int) throws(ConfigurationError) -> [UInt8] {
+    private func hexadecimal(byteCount: Int) throws(TercetError) -> [UInt8] {
         let text = try string().filter { $0 != "-" }
         let digits = text.compactMap { $0.isASCII ? $0.hexDigitValue : nil }
         guard text.count == 2 * byteCount, digits.count == text.count, digits.contains(where: { $0 != 0 }) else {
@@ -203,7 +203,7 @@ extension Element {
     /// A value that must be there.
     private func require(
         _ key: String, in values: [String: Element], as form: String
-    ) throws(ConfigurationError) -> Element {
+    ) throws(TercetError) -> Element {
         if let value = values[key] { return value }
         throw Self.error(file, node.mark, path.isEmpty ? key : "\(path).\(key)", "is missing; allowed: \(form)")
     }

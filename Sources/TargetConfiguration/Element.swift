@@ -8,16 +8,17 @@ package struct Element {
     let file: String
 
     /// The error at this value's place.
-    package func error(_ what: String) -> ConfigurationError { Self.error(file, node.mark, path, what) }
+    package func error(_ what: String) -> TercetError { Self.error(file, node.mark, path, what) }
 
-    static func error(_ file: String, _ mark: Mark?, _ path: String, _ what: String) -> ConfigurationError {
+    /// A problem in one line: `FILE:LINE:COLUMN: key.path: what is wrong; allowed: what would do`.
+    static func error(_ file: String, _ mark: Mark?, _ path: String, _ what: String) -> TercetError {
         let place = mark.map { "\(file):\($0.line):\($0.column)" } ?? file
-        return ConfigurationError(path.isEmpty ? "\(place): \(what)" : "\(place): \(path): \(what)")
+        return TercetError(.invalid, path.isEmpty ? "\(place): \(what)" : "\(place): \(path): \(what)")
     }
 
     /// The values of an object.
     /// - Throws: if this is no object, or has a key that is not among `keys`.
-    package func object(keys: [String]) throws(ConfigurationError) -> [String: Element] {
+    package func object(keys: [String]) throws(TercetError) -> [String: Element] {
         guard let mapping = node.mapping else {
             throw error("\(kind) where an object is needed; allowed: { \(keys.joined(separator: ", ")) }")
         }
@@ -37,24 +38,24 @@ package struct Element {
     }
 
     /// The values of an array.
-    package func array() throws(ConfigurationError) -> [Element] {
+    package func array() throws(TercetError) -> [Element] {
         guard let sequence = node.sequence else { throw error("\(kind) where an array is needed; allowed: [ ... ]") }
         return sequence.enumerated().map { Element(node: $1, path: "\(path)[\($0)]", file: file) }
     }
 
-    package func string() throws(ConfigurationError) -> String {
+    package func string() throws(TercetError) -> String {
         guard let scalar = node.scalar, kind == "a string" else {
             throw error("\(kind) where a string is needed; allowed: \"...\"")
         }
         return scalar.string
     }
 
-    package func boolean() throws(ConfigurationError) -> Bool {
+    package func boolean() throws(TercetError) -> Bool {
         guard kind == "a boolean" else { throw error("\(kind) where a boolean is needed; allowed: true, false") }
         return node.scalar?.string == "true"
     }
 
-    package func integer(in range: ClosedRange<Int>) throws(ConfigurationError) -> Int {
+    package func integer(in range: ClosedRange<Int>) throws(TercetError) -> Int {
         let allowed = "allowed: \(range.lowerBound) to \(range.upperBound)"
         guard let scalar = node.scalar, kind == "a number" else {
             throw error("\(kind) where a number is needed; \(allowed)")
@@ -65,7 +66,7 @@ package struct Element {
     }
 
     /// A number of bytes: a number, or a string with a suffix K, M, G or T.
-    package func byteCount(in range: ClosedRange<Int>) throws(ConfigurationError) -> Int {
+    package func byteCount(in range: ClosedRange<Int>) throws(TercetError) -> Int {
         let limits = "\(Self.format(range.lowerBound)) to \(Self.format(range.upperBound))"
         let allowed = "allowed: \(limits), as a number of bytes or with K, M, G or T"
         guard let scalar = node.scalar, kind == "a number" || kind == "a string" else {
@@ -83,12 +84,12 @@ package struct Element {
     /// One of a few words.
     func choice<Choice: RawRepresentable & CaseIterable>(
         _ type: Choice.Type
-    ) throws(ConfigurationError) -> Choice where Choice.RawValue == String {
+    ) throws(TercetError) -> Choice where Choice.RawValue == String {
         try choice(Choice.allCases.map { ($0.rawValue, $0) })
     }
 
     /// One of several values, each with its name in the file.
-    func choice<Choice>(_ choices: [(name: String, value: Choice)]) throws(ConfigurationError) -> Choice {
+    func choice<Choice>(_ choices: [(name: String, value: Choice)]) throws(TercetError) -> Choice {
         let names = choices.map(\.name)
         let allowed = "allowed: \(names.joined(separator: ", "))"
         guard let scalar = node.scalar, kind == "a string" else {

@@ -18,7 +18,7 @@ public struct DefinitionChange: Equatable, Sendable {
     public var keysThatNeedRestart: [String] = []
 
     /// - Throws: if a namespace in memory would be made anew, and lose its contents, though its backing is the same.
-    public init(from old: TargetDefinition, to new: TargetDefinition) throws(DefinitionError) {
+    public init(from old: TargetDefinition, to new: TargetDefinition) throws(TercetError) {
         addedListeners = new.listeners.filter { !old.listeners.contains($0) }
         removedListeners = old.listeners.filter { !new.listeners.contains($0) }
         addedReferrals = new.referrals.filter { !old.referrals.contains($0) }
@@ -53,14 +53,15 @@ public struct DefinitionChange: Equatable, Sendable {
     /// or a group does not expect.
     private static func checkMemory(
         _ old: SubsystemDefinition, _ new: SubsystemDefinition
-    ) throws(DefinitionError) {
+    ) throws(TercetError) {
         let isReplaced = mustReplace(old, by: new)
         let wanted = new.byNamespaceID
         for namespace in old.namespaces {
             guard namespace.backing.isVolatile, let other = wanted[namespace.nsid],
                 other.backing == namespace.backing, other != namespace || isReplaced
             else { continue }
-            throw DefinitionError(
+            throw TercetError(
+                .invalid,
                 "subsystem \(old.nqn): namespace \(namespace.nsid) is in memory and would lose its contents by this "
                     + "change; where that is meant: take the namespace out, reload, and put it back")
         }
@@ -169,10 +170,4 @@ extension DefinitionChange {
     public static func lineForRestart(_ key: String) -> String {
         "\(key) differs; this takes effect at the next start"
     }
-}
-
-/// A definition that cannot be brought about; nothing has been done then. One line for people.
-public struct DefinitionError: Error, Equatable, CustomStringConvertible, Sendable {
-    public var description: String
-    public init(_ description: String) { self.description = description }
 }

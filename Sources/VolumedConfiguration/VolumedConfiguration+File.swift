@@ -7,14 +7,14 @@ import VolumeDriver
 /// The schema of the file: which keys there are, their types and their ranges.
 extension VolumedConfiguration {
     /// Reads a file in JSON.
-    public init(contentsOf path: String) throws(ConfigurationError) {
+    public init(contentsOf path: String) throws(TercetError) {
         try self.init(parsing: try Element.text(of: path), file: path)
     }
 
     /// Reads a configuration's text.
     ///
     /// - Parameter file: the name that errors carry.
-    public init(parsing text: String, file: String) throws(ConfigurationError) {
+    public init(parsing text: String, file: String) throws(TercetError) {
         let root = try Element.root(of: text, file: file, needs: "volumes or devices are needed")
         let values = try root.object(keys: [
             "reactors", "hostNQN", "controlSocket", "nbd", "nvme", "volumes", "devices",
@@ -50,7 +50,7 @@ extension VolumedConfiguration {
         try checkNames { "\(file): '\($0)'" }
     }
 
-    private static func volume(_ entry: Element) throws(ConfigurationError) -> VolumeEntry {
+    private static func volume(_ entry: Element) throws(TercetError) -> VolumeEntry {
         let values = try entry.object(keys: ["name", "members", "takeOver"])
         guard let name = values["name"], let list = values["members"] else {
             throw entry.error("a name or the members are missing; allowed: { name, members: [ 3 of them ], takeOver }")
@@ -58,7 +58,7 @@ extension VolumedConfiguration {
         var members: [MemberAddress] = []
         for element in try list.array() {
             let text = try element.string()
-            do throws(ConfigurationError) {
+            do throws(TercetError) {
                 members.append(try member(text) { $0 })
             } catch {
                 throw element.error(error.description)
@@ -69,7 +69,7 @@ extension VolumedConfiguration {
             name: try name.string(), members: members, takesOver: try values["takeOver"]?.boolean() ?? false)
     }
 
-    private static func device(_ entry: Element) throws(ConfigurationError) -> DeviceEntry {
+    private static func device(_ entry: Element) throws(TercetError) -> DeviceEntry {
         let values = try entry.object(keys: ["name", "path"])
         guard let name = values["name"], let path = values["path"] else {
             throw entry.error("a name or a path is missing; allowed: { name, path }")

@@ -21,11 +21,11 @@ public struct VolumedConfiguration: Equatable, Sendable {
         }
 
         /// - Parameter memberTexts: as `ADDRESS:PORT/SUBNQN/NSID`.
-        public init(name: String, memberTexts: [String], takesOver: Bool) throws(ConfigurationError) {
+        public init(name: String, memberTexts: [String], takesOver: Bool) throws(TercetError) {
             var members: [MemberAddress] = []
             for text in memberTexts { members.append(try VolumedConfiguration.member(text) { $0 }) }
             guard members.count == 3 else {
-                throw ConfigurationError("\(members.count) members are given; a volume has three")
+                throw TercetError(.invalid, "\(members.count) members are given; a volume has three")
             }
             self.init(name: name, members: members, takesOver: takesOver)
         }
@@ -67,26 +67,26 @@ public struct VolumedConfiguration: Equatable, Sendable {
     /// - Parameters:
     ///   - volumes: `NAME=MEMBER,MEMBER,MEMBER` each.
     ///   - devices: `NAME=PATH` each, or `PATH` alone for an export without a name.
-    public init(volumes: [String], devices: [String]) throws(ConfigurationError) {
+    public init(volumes: [String], devices: [String]) throws(TercetError) {
         self.init()
         for text in volumes { self.volumes.append(try Self.volume(text)) }
         for text in devices { self.devices.append(try Self.device(text)) }
         if self.volumes.isEmpty && self.devices.isEmpty {
-            throw ConfigurationError("nothing to serve: --volume, --device or --config is needed")
+            throw TercetError(.invalid, "nothing to serve: --volume, --device or --config is needed")
         }
         try checkNames { "'\($0)'" }
     }
 
-    private static func volume(_ text: String) throws(ConfigurationError) -> VolumeEntry {
+    private static func volume(_ text: String) throws(TercetError) -> VolumeEntry {
         guard let split = text.firstIndex(of: "="), split > text.startIndex else {
-            throw ConfigurationError("--volume \(text): no name; allowed: NAME=MEMBER,MEMBER,MEMBER")
+            throw TercetError(.invalid, "--volume \(text): no name; allowed: NAME=MEMBER,MEMBER,MEMBER")
         }
         var members: [MemberAddress] = []
         for part in text[text.index(after: split)...].split(separator: ",", omittingEmptySubsequences: false) {
             members.append(try member(String(part)) { "--volume \(text): \($0)" })
         }
         guard members.count == 3 else {
-            throw ConfigurationError("--volume \(text): \(members.count) members; a volume has three")
+            throw TercetError(.invalid, "--volume \(text): \(members.count) members; a volume has three")
         }
         return VolumeEntry(name: String(text[..<split]), members: members)
     }
@@ -94,14 +94,14 @@ public struct VolumedConfiguration: Equatable, Sendable {
     /// - Parameter place: puts what is wrong behind where it is.
     static func member(
         _ text: String, _ place: (String) -> String
-    ) throws(ConfigurationError) -> MemberAddress {
+    ) throws(TercetError) -> MemberAddress {
         guard let member = MemberAddress(text) else {
-            throw ConfigurationError(place("'\(text)' is no member; allowed: ADDRESS:PORT/SUBNQN/NSID"))
+            throw TercetError(.invalid, place("'\(text)' is no member; allowed: ADDRESS:PORT/SUBNQN/NSID"))
         }
         return member
     }
 
-    private static func device(_ text: String) throws(ConfigurationError) -> DeviceEntry {
+    private static func device(_ text: String) throws(TercetError) -> DeviceEntry {
         // A path may have an equals sign, and an option of a device has one: a name has neither slashes, colons nor commas.
         var (name, path) = ("", text)
         if let split = text.firstIndex(of: "="), !text[..<split].contains(where: { "/:,".contains($0) }) {
@@ -111,19 +111,19 @@ public struct VolumedConfiguration: Equatable, Sendable {
         do throws(TercetError) {
             return DeviceEntry(name: name, specification: try BlockSpecification(parsing: path))
         } catch {
-            throw ConfigurationError("--device \(error)")
+            throw TercetError(.invalid, "--device \(error)")
         }
     }
 
     /// Each export has a name of its own.
-    func checkNames(_ place: (String) -> String) throws(ConfigurationError) {
+    func checkNames(_ place: (String) -> String) throws(TercetError) {
         var names: Set<String> = []
         for name in volumes.map(\.name) + devices.map(\.name) {
             guard names.insert(name).inserted else {
-                throw ConfigurationError("\(place(name)): there are two of this name; allowed: one of each")
+                throw TercetError(.invalid, "\(place(name)): there are two of this name; allowed: one of each")
             }
             guard name.utf8.count <= 256 else {
-                throw ConfigurationError("\(place(name)): the name is too long; allowed: 256 bytes")
+                throw TercetError(.invalid, "\(place(name)): the name is too long; allowed: 256 bytes")
             }
         }
     }

@@ -136,13 +136,8 @@ extension Daemon {
         guard wanted[given.name] == nil, !exports.all.contains(where: { $0.name == given.name }) else {
             throw TercetError(.exists, "there is \"\(given.name)\" already")
         }
-        let entry: VolumedConfiguration.VolumeEntry
-        do throws(ConfigurationError) {
-            entry = try VolumedConfiguration.VolumeEntry(
-                name: given.name, memberTexts: given.members, takesOver: given.takeOver ?? false)
-        } catch {
-            throw TercetError(.invalid, error.description)
-        }
+        let entry = try VolumedConfiguration.VolumeEntry(
+            name: given.name, memberTexts: given.members, takesOver: given.takeOver ?? false)
         wanted[given.name] = entry
         do throws(VolumeError) {
             let volume = try await attach(entry)

@@ -93,14 +93,14 @@ extension TercetVolumed {
         Foundation.exit(await command.serve(signals))
     }
 
-    private func configuration() throws(ConfigurationError) -> VolumedConfiguration {
+    private func configuration() throws(TercetError) -> VolumedConfiguration {
         var configuration: VolumedConfiguration
         if let config {
             guard volume.isEmpty, device.isEmpty, nbd == nil, reactors == nil, hostnqn == nil, !takeOver,
                 clientPatience == nil, control == nil, nvme == nil
             else {
-                throw ConfigurationError(
-                    "--config is given with other options; allowed: all of it in the file, or nothing")
+                throw TercetError(
+                    .invalid, "--config is given with other options; allowed: all of it in the file, or nothing")
             }
             return try VolumedConfiguration(contentsOf: config)
         }
@@ -109,14 +109,14 @@ extension TercetVolumed {
         configuration.controlSocket = control
         if let nvme {
             guard let address = SocketAddress(nvme, defaultPort: 4420) else {
-                throw ConfigurationError("--nvme \(nvme): is no address; allowed: ADDRESS or ADDRESS:PORT")
+                throw TercetError(.invalid, "--nvme \(nvme): is no address; allowed: ADDRESS or ADDRESS:PORT")
             }
             configuration.nvmeAddress = address
         }
         configuration.hostNQN = hostnqn
         if let reactors {
             guard (1...256).contains(reactors) else {
-                throw ConfigurationError("--reactors \(reactors): is out of range; allowed: 1 to 256")
+                throw TercetError(.invalid, "--reactors \(reactors): is out of range; allowed: 1 to 256")
             }
             configuration.reactors = reactors
         }
@@ -125,15 +125,21 @@ extension TercetVolumed {
         return configuration
     }
 
-    /// Whether clients can come, in one way.
-    private func check(_ configuration: VolumedConfiguration, hasInherited: Bool) throws(ConfigurationError) {
+    /// Why no client can come, or in more than one way; `nil` where all is well.
+    private func problem(_ configuration: VolumedConfiguration, hasInherited: Bool) -> String? {
         if configuration.nbdSocket == nil, configuration.nvmeAddress == nil, !hasInherited {
-            throw ConfigurationError(
-                "no client could come: --nbd PATH, a service manager's socket, or --nvme ADDRESS is needed")
+            return "no client could come: --nbd PATH, a service manager's socket, or --nvme ADDRESS is needed"
         }
         if configuration.nbdSocket != nil, hasInherited {
-            throw ConfigurationError("a service manager has passed a socket: --nbd is to be left out")
+            return "a service manager has passed a socket: --nbd is to be left out"
         }
+        return nil
+    }
+
+    /// Tells why the daemon does not begin; returns the exit status: 2 where the command line is wrong.
+    private func refuse(_ problem: String, isCommandLine: Bool) -> Int32 {
+        writeToStandardError("tercet-volumed: \(problem)\n")
+        return isCommandLine ? 2 : 1
     }
 
     /// Serves until it is told to stop; returns the exit status.
@@ -146,11 +152,18 @@ extension TercetVolumed {
         let notification = ServiceNotification()
         TraceDump.prepare(program: "tercet-volumed", folder: TraceDump.temporaryFolder)
         TraceDump.catchTraps()
+        let configuration: VolumedConfiguration
+        do throws(TercetError) { configuration = try self.configuration() } catch {
+            journal.flush()
+            return refuse(error.description, isCommandLine: config == nil)
+        }
         let daemon: Daemon
         do {
-            let configuration = try configuration()
             let inherited = try UnixListener.inherited()
-            try check(configuration, hasInherited: !inherited.isEmpty)
+            if let problem = problem(configuration, hasInherited: !inherited.isEmpty) {
+                journal.flush()
+                return refuse(problem, isCommandLine: config == nil)
+            }
             let taken = try takeOverFrom.map { path throws(TercetError) in try HandOver.receive(from: path) }
             daemon = try Daemon(configuration, inherited: inherited + (taken?.listeners ?? []), journal: journal)
             try await daemon.start()
@@ -160,8 +173,7 @@ extension TercetVolumed {
             await daemon.accept()
         } catch {
             journal.flush()
-            writeToStandardError("tercet-volumed: \(error)\n")
-            return error is ConfigurationError && config == nil ? 2 : 1
+            return refuse("\(error)", isCommandLine: false)
         }
         journal.write(.notice, "serving", await daemon.summary)
         notification.ready("serving")

@@ -1,14 +1,15 @@
+import Base
 import Glibc
 
 /// A small file that is replaced as a whole: after a power loss there is the old one or the new one.
 enum DurableFile {
     /// The contents of a file; `nil` if there is none.
-    static func read(_ path: String) throws(ServiceError) -> [UInt8]? {
+    static func read(_ path: String) throws(TercetError) -> [UInt8]? {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
             // Only this says that nothing was stored. A folder that cannot be searched or read says nothing.
             if errno == ENOENT { return nil }
-            throw ServiceError(description: problem("open", path))
+            throw failure("open", path)
         }
         defer { close(descriptor) }
         var bytes: [UInt8] = []
@@ -19,7 +20,7 @@ enum DurableFile {
             if count > 0 {
                 bytes += buffer[..<count]
             } else if errno != EINTR {
-                throw ServiceError(description: problem("read", path))
+                throw failure("read", path)
             }
         }
     }
@@ -47,8 +48,10 @@ enum DurableFile {
         return fsync(descriptor) == 0 ? nil : problem("fsync", folder)
     }
 
-    /// A system call that has failed just now, for people.
-    static func problem(_ call: String, _ path: String, _ code: Int32 = errno) -> String {
-        "\(call) \(path): \(String(cString: strerror(code)))"
+    /// A system call that has failed just now.
+    static func failure(_ call: String, _ path: String, _ code: Int32 = errno) -> TercetError {
+        TercetError(call: "\(call) \(path)", errno: code, reason: String(cString: strerror(code)))
     }
+
+    private static func problem(_ call: String, _ path: String) -> String { failure(call, path).message }
 }

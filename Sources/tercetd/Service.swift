@@ -9,11 +9,6 @@ import TargetConfiguration
 import TargetInterface
 import VerbsFabric
 
-/// A failure of the daemon: one line for people.
-struct ServiceError: Error, CustomStringConvertible {
-    var description: String
-}
-
 /// The running daemon: the target, and a reactor with a poll group for each processor that it uses.
 @MainActor
 final class Service {
@@ -39,7 +34,7 @@ final class Service {
     var failures: [NamespaceKey: FailureReport] = [:]
 
     /// - Parameter configuration: its sizes and its state directory; the rest is for `apply`.
-    init(_ configuration: Configuration, logger: Logger) throws(ServiceError) {
+    init(_ configuration: Configuration, logger: Logger) throws(TercetError) {
         self.logger = logger
         var directory: StateDirectory?
         if let path = configuration.stateDirectory { directory = try StateDirectory(path: path) }
@@ -68,13 +63,13 @@ final class Service {
     }
 
     /// Starts the reactors; the target has nothing yet.
-    func start() throws(ServiceError) {
+    func start() throws(TercetError) {
         for reactor in reactors {
             let fabric: VerbsFabric
             do throws(TercetError) {
                 fabric = try VerbsFabric.open()
             } catch {
-                throw ServiceError(description: "RDMA cannot be used: \(error.description)")
+                throw TercetError(error.code, "RDMA cannot be used", cause: error)
             }
             let group = ReactorGroup(target, RDMATargetTransport(fabric, target.options), on: reactor)
             groups.append(group)
@@ -89,7 +84,7 @@ final class Service {
     /// - Throws: where a namespace in memory would lose its contents; nothing has been done then.
     func apply(
         _ desired: Configuration, reopening reopened: [TargetPart] = []
-    ) async throws(DefinitionError) -> [String] {
+    ) async throws(TercetError) -> [String] {
         let report = try await target.apply(desired.definition, reopening: reopened)
         failed = report.missing
         defer { told = desired }

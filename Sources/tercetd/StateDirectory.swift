@@ -11,21 +11,27 @@ final class StateDirectory: Sendable {
     private let descriptor: Int32
 
     /// Makes the folder where it is not there, and takes it.
-    init(path: String) throws(ServiceError) {
+    init(path: String) throws(TercetError) {
         self.path = path
         if mkdir(path, 0o700) != 0 && errno != EEXIST {
-            throw ServiceError(description: "the state directory cannot be made: \(DurableFile.problem("mkdir", path))")
+            let failure = DurableFile.failure("mkdir", path)
+            throw TercetError(failure.code, "the state directory cannot be made", cause: failure)
         }
         descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else {
-            throw ServiceError(description: "the state directory cannot be used: \(DurableFile.problem("open", path))")
+            throw Self.unusable(DurableFile.failure("open", path))
         }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            throw ServiceError(
-                description: errno == EWOULDBLOCK
-                    ? "the state directory \(path) is in use by another tercetd; each needs its own"
-                    : "the state directory cannot be used: \(DurableFile.problem("flock", path))")
+            if errno == EWOULDBLOCK {
+                throw TercetError(
+                    .inUse, "the state directory \(path) is in use by another tercetd; each needs its own")
+            }
+            throw Self.unusable(DurableFile.failure("flock", path))
         }
+    }
+
+    private static func unusable(_ failure: TercetError) -> TercetError {
+        TercetError(failure.code, "the state directory cannot be used", cause: failure)
     }
 
     deinit { close(descriptor) }
@@ -37,13 +43,12 @@ final class StateDirectory: Sendable {
     /// If the folder has been copied to another machine, or has moved there with its disk, another one is made: the first
     /// machine may still serve, and hosts would take both for one.
     /// - Returns: and what the operator should know.
-    func identity(of machine: Machine) throws(ServiceError) -> (kept: UUIDBytes, remarks: [String]) {
+    func identity(of machine: Machine) throws(TercetError) -> (kept: UUIDBytes, remarks: [String]) {
         var remarks: [String] = []
         if let stored = try DurableFile.read(identityPath) {
             guard let (kept, origin) = Self.parse(String(decoding: stored, as: UTF8.self)) else {
-                throw ServiceError(
-                    description:
-                        "\(identityPath): is damaged; restore it, or remove it: hosts then see other namespaces")
+                throw TercetError(
+                    .damaged, "\(identityPath): is damaged; restore it, or remove it: hosts then see other namespaces")
             }
             if !origin.differs(from: machine) { return (kept, []) }
             remarks.append(
@@ -58,7 +63,7 @@ final class StateDirectory: Sendable {
 
             """
         if let problem = DurableFile.replace(identityPath, in: path, with: Array(text.utf8)) {
-            throw ServiceError(description: "the identity of the target cannot be kept: \(problem)")
+            throw TercetError(.failed, "the identity of the target cannot be kept: \(problem)")
         }
         return (made, remarks)
     }

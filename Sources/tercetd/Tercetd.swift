@@ -1,4 +1,5 @@
 import ArgumentParser
+import Base
 import Foundation
 import Logging
 import NVMeTarget
@@ -71,10 +72,11 @@ extension Tercetd {
         Foundation.exit(await command.serve(signals))
     }
 
-    private func configuration() throws(ConfigurationError) -> Configuration {
+    private func configuration() throws(TercetError) -> Configuration {
         if let config {
             guard listen.isEmpty, export.isEmpty, reactors == nil, stateDirectory == nil else {
-                throw ConfigurationError(
+                throw TercetError(
+                    .invalid,
                     "--config is given with --listen, --export, --reactors or --state-directory; allowed: all of it in "
                         + "the file, or nothing")
             }
@@ -160,14 +162,14 @@ extension Tercetd {
     /// Whether the daemon goes on with what it has: a part that is missing is tried again, but without any address to listen
     /// at, or where the operator wants all or nothing, it does not begin.
     @MainActor
-    private func accept(_ service: Service, _ configuration: Configuration) throws(ServiceError) {
+    private func accept(_ service: Service, _ configuration: Configuration) throws(TercetError) {
         guard let first = service.missing.first else { return }
-        if requireAll || configuration.requiresAll { throw ServiceError(description: first.reason) }
+        if requireAll || configuration.requiresAll { throw TercetError(.unavailable, first.reason) }
         if service.target.reached.listeners.isEmpty {
             let listener = service.missing.first {
                 if case .listener = $0.part { true } else { false }
             }
-            throw ServiceError(description: (listener ?? first).reason)
+            throw TercetError(.unavailable, (listener ?? first).reason)
         }
     }
 

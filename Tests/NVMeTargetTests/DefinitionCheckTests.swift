@@ -48,7 +48,7 @@ import Testing
         let before = world.target.reached
         var wrong = before
         mistake.make(&wrong)
-        #expect(throws: DefinitionError(mistake.testDescription)) { try world.state.apply(wrong) }
+        #expect(throws: TercetError(.invalid, mistake.testDescription)) { try world.state.apply(wrong) }
         world.settle()
         #expect(world.target.reached == before)
         #expect(world.target.subsystems.map(\.statistics.readCommands) == [0])

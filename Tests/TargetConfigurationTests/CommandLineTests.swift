@@ -67,7 +67,7 @@ struct CommandLineTests {
             ),
         ] as [([String], [String], String)])
     func mistakes(listen: [String], exports: [String], message: String) {
-        #expect(throws: ConfigurationError(message)) { try Configuration(listen: listen, exports: exports) }
+        #expect(throws: TercetError(.invalid, message)) { try Configuration(listen: listen, exports: exports) }
     }
 
     @Test("A name without the form of an NQN is taken, with a remark")
@@ -85,7 +85,7 @@ struct CommandLineTests {
                 """))
         #expect(file.remarks.count == 2)
         let long = String(repeating: "x", count: 224)
-        #expect(throws: ConfigurationError.self) { try Configuration(listen: ["::1"], exports: ["\(long)=null:1M"]) }
+        #expect(throws: TercetError.self) { try Configuration(listen: ["::1"], exports: ["\(long)=null:1M"]) }
     }
 
     @Test("A reload says what is to be done, and only that")
@@ -188,7 +188,8 @@ struct CommandLineTests {
         let old = try make("\"serial\": \"1\"", "{ \"nsid\": 1, \"backing\": \"ram:8M\" }")
         let new = try make(subsystem, "{ \"nsid\": 1, \"backing\": \(namespace) }")
         #expect(
-            throws: DefinitionError(
+            throws: TercetError(
+                .invalid,
                 "subsystem nqn.2026-01.a:a: namespace 1 is in memory and would lose its contents by this change; where that "
                     + "is meant: take the namespace out, reload, and put it back")
         ) { try DefinitionChange(from: old, to: new) }

@@ -303,7 +303,7 @@ struct ConfigurationFileTests {
 
     @Test("A mistake is named with its place, its key and what is allowed, in one line", arguments: mistakes)
     func mistake(_ mistake: Mistake) {
-        do throws(ConfigurationError) {
+        do throws(TercetError) {
             _ = try Configuration(parsing: mistake.text, file: "f")
             Issue.record("nothing is found wrong with \(mistake.text)")
         } catch {
@@ -313,17 +313,17 @@ struct ConfigurationFileTests {
 
     @Test("A file that cannot be read is named with the reason")
     func unreadable() throws {
-        #expect(throws: ConfigurationError("/nonexistent.json: there is no such file")) {
+        #expect(throws: TercetError(.notFound, "/nonexistent.json: there is no such file")) {
             try Configuration(contentsOf: "/nonexistent.json")
         }
-        #expect(throws: ConfigurationError("/tmp: is a directory")) { try Configuration(contentsOf: "/tmp") }
+        #expect(throws: TercetError(.invalid, "/tmp: is a directory")) { try Configuration(contentsOf: "/tmp") }
         let path = "/tmp/tercet-configuration-\(getpid()).json"
         let file = try #require(fopen(path, "w"))
         fputs("{ \"x\": \"", file)
         fputc(0xff, file)
         fclose(file)
         defer { unlink(path) }
-        #expect(throws: ConfigurationError("\(path): is not UTF-8 text")) { try Configuration(contentsOf: path) }
+        #expect(throws: TercetError(.invalid, "\(path): is not UTF-8 text")) { try Configuration(contentsOf: path) }
     }
 
     @Test("Whatever a file holds, reading it ends in a value or an error")
@@ -342,7 +342,7 @@ struct ConfigurationFileTests {
         ]
         for _ in 0..<3000 {
             let text = (0..<random(20)).map { _ in pieces[random(pieces.count)] }.joined()
-            do throws(ConfigurationError) {
+            do throws(TercetError) {
                 _ = try Configuration(parsing: text, file: "f")
             } catch {
                 #expect(!error.description.contains("\n"), "seed \(seed)")
