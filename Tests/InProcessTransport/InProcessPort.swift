@@ -15,6 +15,8 @@ final class InProcessPort: TransportPort {
     private var outgoing: [UInt64: [UInt8]] = [:]
     private var nextToken: UInt64 = 1
     private var waiting: [TransportOrder] = []
+    /// Commands for which no buffer is free.
+    private var unsent: [(entry: [UInt8], data: InProcessData, queue: InProcessQueue)] = []
     var isFull = false {
         didSet { if !isFull { carryWaiting() } }
     }
@@ -49,7 +51,8 @@ final class InProcessPort: TransportPort {
     }
 
     func send(_ entry: [UInt8], _ data: InProcessData, on queue: InProcessQueue) {
-        guard let connection = queue.connection, !queue.isClosed, let buffer = freeCapsules.popLast() else { return }
+        guard let connection = queue.connection, !queue.isClosed else { return }
+        guard let buffer = freeCapsules.popLast() else { return unsent.append((entry, data, queue)) }
         let bytes = capsules.baseAddress! + Int(buffer) * stride + Self.capsuleOffset
         bytes.copyMemory(from: entry, byteCount: SubmissionEntry.byteCount)
         var shape = DataShape()
@@ -104,12 +107,20 @@ final class InProcessPort: TransportPort {
     private func carry(_ order: TransportOrder) {
         switch order {
         case .fetch, .answer: if isFull { waiting.append(order) } else { transfer(order, hasWaited: false) }
-        case .giveBack(let buffer): freeCapsules.append(buffer.position)
+        case .giveBack(let buffer): free(buffer)
         case .endLoan: break
         case .close(let connection):
             queues[connection.offset]?.isClosed = true
             carryWaiting()
         case .release(let connection): queues[connection.offset] = nil
+        }
+    }
+
+    private func free(_ buffer: CapsuleIndex) {
+        freeCapsules.append(buffer.position)
+        while !unsent.isEmpty, !freeCapsules.isEmpty {
+            let next = unsent.removeFirst()
+            send(next.entry, next.data, on: next.queue)
         }
     }
 
@@ -133,7 +144,7 @@ final class InProcessPort: TransportPort {
             if let queue = queues[answer.connection.offset], !queue.isClosed {
                 queue.answers.append(InProcessAnswer(entry: entry, data: data.map { Array($0) } ?? []))
             }
-            if !answer.buffer.isNone { freeCapsules.append(answer.buffer.position) }
+            if !answer.buffer.isNone { free(answer.buffer) }
             events.append(.answered(answer.request, hasWaited: hasWaited))
         case .giveBack, .endLoan, .close, .release: break
         }

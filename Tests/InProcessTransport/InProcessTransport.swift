@@ -22,7 +22,7 @@ public final class InProcessTransport: TargetTransport {
     ///
     /// - Parameter localAddress: the address of the target that the host has used.
     public func connect(queueID: UInt16, entries: UInt32, localAddress: SocketAddress? = nil) -> InProcessQueue {
-        let queue = InProcessQueue(port, queueID: queueID)
+        let queue = InProcessQueue(self, queueID: queueID)
         let origin = ConnectionOrigin(queueID: queueID, entries: entries, localAddress: localAddress)
         pending[nextNumber] = queue
         notices.append(.requested(PendingConnection(number: nextNumber, origin: origin)))
@@ -31,8 +31,7 @@ public final class InProcessTransport: TargetTransport {
         return queue
     }
 
-    /// A host goes away.
-    public func disconnect(_ queue: InProcessQueue) {
+    func disconnect(_ queue: InProcessQueue) {
         if let connection = queue.connection { notices.append(.ended(PortIndex(position: 0), connection)) }
     }
 
@@ -53,7 +52,12 @@ public final class InProcessTransport: TargetTransport {
     public func nextNotice(now: MonotonicTime) -> ConnectionNotice? { notices.isEmpty ? nil : notices.removeFirst() }
 
     public func accept(_ connection: PendingConnection, now: MonotonicTime) {
-        guard let queue = pending.removeValue(forKey: connection.number), let origin = queue.origin else { return }
+        if let queue = pending.removeValue(forKey: connection.number) { accept(queue) }
+    }
+
+    private func accept(_ queue: InProcessQueue) {
+        guard let origin = queue.origin else { return }
+        queue.transport = self
         guard let index = port.bind(queue) else {
             notices.append(.refused(peer: origin.peer, reason: "no connection is free"))
             return
@@ -61,12 +65,15 @@ public final class InProcessTransport: TargetTransport {
         notices.append(.opened(PortIndex(position: 0), index, origin))
     }
 
-    private struct Ticket: TransportTicket { let connection: PendingConnection }
+    /// A queue on its way to the transport of another poll group. One thread polls all groups of a test.
+    private struct Ticket: TransportTicket, @unchecked Sendable { let queue: InProcessQueue? }
 
-    public func handOver(_ connection: PendingConnection) -> any TransportTicket { Ticket(connection: connection) }
+    public func handOver(_ connection: PendingConnection) -> any TransportTicket {
+        Ticket(queue: pending.removeValue(forKey: connection.number))
+    }
 
     public func adopt(_ ticket: any TransportTicket, now: MonotonicTime) {
-        if let ticket = ticket as? Ticket { accept(ticket.connection, now: now) }
+        if let queue = (ticket as? Ticket)?.queue { accept(queue) }
     }
 
     public var ports: [any TransportPort] { [port] }
@@ -100,20 +107,23 @@ public final class InProcessTransport: TargetTransport {
 /// One queue of a host.
 public final class InProcessQueue {
     public let queueID: UInt16
-    private let port: InProcessPort
+    unowned var transport: InProcessTransport
     var origin: ConnectionOrigin?
     public internal(set) var connection: ConnectionIndex?
     /// The target has ended it.
     public internal(set) var isClosed = false
     public internal(set) var answers: [InProcessAnswer] = []
 
-    init(_ port: InProcessPort, queueID: UInt16) {
-        self.port = port
+    init(_ transport: InProcessTransport, queueID: UInt16) {
+        self.transport = transport
         self.queueID = queueID
     }
 
     /// Sends the 64 bytes of a submission queue entry. What its data pointer says is not looked at: `data` counts.
-    public func send(_ entry: [UInt8], _ data: InProcessData = .none) { port.send(entry, data, on: self) }
+    public func send(_ entry: [UInt8], _ data: InProcessData = .none) { transport.port.send(entry, data, on: self) }
+
+    /// The host goes away.
+    public func disconnect() { transport.disconnect(self) }
 }
 
 /// The data of a command.

@@ -56,7 +56,7 @@ import Testing
     @Test func hostsThatAreRegisteredAreToldToLook() throws {
         let (world, disk) = try TargetWorld.onDisk()
         let host = try world.attach()
-        try ReservingHost(world: world, attached: host).join(1)
+        try host.join(1, world)
         #expect(try world.execute(host.admin, .setFeature(NVME_FEAT_FID_ASYNC_EVENT, 1 << 8)).isSuccess)
         let request = host.admin.send(RawCommand(opcode: nvme_admin_async_event.rawValue))
         #expect(try write(world, host, isDurable: false).isSuccess)

@@ -5,163 +5,145 @@ import Testing
 
 /// Capsules that no host should send.
 @Suite struct CapsuleTests {
-    private static let write = nvme_cmd_write.rawValue
-    private static let read = nvme_cmd_read.rawValue
+    private let write = RawCommand.io(nvme_cmd_write)
+
+    /// Fills every buffer of the shared receive queue with a capsule that is right, and block 0 with something else then.
+    private func poison(_ world: TargetWorld, _ witness: AttachedHost, _ bad: RawQueue, _ sgl: [UInt8], _ data: [UInt8])
+        throws
+    {
+        for _ in 0..<200 { #expect(try world.execute(bad, write.with(sgl: sgl), data: data).isSuccess) }
+        let offset = witness.scratch(512)
+        witness.host.fill(offset, 0x11, count: 512)
+        #expect(try world.execute(witness.io[0], write.at(witness.host, offset, 512)).isSuccess)
+    }
+
+    private func expectBlockIsAsItWas(_ world: TargetWorld, _ witness: AttachedHost) throws {
+        let offset = witness.scratch(512)
+        witness.host.fill(offset, 0, count: 512)
+        #expect(try world.execute(witness.io[0], .io(nvme_cmd_read).at(witness.host, offset, 512)).isSuccess)
+        #expect(witness.host.bytes(offset, 512) == [UInt8](repeating: 0x11, count: 512))
+    }
 
     /// A capsule of fewer than 64 bytes ends its connection, whatever an earlier capsule left in the buffer.
     @Test(arguments: [0, 1, 16, 63]) func aCapsuleWithoutACommandEndsItsConnection(length: Int) throws {
         let world = try TargetWorld()
-        let witness = try world.attach()
-        let before = try world.baseline()
+        let audit = try world.audit()
         let bad = try world.attach()
-        // Each buffer of the shared receive queue now holds a valid write of the whole of block 0.
-        let poison = [UInt8](repeating: 0xEE, count: 512)
-        let write = RawCommand(opcode: Self.write, nsid: 1).range(0, 1).with(sgl: RawSGL.offset(0, length: 512))
-        for _ in 0..<200 { #expect(try world.execute(bad.io[0], write, data: poison).isSuccess) }
-        try fill(world, witness, 0x11)
-        bad.io[0].send(write, data: poison, length: length)
+        let (sgl, data) = (RawSGL.offset(0, length: 512), [UInt8](repeating: 0xEE, count: 512))
+        try poison(world, audit.witness, bad.io[0], sgl, data)
+        bad.io[0].send(write.with(sgl: sgl), data: data, length: length)
         try world.wait("the end of the connection") { bad.io[0].end != nil }
         #expect(bad.io[0].completions.isEmpty, "no command was executed")
-        try expectBlock(world, witness, 0x11)
-        world.expectServed(witness)
+        try expectBlockIsAsItWas(world, audit.witness)
         bad.host.destroyAll()
-        world.expectPools(before)
+        audit.end()
     }
 
-    /// The data of a capsule that is shorter than its command says is not what an earlier capsule left in the buffer.
-    @Test func aCapsuleWithoutItsDataIsRefused() throws {
+    /// The data of a capsule that is shorter than its command says is not what an earlier capsule left in the buffer; and neither
+    /// is a list of descriptors.
+    @Test(arguments: [false, true]) func aCapsuleWithoutItsDataIsRefused(isList: Bool) throws {
         let world = try TargetWorld()
-        let witness = try world.attach()
         let bad = try world.attach()
-        let before = try world.baseline()
-        let poison = [UInt8](repeating: 0xEE, count: 512)
-        let write = RawCommand(opcode: Self.write, nsid: 1).range(0, 1).with(sgl: RawSGL.offset(0, length: 512))
-        for _ in 0..<200 { #expect(try world.execute(bad.io[0], write, data: poison).isSuccess) }
-        try fill(world, witness, 0x11)
-        for length in [64, 65, 64 + 511] {
-            let id = bad.io[0].send(write, data: poison, length: length)
-            let reply = try world.completion(of: id, bad.io[0])
-            #expect(reply.status.code == NVME_SC_SGL_INVALID_OFFSET.rawValue, "\(length) bytes")
-            try expectBlock(world, witness, 0x11)
+        let audit = try world.audit()
+        let half = bad.host.keyed(bad.scratch(1024), 256)
+        let data = isList ? half + half : [UInt8](repeating: 0xEE, count: 512)
+        let sgl = isList ? RawSGL.offset(0, length: 32, type: 0x31) : RawSGL.offset(0, length: 512)
+        try poison(world, audit.witness, bad.io[0], sgl, data)
+        for length in isList ? [64, 64 + 16, 64 + 31] : [64, 65, 64 + 511] {
+            let id = bad.io[0].send(write.with(sgl: sgl), data: data, length: length)
+            let status = isList ? NVME_SC_SGL_INVALID_LAST : NVME_SC_SGL_INVALID_OFFSET
+            #expect(try world.completion(of: id, bad.io[0]).status.code == status.rawValue, "\(length) bytes")
+            try expectBlockIsAsItWas(world, audit.witness)
         }
-        // The same for a list of descriptors that did not arrive.
-        let list = RawCommand(opcode: Self.write, nsid: 1).range(0, 1)
-            .with(sgl: RawSGL.offset(0, length: 32, type: 0x31))
-        let offset = bad.scratch(1024)
-        let descriptors = bad.host.keyed(offset, 256) + bad.host.keyed(offset, 256)
-        for _ in 0..<200 { #expect(try world.execute(bad.io[0], list, data: descriptors).isSuccess) }
-        try fill(world, witness, 0x11)
-        for length in [64, 64 + 16, 64 + 31] {
-            let id = bad.io[0].send(list, data: descriptors, length: length)
-            let reply = try world.completion(of: id, bad.io[0])
-            #expect(reply.status.code == NVME_SC_SGL_INVALID_LAST.rawValue, "\(length) bytes")
-            try expectBlock(world, witness, 0x11)
-        }
-        world.expectServed(witness)
-        world.expectPools(before)
+        audit.end()
     }
 
-    @Test func inCapsuleOffsetsAndLengthsAreCheckedWithoutWrappingAround() throws {
-        let world = try TargetWorld()
-        let attached = try world.attach()
-        let before = try world.baseline()
-        let data = [UInt8](repeating: 1, count: 4096)
-        for (offset, length) in [
+    /// A command, what comes behind it in the capsule, and the statuses that it may end with.
+    private struct Row {
+        let name: String
+        let command: RawCommand
+        let data: [UInt8]
+        let statuses: [nvme_status_field]
+    }
+
+    private func inCapsule(_ offset: UInt64, _ length: UInt32, blocks: Int, _ statuses: nvme_status_field...) -> Row {
+        Row(
+            name: "\(length) bytes at \(offset), \(blocks) blocks",
+            command: .io(nvme_cmd_write, 0, blocks).with(sgl: RawSGL.offset(offset, length: length)),
+            data: [UInt8](repeating: 1, count: 4096), statuses: statuses)
+    }
+
+    private func list(
+        _ name: String, _ descriptors: [[UInt8]], length: Int? = nil, at position: UInt64 = 0,
+        _ statuses: nvme_status_field...
+    ) -> Row {
+        let data = descriptors.flatMap { $0 }
+        let sgl = RawSGL.offset(position, length: UInt32(length ?? data.count), type: 0x31)
+        return Row(name: name, command: write.with(sgl: sgl), data: data, statuses: statuses)
+    }
+
+    /// Offsets and lengths are checked without wrapping around.
+    private var offsets: [Row] {
+        [
             (1, 4096), (4096, 512), (UInt64.max, 512), (UInt64.max - 511, 512), (UInt64.max - 4095, 4096),
             (1 << 63, 512), (1 << 32, 512), (0x1_0000_0000 - 64, 512),
-        ] as [(UInt64, UInt32)] {
-            let command = RawCommand(opcode: Self.write, nsid: 1).range(0, Int(length / 512))
-                .with(sgl: RawSGL.offset(offset, length: length))
-            let reply = try world.execute(attached.io[0], command, data: data)
-            #expect(reply.status.code == NVME_SC_SGL_INVALID_OFFSET.rawValue, "\(offset), \(length)")
-            let list = RawCommand(opcode: Self.write, nsid: 1).range(0, 1)
-                .with(sgl: RawSGL.offset(offset & ~15, length: 4096, type: 0x31))
-            let status = try world.execute(attached.io[0], list, data: Array(data.prefix(512))).status.code
-            #expect(
-                status == NVME_SC_SGL_INVALID_LAST.rawValue || status == NVME_SC_SGL_INVALID_COUNT.rawValue,
-                "a list at \(offset): \(status)")
+        ].flatMap { (offset: UInt64, length: UInt32) in
+            [
+                inCapsule(offset, length, blocks: Int(length / 512), NVME_SC_SGL_INVALID_OFFSET),
+                list(
+                    "a list at \(offset)", [[UInt8](repeating: 1, count: 512)], length: 4096, at: offset & ~15,
+                    NVME_SC_SGL_INVALID_LAST, NVME_SC_SGL_INVALID_COUNT),
+            ]
         }
-        // More data than the command is for, and less.
-        for (length, blocks) in [(1024, 1), (512, 2), (1, 1), (UInt32.max, 1)] as [(UInt32, Int)] {
-            let command = RawCommand(opcode: Self.write, nsid: 1).range(0, blocks)
-                .with(sgl: RawSGL.offset(0, length: length))
-            let code = try world.execute(attached.io[0], command, data: data).status.code
-            #expect(
-                code == NVME_SC_SGL_INVALID_DATA.rawValue || code == NVME_SC_SGL_INVALID_OFFSET.rawValue,
-                "\(length) bytes for \(blocks) blocks")
-        }
-        world.expectServed(attached)
-        world.expectPools(before)
+            // More data than the command is for, and less.
+            + [(1024, 1), (512, 2), (1, 1), (UInt32.max, 1)].map {
+                inCapsule(0, $0, blocks: $1, NVME_SC_SGL_INVALID_DATA, NVME_SC_SGL_INVALID_OFFSET)
+            }
     }
 
-    @Test func listsOfDescriptorsAreCheckedOneByOne() throws {
-        let world = try TargetWorld()
-        let attached = try world.attach()
-        let before = try world.baseline()
-        let host = attached.host
-        let offset = attached.scratch(65536)
-        func reply(_ list: [UInt8], length: Int? = nil, at position: UInt64 = 0, blocks: Int = 1) throws -> UInt32 {
-            let sgl = RawSGL.offset(position, length: UInt32(length ?? list.count), type: 0x31)
-            let command = RawCommand(opcode: Self.write, nsid: 1).range(0, blocks).with(sgl: sgl)
-            return try world.execute(attached.io[0], command, data: list).status.code
+    /// Status 0Eh for the number, 0Dh for the segment's form, 11h for a type that has no place there.
+    private func lists(_ host: RawHost, _ offset: Int) -> [Row] {
+        func pieces(_ count: Int, _ length: Int) -> [[UInt8]] {
+            Array(repeating: host.keyed(offset, length), count: count)
         }
-        let half = host.keyed(offset, 256)
-        #expect(try reply(half + half) == 0)
-        #expect(try reply(Array(repeating: host.keyed(offset, 32), count: 16).flatMap { $0 }) == 0)
-        // Status 0Eh for the number, 0Dh for the segment's form, 11h for a type that has no place there.
-        #expect(
-            try reply(Array(repeating: host.keyed(offset, 32), count: 17).flatMap { $0 })
-                == NVME_SC_SGL_INVALID_COUNT.rawValue)
-        #expect(try reply(half + half, length: 0) == NVME_SC_SGL_INVALID_LAST.rawValue)
-        #expect(try reply(half + half, length: 24) == NVME_SC_SGL_INVALID_LAST.rawValue)
-        #expect(try reply(half + half, length: 31) == NVME_SC_SGL_INVALID_LAST.rawValue)
-        #expect(try reply(half + half + half, length: 32, at: 8) == NVME_SC_SGL_INVALID_LAST.rawValue)
-        for type: UInt8 in [0x00, 0x01, 0x10, 0x20, 0x30, 0x31, 0x41, 0x50, 0xF0, 0xFF] {
-            let bad = host.keyed(offset, 256, type: type)
-            let code = try reply(half + bad)
-            #expect(code == NVME_SC_SGL_INVALID_TYPE.rawValue, "type \(type)")
-        }
-        #expect(try reply(half) == NVME_SC_SGL_INVALID_DATA.rawValue, "too short for its blocks")
-        #expect(try reply(half + half + half) == NVME_SC_SGL_INVALID_DATA.rawValue, "too long for its blocks")
-        // Sixteen lengths of 24 bits make more than 32 bits can say only if they are added carelessly.
-        let longest = Array(repeating: host.keyed(offset, 0xFF_FFFF), count: 16).flatMap { $0 }
-        #expect(try reply(longest) == NVME_SC_SGL_INVALID_DATA.rawValue)
-        world.expectServed(attached)
-        world.expectPools(before)
+        return [
+            list("two halves", pieces(2, 256), NVME_SC_SUCCESS), list("sixteen", pieces(16, 32), NVME_SC_SUCCESS),
+            list("seventeen", pieces(17, 32), NVME_SC_SGL_INVALID_COUNT),
+            list("none", pieces(2, 256), length: 0, NVME_SC_SGL_INVALID_LAST),
+            list("one and a half", pieces(2, 256), length: 24, NVME_SC_SGL_INVALID_LAST),
+            list("a byte less than two", pieces(2, 256), length: 31, NVME_SC_SGL_INVALID_LAST),
+            list("from the middle of one", pieces(3, 256), length: 32, at: 8, NVME_SC_SGL_INVALID_LAST),
+            list("too short for its blocks", pieces(1, 256), NVME_SC_SGL_INVALID_DATA),
+            list("too long for its blocks", pieces(3, 256), NVME_SC_SGL_INVALID_DATA),
+            // Sixteen lengths of 24 bits make more than 32 bits can say only if they are added carelessly.
+            list("the longest", pieces(16, 0xFF_FFFF), NVME_SC_SGL_INVALID_DATA),
+        ]
+            + [0x00, 0x01, 0x10, 0x20, 0x30, 0x31, 0x41, 0x50, 0xF0, 0xFF].map { (type: UInt8) in
+                list(
+                    "a descriptor of type \(type)", pieces(1, 256) + [host.keyed(offset, 256, type: type)],
+                    NVME_SC_SGL_INVALID_TYPE)
+            }
     }
 
-    @Test func descriptorsOfOtherTypesAreRefused() throws {
-        let world = try TargetWorld()
-        let attached = try world.attach()
-        let before = try world.baseline()
-        let offset = attached.scratch(4096)
-        for type in [0x02, 0x0F, 0x10, 0x20, 0x21, 0x30, 0x32, 0x41, 0x4E, 0x50, 0x80, 0xFF] as [UInt8] {
-            for opcode in [Self.write, Self.read] {
-                let command = RawCommand(opcode: opcode, nsid: 1).range(0, 1)
-                    .with(sgl: attached.host.keyed(offset, 512, type: type))
-                let reply = try world.execute(attached.io[0], command)
-                #expect(reply.status.code == NVME_SC_SGL_INVALID_TYPE.rawValue, "type \(type)")
+    private func types(_ host: RawHost, _ offset: Int) -> [Row] {
+        [0x02, 0x0F, 0x10, 0x20, 0x21, 0x30, 0x32, 0x41, 0x4E, 0x50, 0x80, 0xFF].flatMap { (type: UInt8) in
+            [nvme_cmd_write, nvme_cmd_read].map {
+                Row(
+                    name: "type \(type)", command: .io($0).at(host, offset, 512, type: type), data: [],
+                    statuses: [NVME_SC_SGL_INVALID_TYPE])
             }
         }
-        world.expectPools(before)
     }
 
-    // MARK: Parts
-
-    private func fill(_ world: TargetWorld, _ attached: AttachedHost, _ value: UInt8) throws {
-        let offset = attached.scratch(512)
-        for index in offset..<offset + 512 { attached.host.memory[index] = value }
-        let command = RawCommand(opcode: Self.write, nsid: 1).range(0, 1)
-            .with(sgl: attached.host.keyed(offset, 512))
-        #expect(try world.execute(attached.io[0], command).isSuccess)
-    }
-
-    private func expectBlock(_ world: TargetWorld, _ attached: AttachedHost, _ value: UInt8) throws {
-        let offset = attached.scratch(512)
-        for index in offset..<offset + 512 { attached.host.memory[index] = 0 }
-        let command = RawCommand(opcode: Self.read, nsid: 1).range(0, 1)
-            .with(sgl: attached.host.keyed(offset, 512))
-        #expect(try world.execute(attached.io[0], command).isSuccess)
-        #expect(attached.host.memory[offset..<offset + 512].allSatisfy { $0 == value }, "block 0 is as it was")
+    @Test func descriptorsAreChecked() throws {
+        let world = try TargetWorld()
+        let attached = try world.attach()
+        let audit = try world.audit()
+        let offset = attached.scratch(65536)
+        for row in offsets + lists(attached.host, offset) + types(attached.host, offset) {
+            let code = try world.execute(attached.io[0], row.command, data: row.data).status.code
+            #expect(row.statuses.map(\.rawValue).contains(code), "\(row.name): \(code)")
+        }
+        audit.end()
     }
 }

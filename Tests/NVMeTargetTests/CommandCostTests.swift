@@ -200,7 +200,7 @@ import Testing
     private func register(_ size: Size, _ world: TargetWorld) throws {
         for number in 0..<size.registrants {
             let attached = try world.attach()
-            try ReservingHost(world: world, attached: attached).join(UInt64(1000 + number))
+            try attached.join(UInt64(1000 + number), world)
             attached.host.destroyAll()
         }
         world.pass(milliseconds: 500)

@@ -13,14 +13,21 @@ import Testing
         let data: InProcessData
         let status: RawStatus
         var isAdmin = false
+
+        init(_ name: String, _ command: RawCommand, _ data: InProcessData, _ status: RawStatus) {
+            (testDescription, self.command, self.data, self.status) = (name, command, data, status)
+        }
+
+        init(_ name: String, _ command: RawCommand, _ status: RawStatus, isAdmin: Bool = false) {
+            self.init(name, command, .none, status)
+            self.isAdmin = isAdmin
+        }
     }
 
     private static let transfers = [nvme_cmd_write, nvme_cmd_read, nvme_cmd_compare].map(\.rawValue)
     private static let ranged = transfers + [nvme_cmd_write_zeroes, nvme_cmd_verify].map(\.rawValue)
 
-    private static func refused(_ status: nvme_status_field) -> RawStatus {
-        RawStatus(code: status.rawValue, doNotRetry: true)
-    }
+    private static func refused(_ status: nvme_status_field) -> RawStatus { .refused(status) }
 
     private static func io(_ opcode: UInt32, _ lba: UInt64, _ blocks: Int, control: UInt32 = 0) -> RawCommand {
         RawCommand(opcode: opcode, nsid: 1).range(lba, blocks, control: control)
@@ -34,54 +41,51 @@ import Testing
     static let ranges: [Rule] = ranged.flatMap { opcode in
         [8185, 8192, 1 << 32, UInt64.max, UInt64.max - 7, 1 << 55, 1 << 63].map { lba in
             Rule(
-                testDescription: "opcode \(opcode), 8 blocks at \(lba)", command: io(opcode, lba, 8),
-                data: data(opcode, 4096), status: refused(NVME_SC_LBA_RANGE))
+                "opcode \(opcode), 8 blocks at \(lba)", io(opcode, lba, 8), data(opcode, 4096),
+                refused(NVME_SC_LBA_RANGE))
         } + [
-            Rule(
-                testDescription: "opcode \(opcode), the last blocks", command: io(opcode, 8184, 8),
-                data: data(opcode, 4096), status: .success)
+            Rule("opcode \(opcode), the last blocks", io(opcode, 8184, 8), data(opcode, 4096), .success)
         ]
     }
 
     static let lengths: [Rule] = transfers.flatMap { opcode in
         [0, 1, 511, 513, 1024, 0xF_FFFF].map { bytes in
             Rule(
-                testDescription: "opcode \(opcode), a block in \(bytes) bytes", command: io(opcode, 0, 1),
-                data: data(opcode, bytes), status: refused(NVME_SC_SGL_INVALID_DATA))
+                "opcode \(opcode), a block in \(bytes) bytes", io(opcode, 0, 1), data(opcode, bytes),
+                refused(NVME_SC_SGL_INVALID_DATA))
         } + [
             Rule(
-                testDescription: "opcode \(opcode), beyond MDTS", command: io(opcode, 0, 4096),
-                data: data(opcode, 4096 * 512), status: refused(NVME_SC_INVALID_FIELD))
+                "opcode \(opcode), beyond MDTS", io(opcode, 0, 4096), data(opcode, 4096 * 512),
+                refused(NVME_SC_INVALID_FIELD))
         ]
     }
 
     static let namespaces: [Rule] = [0, 2, 16, 17, 0x1_0000, 0xFFFF_FFFE, 0xFFFF_FFFF].flatMap { (nsid: UInt32) in
         ranged.map { opcode in
             Rule(
-                testDescription: "opcode \(opcode), namespace \(nsid)", command: io(opcode, 0, 1).with(1, nsid),
-                data: data(opcode, 512),
+                "opcode \(opcode), namespace \(nsid)", io(opcode, 0, 1).with(1, nsid), data(opcode, 512),
                 // A reload may bring those back that can be.
-                status: (1...16).contains(nsid) ? .generic(NVME_SC_INVALID_NS) : refused(NVME_SC_INVALID_NS))
+                (1...16).contains(nsid) ? .generic(NVME_SC_INVALID_NS) : refused(NVME_SC_INVALID_NS))
+        }
+    }
+
+    /// A rule for each number but those that mean a command.
+    private static func unknown(
+        but known: Set<UInt32>, _ name: String, isAdmin: Bool = true, _ make: (UInt32) -> RawCommand
+    ) -> [Rule] {
+        (0...0xFF).filter { !known.contains($0) }.map {
+            Rule("\(name) \($0)", make($0), refused(NVME_SC_INVALID_OPCODE), isAdmin: isAdmin)
         }
     }
 
     static let opcodes: [Rule] =
-        (0...0xFF).filter { ![0x00, 0x01, 0x02, 0x05, 0x08, 0x09, 0x0C, 0x0D, 0x0E, 0x11, 0x15, 0x7F].contains($0) }
-        .map { opcode in
-            Rule(
-                testDescription: "I/O opcode \(opcode)", command: RawCommand(opcode: opcode, nsid: 1), data: .none,
-                status: refused(NVME_SC_INVALID_OPCODE))
+        unknown(
+            but: [0x00, 0x01, 0x02, 0x05, 0x08, 0x09, 0x0C, 0x0D, 0x0E, 0x11, 0x15, 0x7F], "I/O opcode", isAdmin: false
+        ) { RawCommand(opcode: $0, nsid: 1) }
+        + unknown(but: [0x02, 0x06, 0x08, 0x09, 0x0A, 0x0C, 0x18, 0x7F, 0xC0], "admin opcode") {
+            RawCommand(opcode: $0)
         }
-        + (0...0xFF).filter { ![0x02, 0x06, 0x08, 0x09, 0x0A, 0x0C, 0x18, 0x7F, 0xC0].contains($0) }.map { opcode in
-            Rule(
-                testDescription: "admin opcode \(opcode)", command: RawCommand(opcode: opcode), data: .none,
-                status: refused(NVME_SC_INVALID_OPCODE), isAdmin: true)
-        }
-        + (0...0xFF).filter { ![0x00, 0x01, 0x04, 0x05, 0x06, 0x08].contains($0) }.map { type in
-            Rule(
-                testDescription: "fabrics type \(type)", command: RawCommand(opcode: 0x7F, nsid: type), data: .none,
-                status: refused(NVME_SC_INVALID_OPCODE), isAdmin: true)
-        }
+        + unknown(but: [0x00, 0x01, 0x04, 0x05, 0x06, 0x08], "fabrics type") { RawCommand(opcode: 0x7F, nsid: $0) }
 
     private static func deallocate(
         _ name: String, _ ranges: [(lba: UInt64, blocks: UInt32)], count: Int? = nil, _ status: RawStatus
@@ -90,7 +94,7 @@ import Testing
             RawSGL.little(0, 4) + RawSGL.little(UInt64($0.blocks), 4) + RawSGL.little($0.lba, 8)
         }
         let command = RawCommand(opcode: nvme_cmd_dsm.rawValue, nsid: 1).with(10, UInt32((count ?? ranges.count) - 1))
-        return Rule(testDescription: name, command: command.with(11, 4), data: .fromHost(data), status: status)
+        return Rule(name, command.with(11, 4), .fromHost(data), status)
     }
 
     /// PRPs, a reserved PSDT, a reserved FUSE; and no admin command is fused. PSDT 10b is an SGL as well.
@@ -98,14 +102,13 @@ import Testing
         [false, true].flatMap { isAdmin in
             ([0x00, 0xC0, 0x43] + (isAdmin ? [0x41, 0x42] : [])).map { flags in
                 Rule(
-                    testDescription: "flags \(flags)", command: RawCommand(opcode: 0, nsid: 1, flags: flags),
-                    data: .none,
-                    status: refused(NVME_SC_INVALID_FIELD), isAdmin: isAdmin)
+                    "flags \(flags)", RawCommand(opcode: 0, nsid: 1, flags: flags), refused(NVME_SC_INVALID_FIELD),
+                    isAdmin: isAdmin)
             }
         } + [
             Rule(
-                testDescription: "flags 80h", command: RawCommand(opcode: 1, nsid: 1, flags: 0x80).range(0, 1),
-                data: .fromHost([UInt8](repeating: 0, count: 512)), status: .success)
+                "flags 80h", RawCommand(opcode: 1, nsid: 1, flags: 0x80).range(0, 1),
+                .fromHost([UInt8](repeating: 0, count: 512)), .success)
         ]
 
     static let others: [Rule] = [
@@ -117,23 +120,19 @@ import Testing
         deallocate("the longest range", [(0, .max)], refused(NVME_SC_LBA_RANGE)),
         deallocate("fewer ranges than are named", [(0, 8)], count: 2, refused(NVME_SC_SGL_INVALID_DATA)),
         Rule(
-            testDescription: "PRCHK without protection information", command: io(2, 0, 1, control: 1 << 26),
-            data: .toHost(512), status: RawStatus(code: RawStatus.specific(NVME_SC_INVALID_PI).code, doNotRetry: true)),
+            "PRCHK without protection information", io(2, 0, 1, control: 1 << 26), .toHost(512),
+            RawStatus(code: RawStatus.specific(NVME_SC_INVALID_PI).code, doNotRetry: true)),
         Rule(
-            testDescription: "PRACT without protection information", command: io(2, 0, 1, control: 1 << 29),
-            data: .toHost(512), status: RawStatus(code: RawStatus.specific(NVME_SC_INVALID_PI).code, doNotRetry: true)),
+            "PRACT without protection information", io(2, 0, 1, control: 1 << 29), .toHost(512),
+            RawStatus(code: RawStatus.specific(NVME_SC_INVALID_PI).code, doNotRetry: true)),
+        Rule("a second half alone", RawCommand(opcode: 1, nsid: 1, flags: 0x42), .generic(NVME_SC_FUSED_MISSING)),
         Rule(
-            testDescription: "a second half alone", command: RawCommand(opcode: 1, nsid: 1, flags: 0x42), data: .none,
-            status: .generic(NVME_SC_FUSED_MISSING)),
+            "a read into the capsule", io(2, 0, 1), .inCapsule([UInt8](repeating: 0, count: 512)),
+            refused(NVME_SC_SGL_INVALID_TYPE)),
+        Rule("a write from the capsule", io(1, 0, 1), .inCapsule([UInt8](repeating: 0, count: 512)), .success),
         Rule(
-            testDescription: "a read into the capsule", command: io(2, 0, 1),
-            data: .inCapsule([UInt8](repeating: 0, count: 512)), status: refused(NVME_SC_SGL_INVALID_TYPE)),
-        Rule(
-            testDescription: "a write from the capsule", command: io(1, 0, 1),
-            data: .inCapsule([UInt8](repeating: 0, count: 512)), status: .success),
-        Rule(
-            testDescription: "a data pointer that the transport does not take", command: io(1, 0, 1),
-            data: .invalid(.sglOffsetInvalid), status: refused(NVME_SC_SGL_INVALID_OFFSET)),
+            "a data pointer that the transport does not take", io(1, 0, 1), .invalid(.sglOffsetInvalid),
+            refused(NVME_SC_SGL_INVALID_OFFSET)),
     ]
 
     @Test(arguments: [ranges, lengths, namespaces, opcodes, flags, others]) func rules(_ rules: [Rule]) throws {
@@ -166,23 +165,18 @@ import Testing
     @Test func abort() throws {
         let world = try EngineWorld()
         let host = try world.attach()
-        func abort(_ id: UInt16, sq: UInt32) throws -> UInt32 {
-            let command = RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, sq | UInt32(id) << 16)
-            return try world.execute(command, on: host.admin).completion.dword0 & 1
-        }
-        let event = world.send(RawCommand(opcode: nvme_admin_async_event.rawValue), on: host.admin)
-        #expect(try abort(event, sq: 0) == 0)
-        #expect(world.answer(to: event, on: host.admin)?.completion.status.code == NVME_SC_ABORT_REQ.rawValue)
-        #expect(try abort(0x7777, sq: 1) == 1, "there is no such command")
-        world.transport.isFull = true
+        let event = world.send(.event, on: host.admin)
+        #expect(try host.manage(.abort(event, sq: 0)).dword0 & 1 == 0)
+        #expect(world.status(of: event, on: host.admin) == .generic(NVME_SC_ABORT_REQ))
+        #expect(try host.manage(.abort(0x7777, sq: 1)).dword0 & 1 == 1, "there is no such command")
+        world.isFull = true
         let write = world.send(Self.io(1, 0, 1), .fromHost([UInt8](repeating: 9, count: 512)), on: host.io[0])
         world.settle()
-        let id = world.send(
-            RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, 1 | UInt32(write) << 16), on: host.admin)
+        let id = world.send(.abort(write, sq: 1), on: host.admin)
         world.settle()
-        world.transport.isFull = false
+        world.isFull = false
         #expect(world.answer(to: id, on: host.admin)?.completion.dword0 == 0, "it was aborted")
-        #expect(world.answer(to: write, on: host.io[0])?.completion.status.code == NVME_SC_ABORT_REQ.rawValue)
+        #expect(world.status(of: write, on: host.io[0]) == .generic(NVME_SC_ABORT_REQ))
         #expect(try world.execute(Self.io(2, 0, 1), .toHost(512), on: host.io[0]).data.allSatisfy { $0 == 0 })
         world.expectIdle()
     }

@@ -11,8 +11,7 @@ import Testing
     @Test(arguments: [nvme_cmd_write, nvme_cmd_read].map(\.rawValue))
     func aWrongKeyEndsThatConnectionOnly(opcode: UInt32) throws {
         let world = try TargetWorld(groups: 2)
-        let witness = try world.attach()
-        let before = try world.baseline()
+        let audit = try world.audit()
         for attempt in 0..<4 {
             let bad = try world.attach(ioQueues: 2)
             let host = bad.host
@@ -29,42 +28,31 @@ import Testing
                 key = region.remoteKey
             }
             let command = RawCommand(opcode: opcode, nsid: 1).range(0, 8)
-                .with(sgl: RawSGL.keyed(address: address, length: 4096, key: key))
             // Other commands of the queue are under way with it.
-            for _ in 0..<8 {
-                bad.io[0].send(
-                    RawCommand(opcode: opcode, nsid: 1).range(8, 8).with(sgl: host.keyed(offset, 4096)))
-            }
-            bad.io[0].send(command)
+            for _ in 0..<8 { bad.io[0].send(command.at(host, offset, 4096)) }
+            bad.io[0].send(command.with(sgl: RawSGL.keyed(address: address, length: 4096, key: key)))
             try world.wait("the end of the connection") { bad.io[0].end != nil }
-            #expect(
-                world.events.contains("remoteAccessError"), "the operator is told of the reason: \(world.events.all)")
-            world.expectServed(witness, "attempt \(attempt)")
+            #expect(world.events.contains("remoteAccessError"), "the operator is told of the reason")
             host.destroyAll()
-            world.expectPools(before, "attempt \(attempt)")
+            audit.end("attempt \(attempt)")
         }
     }
 
     @Test func moreCommandsThanTheQueueHasEntriesEndTheConnection() throws {
         // A disk that takes its time: commands pile up.
-        let world = try TargetWorld { network in
-            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
-            disk.behaviour.latency = 10_000_000...10_000_000
-            return disk
-        }
-        let witness = try world.attach()
-        let before = try world.baseline()
+        let (world, disk) = try TargetWorld.onDisk()
+        disk.behaviour.latency = 10_000_000...10_000_000
+        let audit = try world.audit()
         let bad = try world.attach(sqSize: 7)
         let sgl = bad.host.keyed(bad.scratch(4096), 4096)
-        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8).with(sgl: sgl)
+        let read = RawCommand.io(nvme_cmd_read, 0, 8).with(sgl: sgl)
         for _ in 0..<8 { bad.io[0].send(read) }
         try world.wait("as many as the queue has entries") { bad.io[0].completions.count == 8 || bad.io[0].end != nil }
         #expect(bad.io[0].isOpen)
         for _ in 0..<9 { bad.io[0].send(read) }
         try world.wait("the end of the connection") { bad.io[0].end != nil }
         #expect(world.events.contains("more commands than the submission queue has entries"))
-        world.expectServed(witness)
         bad.host.destroyAll()
-        world.expectPools(before)
+        audit.end()
     }
 }

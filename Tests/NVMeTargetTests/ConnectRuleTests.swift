@@ -57,16 +57,12 @@ import Testing
         Rule("another queue than was greeted", EngineConnect(queueID: 1), atCommand: 42),
         Rule("record format 1", EngineConnect(recordFormat: 1), doNotRetry(NVME_SC_CONNECT_FORMAT)),
         // A host that was granted less than it asked for would not know, and would ping too seldom.
-        Rule(
-            "a keep-alive timeout too long", EngineConnect(keepAlive: 600_001),
-            RawStatus(code: NVME_SC_KAT_INVALID.rawValue, doNotRetry: true)),
-        Rule(
-            "the longest keep-alive timeout", EngineConnect(keepAlive: .max),
-            RawStatus(code: NVME_SC_KAT_INVALID.rawValue, doNotRetry: true)),
+        Rule("a keep-alive timeout too long", EngineConnect(keepAlive: 600_001), .refused(NVME_SC_KAT_INVALID)),
+        Rule("the longest keep-alive timeout", EngineConnect(keepAlive: .max), .refused(NVME_SC_KAT_INVALID)),
         Rule(
             "a keep-alive timeout too long for discovery",
             EngineConnect(nqn: TargetWorld.discovery, keepAlive: 600_001),
-            RawStatus(code: NVME_SC_KAT_INVALID.rawValue, doNotRetry: true)),
+            .refused(NVME_SC_KAT_INVALID)),
         Rule("the longest that is granted", EngineConnect(keepAlive: 600_000), .success),
         Rule("discovery", EngineConnect(nqn: TargetWorld.discovery), .success),
         Rule("a subsystem", EngineConnect(), .success),
@@ -110,8 +106,7 @@ import Testing
             #expect(reply.dword0 == rule.offset, "\(rule.name)")
             // A queue identifier is used once.
             let again = EngineConnect(controllerID: host.controllerID, queueID: 1)
-            #expect(
-                try world.connect(again, on: world.open(queueID: 1)).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
+            #expect(try world.connect(again, on: world.open(queueID: 1)).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
             world.expectIdle()
         }
     }
@@ -159,14 +154,14 @@ import Testing
     @Test func theSequenceOfCommands() throws {
         let world = try EngineWorld()
         let queue = world.open()
-        let keepAlive = RawCommand(opcode: nvme_admin_keep_alive.rawValue)
+        let keepAlive = RawCommand.keepAlive
         let connect = EngineConnect()
         func code(_ command: RawCommand, _ data: InProcessData = .none, on queue: InProcessQueue) throws -> UInt32 {
             try world.execute(command, data, on: queue).completion.status.code
         }
         let sequence = NVME_SC_CMD_SEQ_ERROR.rawValue
         for command in [
-            RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8), .getProperty(NVME_REG_VS),
+            RawCommand.io(nvme_cmd_read, 0, 8), .getProperty(NVME_REG_VS),
             .configure(0x0046_0001), keepAlive,
         ] { #expect(try code(command, on: queue) == sequence, "before Connect") }
         #expect(try code(connect.command, .fromHost(connect.data), on: queue) == 0)
@@ -176,7 +171,7 @@ import Testing
         #expect(try code(.configure(0x0046_0001), on: queue) == 0)
         #expect(try code(keepAlive, on: queue) == 0)
         let io = try world.attach().io[0]
-        #expect(try code(RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1), on: io) == 0)
+        #expect(try code(RawCommand.flush(), on: io) == 0)
         #expect(try code(connect.command, .fromHost(connect.data), on: io) == sequence, "on a connected I/O queue")
     }
 

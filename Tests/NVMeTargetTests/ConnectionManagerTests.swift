@@ -7,39 +7,32 @@ import Testing
 /// The private data of a connection request. The rejection is 4 bytes: RECFMT 0 and a status of the NVMe
 /// RDMA Transport specification, "RDMA_CM_REJECT Private Data" (Linux: `enum nvme_rdma_cm_status`).
 @Suite struct ConnectionManagerTests {
-    struct Case: CustomTestStringConvertible, Sendable {
-        var name: String
-        var status: UInt8
-        var testDescription: String { name }
-        nonisolated(unsafe) var change: (inout RawQueueOptions) -> Void
-    }
-
-    static let cases = [
-        Case(name: "another record format", status: 2) { options in
-            options.replacedPrivateData = [1, 0, 0, 0, 32, 0, 31, 0] + [UInt8](repeating: 0, count: 24)
-        },
-        Case(name: "a queue identifier that is too high", status: 3) { $0.queueID = 9 },
-        Case(name: "the highest queue identifier", status: 3) { $0.queueID = 0xFFFF },
-        Case(name: "an admin send queue that is too long", status: 4) { $0.hostSendQueueSize = 128 },
-        Case(name: "the longest send queue", status: 4) { options in
-            options.queueID = 1
-            options.hostSendQueueSize = 0xFFFF
-        },
-        Case(name: "no receive queue", status: 5) { $0.hostReceiveQueueSize = 0 },
-        Case(name: "no READs answered", status: 7) { $0.responderResources = 0 },
+    /// What a host asks for, and the status that it is refused with.
+    static let cases: [(name: String, status: UInt8, change: @Sendable (inout RawQueueOptions) -> Void)] = [
+        (
+            "another record format", 2,
+            { $0.replacedPrivateData = [1, 0, 0, 0, 32, 0, 31] + [UInt8](repeating: 0, count: 25) }
+        ),
+        ("a queue identifier that is too high", 3, { $0.queueID = 9 }),
+        ("the highest queue identifier", 3, { $0.queueID = 0xFFFF }),
+        ("an admin send queue that is too long", 4, { $0.hostSendQueueSize = 128 }),
+        ("the longest send queue", 4, { ($0.queueID, $0.hostSendQueueSize) = (1, 0xFFFF) }),
+        ("no receive queue", 5, { $0.hostReceiveQueueSize = 0 }),
+        ("no READs answered", 7, { $0.responderResources = 0 }),
     ]
 
-    @Test(arguments: cases) func badPrivateDataIsRejected(_ test: Case) throws {
+    private func rejection(_ queue: RawQueue) -> [UInt8]? { queue.rejection.map { Array($0.prefix(4)) } }
+
+    @Test func badPrivateDataIsRejected() throws {
         let world = try TargetWorld()
-        let witness = try world.attach()
-        let before = try world.baseline()
-        var options = RawQueueOptions()
-        test.change(&options)
-        let queue = try world.open(world.addHost(), options)
-        #expect(queue.accepted == nil)
-        #expect(queue.rejection.map { Array($0.prefix(4)) } == [0, 0, test.status, 0])
-        world.expectServed(witness)
-        world.expectPools(before)
+        let audit = try world.audit()
+        for row in Self.cases {
+            var options = RawQueueOptions()
+            row.change(&options)
+            let queue = try world.open(world.addHost(), options)
+            #expect(queue.accepted == nil && rejection(queue) == [0, 0, row.status, 0], "\(row.name)")
+        }
+        audit.end()
     }
 
     /// On InfiniBand and RoCE private data arrives padded; on iWARP its length is what was sent.
@@ -47,38 +40,27 @@ import Testing
         var limits = DeviceLimits.simulated
         limits.isIWARP = true
         let world = try TargetWorld(limits: limits)
-        let witness = try world.attach()
-        let before = try world.baseline()
+        let audit = try world.audit()
         let host = world.addHost()
         host.device.limits.isIWARP = true
         var options = RawQueueOptions()
         options.replacedPrivateData = Array(options.privateData.prefix(length))
         let queue = try world.open(host, options)
-        #expect(queue.rejection.map { Array($0.prefix(4)) } == [0, 0, 1, 0])
-        world.expectServed(witness)
-        world.expectPools(before)
-    }
-
-    @Test func acceptanceSaysTheReceiveQueueSize() throws {
-        let world = try TargetWorld()
-        var options = RawQueueOptions()
-        options.hostSendQueueSize = 15
-        let queue = try world.open(world.addHost(), options)
-        // RECFMT 0, then CRQSIZE: room for each command that the host may send.
-        let data = try #require(queue.accepted?.privateData)
-        #expect(data[0] == 0 && data[1] == 0)
-        #expect(Int(data[2]) | Int(data[3]) << 8 >= 16)
+        #expect(rejection(queue) == [0, 0, 1, 0])
+        audit.end()
     }
 
     /// The target never runs more READs than the host answers.
-    @Test(arguments: [1, 3, 255] as [UInt8]) func readDepthIsWhatBothCan(resources: UInt8) throws {
+    @Test(arguments: [1, 3, 255] as [UInt8]) func acceptanceSaysWhatBothCan(resources: UInt8) throws {
         let world = try TargetWorld()
         var options = RawQueueOptions()
+        options.hostSendQueueSize = 15
         options.responderResources = resources
         let queue = try world.open(world.addHost(), options)
-        #expect(queue.isOpen)
         let accepted = try #require(queue.accepted)
-        #expect(accepted.responderResources <= resources && accepted.responderResources >= 1)
+        #expect(queue.isOpen && (1...resources).contains(accepted.responderResources))
+        // RECFMT 0, then CRQSIZE: room for each command that the host may send.
+        #expect(accepted.privateData.number(0, 2) == 0 && accepted.privateData.number(2, 2) >= 16)
     }
 
     @Test func aHostThatGivesUpWhileConnectingLeavesNothingBehind() throws {
@@ -102,7 +84,7 @@ import Testing
         let before = try world.baseline()
         let refused = try world.open(world.addHost())
         // Status 6: no resources.
-        #expect(refused.rejection.map { Array($0.prefix(4)) } == [0, 0, 6, 0])
+        #expect(rejection(refused) == [0, 0, 6, 0])
         world.expectPools(before)
         world.targetDevice.limits.maxQueuePairs += 8
         world.expectServed(witness)

@@ -7,8 +7,8 @@ import Testing
 
 /// The life of a controller: properties, reset, shutdown, keep-alive, Abort, who may stay.
 @Suite struct ControllerTests {
-    private let flush = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1)
-    private let keepAlive = RawCommand(opcode: nvme_admin_keep_alive.rawValue)
+    private let flush = RawCommand.flush()
+    private let keepAlive = RawCommand.keepAlive
 
     @Test func propertiesSayWhatTheControllerIs() throws {
         let world = try EngineWorld()
@@ -55,132 +55,108 @@ import Testing
         }
     }
 
-    private func isReady(_ world: TargetWorld, _ admin: RawQueue) throws -> Bool {
-        try world.execute(admin, .getProperty(NVME_REG_CSTS)).dword0 & 1 == 1
+    private func isReady(_ host: EngineHost) throws -> Bool {
+        try host.manage(.getProperty(NVME_REG_CSTS)).dword0 & 1 == 1
     }
 
-    /// As hosts do: looks at CSTS.RDY until it is 0.
-    private func awaitReset(_ world: TargetWorld, _ admin: RawQueue) throws {
-        for _ in 0..<100 {
-            if try !isReady(world, admin) { return }
-            world.pass(milliseconds: 10)
-        }
-        throw WorldError("the controller is still ready")
+    /// As hosts do: enables the controller again, and opens a queue.
+    private func enableAgain(_ host: EngineHost) throws {
+        let world = host.world
+        #expect(try world.pass(atMost: 1000) { try !isReady(host) })
+        #expect(try host.manage(keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
+        #expect(try host.manage(.configure(0x0046_0001)).isSuccess)
+        #expect(try isReady(host))
+        #expect(try host.manage(.setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
+        #expect(try world.execute(flush, on: world.io(host.controllerID)).completion.isSuccess)
     }
 
     /// Data that the host writes after the reset may not be overwritten by data that it wrote before.
     @Test(arguments: [1, 2]) func aResetIsOverWhenTheCommandsAre(groups: Int) throws {
-        let world = try TargetWorld(groups: groups) { SimulatedDisk("disk", network: $0, blockCount: 8192) }
-        let disk = try #require(world.disk as? SimulatedDisk)
-        let attached = try world.attach(ioQueues: 2)
-        disk.behaviour.isStuck = true
-        let offset = attached.scratch(4096)
-        for queue in attached.io {
-            queue.send(
-                RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(0, 8)
-                    .with(sgl: attached.host.keyed(offset, 4096)))
-        }
-        world.pass(milliseconds: 5)
-        #expect(try world.execute(attached.admin, .configure(0)).isSuccess)
-        try world.wait("the end of the I/O queues") { attached.io.allSatisfy { $0.end != nil } }
+        let (world, device) = try EngineWorld.steered(groups: groups)
+        let host = try world.attach(ioQueues: 2)
+        device.stick(true)
+        let data = InProcessData.fromHost([UInt8](repeating: 1, count: 4096))
+        for queue in host.io { world.send(.io(nvme_cmd_write, 0, 8), data, on: queue) }
+        world.pass(milliseconds: 10)
+        #expect(try host.manage(.configure(0)).isSuccess)
         world.pass(milliseconds: 1000)
-        #expect(try isReady(world, attached.admin), "writes are at the device")
+        #expect(host.io.allSatisfy(\.isClosed) && !host.admin.isClosed)
+        #expect(try isReady(host), "writes are at the device")
         // CC.EN may be set only when CSTS.RDY is 0 (NVMe Base, "Controller Configuration").
-        let early = try world.execute(attached.admin, .configure(0x0046_0001))
-        #expect(early.status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
-        #expect(try world.execute(attached.admin, keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
-        disk.behaviour.isStuck = false
-        try awaitReset(world, attached.admin)
-        try world.enable(attached.admin)
-        #expect(try isReady(world, attached.admin))
-        #expect(try world.execute(attached.admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
-        let queue = try world.io(attached.host, attached.controllerID)
-        #expect(try world.execute(queue, flush).isSuccess)
+        for command in [.configure(0x0046_0001), keepAlive] {
+            #expect(try host.manage(command).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
+        }
+        device.stick(false)
+        try enableAgain(host)
     }
 
     @Test func aResetEndsTheIOQueuesAndAShutdownCompletes() throws {
-        let world = try TargetWorld(groups: 2)
-        let witness = try world.attach()
+        let world = try EngineWorld(groups: 2)
+        let witness = try world.attach(host: 1)
         let before = try world.baseline()
-        let attached = try world.attach(ioQueues: 4)
-        #expect(try world.execute(attached.admin, .configure(0)).isSuccess)
-        try world.wait("the end of the I/O queues") { attached.io.allSatisfy { $0.end != nil } }
-        #expect(attached.admin.isOpen)
-        #expect(try world.execute(attached.admin, keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
-        try awaitReset(world, attached.admin)
-        #expect(try world.execute(attached.admin, keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
-        try world.enable(attached.admin)
-        #expect(try world.execute(attached.admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
-        let queue = try world.io(attached.host, attached.controllerID)
-        #expect(try world.execute(queue, flush).isSuccess)
+        let host = try world.attach(ioQueues: 4)
+        #expect(try host.manage(.configure(0)).isSuccess)
+        #expect(try host.manage(keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
+        world.settle()
+        #expect(host.io.allSatisfy(\.isClosed) && !host.admin.isClosed)
+        try enableAgain(host)
         // CC.SHN 01b: CSTS.SHST (bits 3:2) becomes 10b, complete.
-        #expect(try world.execute(attached.admin, .configure(0x0046_4001)).isSuccess)
-        #expect(try world.execute(attached.admin, .getProperty(NVME_REG_CSTS)).dword0 >> 2 & 3 == 2)
-        world.expectServed(witness)
-        attached.host.destroyAll()
+        #expect(try host.manage(.configure(0x0046_4001)).isSuccess)
+        #expect(try host.manage(.getProperty(NVME_REG_CSTS)).dword0 >> 2 & 3 == 2)
+        witness.expectServed()
+        host.admin.disconnect()
         world.expectPools(before)
     }
 
     @Test(arguments: [1, 2]) func aSilentHostIsEndedAndABusyOneIsNot(groups: Int) throws {
-        let world = try TargetWorld(groups: groups)
-        let witness = try world.attach()
+        let world = try EngineWorld(groups: groups)
+        let witness = try world.attach(host: 1)
         let before = try world.baseline()
-        let attached = try world.attach(ioQueues: 2, keepAlive: 1000)
+        let host = try world.attach(ioQueues: 2, host: 2, keepAlive: 1000)
         // Traffic on any queue counts (Identify Controller, CTRATT bit 6, TBKAS).
         for round in 0..<20 {
             world.pass(milliseconds: 400)
-            #expect(try world.execute(attached.io[round % 2], flush).isSuccess)
+            #expect(try host.execute(flush, queue: round % 2) == .success)
         }
         for _ in 0..<5 {
             world.pass(milliseconds: 700)
-            #expect(try world.execute(attached.admin, keepAlive).isSuccess)
+            #expect(try host.manage(keepAlive).isSuccess)
         }
-        #expect(attached.io.allSatisfy { $0.isOpen })
+        #expect(host.isThere)
         world.pass(milliseconds: 1500)
-        #expect(attached.admin.end == "disconnected" && attached.io.allSatisfy { $0.end == "disconnected" })
+        #expect(host.isGone)
         #expect(world.events.contains("keep-alive"))
-        world.expectServed(witness, "a host without a timer stays")
-        attached.host.destroyAll()
+        witness.expectServed("a host without a timer stays")
         world.expectPools(before)
     }
 
     // MARK: Abort
 
     @Test(arguments: [1, 2]) func anAbortWithdrawsWhatWaits(groups: Int) throws {
-        let (world, disk) = try TargetWorld.onDisk(groups: groups)
-        let attached = try world.attach(ioQueues: 2)
-        let before = try world.baseline()
-        // On the same reactor and, where there are two, on the other one.
-        for queueID in [1, 2] {
-            let queue = attached.io[queueID - 1]
-            disk.behaviour.isStuck = true
-            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8)
-                .with(sgl: attached.host.keyed(attached.scratch(4096), 4096))
-            let ids = (0..<3).map { _ in queue.send(read) }
-            world.pass(milliseconds: 5)
-            func abort(_ id: UInt16, sq: Int) throws -> RawCompletion {
-                try world.execute(
-                    attached.admin,
-                    RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, UInt32(sq) | UInt32(id) << 16))
-            }
-            let reply = try abort(ids[1], sq: queueID)
-            #expect(reply.isSuccess && reply.dword0 & 1 == 0, "it was aborted")
-            #expect(try world.completion(of: ids[1], queue).status.code == NVME_SC_ABORT_REQ.rawValue)
-            let unknown = try abort(0x7777, sq: queueID)
-            #expect(unknown.isSuccess && unknown.dword0 & 1 == 1, "there is no such command")
-            disk.behaviour.isStuck = false
-            #expect(try world.completion(of: ids[0], queue).isSuccess)
-            #expect(try world.completion(of: ids[2], queue).isSuccess)
-            let late = try abort(ids[0], sq: queueID)
-            #expect(late.isSuccess && late.dword0 & 1 == 1, "it had ended")
+        let (world, device) = try EngineWorld.steered(groups: groups)
+        let host = try world.attach(ioQueues: 2)
+        func abort(_ id: UInt16, sq: Int) throws -> Bool {
+            let reply = try host.manage(.abort(id, sq: sq))
+            #expect(reply.isSuccess)
+            return reply.dword0 & 1 == 0
         }
-        let event = attached.admin.send(RawCommand(opcode: nvme_admin_async_event.rawValue))
-        world.pass(milliseconds: 5)
-        let reply = try world.execute(
-            attached.admin, RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, UInt32(event) << 16))
-        #expect(reply.isSuccess && reply.dword0 & 1 == 0)
-        #expect(try world.completion(of: event, attached.admin).status.code == NVME_SC_ABORT_REQ.rawValue)
-        world.expectPools(before)
+        // On the same reactor and, where there are two, on the other one.
+        for (queueID, queue) in zip([1, 2], host.io) {
+            device.stick(true)
+            let ids = (0..<3).map { _ in world.send(.io(nvme_cmd_read, 0, 8), .toHost(4096), on: queue) }
+            world.pass(milliseconds: 10)
+            #expect(try abort(ids[1], sq: queueID))
+            #expect(world.status(of: ids[1], on: queue) == .generic(NVME_SC_ABORT_REQ))
+            #expect(try !abort(0x7777, sq: queueID), "there is no such command")
+            device.stick(false)
+            for id in [ids[0], ids[2]] { #expect(world.status(of: id, on: queue) == .success) }
+            #expect(try !abort(ids[0], sq: queueID), "it had ended")
+        }
+        let event = world.send(.event, on: host.admin)
+        world.settle()
+        #expect(try abort(event, sq: 0))
+        #expect(world.status(of: event, on: host.admin) == .generic(NVME_SC_ABORT_REQ))
+        world.expectIdle()
     }
 
     @Test func anAbortWhoseQueueEndsMeanwhileLeavesNothingBehind() throws {
@@ -188,10 +164,7 @@ import Testing
         let before = try world.baseline()
         for _ in 0..<8 {
             let attached = try world.attach(ioQueues: 4)
-            for queueID in 1...4 {
-                attached.admin.send(
-                    RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, UInt32(queueID) | 0x7777 << 16))
-            }
+            for queueID in 1...4 { attached.admin.send(.abort(0x7777, sq: queueID)) }
             world.simulation.run(forNanoseconds: world.network.draw(500...6_000))
             attached.host.destroyAll()
             world.pass(milliseconds: 300)
@@ -202,31 +175,27 @@ import Testing
     // MARK: Who may stay
 
     @Test func aHostThatIsNoLongerAllowedIsDisconnected() throws {
-        let world = try TargetWorld(groups: 2)
-        let friend = try world.attach(ioQueues: 2)
+        let world = try EngineWorld(groups: 2)
+        let friend = try world.attach(ioQueues: 2, host: 1)
         let before = try world.baseline()
-        let other = try world.attach(ioQueues: 2)
-        try world.change { $0[TargetWorld.nqn]?.access = .hosts([friend.host.nqn]) }
-        try world.wait("the end") { other.admin.end != nil && other.io.allSatisfy { $0.end != nil } }
-        world.expectServed(friend)
-        other.host.destroyAll()
+        let other = try world.attach(ioQueues: 2, host: 2)
+        try world.change { $0[EngineWorld.nqn]?.access = .hosts([friend.name.nqn]) }
+        #expect(world.pass(atMost: 2000) { other.isGone })
+        friend.expectServed()
         world.expectPools(before)
-        try world.change { $0[TargetWorld.nqn] = nil }
-        try world.wait("the end of all") { friend.admin.end != nil && friend.io.allSatisfy { $0.end != nil } }
+        try world.change { $0[EngineWorld.nqn] = nil }
+        #expect(world.pass(atMost: 2000) { friend.isGone })
     }
 
     @Test func queuesAreSpreadOverTheReactors() throws {
-        let world = try TargetWorld(groups: 2)
-        let hosts = try (0..<2).map { _ in try world.attach(ioQueues: 4) }
+        let world = try EngineWorld(groups: 2)
+        let hosts = try (1...2).map { try world.attach(ioQueues: 4, host: .init($0)) }
         let before = world.target.subsystems[0].statistics.otherCommands
-        for attached in hosts {
-            for queue in attached.io {
-                for _ in 0..<10 { #expect(try world.execute(queue, flush).isSuccess) }
-            }
-            world.expectServed(attached)
+        for host in hosts {
+            for queue in 0..<40 { #expect(try host.execute(flush, queue: queue % 4) == .success) }
+            host.expectServed()
         }
-        let counts = world.groups.map { $0.poolUse[0].boundConnections }
-        #expect(counts == [5, 5], "two admin queues and eight I/O queues")
+        #expect(world.groups.map { $0.poolUse[0].boundConnections } == [5, 5], "two admin queues and eight I/O queues")
         #expect(world.target.subsystems[0].statistics.otherCommands == before + 80)
     }
 }

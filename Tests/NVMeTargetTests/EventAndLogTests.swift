@@ -11,7 +11,7 @@ import Testing
 
 /// Asynchronous events and the log pages that they point at.
 @Suite struct EventAndLogTests {
-    private static let event = RawCommand(opcode: nvme_admin_async_event.rawValue)
+    private static let event = RawCommand.event
 
     /// A change, the bit of Asynchronous Event Configuration that asks to be told of it, and the event with its log page, as NVMe
     /// Base and NVMe over Fabrics number them. The change is another one each time.
@@ -118,7 +118,7 @@ import Testing
             change = page.number(0, 8)
             // One group: its identifier, one namespace, the state, and the namespace.
             #expect([(8, 2), (16, 4), (20, 4), (32, 1), (48, 4)].map { page.number($0, $1) } == [1, 1, 1, number, 1])
-            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 1)
+            let read = RawCommand.io(nvme_cmd_read, 0, 1)
             let status = try world.execute(read, .toHost(512), on: host.io[0]).completion.status
             #expect(status == RawStatus(code: code), "\(state): another path may do it")
         }
@@ -186,42 +186,36 @@ import Testing
 
     /// All reactors take on what one is told; the counts of all are added up.
     @Test func everyReactorTakesPart() throws {
-        let (world, disk) = try TargetWorld.onDisk(groups: 2)
-        let attached = try world.attach(ioQueues: 2)
-        func expectEach(_ command: RawCommand, _ status: UInt32, _ what: String) throws {
-            for queue in attached.io { #expect(try world.execute(queue, command).status.code == status, "\(what)") }
+        let (world, device) = try EngineWorld.steered(groups: 2)
+        let host = try world.attach(ioQueues: 2)
+        func expectEach(
+            _ command: RawCommand, _ status: UInt32, _ what: String = "", data: InProcessData = .none
+        ) throws {
+            for queue in 0..<2 { #expect(try host.execute(command, data, queue: queue).code == status, "\(what)") }
         }
-        disk.resize(toBlocks: 16384)
-        world.target.refreshNamespaces()
-        try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 1 << 20)))
-        try expectEach(RawCommand(opcode: nvme_cmd_verify.rawValue, nsid: 1).range(16383, 1), 0, "the new blocks")
-        let flush = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 2)
-        try expectEach(flush, 0, "the new namespace")
-        try world.change { $0[TargetWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = .inaccessible }
-        try expectEach(flush, 0x302, "the group's state")
-        try world.change { $0[TargetWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = .optimized }
-        try world.remove(2)
-        try expectEach(flush, NVME_SC_INVALID_NS.rawValue, "it has been removed")
+        Self.resize(world, device, to: 16384)
+        try world.add(TargetWorld.namespace(2, SteeredDevice()))
+        try expectEach(.io(nvme_cmd_verify, 16383), 0, "the new blocks")
+        try expectEach(.flush(2), 0, "the new namespace")
+        try world.change { $0[EngineWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = .inaccessible }
+        try expectEach(.flush(2), 0x302, "the group's state")
+        try world.change { $0[EngineWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = .optimized }
+        try world.change { $0[EngineWorld.nqn]?.namespaces.removeLast() }
+        try expectEach(.flush(2), NVME_SC_INVALID_NS.rawValue, "it has been removed")
 
-        let sgl = attached.host.keyed(attached.scratch(65536), 65536)
         let before = world.target.subsystems[0].statistics
+        let data = [UInt8](repeating: 1, count: 65536)
         for _ in 0..<50 {
-            try expectEach(RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(0, 128).with(sgl: sgl), 0, "")
-            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 128).with(sgl: sgl)
-            for _ in 0..<2 { try expectEach(read, 0, "") }
+            try expectEach(.io(nvme_cmd_write, 0, 128), 0, data: .fromHost(data))
+            for _ in 0..<2 { try expectEach(.io(nvme_cmd_read, 0, 128), 0, data: .toHost(65536)) }
         }
-        let offset = attached.host.allocate(512)
-        let smart = RawCommand.getLog(NVME_LOG_LID_SMART, bytes: 512).with(sgl: attached.host.keyed(offset, 512))
-        #expect(try world.execute(attached.admin, smart).isSuccess)
-        let page = Array(attached.host.memory[offset..<offset + 512])
+        let page = try world.log(NVME_LOG_LID_SMART, 512, on: host.admin)
         #expect(before.readCommands == 0 && before.writeCommands == 0)
         // Units of 1000 blocks of 512 bytes, rounded up: 25600 read, 12800 written; then the commands.
         #expect([32, 48, 64, 80].map { page.number($0, 8) } == [26, 13, 200, 100])
 
-        disk.vanish()
-        world.target.refreshNamespaces()
-        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 1).with(
-            sgl: attached.host.keyed(offset, 512))
-        for queue in attached.io { #expect(try world.execute(queue, read).status.code != 0 && queue.isOpen) }
+        Self.resize(world, device, to: 0)
+        for queue in 0..<2 { #expect(try host.execute(.io(nvme_cmd_read), .toHost(512), queue: queue) != .success) }
+        #expect(host.isThere)
     }
 }

@@ -9,16 +9,13 @@ import Testing
 /// Reads of a RAM namespace go straight out of its memory. The simulated network takes the bytes of an RDMA WRITE when it
 /// arrives, so that memory which changes too early shows.
 @Suite struct LendingTests {
-    private static let write = nvme_cmd_write.rawValue
-
     /// Sends a write of blocks that all hold one value.
     private static func send(
         _ attached: AttachedHost, _ value: UInt8, at lba: UInt64 = 0, blocks: Int = 16
     ) -> UInt16 {
         let offset = attached.host.allocate(512 * blocks)
-        for index in offset..<offset + 512 * blocks { attached.host.memory[index] = value }
-        return attached.io[0].send(
-            RawCommand(opcode: write, nsid: 1).range(lba, blocks).with(sgl: attached.host.keyed(offset, 512 * blocks)))
+        attached.host.fill(offset, value, count: 512 * blocks)
+        return attached.io[0].send(.io(nvme_cmd_write, lba, blocks).at(attached.host, offset, 512 * blocks))
     }
 
     private static func fill(
@@ -32,8 +29,8 @@ import Testing
     private static func scattered(_ attached: AttachedHost, at lba: UInt64 = 0) -> (id: UInt16, offset: Int) {
         let offset = attached.host.allocate(8192)
         let list = (0..<16).flatMap { attached.host.keyed(offset + $0 * 512, 512) }
-        let command = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(lba, 16)
-        return (attached.io[0].send(command.with(sgl: RawSGL.offset(0, length: 256, type: 0x31)), data: list), offset)
+        let sgl = RawSGL.offset(0, length: 256, type: 0x31)
+        return (attached.io[0].send(.io(nvme_cmd_read, lba, 16).with(sgl: sgl), data: list), offset)
     }
 
     private static func holds(_ attached: AttachedHost, _ offset: Int, _ value: UInt8, count: Int = 8192) -> Bool {
@@ -113,24 +110,19 @@ import Testing
         try world.wait("a loan") { Self.loans(world) == 1 }
         world.network.delays.transit = 1_000...2_000
         let queue = other.io[0]
-        let data = other.host.allocate(8192)
-        let sgl = RawSGL.offset(0, length: 512)
+        let block = RawSGL.offset(0, length: 512)
         let id: UInt16
         switch writer {
         case .write: id = Self.send(other, 6)
-        case .zeroes: id = queue.send(RawCommand(opcode: nvme_cmd_write_zeroes.rawValue, nsid: 1).range(0, 16))
+        case .zeroes: id = queue.send(.io(nvme_cmd_write_zeroes, 0, 16))
         case .deallocate:
+            let trim = RawCommand(opcode: nvme_cmd_dsm.rawValue, nsid: 1).with(10, 0).with(11, 4)
             let range = RawSGL.little(0, 4) + RawSGL.little(16, 4) + RawSGL.little(0, 8)
-            UnsafeMutableRawBufferPointer(rebasing: other.host.memory[data..<data + 16]).copyBytes(from: range)
-            id = queue.send(
-                RawCommand(opcode: nvme_cmd_dsm.rawValue, nsid: 1).with(10, 0).with(11, 4)
-                    .with(sgl: other.host.keyed(data, 16)))
+            id = queue.send(trim.with(sgl: RawSGL.offset(0, length: 16)), data: range)
         case .compareAndWrite:
-            let compare = RawCommand(opcode: nvme_cmd_compare.rawValue, nsid: 1, flags: 0x41).range(0, 1)
-            queue.send(compare.with(sgl: sgl), data: [UInt8](repeating: 5, count: 512))
-            id = queue.send(
-                RawCommand(opcode: Self.write, nsid: 1, flags: 0x42).range(0, 1).with(sgl: sgl),
-                data: [UInt8](repeating: 6, count: 512))
+            let (old, new) = ([UInt8](repeating: 5, count: 512), [UInt8](repeating: 6, count: 512))
+            queue.send(.io(nvme_cmd_compare, flags: 0x41).with(sgl: block), data: old)
+            id = queue.send(.io(nvme_cmd_write, flags: 0x42).with(sgl: block), data: new)
         }
         world.pass(milliseconds: 2)
         #expect(Self.loans(world) == 1 && queue.take(id) == nil, "the loan has not ended")
@@ -149,7 +141,7 @@ import Testing
         let (stuck, other) = (try world.attach(), try world.attach())
         try Self.fill(world, other, 5)
         stuck.io[0].repostsReceives = false
-        let flush = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1)
+        let flush = RawCommand.flush()
         for _ in 0..<RawQueue.responseCount { #expect(try world.execute(stuck.io[0], flush).isSuccess) }
         var sent = 0
         while Self.loans(world) == 0, sent < 28 {
@@ -180,11 +172,7 @@ import Testing
         try world.wait("loans") { Self.loans(world) == 8 }
         world.network.delays.transit = 1_000...2_000
         let written = Self.send(witness, 6)
-        switch ending {
-        case .disconnect: for queue in bad.host.queues { bad.host.fabric.disconnect(queue.connection!) }
-        case .destroy: bad.host.destroyAll()
-        case .powerLoss: bad.host.device.isReachable = false
-        }
+        bad.host.end(ending)
         world.expectPools(before, "\(ending)", withinMilliseconds: 6000)
         #expect(try world.completion(of: written, witness.io[0]).isSuccess)
         world.expectServed(witness, "\(ending)")
@@ -202,14 +190,12 @@ import Testing
         }
         world.pass(milliseconds: 10)
         let data = attached.host.allocate(8192)
-        for index in data..<data + 8192 { attached.host.memory[index] = 5 }
-        let sgl = attached.host.keyed(data, 8192)
-        let write = RawCommand(opcode: Self.write, nsid: 2).range(0, 16).with(sgl: sgl)
+        attached.host.fill(data, 5, count: 8192)
+        let write = RawCommand.io(nvme_cmd_write, 0, 16, nsid: 2).at(attached.host, data, 8192)
         #expect(try world.execute(attached.io[0], write).isSuccess)
         world.network.delays.transit = 3_000_000...3_000_000
         let target = attached.host.allocate(8192)
-        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 2).range(0, 16)
-        let id = attached.io[0].send(read.with(sgl: attached.host.keyed(target, 8192)))
+        let id = attached.io[0].send(.io(nvme_cmd_read, 0, 16, nsid: 2).at(attached.host, target, 8192))
         try world.wait("a loan") { Self.loans(world) == 1 }
         try world.remove(2)
         world.pass(milliseconds: 1)

@@ -9,8 +9,7 @@ import Testing
     /// there were as many.
     private func visit(groups: Int, losing step: UInt64) throws -> Bool {
         let world = try TargetWorld(groups: groups, seed: step + 1)
-        let witness = try world.attach()
-        let before = try world.baseline()
+        let audit = try world.audit()
         let host = world.addHost()
         let lost = world.network.counters.messages + step
         var wasLost = false
@@ -24,21 +23,20 @@ import Testing
         host.destroyAll()
         world.pass(milliseconds: 10)
         world.network.fate = nil
-        world.expectPools(before, "message \(step), \(groups) reactors", withinMilliseconds: 60_000)
-        world.expectServed(witness, "message \(step), \(groups) reactors")
+        audit.end("message \(step), \(groups) reactors", withinMilliseconds: 60_000)
         return wasLost
     }
 
     private func session(_ world: TargetWorld, _ host: RawHost) throws {
         let attached = try world.attach(host, ioQueues: 2, keepAlive: 1000)
-        attached.admin.send(RawCommand(opcode: nvme_admin_async_event.rawValue))
+        attached.admin.send(.event)
         let offset = attached.scratch(8192)
         let list = host.keyed(offset, 4096) + host.keyed(offset + 4096, 4096)
         let sgl = RawSGL.offset(0, length: 32, type: 0x31)
         for queue in attached.io {
-            let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(0, 16).with(sgl: sgl)
+            let write = RawCommand.io(nvme_cmd_write, 0, 16).with(sgl: sgl)
             _ = try world.execute(queue, write, data: list)
-            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 16).with(sgl: sgl)
+            let read = RawCommand.io(nvme_cmd_read, 0, 16).with(sgl: sgl)
             _ = try world.execute(queue, read, data: list)
         }
         for queue in host.queues { host.fabric.disconnect(queue.connection!) }
@@ -53,8 +51,7 @@ import Testing
     /// A queue pair without a Connect command is not kept for ever: there are only so many.
     @Test func aHostThatNeverConnectsIsEnded() throws {
         let world = try TargetWorld()
-        let witness = try world.attach()
-        let before = try world.baseline()
+        let audit = try world.audit()
         let silent = world.addHost()
         let queue = try world.open(silent)
         #expect(queue.isOpen)
@@ -68,8 +65,7 @@ import Testing
         world.network.fate = nil
         dark.device.isReachable = false
         world.pass(milliseconds: 60_000)
-        world.expectPools(before)
-        #expect(witness.admin.isOpen, "a host that has connected may be silent")
-        world.expectServed(witness)
+        #expect(audit.witness.admin.isOpen, "a host that has connected may be silent")
+        audit.end()
     }
 }

@@ -52,6 +52,30 @@ struct RawCommand {
         return command
     }
 
+    /// With its data in a host's memory.
+    func at(_ host: RawHost, _ offset: Int, _ length: Int, type: UInt8 = 0x40) -> RawCommand {
+        with(sgl: host.keyed(offset, length, type: type))
+    }
+
+    /// A read, write, compare, write zeroes or verify.
+    static func io(
+        _ opcode: nvme_io_opcode, _ lba: UInt64 = 0, _ blocks: Int = 1, nsid: UInt32 = 1, flags: UInt8 = 0x40
+    ) -> RawCommand {
+        RawCommand(opcode: opcode.rawValue, nsid: nsid, flags: flags).range(lba, blocks)
+    }
+
+    static func flush(_ nsid: UInt32 = 1) -> RawCommand { RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: nsid) }
+    static var keepAlive: RawCommand { RawCommand(opcode: nvme_admin_keep_alive.rawValue) }
+    static var event: RawCommand { RawCommand(opcode: nvme_admin_async_event.rawValue) }
+
+    static func abort(_ id: UInt16, sq: Int) -> RawCommand {
+        RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, UInt32(sq) | UInt32(id) << 16)
+    }
+
+    static func identify(_ cns: nvme_identify_cns = NVME_IDENTIFY_CNS_CTRL, nsid: UInt32 = 0) -> RawCommand {
+        RawCommand(opcode: nvme_admin_identify.rawValue, nsid: nsid).with(10, cns.rawValue)
+    }
+
     func with(_ index: Int, _ value: UInt32) -> RawCommand {
         var command = self
         command[dword: index] = value
@@ -81,6 +105,11 @@ struct RawStatus: Equatable, CustomStringConvertible {
     var doNotRetry = false
 
     static let success = RawStatus(code: 0)
+
+    /// A generic command status of a command that is never right.
+    static func refused(_ value: nvme_status_field) -> RawStatus {
+        RawStatus(code: value.rawValue, doNotRetry: true)
+    }
 
     /// A generic command status.
     static func generic(_ value: nvme_status_field) -> RawStatus { RawStatus(code: value.rawValue) }

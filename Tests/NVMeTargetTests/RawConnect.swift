@@ -38,7 +38,7 @@ struct RawConnect {
             hostNQN: hostNQN ?? host.nqn, hostID: hostID ?? host.id)
         let offset = host.connectData()
         UnsafeMutableRawBufferPointer(rebasing: host.memory[offset..<offset + 1024]).copyBytes(from: connect.data)
-        command = connect.command.with(sgl: host.keyed(offset, 1024))
+        command = connect.command.at(host, offset, 1024)
     }
 }
 
@@ -57,7 +57,8 @@ extension RawCommand {
     }
 
     static func getLog(_ page: nvme_cmd_get_log_lid, bytes: Int, nsid: UInt32 = 0xFFFF_FFFF) -> RawCommand {
-        RawCommand(opcode: nvme_admin_get_log_page.rawValue, nsid: nsid)
-            .with(10, page.rawValue | UInt32(bytes / 4 - 1) << 16)
+        let dwords = UInt32(bytes / 4 - 1)
+        return RawCommand(opcode: nvme_admin_get_log_page.rawValue, nsid: nsid)
+            .with(10, page.rawValue | (dwords & 0xFFFF) << 16).with(11, dwords >> 16)
     }
 }

@@ -57,6 +57,10 @@ final class RawHost: Poller {
         return offset
     }
 
+    func fill(_ offset: Int, _ bytes: [UInt8]) { memory[offset..<offset + bytes.count].copyBytes(from: bytes) }
+    func fill(_ offset: Int, _ value: UInt8, count: Int) { fill(offset, [UInt8](repeating: value, count: count)) }
+    func bytes(_ offset: Int, _ count: Int) -> [UInt8] { Array(memory[offset..<offset + count]) }
+
     func address(_ offset: Int) -> UInt64 { UInt64(UInt(bitPattern: memory.baseAddress! + offset)) }
 
     func element(_ offset: Int, _ length: Int) -> ScatterGatherElement {
@@ -144,4 +148,12 @@ final class RawHost: Poller {
     }
 
     func destroyAll() { for queue in queues { destroy(queue) } }
+
+    func end(_ ending: VanishingTests.Ending) {
+        switch ending {
+        case .disconnect: for queue in queues { fabric.disconnect(queue.connection!) }
+        case .destroy: destroyAll()
+        case .powerLoss: device.isReachable = false
+        }
+    }
 }

@@ -82,7 +82,7 @@ final class RawQueue {
         let start = responses + Int(completion.id) * 16
         completions.append(
             RawCompletion(
-                Array(host.memory[start..<start + 16]),
+                host.bytes(start, 16),
                 invalidatedKey: completion.invalidated ? completion.invalidatedKey : nil))
         if repostsReceives { postReceive(completion.id) }
     }
@@ -99,8 +99,7 @@ final class RawQueue {
         sent += 1
         UnsafeMutableRawBufferPointer(rebasing: host.memory[start..<start + 64]).copyBytes(from: command.bytes)
         if !data.isEmpty {
-            UnsafeMutableRawBufferPointer(rebasing: host.memory[start + 64..<start + 64 + data.count])
-                .copyBytes(from: data)
+            host.fill(start + 64, data)
         }
         post(
             WorkRequest(

@@ -2,10 +2,9 @@ import AllocationProbe
 import Base
 import BlockInterface
 import CLibNVMe
-import FabricInterface
+import InProcessTransport
 import MemoryBlock
 import NVMeTarget
-import Simulation
 import Synchronization
 import TargetInterface
 import Testing
@@ -19,38 +18,15 @@ import Testing
         return options
     }
 
-    /// Lets a command be done and counts what the target allocates for it: in all, and in the costliest round.
-    private func cost(
-        _ world: TargetWorld, _ host: RawHost, _ queue: RawQueue, _ command: RawCommand
-    ) throws -> (completion: RawCompletion, inAll: Int, inOneRound: Int) {
-        let id = queue.send(command)
-        var inAll = 0
-        var inOneRound = 0
-        for _ in 0..<100_000 {
-            _ = host.poll(now: world.network.now)
-            if let completion = queue.take(id) { return (completion, inAll, inOneRound) }
-            let before = allocationsOfThread()
-            _ = world.groups[0].poll(now: world.network.now)
-            let made = Int(allocationsOfThread() - before)
-            inAll += made
-            inOneRound = max(inOneRound, made)
-            world.network.run(until: world.network.now.advanced(byNanoseconds: 1000))
-        }
-        throw WorldError("no answer; \(world.events.all)")
-    }
-
-    private func addSubsystems(_ count: Int, _ world: TargetWorld, to host: RawHost? = nil) throws {
+    private func addSubsystems(_ count: Int, _ world: EngineWorld, to host: String? = nil) throws {
         try world.change {
+            if $0.listeners.isEmpty { $0.listeners = [EngineWorld.address(4420)] }
             $0.subsystems += (0..<count).map { number in
                 SubsystemDefinition(
                     nqn: "nqn.2024-01.io.tercet:\(host == nil ? "many" : "mine")-\(1_000_000 + number)",
-                    serialNumber: "M\(number)", access: host.map { .hosts([$0.nqn]) } ?? .anyHost)
+                    serialNumber: "M\(number)", access: host.map { .hosts([$0]) } ?? .anyHost)
             }
         }
-    }
-
-    private func number(_ bytes: some Collection<UInt8>) -> UInt64 {
-        bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
     }
 
     // MARK: The discovery log
@@ -58,18 +34,14 @@ import Testing
     /// - Parameter isListed: the subsystems name the host, instead of letting in any.
     @Test(arguments: [false, true]) func aPieceOfTheDiscoveryLogCostsWhatItIsLong(isListed: Bool) throws {
         try #require(allocationProbeIsActive())
-        func pieces(_ count: Int) throws -> [Int] {
-            let world = try TargetWorld(options: Self.options())
-            let host = world.addHost()
-            try addSubsystems(count, world, to: isListed ? host : nil)
-            let (queue, _) = try world.admin(host, nqn: TargetWorld.discovery, keepAlive: 100_000)
-            let offset = host.allocate(4096)
+        func pieces(_ count: Int) throws -> [UInt64] {
+            let world = try EngineWorld(Self.options())
+            try addSubsystems(count, world, to: isListed ? EngineWorld.hostNQN : nil)
+            let admin = try world.admin(nqn: TargetWorld.discovery).queue
             return try [0, 4096, 40 * 1024].map { place in
-                let command = RawCommand.getLog(NVME_LOG_LID_DISCOVER, bytes: 4096)
-                    .with(12, UInt32(place)).with(sgl: host.keyed(offset, 4096))
-                let (completion, inAll, _) = try cost(world, host, queue, command)
-                #expect(completion.isSuccess)
-                return inAll
+                let before = allocationsOfThread()
+                _ = try world.log(NVME_LOG_LID_DISCOVER, 4096, at: place, on: admin)
+                return allocationsOfThread() - before
             }
         }
         for (few, many) in zip(try pieces(50), try pieces(2000)) {
@@ -80,39 +52,24 @@ import Testing
     @Test func theDiscoveryLogIsTheSameInAnyPieces() throws {
         var options = Self.options()
         options.controlMemory = 2 << 20
-        let world = try TargetWorld(options: options)
-        let host = world.addHost()
+        let world = try EngineWorld(options)
         try addSubsystems(150, world)
-        try addSubsystems(1, world, to: world.addHost())
+        try addSubsystems(1, world, to: "nqn.2014-08.org.nvmexpress:uuid:other")
         let mine = SubsystemDefinition(
-            nqn: "nqn.2024-01.io.tercet:mine", serialNumber: "MINE", access: .hosts([host.nqn]))
-        let other = try #require(SocketAddress(host: "192.0.2.1", port: 4421))
-        let referral = try #require(SocketAddress(host: "192.0.2.9", port: 8009))
+            nqn: "nqn.2024-01.io.tercet:mine", serialNumber: "MINE", access: .hosts([EngineWorld.hostNQN]))
         try world.change {
             $0.subsystems.append(mine)
-            $0.listeners.append(other)
-            $0.referrals = [referral]
+            $0.listeners = [EngineWorld.address(4420), EngineWorld.address(4421)]
+            $0.referrals = [EngineWorld.address(8009)]
         }
-        let (queue, _) = try world.admin(host, nqn: TargetWorld.discovery, keepAlive: 100_000)
+        let admin = try world.admin(nqn: TargetWorld.discovery).queue
         // 150, the world's own and this host's, at two listeners; and a referral.
         let records = 152 * 2 + 1
-        func read(_ place: Int, _ count: Int) throws -> [UInt8] {
-            let offset = host.connectData()
-            let memory = count <= 1024 ? offset : host.allocate(count)
-            let command = RawCommand.getLog(NVME_LOG_LID_DISCOVER, bytes: count)
-                .with(12, UInt32(place)).with(
-                    10, NVME_LOG_LID_DISCOVER.rawValue | UInt32((count / 4 - 1) & 0xFFFF) << 16
-                )
-                .with(11, UInt32((count / 4 - 1) >> 16)).with(sgl: host.keyed(memory, count))
-            #expect(try world.execute(queue, command).isSuccess)
-            return Array(host.memory[memory..<memory + count])
-        }
-        let whole = try read(0, 512 << 10)
+        let whole = try world.log(NVME_LOG_LID_DISCOVER, 512 << 10, on: admin)
         #expect(whole.number(8, 8) == UInt64(records))
         var names: [String: Int] = [:]
         for record in 0..<records {
-            let entry = whole[(record + 1) * 1024..<(record + 2) * 1024]
-            let name = entry.dropFirst(256).prefix(256).prefix { $0 != 0 }
+            let name = whole[((record + 1) * 1024 + 256)...].prefix(256).prefix { $0 != 0 }
             names[String(decoding: name, as: UTF8.self), default: 0] += 1
         }
         #expect(names.count == 153 && names[mine.nqn] == 2 && names[TargetWorld.nqn] == 2)
@@ -120,7 +77,8 @@ import Testing
         #expect(whole[((records + 1) * 1024)...].allSatisfy { $0 == 0 }, "nothing behind the last record")
         // Pieces that begin and end within records.
         for (place, count) in [(0, 16), (12, 1012), (1000, 1024), (1024, 512), (1276, 300), (155_000, 1024)] {
-            #expect(try read(place, count) == Array(whole[place..<place + count]), "\(count) bytes from \(place)")
+            let piece = try world.log(NVME_LOG_LID_DISCOVER, count, at: place, on: admin)
+            #expect(piece == Array(whole[place..<place + count]), "\(count) bytes from \(place)")
         }
     }
 
@@ -128,18 +86,17 @@ import Testing
     @Test func answersWaitForMemory() throws {
         var options = Self.options()
         options.dataMemory = 4 << 20
-        let world = try TargetWorld(options: options)
-        let host = world.addHost()
-        let (queue, _) = try world.admin(host, nqn: TargetWorld.discovery, keepAlive: 100_000)
-        world.pass(milliseconds: 10)
-        let before = world.pools
-        let offset = host.allocate(1 << 20)
-        let command = RawCommand(opcode: nvme_admin_get_log_page.rawValue)
-            .with(10, NVME_LOG_LID_DISCOVER.rawValue | 0xFFFF << 16).with(11, 0x3)
-            .with(sgl: host.keyed(offset, 1 << 20))
-        let ids = (0..<16).map { _ in queue.send(command) }
-        for id in ids { #expect(try world.completion(of: id, queue).isSuccess) }
-        world.expectPools(before)
+        let world = try EngineWorld(options)
+        let admin = try world.admin(nqn: TargetWorld.discovery).queue
+        world.isFull = true
+        let ids = (0..<16).map { _ in
+            world.send(.getLog(NVME_LOG_LID_DISCOVER, bytes: 1 << 20), .toHost(1 << 20), on: admin)
+        }
+        world.settle()
+        world.isFull = false
+        world.pass(milliseconds: 1000)
+        for id in ids { #expect(world.status(of: id, on: admin) == .success) }
+        world.expectIdle()
     }
 
     // MARK: Namespaces
@@ -169,7 +126,7 @@ import Testing
     }
 
     @discardableResult
-    private func add(_ nsids: ClosedRange<UInt32>, _ world: TargetWorld) throws -> CountedDevice.Counter {
+    private func add(_ nsids: ClosedRange<UInt32>, _ world: EngineWorld) throws -> CountedDevice.Counter {
         let counter = CountedDevice.Counter()
         let added = try nsids.map { nsid in
             NamespaceDefinition(
@@ -182,67 +139,51 @@ import Testing
 
     /// A host's first I/O queue makes a reactor open the subsystem's namespaces.
     @Test func namespacesAreOpenedAFewInARound() throws {
-        let world = try TargetWorld(options: Self.options(namespaces: 256))
+        let world = try EngineWorld(Self.options(namespaces: 256))
         let counter = try add(2...200, world)
-        let host = world.addHost()
-        let (admin, id) = try world.admin(host)
-        #expect(try world.execute(admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
-        var options = RawQueueOptions()
-        options.queueID = 1
-        let queue = try world.open(host, options)
+        let (admin, id) = try world.admin()
+        try world.execute(.setFeature(NVME_FEAT_FID_NUM_QUEUES, 0), on: admin)
+        let queue = world.open(queueID: 1)
         let before = counter.count
-        let connect = queue.send(RawConnect(host, controllerID: id, queueID: 1).command)
+        let connect = EngineConnect(controllerID: id, queueID: 1)
+        world.send(connect.command, .fromHost(connect.data), on: queue)
         var most = 0
         var opened = before
-        for _ in 0..<10_000 where queue.completions.isEmpty {
-            _ = host.poll(now: world.network.now)
-            _ = world.groups[0].poll(now: world.network.now)
-            let now = counter.count
-            most = max(most, now - opened)
-            opened = now
-            world.network.run(until: world.network.now.advanced(byNanoseconds: 1000))
+        for _ in 0..<10_000 where queue.answers.isEmpty {
+            _ = world.poll()
+            most = max(most, counter.count - opened)
+            opened = counter.count
         }
-        #expect(queue.take(connect)?.isSuccess == true)
         #expect(opened - before == 199, "all are open when the host has its queue")
         #expect(most <= 32, "\(most) devices were opened in one round")
         for nsid in [2, 100, 200] as [UInt32] {
-            #expect(try world.execute(queue, RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: nsid)).isSuccess)
+            #expect(try world.execute(.flush(nsid), on: queue).completion.isSuccess)
         }
         // A subsystem that is removed closes them likewise, and leaves nothing behind.
         try world.change { $0.subsystems = [] }
-        try world.wait("the end of the reactor's view") { world.groups[0].heldViews == 0 }
+        #expect(world.pass(atMost: 2000) { world.groups[0].heldViews == 0 })
     }
 
     /// The last namespace identifier there is, among a few: a host uses it, and finds it in its lists.
     @Test func theHighestIdentifierIsServed() throws {
-        let world = try TargetWorld(options: Self.options(namespaces: 65536))
+        let world = try EngineWorld(Self.options(namespaces: 65536))
         try add(65536...65536, world)
-        let attached = try world.attach()
-        let offset = attached.scratch(4096)
-        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 65536).range(0, 8)
-        #expect(try world.execute(attached.io[0], read.with(sgl: attached.host.keyed(offset, 4096))).isSuccess)
-        let identify = RawCommand(opcode: nvme_admin_identify.rawValue, nsid: 1)
-            .with(10, NVME_IDENTIFY_CNS_NS_ACTIVE_LIST.rawValue).with(sgl: attached.host.keyed(offset, 4096))
-        #expect(try world.execute(attached.admin, identify).isSuccess)
-        #expect(number(attached.host.memory[offset..<offset + 8]) == 65536)
-        let beyond = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 65537)
-        let refusal = try world.execute(attached.io[0], beyond).status
-        #expect(refusal.code == NVME_SC_INVALID_NS.rawValue && refusal.doNotRetry)
+        let host = try world.attach()
+        #expect(try host.write(1, nsid: 65536) == .success)
+        let list = RawCommand.identify(NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, nsid: 1)
+        #expect(try world.execute(list, .toHost(4096), on: host.admin).data.number(0, 8) == 65536)
+        #expect(try host.execute(.flush(65537)) == .refused(NVME_SC_INVALID_NS))
     }
 
     /// Linux's host reads the ANA log with one command: as many namespaces are allowed as a log of one transfer names.
     @Test func aSubsystemHasAsManyNamespacesAsItsLogCanName() throws {
         var options = Self.options(namespaces: 65536)
         options.maxTransferSize = 8192
-        let world = try TargetWorld(options: options)
-        let (queue, _) = try world.admin(world.addHost())
-        let offset = queue.host.allocate(4096)
-        let identify = RawCommand(opcode: nvme_admin_identify.rawValue)
-            .with(10, NVME_IDENTIFY_CNS_CTRL.rawValue).with(sgl: queue.host.keyed(offset, 4096))
-        #expect(try world.execute(queue, identify).isSuccess)
+        let world = try EngineWorld(options)
+        let page = try world.execute(.identify(), .toHost(4096), on: world.admin().queue).data
         // NVMe Base, "Identify Controller": NN at byte 516, MNAN at 540, NANAGRPID at 348. Linux, nvme_mpath_init_identify:
         // a header of 16 bytes, 32 for each group, 4 for each namespace.
-        func field(_ place: Int) -> Int { Int(number(queue.host.memory[offset + place..<offset + place + 4])) }
+        func field(_ place: Int) -> Int { Int(page.number(place, 4)) }
         #expect(field(516) == 65536)
         #expect(16 + field(348) * 32 + field(540) * 4 <= 8192 && field(540) >= 256)
         try add(2...UInt32(field(540)), world)
@@ -251,22 +192,17 @@ import Testing
 
     /// Lists in pieces name each namespace once, in order, as they come and go.
     @Test func listsOfNamespacesAreWhole() throws {
-        let world = try TargetWorld(options: Self.options(namespaces: 2048))
+        let world = try EngineWorld(Self.options(namespaces: 2048))
         try add(2...1500, world)
         let removed = Set(stride(from: UInt32(10), to: 1500, by: 7))
         try world.change { $0[TargetWorld.nqn]?.namespaces.removeAll { removed.contains($0.nsid) } }
         let expected = [1] + (UInt32(2)...1500).filter { $0 < 10 || ($0 - 10) % 7 != 0 || $0 >= 1500 }
-        let host = world.addHost()
-        let (queue, _) = try world.admin(host)
-        let offset = host.allocate(4096)
+        let admin = try world.admin().queue
         var listed: [UInt32] = []
         while listed.count < 4096 {
-            let identify = RawCommand(opcode: nvme_admin_identify.rawValue, nsid: listed.last ?? 0)
-                .with(10, NVME_IDENTIFY_CNS_NS_ACTIVE_LIST.rawValue).with(sgl: host.keyed(offset, 4096))
-            #expect(try world.execute(queue, identify).isSuccess)
-            let bytes = Array(host.memory[offset..<offset + 4096])
-            let page = (0..<1024).map { UInt32(bytes.number($0 * 4, 4)) }
-            let found = page.prefix { $0 != 0 }
+            let command = RawCommand.identify(NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, nsid: listed.last ?? 0)
+            let page = try world.execute(command, .toHost(4096), on: admin).data
+            let found = (0..<1024).map { UInt32(page.number($0 * 4, 4)) }.prefix { $0 != 0 }
             listed += found
             if found.count < 1024 { break }
         }
@@ -296,64 +232,54 @@ import Testing
     @Test func reservationCommandsThatWaitCostNothing() throws {
         try #require(allocationProbeIsActive())
         let store = HangingStore()
-        let world = try TargetWorld(reservations: store)
-        try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 1 << 20)))
-        let hosts = try (0..<4).map { _ in try world.attach() }
-        func register(_ attached: AttachedHost, _ key: UInt64, persist: Bool) -> UInt16 {
-            let offset = attached.scratch(4096) + Int(key) * 16
-            UnsafeMutableRawBufferPointer(rebasing: attached.host.memory[offset..<offset + 16])
-                .copyBytes(from: RawSGL.little(0, 8) + RawSGL.little(key, 8))
-            let dword10: UInt32 = NVME_RESERVATION_RREGA_REGISTER_KEY.rawValue | (persist ? 3 << 30 : 0)
-            return attached.io[0].send(
-                RawCommand(opcode: nvme_cmd_resv_register.rawValue, nsid: 2).with(10, dword10)
-                    .with(sgl: attached.host.keyed(offset, 16)))
+        let world = try EngineWorld(reservations: store)
+        try world.add(TargetWorld.namespace(2, SteeredDevice()))
+        let hosts = try (1...4).map { try world.attach(host: .init($0)) }
+        func register(_ host: EngineHost, _ key: UInt64, _ persistence: nvme_resv_cptpl) -> UInt16 {
+            let command = ReservingHost.register(NVME_RESERVATION_RREGA_REGISTER_KEY, persistence: persistence, nsid: 2)
+            return world.send(command, .fromHost(ReservingHost.keys(0, key)), on: host.io[0])
         }
-        let first = register(hosts[0], 1, persist: true)
-        try world.wait("the store") { store.waiting.withLock { $0.count } == 1 }
-        let others = hosts.dropFirst().map { register($0, 2, persist: false) }
+        let first = register(hosts[0], 1, NVME_RESERVATION_CPTPL_PERSIST)
+        world.settle()
+        #expect(store.waiting.withLock { $0.count } == 1)
+        let others = hosts.dropFirst().map { register($0, 2, NVME_RESERVATION_CPTPL_NO_CHANGE) }
         world.pass(milliseconds: 10)
-        #expect(hosts.allSatisfy { $0.io[0].completions.isEmpty })
-        let group = world.groups[0]
-        _ = group.poll(now: world.network.now)
+        let sent = Array(zip(hosts, [first] + others))
+        #expect(sent.allSatisfy { world.answer(to: $1, on: $0.io[0]) == nil })
+        _ = world.poll()
         let before = allocationsOfThread()
-        for _ in 0..<1000 { _ = group.poll(now: world.network.now) }
+        for _ in 0..<1000 { _ = world.groups[0].poll(now: world.now) }
         #expect(allocationsOfThread() - before == 0)
-        hosts[2].host.destroyAll()
-        world.pass(milliseconds: 10)
+        hosts[2].leave()
         // The reservation persists: each change is stored.
         for _ in 0..<3 {
             store.release()
             world.pass(milliseconds: 10)
         }
-        #expect(hosts[0].io[0].take(first)?.isSuccess == true)
-        #expect(hosts[1].io[0].take(others[0])?.isSuccess == true)
-        #expect(hosts[3].io[0].take(others[2])?.isSuccess == true)
-        let report = try ReservingHost(world: world, attached: hosts[0], nsid: 2).report()
-        #expect(report.registrants.map(\.hostID) == [hosts[0], hosts[1], hosts[3]].map(\.host.id))
+        let registered = [0, 1, 3].map { sent[$0] }
+        #expect(registered.allSatisfy { world.status(of: $1, on: $0.io[0]) == .success })
+        #expect(try ReservingHost(hosts[0], nsid: 2).report().registrants.map(\.hostID) == registered.map(\.0.name.id))
     }
 
     /// A mask for all namespaces is so for those that were there, and for no later one.
     @Test func aMaskForAllNamespacesIsForThoseThatAreThere() throws {
-        let world = try TargetWorld()
-        let attached = try world.attach()
-        let admin = attached.admin
-        let mask: UInt32 = 0b0110
-        let feature = RawCommand.setFeature(NVME_FEAT_FID_RESV_MASK, mask)
-        var all = feature
-        all[dword: 1] = 0xFFFF_FFFF
-        #expect(try world.execute(admin, all).isSuccess)
-        try add(2...2, world)
-        func read(_ nsid: UInt32) throws -> UInt32 {
-            let get = RawCommand(opcode: nvme_admin_get_features.rawValue, nsid: nsid)
-                .with(10, NVME_FEAT_FID_RESV_MASK.rawValue)
-            let reply = try world.execute(admin, get)
-            guard reply.isSuccess else { throw WorldError("mask: \(reply.status)") }
-            return reply.dword0
+        let world = try EngineWorld()
+        let host = try world.attach()
+        func set(_ mask: UInt32, _ nsid: UInt32) throws {
+            #expect(try host.manage(.setFeature(NVME_FEAT_FID_RESV_MASK, mask).with(1, nsid)).isSuccess)
         }
-        #expect(try read(1) == mask && read(2) == 0)
-        var one = RawCommand.setFeature(NVME_FEAT_FID_RESV_MASK, 0b1000)
-        one[dword: 1] = 2
-        #expect(try world.execute(admin, one).isSuccess)
-        #expect(try read(1) == mask && read(2) == 0b1000)
+        func masks() throws -> [UInt32] {
+            try [1, 2].map { (nsid: UInt32) in
+                let get = RawCommand(opcode: nvme_admin_get_features.rawValue, nsid: nsid)
+                let reply = try host.manage(get.with(10, NVME_FEAT_FID_RESV_MASK.rawValue))
+                #expect(reply.isSuccess)
+                return reply.dword0
+            }
+        }
+        try set(0b0110, 0xFFFF_FFFF)
+        try add(2...2, world)
+        #expect(try masks() == [0b0110, 0])
+        try set(0b1000, 2)
+        #expect(try masks() == [0b0110, 0b1000])
     }
 }

@@ -1,90 +1,86 @@
-import BlockInterface
 import CLibNVMe
+import InProcessTransport
 import MemoryBlock
 import NVMeTarget
-import Simulation
-import TargetInterface
 import Testing
 
 /// Reservations as hosts see them: what each type lets whom do, and what each command does to whom (NVMe Base 2.0,
 /// "Reservations").
 @Suite struct ReservationTests {
-    private typealias Access = ReservingHost.Access
+    private let acquire = NVME_RESERVATION_RACQA_ACQUIRE
+    private let preempt = NVME_RESERVATION_RACQA_PREEMPT
+    private let release = NVME_RESERVATION_RRELA_RELEASE
+    private let clear = NVME_RESERVATION_RRELA_CLEAR
+    private let register = NVME_RESERVATION_RREGA_REGISTER_KEY
+    private let replace = NVME_RESERVATION_RREGA_REPLACE_KEY
+    private let unregister = NVME_RESERVATION_RREGA_UNREGISTER_KEY
 
-    private func hosts(_ world: TargetWorld, _ count: Int, groups: Int = 1) throws -> [ReservingHost] {
-        try (0..<count).map { _ in ReservingHost(world: world, attached: try world.attach(ioQueues: groups)) }
+    private func hosts(_ count: UInt8, _ world: EngineWorld? = nil, queues: UInt16 = 1) throws -> [ReservingHost] {
+        let world = try world ?? EngineWorld()
+        return try (1...count).map { ReservingHost(try world.attach(ioQueues: queues, host: .init($0))) }
     }
 
     /// A type, what it lets whom do, and whether it ends with its holder's registration.
     struct TypeRow: Sendable, CustomTestStringConvertible {
-        var type: UInt32
-        var registrant: Rights
-        var stranger: Rights
-        var hasOneHolder: Bool
-        var testDescription: String { "type \(type)" }
-
-        enum Rights: Sendable { case all, read, none }
-    }
-
-    /// NVMe Base 2.0, "Command Behavior in the Presence of a Reservation": the holder may do everything.
-    static let types: [TypeRow] = [
-        TypeRow(type: NVME_RESERVATION_RTYPE_WE.rawValue, registrant: .read, stranger: .read, hasOneHolder: true),
-        TypeRow(type: NVME_RESERVATION_RTYPE_EA.rawValue, registrant: .none, stranger: .none, hasOneHolder: true),
-        TypeRow(type: NVME_RESERVATION_RTYPE_WERO.rawValue, registrant: .all, stranger: .read, hasOneHolder: true),
-        TypeRow(type: NVME_RESERVATION_RTYPE_EARO.rawValue, registrant: .all, stranger: .none, hasOneHolder: true),
-        TypeRow(type: NVME_RESERVATION_RTYPE_WEAR.rawValue, registrant: .all, stranger: .read, hasOneHolder: false),
-        TypeRow(type: NVME_RESERVATION_RTYPE_EAAR.rawValue, registrant: .all, stranger: .none, hasOneHolder: false),
-    ]
-
-    private func access(_ rights: TypeRow.Rights) -> Access {
-        switch rights {
-        case .all: .all
-        case .read: .read
-        case .none: .none
+        let type: nvme_resv_rtype
+        let registrant: ReservingHost.Access
+        let stranger: ReservingHost.Access
+        let hasOneHolder: Bool
+        var testDescription: String { "type \(type.rawValue)" }
+        init(_ type: nvme_resv_rtype, _ registrant: ReservingHost.Access, _ stranger: ReservingHost.Access, _ one: Bool)
+        {
+            (self.type, self.registrant, self.stranger, hasOneHolder) = (type, registrant, stranger, one)
         }
     }
 
+    /// NVMe Base 2.0, "Command Behavior in the Presence of a Reservation": the holder may do everything.
+    static let types = [
+        TypeRow(NVME_RESERVATION_RTYPE_WE, .read, .read, true),
+        TypeRow(NVME_RESERVATION_RTYPE_EA, .none, .none, true),
+        TypeRow(NVME_RESERVATION_RTYPE_WERO, .all, .read, true),
+        TypeRow(NVME_RESERVATION_RTYPE_EARO, .all, .none, true),
+        TypeRow(NVME_RESERVATION_RTYPE_WEAR, .all, .read, false),
+        TypeRow(NVME_RESERVATION_RTYPE_EAAR, .all, .none, false),
+    ]
+
     @Test(arguments: types, [1, 3]) func eachTypeLetsDoWhatItsTableSays(row: TypeRow, groups: Int) throws {
-        let (world, _) = try TargetWorld.onDisk(groups: groups)
-        let hosts = try hosts(world, 3, groups: groups)
+        let hosts = try hosts(3, EngineWorld(groups: groups), queues: UInt16(groups))
         let (holder, registrant, stranger) = (hosts[0], hosts[1], hosts[2])
         try holder.join(1)
         try registrant.join(2)
         for host in hosts { #expect(try host.access() == .all, "registrations alone forbid nothing") }
 
-        let type = nvme_resv_rtype(row.type)
+        let type = row.type
         try holder.hold(type, key: 1)
         #expect(try holder.access() == .all)
-        #expect(try registrant.access() == access(row.registrant))
-        #expect(try stranger.access() == access(row.stranger))
+        #expect(try registrant.access() == row.registrant)
+        #expect(try stranger.access() == row.stranger)
         let report = try stranger.report()
-        #expect(report.type == UInt8(row.type))
+        #expect(report.type == UInt8(type.rawValue))
         #expect(report.holders == (row.hasOneHolder ? [1] : [1, 2]))
 
         // The holder may acquire it again as it is; nobody else may, and nobody with another type.
-        #expect(try holder.acquire(NVME_RESERVATION_RACQA_ACQUIRE, type, key: 1) == .success)
+        #expect(try holder.acquire(acquire, type, key: 1) == .success)
         let other = row.hasOneHolder ? ReservingHost.conflict : .success
-        #expect(try registrant.acquire(NVME_RESERVATION_RACQA_ACQUIRE, type, key: 2) == other)
-        let otherType = nvme_resv_rtype(row.type % 6 + 1)
-        #expect(try holder.acquire(NVME_RESERVATION_RACQA_ACQUIRE, otherType, key: 1) == ReservingHost.conflict)
-        #expect(try stranger.acquire(NVME_RESERVATION_RACQA_ACQUIRE, type, key: 3) == ReservingHost.conflict)
+        #expect(try registrant.acquire(acquire, type, key: 2) == other)
+        let otherType = nvme_resv_rtype(type.rawValue % 6 + 1)
+        #expect(try holder.acquire(acquire, otherType, key: 1) == ReservingHost.conflict)
+        #expect(try stranger.acquire(acquire, type, key: 3) == ReservingHost.conflict)
 
         // It ends with its holder's registration, or with the last one where all registrants hold it.
-        #expect(try holder.register(NVME_RESERVATION_RREGA_UNREGISTER_KEY, current: 1) == .success)
-        #expect(try stranger.report().type == (row.hasOneHolder ? 0 : UInt8(row.type)))
-        #expect(try holder.access() == (row.hasOneHolder ? .all : access(row.stranger)))
-        #expect(try registrant.register(NVME_RESERVATION_RREGA_UNREGISTER_KEY, current: 2) == .success)
+        #expect(try holder.register(unregister, current: 1) == .success)
+        #expect(try stranger.report().type == (row.hasOneHolder ? 0 : UInt8(type.rawValue)))
+        #expect(try holder.access() == (row.hasOneHolder ? .all : row.stranger))
+        #expect(try registrant.register(unregister, current: 2) == .success)
         for host in hosts { #expect(try host.access() == .all) }
         #expect(try stranger.report().registrants.isEmpty)
     }
 
     @Test func aKeyIsRegisteredReplacedAndUnregistered() throws {
-        let hosts = try hosts(try TargetWorld(), 2)
+        let hosts = try hosts(2)
         let (host, other) = (hosts[0], hosts[1])
         let start = try host.report()
         #expect(start.registrants.isEmpty && start.type == 0 && !start.persists)
-        let replace = NVME_RESERVATION_RREGA_REPLACE_KEY
-        let unregister = NVME_RESERVATION_RREGA_UNREGISTER_KEY
         #expect(try host.register(replace, current: 0, new: 5) == ReservingHost.conflict, "there is none to replace")
         #expect(try host.register(unregister, current: 0) == ReservingHost.conflict)
 
@@ -93,13 +89,11 @@ import Testing
         #expect(first.generation == start.generation + 1)
         #expect(
             first.registrants == [
-                .init(controllerID: host.attached.controllerID, isHolder: false, key: 5, hostID: host.id)
+                .init(controllerID: host.host.controllerID, isHolder: false, key: 5, hostID: host.id)
             ])
         try host.join(5)
         #expect(try host.report() == first, "the same key again changes nothing")
-        #expect(
-            try host.register(NVME_RESERVATION_RREGA_REGISTER_KEY, new: 6) == ReservingHost.conflict,
-            "another key is no way to replace it")
+        #expect(try host.register(register, new: 6) == ReservingHost.conflict, "another key is no way to replace it")
         try other.join(5)
         #expect(try host.report().registrants.count == 2, "two hosts may have the same key")
 
@@ -120,14 +114,12 @@ import Testing
 
     /// "Ignore Existing Key" is for Reservation Register alone; a wrong key of one's own is a conflict.
     @Test func ownKeysAreChecked() throws {
-        let host = try hosts(try TargetWorld(), 1)[0]
+        let host = try hosts(1)[0]
         let type = NVME_RESERVATION_RTYPE_WE
         try host.join(5)
-        let acquire = NVME_RESERVATION_RACQA_ACQUIRE
         #expect(try host.acquire(acquire, type, key: 6) == ReservingHost.conflict)
         #expect(try host.acquire(acquire, type, key: 5, ignoresKey: true) == ReservingHost.invalid)
         try host.hold(type, key: 5)
-        let release = NVME_RESERVATION_RRELA_RELEASE
         #expect(try host.release(release, type, key: 6) == ReservingHost.conflict)
         #expect(try host.release(release, type, key: 5, ignoresKey: true) == ReservingHost.invalid)
         #expect(try host.release(release, NVME_RESERVATION_RTYPE_EA, key: 5) == ReservingHost.invalid)
@@ -137,25 +129,24 @@ import Testing
     }
 
     @Test func onlyTheHolderReleasesAndAnyRegistrantClears() throws {
-        let hosts = try hosts(try TargetWorld(), 3)
+        let hosts = try hosts(3)
         let type = NVME_RESERVATION_RTYPE_EA
         try hosts[0].join(1)
         try hosts[1].join(2)
         try hosts[0].hold(type, key: 1)
-        #expect(try hosts[1].release(NVME_RESERVATION_RRELA_RELEASE, type, key: 2) == .success)
+        #expect(try hosts[1].release(release, type, key: 2) == .success)
         #expect(try hosts[1].report().holders == [1], "without effect: it is not the holder's")
-        #expect(try hosts[2].release(NVME_RESERVATION_RRELA_CLEAR, type, key: 3) == ReservingHost.conflict)
+        #expect(try hosts[2].release(clear, type, key: 3) == ReservingHost.conflict)
         #expect(try hosts[1].access() == .none)
         let before = try hosts[1].report()
-        #expect(try hosts[1].release(NVME_RESERVATION_RRELA_CLEAR, type, key: 2) == .success)
+        #expect(try hosts[1].release(clear, type, key: 2) == .success)
         let after = try hosts[1].report()
         #expect(after.registrants.isEmpty && after.type == 0 && after.generation == before.generation + 1)
         for host in hosts { #expect(try host.access() == .all) }
     }
 
     @Test func preemptTakesTheReservationAndTheRegistration() throws {
-        let hosts = try hosts(try TargetWorld(), 3)
-        let preempt = NVME_RESERVATION_RACQA_PREEMPT
+        let hosts = try hosts(3)
         for (index, host) in hosts.enumerated() { try host.join(UInt64(index + 1)) }
         try hosts[0].hold(NVME_RESERVATION_RTYPE_WERO, key: 1)
 
@@ -183,8 +174,7 @@ import Testing
 
     /// With "All Registrants" a key of 0 means all others, and any other key only those who have it.
     @Test func preemptAmongAllRegistrants() throws {
-        let hosts = try hosts(try TargetWorld(), 3)
-        let preempt = NVME_RESERVATION_RACQA_PREEMPT
+        let hosts = try hosts(3)
         for (index, host) in hosts.enumerated() { try host.join(UInt64(index + 1)) }
         try hosts[0].hold(NVME_RESERVATION_RTYPE_EAAR, key: 1)
         #expect(try hosts[1].acquire(preempt, NVME_RESERVATION_RTYPE_WE, key: 2, preempting: 1) == .success)
@@ -199,57 +189,44 @@ import Testing
     }
 
     @Test(arguments: [1, 3]) func preemptAndAbortWaitsForTheVictimsCommands(groups: Int) throws {
-        let (world, disk) = try TargetWorld.onDisk(groups: groups)
-        let hosts = try hosts(world, 3, groups: groups)
+        let (world, device) = try EngineWorld.steered(groups: groups)
+        let hosts = try hosts(3, world, queues: UInt16(groups))
         let (victim, winner, witness) = (hosts[0], hosts[1], hosts[2])
         let type = NVME_RESERVATION_RTYPE_WERO
-        try victim.join(1)
-        try winner.join(2)
-        try witness.join(3)
+        for (index, host) in hosts.enumerated() { try host.join(UInt64(index + 1)) }
         try victim.hold(type, key: 1)
-        disk.behaviour.isStuck = true
-        let host = victim.attached.host
-        let offset = host.allocate(4096)
-        for index in offset..<offset + 4096 { host.memory[index] = 0xAA }
-        let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(64, 8).with(
-            sgl: host.keyed(offset, 4096))
-        let writes = victim.attached.io.map { ($0, $0.send(write)) }
+        device.stick(true)
+        let write = RawCommand.io(nvme_cmd_write, 64, 8)
+        let data = InProcessData.fromHost([UInt8](repeating: 0xAA, count: 4096))
+        let writes = victim.host.io.map { ($0, world.send(write, data, on: $0)) }
         world.pass(milliseconds: 20)
 
         // To take a registration without "abort" waits for nothing.
-        #expect(
-            try winner.acquire(NVME_RESERVATION_RACQA_PREEMPT, type, key: 2, preempting: 3) == .success)
+        #expect(try winner.acquire(preempt, type, key: 2, preempting: 3) == .success)
         let id = winner.begin(NVME_RESERVATION_RACQA_PREEMPT_AND_ABORT, type, key: 2, preempting: 1)
         world.pass(milliseconds: 1000)
-        let queue = winner.attached.io[0]
-        #expect(queue.take(id) == nil, "the victim's writes may still land")
-        disk.behaviour.isStuck = false
-        #expect(try world.completion(of: id, queue).isSuccess)
+        let queue = winner.host.io[0]
+        #expect(world.answer(to: id, on: queue) == nil, "the victim's writes may still land")
+        device.stick(false)
+        #expect(world.status(of: id, on: queue) == .success)
         #expect(try winner.report().holders == [2])
         // The fence stands: what the winner writes now stays.
-        let mine = winner.attached.host
-        let own = mine.allocate(4096)
-        for index in own..<own + 4096 { mine.memory[index] = 0xBB }
-        #expect(try world.execute(queue, write.with(sgl: mine.keyed(own, 4096))).isSuccess)
-        for (queue, id) in writes { _ = try world.completion(of: id, queue) }
-        #expect(try world.execute(victim.attached.io[0], write).status == ReservingHost.conflict)
+        #expect(try winner.host.write(0xBB, at: 64, blocks: 8) == .success)
+        for (queue, id) in writes { #expect(world.answer(to: id, on: queue) != nil) }
+        #expect(try victim.host.execute(write, data) == ReservingHost.conflict)
         world.pass(milliseconds: 1000)
-        #expect(
-            try world.execute(
-                queue, RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(64, 8).with(sgl: mine.keyed(own, 4096))
-            ).isSuccess)
-        #expect(mine.memory[own..<own + 4096].allSatisfy { $0 == 0xBB })
+        #expect(try winner.host.read(64, blocks: 8).allSatisfy { $0 == 0xBB })
+        #expect(witness.host.isThere)
     }
 
     /// A reservation that persists is there when the target starts again; another one is gone.
     @Test func aReservationPersistsThroughPowerLoss() throws {
         let store = KeptReservations()
         func start() throws -> [ReservingHost] {
-            let world = try TargetWorld(reservations: store)
+            let world = try EngineWorld(reservations: store)
             try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 1 << 20)))
-            return try hosts(world, 2).map { ReservingHost(world: $0.world, attached: $0.attached, nsid: 2) }
+            return try hosts(2, world).map { ReservingHost($0.host, nsid: 2) }
         }
-        let register = NVME_RESERVATION_RREGA_REGISTER_KEY
         let type = NVME_RESERVATION_RTYPE_EA
         var now = try start()
         #expect(try now[0].register(register, new: 1, persistence: NVME_RESERVATION_CPTPL_PERSIST) == .success)
@@ -263,9 +240,7 @@ import Testing
         #expect(after.generation == before.generation && after.type == before.type && after.persists)
         #expect(after.holders == [1] && after.registrants.map(\.hostID) == [now[0].id])
         #expect(try now[1].access() == .none && now[0].access() == .all)
-        let replace = NVME_RESERVATION_RREGA_REPLACE_KEY
-        #expect(
-            try now[0].register(replace, current: 1, new: 4, persistence: NVME_RESERVATION_CPTPL_CLEAR) == .success)
+        #expect(try now[0].register(replace, current: 1, new: 4, persistence: NVME_RESERVATION_CPTPL_CLEAR) == .success)
         after = try now[0].report()
         #expect(!after.persists && after.holders == [4], "it stands until the power is lost")
 
@@ -277,45 +252,34 @@ import Testing
 
     /// A namespace whose reservations nobody keeps refuses to promise it.
     @Test func persistenceIsRefusedWithoutAStore() throws {
-        let host = try hosts(try TargetWorld(), 1)[0]
+        let host = try hosts(1)[0]
         let persist = NVME_RESERVATION_CPTPL_PERSIST
-        #expect(
-            try host.register(NVME_RESERVATION_RREGA_REGISTER_KEY, new: 1, persistence: persist)
-                == ReservingHost.invalid)
+        #expect(try host.register(register, new: 1, persistence: persist) == ReservingHost.invalid)
         #expect(try host.report().registrants.isEmpty)
     }
 
     /// Those who lose something are told with the log page of the kind (NVMe Base, "Reservation Notification").
     @Test func losersAreNotified() throws {
-        let hosts = try hosts(try TargetWorld(), 2)
+        let hosts = try hosts(2)
         try hosts[0].join(1)
         try hosts[1].join(2)
         try hosts[0].hold(NVME_RESERVATION_RTYPE_WERO, key: 1)
-        #expect(
-            try hosts[1].acquire(
-                NVME_RESERVATION_RACQA_PREEMPT, NVME_RESERVATION_RTYPE_WERO, key: 2, preempting: 1) == .success)
+        #expect(try hosts[1].acquire(preempt, NVME_RESERVATION_RTYPE_WERO, key: 2, preempting: 1) == .success)
         let page = try notification(hosts[0])
         #expect(page.lpc == 1 && page.nsid == 1)
         #expect(UInt32(page.rnlpt) == NVME_RESV_NOTIFY_RNLPT_REGISTRATION_PREEMPTED.rawValue)
         #expect(try notification(hosts[0]).rnlpt == 0, "read once")
         #expect(try notification(hosts[1]).rnlpt == 0, "its own doing")
         try hosts[0].join(3)
-        #expect(
-            try hosts[1].release(NVME_RESERVATION_RRELA_RELEASE, NVME_RESERVATION_RTYPE_WERO, key: 2) == .success)
-        #expect(
-            UInt32(try notification(hosts[0]).rnlpt) == NVME_RESV_NOTIFY_RNLPT_RESERVATION_RELEASED.rawValue)
-        #expect(
-            try hosts[1].release(NVME_RESERVATION_RRELA_CLEAR, NVME_RESERVATION_RTYPE_WERO, key: 2) == .success)
-        #expect(
-            UInt32(try notification(hosts[0]).rnlpt) == NVME_RESV_NOTIFY_RNLPT_RESERVATION_PREEMPTED.rawValue)
+        #expect(try hosts[1].release(release, NVME_RESERVATION_RTYPE_WERO, key: 2) == .success)
+        #expect(UInt32(try notification(hosts[0]).rnlpt) == NVME_RESV_NOTIFY_RNLPT_RESERVATION_RELEASED.rawValue)
+        #expect(try hosts[1].release(clear, NVME_RESERVATION_RTYPE_WERO, key: 2) == .success)
+        #expect(UInt32(try notification(hosts[0]).rnlpt) == NVME_RESV_NOTIFY_RNLPT_RESERVATION_PREEMPTED.rawValue)
     }
 
     private func notification(_ host: ReservingHost) throws -> nvme_resv_notification_log {
-        let memory = host.attached.host
-        let offset = host.attached.scratch(4096)
-        let command = RawCommand.getLog(NVME_LOG_LID_RESERVATION, bytes: 64).with(sgl: memory.keyed(offset, 64))
-        let status = try host.world.execute(host.attached.admin, command).status
-        guard status == .success else { throw WorldError("Get Log Page: \(status)") }
-        return UnsafeRawPointer(memory.memory.baseAddress! + offset).loadUnaligned(as: nvme_resv_notification_log.self)
+        try host.host.world.log(NVME_LOG_LID_RESERVATION, 64, on: host.host.admin).withUnsafeBytes {
+            $0.loadUnaligned(as: nvme_resv_notification_log.self)
+        }
     }
 }

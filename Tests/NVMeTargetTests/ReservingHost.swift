@@ -1,25 +1,36 @@
 import CLibNVMe
+import InProcessTransport
 import Synchronization
 import TargetInterface
 
 /// A host that registers, reserves, reads and writes. Commands are bytes with libnvme's numbers in them.
 struct ReservingHost {
-    let world: TargetWorld
-    let attached: AttachedHost
+    let host: EngineHost
     var nsid: UInt32 = 1
 
-    static let conflict = RawStatus(code: NVME_SC_RESERVATION_CONFLICT.rawValue, doNotRetry: true)
-    static let invalid = RawStatus(code: NVME_SC_INVALID_FIELD.rawValue, doNotRetry: true)
+    init(_ host: EngineHost, nsid: UInt32 = 1) { (self.host, self.nsid) = (host, nsid) }
 
-    var id: [UInt8] { attached.host.id }
+    static let conflict = RawStatus.refused(NVME_SC_RESERVATION_CONFLICT)
+    static let invalid = RawStatus.refused(NVME_SC_INVALID_FIELD)
+
+    var id: [UInt8] { host.name.id }
 
     /// - Parameter ignoresKey: IEKEY, dword 10 bit 3. CPTPL is in bits 31:30.
+    static func register(
+        _ action: nvme_resv_rrega, ignoresKey: Bool = false, persistence: nvme_resv_cptpl, nsid: UInt32
+    ) -> RawCommand {
+        RawCommand(opcode: nvme_cmd_resv_register.rawValue, nsid: nsid)
+            .with(10, action.rawValue | (ignoresKey ? 1 << 3 : 0) | persistence.rawValue << 30)
+    }
+
+    static func keys(_ keys: UInt64...) -> [UInt8] { keys.flatMap { RawSGL.little($0, 8) } }
+
     func register(
         _ action: nvme_resv_rrega, current: UInt64 = 0, new: UInt64 = 0, ignoresKey: Bool = false,
         persistence: nvme_resv_cptpl = NVME_RESERVATION_CPTPL_NO_CHANGE
     ) throws -> RawStatus {
-        let dword10 = action.rawValue | (ignoresKey ? 1 << 3 : 0) | persistence.rawValue << 30
-        return try reserve(nvme_cmd_resv_register, dword10, current, new)
+        let command = Self.register(action, ignoresKey: ignoresKey, persistence: persistence, nsid: nsid)
+        return try host.execute(command, .fromHost(Self.keys(current, new)))
     }
 
     func join(_ key: UInt64) throws {
@@ -28,12 +39,17 @@ struct ReservingHost {
     }
 
     /// RTYPE is in bits 15:8.
+    private func acquire(_ action: nvme_resv_racqa, _ type: nvme_resv_rtype) -> RawCommand {
+        RawCommand(opcode: nvme_cmd_resv_acquire.rawValue, nsid: nsid).with(10, action.rawValue | type.rawValue << 8)
+    }
+
     func acquire(
         _ action: nvme_resv_racqa, _ type: nvme_resv_rtype, key: UInt64, preempting: UInt64 = 0,
         ignoresKey: Bool = false
     ) throws -> RawStatus {
-        let dword10 = action.rawValue | (ignoresKey ? 1 << 3 : 0) | type.rawValue << 8
-        return try reserve(nvme_cmd_resv_acquire, dword10, key, preempting)
+        var command = acquire(action, type)
+        if ignoresKey { command[dword: 10] |= 1 << 3 }
+        return try host.execute(command, .fromHost(Self.keys(key, preempting)))
     }
 
     func hold(_ type: nvme_resv_rtype, key: UInt64) throws {
@@ -44,51 +60,33 @@ struct ReservingHost {
     func release(
         _ action: nvme_resv_rrela, _ type: nvme_resv_rtype, key: UInt64, ignoresKey: Bool = false
     ) throws -> RawStatus {
-        try reserve(
-            nvme_cmd_resv_release, action.rawValue | (ignoresKey ? 1 << 3 : 0) | type.rawValue << 8, key, nil)
+        let command = RawCommand(opcode: nvme_cmd_resv_release.rawValue, nsid: nsid)
+            .with(10, action.rawValue | (ignoresKey ? 1 << 3 : 0) | type.rawValue << 8)
+        return try host.execute(command, .fromHost(Self.keys(key)))
     }
 
     /// Sends a reservation command whose answer is awaited elsewhere.
     func begin(_ action: nvme_resv_racqa, _ type: nvme_resv_rtype, key: UInt64, preempting: UInt64) -> UInt16 {
-        attached.io[0].send(
-            command(nvme_cmd_resv_acquire, action.rawValue | type.rawValue << 8, keys(key, preempting)))
-    }
-
-    private func reserve(
-        _ opcode: nvme_io_opcode, _ dword10: UInt32, _ first: UInt64, _ second: UInt64?
-    ) throws -> RawStatus {
-        try world.execute(attached.io[0], command(opcode, dword10, keys(first, second))).status
-    }
-
-    private func keys(_ first: UInt64, _ second: UInt64?) -> [UInt8] {
-        RawSGL.little(first, 8) + (second.map { RawSGL.little($0, 8) } ?? [])
-    }
-
-    private func command(_ opcode: nvme_io_opcode, _ dword10: UInt32, _ data: [UInt8]) -> RawCommand {
-        let offset = attached.scratch(4096)
-        UnsafeMutableRawBufferPointer(rebasing: attached.host.memory[offset..<offset + data.count])
-            .copyBytes(from: data)
-        return RawCommand(opcode: opcode.rawValue, nsid: nsid).with(10, dword10)
-            .with(sgl: attached.host.keyed(offset, data.count))
+        host.world.send(acquire(action, type), .fromHost(Self.keys(key, preempting)), on: host.io[0])
     }
 
     // MARK: What the host may do
 
     /// The statuses of a read, a write, and a Compare, which reads, on every queue: they are the same on all.
     func statuses() throws -> (read: RawStatus, write: RawStatus) {
-        let sgl = attached.host.keyed(attached.scratch(4096) + 8192, 512)
-        func one(_ opcode: nvme_io_opcode) throws -> RawStatus {
-            let all = try attached.io.map {
-                try world.execute($0, RawCommand(opcode: opcode.rawValue, nsid: nsid).range(0, 1).with(sgl: sgl)).status
-            }
+        let block = [UInt8](repeating: 0, count: 512)
+        func one(_ opcode: nvme_io_opcode, _ data: InProcessData) throws -> RawStatus {
+            let all = try host.io.indices.map { try host.execute(.io(opcode, nsid: nsid), data, queue: $0) }
             guard all.allSatisfy({ $0 == all[0] }) else { throw WorldError("the queues differ: \(all)") }
             return all[0]
         }
-        let read = try one(nvme_cmd_read)
-        guard try one(nvme_cmd_compare) == read else { throw WorldError("Compare is not treated as a read") }
-        let write = try one(nvme_cmd_write)
-        guard try one(nvme_cmd_write_zeroes) == write else {
+        let write = try one(nvme_cmd_write, .fromHost(block))
+        let read = try one(nvme_cmd_read, .toHost(512))
+        guard try one(nvme_cmd_write_zeroes, .none) == write else {
             throw WorldError("Write Zeroes is not treated as a write")
+        }
+        guard try one(nvme_cmd_compare, .fromHost(block)) == read else {
+            throw WorldError("Compare is not treated as a read")
         }
         return (read, write)
     }
@@ -115,30 +113,23 @@ struct ReservingHost {
 
     /// Reservation Report with the extended structure, taken apart as libnvme's structures lay it out.
     func report() throws -> Report {
-        let offset = attached.scratch(4096)
         let command = RawCommand(opcode: nvme_cmd_resv_report.rawValue, nsid: nsid).with(10, 4096 / 4 - 1).with(11, 1)
-            .with(sgl: attached.host.keyed(offset, 4096))
-        let status = try world.execute(attached.io[0], command).status
-        guard status == .success else { throw WorldError("report: \(status)") }
-        let page = UnsafeRawBufferPointer(rebasing: attached.host.memory[offset..<offset + 4096])
-        func field<Whole, Field>(_ path: KeyPath<Whole, Field>, _ base: Int = 0) -> Int {
-            base + MemoryLayout<Whole>.offset(of: path)!
+        let (completion, page) = try host.world.execute(command, .toHost(4096), on: host.io[0])
+        guard completion.isSuccess else { throw WorldError("report: \(completion.status)") }
+        func field<Whole, Field>(_ path: KeyPath<Whole, Field>, _ base: Int = 0) -> UInt64 {
+            page.number(base + MemoryLayout<Whole>.offset(of: path)!, MemoryLayout<Field>.size)
         }
-        let count = Int(page.loadUnaligned(fromByteOffset: field(\nvme_resv_status.regctl), as: UInt16.self))
         return Report(
-            generation: page.load(fromByteOffset: field(\nvme_resv_status.gen), as: UInt32.self),
-            type: page.load(fromByteOffset: field(\nvme_resv_status.rtype), as: UInt8.self),
-            persists: page.load(fromByteOffset: field(\nvme_resv_status.ptpls), as: UInt8.self) == 1,
-            registrants: (0..<count).map { index in
+            generation: UInt32(field(\nvme_resv_status.gen)), type: UInt8(field(\nvme_resv_status.rtype)),
+            persists: field(\nvme_resv_status.ptpls) == 1,
+            registrants: (0..<Int(page.number(MemoryLayout<nvme_resv_status>.offset(of: \.regctl)!, 2))).map { index in
                 // The registrants of the extended structure begin at byte 64.
                 let base = 64 + index * MemoryLayout<nvme_registered_ctrl_ext>.size
-                let hostID = field(\nvme_registered_ctrl_ext.hostid, base)
+                let hostID = base + MemoryLayout<nvme_registered_ctrl_ext>.offset(of: \.hostid)!
                 return Report.Registrant(
-                    controllerID: page.load(
-                        fromByteOffset: field(\nvme_registered_ctrl_ext.cntlid, base), as: UInt16.self),
-                    isHolder: page[field(\nvme_registered_ctrl_ext.rcsts, base)] & 1 == 1,
-                    key: page.load(fromByteOffset: field(\nvme_registered_ctrl_ext.rkey, base), as: UInt64.self),
-                    hostID: Array(page[hostID..<hostID + 16]))
+                    controllerID: UInt16(field(\nvme_registered_ctrl_ext.cntlid, base)),
+                    isHolder: field(\nvme_registered_ctrl_ext.rcsts, base) & 1 == 1,
+                    key: field(\nvme_registered_ctrl_ext.rkey, base), hostID: Array(page[hostID..<hostID + 16]))
             })
     }
 
@@ -157,6 +148,18 @@ struct ReservingHost {
 
         var keys: Set<UInt64> { Set(registrants.map(\.key)) }
         var holders: Set<UInt64> { Set(registrants.filter(\.isHolder).map(\.key)) }
+    }
+}
+
+extension AttachedHost {
+    /// Registers a key with namespace 1.
+    func join(_ key: UInt64, _ world: TargetWorld) throws {
+        let offset = scratch(4096)
+        host.fill(offset, ReservingHost.keys(0, key))
+        let command = ReservingHost.register(
+            NVME_RESERVATION_RREGA_REGISTER_KEY, persistence: NVME_RESERVATION_CPTPL_NO_CHANGE, nsid: 1)
+        let status = try world.execute(io[0], command.at(host, offset, 16)).status
+        guard status == .success else { throw WorldError("register: \(status)") }
     }
 }
 

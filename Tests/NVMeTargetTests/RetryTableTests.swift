@@ -9,7 +9,7 @@ import Testing
 /// cause: Linux (6.12) removes a controller, and the block device below a mounted file system with it, that answers a
 /// reconnect so.
 @Suite struct RetryTableTests {
-    private static let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(0, 8)
+    private static let write = RawCommand.io(nvme_cmd_write, 0, 8)
     private static let data = InProcessData.fromHost([UInt8](repeating: 0, count: 4096))
     /// Connect Invalid Parameters, and the host may try again.
     private static let away = RawStatus(code: 0x182)
@@ -28,7 +28,7 @@ import Testing
         let world = try EngineWorld()
         let host = try world.attach()
         let queue = world.open(queueID: 2)
-        world.transport.disconnect(host.admin)
+        host.admin.disconnect()
         world.pass(milliseconds: 50)
         #expect(
             try world.connect(EngineConnect(controllerID: host.controllerID, queueID: 2), on: queue).status == Self.away
@@ -51,9 +51,9 @@ import Testing
             (BlockStatus.capacityExceeded, RawStatus.generic(NVME_SC_CAP_EXCEEDED)),
             (.deviceGone, .generic(NVME_SC_NS_NOT_READY)), (.writeFault, RawStatus(code: 0x280)),
             (.aborted, .generic(NVME_SC_ABORT_REQ)),
-            (.outOfRange, RawStatus(code: NVME_SC_LBA_RANGE.rawValue, doNotRetry: true)),
-            (.unsupported, RawStatus(code: NVME_SC_INVALID_OPCODE.rawValue, doNotRetry: true)),
-            (.writeProtected, RawStatus(code: NVME_SC_NS_WRITE_PROTECTED.rawValue, doNotRetry: true)),
+            (.outOfRange, .refused(NVME_SC_LBA_RANGE)),
+            (.unsupported, .refused(NVME_SC_INVALID_OPCODE)),
+            (.writeProtected, .refused(NVME_SC_NS_WRITE_PROTECTED)),
         ] as [(BlockStatus, RawStatus)])
     func whatADeviceSaysIsJudged(_ says: BlockStatus, _ expected: RawStatus) throws {
         let world = try EngineWorld(device: SteeredDevice(says))

@@ -1,25 +1,16 @@
 import BlockInterface
 import CLibNVMe
 import FabricInterface
+import InProcessTransport
 import MemoryBlock
 import NVMeTarget
 import Simulation
 import TargetInterface
 import Testing
 
-/// Scarcity of READ depth, send queue, data memory, receive buffers.
+/// Scarcity of READ depth, send queue, data memory, receive buffers and requests.
 @Suite struct ScarcityTests {
-    private func pattern(_ host: RawHost, _ offset: Int, _ count: Int, _ seed: Int) {
-        for index in 0..<count {
-            host.memory[offset + index] = UInt8(truncatingIfNeeded: index &* 31 &+ index >> 8 &+ seed)
-        }
-    }
-
-    private func matches(_ host: RawHost, _ offset: Int, _ count: Int, _ seed: Int) -> Bool {
-        (0..<count).allSatisfy {
-            host.memory[offset + $0] == UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8 &+ seed)
-        }
-    }
+    private func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) } }
 
     /// Linux and SPDK hosts send as soon as the acceptance reaches them, before the target hears that it did.
     @Test func commandsBeforeEstablishedAreKept() throws {
@@ -44,7 +35,7 @@ import Testing
         let host = attached.host
         let source = host.allocate(65536)
         let target = host.allocate(65536)
-        pattern(host, source, 65536, 5)
+        host.fill(source, pattern(65536))
         // Sixteen pieces of uneven length, back to front.
         var pieces: [(offset: Int, length: Int)] = []
         var position = 0
@@ -54,16 +45,14 @@ import Testing
             position += length
         }
         let list = pieces.flatMap { host.keyed(source + $0.offset, $0.length) }
-        let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(100, 128)
-            .with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
+        let write = RawCommand.io(nvme_cmd_write, 100, 128).with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
         let ids = (0..<8).map { _ in attached.io[0].send(write, data: list) }
         for id in ids { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
         #expect(world.network.counters.readsHeldBack == 0, "no more READs are posted than may run")
         let into = pieces.flatMap { host.keyed(target + $0.offset, $0.length) }
-        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(100, 128)
-            .with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
+        let read = RawCommand.io(nvme_cmd_read, 100, 128).with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
         #expect(try world.execute(attached.io[0], read, data: into).isSuccess)
-        #expect(matches(host, target, 65536, 5))
+        #expect(host.bytes(target, 65536) == pattern(65536))
     }
 
     @Test func aShortSendQueueMakesAnswersWait() throws {
@@ -74,17 +63,16 @@ import Testing
         let before = try world.baseline()
         let host = attached.host
         let offset = host.allocate(4096 * 32)
-        pattern(host, offset, 4096, 9)
-        let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(8, 8).with(sgl: host.keyed(offset, 4096))
+        host.fill(offset, pattern(4096))
+        let write = RawCommand.io(nvme_cmd_write, 8, 8).at(host, offset, 4096)
         #expect(try world.execute(attached.io[0], write).isSuccess)
         let ids = (0..<32).map { number -> UInt16 in
             let list = (0..<16).flatMap { host.keyed(offset + number * 4096 + $0 * 256, 256) }
             return attached.io[0].send(
-                RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(8, 8)
-                    .with(sgl: RawSGL.offset(0, length: 256, type: 0x31)), data: list)
+                RawCommand.io(nvme_cmd_read, 8, 8).with(sgl: RawSGL.offset(0, length: 256, type: 0x31)), data: list)
         }
         for id in ids { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
-        for number in 0..<32 { #expect(matches(host, offset + number * 4096, 4096, 9)) }
+        for number in 0..<32 { #expect(host.bytes(offset + number * 4096, 4096) == pattern(4096)) }
         #expect(world.target.subsystems[0].statistics.waitsForSendQueue > 0)
         world.expectPools(before)
     }
@@ -92,43 +80,30 @@ import Testing
     @Test func hostsConnectWhileInputAndOutputHasAllTheMemory() throws {
         var options = TargetWorld.smallOptions
         options.dataMemory = 64 << 10
-        let (world, disk) = try TargetWorld.onDisk(options: options)
-        let attached = try world.attach()
-        let before = try world.baseline()
-        disk.behaviour.isStuck = true
-        let offset = attached.scratch(32768)
-        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 64)
-            .with(sgl: attached.host.keyed(offset, 32768))
-        let ids = (0..<16).map { _ in attached.io[0].send(read) }
-        try world.wait("requests that wait for memory") {
-            world.target.subsystems[0].statistics.waitsForMemory > 0
-        }
-        let other = try world.attach()
-        let identify = RawCommand(opcode: nvme_admin_identify.rawValue).with(10, 1)
-            .with(sgl: other.host.keyed(other.scratch(4096), 4096))
-        #expect(try world.execute(other.admin, identify).isSuccess)
-        #expect(attached.io[0].completions.isEmpty)
-        disk.behaviour.isStuck = false
-        for id in ids { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
-        other.host.destroyAll()
-        world.expectPools(before)
+        let (world, device) = try EngineWorld.steered(options)
+        let host = try world.attach(host: 1)
+        device.stick(true)
+        let ids = (0..<16).map { _ in world.send(.io(nvme_cmd_read, 0, 64), .toHost(32768), on: host.io[0]) }
+        world.settle()
+        #expect(world.target.subsystems[0].statistics.waitsForMemory > 0)
+        #expect(try world.attach(host: 2).manage(.identify(), .toHost(4096)).isSuccess)
+        #expect(ids.allSatisfy { world.answer(to: $0, on: host.io[0]) == nil })
+        device.stick(false)
+        for id in ids { #expect(world.status(of: id, on: host.io[0]) == .success) }
+        world.expectIdle()
     }
 
     @Test func moreCommandsThanReceiveBuffersAreAllServed() throws {
         var options = TargetWorld.smallOptions
         options.sharedReceiveEntries = 16
-        let world = try TargetWorld(options: options) { network in
-            let disk = SimulatedDisk("disk", network: network, blockCount: 8192)
-            disk.behaviour.latency = 100_000...5_000_000
-            return disk
-        }
+        let (world, disk) = try TargetWorld.onDisk(options: options)
+        disk.behaviour.latency = 100_000...5_000_000
         let hosts = try (0..<4).map { _ in try world.attach() }
         let before = try world.baseline()
         var running: [(AttachedHost, UInt16)] = []
         for _ in 0..<24 {
             for attached in hosts {
-                let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8)
-                    .with(sgl: attached.host.keyed(attached.scratch(4096), 4096))
+                let read = RawCommand.io(nvme_cmd_read, 0, 8).at(attached.host, attached.scratch(4096), 4096)
                 running.append((attached, attached.io[0].send(read)))
             }
         }
@@ -138,10 +113,13 @@ import Testing
     }
 
     /// SGL identifier 4Fh asks for the key's invalidation with the answer.
-    @Test(arguments: [true, false]) func keysAreInvalidatedWhereAskedAndAllowed(isAllowed: Bool) throws {
+    @Test(arguments: [true, false], [true, false])
+    func keysAreInvalidatedWhereAskedAndAllowed(isAllowed: Bool, isAble: Bool) throws {
         var options = TargetWorld.smallOptions
         options.sendWithInvalidate = isAllowed
-        let world = try TargetWorld(options: options)
+        var limits = DeviceLimits.simulated
+        limits.supportsSendWithInvalidate = isAble
+        let world = try TargetWorld(options: options, limits: limits)
         let attached = try world.attach()
         let host = attached.host
         for opcode in [nvme_cmd_write.rawValue, nvme_cmd_read.rawValue] {
@@ -156,19 +134,8 @@ import Testing
             let plain = try world.execute(attached.io[0], command(0x40))
             #expect(plain.isSuccess && plain.invalidatedKey == nil)
             let reply = try world.execute(attached.io[0], command(0x4F))
-            #expect(reply.isSuccess && reply.invalidatedKey == (isAllowed ? region.remoteKey : nil))
+            #expect(reply.isSuccess && reply.invalidatedKey == (isAllowed && isAble ? region.remoteKey : nil))
         }
-    }
-
-    @Test func aDeviceThatCannotInvalidateIsNotAskedTo() throws {
-        var limits = DeviceLimits.simulated
-        limits.supportsSendWithInvalidate = false
-        let world = try TargetWorld(limits: limits)
-        let attached = try world.attach()
-        let command = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8)
-            .with(sgl: attached.host.keyed(attached.scratch(4096), 4096, type: 0x4F))
-        let reply = try world.execute(attached.io[0], command)
-        #expect(reply.isSuccess && reply.invalidatedKey == nil)
     }
 
     /// A host without receive buffers takes no answers: it may hold requests for a while, not for ever.
@@ -177,18 +144,16 @@ import Testing
         options.sharedReceiveEntries = 16
         options.requests = 32
         let world = try TargetWorld(options: options)
-        let witness = try world.attach()
-        let before = try world.baseline()
+        let audit = try world.audit()
         let hostile = try fillRequests(world)
-        let read = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1)
-        let id = witness.io[0].send(read)
+        let read = RawCommand.flush()
+        let id = audit.witness.io[0].send(read)
         world.pass(milliseconds: 1000)
-        #expect(witness.io[0].completions.isEmpty, "all requests are taken")
+        #expect(audit.witness.io[0].completions.isEmpty, "all requests are taken")
         try world.wait("the end of the host", milliseconds: 30_000) { hostile.io[0].end != nil }
-        #expect(try world.completion(of: id, witness.io[0]).isSuccess)
+        #expect(try world.completion(of: id, audit.witness.io[0]).isSuccess)
         hostile.host.destroyAll()
-        world.expectPools(before)
-        world.expectServed(witness)
+        audit.end()
     }
 
     /// A capsule that waits for a request when its host goes is not taken for one of the host that comes next.
@@ -197,11 +162,10 @@ import Testing
         options.sharedReceiveEntries = 16
         options.requests = 32
         let world = try TargetWorld(options: options)
-        let witness = try world.attach()
-        let before = try world.baseline()
+        let audit = try world.audit()
         let leaving = try world.attach()
         let hostile = try fillRequests(world)
-        let left = leaving.io[0].send(RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1))
+        let left = leaving.io[0].send(.flush())
         world.pass(milliseconds: 10)
         leaving.host.destroyAll()
         world.pass(milliseconds: 500)
@@ -216,8 +180,7 @@ import Testing
             #expect(queue.completions.isEmpty, "an answer to command \(left) of another host")
         }
         host.destroyAll()
-        world.expectPools(before)
-        world.expectServed(witness)
+        audit.end()
     }
 
     /// A host whose answers nobody takes, so many of them that no request is free.
@@ -227,136 +190,97 @@ import Testing
         let hostile = try world.attach(options: options)
         hostile.io[0].repostsReceives = false
         for _ in 0..<40 {
-            hostile.io[0].send(RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1))
+            hostile.io[0].send(.flush())
             world.pass(milliseconds: 1)
         }
         try world.wait("that no request is free for I/O") { world.groups[0].poolUse[0].lateCapsules > 0 }
         return hostile
     }
 
-    /// A device that does not answer takes all requests that I/O may have: hosts stay, connect, and abort all the same.
+    // MARK: Devices that do not answer
+
+    /// It takes all requests that I/O may have: hosts stay, connect, and abort all the same.
     @Test func aStuckDeviceLeavesRequestsForOtherThanIO() throws {
         var options = TargetWorld.smallOptions
         options.sharedReceiveEntries = 32
         options.requests = 64
-        let world = try TargetWorld(options: options) { SimulatedDisk("disk", network: $0, blockCount: 8192) }
-        let disk = try #require(world.disk as? SimulatedDisk)
-        let flush = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1)
-        let keepAlive = RawCommand(opcode: nvme_admin_keep_alive.rawValue)
-        let silent = try world.attach(keepAlive: 1000)
-        let busy = try world.attach(keepAlive: 1000)
-        let hosts = try (0..<2).map { _ in try world.attach() }
-        let before = try world.baseline()
-        disk.behaviour.isStuck = true
-        var sent: [(RawQueue, UInt16)] = []
-        for host in hosts {
-            for _ in 0..<31 { sent.append((host.io[0], host.io[0].send(flush))) }
-            world.pass(milliseconds: 2)
-        }
+        let (world, device) = try EngineWorld.steered(options)
+        let silent = try world.attach(host: 1, keepAlive: 1000)
+        let busy = try world.attach(host: 2, keepAlive: 1000)
+        let hosts = try (3...4).map { try world.attach(host: .init($0)) }
+        device.stick(true)
+        var sent = hosts.flatMap { host in (0..<31).map { _ in (host.io[0], world.send(.flush(), on: host.io[0])) } }
+        world.settle()
         // One keeps its controller alive by Keep Alive, the other one by I/O that nobody takes up.
         for _ in 0..<10 {
-            sent.append((busy.io[0], busy.io[0].send(flush)))
+            sent.append((busy.io[0], world.send(.flush(), on: busy.io[0])))
             world.pass(milliseconds: 400)
-            #expect(try world.execute(silent.admin, keepAlive).isSuccess)
+            #expect(try silent.manage(.keepAlive).isSuccess)
         }
         #expect(world.groups[0].poolUse[0].lateCapsules > 0)
-        #expect(silent.io[0].isOpen && busy.io[0].isOpen)
-        let late = try world.attach()
-        #expect(late.io[0].isOpen)
-        let abort = RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, 1 | UInt32(sent[0].1) << 16)
-        #expect(try world.execute(hosts[0].admin, abort).isSuccess)
-
-        disk.behaviour.isStuck = false
-        for (queue, id) in sent { _ = try world.completion(of: id, queue) }
-        late.host.destroyAll()
-        world.expectPools(before)
-        world.expectServed(silent)
+        #expect(silent.isThere && busy.isThere)
+        #expect(try world.attach(host: 5).isThere)
+        #expect(try hosts[0].manage(.abort(sent[0].1, sq: 1)).isSuccess)
+        device.stick(false)
+        for (queue, id) in sent { #expect(world.answer(to: id, on: queue) != nil) }
+        silent.expectServed()
+        world.expectIdle()
     }
 
-    /// Commands for a device that does not answer take neither all receive buffers nor all data memory: another namespace,
-    /// another host and one that comes later are served as if nothing was.
+    /// Commands for it take neither all receive buffers nor all data memory: another namespace, another host and one that comes
+    /// later are served as if nothing was.
     @Test(arguments: [512, 4096, 16384]) func aStuckNamespaceLeavesBuffersForOthers(bytes: Int) throws {
         var options = TargetWorld.smallOptions
         options.sharedReceiveEntries = 32
         options.requests = 1024
         options.dataMemory = 512 << 10
-        let world = try TargetWorld(options: options) { SimulatedDisk("disk", network: $0, blockCount: 8192) }
-        guard let disk = world.disk as? SimulatedDisk else { throw WorldError("no disk") }
-        let other = try RAMDevice(byteCount: 4 << 20)
-        try world.add(TargetWorld.namespace(2, other))
-        let hosts = try (0..<6).map { _ in try world.attach() }
-        let before = try world.baseline()
-        disk.behaviour.isStuck = true
+        let (world, device) = try EngineWorld.steered(options)
+        try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 4 << 20)))
+        let hosts = try (1...6).map { try world.attach(host: .init($0)) }
+        device.stick(true)
         // In the capsule where they fit, else fetched; reads as well. More than there are buffers of any kind.
-        var sent: [(AttachedHost, UInt16, Int?)] = []
-        for (number, attached) in hosts.enumerated() {
-            let offset = attached.scratch(bytes)
-            pattern(attached.host, offset, bytes, number)
-            let data = Array(attached.host.memory[offset..<offset + bytes])
-            for command in 0..<24 {
-                let lba = UInt64((number * 24 + command) * 32)
-                let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(lba, bytes / 512)
-                if command % 4 == 3 {
-                    let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(lba, bytes / 512)
-                        .with(sgl: attached.host.keyed(attached.host.allocate(bytes), bytes))
-                    sent.append((attached, attached.io[0].send(read), nil))
-                } else if bytes <= 4096, command % 2 == 0 {
-                    let capsule = write.with(sgl: RawSGL.offset(0, length: UInt32(bytes)))
-                    sent.append((attached, attached.io[0].send(capsule, data: data), Int(lba)))
-                } else {
-                    let keyed = write.with(sgl: attached.host.keyed(offset, bytes))
-                    sent.append((attached, attached.io[0].send(keyed), Int(lba)))
-                }
-            }
-            world.pass(milliseconds: 2)
+        func data(_ host: Int) -> [UInt8] { (0..<bytes).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8 &+ host) } }
+        var sent: [(host: Int, id: UInt16, writtenAt: UInt64?)] = []
+        for command in 0..<6 * 24 {
+            let (host, lba) = (command / 24, UInt64(command * 32))
+            let isRead = command % 4 == 3
+            let isInCapsule = bytes <= 4096 && command % 2 == 0
+            let data: InProcessData =
+                isRead ? .toHost(bytes) : isInCapsule ? .inCapsule(data(host)) : .fromHost(data(host))
+            let io = RawCommand.io(isRead ? nvme_cmd_read : nvme_cmd_write, lba, bytes / 512)
+            sent.append((host, world.send(io, data, on: hosts[host].io[0]), isRead ? nil : lba))
+            if command % 24 == 23 { world.pass(milliseconds: 10) }
         }
         world.pass(milliseconds: 100)
-        let late = try world.attach()
-        for attached in [hosts[0], hosts[5], late] {
-            for opcode in [nvme_cmd_write, nvme_cmd_read] {
-                let offset = attached.host.allocate(4096)
-                let command = RawCommand(opcode: opcode.rawValue, nsid: 2).range(0, 8)
-                    .with(sgl: attached.host.keyed(offset, 4096))
-                #expect(try world.execute(attached.io[0], command).isSuccess)
-            }
+        for host in [hosts[0], hosts[5], try world.attach(host: 7)] {
+            #expect(try host.write(1, blocks: 8, nsid: 2) == .success)
+            #expect(try host.read(blocks: 8, nsid: 2).allSatisfy { $0 == 1 })
         }
         #expect(world.groups[0].poolUse[0].lateCapsules == 0)
-        #expect(hosts.allSatisfy { $0.io[0].completions.isEmpty })
-
-        disk.behaviour.isStuck = false
-        for (attached, id, _) in sent { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
-        for (number, attached) in hosts.enumerated() {
-            let offset = attached.host.allocate(bytes)
-            for case (let sender, _, let lba?) in sent where sender === attached {
-                let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(UInt64(lba), bytes / 512)
-                    .with(sgl: attached.host.keyed(offset, bytes))
-                #expect(try world.execute(attached.io[0], read).isSuccess)
-                #expect(matches(attached.host, offset, bytes, number), "block \(lba)")
-            }
+        #expect(sent.allSatisfy { world.answer(to: $0.id, on: hosts[$0.host].io[0]) == nil })
+        device.stick(false)
+        for (host, id, lba) in sent {
+            #expect(world.status(of: id, on: hosts[host].io[0]) == .success)
+            if let lba { #expect(try hosts[host].read(lba, blocks: bytes / 512) == data(host), "block \(lba)") }
         }
-        late.host.destroyAll()
-        world.expectPools(before)
+        world.expectIdle()
     }
 
     @Test func aStuckNamespaceDoesNotHoldUpAnother() throws {
         var options = TargetWorld.smallOptions
         options.queueDepth = 1024
         options.sharedReceiveEntries = 1024
-        let (world, disk) = try TargetWorld.onDisk(options: options)
-        let other = SimulatedDisk("other", network: world.network, blockCount: 8192)
-        try world.add(TargetWorld.namespace(2, other))
-        let attached = try world.attach(sqSize: 1023, hostSendQueueSize: 1023)
-        let before = try world.baseline()
-        disk.behaviour.isStuck = true
-        let stuck = RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 1)
-        for _ in 0..<10 {
-            for _ in 0..<60 { attached.io[0].send(stuck) }
-            world.pass(milliseconds: 1)
-        }
+        options.requests = 1024
+        let (world, device) = try EngineWorld.steered(options)
+        try world.add(TargetWorld.namespace(2, SteeredDevice()))
+        let host = try world.attach(entries: 1024)
+        device.stick(true)
+        let ids = (0..<600).map { _ in world.send(.flush(), on: host.io[0]) }
+        world.settle()
         #expect(world.groups[0].poolUse[0].awaitsBlock)
-        #expect(try world.execute(attached.io[0], RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: 2)).isSuccess)
-        disk.behaviour.isStuck = false
-        try world.wait("the rest") { attached.io[0].completions.count == 600 }
-        world.expectPools(before)
+        #expect(try host.execute(.flush(2)) == .success)
+        device.stick(false)
+        for id in ids { #expect(world.status(of: id, on: host.io[0]) == .success) }
+        world.expectIdle()
     }
 }

@@ -1,6 +1,7 @@
 import BlockInterface
 import CLibNVMe
 import FabricInterface
+import InProcessTransport
 import NVMeTarget
 import Simulation
 import TargetInterface
@@ -10,8 +11,7 @@ import Testing
 /// Devices with few entries in their queues, and one that has stopped.
 @Suite struct SmallDeviceTests {
     private func reads(_ attached: AttachedHost, descriptors: Int) -> RawCommand {
-        RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 16)
-            .with(sgl: RawSGL.offset(0, length: UInt32(descriptors * 16), type: 0x31))
+        RawCommand.io(nvme_cmd_read, 0, 16).with(sgl: RawSGL.offset(0, length: UInt32(descriptors * 16), type: 0x31))
     }
 
     /// As many descriptors as are asked for, together 8 KiB.
@@ -30,8 +30,7 @@ import Testing
         var limits = DeviceLimits.simulated
         limits.maxCompletionQueueEntries = 128 + 64
         let world = try TargetWorld(limits: limits)
-        let witness = try world.attach()
-        let before = try world.baseline()
+        let audit = try world.audit()
         let hosts = try (0..<6).map { _ in try world.attach() }
         // Slow enough for all answers to be under way at once, if they may.
         world.network.delays.transit = 3_000_000...3_000_000
@@ -43,9 +42,8 @@ import Testing
         world.pass(milliseconds: 8)
         #expect(world.groups[0].poolUse[0].port.waitingAnswers > 0, "not all may be posted")
         for attached in hosts { attached.host.destroyAll() }
-        world.expectPools(before)
         world.network.delays.transit = 1000...2000
-        world.expectServed(witness)
+        audit.end()
     }
 
     @Test func everybodyIsServedWithASmallCompletionQueue() throws {
@@ -56,8 +54,7 @@ import Testing
         let before = try world.baseline()
         var ids: [(AttachedHost, UInt16)] = []
         for attached in hosts {
-            let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(0, 16)
-                .with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
+            let write = RawCommand.io(nvme_cmd_write, 0, 16).with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
             for _ in 0..<8 {
                 let data = list(attached, descriptors: 16)
                 ids.append((attached, attached.io[0].send(reads(attached, descriptors: 16), data: data)))
@@ -75,8 +72,7 @@ import Testing
         let world = try TargetWorld(limits: limits)
         let attached = try world.attach()
         let offset = attached.host.allocate(4096)
-        let identify = RawCommand(opcode: nvme_admin_identify.rawValue).with(10, 1)
-            .with(sgl: attached.host.keyed(offset, 4096))
+        let identify = RawCommand(opcode: nvme_admin_identify.rawValue).with(10, 1).at(attached.host, offset, 4096)
         #expect(try world.execute(attached.admin, identify).isSuccess)
         #expect(attached.host.memory[offset + MemoryLayout<nvme_id_ctrl>.offset(of: \.msdbd)!] == 7)
         for opcode in [nvme_cmd_read.rawValue, nvme_cmd_write.rawValue] {
@@ -86,9 +82,7 @@ import Testing
             command = reads(attached, descriptors: 8)
             command.bytes[0] = UInt8(opcode)
             let refused = try world.execute(attached.io[0], command, data: list(attached, descriptors: 8))
-            #expect(
-                refused.status
-                    == RawStatus(code: NVME_SC_SGL_INVALID_COUNT.rawValue, doNotRetry: true))
+            #expect(refused.status == .refused(NVME_SC_SGL_INVALID_COUNT))
         }
         world.expectServed(attached)
     }
@@ -96,14 +90,11 @@ import Testing
     /// A queue pair whose flushes never come is destroyed after a while: what it held is needed by others.
     @Test func aQueuePairThatDoesNotFlushIsDestroyed() throws {
         let world = try TargetWorld()
-        let witness = try world.attach()
-        let before = try world.baseline()
+        let audit = try world.audit()
         let attached = try world.attach()
         world.network.delays.transit = 5_000_000...5_000_000
-        let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(0, 8)
-            .with(sgl: attached.host.keyed(attached.scratch(4096), 4096))
-        let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8)
-            .with(sgl: attached.host.keyed(attached.scratch(4096), 4096))
+        let write = RawCommand.io(nvme_cmd_write, 0, 8).at(attached.host, attached.scratch(4096), 4096)
+        let read = RawCommand.io(nvme_cmd_read, 0, 8).at(attached.host, attached.scratch(4096), 4096)
         for number in 0..<8 { attached.io[0].send(number % 2 == 0 ? write : read) }
         world.pass(milliseconds: 8)
         let port = world.groups[0].poolUse[0].port
@@ -113,36 +104,23 @@ import Testing
         world.pass(milliseconds: 1000)
         #expect(world.groups[0].poolUse[0].requests.isEmpty == false, "the flushes have not come")
         world.targetDevice.withholdsFlushes = false
-        world.expectPools(before, withinMilliseconds: 10_000)
         world.network.delays.transit = 1000...2000
-        world.expectServed(witness)
+        audit.end(withinMilliseconds: 10_000)
     }
 
     /// A reactor forgets a subsystem that has gone and that nobody uses.
     @Test func removedSubsystemsAreForgotten() throws {
-        let world = try TargetWorld(groups: 2)
-        let witness = try world.attach(ioQueues: 2)
+        let world = try EngineWorld(groups: 2)
+        let witness = try world.attach(ioQueues: 2, host: 1)
         let before = world.groups.map(\.heldViews)
         for number in 0..<20 {
             let nqn = "nqn.2024-01.io.tercet:temporary-\(number)"
             try world.change { $0[nqn] = SubsystemDefinition(nqn: nqn, serialNumber: "T") }
-            let host = world.addHost()
-            let (admin, id) = try world.admin(host, nqn: nqn)
-            let granted = try world.execute(admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 1 << 16 | 1))
-            #expect(granted.isSuccess)
-            for queueID in [1, 2] as [UInt16] {
-                var options = RawQueueOptions()
-                options.queueID = queueID
-                let queue = try world.open(host, options)
-                let connect = RawConnect(host, nqn: nqn, controllerID: id, queueID: queueID, sqSize: 31)
-                #expect(try world.execute(queue, connect.command).isSuccess)
-            }
+            _ = try world.attach(ioQueues: 2, nqn: nqn)
             #expect(world.groups.map(\.heldViews) == before.map { $0 + 1 })
             try world.change { $0[nqn] = nil }
-            world.simulation.run(forNanoseconds: 1_000_000_000) { world.groups.map(\.heldViews) == before }
-            #expect(world.groups.map(\.heldViews) == before, "subsystem \(number)")
-            host.destroyAll()
+            #expect(world.pass(atMost: 1000) { world.groups.map(\.heldViews) == before }, "subsystem \(number)")
         }
-        world.expectServed(witness)
+        witness.expectServed()
     }
 }

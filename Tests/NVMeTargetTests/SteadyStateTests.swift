@@ -16,8 +16,7 @@ import Testing
         let offset = attached.scratch(4096 * 16)
         let patterns = (0..<16).map { number -> RawCommand in
             let opcode = number % 2 == 0 ? nvme_cmd_read : nvme_cmd_write
-            return RawCommand(opcode: opcode.rawValue, nsid: 1).range(UInt64(number * 8), 8)
-                .with(sgl: host.keyed(offset + number * 4096, 4096))
+            return RawCommand.io(opcode, UInt64(number * 8), 8).at(host, offset + number * 4096, 4096)
         }
         var sent = 0
         var ended = 0
@@ -85,10 +84,9 @@ import Testing
         let tables = world.groups.map(\.controllerPlaces)
         for cycle in 0..<1000 {
             let attached = try world.attach(host, ioQueues: 1)
-            let event = attached.admin.send(RawCommand(opcode: nvme_admin_async_event.rawValue))
+            let event = attached.admin.send(.event)
             if cycle % 3 == 0 {
-                let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 8)
-                    .with(sgl: host.keyed(host.connectData(), 1024))
+                let read = RawCommand.io(nvme_cmd_read, 0, 8).at(host, host.connectData(), 1024)
                 attached.io[0].send(read)
             }
             if cycle % 2 == 0 {

@@ -51,9 +51,9 @@ final class TargetWorld {
 
     /// A world whose namespace is on a simulated disk, which can be held up.
     static func onDisk(
-        options: TargetOptions = TargetWorld.smallOptions, groups: Int = 1
+        options: TargetOptions = TargetWorld.smallOptions, groups: Int = 1, seed: UInt64 = 1
     ) throws -> (TargetWorld, SimulatedDisk) {
-        let world = try TargetWorld(options: options, groups: groups) {
+        let world = try TargetWorld(options: options, groups: groups, seed: seed) {
             SimulatedDisk("disk", network: $0, blockCount: 8192)
         }
         guard let disk = world.disk as? SimulatedDisk else { throw WorldError("no disk") }
@@ -230,6 +230,8 @@ final class TargetWorld {
         return pools
     }
 
+    func audit() throws -> Audit { Audit(world: self, witness: try attach(), before: try baseline()) }
+
     /// Waits until the pools are what they were; what differs is a failure of the test.
     func expectPools(
         _ expected: PoolState, _ what: String = "", withinMilliseconds limit: UInt64 = 2000,
@@ -246,19 +248,33 @@ final class TargetWorld {
         do {
             let value = UInt8.random(in: 1...255, using: &network.random)
             let offset = attached.scratch(4096)
-            for index in offset..<offset + 4096 { attached.host.memory[index] = value }
-            let write = RawCommand(opcode: nvme_cmd_write.rawValue, nsid: 1).range(64, 8)
-            let written = try execute(attached.io[0], write.with(sgl: attached.host.keyed(offset, 4096)))
+            attached.host.fill(offset, value, count: 4096)
+            let write = RawCommand.io(nvme_cmd_write, 64, 8)
+            let written = try execute(attached.io[0], write.at(attached.host, offset, 4096))
             #expect(written.status == .success, "\(what)", sourceLocation: sourceLocation)
-            for index in offset..<offset + 4096 { attached.host.memory[index] = 0 }
-            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(64, 8)
-            let done = try execute(attached.io[0], read.with(sgl: attached.host.keyed(offset, 4096)))
+            attached.host.fill(offset, 0, count: 4096)
+            let read = RawCommand.io(nvme_cmd_read, 64, 8)
+            let done = try execute(attached.io[0], read.at(attached.host, offset, 4096))
             #expect(done.status == .success, "\(what)", sourceLocation: sourceLocation)
             let isRight = attached.host.memory[offset..<offset + 4096].allSatisfy { $0 == value }
             #expect(isRight, "another host reads what it wrote, \(what)", sourceLocation: sourceLocation)
         } catch {
             Issue.record("another host is not served, \(what): \(error)", sourceLocation: sourceLocation)
         }
+    }
+}
+
+/// Something is done to a world to which no other host falls victim, and that leaves nothing behind.
+struct Audit {
+    let world: TargetWorld
+    let witness: AttachedHost
+    let before: PoolState
+
+    func end(
+        _ what: String = "", withinMilliseconds limit: UInt64 = 2000, sourceLocation: SourceLocation = #_sourceLocation
+    ) {
+        world.expectPools(before, what, withinMilliseconds: limit, sourceLocation: sourceLocation)
+        world.expectServed(witness, what, sourceLocation: sourceLocation)
     }
 }
 

@@ -19,6 +19,8 @@ import Testing
         case held
         case awaitingSend
         case responding
+        /// The target has one half of a fused operation, or both.
+        case oneHalf, fetchingHalves, halvesAwaitingBuffer, executingHalves
 
         /// A port and its engine have a request, or a capsule, at this moment of its life.
         func isReached(_ use: PoolUse) -> Bool {
@@ -32,6 +34,10 @@ import Testing
             case .held: use.requests[.held] ?? 0 > 0
             case .awaitingSend: use.port.waitingAnswers > 0
             case .responding: use.port.runningAnswers > 0
+            case .oneHalf: true
+            case .fetchingHalves: use.port.runningFetches == 2
+            case .halvesAwaitingBuffer: use.awaitsBuffer
+            case .executingHalves: use.requests[.executing] ?? 0 == 2
             }
         }
     }
@@ -53,11 +59,7 @@ import Testing
         let bad = try scene.victim()
         try scene.act(bad)
         try world.wait("a request \(moment.rawValue)") { scene.isReached }
-        switch ending {
-        case .disconnect: for queue in bad.queues { bad.fabric.disconnect(queue.connection!) }
-        case .destroy: bad.destroyAll()
-        case .powerLoss: bad.device.isReachable = false
-        }
+        bad.end(ending)
         scene.release()
         world.simulation.run(forNanoseconds: 7_000_000_000) { world.pools == before }
         #expect(world.pools == before, "\(moment), \(ending), seed \(world.network.seed)")
@@ -76,7 +78,7 @@ private final class Scene {
     init(_ moment: VanishingTests.Moment) throws {
         self.moment = moment
         var options = TargetWorld.smallOptions
-        if moment == .awaitingBuffer { options.dataMemory = 64 << 10 }
+        if moment == .awaitingBuffer || moment == .halvesAwaitingBuffer { options.dataMemory = 64 << 10 }
         if moment == .awaitingBlock {
             options.queueDepth = 1024
             options.sharedReceiveEntries = 1024
@@ -112,10 +114,28 @@ private final class Scene {
         let queue = try world.io(host, id, options: options, sqSize: options.hostSendQueueSize)
         let offset = host.allocate(65536)
         func command(_ opcode: nvme_io_opcode, _ blocks: Int) -> RawCommand {
-            RawCommand(opcode: opcode.rawValue, nsid: 1).range(0, blocks).with(sgl: host.keyed(offset, blocks * 512))
+            RawCommand.io(opcode, 0, blocks).at(host, offset, blocks * 512)
+        }
+        func halves(_ count: Int = 2) {
+            for half in [(nvme_cmd_compare, 0x41), (nvme_cmd_write, 0x42)].prefix(count) {
+                queue.send(.io(half.0, flags: UInt8(half.1)).at(host, offset, 512))
+            }
         }
         switch moment {
         case .beforeEstablished: break
+        case .oneHalf:
+            halves(1)
+            world.pass(milliseconds: 1)
+        case .fetchingHalves:
+            world.network.delays.transit = 1_000_000...1_000_000
+            halves()
+        case .halvesAwaitingBuffer:
+            disk.behaviour.isStuck = true
+            for _ in 0..<8 { queue.send(command(nvme_cmd_read, 64)) }
+            for _ in 0..<4 { halves() }
+        case .executingHalves:
+            disk.behaviour.isStuck = true
+            halves()
         case .awaitingBuffer:
             disk.behaviour.isStuck = true
             for _ in 0..<8 { queue.send(command(nvme_cmd_read, 64)) }
@@ -131,13 +151,12 @@ private final class Scene {
                 for _ in 0..<60 { queue.send(command(nvme_cmd_read, 1)) }
                 world.pass(milliseconds: 1)
             }
-        case .held: admin.send(RawCommand(opcode: nvme_admin_async_event.rawValue))
+        case .held: admin.send(.event)
         case .awaitingSend, .responding:
             // Without receive buffers nothing that the target sends is taken.
             queue.repostsReceives = false
             let list = (0..<16).flatMap { host.keyed(offset + $0 * 512, 512) }
-            let read = RawCommand(opcode: nvme_cmd_read.rawValue, nsid: 1).range(0, 16)
-                .with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
+            let read = RawCommand.io(nvme_cmd_read, 0, 16).with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
             for _ in 0..<RawQueue.responseCount + 24 {
                 queue.send(read, data: list)
                 world.pass(milliseconds: 1)
