@@ -283,7 +283,7 @@ let package = Package(
 
         // One volume over three members.
         room("Replication", ["Base", "BlockInterface", "CChecksum"]),
-        tests("ReplicationTests", ["Replication", "Base", "BlockInterface", "CChecksum"]),
+        tests("ReplicationTests", ["Replication", "Base", "CChecksum"]),
         room(
             "VolumeDriver",
             [

@@ -175,7 +175,7 @@ final class Scenario {
     func cut(_ member: MemberIndex) { world.links.cut(member) }
     func reconnect(_ member: MemberIndex) { world.links.connect(member) }
 
-    /// What a member's disk is given to do stays undone for a while.
+    /// A member's disk does nothing for a while.
     func stall(_ member: MemberIndex, milliseconds: UInt64) {
         let disk = targets[member].disk
         disk.behaviour.isStuck = true
@@ -196,7 +196,7 @@ final class Scenario {
         return start..<start + 2 * world.format.geometry.blocksPerPage
     }
 
-    /// What a member's disk does with the record takes this much longer.
+    /// All that a member's disk does with the record takes this much longer.
     func slowRecords(_ member: MemberIndex, milliseconds: UInt64) {
         targets[member].disk.behaviour.slowBlocks = slots(member)
         targets[member].disk.behaviour.slowness = milliseconds * 1_000_000
