@@ -115,6 +115,7 @@ extension OpenFailure {
         case .timedOut, .notClean: code = -ETIMEDOUT
         case .deposed: code = -EBADE
         case .noMemory: code = -ENOMEM
+        case .invalid: code = -EINVAL
         case .notAttachable:
             switch error.cause as? AttachError {
             case .superseded: code = -EBADE

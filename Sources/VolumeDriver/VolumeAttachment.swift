@@ -129,7 +129,7 @@ public final class VolumeAttachment: @unchecked Sendable {
 
     /// Waits until the volume is served.
     private func attach(_ options: VolumeAttachmentOptions, _ deadline: MonotonicTime) async throws(VolumeError) {
-        volume.engine.attach(nonce: UInt32.random(in: 1...UInt32.max), now: group.now)
+        volume.engine.attach(nonce: options.nonce ?? .random(in: 1...UInt32.max), now: group.now)
         var seen: Set<[MemberPhase]> = []
         var patienceEnd = MonotonicTime.distantFuture
         while true {
@@ -180,6 +180,53 @@ public final class VolumeAttachment: @unchecked Sendable {
 
     private var currentObstacles: [String] {
         news.troubles.obstacles(volume.currentStatus, volume.links.map(\.address))
+    }
+
+    /// The reservation keys of this attachment, and of the one that it has taken the volume over from.
+    public func keys() async -> (own: UInt64, predecessor: UInt64) {
+        await group.run { (self.volume.engine.reservationKey, self.volume.engine.predecessorKey) }
+    }
+
+    // MARK: Contents
+
+    /// The mark of the volume's contents, as it is durable.
+    public func contents() async -> VolumeContents { await group.run { self.volume.engine.contents } }
+
+    /// Marks the volume's contents, and returns when the mark is durable. It only becomes greater: `invalid` where the volume's is
+    /// greater already. A first write marks a blank volume as written by itself.
+    ///
+    /// - Parameter patienceMilliseconds: how long it may wait for the members.
+    public func mark(
+        _ contents: VolumeContents, patienceMilliseconds: UInt64 = detachPatienceMilliseconds
+    ) async throws(VolumeError) {
+        let result = await group.onExecutor { () async -> Result<Void, VolumeError> in
+            do throws(VolumeError) { return .success(try await self.marked(contents, patienceMilliseconds)) } catch {
+                return .failure(error)
+            }
+        }
+        try result.get()
+    }
+
+    private func marked(_ contents: VolumeContents, _ patienceMilliseconds: UInt64) async throws(VolumeError) {
+        let end = group.now.advanced(byMilliseconds: patienceMilliseconds)
+        while volume.engine.contents != contents || !volume.engine.mark(contents, now: group.now) {
+            let present = volume.engine.contents
+            guard present <= contents else {
+                throw VolumeError(
+                    .invalid, "the volume is marked as \(present.words), and cannot become \(contents.words) again")
+            }
+            try checkFailure()
+            guard group.now < end else {
+                throw VolumeError(
+                    .timedOut,
+                    "the mark was not durable on enough members within \(patienceMilliseconds / 1000) s: "
+                        + currentObstacles.joined(separator: "; "))
+            }
+            _ = volume.engine.mark(contents, now: group.now)
+            // The engine's requests leave with the volume's next round.
+            group.send {}
+            await news.next(before: min(end, group.now.advanced(byMilliseconds: 100)))
+        }
     }
 
     // MARK: Ending

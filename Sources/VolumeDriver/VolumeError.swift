@@ -19,6 +19,8 @@ public struct VolumeError: Error, CustomStringConvertible, Sendable {
         case notClean
         /// There is no memory for the volume.
         case noMemory
+        /// It is asked for what cannot be.
+        case invalid
     }
 
     public var code: Code

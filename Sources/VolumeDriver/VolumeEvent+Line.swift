@@ -26,8 +26,27 @@ extension VolumeEvent {
             case .scrubFinished(let mismatches): "scrub finished: \(mismatches) regions differ"
             case .grown(let blocks): "grown to \(blocks) blocks"
             case .growFailed: "growing failed"
+            case .contentsMarked: nil
             }
         }
+    }
+}
+
+extension VolumeContents {
+    /// For people, and for programs that read words.
+    public var words: String {
+        switch self {
+        case .blank: "blank"
+        case .beingFormatted: "being formatted"
+        case .written: "written"
+        }
+    }
+
+    /// The mark that `words` tells of.
+    public init?(words: String) {
+        guard let found = [.blank, .beingFormatted, .written].first(where: { (mark: Self) in mark.words == words })
+        else { return nil }
+        self = found
     }
 }
 

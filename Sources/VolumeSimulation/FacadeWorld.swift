@@ -56,7 +56,7 @@ public final class FacadeWorld {
         guard
             let format = try? VolumeFormat(
                 volume: VolumeWorld.volume, members: candidates, regionSize: Self.regionSize, dataBlocks: dataBlocks,
-                minimumCopies: 2)
+                minimumCopies: 2, contents: .written)
         else { invariantViolated("a simulated volume can be formatted") }
         self.format = format
         let (network, machine) = (network, profile)

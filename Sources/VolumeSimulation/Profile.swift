@@ -37,6 +37,8 @@ public struct Profile: Sendable {
     /// number then.
     public var releaseDelay: UInt64 = 1_000_000_000
     public var clock: UInt64 = 0
+    /// The volume has just been created: its record says that nothing was ever written.
+    public var beginsBlank = false
     /// A block goes bad on one member at the end, below all that the volume knows of, and a scrub has to find it.
     public var rots = false
     /// Bytes of a region, and of the largest transfer.

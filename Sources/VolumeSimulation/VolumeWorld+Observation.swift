@@ -41,6 +41,9 @@ extension VolumeWorld {
                 if volume.engine.status.unreconciledRegions > 0, crashedWithWrites { meet(.initiatorDiesBetweenSends) }
                 crashedWithWrites = false
                 checkCoverage("after the attach")
+                if history.sequence > 0, volume.engine.contents == .blank {
+                    fail(.contents, "h\(initiator.number): a volume with acknowledged writes is marked as blank")
+                }
                 if profile.exports {
                     network.schedule(afterNanoseconds: 0) { [unowned initiator] in initiator.export() }
                 }
@@ -120,7 +123,7 @@ extension VolumeWorld {
             if isCurrent, isInformed(initiator), !isMisread {
                 fail(.metadataRefused, "h\(initiator.number): member \(member) is refused: \(error)")
             }
-        case .recordDamaged, .waitingFor, .regionUnreadable, .newerEpoch: break
+        case .recordDamaged, .waitingFor, .regionUnreadable, .newerEpoch, .contentsMarked: break
         }
     }
 

@@ -114,7 +114,7 @@ public final class VolumeWorld {
             let format = try? VolumeFormat(
                 volume: Self.volume, members: candidates, regionSize: profile.regionSize,
                 dataBlocks: profile.dataBlocks,
-                minimumCopies: profile.minimumCopies)
+                minimumCopies: profile.minimumCopies, contents: profile.beginsBlank ? .blank : .written)
         else { invariantViolated("a simulated volume can be formatted") }
         self.format = format
         registeredBlocks = candidates.map(\.blocks)

@@ -17,6 +17,16 @@ import VolumeSimulation
         for seed in UInt64(1)...25 { expectSound(seed, Profile(seed: seed, family: .wide)) }
     }
 
+    /// Volumes that nobody has written to: whenever one is attached after a write was acknowledged, it is marked as written.
+    @Test(arguments: [ProfileFamily.small, .dense])
+    func blankVolumesAreMarked(family: ProfileFamily) {
+        for seed in UInt64(200)...212 {
+            var profile = Profile(seed: seed, family: family)
+            profile.beginsBlank = true
+            expectSound(seed, profile)
+        }
+    }
+
     /// Members' targets with several reactors ended connections whose host was alive: one reactor judged by what another had told
     /// it at its last tick.
     @Test func targetsOfSeveralReactorsKeepTheirHosts() {

@@ -179,6 +179,10 @@ extension Attachment {
         var instances = PerMember<UInt64>(repeating: 0)
         for member in MemberSet.all { instances[member] = volume.members[member].connection.bootInstance }
         volume.record.adopt(best, inSync: inSync, bootInstances: instances)
+        // A mark counts wherever it is found: one too many keeps somebody from making a file system, one too few would lose one.
+        for member in volume.members.those(in: .ready).subtracting(volume.record.fresh) {
+            if let found = volume.members[member].joining.found { volume.record.mark(found.contents) }
+        }
         volume.members.decideInSync(inSync)
         volume.maps.adopt(
             dirty: dirty, inSync: inSync, fresh: volume.record.fresh,

@@ -162,6 +162,8 @@ struct Attachment: ~Copyable {
     /// that makes them serve again is the first at the new place.
     private mutating func startGrowth(_ target: VolumeGeometry, _ volume: inout VolumeState) -> [Effect] {
         volume.maps.grow(to: target)
+        // Its new blocks are read as a member holds them, which need not be zeroes.
+        if volume.record.contents == .blank { volume.record.mark(.written) }
         var effects = [
             Effect.decided(
                 sources: volume.members.fastest(volume.members.active).map { MemberSet($0) } ?? [],

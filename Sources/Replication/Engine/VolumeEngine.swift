@@ -179,7 +179,21 @@ public struct VolumeEngine: ~Copyable {
         return true
     }
 
+    /// Marks the volume's contents, which only become greater; a first write marks a blank volume by itself. Ends in the notice
+    /// `contentsMarked` where that changes anything. False where the volume is not being served.
+    public mutating func mark(_ contents: VolumeContents, now: MonotonicTime) -> Bool {
+        parts.volume.now = now
+        guard parts.volume.phase == .serving else { return false }
+        guard contents > parts.volume.record.contents else { return true }
+        parts.volume.mark(contents)
+        parts.pump()
+        return true
+    }
+
     // MARK: Observation
+
+    /// The mark of the volume's contents that is durable; meaningful once it has been served.
+    public var contents: VolumeContents { parts.volume.record.durableContents }
 
     /// How much a detach has still to do: less and less while it comes further, and 0 at its end. `Int.max` where the volume is
     /// not being detached.
@@ -214,6 +228,13 @@ public struct VolumeEngine: ~Copyable {
 
     /// This attachment's reservation key; its high half is the epoch. 0 before it is chosen.
     public var reservationKey: UInt64 { parts.volume.record.attachmentKey }
+
+    /// The reservation key of the attachment that this one has taken the volume over from: its record was the last by which anything
+    /// was acknowledged. 0 where there was none.
+    public var predecessorKey: UInt64 { parts.volume.record.predecessorKey }
+
+    /// That attachment had detached the volume clean.
+    public var wasClean: Bool { parts.volume.record.predecessorWasClean }
 
     /// The state of the volume and its members, for an operator. Not for the I/O path: it counts bits.
     public var status: VolumeStatusReport {

@@ -10,17 +10,27 @@ extension HostIO {
         _ slot: OperationIndex, _ volume: inout VolumeState, _ background: inout Background
     ) {
         if operations[slot].compares { return dispatchRead(slot, &volume, &background) }
-        if !volume.requestBits(operations[slot].regions), volume.rules.mustMarkBeforeSending {
+        let areMarked = volume.requestBits(operations[slot].regions) || !volume.rules.mustMarkBeforeSending
+        if !areMarked || !mayLeave(slot, &volume) {
             operations[slot].become(.awaitingIntent)
             return operations.wait(slot, for: .intent)
         }
         sendWrite(slot, to: volume.writers, &volume)
     }
 
+    /// Whether the contents of a volume may become what a write makes of them. Zeroes change nothing in a volume that is blank.
+    @inline(__always)
+    private func mayLeave(_ slot: OperationIndex, _ volume: inout VolumeState) -> Bool {
+        operations[slot].kind != .write || volume.mayHoldData()
+    }
+
     private mutating func sendWrite(_ slot: OperationIndex, to targets: MemberSet, _ volume: inout VolumeState) {
         invariant(
             volume.maps.areMarked(operations[slot].regions) || !volume.rules.mustMarkBeforeSending,
             "invariant 3: a region's in-flight bit is durable before data leaves")
+        invariant(
+            volume.record.durableContents != .blank || operations[slot].kind != .write,
+            "a volume is marked as written before data leaves")
         operations.markIssued(slot, volume.now)
         volume.maps.noteWritten(operations[slot].regions)
         operations[slot].progress.pending.formUnion(targets)
@@ -51,7 +61,7 @@ extension HostIO {
         while let slot = operations.popFirst(&list) {
             if !volume.life.isServing {
                 dispatch(slot, &volume, &background)
-            } else if volume.requestBits(operations[slot].regions) {
+            } else if volume.requestBits(operations[slot].regions), mayLeave(slot, &volume) {
                 sendWrite(slot, to: volume.writers, &volume)
             } else {
                 operations.wait(slot, for: .intent)

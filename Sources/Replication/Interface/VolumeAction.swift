@@ -69,6 +69,8 @@ public enum VolumeNotice: Equatable, Sendable {
     case scrubFinished(mismatches: Int)
     case grown(dataBlocks: UInt64)
     case growFailed
+    /// The record says so of the volume's contents, durably.
+    case contentsMarked(VolumeContents)
 }
 
 /// A thing that the engine asks of its driver outside of the I/O path.

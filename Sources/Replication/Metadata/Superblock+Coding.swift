@@ -13,6 +13,7 @@ extension Superblock {
     /// | 44-47, 48-51, 56-63 | block size; region size; data blocks |
     /// | 52-55, 80-87, 284-287 | once detached: what is left of the grace, in milliseconds; the clock; its end in seconds |
     /// | 64-71, 72-79 | attachment key; version |
+    /// | 80 | contents: 0 written, 1 blank, 2 being formatted |
     /// | 88-279 | three members of 64 bytes: UUID, blocks, boot instance, behind since, state (1) at 40 |
     /// | 280-283, 288- | how many regions are quarantined; their numbers, of 4 bytes, ascending |
     static let fixedSize = 288
@@ -45,6 +46,7 @@ extension Superblock {
         store(geometry.dataBlocks, 56)
         store(stamp.attachmentKey, 64)
         store(stamp.version, 72)
+        store(contents.rawValue, 80)
         for (index, record) in members.enumerated() {
             let base = 88 + 64 * index
             store(record.uuid, base)
@@ -98,6 +100,7 @@ extension Superblock {
             let geometry = try? VolumeGeometry(blockSize: blockSize, regionSize: regionSize, dataBlocks: dataBlocks),
             geometry.pageSize == bytes.count
         else { return .invalid("block size, \(blockSize), in a page of \(bytes.count) bytes,") }
+        guard let contents = VolumeContents(rawValue: load(80, UInt8.self)) else { return .invalid("contents") }
         var members: [MemberRecord] = []
         for base in stride(from: 88, to: 88 + 64 * memberCount, by: 64) {
             guard let state = MemberDataState(rawValue: load(base + 40, UInt8.self)) else {
@@ -123,7 +126,7 @@ extension Superblock {
             fencing: fencing, minimumCopies: Int(load(42, UInt8.self)), isClean: flags & 1 == 1,
             grace: flags & 2 == 2 ? grace : nil,
             stamp: RecordStamp(attachmentKey: load(64, UInt64.self), version: load(72, UInt64.self)), members: members,
-            quarantine: quarantine)
+            quarantine: quarantine, contents: contents)
         guard superblock.inSync != [] else { return .invalid("set of members in sync, which is empty,") }
         // Both are counted up; nobody counts so far.
         guard superblock.sequence < 1 << 63 else { return .invalid("sequence") }

@@ -16,6 +16,27 @@ public enum MemberDataState: UInt8, Sendable, BitwiseCopyable {
     case behind = 1
 }
 
+/// The use that a volume's contents are of, as far as its users have told: who makes a file system asks here first.
+public enum VolumeContents: UInt8, Sendable, BitwiseCopyable, Comparable {
+    /// Somebody has written to it. Records from before there was this mark say so.
+    case written = 0
+    /// Nothing has been written since the volume was created: every block reads as zeroes.
+    case blank = 1
+    /// Somebody is making a file system, and has not come to the end. Until then there is nothing to be lost.
+    case beingFormatted = 2
+
+    /// A volume's contents only ever become greater.
+    public static func < (left: VolumeContents, right: VolumeContents) -> Bool { left.rank < right.rank }
+
+    private var rank: Int {
+        switch self {
+        case .blank: 0
+        case .beingFormatted: 1
+        case .written: 2
+        }
+    }
+}
+
 /// The order of records: of two, the greater was written by a later attachment, or later within one.
 public struct RecordStamp: Comparable, Hashable, Sendable, BitwiseCopyable, CustomStringConvertible {
     /// The attachment's reservation key, whose high half is the epoch: keys grow from attachment to attachment.
@@ -85,11 +106,12 @@ public struct Superblock: Equatable, Sendable {
     /// Regions in which a scrub found members to differ and that have not been repaired since: at most
     /// `VolumeGeometry.quarantineCapacity`, in ascending order.
     public var quarantine: [Int]
+    public var contents: VolumeContents
 
     public init(
         sequence: UInt64, volume: UUIDBytes, member: MemberIndex, geometry: VolumeGeometry,
         fencing: FencingMode = .reservations, minimumCopies: Int = 2, isClean: Bool, grace: FencingGrace? = nil,
-        stamp: RecordStamp, members: [MemberRecord], quarantine: [Int] = []
+        stamp: RecordStamp, members: [MemberRecord], quarantine: [Int] = [], contents: VolumeContents = .written
     ) {
         self.sequence = sequence
         self.volume = volume
@@ -102,6 +124,7 @@ public struct Superblock: Equatable, Sendable {
         self.stamp = stamp
         self.members = members
         self.quarantine = quarantine
+        self.contents = contents
     }
 
     /// The size, in blocks, at whose end this record's member keeps its metadata, where its namespace of `blocks` has become

@@ -27,14 +27,16 @@ public struct VolumeFormat: Sendable {
     let fencing: FencingMode
     let minimumCopies: Int
     let initialCopy: Bool
+    let contents: VolumeContents
 
     /// Checks the members and computes the layout.
     ///
-    /// `dataBlocks` is the volume's size; without it the members must be of one size and all of it is used.
+    /// `dataBlocks` is the volume's size; without it the members must be of one size and all of it is used. `contents` is of no
+    /// effect with `initialCopy`: what the members hold is somebody's then.
     public init(
         volume: UUIDBytes, members: [MemberCandidate], regionSize: UInt32 = VolumeGeometry.defaultRegionSize,
         dataBlocks: UInt64? = nil, fencing: FencingMode = .reservations, minimumCopies: Int = 2,
-        initialCopy: Bool = false, overwrite: Bool = false
+        initialCopy: Bool = false, overwrite: Bool = false, contents: VolumeContents = .blank
     ) throws(MetadataError) {
         guard members.count == memberCount else { throw .invalidGeometry("\(members.count) members; a volume has 3") }
         guard (1...memberCount).contains(minimumCopies) else {
@@ -78,6 +80,7 @@ public struct VolumeFormat: Sendable {
         self.fencing = fencing
         self.minimumCopies = minimumCopies
         self.initialCopy = initialCopy
+        self.contents = initialCopy ? .written : contents
     }
 
     /// Pages to write on `member`, in order: the bitmaps, then the slots. All are to be durable on it at the end.
@@ -103,7 +106,8 @@ public struct VolumeFormat: Sendable {
             Superblock(
                 sequence: 1, volume: volume, member: member, geometry: geometry, fencing: fencing,
                 minimumCopies: minimumCopies, isClean: !initialCopy,
-                stamp: RecordStamp(attachmentKey: 0, version: 0), members: records
+                stamp: RecordStamp(attachmentKey: 0, version: 0), members: records,
+                contents: contents
             ).encode(into: page)
         }
         return layouts[member].slotBlock(number - maps)

@@ -16,6 +16,10 @@ struct Record: ~Copyable {
     private var behindSince = PerMember<UInt64>(repeating: 0)
     /// This attachment's reservation key, whose high half is the epoch; 0 before it is chosen.
     private(set) var attachmentKey: UInt64 = 0
+    /// The key of the attachment whose record this one was taken over from.
+    private(set) var predecessorKey: UInt64 = 0
+    /// That one had detached the volume clean.
+    private(set) var predecessorWasClean = false
     private(set) var uuids = PerMember(repeating: UUIDBytes())
     /// Namespaces that were put in members' places by this attachment.
     private var replacements = PerMember<UUIDBytes?>(repeating: nil)
@@ -25,6 +29,9 @@ struct Record: ~Copyable {
     var formattedBlocks: PerMember<UInt64>
     /// Regions that the record names as quarantined, ascending.
     private(set) var quarantined: [Int] = []
+    /// The mark of the volume's contents, as it is wanted; and as it is durable.
+    private(set) var contents = VolumeContents.blank
+    private(set) var durableContents = VolumeContents.blank
 
     init(_ configuration: VolumeConfiguration) {
         fresh = configuration.fresh
@@ -48,7 +55,16 @@ struct Record: ~Copyable {
         }
     }
 
-    mutating func becomeValid() { isValid = true }
+    /// True where the mark of the contents has become durable with it.
+    mutating func becomeValid() -> Bool {
+        isValid = true
+        defer { durableContents = contents }
+        return durableContents != contents
+    }
+
+    /// The contents only become greater, so that no mark is taken back that somebody has relied on.
+    mutating func mark(_ contents: VolumeContents) { self.contents = max(self.contents, contents) }
+
     mutating func distrust() { isValid = false }
     mutating func letGo(isClean: Bool, grace: FencingGrace) {
         self.isClean = isClean
@@ -82,7 +98,12 @@ struct Record: ~Copyable {
         minimumCopies = best.minimumCopies
         isClean = false
         grace = nil
-        if best.stamp.attachmentKey == attachmentKey { version = max(version, best.stamp.version) }
+        if best.stamp.attachmentKey == attachmentKey {
+            version = max(version, best.stamp.version)
+        } else {
+            predecessorKey = best.stamp.attachmentKey
+            predecessorWasClean = best.isClean
+        }
         for member in MemberSet.all {
             uuids[member] = replacements[member] ?? best.members[member].uuid
             behindSince[member] = best.members[member].behindSinceEpoch
@@ -103,7 +124,7 @@ struct Record: ~Copyable {
                 MemberRecord(
                     uuid: uuids[$0], blocks: blocks[$0], bootInstance: bootInstances[$0],
                     state: inSync.contains($0) ? .inSync : .behind, behindSinceEpoch: behindSince[$0])
-            }, quarantine: quarantined)
+            }, quarantine: quarantined, contents: contents)
     }
 
     // MARK: Quarantine

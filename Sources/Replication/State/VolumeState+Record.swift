@@ -145,7 +145,10 @@ extension VolumeState {
             rules.isValid(
                 confirmed: confirmed, holders: members.usedInSync, active: members.active, isFirst: life.isDeciding)
         else { return false }
-        record.becomeValid()
+        if record.becomeValid(), !life.isDeciding {
+            notice(.contentsMarked(record.contents))
+            agenda.insert(.intents)
+        }
         agenda.insert(.acknowledgements)
         return true
     }
@@ -154,6 +157,20 @@ extension VolumeState {
     func isRecordLate(_ member: MemberIndex) -> Bool {
         members[member].record.versionInFlight != 0
             && now.nanoseconds(since: members[member].record.issuedAt) > configuration.commandTimeout
+    }
+
+    // MARK: Contents
+
+    /// Whether data may leave: no record says durably that nothing was ever written. Has it changed where one does.
+    mutating func mayHoldData() -> Bool {
+        if _fastPath(record.durableContents != .blank) { return true }
+        if record.contents == .blank { mark(.written) }
+        return record.durableContents != .blank
+    }
+
+    mutating func mark(_ contents: VolumeContents) {
+        record.mark(contents)
+        changeRecord()
     }
 
     // MARK: Quarantine

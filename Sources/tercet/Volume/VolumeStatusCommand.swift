@@ -69,6 +69,7 @@ struct VolumeStatusCommand: AsyncParsableCommand {
             "member \(index) (\(volume.members[index])): volume \(superblock.volume), record \(superblock.stamp), "
                 + "\(superblock.isClean ? "clean" : "in use"), members: " + states.joined(separator: ", ")
                 + (superblock.fencing == .none ? ", fencing: none" : "")
+                + (superblock.contents == .written ? "" : ", contents: \(superblock.contents.words)")
                 + (superblock.minimumCopies == 2 ? "" : ", minimum of copies: \(superblock.minimumCopies)"))
     }
 }
@@ -114,10 +115,12 @@ struct StatusResult: Encodable {
         /// The states of the members by this member's record: `in sync` or `behind`.
         var members: [String]?
         var quarantinedRegions: [Int]?
+        /// `blank`, `being formatted` or `written`.
+        var contents: String?
         var damagedSlot: Int?
 
         enum CodingKeys: String, CodingKey {
-            case address, error, volume, epoch, version, clean, fencing, blocks, members
+            case address, error, volume, epoch, version, clean, fencing, blocks, members, contents
             case blockSize = "block_size"
             case dataOffset = "data_offset"
             case regionSize = "region_size"
@@ -143,6 +146,7 @@ struct StatusResult: Encodable {
                 regionSize = superblock.geometry.regionSize
                 minimumCopies = superblock.minimumCopies
                 members = superblock.members.map { $0.state == .inSync ? "in sync" : "behind" }
+                contents = superblock.contents.words
                 if !superblock.quarantine.isEmpty { quarantinedRegions = superblock.quarantine }
             }
         }
