@@ -170,6 +170,10 @@ let package = Package(
             "NBDServerTests",
             ["AllocationProbe", "Base", "BlockInterface", "MemoryBlock", "NBDProtocol", "NBDServer"]),
 
+        // Block devices of the kernel's NBD client, by generic netlink.
+        room("KernelNBD", ["Base", "CLinux"]),
+        tests("KernelNBDTests", ["Base", "KernelNBD"]),
+
         // What a target is told, from a file or a command line.
         room(
             "TargetConfiguration",
@@ -207,7 +211,7 @@ let package = Package(
         .executableTarget(
             name: "tercet-volumed",
             dependencies: [
-                "Base", "BlockBackend", "BlockInterface", "ControlPlane", "NBDProtocol", "NBDServer",
+                "Base", "BlockBackend", "BlockInterface", "ControlPlane", "KernelNBD", "NBDProtocol", "NBDServer",
                 "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication",
                 "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
                 "UnixSockets", "VerbsFabric", "VolumeDriver", "VolumedConfiguration",
@@ -293,7 +297,8 @@ let package = Package(
         tests(
             "VolumeDriverTests",
             [
-                "Base", "BlockInterface", "BlockLaws", "NVMeInitiator", "NVMeSpec", "Reactor", "Replication",
+                "AllocationProbe", "Base", "BlockInterface", "BlockLaws", "NVMeInitiator", "NVMeSpec", "Reactor",
+                "Replication",
                 "VolumeDriver", "VolumeSimulation",
             ]),
     ],

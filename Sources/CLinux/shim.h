@@ -18,6 +18,8 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
+#include <linux/genetlink.h>
+#include <linux/nbd-netlink.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -27,6 +29,7 @@
 #include <sys/ioctl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -49,6 +52,9 @@ static const int tercet_MADV_POPULATE_WRITE = 23;
 
 /// Makes file access of the calling thread that of another user; returns the user before.
 static inline int tercet_set_file_user(unsigned user) { return setfsuid(user); }
+
+/// PR_SET_IO_FLUSHER for the calling thread, which not every C library's header has. Returns 0 or an errno value.
+static inline int tercet_set_io_flusher(void) { return prctl(57, 1UL, 0UL, 0UL, 0UL) == 0 ? 0 : errno; }
 
 /// Pins the calling thread to one processor. Returns 0 or an errno value.
 static inline int tercet_pin_to_processor(int processor) {

@@ -14,6 +14,40 @@ public enum VolumeMethod {
     public static let export = "export"
     /// `ExportRequest` to `ExportRequest`.
     public static let unexport = "unexport"
+    /// `ContentsMark` to `ContentsMark`.
+    public static let mark = "mark"
+    /// `LimitsRequest` to `LimitsRequest`, in which all are given.
+    public static let limit = "limit"
+}
+
+/// Limits of a volume's users; those that are not given stay as they are.
+public struct LimitsRequest: Codable, Equatable, Sendable {
+    public var name: String
+    /// 0 for no limit.
+    public var iosPerSecond: UInt64?
+    /// 0 for no limit.
+    public var bytesPerSecond: UInt64?
+    /// The weight beside other volumes, if they compete; 100 unless given.
+    public var weight: UInt32?
+
+    public init(name: String, iosPerSecond: UInt64? = nil, bytesPerSecond: UInt64? = nil, weight: UInt32? = nil) {
+        self.name = name
+        self.iosPerSecond = iosPerSecond
+        self.bytesPerSecond = bytesPerSecond
+        self.weight = weight
+    }
+}
+
+/// A mark of a volume's contents.
+public struct ContentsMark: Codable, Equatable, Sendable {
+    public var name: String
+    /// `blank`, `being formatted` or `written`.
+    public var contents: String
+
+    public init(name: String, contents: String) {
+        self.name = name
+        self.contents = contents
+    }
 }
 
 public struct VolumeName: Codable, Equatable, Sendable {
@@ -40,10 +74,13 @@ public struct ExportRequest: Codable, Equatable, Sendable {
     public var name: String
     /// The name that clients know it by; the volume's where not given.
     public var exportName: String?
+    /// `nbd`, which it is where not given, or `kernel-nbd`.
+    public var kind: String?
 
-    public init(name: String, exportName: String? = nil) {
+    public init(name: String, exportName: String? = nil, kind: String? = nil) {
         self.name = name
         self.exportName = exportName
+        self.kind = kind
     }
 }
 
@@ -57,14 +94,20 @@ public struct VolumeSummary: Codable, Equatable, Sendable {
     public var phase: String
     public var exports: [String]
     public var sessions: Int
+    /// Paths of the block devices of this machine that it is.
+    public var blockDevices: [String]
 
-    public init(name: String, uuid: String, bytes: UInt64, phase: String, exports: [String], sessions: Int) {
+    public init(
+        name: String, uuid: String, bytes: UInt64, phase: String, exports: [String], sessions: Int,
+        blockDevices: [String] = []
+    ) {
         self.name = name
         self.uuid = uuid
         self.bytes = bytes
         self.phase = phase
         self.exports = exports
         self.sessions = sessions
+        self.blockDevices = blockDevices
     }
 }
 
@@ -107,6 +150,8 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
     public var name: String
     public var uuid: String
     public var phase: String
+    /// `blank` if nothing was ever written, `being formatted`, or `written`; empty while the volume is not attached.
+    public var contents: String
     public var since: String
     public var cause: String
     public var members: [Member]
@@ -118,12 +163,13 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
     public var events: [Event]
 
     public init(
-        name: String, uuid: String, phase: String, since: String, cause: String, members: [Member], needs: [String],
-        risks: [String], events: [Event]
+        name: String, uuid: String, phase: String, contents: String = "", since: String, cause: String,
+        members: [Member], needs: [String], risks: [String], events: [Event]
     ) {
         self.name = name
         self.uuid = uuid
         self.phase = phase
+        self.contents = contents
         self.since = since
         self.cause = cause
         self.members = members
@@ -141,6 +187,7 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
                 "member \(member.number) (\(member.address)): \(member.state)\(regions) since \(member.since): \(member.cause)"
             )
         }
+        if !contents.isEmpty, contents != "written" { lines.append("contents: \(contents)") }
         lines += needs.map { "needed: \($0)" } + risks.map { "risk: \($0)" }
         return lines
     }

@@ -41,18 +41,32 @@ public struct NBDSession: Equatable, Sendable, BitwiseCopyable {
     /// Bytes of the export.
     public var size: UInt64
     public var flags: NBDTransmissionFlags
-    /// The client may ask for block status of `base:allocation`.
-    public var hasAllocationContext: Bool
+    /// The contexts that the client may ask for block status of.
+    public var contexts: NBDContexts
 
-    public init(form: NBDHeaderForm, size: UInt64, flags: NBDTransmissionFlags, hasAllocationContext: Bool) {
+    public init(form: NBDHeaderForm, size: UInt64, flags: NBDTransmissionFlags, contexts: NBDContexts = []) {
         self.form = form
         self.size = size
         self.flags = flags
-        self.hasAllocationContext = hasAllocationContext
+        self.contexts = contexts
     }
+}
 
-    /// The number by which answers name `base:allocation`.
-    public static let allocationContext: UInt32 = 1
+/// The contexts of block status ("Metadata querying"). The number of each names it in answers.
+public struct NBDContexts: OptionSet, Equatable, Sendable, BitwiseCopyable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// `base:allocation`: NBD_STATE_HOLE (1) and NBD_STATE_ZERO (2).
+    public static let allocation = NBDContexts(rawValue: 1)
+    /// `tercet:dirty`: 1 where something may have been changed since the device was last in order.
+    public static let dirty = NBDContexts(rawValue: 2)
+
+    /// Each alone, with its name.
+    static let all: [(context: NBDContexts, name: String)] = [
+        (.allocation, "base:allocation"), (.dirty, "tercet:dirty"),
+    ]
+    /// The number by which answers name a context alone.
+    public var number: UInt32 { UInt32(rawValue) }
 }
 
 extension NBDTransmissionFlags: BitwiseCopyable {}

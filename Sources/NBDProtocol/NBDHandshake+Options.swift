@@ -25,7 +25,7 @@ extension NBDHandshake {
         case .extendedHeaders:
             if data.isEmpty { form = .extended }
             reply(data.isEmpty ? .ack : .invalid, to: number)
-        case .listMetaContext, .setMetaContext: contexts(option, data)
+        case .listMetaContext, .setMetaContext: chooseContexts(option, data)
         }
         return .unfinished
     }
@@ -44,7 +44,7 @@ extension NBDHandshake {
         return .ready(
             NBDSession(
                 form: form, size: description.size, flags: flags,
-                hasAllocationContext: form != .simple && contextExport == export), export: export)
+                contexts: form != .simple && contextExport == export ? contexts : []), export: export)
     }
 
     private mutating func exportName(_ data: UnsafeRawBufferPointer) -> Outcome {
@@ -125,27 +125,27 @@ extension NBDHandshake {
 
     // MARK: Meta contexts
 
-    private static let allocation = "base:allocation"
-
-    private mutating func contexts(_ option: NBDOption, _ data: UnsafeRawBufferPointer) {
+    private mutating func chooseContexts(_ option: NBDOption, _ data: UnsafeRawBufferPointer) {
         let number = option.rawValue
         // A new choice ends the one before, also where it fails.
-        if option == .setMetaContext { contextExport = nil }
+        if option == .setMetaContext { (contextExport, contexts) = (nil, []) }
         guard form != .simple, let (name, queries) = Self.parseContexts(data) else {
             return reply(.invalid, to: number)
         }
         guard let export = find(name) else {
             return reply(.unknown, to: number, text: "there is no export \"\(name)\"")
         }
-        let isMeant =
-            option == .setMetaContext
-            ? queries.contains(Self.allocation)
-            : queries.isEmpty || queries.contains(Self.allocation) || queries.contains("base:")
-        if isMeant {
-            if option == .setMetaContext { contextExport = export }
+        for (context, name) in NBDContexts.all {
+            // A list may be asked for whole, or by a namespace: "base:".
+            let isListed = queries.isEmpty || queries.contains { $0.hasSuffix(":") && name.hasPrefix($0) }
+            guard queries.contains(name) || option == .listMetaContext && isListed else { continue }
+            if option == .setMetaContext {
+                contextExport = export
+                contexts.insert(context)
+            }
             var body: [UInt8] = []
-            body.append(bigEndian: option == .setMetaContext ? NBDSession.allocationContext : 0)
-            reply(.metaContext, to: number, body + Array(Self.allocation.utf8))
+            body.append(bigEndian: option == .setMetaContext ? context.number : 0)
+            reply(.metaContext, to: number, body + Array(name.utf8))
         }
         reply(.ack, to: number)
     }

@@ -33,8 +33,11 @@ public struct NBDHandshake: Sendable {
     public var output: [UInt8] = []
     var sendsZeroes = true
     var form = NBDHeaderForm.simple
-    /// The export that the client has chosen `base:allocation` for.
+    /// The option that was answered last, and how much there was to send before its answer.
+    private var answered: (option: UInt32, before: Int) = (0, 0)
+    /// The export that the client has chosen contexts for, and which.
     var contextExport: Int?
+    var contexts: NBDContexts = []
 
     public init(exports: [NBDExportDescription]) {
         self.exports = exports
@@ -84,6 +87,16 @@ public struct NBDHandshake: Sendable {
         return !collected.isEmpty
     }
 
+    /// Takes the answer back that led to `ready`, and has the option refused: the client may go on with another one. False where
+    /// the option has no answer that could say so (NBD_OPT_EXPORT_NAME): the connection ends.
+    public mutating func refuse(_ reason: String) -> Bool {
+        guard case .ended = state, answered.option == NBDOption.go.rawValue else { return false }
+        output.removeLast(output.count - answered.before)
+        reply(.policy, to: answered.option, text: reason)
+        state = .header
+        return true
+    }
+
     /// The name of an export that `ready` tells the place of.
     public func exportName(_ place: Int) -> String { exports[place].name }
 
@@ -116,6 +129,7 @@ public struct NBDHandshake: Sendable {
             return .unfinished
         case .data(let option, _):
             state = .header
+            answered = (option, output.count)
             return perform(option, bytes)
         case .skipping, .ended: return .over("the handshake is over")
         }

@@ -45,22 +45,25 @@ public enum NBDReply {
         return header + 8
     }
 
-    /// One extent, which begins where the request does. Returns the length of the answer.
+    /// One extent of a context, which begins where the request does. Returns the length of the answer.
     ///
-    /// - Parameter state: NBD_STATE_HOLE (1) and NBD_STATE_ZERO (2).
+    /// - Parameters:
+    ///   - context: one alone.
+    ///   - state: as the context has it.
     public static func blockStatus(
-        _ request: NBDRequest, length: UInt64, state: UInt32, form: NBDHeaderForm, into memory: UnsafeMutableRawPointer
+        _ request: NBDRequest, _ context: NBDContexts = .allocation, length: UInt64, state: UInt32,
+        isLast: Bool = true, form: NBDHeaderForm, into memory: UnsafeMutableRawPointer
     ) -> Int {
         if form == .extended {
-            let header = chunk(request, .extendedBlockStatus, isLast: true, length: 24, form: form, into: memory)
-            memory.store(NBDSession.allocationContext, at: header)
+            let header = chunk(request, .extendedBlockStatus, isLast: isLast, length: 24, form: form, into: memory)
+            memory.store(context.number, at: header)
             memory.store(UInt32(1), at: header + 4)
             memory.store(length, at: header + 8)
             memory.store(UInt64(state), at: header + 16)
             return header + 24
         }
-        let header = chunk(request, .blockStatus, isLast: true, length: 12, form: form, into: memory)
-        memory.store(NBDSession.allocationContext, at: header)
+        let header = chunk(request, .blockStatus, isLast: isLast, length: 12, form: form, into: memory)
+        memory.store(context.number, at: header)
         memory.store(UInt32(clamping: length), at: header + 4)
         memory.store(state, at: header + 8)
         return header + 12

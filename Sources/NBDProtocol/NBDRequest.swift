@@ -75,7 +75,7 @@ extension NBDSession {
         case .write, .trim, .writeZeroes:
             if flags.contains(.readOnly) { return .refuse(.notPermitted) }
         case .blockStatus:
-            if !hasAllocationContext || request.length == 0 { return .refuse(.invalid) }
+            if contexts.isEmpty || request.length == 0 { return .refuse(.invalid) }
         case .read, .cache, .disconnect, .flush: break
         }
         if command == .read || command == .write, request.length > Self.longestTransfer { return .refuse(.invalid) }

@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 import CLinux
 import Glibc
 import NBDProtocol
@@ -46,14 +47,31 @@ extension ClientConnection {
         queue(piece)
     }
 
-    /// All of it holds data, as far as is known.
+    /// Tells the device's knowledge of the first bytes of the range, for each context that the client has chosen. Two pieces are free.
     func queueBlockStatus(_ index: RequestIndex) {
+        guard let export else { return }
+        let request = requests[index].request
+        let extent = export.device.extent(at: request.offset, length: request.length)
+        let both: NBDContexts = [.allocation, .dirty]
+        if session.contexts.contains(.allocation) {
+            queueExtent(
+                index, .allocation, extent.length, state: (extent.isHole ? 1 : 0) | (extent.isZero ? 2 : 0),
+                isLast: session.contexts != both)
+        }
+        if session.contexts.contains(.dirty) {
+            queueExtent(index, .dirty, extent.length, state: extent.isChanged ? 1 : 0, isLast: true)
+        }
+    }
+
+    private func queueExtent(
+        _ index: RequestIndex, _ context: NBDContexts, _ length: UInt64, state: UInt32, isLast: Bool
+    ) {
         guard let piece = pieces.take() else { invariantViolated("a piece is free") }
         pieces[piece] = PieceSlot(request: index)
         pieces[piece].headerLength = NBDReply.blockStatus(
-            requests[index].request, length: requests[index].request.length, state: 0, form: session.form,
+            requests[index].request, context, length: length, state: state, isLast: isLast, form: session.form,
             into: header(piece))
-        pieces[piece].endsRequest = true
+        pieces[piece].endsRequest = isLast
         queue(piece)
     }
 

@@ -106,7 +106,8 @@ extension ClientConnection {
                 if isLeaving { return taken }
                 let size = NBDRequest.size(session.form)
                 guard staging.count >= size else { return taken }
-                guard requests.available > 0, pieces.available > 0 else {
+                // A block status may need two pieces.
+                guard requests.available > 0, pieces.available > 1 else {
                     intake.isStalled = true
                     return taken
                 }
@@ -148,7 +149,7 @@ extension ClientConnection {
 
     // MARK: Requests
 
-    /// Begins a request whose header has arrived. A request and a piece are free.
+    /// Begins a request whose header has arrived. A request and two pieces are free.
     private func accept(_ request: NBDRequest) {
         let verdict = session.judge(request)
         switch verdict {

@@ -41,7 +41,7 @@ final class ClientConnection {
     var handshake: NBDHandshake?
     /// Bytes of the handshake that are to be sent before everything else.
     var greeting: [UInt8] = []
-    var session = NBDSession(form: .simple, size: 0, flags: [], hasAllocationContext: false)
+    var session = NBDSession(form: .simple, size: 0, flags: [])
     var export: Export?
     var channel: BlockChannel?
     var blockMask: UInt64 = 511
@@ -66,6 +66,10 @@ final class ClientConnection {
     /// Bytes that it may hold.
     var share = 0
     var isChannelArmed = false
+    /// The client is the kernel of this machine.
+    var isDevice = false
+    /// Hears that it is over.
+    var whenOver: (@Sendable () -> Void)?
     /// It goes to another process: no more requests are taken up.
     var isLeaving = false
 

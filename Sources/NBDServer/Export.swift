@@ -28,14 +28,21 @@ public final class Export: Sendable {
     /// Sessions that it has now.
     public var sessionCount: Int { sessions.load(ordering: .relaxed) }
 
-    /// Takes the place of a session; `false` where all are taken.
-    func open() -> Bool {
-        if sessions.add(1, ordering: .relaxed).newValue <= Self.maximumSessions { return true }
+    /// Takes the place of a session; `false` where all are taken. The kernel's own always has one.
+    func open(isDevice: Bool = false) -> Bool {
+        if sessions.add(1, ordering: .relaxed).newValue <= Self.maximumSessions || isDevice { return true }
         sessions.subtract(1, ordering: .relaxed)
         return false
     }
 
     func close() { sessions.subtract(1, ordering: .relaxed) }
+
+    /// A session with it behind the handshake, as the kernel's client has it.
+    public var deviceSession: NBDSession {
+        let description = description
+        return NBDSession(
+            form: .simple, size: description.size, flags: description.flags.subtracting(.sendDF))
+    }
 
     /// Its description in the handshake.
     ///

@@ -12,12 +12,17 @@ public struct HandedSession: Sendable {
     public var session: NBDSession
     /// Bytes that were received and not taken up: the beginning of the next request.
     public var staged: [UInt8]
+    /// The client is the kernel of this machine.
+    public var isDevice: Bool
 
-    public init(descriptor: Int32, export: String, session: NBDSession, staged: [UInt8]) {
+    public init(
+        descriptor: Int32, export: String, session: NBDSession, staged: [UInt8] = [], isDevice: Bool = false
+    ) {
         self.descriptor = descriptor
         self.export = export
         self.session = session
         self.staged = staged
+        self.isDevice = isDevice
     }
 }
 
@@ -40,15 +45,25 @@ extension ExportServer {
     }
 
     /// Goes on with a session that another process began, as one of the export's. On the reactor's thread.
-    public func resume(_ handed: HandedSession, _ export: Export) {
-        guard export.open() else {
+    ///
+    /// - Parameter whenOver: hears on the reactor's thread that it has ended, and that nothing of it is under way any more.
+    public func resume(_ handed: HandedSession, _ export: Export, whenOver: (@Sendable () -> Void)? = nil) {
+        guard export.open(isDevice: handed.isDevice) else {
             close(handed.descriptor)
+            whenOver?()
             return
         }
         let connection = add(handed.descriptor)
+        connection.isDevice = handed.isDevice
+        connection.whenOver = whenOver
         connection.session = handed.session
         connection.staging.append(handed.staged)
         start(connection, export)
+    }
+
+    /// Lets the kernel's sessions with an export reach as far as the export now does. On the reactor's thread.
+    public func resize(_ export: Export, to size: UInt64) {
+        forEachConnection { if $0.isDevice, $0.export === export { $0.session.size = size } }
     }
 
     /// Takes the sessions that have come to their point; tells when there is none left.
@@ -79,7 +94,8 @@ extension ClientConnection {
     func surrender() -> HandedSession? {
         guard stage == .session, isLeaving, isBetweenRequests, isQuiet, deviceCount == 0, let export else { return nil }
         let handed = HandedSession(
-            descriptor: dup(descriptor), export: export.name, session: session, staged: Array(staging.bytes))
+            descriptor: dup(descriptor), export: export.name, session: session, staged: Array(staging.bytes),
+            isDevice: isDevice)
         end("handed over")
         return handed.descriptor >= 0 ? handed : nil
     }

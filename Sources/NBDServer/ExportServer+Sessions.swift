@@ -62,15 +62,16 @@ extension ExportServer {
         let (consumed, outcome) = handshake.receive(connection.staging.bytes)
         connection.staging.take(consumed)
         connection.handshake = handshake
-        work += speak(connection) + 1
         switch outcome {
-        case .unfinished: break
-        case .over(let reason): connection.end(reason)
+        case .unfinished: work += speak(connection)
+        case .over(let reason):
+            work += speak(connection)
+            connection.end(reason)
         case .ready(let session, let place):
             let name = handshake.exportName(place)
-            begin(connection, session, exports.all.first { $0.name == name })
+            work += begin(connection, session, exports.all.first { $0.name == name })
         }
-        return work
+        return work + 1
     }
 
     /// Sends what the handshake says.
@@ -84,17 +85,30 @@ extension ExportServer {
         return 1
     }
 
-    private func begin(_ connection: ClientConnection, _ session: NBDSession, _ export: Export?) {
-        guard connection.stage == .handshake else { return }
-        guard let export else { return connection.end("the export is gone") }
-        guard export.open() else {
-            return connection.end(
-                "the export \"\(export.name)\" has \(Export.maximumSessions) sessions already")
+    /// Begins the session that a handshake has led to, where the export has a place for one more; else the handshake goes on.
+    private func begin(_ connection: ClientConnection, _ session: NBDSession, _ export: Export?) -> Int {
+        guard let export, export.open() else {
+            let reason =
+                export.map { "the export \"\($0.name)\" has \(Export.maximumSessions) sessions already" }
+                ?? "the export is gone"
+            let isRefused = connection.handshake?.refuse(reason) ?? false
+            let work = speak(connection)
+            if isRefused { observer(.clientRefused(reason: reason)) } else { connection.end(reason) }
+            return work
+        }
+        let work = speak(connection)
+        guard connection.stage == .handshake else {
+            export.close()
+            return work
         }
         connection.handshake = nil
         connection.session = session
-        if export.home != index, let home = peer(export.home) { return move(connection, export, to: home) }
-        start(connection, export)
+        if export.home != index, let home = peer(export.home) {
+            move(connection, export, to: home)
+        } else {
+            start(connection, export)
+        }
+        return work
     }
 
     /// Hands a connection over to the server of another reactor.

@@ -34,8 +34,8 @@ public final class ExportServer: Poller, @unchecked Sendable {
     private var lookedAt = MonotonicTime(nanoseconds: 0)
     /// Sessions are being given away.
     var leaving: HandOver?
-    /// Told when the last connection has ended.
-    private var whenEmpty: [@Sendable () -> Void] = []
+    /// Those who wait for the end of an export's connections, or of all.
+    private var waiting: [(export: Export?, told: @Sendable () -> Void)] = []
 
     /// - Parameters:
     ///   - index: from 0.
@@ -252,24 +252,33 @@ public final class ExportServer: Poller, @unchecked Sendable {
             } else if !connection.reason.isEmpty {
                 observer(.clientRefused(reason: connection.reason))
             }
+            connection.whenOver?()
             connections[connection.place] = nil
             connectionCount -= 1
         }
         rounds = connections.compactMap { $0.map(Unmanaged.passUnretained) }
         shareMemory()
-        guard connectionCount == 0 else { return }
-        for told in whenEmpty { told() }
-        whenEmpty = []
+        tellWaiting()
     }
 
-    /// Ends the sessions of an export, or all connections, as soon as what is under way is answered; tells when they are over,
-    /// where all were meant. On the reactor's thread.
-    public func drain(_ export: Export? = nil, reason: String, whenEmpty told: (@Sendable () -> Void)? = nil) {
+    private func tellWaiting() {
+        guard !waiting.isEmpty else { return }
+        let present = connections.compactMap { $0 }
+        func isOver(_ export: Export?) -> Bool { !present.contains { export == nil || $0.export === export } }
+        let over = waiting.filter { isOver($0.export) }
+        waiting.removeAll { isOver($0.export) }
+        for entry in over { entry.told() }
+    }
+
+    /// Ends the sessions of an export, or all connections, as soon as what is under way is answered; tells when they are over.
+    /// On the reactor's thread.
+    public func drain(_ export: Export? = nil, reason: String, whenOver told: (@Sendable () -> Void)? = nil) {
         for case let connection? in connections where export == nil || connection.export === export {
             connection.drain(reason)
         }
         guard let told else { return }
-        if connectionCount == 0 { told() } else { whenEmpty.append(told) }
+        waiting.append((export, told))
+        tellWaiting()
     }
 
     /// Ends the connections of an export, or all, at once.

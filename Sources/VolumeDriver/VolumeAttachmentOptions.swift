@@ -7,6 +7,8 @@ public struct VolumeAttachmentOptions: Sendable {
     public var hostNQN: String
     /// Fresh for each attachment: to a reservation, a host identifier is a host.
     public var hostID: UUIDBytes
+    /// The lower half of this attachment's reservation key, other than 0; `nil` for a random number.
+    public var nonce: UInt32?
     /// A host that has the volume attached is fenced; without this such a volume is left alone.
     public var takesOver = false
     /// I/Os under way at once.
@@ -25,6 +27,8 @@ public struct VolumeAttachmentOptions: Sendable {
     public var commandTimeoutMilliseconds: UInt32 = 5000
     /// Bytes of registered memory that the volume gives out, and copies I/O through whose memory is not registered.
     public var bufferBytes = 64 << 20
+    /// Registrations of memory that it shares with other volumes of its group; `nil` for its own.
+    public var registrations: SharedRegistrations?
     /// The whole time for the attach; `nil` for no limit but `patienceMilliseconds`.
     public var attachTimeoutMilliseconds: UInt64?
     /// The attach is given up when no member has come further for so long; `nil` for never.
@@ -45,8 +49,10 @@ public struct VolumeAttachmentOptions: Sendable {
         configuration.suspendPolicy = suspendPolicy
         configuration.clock = MonotonicClock.identity
         configuration.commandTimeout = UInt64(commandTimeoutMilliseconds) * 1_000_000
-        return VolumeOptions(
+        var options = VolumeOptions(
             members: members, hostNQN: hostNQN, hostID: hostID, configuration: configuration,
             keepAliveMilliseconds: keepAliveMilliseconds, bufferBytes: bufferBytes)
+        options.registrations = registrations
+        return options
     }
 }

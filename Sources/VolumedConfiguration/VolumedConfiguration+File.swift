@@ -17,7 +17,7 @@ extension VolumedConfiguration {
     public init(parsing text: String, file: String) throws(TercetError) {
         let root = try Element.root(of: text, file: file, needs: "volumes or devices are needed")
         let values = try root.object(keys: [
-            "reactors", "hostNQN", "controlSocket", "nbd", "nvme", "volumes", "devices",
+            "reactors", "hostNQN", "controlSocket", "nbd", "nvme", "kernelNBD", "volumes", "devices",
         ])
         self.init()
         for entry in try values["volumes"]?.array() ?? [] { volumes.append(try Self.volume(entry)) }
@@ -47,13 +47,16 @@ extension VolumedConfiguration {
                 nvmeAddress = address
             }
         }
+        if let value = values["kernelNBD"] { kernel = try Self.kernel(value) }
         try checkNames { "\(file): '\($0)'" }
     }
 
     private static func volume(_ entry: Element) throws(TercetError) -> VolumeEntry {
-        let values = try entry.object(keys: ["name", "members", "takeOver"])
+        let values = try entry.object(keys: ["name", "members", "takeOver", "exports", "limits"])
         guard let name = values["name"], let list = values["members"] else {
-            throw entry.error("a name or the members are missing; allowed: { name, members: [ 3 of them ], takeOver }")
+            throw entry.error(
+                "a name or the members are missing; allowed: { name, members: [ 3 of them ], takeOver, exports, limits }"
+            )
         }
         var members: [MemberAddress] = []
         for element in try list.array() {
@@ -66,20 +69,71 @@ extension VolumedConfiguration {
         }
         guard members.count == 3 else { throw list.error("\(members.count) members; allowed: 3") }
         return VolumeEntry(
-            name: try name.string(), members: members, takesOver: try values["takeOver"]?.boolean() ?? false)
+            name: try name.string(), members: members, takesOver: try values["takeOver"]?.boolean() ?? false,
+            exports: try exports(values["exports"]), limits: try limits(values["limits"]))
+    }
+
+    private static func limits(_ value: Element?) throws(TercetError) -> VolumeLimits {
+        var limits = VolumeLimits()
+        guard let settings = try value?.object(keys: ["iosPerSecond", "bytesPerSecond", "weight"]) else {
+            return limits
+        }
+        let greatest = Int(VolumeLimits.greatest)
+        if let ios = settings["iosPerSecond"] { limits.iosPerSecond = UInt64(try ios.integer(in: 0...greatest)) }
+        if let bytes = settings["bytesPerSecond"] {
+            limits.bytesPerSecond = UInt64(try bytes.byteCount(in: 0...greatest))
+        }
+        if let weight = settings["weight"] {
+            limits.weight = UInt32(
+                try weight.integer(in: Int(VolumeLimits.weights.lowerBound)...Int(VolumeLimits.weights.upperBound)))
+        }
+        return limits
+    }
+
+    private static func exports(_ list: Element?) throws(TercetError) -> Set<ExportKind> {
+        guard let list else { return [.nbd] }
+        var kinds: Set<ExportKind> = []
+        for element in try list.array() {
+            let text = try element.string()
+            guard let kind = ExportKind(rawValue: text) else {
+                let allowed = ExportKind.allCases.map(\.rawValue).joined(separator: ", ")
+                throw element.error("'\(text)' is no kind of export; allowed: \(allowed)")
+            }
+            kinds.insert(kind)
+        }
+        return kinds
+    }
+
+    private static func kernel(_ value: Element) throws(TercetError) -> KernelSettings {
+        var kernel = KernelSettings()
+        let settings = try value.object(keys: ["folder", "requestTimeoutSeconds", "deadConnectionTimeoutSeconds"])
+        if let folder = settings["folder"] {
+            kernel.folder = try folder.string()
+            guard kernel.folder.hasPrefix("/") else { throw folder.error("'\(kernel.folder)' is no absolute path") }
+        }
+        if let timeout = settings["requestTimeoutSeconds"] {
+            kernel.requestTimeoutSeconds = UInt64(try timeout.integer(in: 1...3600))
+        }
+        if let timeout = settings["deadConnectionTimeoutSeconds"] {
+            kernel.deadConnectionTimeoutSeconds = UInt64(try timeout.integer(in: 1...86_400))
+        }
+        return kernel
     }
 
     private static func device(_ entry: Element) throws(TercetError) -> DeviceEntry {
-        let values = try entry.object(keys: ["name", "path"])
+        let values = try entry.object(keys: ["name", "path", "exports"])
         guard let name = values["name"], let path = values["path"] else {
-            throw entry.error("a name or a path is missing; allowed: { name, path }")
+            throw entry.error("a name or a path is missing; allowed: { name, path, exports }")
         }
         let text = try path.string()
         let exportName = try name.string()
+        let specification: BlockSpecification
         do throws(TercetError) {
-            return DeviceEntry(name: exportName, specification: try BlockSpecification(parsing: text))
+            specification = try BlockSpecification(parsing: text)
         } catch {
             throw path.error(error.message)
         }
+        return DeviceEntry(
+            name: exportName, specification: specification, exports: try exports(values["exports"]))
     }
 }

@@ -5,6 +5,26 @@ import VolumeDriver
 
 /// The desired state of a volume daemon: what it attaches, and as what it is offered.
 public struct VolumedConfiguration: Equatable, Sendable {
+    /// As what a volume or device is offered.
+    public enum ExportKind: String, CaseIterable, Equatable, Sendable {
+        /// An export for NBD clients at the daemon's sockets.
+        case nbd
+        /// A block device of this machine, of the kernel's NBD client.
+        case kernelNBD = "kernel-nbd"
+    }
+
+    /// How block devices of the kernel's NBD client are to be.
+    public struct KernelSettings: Equatable, Sendable {
+        /// The folder in which each has a link under its export's name.
+        public var folder = "/dev/tercet"
+        /// A request that is not answered for so long is sent again over another connection.
+        public var requestTimeoutSeconds: UInt64 = 10
+        /// I/O waits so long for a daemon that has died; then it fails.
+        public var deadConnectionTimeoutSeconds: UInt64 = 300
+
+        public init() {}
+    }
+
     /// A volume to attach.
     public struct VolumeEntry: Equatable, Sendable {
         /// The name of its export.
@@ -13,11 +33,18 @@ public struct VolumedConfiguration: Equatable, Sendable {
         public var members: [MemberAddress]
         /// A host that has it attached is fenced.
         public var takesOver = false
+        public var exports: Set<ExportKind> = [.nbd]
+        public var limits = VolumeLimits()
 
-        public init(name: String, members: [MemberAddress], takesOver: Bool = false) {
+        public init(
+            name: String, members: [MemberAddress], takesOver: Bool = false, exports: Set<ExportKind> = [.nbd],
+            limits: VolumeLimits = VolumeLimits()
+        ) {
             self.name = name
             self.members = members
             self.takesOver = takesOver
+            self.exports = exports
+            self.limits = limits
         }
 
         /// - Parameter memberTexts: as `ADDRESS:PORT/SUBNQN/NSID`.
@@ -36,10 +63,12 @@ public struct VolumedConfiguration: Equatable, Sendable {
         /// The name of its export.
         public var name: String
         public var specification: BlockSpecification
+        public var exports: Set<ExportKind> = [.nbd]
 
-        public init(name: String, specification: BlockSpecification) {
+        public init(name: String, specification: BlockSpecification, exports: Set<ExportKind> = [.nbd]) {
             self.name = name
             self.specification = specification
+            self.exports = exports
         }
     }
 
@@ -59,6 +88,12 @@ public struct VolumedConfiguration: Equatable, Sendable {
     public var nbdMemory = 64 << 20
     /// An NBD client that keeps the daemon waiting loses its connection after so long.
     public var clientPatienceMilliseconds: UInt64 = 30_000
+    public var kernel = KernelSettings()
+
+    /// Something is to be a block device of this machine.
+    public var usesKernelNBD: Bool {
+        volumes.contains { $0.exports.contains(.kernelNBD) } || devices.contains { $0.exports.contains(.kernelNBD) }
+    }
 
     public init() {}
 

@@ -40,7 +40,9 @@ extension VolumeEvent {
                 .memberDemoted(let member), .memberRefused(let member, _), .recordDamaged(let member, _),
                 .newerEpoch(let member, _):
                 member
-            case .waitingFor, .mismatch, .regionUnreadable, .scrubFinished, .grown, .growFailed: nil
+            case .waitingFor, .mismatch, .regionUnreadable, .scrubFinished, .grown, .growFailed,
+                .contentsMarked:
+                nil
             }
         case .phase, .attachFailed: nil
         }
@@ -55,7 +57,7 @@ extension VolumeEvent {
         case .phase: .notice
         case .notice(let notice):
             switch notice {
-            case .memberReturning, .memberInSync, .scrubFinished, .grown: .notice
+            case .memberReturning, .memberInSync, .scrubFinished, .grown, .contentsMarked: .notice
             case .regionUnreadable, .mismatch: .error
             case .memberLost, .memberDemoted, .memberRefused, .recordDamaged, .newerEpoch, .waitingFor, .growFailed:
                 .warning

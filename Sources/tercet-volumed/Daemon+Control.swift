@@ -33,6 +33,12 @@ extension Daemon {
         methods.add(VolumeMethod.unexport, ExportRequest.self) { (given) async throws(TercetError) -> ExportRequest in
             try await self.unexport(given)
         }
+        methods.add(VolumeMethod.mark, ContentsMark.self) { (given) async throws(TercetError) -> ContentsMark in
+            try await self.mark(given)
+        }
+        methods.add(VolumeMethod.limit, LimitsRequest.self) { (given) async throws(TercetError) -> LimitsRequest in
+            try await self.limit(given)
+        }
         methods.add("handOver", HandOverRequest.self) { (given) async throws(TercetError) -> HandOverRequest in
             try await self.handOver(to: given.socket)
             return given
@@ -47,22 +53,24 @@ extension Daemon {
         for volume in volumes {
             let phase = await volume.attachment.volume.status().phase
             summaries.append(
-                summary(volume.entry.name, volume.device, "\(volume.attachment.superblock.volume)", "\(phase)"))
+                await summary(volume.entry.name, volume.device, "\(volume.attachment.superblock.volume)", "\(phase)"))
         }
         for name in wanted.keys.sorted() where !volumes.contains(where: { $0.entry.name == name }) {
             summaries.append(
                 VolumeSummary(name: name, uuid: "", bytes: 0, phase: "waiting", exports: [], sessions: 0))
         }
-        return summaries + devices.map { summary($0.name, $0.device, "", "device") }
+        for entry in devices { summaries.append(await summary(entry.name, entry.device, "", "device")) }
+        return summaries
     }
 
     private func summary(
         _ name: String, _ device: any BlockDevice, _ uuid: String, _ phase: String
-    ) -> VolumeSummary {
+    ) async -> VolumeSummary {
         let own = exports.all.filter { $0.device === device }
+        let blockDevices = await kernel.exports(of: device)
         return VolumeSummary(
             name: name, uuid: uuid, bytes: device.geometry.byteCount, phase: phase, exports: own.map(\.name),
-            sessions: own.map(\.sessionCount).reduce(0, +))
+            sessions: own.map(\.sessionCount).reduce(0, +), blockDevices: blockDevices.map(\.path))
     }
 
     private func explain(_ name: String) async throws(TercetError) -> VolumeExplanation {
@@ -94,6 +102,7 @@ extension Daemon {
         }
         return VolumeExplanation(
             name: name, uuid: "\(volume.attachment.superblock.volume)", phase: "\(status.phase)",
+            contents: await volume.attachment.contents().words,
             since: moments.phase.timeText, cause: moments.phase.text, members: members,
             needs: needs(status.phase, members), risks: risks(members), events: history.events)
     }
@@ -141,7 +150,7 @@ extension Daemon {
         wanted[given.name] = entry
         do throws(VolumeError) {
             let volume = try await attach(entry)
-            return summary(entry.name, volume.device, "\(volume.attachment.superblock.volume)", "serving")
+            return await summary(entry.name, volume.device, "\(volume.attachment.superblock.volume)", "serving")
         } catch {
             wanted[given.name] = nil
             histories[given.name] = nil
@@ -149,7 +158,55 @@ extension Daemon {
         }
     }
 
+    private func limit(_ given: LimitsRequest) async throws(TercetError) -> LimitsRequest {
+        guard let volume = volumes.first(where: { $0.entry.name == given.name }) else { throw unknown(given.name) }
+        var limits = await volume.device.limits()
+        if let ios = given.iosPerSecond { limits.iosPerSecond = ios }
+        if let bytes = given.bytesPerSecond { limits.bytesPerSecond = bytes }
+        if let weight = given.weight { limits.weight = weight }
+        guard VolumeLimits.weights.contains(limits.weight), limits.iosPerSecond <= VolumeLimits.greatest,
+            limits.bytesPerSecond <= VolumeLimits.greatest
+        else {
+            throw TercetError(
+                .invalid,
+                "a limit is out of range; allowed: iosPerSecond and bytesPerSecond 0 (none) to \(VolumeLimits.greatest), weight "
+                    + "\(VolumeLimits.weights.lowerBound) to \(VolumeLimits.weights.upperBound)")
+        }
+        volume.device.change(limits)
+        journal.write(
+            .notice, "limits changed",
+            [
+                "volume": "\(given.name)", "iosPerSecond": "\(limits.iosPerSecond)",
+                "bytesPerSecond": "\(limits.bytesPerSecond)", "weight": "\(limits.weight)",
+            ])
+        return LimitsRequest(
+            name: given.name, iosPerSecond: limits.iosPerSecond, bytesPerSecond: limits.bytesPerSecond,
+            weight: limits.weight)
+    }
+
+    private func mark(_ given: ContentsMark) async throws(TercetError) -> ContentsMark {
+        guard let contents = VolumeContents(words: given.contents) else {
+            throw TercetError(
+                .invalid, "'\(given.contents)' is no mark; allowed: blank, being formatted, written")
+        }
+        guard let volume = volumes.first(where: { $0.entry.name == given.name }) else {
+            guard wanted[given.name] == nil else {
+                throw TercetError(.unavailable, "\"\(given.name)\" is not attached yet")
+            }
+            throw unknown(given.name)
+        }
+        do throws(VolumeError) { try await volume.attachment.mark(contents) } catch {
+            throw TercetError(error.code == .invalid ? .invalid : .unavailable, error.message)
+        }
+        journal.write(.notice, "contents marked", ["volume": "\(given.name)", "contents": "\(contents.words)"])
+        return given
+    }
+
     private func detach(_ name: String) async throws(TercetError) {
+        guard wanted[name] != nil else { throw unknown(name) }
+        if let volume = volumes.first(where: { $0.entry.name == name }) {
+            for export in await kernel.exports(of: volume.device) { try await kernel.remove(export.name) }
+        }
         guard wanted.removeValue(forKey: name) != nil else { throw unknown(name) }
         guard let place = volumes.firstIndex(where: { $0.entry.name == name }) else { return }
         let volume = volumes.remove(at: place)
@@ -168,28 +225,74 @@ extension Daemon {
     /// of them then ends with it.
     private func end(_ export: Export) async {
         let reason = "the export was taken back"
-        for (server, reactor) in zip(servers, reactors) { await reactor.run { server.drain(export, reason: reason) } }
-        let deadline = ContinuousClock.now + .seconds(10)
-        while export.sessionCount > 0, ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(5)) }
-        for (server, reactor) in zip(servers, reactors) { await reactor.run { server.abandon(export, reason: reason) } }
+        let (servers, reactors) = (servers, reactors)
+        let timer = Task {
+            try await Task.sleep(for: .seconds(Self.drainSeconds))
+            for (server, reactor) in zip(servers, reactors) { reactor.send { server.abandon(export, reason: reason) } }
+        }
+        for (server, reactor) in zip(servers, reactors) {
+            await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+                reactor.send { server.drain(export, reason: reason, whenOver: { continuation.resume() }) }
+            }
+        }
+        timer.cancel()
     }
 
-    private func export(_ given: ExportRequest) throws(TercetError) -> ExportRequest {
+    /// The device under a name, and the reactor that it lives on.
+    private func found(_ name: String) throws(TercetError) -> (device: any BlockDevice, place: Int) {
+        if let volume = volumes.first(where: { $0.entry.name == name }) { return (volume.device, volume.place) }
+        if let found = devices.first(where: { $0.name == name }) { return (found.device, found.place) }
+        throw unknown(name)
+    }
+
+    private func export(_ given: ExportRequest) async throws(TercetError) -> ExportRequest {
         let name = given.exportName ?? given.name
-        if let volume = volumes.first(where: { $0.entry.name == given.name }) {
-            try exports.add(
-                Export(name: name, text: volume.device.name, device: volume.device, home: volume.place))
-        } else if let found = devices.first(where: { $0.name == given.name }) {
-            try exports.add(Export(name: name, text: found.device.name, device: found.device, home: found.place))
-        } else {
-            throw unknown(given.name)
+        switch try kind(given) {
+        case .nbd:
+            let (device, place) = try found(given.name)
+            try exports.add(Export(name: name, text: device.name, device: device, home: place))
+        case .kernelNBD: try await exportToKernel(name, of: given.name)
         }
         journal.write(.notice, "exported", ["volume": "\(given.name)", "export": "\(name)"])
-        return ExportRequest(name: given.name, exportName: name)
+        return ExportRequest(name: given.name, exportName: name, kind: given.kind)
+    }
+
+    private func kind(_ given: ExportRequest) throws(TercetError) -> VolumedConfiguration.ExportKind {
+        guard let text = given.kind else { return .nbd }
+        guard let kind = VolumedConfiguration.ExportKind(rawValue: text) else {
+            let allowed = VolumedConfiguration.ExportKind.allCases.map(\.rawValue).joined(separator: ", ")
+            throw TercetError(.invalid, "'\(text)' is no kind of export; allowed: \(allowed)")
+        }
+        return kind
+    }
+
+    /// Makes a volume, or a device, a block device of this machine.
+    func exportToKernel(_ name: String, of source: String) async throws(TercetError) {
+        let (device, place) = try found(source)
+        // NBD clients of the same name change parts of blocks under one lock with it.
+        let export =
+            exports.all.first { $0.name == name && $0.device === device }
+            ?? Export(name: name, text: device.name, device: device, home: place)
+        guard let volume = volumes.first(where: { $0.device === device }) else {
+            // A device in memory does not hold what another daemon's held under this name.
+            return try await kernel.add(export, backend: "tercet-device:\(UUIDBytes.random())")
+        }
+        let keys = await volume.attachment.keys()
+        try await kernel.add(
+            export, backend: "tercet:\(volume.attachment.superblock.volume):\(name)", attachment: keys.own,
+            predecessor: keys.predecessor)
     }
 
     private func unexport(_ given: ExportRequest) async throws(TercetError) -> ExportRequest {
         let name = given.exportName ?? given.name
+        if try kind(given) == .kernelNBD {
+            guard await kernel.path(of: name) != nil else {
+                throw TercetError(.notFound, "there is no block device \"\(name)\"")
+            }
+            try await kernel.remove(name)
+            journal.write(.notice, "no longer a block device", ["export": "\(name)"])
+            return ExportRequest(name: given.name, exportName: name, kind: given.kind)
+        }
         guard let export = exports.remove(name) else {
             throw TercetError(.notFound, "there is no export \"\(name)\"")
         }

@@ -23,6 +23,9 @@ actor Daemon {
     let servers: [ExportServer]
     /// The initiator of each reactor, once it has a volume.
     private var groups: [InitiatorGroup?]
+    /// The things that volumes of a reactor have in common: registrations of the server's memory, and where they compete.
+    private let registrations: [SharedRegistrations]
+    private let shares: [FairShare]
     var volumes: [AttachedVolume] = []
     /// Devices of this machine, by their names.
     var devices: [(name: String, device: any BlockDevice, place: Int)] = []
@@ -35,6 +38,8 @@ actor Daemon {
     var control: ControlServer?
     /// Everything has gone to the next daemon.
     var isHandedOver = false
+    /// Block devices of this machine.
+    let kernel: KernelExports
     /// The target, where volumes are offered to NVMe hosts.
     var reexport: Reexport?
     var isStopping = false
@@ -42,7 +47,7 @@ actor Daemon {
     private let beats = Atomic<Int>(0)
 
     /// How long clients have for what is under way when the daemon stops.
-    private static let drainSeconds = 10.0
+    static let drainSeconds = 10.0
     /// Between two attempts to attach a volume.
     private static let retrySeconds = 5.0
 
@@ -54,6 +59,8 @@ actor Daemon {
         self.journal = journal
         reactors = (0..<configuration.reactors).map { Reactor(name: "volumed \($0)", processor: $0) }
         groups = Array(repeating: nil, count: reactors.count)
+        registrations = reactors.map { _ in SharedRegistrations() }
+        shares = reactors.map { _ in FairShare() }
         var options = ExportServerOptions()
         options.memoryBytes = configuration.nbdMemory
         options.patienceMilliseconds = configuration.clientPatienceMilliseconds
@@ -67,22 +74,29 @@ actor Daemon {
         }
         self.servers = servers
         for server in servers { server.meet(servers) }
+        kernel = KernelExports(configuration.kernel, servers: servers, reactors: reactors, journal: journal)
         listeners = inherited
     }
 
     /// Opens the devices and takes the sockets. Clients wait at them until `accept`.
     func start() async throws(TercetError) {
+        if configuration.usesKernelNBD { try await kernel.check() }
         for entry in configuration.devices {
             let device = try entry.specification.open()
             for remark in device.remarks { journal.write(.warning, remark) }
             let place = takePlace()
             devices.append((entry.name, device, place))
-            try exports.add(Export(name: entry.name, text: device.name, device: device, home: place))
+            if entry.exports.contains(.nbd) {
+                try exports.add(Export(name: entry.name, text: device.name, device: device, home: place))
+            }
         }
         if let path = configuration.nbdSocket, !listeners.contains(where: { $0.path == path }) {
             listeners.append(try UnixListener(path: path))
         }
         for reactor in reactors { reactor.start() }
+        for entry in configuration.devices where entry.exports.contains(.kernelNBD) {
+            try await exportToKernel(entry.name, of: entry.name)
+        }
         if let address = configuration.nvmeAddress {
             let made = Reexport(reactors: reactors, journal: journal)
             try await made.start(at: address)
@@ -161,17 +175,31 @@ actor Daemon {
         var options = VolumeAttachmentOptions(members: entry.members, hostNQN: identity.nqn, hostID: identity.id)
         options.takesOver = entry.takesOver
         options.queueDepth = 256
+        let nonce = UInt32.random(in: 1...UInt32.max)
+        options.nonce = nonce
+        options.registrations = registrations[place]
+        // Memory that servers announce needs no copy: this is for the rest, and each volume has its own.
+        options.bufferBytes = 16 << 20
         let history = histories[entry.name] ?? VolumeHistory()
         histories[entry.name] = history
         let observer = VolumeObserver(name: entry.name, members: entry.members, history: history, journal: journal)
+        do throws(TercetError) {
+            if entry.exports.contains(.kernelNBD) { try kernel.link(entry.name).noteAttempt(nonce) }
+        } catch {
+            throw VolumeError(.notAttachable, error.description)
+        }
         let attachment = try await VolumeAttachment.open(options, group: group, host: reactors[place]) {
             observer.take($0)
         }
         let volume = AttachedVolume(
-            entry: entry, place: place, attachment: attachment, device: await attachment.blockDevice())
+            entry: entry, place: place, attachment: attachment,
+            device: await attachment.blockDevice(share: shares[place]))
+        volume.device.change(entry.limits)
         do throws(TercetError) {
             try await reexport?.add(volume.device, attachment.superblock.volume)
-            try exports.add(Export(name: entry.name, text: volume.device.name, device: volume.device, home: place))
+            if entry.exports.contains(.nbd) {
+                try exports.add(Export(name: entry.name, text: volume.device.name, device: volume.device, home: place))
+            }
         } catch {
             await reexport?.remove(attachment.superblock.volume)
             try? await attachment.detach()
@@ -184,6 +212,12 @@ actor Daemon {
                 "volume": "\(entry.name)", "uuid": "\(attachment.superblock.volume)",
                 "bytes": "\(volume.device.geometry.byteCount)",
             ])
+        if entry.exports.contains(.kernelNBD) {
+            do throws(TercetError) { try await exportToKernel(entry.name, of: entry.name) } catch {
+                history.note("not a block device: \(error)")
+                journal.write(.error, "volume cannot be a block device: \(error)", ["volume": "\(entry.name)"])
+            }
+        }
         return volume
     }
 
@@ -226,6 +260,7 @@ actor Daemon {
     func refresh() async {
         // A device tells of a change once.
         await reexport?.refresh()
+        await kernel.refresh()
         for entry in devices { _ = entry.device.refresh() }
     }
 
@@ -241,6 +276,7 @@ actor Daemon {
             for listener in listeners { listener.leave() }
         } else {
             for listener in listeners { listener.close() }
+            await kernel.stop()
             await drainClients()
             unclean = await detachAll()
         }
@@ -292,7 +328,7 @@ actor Daemon {
         Task {
             for (server, reactor) in zip(servers, reactors) {
                 await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-                    reactor.send { server.drain(reason: reason) { continuation.resume() } }
+                    reactor.send { server.drain(reason: reason, whenOver: { continuation.resume() }) }
                 }
             }
             end.finish()

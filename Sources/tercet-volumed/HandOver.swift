@@ -13,7 +13,9 @@ import UnixSockets
 enum HandOverMessage: Codable {
     /// A socket that listens, and the lock on its path.
     case listener(path: String)
-    case session(export: String, form: UInt8, size: UInt64, flags: UInt16, hasAllocationContext: Bool, staged: [UInt8])
+    case session(
+        export: String, form: UInt8, size: UInt64, flags: UInt16, contexts: UInt8, staged: [UInt8],
+        isDevice: Bool?)
     /// Nothing follows. The time (CLOCK_MONOTONIC, nanoseconds) at which the former daemon stopped taking requests.
     case end(stoppedAt: UInt64)
 }
@@ -82,14 +84,14 @@ enum HandOver {
                 guard let socket = descriptors.first else { continue }
                 taken.listeners.append(
                     UnixListener(handed: socket, lock: descriptors.count > 1 ? descriptors[1] : -1, path: path))
-            case .session(let export, let form, let size, let flags, let hasAllocationContext, let staged):
+            case .session(let export, let form, let size, let flags, let contexts, let staged, let isDevice):
                 guard let socket = descriptors.first, let form = NBDHeaderForm(rawValue: form) else { continue }
                 taken.sessions.append(
                     HandedSession(
                         descriptor: socket, export: export,
                         session: NBDSession(
                             form: form, size: size, flags: NBDTransmissionFlags(rawValue: flags),
-                            hasAllocationContext: hasAllocationContext), staged: staged))
+                            contexts: NBDContexts(rawValue: contexts)), staged: staged, isDevice: isDevice ?? false))
             case .end(let stoppedAt):
                 taken.stoppedAt = MonotonicTime(nanoseconds: stoppedAt)
                 return taken
@@ -110,8 +112,8 @@ enum HandOver {
         for handed in sessions {
             let message = HandOverMessage.session(
                 export: handed.export, form: handed.session.form.rawValue, size: handed.session.size,
-                flags: handed.session.flags.rawValue, hasAllocationContext: handed.session.hasAllocationContext,
-                staged: handed.staged)
+                flags: handed.session.flags.rawValue, contexts: handed.session.contexts.rawValue,
+                staged: handed.staged, isDevice: handed.isDevice)
             guard send(message, [handed.descriptor], channel) else { return false }
         }
         return send(.end(stoppedAt: stoppedAt.nanoseconds), [], channel)
@@ -141,6 +143,7 @@ extension Daemon {
         let descriptor = try UnixListener.connect(to: path)
         defer { close(descriptor) }
         isStopping = true
+        await kernel.leave()
         let stoppedAt = MonotonicTime.now()
         journal.write(.notice, "handing over to the next daemon")
         var sessions: [HandedSession] = []
@@ -171,7 +174,8 @@ extension Daemon {
 
     /// Goes on with the sessions of the former daemon, as soon as their exports are there.
     func resume(_ taken: TakenOver) async {
-        var left = taken.sessions
+        // The kernel's sessions have gone with the exports already.
+        var left = taken.sessions.filter { !$0.isDevice }
         let deadline = ContinuousClock.now + .seconds(30)
         while !left.isEmpty, ContinuousClock.now < deadline {
             var missing: [HandedSession] = []

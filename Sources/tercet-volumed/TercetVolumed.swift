@@ -51,6 +51,12 @@ struct TercetVolumed: ParsableCommand {
             valueName: "ADDRESS[:PORT]"))
     var nvme: String?
 
+    @Flag(
+        name: .customLong("kernel-nbd"),
+        help:
+            "Make each volume and device a block device of this machine, /dev/tercet/NAME, by the kernel's NBD client.")
+    var kernelNBD = false
+
     @Option(
         name: .long, help: ArgumentHelp("Unix socket for control, as tercet volume list uses it.", valueName: "PATH"))
     var control: String?
@@ -97,7 +103,7 @@ extension TercetVolumed {
         var configuration: VolumedConfiguration
         if let config {
             guard volume.isEmpty, device.isEmpty, nbd == nil, reactors == nil, hostnqn == nil, !takeOver,
-                clientPatience == nil, control == nil, nvme == nil
+                clientPatience == nil, control == nil, nvme == nil, !kernelNBD
             else {
                 throw TercetError(
                     .invalid, "--config is given with other options; allowed: all of it in the file, or nothing")
@@ -122,13 +128,20 @@ extension TercetVolumed {
         }
         if let clientPatience { configuration.clientPatienceMilliseconds = max(1, clientPatience) }
         for place in configuration.volumes.indices { configuration.volumes[place].takesOver = takeOver }
+        if kernelNBD {
+            for place in configuration.volumes.indices { configuration.volumes[place].exports.insert(.kernelNBD) }
+            for place in configuration.devices.indices { configuration.devices[place].exports.insert(.kernelNBD) }
+        }
         return configuration
     }
 
     /// Why no client can come, or in more than one way; `nil` where all is well.
     private func problem(_ configuration: VolumedConfiguration, hasInherited: Bool) -> String? {
-        if configuration.nbdSocket == nil, configuration.nvmeAddress == nil, !hasInherited {
-            return "no client could come: --nbd PATH, a service manager's socket, or --nvme ADDRESS is needed"
+        if configuration.nbdSocket == nil, configuration.nvmeAddress == nil, !hasInherited,
+            !configuration.usesKernelNBD
+        {
+            return
+                "no client could come: --nbd PATH, a service manager's socket, --nvme ADDRESS or --kernel-nbd is needed"
         }
         if configuration.nbdSocket != nil, hasInherited {
             return "a service manager has passed a socket: --nbd is to be left out"
@@ -168,6 +181,7 @@ extension TercetVolumed {
             daemon = try Daemon(configuration, inherited: inherited + (taken?.listeners ?? []), journal: journal)
             try await daemon.start()
             if let path = configuration.controlSocket { try await daemon.answer(at: path) }
+            if let taken { await daemon.kernel.take(taken.sessions) }
             try await daemon.attachAll()
             if let taken { await daemon.resume(taken) }
             await daemon.accept()

@@ -45,7 +45,7 @@ public struct NBDFuzzTarget: Sendable {
         for form in [NBDHeaderForm.simple, .structured, .extended] where bytes.count >= NBDRequest.size(form) {
             guard let first = bytes.baseAddress, let request = NBDRequest(decoding: first, form: form) else { continue }
             let session = NBDSession(
-                form: form, size: 1 << 30, flags: [.hasFlags, .sendFlush, .sendFUA], hasAllocationContext: true)
+                form: form, size: 1 << 30, flags: [.hasFlags, .sendFlush, .sendFUA], contexts: .allocation)
             let verdict = session.judge(request)
             guard case .perform(let command) = verdict else { continue }
             if command != .flush {

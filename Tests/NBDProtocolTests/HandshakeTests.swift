@@ -112,7 +112,37 @@ func wire(_ parts: String...) -> [UInt8] {
             Issue.record("\(outcome)")
             return
         }
-        #expect(session.form == .structured && session.hasAllocationContext && session.flags.contains(.sendDF))
+        #expect(session.form == .structured && session.contexts == .allocation && session.flags.contains(.sendDF))
+    }
+
+    /// `tercet:dirty`, alone and beside the other; a list by namespaces.
+    @Test func theDirtyContext() {
+        let structured = wire(Self.option, "00000008", "00000000")
+        let dirty = wire(
+            Self.option, "0000000A", "0000001C", "00000004", "'disk'", "00000001", "0000000C", "'tercet:dirty'")
+        let go = wire(Self.option, "00000007", "0000000A", "00000004", "'disk'", "0000")
+        let (output, outcome, _) = shake(Self.clientFlags + structured + dirty + go)
+        #expect(
+            output.dropFirst(20).starts(
+                with: wire(Self.reply, "0000000A", "00000004", "00000010", "00000002", "'tercet:dirty'")
+                    + wire(Self.reply, "0000000A", "00000001", "00000000")))
+        guard case .ready(let session, _) = outcome else {
+            Issue.record("\(outcome)")
+            return
+        }
+        #expect(session.contexts == .dirty)
+        let list = wire(Self.option, "00000009", "0000000C", "00000004", "'disk'", "00000000")
+        #expect(
+            Array(shake(Self.clientFlags + structured + list).output.dropFirst(20))
+                == wire(Self.reply, "00000009", "00000004", "00000013", "00000000", "'base:allocation'")
+                + wire(Self.reply, "00000009", "00000004", "00000010", "00000000", "'tercet:dirty'")
+                + wire(Self.reply, "00000009", "00000001", "00000000"))
+        let named = wire(
+            Self.option, "00000009", "00000017", "00000004", "'disk'", "00000001", "00000007", "'tercet:'")
+        #expect(
+            Array(shake(Self.clientFlags + structured + named).output.dropFirst(20))
+                == wire(Self.reply, "00000009", "00000004", "00000010", "00000000", "'tercet:dirty'")
+                + wire(Self.reply, "00000009", "00000001", "00000000"))
     }
 
     @Test func extendedHeadersComeInPlaceOfStructuredReplies() {

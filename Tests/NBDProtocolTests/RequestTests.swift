@@ -10,7 +10,7 @@ import Testing
     private func session(
         _ form: NBDHeaderForm = .structured, _ flags: NBDTransmissionFlags = [.hasFlags, .sendFlush]
     ) -> NBDSession {
-        NBDSession(form: form, size: 1 << 20, flags: flags, hasAllocationContext: true)
+        NBDSession(form: form, size: 1 << 20, flags: flags, contexts: .allocation)
     }
 
     private func encode(_ body: (UnsafeMutableRawPointer) -> Int) -> [UInt8] {

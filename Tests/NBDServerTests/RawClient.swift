@@ -41,15 +41,26 @@ final class RawClient {
         world.server.adopt(ends[1])
     }
 
+    /// - Parameter descriptor: the client's end of a connection that the server has.
+    init(_ world: ServerWorld, descriptor: Int32) {
+        self.world = world
+        self.descriptor = descriptor
+    }
+
     deinit { close(descriptor) }
+
+    /// Asks for the session (NBD_OPT_GO).
+    func go() {
+        let name = Array("disk".utf8)
+        send(
+            bytes(NBDMagic.option) + bytes(UInt32(7)) + bytes(UInt32(10)) + bytes(UInt32(4)) + name + bytes(UInt16(0)))
+    }
 
     /// Shakes hands; afterwards the session runs.
     func begin(structured: Bool = false) {
         send(bytes(UInt32(3)))
         if structured { send(bytes(NBDMagic.option) + bytes(UInt32(8)) + bytes(UInt32(0))) }
-        let name = Array("disk".utf8)
-        send(
-            bytes(NBDMagic.option) + bytes(UInt32(7)) + bytes(UInt32(10)) + bytes(UInt32(4)) + name + bytes(UInt16(0)))
+        go()
         world.settle()
         _ = received()
     }

@@ -5,6 +5,7 @@ import Glibc
 import MemoryBlock
 import NBDProtocol
 import NBDServer
+import Synchronization
 import Testing
 
 /// Sessions on a device in memory, by bytes.
@@ -158,11 +159,71 @@ import Testing
 
     @Test func anExportHasSixteenSessions() throws {
         let world = try world()
-        let clients = try (0..<17).map { _ in try RawClient(world) }
+        var clients = try (0..<16).map { _ in try RawClient(world) }
         for client in clients { client.begin() }
+        let late = try RawClient(world)
+        late.send(late.bytes(UInt32(3)))
         world.settle()
-        #expect(clients.filter(\.isClosed).count == 1)
-        for client in clients.prefix(16) { #expect(client.contents(0, 512).count == 512) }
+        _ = late.received()
+        late.go()
+        world.settle()
+        // NBD_REP_ERR_POLICY to NBD_OPT_GO, with a reason; the handshake goes on.
+        let refusal = late.received()
+        #expect(
+            refusal.starts(
+                with: late.bytes(NBDMagic.optionReply) + late.bytes(UInt32(7)) + late.bytes(UInt32(0x8000_0002))))
+        #expect(String(decoding: refusal.dropFirst(20), as: UTF8.self) == "the export \"disk\" has 16 sessions already")
+        #expect(!late.isClosed)
+        for client in clients { #expect(client.contents(0, 512).count == 512) }
+        clients.removeFirst()
+        world.settle()
+        late.go()
+        world.settle()
+        _ = late.received()
+        #expect(late.contents(0, 512).count == 512)
+    }
+
+    /// The kernel of this machine has its place, and hears the end of its session when nothing of it is under way.
+    @Test func aSessionBehindTheHandshake() throws {
+        let world = try world()
+        let clients = try (0..<16).map { _ in try RawClient(world) }
+        for client in clients { client.begin() }
+        var ends: [Int32] = [-1, -1]
+        let kind = Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue)
+        try #require(socketpair(AF_UNIX, kind, 0, &ends) == 0)
+        let export = try #require(world.exports.all.first)
+        let isOver = Atomic<Bool>(false)
+        let session = HandedSession(
+            descriptor: ends[1], export: "disk", session: export.deviceSession, isDevice: true)
+        #expect(!session.session.flags.contains(.sendDF) && session.session.flags.contains(.canMultiConn))
+        world.server.resume(session, export) { isOver.store(true, ordering: .relaxed) }
+        let kernel = RawClient(world, descriptor: ends[0])
+        #expect(kernel.contents(0, 4096).count == 4096)
+        let isEarly = isOver.load(ordering: .relaxed)
+        #expect(!isEarly)
+        kernel.send(kernel.request(2, cookie: 0))
+        world.settle()
+        let isTold = isOver.load(ordering: .relaxed)
+        #expect(kernel.isClosed && isTold)
+    }
+
+    /// The end of an export's sessions is told to those who wait for it when they are over, and not of others'.
+    @Test func theEndOfAnExportIsTold() throws {
+        let world = try world()
+        let export = try #require(world.exports.all.first)
+        let client = try RawClient(world)
+        client.begin()
+        let told = Atomic<Int>(0)
+        world.server.drain(export, reason: "it ends", whenOver: { told.add(1, ordering: .relaxed) })
+        world.server.drain(
+            Export(name: "other", device: export.device), reason: "it ends",
+            whenOver: { told.add(10, ordering: .relaxed) })
+        var count = told.load(ordering: .relaxed)
+        #expect(count == 10)
+        world.settle()
+        count = told.load(ordering: .relaxed)
+        #expect(count == 11)
+        #expect(client.isClosed)
     }
 
     @Test func requestsAllocateNothing() throws {

@@ -3,7 +3,7 @@ enum Layers {
     static let all: [[String]] = [
         ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTercet"],
         ["Base", "Terminal"],
-        ["Trace", "UnixSockets", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol"],
+        ["Trace", "UnixSockets", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol", "KernelNBD"],
         [
             "Memory", "Reactor", "Replication", "Buffers", "ControlPlane", "InitiatorTransport", "TargetInterface",
             "TargetTransport",

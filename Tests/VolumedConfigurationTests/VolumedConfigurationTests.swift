@@ -54,7 +54,36 @@ import VolumedConfiguration
         #expect(configuration.volumes.count == 1 && configuration.devices.count == 1)
     }
 
+    @Test func kindsOfExports() throws {
+        let members = "[\"\(Self.member)\", \"\(Self.member)\", \"\(Self.member)\"]"
+        let configuration = try VolumedConfiguration(
+            parsing: """
+                { "kernelNBD": { "folder": "/dev/disks", "requestTimeoutSeconds": 5, "deadConnectionTimeoutSeconds": 60 },
+                  "volumes": [ { "name": "a", "members": \(members) },
+                               { "name": "b", "members": \(members), "exports": ["nbd", "kernel-nbd"],
+                                 "limits": { "iosPerSecond": 500, "bytesPerSecond": "10M", "weight": 300 } } ],
+                  "devices": [ { "name": "c", "path": "ram:1M", "exports": [] } ] }
+                """, file: "f")
+        #expect(configuration.volumes[0].exports == [.nbd])
+        #expect(configuration.volumes[1].exports == [.nbd, .kernelNBD])
+        #expect(configuration.volumes[0].limits == VolumeLimits())
+        #expect(
+            configuration.volumes[1].limits
+                == VolumeLimits(iosPerSecond: 500, bytesPerSecond: 10 << 20, weight: 300))
+        #expect(configuration.devices[0].exports == [])
+        #expect(configuration.usesKernelNBD)
+        #expect(configuration.kernel.folder == "/dev/disks")
+        #expect(configuration.kernel.requestTimeoutSeconds == 5)
+        #expect(configuration.kernel.deadConnectionTimeoutSeconds == 60)
+    }
+
     @Test(arguments: [
+        (
+            "{ \"devices\": [ { \"name\": \"a\", \"path\": \"ram:1M\", \"exports\": [\"ublk\"] } ] }",
+            "'ublk' is no kind of export; allowed: nbd, kernel-nbd"
+        ),
+        ("{ \"kernelNBD\": { \"folder\": \"disks\" } }", "'disks' is no absolute path"),
+        ("{ \"kernelNBD\": { \"requestTimeoutSeconds\": 0 } }", "requestTimeoutSeconds: 0 is out of range"),
         ("{ \"volume\": [] }", "f:1:3: volume: unknown key; did you mean 'volumes'?"),
         ("{ \"volumes\": [ { \"name\": \"a\", \"members\": [\"x\"] } ] }", "'x' is no member"),
         ("{ \"devices\": [ { \"name\": \"a\" } ] }", "devices[0]: a name or a path is missing"),

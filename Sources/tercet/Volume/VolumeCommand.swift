@@ -11,6 +11,7 @@ struct VolumeCommand: AsyncParsableCommand {
             VolumeCreateCommand.self, VolumeStatusCommand.self, VolumeWriteCommand.self, VolumeReadCommand.self,
             VolumeBenchCommand.self, VolumeExerciseCommand.self, VolumeHealCommand.self,
             VolumeScrubCommand.self, VolumeReplaceCommand.self, VolumeGrowCommand.self, VolumeDetachCommand.self,
-            VolumeDestroyCommand.self, VolumeListCommand.self, VolumeExplainCommand.self,
+            VolumeDestroyCommand.self, VolumeListCommand.self, VolumeExplainCommand.self, VolumeMarkCommand.self,
+            VolumeLimitCommand.self,
         ])
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Base
 import ControlPlane
 
 /// The control socket of a volume daemon.
@@ -34,6 +35,7 @@ struct VolumeListCommand: ParsableCommand {
             let exports = volume.exports.map { "\"\($0)\"" }.joined(separator: ", ")
             print(
                 "\(volume.name): \(volume.phase), \(volume.bytes) bytes, exports: \(exports.isEmpty ? "none" : exports), "
+                    + (volume.blockDevices.isEmpty ? "" : volume.blockDevices.joined(separator: ", ") + ", ")
                     + "sessions: \(volume.sessions)" + (volume.uuid.isEmpty ? "" : ", \(volume.uuid)"))
         }
     }
@@ -60,5 +62,75 @@ struct VolumeExplainCommand: ParsableCommand {
             for line in explanation.lines { print(line) }
         }
         if !explanation.needs.isEmpty { throw ExitCode(1) }
+    }
+}
+
+/// Marks what a volume holds.
+struct VolumeMarkCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "mark",
+        abstract: "Mark the contents of a volume of a running tercet-volumed: \"being formatted\" or \"written\".",
+        discussion: """
+            A volume is blank until the first write, which marks it as written before it is done. Where it is marked as \
+            \"being formatted\" before, it stays so until it is marked as written: a program that makes a file system and dies \
+            on the way finds that there was nothing to be lost. The mark is durable when this returns, and is never taken back.
+            """)
+
+    @Argument(help: "The volume's name.")
+    var name: String
+
+    @Argument(help: "The mark.")
+    var contents: String
+
+    @OptionGroup var daemon: DaemonArguments
+
+    func run() throws {
+        let mark = try daemon.call(
+            VolumeMethod.mark, ContentsMark(name: name, contents: contents), returning: ContentsMark.self)
+        if daemon.json { return try printJSON(mark) }
+        print("\(mark.name): \(mark.contents)")
+    }
+}
+
+/// Limits a volume's users.
+struct VolumeLimitCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "limit",
+        abstract: "Limit what the users of a volume of a running tercet-volumed may have, while it runs.",
+        discussion:
+            "Limits that are not given stay as they are. Without any this prints them. A restart of the daemon forgets them: "
+            + "those of its configuration file count then.")
+
+    @Argument(help: "The volume's name.")
+    var name: String
+
+    @Option(help: "I/Os a second; 0 for no limit.")
+    var ios: UInt64?
+
+    @Option(help: ByteCount.help("Bytes a second; 0 for no limit."))
+    var bytes: String?
+
+    @Option(help: "The volume's weight where volumes compete, beside the others' (100).")
+    var weight: UInt32?
+
+    @OptionGroup var daemon: DaemonArguments
+
+    private func byteLimit() throws -> UInt64? {
+        guard let bytes else { return nil }
+        guard let limit = ByteSize.parse(bytes) else { throw ValidationError("--bytes \(bytes): is no size") }
+        return UInt64(limit)
+    }
+
+    func run() throws {
+        let limits = try daemon.call(
+            VolumeMethod.limit,
+            LimitsRequest(
+                name: name, iosPerSecond: ios, bytesPerSecond: try byteLimit(), weight: weight),
+            returning: LimitsRequest.self)
+        if daemon.json { return try printJSON(limits) }
+        func text(_ limit: UInt64?) -> String { (limit ?? 0) == 0 ? "no limit" : "\(limit ?? 0)" }
+        print(
+            "\(name): I/Os a second: \(text(limits.iosPerSecond)), bytes a second: \(text(limits.bytesPerSecond)), weight: "
+                + "\(limits.weight ?? 0)")
     }
 }

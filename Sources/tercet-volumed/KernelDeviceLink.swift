@@ -1,0 +1,95 @@
+import Base
+import Foundation
+import Glibc
+import KernelNBD
+
+/// The state of a kernel's block device that the next daemon has to know, should this one die.
+struct KernelDeviceState: Codable, Equatable {
+    /// N of `/dev/nbdN`.
+    var index: Int32
+    /// The reservation key of the volume's attachment that served it last; 0 for a device of this machine.
+    var attachment: UInt64
+    /// Lower halves of the keys of attachments that were begun since then: one of them may have served it and not lived to say so.
+    var attempts: [UInt32] = []
+
+    /// More attempts than these are not remembered.
+    static let maximumAttempts = 64
+
+    /// Whether an attachment that found the volume as `predecessor` had left it goes on where this one's daemon has stopped: then
+    /// nobody else has written since, and what the system has cached of the device is still true.
+    func isContinued(from predecessor: UInt64) -> Bool {
+        predecessor == attachment
+            || predecessor > attachment && attempts.contains(UInt32(truncatingIfNeeded: predecessor))
+    }
+}
+
+/// The name under which an export's block device is always found, and the state beside it. Both are in a folder that is gone
+/// when the machine is started anew, as the devices are.
+struct KernelDeviceLink {
+    let path: String
+    private let statePath: String
+    private let folder: String
+
+    /// - Parameter name: of the export: a file is called so.
+    init(folder: String, name: String) throws(TercetError) {
+        let isName =
+            !name.isEmpty && name.utf8.count <= 128 && !name.hasPrefix(".")
+            && name.utf8.allSatisfy {
+                (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0)
+                    || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0)
+                    || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || "._-".utf8.contains($0)
+            }
+        guard isName else {
+            throw TercetError(
+                .invalid,
+                "\"\(name)\" cannot be the name of a block device; allowed: letters, digits, '.', '_' and '-', not beginning with '.'"
+            )
+        }
+        self.folder = folder
+        path = "\(folder)/\(name)"
+        statePath = "\(folder)/.\(name).json"
+    }
+
+    /// The state; `nil` where there is none.
+    var state: KernelDeviceState? {
+        guard let data = FileManager.default.contents(atPath: statePath) else { return nil }
+        return try? JSONDecoder().decode(KernelDeviceState.self, from: data)
+    }
+
+    /// Writes the state, and then points the name at the device. Each is there whole or not at all.
+    func write(_ state: KernelDeviceState) throws(TercetError) {
+        try save(state)
+        let fresh = "\(folder)/.\((path as NSString).lastPathComponent).link"
+        unlink(fresh)
+        guard symlink(KernelDevice.path(state.index), fresh) == 0, rename(fresh, path) == 0 else {
+            throw problem("\(path) cannot be made", errno)
+        }
+    }
+
+    /// Notes an attachment that is about to be made. Nothing where the name has no device yet.
+    func noteAttempt(_ nonce: UInt32) throws(TercetError) {
+        guard var state else { return }
+        if state.attempts.count >= KernelDeviceState.maximumAttempts { state.attempts.removeFirst() }
+        state.attempts.append(nonce)
+        try save(state)
+    }
+
+    private func save(_ state: KernelDeviceState) throws(TercetError) {
+        do {
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            try JSONEncoder().encode(state).write(to: URL(fileURLWithPath: statePath), options: .atomic)
+        } catch {
+            throw TercetError(.failed, "\(statePath) cannot be written", cause: error)
+        }
+    }
+
+    /// Removes both.
+    func remove() {
+        unlink(path)
+        unlink(statePath)
+    }
+
+    private func problem(_ text: String, _ code: Int32) -> TercetError {
+        TercetError(call: text, errno: code, reason: String(cString: strerror(code)))
+    }
+}
