@@ -97,6 +97,25 @@ public struct DeviceFailures: Equatable, Sendable {
     }
 }
 
+/// The knowledge of a part of a device's contents. It errs on the side of data: what is not known holds some, and has been changed.
+public struct BlockExtent: Equatable, Sendable {
+    /// Bytes that all of it holds for.
+    public var length: UInt64
+    /// They read as zeroes.
+    public var isZero: Bool
+    /// They take up no space.
+    public var isHole: Bool
+    /// They may have been changed since the device was last in order: for a volume, since it was last detached clean.
+    public var isChanged: Bool
+
+    public init(length: UInt64, isZero: Bool = false, isHole: Bool = false, isChanged: Bool = true) {
+        self.length = length
+        self.isZero = isZero
+        self.isHole = isHole
+        self.isChanged = isChanged
+    }
+}
+
 /// A block device that may be opened by several reactors, each through a channel of its own.
 public protocol BlockDevice: AnyObject, Sendable {
     /// The device's name, for people: a path, or `ram:64M`.
@@ -122,6 +141,11 @@ public protocol BlockDevice: AnyObject, Sendable {
     func openChannel(depth: Int) throws(TercetError) -> BlockChannel
     /// Asks the system for the device's present size. Called from the control plane every few seconds; quick.
     func refresh() -> BlockDeviceChange
+    /// The knowledge of the first bytes of a range: of all of it, or of fewer. Asked on reactors; does not wait, and does I/O
+    /// neither.
+    ///
+    /// - Parameter length: more than 0; the range lies within the device.
+    func extent(at offset: UInt64, length: UInt64) -> BlockExtent
 }
 
 extension BlockDevice {
@@ -130,4 +154,5 @@ extension BlockDevice {
     public var failures: DeviceFailures { DeviceFailures() }
     public var closing: OneTimeEvent? { nil }
     public var isStale: Bool { false }
+    public func extent(at offset: UInt64, length: UInt64) -> BlockExtent { BlockExtent(length: length) }
 }

@@ -43,8 +43,7 @@ public final class Volume: Poller, @unchecked Sendable {
     /// Hears that the phase or the size is another one.
     var changed: (() -> Void)?
     /// Channels of other reactors, and what they wake this one with.
-    private var inlets: [VolumeInlet] = []
-    private var inletLooks: [Unmanaged<VolumeInlet>] = []
+    let door = VolumeDoor()
     private var bell: Doorbell?
     private var isBellArmed = false
     /// Asked to detach: what breaks a detach off, a recovery, is followed by another one.
@@ -78,7 +77,7 @@ public final class Volume: Poller, @unchecked Sendable {
         blockShift = UInt64(options.configuration.blockSize.trailingZeroBitCount)
         memory = try VolumeMemory(
             engineBytes: VolumeEngine.arenaByteCount(options.configuration),
-            bufferBytes: hostMemory == nil ? options.bufferBytes : 0)
+            bufferBytes: hostMemory == nil ? options.bufferBytes : 0, registrations: options.registrations)
         self.hostMemory = hostMemory ?? memory
         guard let arena = memory.engine.memory.baseAddress else { invariantViolated("an arena has memory") }
         engine = VolumeEngine(options.configuration, arena: arena, rules: rules)
@@ -96,7 +95,7 @@ public final class Volume: Poller, @unchecked Sendable {
     public override func poll(now: MonotonicTime) -> Int {
         self.now = now
         var work = deliver()
-        if !inlets.isEmpty { work += collect() }
+        if !door.isEmpty { work += collect() }
         for place in 0..<memberCount where looks[place]._withUnsafeGuaranteedRef({ $0.isEnding && $0.outstanding == 0 })
         {
             // Requests since the last round, and those without room, end before the engine hears of the end; another
@@ -123,7 +122,8 @@ public final class Volume: Poller, @unchecked Sendable {
     }
 
     public override var nextDeadline: MonotonicTime {
-        links.reduce(min(nextTick, engine.nextTick)) { min($0, $1.deadAt) }
+        let deadline = links.reduce(min(nextTick, engine.nextTick)) { min($0, $1.deadAt) }
+        return door.isGateShut ? min(deadline, door.gate.opensAt) : deadline
     }
 
     /// Brings members' completions to the engine.
@@ -225,26 +225,12 @@ public final class Volume: Poller, @unchecked Sendable {
 
     func add(_ inlet: VolumeInlet, scratch: UnsafeMutableRawPointer?) {
         inlet.open(on: self, scratch: scratch)
-        inlets.append(inlet)
-        inletLooks.append(.passUnretained(inlet))
+        door.add(inlet)
     }
 
     /// Takes what channels have left; returns how much that was.
     private func collect() -> Int {
-        var work = 0
-        var isAnyOver = false
-        for place in inletLooks.indices {
-            inletLooks[place]._withUnsafeGuaranteedRef { inlet in
-                work += inlet.collect()
-                isAnyOver = isAnyOver || inlet.isOver
-            }
-        }
-        if isAnyOver {
-            let over = inlets.filter(\.isOver)
-            for inlet in over { inlet.close() }
-            inlets.removeAll { inlet in over.contains { $0 === inlet } }
-            inletLooks = inlets.map { .passUnretained($0) }
-        }
+        let work = door.collect()
         if work > 0, isBellArmed {
             isBellArmed = false
             bell?.disarm()

@@ -36,11 +36,14 @@ public final class VolumeBlockDevice: BlockDevice {
         var inlets: [VolumeInlet] = []
         /// I/Os that channels which are closed have copied.
         var copiedBefore: UInt64 = 0
+        var known: KnownContents
     }
     private let state: Mutex<State>
 
     /// On the group's thread, once the volume has been served.
-    package init(_ volume: Volume) {
+    ///
+    /// - Parameter share: what the volumes of the group have in common, where they compete.
+    package init(_ volume: Volume, share: FairShare? = nil) {
         self.volume = volume
         let configuration = volume.options.configuration
         name = "volume \(configuration.volume)"
@@ -48,13 +51,19 @@ public final class VolumeBlockDevice: BlockDevice {
         bell = volume.openDoor()
         let length = Int(volume.longestTransferBytes)
         scratch = volume.memory.allocate(length).map { VolumeBuffer(pointer: $0, byteCount: length) }
+        // If the attachment before ended with a clean detach, changes since then are changes since this attach.
+        let known = KnownContents(
+            byteCount: volume.byteCount, regionSize: volume.regionSize,
+            isBlank: volume.engine.contents == .blank, isChanged: !volume.engine.wasClean)
+        volume.door.known = known
+        volume.door.gate = VolumeGate(share)
         state = Mutex(
             State(
                 geometry: BlockGeometry(
                     blockSize: configuration.blockSize, blockCount: volume.dataBlocks,
                     // Members may have one, and do not say so of each write.
-                    hasVolatileWriteCache: true, memoryAlignment: 4, canDeallocate: true, deallocatedReadsZeroes: true))
-        )
+                    hasVolatileWriteCache: true, memoryAlignment: 4, canDeallocate: true, deallocatedReadsZeroes: true),
+                known: known))
         volume.changed = { [weak self] in self?.note() }
         note()
     }
@@ -86,6 +95,16 @@ public final class VolumeBlockDevice: BlockDevice {
         }
     }
 
+    public func extent(at offset: UInt64, length: UInt64) -> BlockExtent {
+        state.withLock { $0.known }.extent(at: offset, length: length)
+    }
+
+    /// The limits that its users keep to.
+    public func limits() async -> VolumeLimits { await volume.group.run { self.volume.door.gate.limits } }
+
+    /// Gives its users other limits; I/O that has begun is not concerned.
+    public func change(_ limits: VolumeLimits) { volume.group.send { self.volume.door.gate.change(limits) } }
+
     func announce(_ memory: UnsafeMutableRawBufferPointer, by inlet: VolumeInlet) {
         guard let start = memory.baseAddress else { return }
         let area = VolumeBuffer(pointer: start, byteCount: memory.count)
@@ -113,6 +132,8 @@ public final class VolumeBlockDevice: BlockDevice {
             if volume.dataBlocks != state.geometry.blockCount {
                 state.geometry.blockCount = volume.dataBlocks
                 state.isResized = true
+                state.known = state.known.grown(to: volume.byteCount)
+                volume.door.known = state.known
             }
             let isChanged = state.availability != now
             state.availability = now
@@ -124,7 +145,9 @@ public final class VolumeBlockDevice: BlockDevice {
 
 extension VolumeAttachment {
     /// The volume as a block device. Its channels are to be closed before the volume is detached.
-    public func blockDevice() async -> VolumeBlockDevice {
-        await group.onExecutor { VolumeBlockDevice(self.volume) }
+    ///
+    /// - Parameter share: what the volumes of the group have in common, where they compete.
+    public func blockDevice(share: FairShare? = nil) async -> VolumeBlockDevice {
+        await group.onExecutor { VolumeBlockDevice(self.volume, share: share) }
     }
 }

@@ -18,11 +18,12 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
     // All that follows belongs to the volume's thread.
     private let depth: Int
     private var io: VolumeIO?
+    private unowned(unsafe) var volume: Volume?
     private var memory: VolumeMemory?
     private let slots: UnsafeMutablePointer<Slot>
     private let free: UnsafeMutablePointer<UInt32>
     private var freeCount: Int
-    /// A request for which there was no memory to copy it through.
+    /// A request that the gate did not let through, or for which there was no memory to copy it through.
     private var stalled: BlockRequest?
     private var announced: [UnsafeMutableRawBufferPointer] = []
     private let copied = Atomic<UInt64>(0)
@@ -32,6 +33,7 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
         var request = BlockRequest(tag: 0, operation: .flush)
         /// Memory that its data is copied through.
         var copy: UnsafeMutableRawPointer?
+        var isRunning = false
     }
 
     init(depth: Int) {
@@ -61,6 +63,7 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
         io.scratch = scratch
         io.sink = self
         self.io = io
+        self.volume = volume
         memory = volume.memory
     }
 
@@ -79,28 +82,41 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
         io?.sink = nil
         io?.close()
         io = nil
+        volume = nil
     }
 
-    /// Gives the volume what has arrived; returns how much that was.
+    /// Requests have arrived, and the volume's gate lets none through now.
+    private(set) var isHeld = false
+
+    /// Gives the volume what has arrived, as much as its gate lets through; returns how much that was.
     func collect() -> Int {
+        guard let volume else { return 0 }
         var taken = 0
-        if let request = stalled {
-            guard begin(request) else { return 0 }
-            stalled = nil
-            taken += 1
-        }
-        while freeCount > 0, let request = requests.pop() {
-            guard begin(request) else {
+        isHeld = false
+        while freeCount > 0, let request = stalled ?? requests.pop() {
+            isHeld = !volume.door.gate.isOpen(volume.now)
+            guard !isHeld, begin(request, volume) else {
                 stalled = request
                 break
             }
+            stalled = nil
             taken += 1
         }
         return taken
     }
 
+    /// Whether data is on its way to a range.
+    func isWriting(_ request: BlockRequest) -> Bool {
+        let range = request.offset..<request.offset + request.length
+        for slot in 0..<depth where slots[slot].isRunning && slots[slot].request.operation.writesData {
+            let other = slots[slot].request
+            if range.overlaps(other.offset..<other.offset + other.length) { return true }
+        }
+        return false
+    }
+
     /// `false` where there is no memory to copy the data through.
-    private func begin(_ request: BlockRequest) -> Bool {
+    private func begin(_ request: BlockRequest, _ volume: Volume) -> Bool {
         guard let io, let memory else { return false }
         var passed = request
         var copy: UnsafeMutableRawPointer?
@@ -120,8 +136,10 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
         }
         freeCount -= 1
         let slot = free[freeCount]
-        slots[Int(slot)] = Slot(request: request, copy: copy)
+        slots[Int(slot)] = Slot(request: request, copy: copy, isRunning: true)
         passed.tag = UInt64(slot)
+        volume.door.gate.begin(request, volume.now)
+        if let known = volume.door.known { note(request, tag: UInt64(slot), known, volume) }
         invariant(io.submit(passed), "a channel has no more under way than its depth")
         return true
     }
@@ -155,6 +173,16 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
         return copy
     }
 
+    @inline(__always)
+    private func note(_ request: BlockRequest, tag: UInt64, _ known: KnownContents, _ volume: Volume) {
+        guard request.operation.changes, request.contains(within: volume.byteCount) else { return }
+        known.begin(request)
+        if _slowPath(!request.operation.writesData) {
+            known.beginZeroing(
+                request, tag: tag, owner: ObjectIdentifier(self), isContended: volume.door.isBeingWritten(request))
+        }
+    }
+
     func completed(_ ended: UnsafeBufferPointer<BlockCompletion>) {
         for completion in ended {
             let slot = slots + Int(completion.tag)
@@ -165,6 +193,14 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
                 }
                 memory?.free(copy)
             }
+            if let volume {
+                volume.door.gate.end(request)
+                if _slowPath(request.operation.changes && !request.operation.writesData) {
+                    volume.door.known?.endZeroing(
+                        tag: completion.tag, owner: ObjectIdentifier(self), isDone: completion.status == .success)
+                }
+            }
+            slot.pointee.isRunning = false
             free[freeCount] = UInt32(truncatingIfNeeded: completion.tag)
             freeCount += 1
             end(BlockCompletion(tag: request.tag, status: completion.status))
@@ -184,5 +220,25 @@ extension BlockOperation {
         case .read, .write, .compare, .compareAndWrite: true
         case .flush, .writeZeroes, .deallocate, .verify: false
         }
+    }
+
+    /// It changes the device's contents.
+    @inline(__always) var changes: Bool {
+        switch self {
+        case .write, .compareAndWrite, .writeZeroes, .deallocate: true
+        case .read, .flush, .compare, .verify: false
+        }
+    }
+
+    /// It brings data to the device.
+    @inline(__always) var writesData: Bool { self == .write || self == .compareAndWrite }
+}
+
+extension BlockRequest {
+    /// It is a range of a device of so many bytes, and not an empty one.
+    @inline(__always)
+    fileprivate func contains(within byteCount: UInt64) -> Bool {
+        let (end, overflow) = offset.addingReportingOverflow(length)
+        return !overflow && length > 0 && end <= byteCount
     }
 }

@@ -23,6 +23,8 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
     private var timesAsked: UInt64 = 0
     private let areas: UnsafeMutablePointer<Area>
     private var areaCount = 0
+    /// The registrations of areas, which volumes of one group may share.
+    private let registrations: SharedRegistrations
 
     /// A device that memory is registered with; one context stands for all of its domain.
     private struct Device {
@@ -44,6 +46,8 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
         var isArena = false
         var keys = [8 of TransferKeys](repeating: TransferKeys())
 
+        var memory: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(start: start, count: count) }
+
         @inline(__always)
         func holds(_ address: UnsafeMutableRawPointer, _ length: Int) -> Bool {
             address >= start && address - start <= count - length
@@ -56,7 +60,10 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
     private static let maxAreas = 256
 
     /// - Parameter bufferBytes: 0 for no buffers.
-    init(engineBytes: Int, bufferBytes: Int) throws(TercetError) {
+    init(
+        engineBytes: Int, bufferBytes: Int, registrations: SharedRegistrations? = nil
+    ) throws(TercetError) {
+        self.registrations = registrations ?? SharedRegistrations()
         engine = try RegisteredArena(bytes: engineBytes)
         buffers = bufferBytes > 0 ? try RegisteredArena(bytes: bufferBytes) : nil
         pool = buffers.map { DataPool($0.memory, reservedBytes: 0) }
@@ -129,14 +136,7 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
     }
 
     private func register(_ area: Area, _ context: FabricContext) throws(TercetError) -> TransferKeys {
-        let memory = UnsafeMutableRawBufferPointer(start: area.start, count: area.count)
-        var keys = TransferKeys()
-        keys.incoming = try context.register(memory, access: .incoming)
-        do throws(TercetError) { keys.outgoing = try context.register(memory, access: .outgoing) } catch {
-            context.deregister(keys.incoming)
-            throw error
-        }
-        return keys
+        try registrations.keys(of: area.memory, with: context)
     }
 
     /// Ends an area's registrations with the first devices.
@@ -145,8 +145,7 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
     }
 
     private func deregister(_ area: Area, on number: Int) {
-        devices[number].context.deregister(area.keys[number].incoming)
-        devices[number].context.deregister(area.keys[number].outgoing)
+        registrations.release(area.memory, with: devices[number].context)
     }
 
     // MARK: Devices
@@ -166,8 +165,7 @@ public final class VolumeMemory: HostMemory, @unchecked Sendable {
                     ? buffers?.transferKeys(with: context) ?? TransferKeys() : register(areas[index], context)
             } catch {
                 for earlier in 0..<index where !areas[earlier].isArena {
-                    context.deregister(areas[earlier].keys[number].incoming)
-                    context.deregister(areas[earlier].keys[number].outgoing)
+                    registrations.release(areas[earlier].memory, with: context)
                 }
                 throw error
             }

@@ -22,6 +22,8 @@ public struct VolumeOptions: Sendable {
     public var bufferBytes: Int
     /// Commands on each member's queue.
     public var queueEntries: Int
+    /// Registrations that it shares with other volumes of its group; `nil` for its own.
+    public var registrations: SharedRegistrations?
     /// A bug, for tests that show that it is noticed.
     package var deliberateDefect = VolumeDefect.none
 
