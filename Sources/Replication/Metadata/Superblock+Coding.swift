@@ -9,11 +9,10 @@ extension Superblock {
     /// | 0-7 | "TERCETSB" |
     /// | 8-11, 12-15 | format; CRC32C of the page with this field zero |
     /// | 16-23, 24-39 | sequence; volume UUID |
-    /// | 40, 41, 42, 43 | member; fencing; minimum copies; flags (bit 0: clean; bit 1: detached) |
+    /// | 40, 41, 42, 43 | member; fencing; minimum copies; flags (bit 0: clean; bit 1: detached; bits 2 and 3: contents) |
     /// | 44-47, 48-51, 56-63 | block size; region size; data blocks |
     /// | 52-55, 80-87, 284-287 | once detached: what is left of the grace, in milliseconds; the clock; its end in seconds |
     /// | 64-71, 72-79 | attachment key; version |
-    /// | 80 | contents: 0 written, 1 blank, 2 being formatted |
     /// | 88-279 | three members of 64 bytes: UUID, blocks, boot instance, behind since, state (1) at 40 |
     /// | 280-283, 288- | how many regions are quarantined; their numbers, of 4 bytes, ascending |
     static let fixedSize = 288
@@ -37,7 +36,7 @@ extension Superblock {
         store(member.place, 40)
         store(fencing.rawValue, 41)
         store(UInt8(minimumCopies), 42)
-        store(UInt8(isClean ? 1 : 0) | UInt8(grace == nil ? 0 : 2), 43)
+        store(UInt8(isClean ? 1 : 0) | UInt8(grace == nil ? 0 : 2) | contents.rawValue << 2, 43)
         store(grace?.milliseconds ?? 0, 52)
         store(grace?.clock ?? 0, 80)
         store(grace?.endSeconds ?? 0, 284)
@@ -46,7 +45,6 @@ extension Superblock {
         store(geometry.dataBlocks, 56)
         store(stamp.attachmentKey, 64)
         store(stamp.version, 72)
-        store(contents.rawValue, 80)
         for (index, record) in members.enumerated() {
             let base = 88 + 64 * index
             store(record.uuid, base)
@@ -100,7 +98,9 @@ extension Superblock {
             let geometry = try? VolumeGeometry(blockSize: blockSize, regionSize: regionSize, dataBlocks: dataBlocks),
             geometry.pageSize == bytes.count
         else { return .invalid("block size, \(blockSize), in a page of \(bytes.count) bytes,") }
-        guard let contents = VolumeContents(rawValue: load(80, UInt8.self)) else { return .invalid("contents") }
+        guard let contents = VolumeContents(rawValue: load(43, UInt8.self) >> 2 & 3) else {
+            return .invalid("contents")
+        }
         var members: [MemberRecord] = []
         for base in stride(from: 88, to: 88 + 64 * memberCount, by: 64) {
             guard let state = MemberDataState(rawValue: load(base + 40, UInt8.self)) else {
