@@ -65,7 +65,9 @@ public final class InProcessTransport: TargetTransport {
         notices.append(.opened(PortIndex(position: 0), index, origin))
     }
 
-    /// A queue on its way to the transport of another poll group. One thread polls all groups of a test.
+    /// A queue on its way to the transport of another poll group.
+    ///
+    /// Unchecked: one thread polls all groups of a test.
     private struct Ticket: TransportTicket, @unchecked Sendable { let queue: InProcessQueue? }
 
     public func handOver(_ connection: PendingConnection) -> any TransportTicket {

@@ -7,7 +7,7 @@ import Testing
 /// The private data of a connection request. The rejection is 4 bytes: RECFMT 0 and a status of the NVMe
 /// RDMA Transport specification, "RDMA_CM_REJECT Private Data" (Linux: `enum nvme_rdma_cm_status`).
 @Suite struct ConnectionManagerTests {
-    /// What a host asks for, and the status that it is refused with.
+    /// A host's wish, and the status that it is refused with.
     static let cases: [(name: String, status: UInt8, change: @Sendable (inout RawQueueOptions) -> Void)] = [
         (
             "another record format", 2,

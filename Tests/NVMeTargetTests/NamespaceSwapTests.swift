@@ -22,7 +22,7 @@ import Testing
         init(options: TargetOptions = TargetWorld.smallOptions, blockSize: UInt32) throws {
             (world, first) = try EngineWorld.steered(options)
             second = SimulatedDisk("second", network: SimulatedNetwork(seed: 1), blockSize: blockSize, blockCount: 8192)
-            // What it is given to do is done at once: its network's time stands still.
+            // All that it is given to do is done at once: its network's time stands still.
             second.behaviour.latency = 0...0
             for index in second.contents.indices { second.contents[index] = 0x5A }
             host = try world.attach()

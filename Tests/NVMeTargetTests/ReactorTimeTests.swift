@@ -94,7 +94,9 @@ import Testing
         }
         world.settle()
         world.isFull = false
-        world.pass(milliseconds: 1000)
+        // 32 KiB a round: some hundred rounds.
+        let isOver = world.pass(atMost: 20_000) { ids.allSatisfy { world.status(of: $0, on: admin) != nil } }
+        #expect(isOver)
         for id in ids { #expect(world.status(of: id, on: admin) == .success) }
         world.expectIdle()
     }

@@ -19,7 +19,7 @@ import VolumeDriver
 
     /// A write with FUA that fails on all members in sync tells what a failed flush tells: all that is dirty is written again. Targets of other makes do not tell it by the namespace's instance.
     @Test(arguments: [true, false]) func aDurableWriteFailsOnAll(tellsInstance: Bool) {
-        // Where the instance tells, the bug does not show.
+        // The bug does not show if the instance tells.
         for fault in [DeliberateFault.none, .failedDurabilityTrusted] where fault == .none || !tellsInstance {
             let scenario = dirty(fault: fault, tellsInstances: tellsInstance)
             for target in scenario.targets { target.disk.loseWriteback() }
