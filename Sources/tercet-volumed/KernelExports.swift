@@ -49,7 +49,7 @@ actor KernelExports {
 
     /// Throws where this kernel has no such devices.
     func check() async throws(TercetError) {
-        try await call { () throws(TercetError) in _ = try KernelNBD() }
+        try await withKernel { _ throws(TercetError) in }
     }
 
     /// Takes the connections of a former daemon, until their exports are there.
@@ -133,32 +133,33 @@ actor KernelExports {
     }
 
     private func connect(_ entry: Entry) async throws(TercetError) -> Int32 {
-        let ends = try KernelDevice.connection()
-        defer { close(ends.kernel) }
-        // The kernel asks for the first blocks as soon as it has the socket.
-        let session = HandedSession(
-            descriptor: ends.server, export: entry.export.name, session: entry.export.deviceSession, isDevice: true)
-        await serve(entry, session)
+        let socket = try await connection(entry)
+        defer { close(socket) }
         let settings = entry.settings
-        return try await call { () throws(TercetError) in
-            var kernel = try KernelNBD()
-            return try kernel.connect(ends.kernel, settings)
-        }
+        return try await withKernel { kernel throws(TercetError) in try kernel.connect(socket, settings) }
+    }
+
+    /// A connection to an export's server, with its session begun; returns the kernel's end. The kernel asks for the first blocks
+    /// as soon as it has it.
+    private func connection(_ entry: Entry) async throws(TercetError) -> Int32 {
+        let ends = try KernelDevice.connection()
+        await serve(
+            entry,
+            HandedSession(
+                descriptor: ends.server, export: entry.export.name, session: entry.export.deviceSession, isDevice: true)
+        )
+        return ends.kernel
     }
 
     /// Gives a device whose connection has died another one.
     private func connectAnew(_ entry: Entry) async throws(TercetError) {
-        let ends = try KernelDevice.connection()
-        defer { close(ends.kernel) }
-        let session = HandedSession(
-            descriptor: ends.server, export: entry.export.name, session: entry.export.deviceSession, isDevice: true)
-        await serve(entry, session)
+        let socket = try await connection(entry)
+        defer { close(socket) }
         let (index, settings) = (entry.index, entry.settings)
-        try await call { () throws(TercetError) in
-            var kernel = try KernelNBD()
+        try await withKernel { kernel throws(TercetError) in
             let deadline = MonotonicTime.now().advanced(byMilliseconds: Self.noticeMilliseconds)
             while true {
-                do throws(TercetError) { return try kernel.reconfigure(index, ends.kernel, settings) } catch {
+                do throws(TercetError) { return try kernel.reconfigure(index, socket, settings) } catch {
                     guard error.code == .exhausted, MonotonicTime.now() < deadline else { throw error }
                     usleep(20_000)
                 }
@@ -208,10 +209,7 @@ actor KernelExports {
             settings.size = size
             let (index, wanted) = (entry.index, settings)
             do throws(TercetError) {
-                try await call { () throws(TercetError) in
-                    var kernel = try KernelNBD()
-                    try kernel.resize(index, wanted)
-                }
+                try await withKernel { kernel throws(TercetError) in try kernel.resize(index, wanted) }
                 journal.write(
                     .notice, "block device resized", ["export": "\(name)", "bytes": "\(size)"])
             } catch {
@@ -245,10 +243,7 @@ actor KernelExports {
     }
 
     private func disconnect(_ index: Int32) async throws(TercetError) {
-        try await call { () throws(TercetError) in
-            var kernel = try KernelNBD()
-            try kernel.disconnect(index)
-        }
+        try await withKernel { kernel throws(TercetError) in try kernel.disconnect(index) }
     }
 
     /// The daemon ends. Devices that nobody uses end too; the others wait for the next daemon.
@@ -270,6 +265,16 @@ actor KernelExports {
     func leave() { isStopping = true }
 
     // MARK: Calls
+
+    /// Asks the kernel's NBD client.
+    private func withKernel<Result: Sendable>(
+        _ body: @escaping @Sendable (inout KernelNBD) throws(TercetError) -> Result
+    ) async throws(TercetError) -> Result {
+        try await call { () throws(TercetError) in
+            var kernel = try KernelNBD()
+            return try body(&kernel)
+        }
+    }
 
     /// Makes calls that block, on the thread for them.
     private func call<Result: Sendable>(
