@@ -146,4 +146,6 @@ public struct InProcessAnswer: Sendable {
     /// The completion queue entry.
     public var entry: [UInt8]
     public var data: [UInt8]
+
+    public init(entry: [UInt8], data: [UInt8]) { (self.entry, self.data) = (entry, data) }
 }

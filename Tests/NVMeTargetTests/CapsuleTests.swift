@@ -3,25 +3,14 @@ import FabricInterface
 import NVMeTarget
 import Testing
 
-/// Capsules that no host should send.
+/// Capsules that no host should send, and keys that no target may use.
 @Suite struct CapsuleTests {
     private let write = RawCommand.io(nvme_cmd_write)
 
     /// Fills every buffer of the shared receive queue with a capsule that is right, and block 0 with something else then.
-    private func poison(_ world: TargetWorld, _ witness: AttachedHost, _ bad: RawQueue, _ sgl: [UInt8], _ data: [UInt8])
-        throws
-    {
-        for _ in 0..<200 { #expect(try world.execute(bad, write.with(sgl: sgl), data: data).isSuccess) }
-        let offset = witness.scratch(512)
-        witness.host.fill(offset, 0x11, count: 512)
-        #expect(try world.execute(witness.io[0], write.at(witness.host, offset, 512)).isSuccess)
-    }
-
-    private func expectBlockIsAsItWas(_ world: TargetWorld, _ witness: AttachedHost) throws {
-        let offset = witness.scratch(512)
-        witness.host.fill(offset, 0, count: 512)
-        #expect(try world.execute(witness.io[0], .io(nvme_cmd_read).at(witness.host, offset, 512)).isSuccess)
-        #expect(witness.host.bytes(offset, 512) == [UInt8](repeating: 0x11, count: 512))
+    private func poison(_ audit: Audit<TargetWorld>, _ bad: RawQueue, _ sgl: [UInt8], _ data: [UInt8]) throws {
+        for _ in 0..<200 { #expect(try audit.world.execute(write.with(sgl: sgl), behind: data, on: bad) == .success) }
+        #expect(try audit.witness.write(0x11) == .success)
     }
 
     /// A capsule of fewer than 64 bytes ends its connection, whatever an earlier capsule left in the buffer.
@@ -30,11 +19,12 @@ import Testing
         let audit = try world.audit()
         let bad = try world.attach()
         let (sgl, data) = (RawSGL.offset(0, length: 512), [UInt8](repeating: 0xEE, count: 512))
-        try poison(world, audit.witness, bad.io[0], sgl, data)
-        bad.io[0].send(write.with(sgl: sgl), data: data, length: length)
+        try poison(audit, bad.io[0], sgl, data)
+        let answers = bad.io[0].answers.count
+        world.send(write.with(sgl: sgl), behind: data, length: length, on: bad.io[0])
         try world.wait("the end of the connection") { bad.io[0].end != nil }
-        #expect(bad.io[0].completions.isEmpty, "no command was executed")
-        try expectBlockIsAsItWas(world, audit.witness)
+        #expect(bad.io[0].answers.count == answers, "no command was executed")
+        #expect(try audit.witness.read() == [UInt8](repeating: 0x11, count: 512))
         bad.host.destroyAll()
         audit.end()
     }
@@ -45,15 +35,15 @@ import Testing
         let world = try TargetWorld()
         let bad = try world.attach()
         let audit = try world.audit()
-        let half = bad.host.keyed(bad.scratch(1024), 256)
+        let half = bad.host.keyed(bad.host.allocate(1024), 256)
         let data = isList ? half + half : [UInt8](repeating: 0xEE, count: 512)
-        let sgl = isList ? RawSGL.offset(0, length: 32, type: 0x31) : RawSGL.offset(0, length: 512)
-        try poison(world, audit.witness, bad.io[0], sgl, data)
+        let sgl = isList ? RawSGL.list(32) : RawSGL.offset(0, length: 512)
+        try poison(audit, bad.io[0], sgl, data)
         for length in isList ? [64, 64 + 16, 64 + 31] : [64, 65, 64 + 511] {
-            let id = bad.io[0].send(write.with(sgl: sgl), data: data, length: length)
+            let id = world.send(write.with(sgl: sgl), behind: data, length: length, on: bad.io[0])
             let status = isList ? NVME_SC_SGL_INVALID_LAST : NVME_SC_SGL_INVALID_OFFSET
-            #expect(try world.completion(of: id, bad.io[0]).status.code == status.rawValue, "\(length) bytes")
-            try expectBlockIsAsItWas(world, audit.witness)
+            #expect(bad.status(of: id)?.code == status.rawValue, "\(length) bytes")
+            #expect(try audit.witness.read() == [UInt8](repeating: 0x11, count: 512))
         }
         audit.end()
     }
@@ -139,11 +129,40 @@ import Testing
         let world = try TargetWorld()
         let attached = try world.attach()
         let audit = try world.audit()
-        let offset = attached.scratch(65536)
+        let offset = attached.host.allocate(65536)
         for row in offsets + lists(attached.host, offset) + types(attached.host, offset) {
-            let code = try world.execute(attached.io[0], row.command, data: row.data).status.code
+            let code = try world.execute(row.command, behind: row.data, on: attached.io[0]).code
             #expect(row.statuses.map(\.rawValue).contains(code), "\(row.name): \(code)")
         }
         audit.end()
+    }
+
+    /// A key that the host never gave, one that is stale, memory that is too short, and memory without the right.
+    @Test(arguments: [nvme_cmd_write, nvme_cmd_read]) func aWrongKeyEndsThatConnectionOnly(
+        _ opcode: nvme_io_opcode
+    ) throws {
+        let world = try TargetWorld(groups: 2)
+        let audit = try world.audit()
+        for attempt in 0..<4 {
+            let bad = try world.attach(ioQueues: 2)
+            let host = bad.host
+            let offset = host.allocate(4096)
+            let key = host.region.remoteKey
+            let (address, wrongKey) =
+                switch attempt {
+                case 0: (host.address(offset), key ^ 0x00AB_CD00)
+                case 1: (host.address(offset), key ^ 0xFF)
+                case 2: (host.address(host.memory.count - 256), key)
+                default: (host.address(offset), try host.register(offset, 4096, access: .localWrite))
+                }
+            let command = RawCommand.io(opcode, 0, 8)
+            // Other commands of the queue are under way with it.
+            for _ in 0..<8 { world.send(command.at(host, offset, 4096), on: bad.io[0]) }
+            world.send(command.with(sgl: RawSGL.keyed(address: address, length: 4096, key: wrongKey)), on: bad.io[0])
+            try world.wait("the end of the connection") { bad.io[0].end != nil }
+            #expect(world.events.contains("remoteAccessError"), "the operator is told of the reason")
+            host.destroyAll()
+            audit.end("attempt \(attempt)")
+        }
     }
 }

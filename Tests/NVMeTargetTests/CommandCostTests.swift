@@ -2,10 +2,9 @@ import AllocationProbe
 import Base
 import BlockInterface
 import CLibNVMe
-import FabricInterface
 import Glibc
+import InProcessTransport
 import NVMeTarget
-import Simulation
 import TargetInterface
 import Testing
 
@@ -14,12 +13,7 @@ import Testing
 /// number of subsystems, namespaces and hosts.
 @Suite(.serialized) struct CommandCostTests {
     /// The size of a configuration.
-    struct Size {
-        var subsystems: Int
-        var namespaces: Int
-        var hosts: Int
-        var registrants: Int
-    }
+    struct Size { var subsystems, namespaces, hosts, registrants: Int }
 
     /// The cost of a command in its costliest round.
     struct Cost {
@@ -65,18 +59,16 @@ import Testing
 
     /// Lets a command be done; returns its completion, and what the target's costliest round took.
     private func run(
-        _ world: TargetWorld, _ queue: RawQueue, _ name: String, _ command: RawCommand
+        _ world: EngineWorld, _ queue: InProcessQueue, _ name: String, _ command: RawCommand, _ data: InProcessData
     ) throws -> (completion: RawCompletion, cost: Cost) {
-        let id = queue.send(command)
+        let id = world.send(command, data, on: queue)
         var cost = Cost(name: name)
         for _ in 0..<1_000_000 {
-            _ = queue.host.poll(now: world.network.now)
-            if let completion = queue.take(id) { return (completion, cost) }
+            if let answer = queue.answer(to: id) { return (RawCompletion(answer.entry), cost) }
             let (before, start) = (allocationsOfThread(), Self.nanoseconds())
-            _ = world.groups[0].poll(now: world.network.now)
+            _ = world.poll()
             cost.nanoseconds = max(cost.nanoseconds, Self.nanoseconds() - start)
             cost.allocations = max(cost.allocations, Int(allocationsOfThread() - before))
-            world.network.run(until: world.network.now.advanced(byNanoseconds: 1000))
         }
         throw WorldError("no answer to \(name); \(world.events.all.suffix(3))")
     }
@@ -84,64 +76,55 @@ import Testing
     /// The median of a few runs of each command.
     private func costs(_ size: Size, rounds: Int) throws -> [Cost] {
         let world = try world(size)
-        try register(size, world)
-        let host = world.addHost()
-        let scratch = host.allocate(1 << 20)
         var table: [Cost] = []
-        func measure(_ name: String, _ queue: RawQueue, succeeds: Bool = true, _ make: () throws -> RawCommand) throws {
-            var costs: [Cost] = []
-            for _ in 0..<rounds {
-                let (completion, cost) = try run(world, queue, name, make())
-                #expect(completion.isSuccess == succeeds, "\(name): \(completion.status)")
-                costs.append(cost)
-            }
-            var median = Cost(name: name)
-            median.nanoseconds = costs.map(\.nanoseconds).sorted()[rounds / 2]
-            median.allocations = costs.map(\.allocations).sorted()[rounds / 2]
-            table.append(median)
-        }
-        let admin = try world.open(host)
-        let (connected, adminCost) = try run(world, admin, "Connect, admin queue", RawConnect(host).command)
-        #expect(connected.isSuccess)
-        try world.enable(admin)
-        let id = UInt16(truncatingIfNeeded: connected.dword0)
-        #expect(try world.execute(admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
-        var options = RawQueueOptions()
-        options.queueID = 1
-        let io = try world.open(host, options)
-        let (second, ioCost) = try run(
-            world, io, "Connect, I/O queue", RawConnect(host, controllerID: id, queueID: 1).command)
-        #expect(second.isSuccess)
-        table += [adminCost, ioCost]
-        for row in rows(host, scratch) { try measure(row.name, admin, succeeds: row.succeeds, row.command) }
-        let (discovery, _) = try world.admin(world.addHost(), nqn: TargetWorld.discovery, keepAlive: 100_000)
-        let place = discovery.host.allocate(1 << 20)
-        for bytes in [1024, 4096, 1 << 18] {
-            let dwords = UInt32(bytes / 4 - 1)
-            try measure("Get Log Page 70h, \(bytes) bytes", discovery) {
-                RawCommand(opcode: nvme_admin_get_log_page.rawValue)
-                    .with(10, NVME_LOG_LID_DISCOVER.rawValue | dwords << 16).with(11, dwords >> 16)
-                    .with(12, 1024).with(sgl: discovery.host.keyed(place, bytes))
-            }
-        }
-        for (name, opcode, dword10, keys, bytes) in Self.reservations {
-            UnsafeMutableRawBufferPointer(rebasing: host.memory[scratch..<scratch + 16])
-                .copyBytes(from: RawSGL.little(keys.0, 8) + RawSGL.little(keys.1, 8))
-            let command = RawCommand(opcode: opcode, nsid: 1).with(10, dword10).with(11, bytes == 4096 ? 1 : 0)
-                .with(sgl: host.keyed(scratch, bytes))
-            let (completion, cost) = try run(world, io, name, command)
+        @discardableResult func once(
+            _ name: String, _ queue: InProcessQueue, _ command: RawCommand, _ data: InProcessData
+        ) throws -> RawCompletion {
+            let (completion, cost) = try run(world, queue, name, command, data)
             #expect(completion.isSuccess, "\(name): \(completion.status)")
             table.append(cost)
+            return completion
+        }
+        func measure(_ row: Row, _ queue: InProcessQueue) throws {
+            let costs = try (0..<rounds).map { _ in
+                let (completion, cost) = try run(world, queue, row.name, row.command, row.data)
+                #expect(completion.isSuccess == row.succeeds, "\(row.name): \(completion.status)")
+                return cost
+            }
+            table.append(
+                Cost(
+                    name: row.name, allocations: costs.map(\.allocations).sorted()[rounds / 2],
+                    nanoseconds: costs.map(\.nanoseconds).sorted()[rounds / 2]))
+        }
+        let admin = world.open()
+        var connect = RawConnect()
+        let id = UInt16(try once("Connect, admin queue", admin, connect.command, .fromHost(connect.data)).dword0)
+        try world.execute(.configure(0x0046_0001), on: admin)
+        try world.execute(.setFeature(NVME_FEAT_FID_NUM_QUEUES, 0), on: admin)
+        let io = world.open(queueID: 1)
+        connect = RawConnect(controllerID: id, queueID: 1)
+        try once("Connect, I/O queue", io, connect.command, .fromHost(connect.data))
+        for row in rows { try measure(row, admin) }
+        let discovery = try world.admin(nqn: EngineWorld.discovery, keepAlive: 100_000)
+        for bytes in [1024, 4096, 1 << 18] {
+            let command = RawCommand.getLog(NVME_LOG_LID_DISCOVER, bytes: bytes, nsid: 0).with(12, 1024)
+            try measure(Row("Get Log Page 70h, \(bytes) bytes", command, .toHost(bytes)), discovery)
+        }
+        for (name, opcode, dword10, keys) in Self.reservations {
+            let command = RawCommand(opcode: opcode.rawValue, nsid: 1).with(10, dword10)
+            // A report has a structure of its own (EDS), and is read.
+            let data: InProcessData = keys.isEmpty ? .toHost(4096) : .fromHost(keys.flatMap { RawSGL.little($0, 8) })
+            try once(name, io, command.with(11, keys.isEmpty ? 1 : 0), data)
         }
         return table
     }
 
-    /// Opcode, dword 10, current and new key, bytes of data.
-    private static let reservations: [(String, UInt32, UInt32, (UInt64, UInt64), Int)] = [
-        ("Reservation Register", nvme_cmd_resv_register.rawValue, 0, (0, 5), 16),
-        ("Reservation Acquire", nvme_cmd_resv_acquire.rawValue, 1 << 8, (5, 0), 16),
-        ("Reservation Report, 4096 bytes", nvme_cmd_resv_report.rawValue, 1023, (0, 0), 4096),
-        ("Reservation Release", nvme_cmd_resv_release.rawValue, 1 << 8, (5, 0), 8),
+    /// Opcode, dword 10, current and new key.
+    private static let reservations: [(String, nvme_io_opcode, UInt32, [UInt64])] = [
+        ("Reservation Register", nvme_cmd_resv_register, 0, [0, 5]),
+        ("Reservation Acquire", nvme_cmd_resv_acquire, 1 << 8, [5, 0]),
+        ("Reservation Report, 4096 bytes", nvme_cmd_resv_report, 1023, []),
+        ("Reservation Release", nvme_cmd_resv_release, 1 << 8, [5]),
     ]
 
     // MARK: What is configured
@@ -161,97 +144,70 @@ import Testing
         }
     }
 
-    private func world(_ size: Size) throws -> TargetWorld {
-        var options = TargetWorld.smallOptions
-        options.maxNamespaces = 65536
-        options.controlMemory = 4 << 20
-        let world = try TargetWorld(options: options)
+    private func world(_ size: Size) throws -> EngineWorld {
+        let world = try EngineWorld(.small { ($0.maxNamespaces, $0.controlMemory) = (65536, 4 << 20) })
         let stub = Stub()
         try world.change { definition in
             definition.subsystems += (0..<size.subsystems).map {
                 SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:cost-\(1_000_000 + $0)", serialNumber: "C")
             }
-            definition[TargetWorld.nqn]?.namespaces += (2...UInt32(size.namespaces)).map { nsid in
-                NamespaceDefinition(
-                    nsid: nsid, backing: .device(stub),
-                    identity: BlockIdentity(uuid: RawSGL.little(UInt64(nsid), 8) + [UInt8](repeating: 9, count: 8)),
-                    anaGroup: nsid % 16 + 1)
+            definition[EngineWorld.nqn]?.namespaces += (2...UInt32(size.namespaces)).map {
+                var namespace = EngineWorld.numbered($0, stub)
+                namespace.anaGroup = $0 % 16 + 1
+                return namespace
             }
         }
-        var crowd: RawHost?
         for number in 0..<size.hosts {
-            if number % 200 == 0 {
-                let name = "crowd-\(number)"
-                let device = world.network.makeDevice(name, addresses: ["192.0.2.\(200 + number / 200)"])
-                let host = RawHost(name, device, memoryBytes: 600_000 * min(200, size.hosts) + (1 << 20))
-                world.simulation.add(host)
-                crowd = host
-            }
-            guard let crowd else { break }
-            let queue = try world.open(crowd)
-            let name = "nqn.2014-08.org.nvmexpress:uuid:crowd-\(number)"
-            let connect = RawConnect(crowd, hostNQN: name, hostID: RawSGL.little(UInt64(number + 1), 16)).command
-            #expect(try world.execute(queue, connect).isSuccess)
+            let host = HostName(nqn: "\(HostName.plain)-crowd-\(number)", number: number + 1)
+            #expect(try world.connect(RawConnect(host: host), on: world.open()).isSuccess)
         }
+        // Hosts that are registered with the first namespace, and are gone.
+        for number in 0..<size.registrants {
+            let host = try world.attach(host: HostName(nqn: "\(HostName.plain)-gone-\(number)", number: 5000 + number))
+            try ReservingHost(host).join(UInt64(1000 + number))
+            host.leave()
+        }
+        world.pass(milliseconds: 500)
         return world
     }
 
-    /// Hosts that are registered with the first namespace, and are gone.
-    private func register(_ size: Size, _ world: TargetWorld) throws {
-        for number in 0..<size.registrants {
-            let attached = try world.attach()
-            try attached.join(UInt64(1000 + number), world)
-            attached.host.destroyAll()
-        }
-        world.pass(milliseconds: 500)
-    }
-
     private struct Row {
-        var name: String
-        var command: () -> RawCommand
-        var succeeds = true
+        let name: String
+        let command: RawCommand
+        let data: InProcessData
+        let succeeds: Bool
+
+        init(_ name: String, _ command: RawCommand, _ data: InProcessData = .none, succeeds: Bool = true) {
+            (self.name, self.command, self.data, self.succeeds) = (name, command, data, succeeds)
+        }
     }
 
-    private func rows(_ host: RawHost, _ scratch: Int) -> [Row] {
-        func data(_ command: RawCommand, _ bytes: Int) -> RawCommand { command.with(sgl: host.keyed(scratch, bytes)) }
-        var rows: [Row] = []
+    private var rows: [Row] {
         let lists: [UInt32] = [2, 7, 0x10]
-        for structure in [0, 1, 2, 3, 5, 6, 7, 8, 0x10, 0x11, 0x12, 0x13, 0x1C] as [UInt32] {
-            let nsid: UInt32 = lists.contains(structure) ? 0 : 1
-            let command = RawCommand(opcode: nvme_admin_identify.rawValue, nsid: nsid).with(10, structure)
-            rows.append(Row(name: "Identify CNS \(String(structure, radix: 16))h", command: { data(command, 4096) }))
-        }
-        for (page, bytes) in [
+        let structures = [0, 1, 2, 3, 5, 6, 7, 8, 0x10, 0x11, 0x12, 0x13, 0x1C] as [UInt32]
+        let logs = [
             (NVME_LOG_LID_SUPPORTED_LOG_PAGES, 1024), (NVME_LOG_LID_ERROR, 64), (NVME_LOG_LID_SMART, 512),
             (NVME_LOG_LID_FW_SLOT, 512), (NVME_LOG_LID_CHANGED_NS, 4096), (NVME_LOG_LID_CMD_EFFECTS, 4096),
             (NVME_LOG_LID_ANA, 4096), (NVME_LOG_LID_ANA, 256 << 10), (NVME_LOG_LID_RESERVATION, 64),
-        ] as [(nvme_cmd_get_log_lid, Int)] {
-            rows.append(
-                Row(name: "Get Log Page \(String(page.rawValue, radix: 16))h, \(bytes) bytes") {
-                    let dwords = UInt32(bytes / 4 - 1)
-                    return data(
-                        RawCommand(opcode: nvme_admin_get_log_page.rawValue, nsid: 0xFFFF_FFFF)
-                            .with(10, page.rawValue | dwords << 16).with(11, dwords >> 16), bytes)
-                })
-        }
-        var everywhere = RawCommand.setFeature(NVME_FEAT_FID_RESV_MASK, 2)
-        everywhere[dword: 1] = 0xFFFF_FFFF
-        let mask = everywhere
-        rows += [
-            Row(name: "Set Features, Reservation Notification Mask, all") { mask },
-            Row(name: "Set Features, Asynchronous Event Configuration") {
-                .setFeature(NVME_FEAT_FID_ASYNC_EVENT, 0x100)
-            },
-            Row(
-                name: "Get Features, Volatile Write Cache",
-                command: {
-                    RawCommand(opcode: nvme_admin_get_features.rawValue).with(10, NVME_FEAT_FID_VOLATILE_WC.rawValue)
-                }, succeeds: false),
-            Row(name: "Keep Alive") { RawCommand(opcode: nvme_admin_keep_alive.rawValue) },
-            Row(name: "Abort") { RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, 0xFFFF_0000) },
-            Row(name: "Property Get") { .getProperty(NVME_REG_CSTS) },
-            Row(name: "Property Set") { .configure(0x0046_0001) },
         ]
-        return rows
+        return structures.map { structure in
+            let nsid: UInt32 = lists.contains(structure) ? 0 : 1
+            let command = RawCommand.identify(nvme_identify_cns(structure), nsid: nsid)
+            return Row("Identify CNS \(String(structure, radix: 16))h", command, .toHost(4096))
+        }
+            + logs.map { page, bytes in
+                let name = "Get Log Page \(String(page.rawValue, radix: 16))h, \(bytes) bytes"
+                return Row(name, .getLog(page, bytes: bytes), .toHost(bytes))
+            } + [
+                Row(
+                    "Set Features, Reservation Notification Mask, all",
+                    .setFeature(NVME_FEAT_FID_RESV_MASK, 2).with(1, 0xFFFF_FFFF)),
+                Row("Set Features, Asynchronous Event Configuration", .setFeature(NVME_FEAT_FID_ASYNC_EVENT, 0x100)),
+                Row("Get Features, Volatile Write Cache", .getFeature(NVME_FEAT_FID_VOLATILE_WC), succeeds: false),
+                Row("Keep Alive", .keepAlive),
+                Row("Abort", .abort(0xFFFF, sq: 0)),
+                Row("Property Get", .getProperty(NVME_REG_CSTS)),
+                Row("Property Set", .configure(0x0046_0001)),
+            ]
     }
 }

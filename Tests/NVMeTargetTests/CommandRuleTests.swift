@@ -1,7 +1,10 @@
+import BlockInterface
 import CLibNVMe
 import InProcessTransport
 import NVMeSpec
 import NVMeTarget
+import Simulation
+import TargetInterface
 import Testing
 
 /// The answers to commands: one row for each rule (NVMe Base, NVM Command Set; numbers from libnvme's headers).
@@ -24,48 +27,40 @@ import Testing
         }
     }
 
-    private static let transfers = [nvme_cmd_write, nvme_cmd_read, nvme_cmd_compare].map(\.rawValue)
-    private static let ranged = transfers + [nvme_cmd_write_zeroes, nvme_cmd_verify].map(\.rawValue)
-
-    private static func refused(_ status: nvme_status_field) -> RawStatus { .refused(status) }
-
-    private static func io(_ opcode: UInt32, _ lba: UInt64, _ blocks: Int, control: UInt32 = 0) -> RawCommand {
-        RawCommand(opcode: opcode, nsid: 1).range(lba, blocks, control: control)
-    }
+    private static let transfers = [nvme_cmd_write, nvme_cmd_read, nvme_cmd_compare]
+    private static let ranged = transfers + [nvme_cmd_write_zeroes, nvme_cmd_verify]
 
     /// Data as the command's direction wants it.
-    private static func data(_ opcode: UInt32, _ bytes: Int) -> InProcessData {
-        bytes == 0 ? .none : opcode & 3 == 1 ? .fromHost([UInt8](repeating: 0, count: bytes)) : .toHost(bytes)
+    private static func data(_ opcode: nvme_io_opcode, _ bytes: Int) -> InProcessData {
+        bytes == 0 ? .none : opcode.rawValue & 3 == 1 ? .fromHost(zeroes(bytes)) : .toHost(bytes)
     }
 
+    private static func zeroes(_ count: Int) -> [UInt8] { [UInt8](repeating: 0, count: count) }
+
     static let ranges: [Rule] = ranged.flatMap { opcode in
-        [8185, 8192, 1 << 32, UInt64.max, UInt64.max - 7, 1 << 55, 1 << 63].map { lba in
-            Rule(
-                "opcode \(opcode), 8 blocks at \(lba)", io(opcode, lba, 8), data(opcode, 4096),
-                refused(NVME_SC_LBA_RANGE))
-        } + [
-            Rule("opcode \(opcode), the last blocks", io(opcode, 8184, 8), data(opcode, 4096), .success)
-        ]
+        [8185, 8192, 1 << 32, UInt64.max, UInt64.max - 7, 1 << 55, 1 << 63].map {
+            Rule("\(opcode), 8 blocks at \($0)", .io(opcode, $0, 8), data(opcode, 4096), .refused(NVME_SC_LBA_RANGE))
+        } + [Rule("\(opcode), the last blocks", .io(opcode, 8184, 8), data(opcode, 4096), .success)]
     }
 
     static let lengths: [Rule] = transfers.flatMap { opcode in
         [0, 1, 511, 513, 1024, 0xF_FFFF].map { bytes in
             Rule(
-                "opcode \(opcode), a block in \(bytes) bytes", io(opcode, 0, 1), data(opcode, bytes),
-                refused(NVME_SC_SGL_INVALID_DATA))
+                "\(opcode), a block in \(bytes) bytes", .io(opcode), data(opcode, bytes),
+                .refused(NVME_SC_SGL_INVALID_DATA))
         } + [
             Rule(
-                "opcode \(opcode), beyond MDTS", io(opcode, 0, 4096), data(opcode, 4096 * 512),
-                refused(NVME_SC_INVALID_FIELD))
+                "\(opcode), beyond MDTS", .io(opcode, 0, 4096), data(opcode, 4096 * 512),
+                .refused(NVME_SC_INVALID_FIELD))
         ]
     }
 
     static let namespaces: [Rule] = [0, 2, 16, 17, 0x1_0000, 0xFFFF_FFFE, 0xFFFF_FFFF].flatMap { (nsid: UInt32) in
-        ranged.map { opcode in
+        ranged.map {
             Rule(
-                "opcode \(opcode), namespace \(nsid)", io(opcode, 0, 1).with(1, nsid), data(opcode, 512),
+                "\($0), namespace \(nsid)", .io($0, nsid: nsid), data($0, 512),
                 // A reload may bring those back that can be.
-                (1...16).contains(nsid) ? .generic(NVME_SC_INVALID_NS) : refused(NVME_SC_INVALID_NS))
+                (1...16).contains(nsid) ? .generic(NVME_SC_INVALID_NS) : .refused(NVME_SC_INVALID_NS))
         }
     }
 
@@ -74,7 +69,7 @@ import Testing
         but known: Set<UInt32>, _ name: String, isAdmin: Bool = true, _ make: (UInt32) -> RawCommand
     ) -> [Rule] {
         (0...0xFF).filter { !known.contains($0) }.map {
-            Rule("\(name) \($0)", make($0), refused(NVME_SC_INVALID_OPCODE), isAdmin: isAdmin)
+            Rule("\(name) \($0)", make($0), .refused(NVME_SC_INVALID_OPCODE), isAdmin: isAdmin)
         }
     }
 
@@ -90,11 +85,8 @@ import Testing
     private static func deallocate(
         _ name: String, _ ranges: [(lba: UInt64, blocks: UInt32)], count: Int? = nil, _ status: RawStatus
     ) -> Rule {
-        let data = ranges.flatMap {
-            RawSGL.little(0, 4) + RawSGL.little(UInt64($0.blocks), 4) + RawSGL.little($0.lba, 8)
-        }
-        let command = RawCommand(opcode: nvme_cmd_dsm.rawValue, nsid: 1).with(10, UInt32((count ?? ranges.count) - 1))
-        return Rule(name, command.with(11, 4), .fromHost(data), status)
+        let data = ranges.flatMap { RawCommand.range($0.lba, $0.blocks) }
+        return Rule(name, .deallocate(ranges: count ?? ranges.count), .fromHost(data), status)
     }
 
     /// PRPs, a reserved PSDT, a reserved FUSE; and no admin command is fused. PSDT 10b is an SGL as well.
@@ -102,38 +94,36 @@ import Testing
         [false, true].flatMap { isAdmin in
             ([0x00, 0xC0, 0x43] + (isAdmin ? [0x41, 0x42] : [])).map { flags in
                 Rule(
-                    "flags \(flags)", RawCommand(opcode: 0, nsid: 1, flags: flags), refused(NVME_SC_INVALID_FIELD),
+                    "flags \(flags)", RawCommand(opcode: 0, nsid: 1, flags: flags), .refused(NVME_SC_INVALID_FIELD),
                     isAdmin: isAdmin)
             }
         } + [
-            Rule(
-                "flags 80h", RawCommand(opcode: 1, nsid: 1, flags: 0x80).range(0, 1),
-                .fromHost([UInt8](repeating: 0, count: 512)), .success)
+            Rule("flags 80h", .io(nvme_cmd_write, flags: 0x80), .fromHost(zeroes(512)), .success)
         ]
 
     static let others: [Rule] = [
         deallocate("two ranges", [(0, 8), (64, 8)], .success),
         deallocate("an empty range", [(0, 0)], .success),
         deallocate("256 ranges", Array(repeating: (0, 8), count: 256), .success),
-        deallocate("a range beyond the end", [(8192, 1)], refused(NVME_SC_LBA_RANGE)),
-        deallocate("a range that overflows", [(.max, 2)], refused(NVME_SC_LBA_RANGE)),
-        deallocate("the longest range", [(0, .max)], refused(NVME_SC_LBA_RANGE)),
-        deallocate("fewer ranges than are named", [(0, 8)], count: 2, refused(NVME_SC_SGL_INVALID_DATA)),
+        deallocate("a range beyond the end", [(8192, 1)], .refused(NVME_SC_LBA_RANGE)),
+        deallocate("a range that overflows", [(.max, 2)], .refused(NVME_SC_LBA_RANGE)),
+        deallocate("the longest range", [(0, .max)], .refused(NVME_SC_LBA_RANGE)),
+        deallocate("fewer ranges than are named", [(0, 8)], count: 2, .refused(NVME_SC_SGL_INVALID_DATA)),
+        Rule("PRCHK without protection information", protected(1 << 26), .toHost(512), noProtection),
+        Rule("PRACT without protection information", protected(1 << 29), .toHost(512), noProtection),
+        Rule("a second half alone", .io(nvme_cmd_write, flags: 0x42), .generic(NVME_SC_FUSED_MISSING)),
         Rule(
-            "PRCHK without protection information", io(2, 0, 1, control: 1 << 26), .toHost(512),
-            RawStatus(code: RawStatus.specific(NVME_SC_INVALID_PI).code, doNotRetry: true)),
+            "a read into the capsule", .io(nvme_cmd_read), .inCapsule(zeroes(512)), .refused(NVME_SC_SGL_INVALID_TYPE)),
+        Rule("a write from the capsule", .io(nvme_cmd_write), .inCapsule(zeroes(512)), .success),
         Rule(
-            "PRACT without protection information", io(2, 0, 1, control: 1 << 29), .toHost(512),
-            RawStatus(code: RawStatus.specific(NVME_SC_INVALID_PI).code, doNotRetry: true)),
-        Rule("a second half alone", RawCommand(opcode: 1, nsid: 1, flags: 0x42), .generic(NVME_SC_FUSED_MISSING)),
-        Rule(
-            "a read into the capsule", io(2, 0, 1), .inCapsule([UInt8](repeating: 0, count: 512)),
-            refused(NVME_SC_SGL_INVALID_TYPE)),
-        Rule("a write from the capsule", io(1, 0, 1), .inCapsule([UInt8](repeating: 0, count: 512)), .success),
-        Rule(
-            "a data pointer that the transport does not take", io(1, 0, 1), .invalid(.sglOffsetInvalid),
-            refused(NVME_SC_SGL_INVALID_OFFSET)),
+            "a data pointer that the transport does not take", .io(nvme_cmd_write), .invalid(.sglOffsetInvalid),
+            .refused(NVME_SC_SGL_INVALID_OFFSET)),
     ]
+
+    private static let noProtection = RawStatus.specific(NVME_SC_INVALID_PI, doNotRetry: true)
+    private static func protected(_ control: UInt32) -> RawCommand {
+        RawCommand.io(nvme_cmd_read).range(0, 1, control: control)
+    }
 
     @Test(arguments: [ranges, lengths, namespaces, opcodes, flags, others]) func rules(_ rules: [Rule]) throws {
         let world = try EngineWorld()
@@ -148,37 +138,17 @@ import Testing
 
     @Test func whatIsWrittenIsRead() throws {
         let world = try EngineWorld()
-        let io = try world.attach().io[0]
-        let pattern = (0..<4096).map { UInt8(truncatingIfNeeded: $0 * 7 + $0 / 512) }
-        try world.execute(Self.io(1, 16, 8), .fromHost(pattern), on: io)
-        #expect(try world.execute(Self.io(2, 16, 8), .toHost(4096), on: io).data == pattern)
-        try world.execute(Self.io(1, 24, 1), .inCapsule(Array(pattern.prefix(512))), on: io)
-        #expect(try world.execute(Self.io(2, 24, 1), .toHost(512), on: io).data == Array(pattern.prefix(512)))
-        #expect(try world.execute(Self.io(5, 16, 8), .fromHost(pattern), on: io).completion.isSuccess)
-        let differs = try world.execute(Self.io(5, 17, 7), .fromHost(Array(pattern.prefix(3584))), on: io)
-        #expect(differs.completion.status.code == NVME_SCT_MEDIA.rawValue << 8 | NVME_SC_COMPARE_FAILED.rawValue)
-        try world.execute(Self.io(8, 16, 4), on: io)
-        #expect(try world.execute(Self.io(2, 16, 4), .toHost(2048), on: io).data.allSatisfy { $0 == 0 })
-    }
-
-    /// Abort withdraws a fetch that waits for room, and an Asynchronous Event Request; and finds nothing else to withdraw.
-    @Test func abort() throws {
-        let world = try EngineWorld()
         let host = try world.attach()
-        let event = world.send(.event, on: host.admin)
-        #expect(try host.manage(.abort(event, sq: 0)).dword0 & 1 == 0)
-        #expect(world.status(of: event, on: host.admin) == .generic(NVME_SC_ABORT_REQ))
-        #expect(try host.manage(.abort(0x7777, sq: 1)).dword0 & 1 == 1, "there is no such command")
-        world.isFull = true
-        let write = world.send(Self.io(1, 0, 1), .fromHost([UInt8](repeating: 9, count: 512)), on: host.io[0])
-        world.settle()
-        let id = world.send(.abort(write, sq: 1), on: host.admin)
-        world.settle()
-        world.isFull = false
-        #expect(world.answer(to: id, on: host.admin)?.completion.dword0 == 0, "it was aborted")
-        #expect(world.status(of: write, on: host.io[0]) == .generic(NVME_SC_ABORT_REQ))
-        #expect(try world.execute(Self.io(2, 0, 1), .toHost(512), on: host.io[0]).data.allSatisfy { $0 == 0 })
-        world.expectIdle()
+        let pattern = (0..<4096).map { UInt8(truncatingIfNeeded: $0 * 7 + $0 / 512) }
+        try host.execute(.io(nvme_cmd_write, 16, 8), .fromHost(pattern))
+        #expect(try host.read(16, blocks: 8) == pattern)
+        try host.execute(.io(nvme_cmd_write, 24), .inCapsule(Array(pattern.prefix(512))))
+        #expect(try host.read(24) == Array(pattern.prefix(512)))
+        #expect(try host.execute(.io(nvme_cmd_compare, 16, 8), .fromHost(pattern)) == .success)
+        let differs = try host.execute(.io(nvme_cmd_compare, 17, 7), .fromHost(Array(pattern.prefix(3584))))
+        #expect(differs.code == RawStatus.media(NVME_SC_COMPARE_FAILED).code)
+        try host.execute(.io(nvme_cmd_write_zeroes, 16, 4))
+        #expect(try host.read(16, blocks: 4).allSatisfy { $0 == 0 })
     }
 
     /// A host that never sends Connect is not waited for.
@@ -190,5 +160,67 @@ import Testing
         world.pass(milliseconds: 400)
         #expect(queue.isClosed)
         #expect(world.events.contains("the host has not sent Connect"))
+    }
+
+    // MARK: Do Not Retry
+
+    // It is said where the command itself is wrong, and never where a reload, a restart, a drain or a shortage is the cause:
+    // Linux (6.12) removes a controller, and the block device below a mounted file system with it, that answers a reconnect so.
+
+    /// Connect Invalid Parameters, and the host may try again.
+    private static let away = RawStatus(code: 0x182)
+
+    @Test func aSubsystemThatAReloadTakesAwayMayComeBack() throws {
+        let world = try EngineWorld()
+        #expect(try world.connect(RawConnect(), on: world.open()).isSuccess)
+        try world.change { $0[EngineWorld.nqn] = nil }
+        #expect(try world.connect(RawConnect(), on: world.open()).status == Self.away)
+        try world.change { $0[EngineWorld.nqn] = SubsystemDefinition(nqn: EngineWorld.nqn) }
+        #expect(try world.connect(RawConnect(), on: world.open()).isSuccess)
+    }
+
+    /// A controller that has ended while its host opens its queues: the host comes back with a new one.
+    @Test func queuesOfAControllerThatHasEndedMayBeOpenedAnew() throws {
+        let world = try EngineWorld()
+        let host = try world.attach()
+        let queue = world.open(queueID: 2)
+        host.admin.disconnect()
+        world.pass(milliseconds: 50)
+        let connect = RawConnect(controllerID: host.controllerID, queueID: 2)
+        #expect(try world.connect(connect, on: queue).status == Self.away)
+    }
+
+    @Test func aNamespaceThatAReloadTakesAwayMayComeBack() throws {
+        let world = try EngineWorld()
+        let host = try world.attach()
+        try world.setNamespaces()
+        #expect(try host.write(1, blocks: 8) == .generic(NVME_SC_INVALID_NS))
+        #expect(try host.execute(ReservingHost.report(nsid: 1), .toHost(4096)) == .generic(NVME_SC_INVALID_NS))
+    }
+
+    /// Shortages, and devices that are away; and what a device finds wrong with a command.
+    @Test(
+        arguments: [
+            (BlockStatus.capacityExceeded, RawStatus.generic(NVME_SC_CAP_EXCEEDED)),
+            (.deviceGone, .generic(NVME_SC_NS_NOT_READY)),
+            (.writeFault, .media(NVME_SC_WRITE_FAULT)),
+            (.aborted, .generic(NVME_SC_ABORT_REQ)),
+            (.outOfRange, .refused(NVME_SC_LBA_RANGE)),
+            (.unsupported, .refused(NVME_SC_INVALID_OPCODE)),
+            (.writeProtected, .refused(NVME_SC_NS_WRITE_PROTECTED)),
+        ] as [(BlockStatus, RawStatus)])
+    func whatADeviceSaysIsJudged(_ says: BlockStatus, _ expected: RawStatus) throws {
+        let world = try EngineWorld(device: SimulatedDisk.instant(failing: says))
+        #expect(try world.attach().write(1, blocks: 8) == expected)
+    }
+
+    /// A command that contradicts itself is wrong each time.
+    @Test func wrongCommandsAreNotToBeRetried() throws {
+        let world = try EngineWorld()
+        let admin = try world.attach().admin
+        for command in [
+            RawCommand(opcode: 0x7E), .identify().with(10, 0xEE), .getLog(NVME_LOG_LID_SMART, bytes: 512, nsid: 1),
+            .setFeature(NVME_FEAT_FID_NUM_QUEUES, 0xFFFF_FFFF),
+        ] { #expect(try world.execute(command, on: admin).completion.status.doNotRetry) }
     }
 }

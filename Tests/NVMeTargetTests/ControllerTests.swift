@@ -7,13 +7,12 @@ import Testing
 
 /// The life of a controller: properties, reset, shutdown, keep-alive, Abort, who may stay.
 @Suite struct ControllerTests {
-    private let flush = RawCommand.flush()
     private let keepAlive = RawCommand.keepAlive
 
     @Test func propertiesSayWhatTheControllerIs() throws {
         let world = try EngineWorld()
         let queue = world.open()
-        #expect(try world.connect(EngineConnect(), on: queue).isSuccess)
+        #expect(try world.connect(RawConnect(), on: queue).isSuccess)
         func property(_ offset: UInt32, is8Bytes: Bool = false, set: UInt32? = nil) throws -> RawCompletion {
             let type = set == nil ? nvme_fabrics_type_property_get : nvme_fabrics_type_property_set
             let command = RawCommand.fabrics(type).with(10, is8Bytes ? 1 : 0).with(11, offset).with(12, set ?? 0)
@@ -47,7 +46,7 @@ import Testing
 
     @Test func theTimerCanBeSetAndSwitchedOff() throws {
         let world = try EngineWorld()
-        let admin = try world.admin(keepAlive: 1000).queue
+        let admin = try world.admin(keepAlive: 1000)
         for (timeout, milliseconds) in [(5000, 4000), (0, 60_000)] as [(UInt32, UInt64)] {
             #expect(try world.execute(.setFeature(NVME_FEAT_FID_KATO, timeout), on: admin).completion.isSuccess)
             world.pass(milliseconds: milliseconds)
@@ -67,16 +66,17 @@ import Testing
         #expect(try host.manage(.configure(0x0046_0001)).isSuccess)
         #expect(try isReady(host))
         #expect(try host.manage(.setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
-        #expect(try world.execute(flush, on: world.io(host.controllerID)).completion.isSuccess)
+        let queue = world.open(queueID: 1)
+        try world.connectIO(queue, 1, host.controllerID, host: host.name)
+        #expect(try world.execute(.flush(), on: queue).completion.isSuccess)
     }
 
     /// Data that the host writes after the reset may not be overwritten by data that it wrote before.
     @Test(arguments: [1, 2]) func aResetIsOverWhenTheCommandsAre(groups: Int) throws {
         let (world, device) = try EngineWorld.steered(groups: groups)
         let host = try world.attach(ioQueues: 2)
-        device.stick(true)
-        let data = InProcessData.fromHost([UInt8](repeating: 1, count: 4096))
-        for queue in host.io { world.send(.io(nvme_cmd_write, 0, 8), data, on: queue) }
+        device.behaviour.isStuck = true
+        for queue in host.io.indices { _ = host.sendWrite(1, blocks: 8, queue: queue) }
         world.pass(milliseconds: 10)
         #expect(try host.manage(.configure(0)).isSuccess)
         world.pass(milliseconds: 1000)
@@ -86,14 +86,13 @@ import Testing
         for command in [.configure(0x0046_0001), keepAlive] {
             #expect(try host.manage(command).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
         }
-        device.stick(false)
+        device.behaviour.isStuck = false
         try enableAgain(host)
     }
 
     @Test func aResetEndsTheIOQueuesAndAShutdownCompletes() throws {
         let world = try EngineWorld(groups: 2)
-        let witness = try world.attach(host: 1)
-        let before = try world.baseline()
+        let audit = try world.audit()
         let host = try world.attach(ioQueues: 4)
         #expect(try host.manage(.configure(0)).isSuccess)
         #expect(try host.manage(keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
@@ -103,20 +102,19 @@ import Testing
         // CC.SHN 01b: CSTS.SHST (bits 3:2) becomes 10b, complete.
         #expect(try host.manage(.configure(0x0046_4001)).isSuccess)
         #expect(try host.manage(.getProperty(NVME_REG_CSTS)).dword0 >> 2 & 3 == 2)
-        witness.expectServed()
+        audit.witness.expectServed()
         host.admin.disconnect()
-        world.expectPools(before)
+        audit.end()
     }
 
     @Test(arguments: [1, 2]) func aSilentHostIsEndedAndABusyOneIsNot(groups: Int) throws {
         let world = try EngineWorld(groups: groups)
-        let witness = try world.attach(host: 1)
-        let before = try world.baseline()
-        let host = try world.attach(ioQueues: 2, host: 2, keepAlive: 1000)
+        let audit = try world.audit()
+        let host = try world.attach(ioQueues: 2, keepAlive: 1000)
         // Traffic on any queue counts (Identify Controller, CTRATT bit 6, TBKAS).
         for round in 0..<20 {
             world.pass(milliseconds: 400)
-            #expect(try host.execute(flush, queue: round % 2) == .success)
+            #expect(try host.execute(.flush(), queue: round % 2) == .success)
         }
         for _ in 0..<5 {
             world.pass(milliseconds: 700)
@@ -126,8 +124,7 @@ import Testing
         world.pass(milliseconds: 1500)
         #expect(host.isGone)
         #expect(world.events.contains("keep-alive"))
-        witness.expectServed("a host without a timer stays")
-        world.expectPools(before)
+        audit.end("a host without a timer stays")
     }
 
     // MARK: Abort
@@ -142,13 +139,13 @@ import Testing
         }
         // On the same reactor and, where there are two, on the other one.
         for (queueID, queue) in zip([1, 2], host.io) {
-            device.stick(true)
-            let ids = (0..<3).map { _ in world.send(.io(nvme_cmd_read, 0, 8), .toHost(4096), on: queue) }
+            device.behaviour.isStuck = true
+            let ids = (0..<3).map { _ in host.sendRead(blocks: 8, queue: queueID - 1) }
             world.pass(milliseconds: 10)
             #expect(try abort(ids[1], sq: queueID))
             #expect(world.status(of: ids[1], on: queue) == .generic(NVME_SC_ABORT_REQ))
             #expect(try !abort(0x7777, sq: queueID), "there is no such command")
-            device.stick(false)
+            device.behaviour.isStuck = false
             for id in [ids[0], ids[2]] { #expect(world.status(of: id, on: queue) == .success) }
             #expect(try !abort(ids[0], sq: queueID), "it had ended")
         }
@@ -160,16 +157,32 @@ import Testing
     }
 
     @Test func anAbortWhoseQueueEndsMeanwhileLeavesNothingBehind() throws {
-        let world = try TargetWorld(groups: 2)
+        let world = try EngineWorld(groups: 2)
         let before = try world.baseline()
-        for _ in 0..<8 {
-            let attached = try world.attach(ioQueues: 4)
-            for queueID in 1...4 { attached.admin.send(.abort(0x7777, sq: queueID)) }
-            world.simulation.run(forNanoseconds: world.network.draw(500...6_000))
-            attached.host.destroyAll()
+        for rounds in 0..<8 {
+            let host = try world.attach(ioQueues: 4)
+            for queueID in 1...4 { world.send(.abort(0x7777, sq: queueID), on: host.admin) }
+            for _ in 0..<rounds { _ = world.poll() }
+            host.leave()
             world.pass(milliseconds: 300)
         }
         world.expectPools(before)
+    }
+
+    /// Abort withdraws a fetch that waits for room.
+    @Test func anAbortWithdrawsAFetch() throws {
+        let world = try EngineWorld()
+        let host = try world.attach()
+        world.isFull = true
+        let write = host.sendWrite(9)
+        world.settle()
+        let id = world.send(.abort(write, sq: 1), on: host.admin)
+        world.settle()
+        world.isFull = false
+        #expect(world.answer(to: id, on: host.admin)?.completion.dword0 == 0, "it was aborted")
+        #expect(host.status(of: write) == .generic(NVME_SC_ABORT_REQ))
+        #expect(try host.read().allSatisfy { $0 == 0 })
+        world.expectIdle()
     }
 
     // MARK: Who may stay
@@ -192,10 +205,27 @@ import Testing
         let hosts = try (1...2).map { try world.attach(ioQueues: 4, host: .init($0)) }
         let before = world.target.subsystems[0].statistics.otherCommands
         for host in hosts {
-            for queue in 0..<40 { #expect(try host.execute(flush, queue: queue % 4) == .success) }
+            for queue in 0..<40 { #expect(try host.execute(.flush(), queue: queue % 4) == .success) }
             host.expectServed()
         }
         #expect(world.groups.map { $0.poolUse[0].boundConnections } == [5, 5], "two admin queues and eight I/O queues")
         #expect(world.target.subsystems[0].statistics.otherCommands == before + 80)
+    }
+
+    @Test func moreCommandsThanTheQueueHasEntriesEndTheConnection() throws {
+        let (world, disk) = try EngineWorld.steered()
+        let audit = try world.audit()
+        let bad = try world.attach(entries: 8)
+        disk.behaviour.isStuck = true
+        for _ in 0..<8 { _ = bad.sendRead(blocks: 8) }
+        world.settle()
+        #expect(!bad.io[0].isClosed, "as many as the queue has entries")
+        _ = bad.sendRead(blocks: 8)
+        world.settle()
+        #expect(bad.io[0].isClosed)
+        #expect(world.events.contains("more commands than the submission queue has entries"))
+        disk.behaviour.isStuck = false
+        bad.leave()
+        audit.end()
     }
 }

@@ -11,8 +11,6 @@ import Testing
 
 /// Asynchronous events and the log pages that they point at.
 @Suite struct EventAndLogTests {
-    private static let event = RawCommand.event
-
     /// A change, the bit of Asynchronous Event Configuration that asks to be told of it, and the event with its log page, as NVMe
     /// Base and NVMe over Fabrics number them. The change is another one each time.
     struct Notice: Sendable, CustomTestStringConvertible {
@@ -21,47 +19,42 @@ import Testing
         let dword0: UInt32
         let log: nvme_cmd_get_log_lid
         var nqn = EngineWorld.nqn
-        let change: @Sendable (EngineWorld, SteeredDevice, _ time: Int) throws -> Void
+        let change: @Sendable (EngineWorld, SimulatedDisk, _ time: Int) throws -> Void
     }
 
     private static func namespace(
-        _ name: String, _ change: @escaping @Sendable (EngineWorld, SteeredDevice, Int) throws -> Void
-    )
-        -> Notice
-    {
+        _ name: String, _ change: @escaping @Sendable (EngineWorld, SimulatedDisk, Int) throws -> Void
+    ) -> Notice {
         Notice(testDescription: name, bit: 8, dword0: 0x0004_0002, log: NVME_LOG_LID_CHANGED_NS, change: change)
     }
 
-    private static func discovery(_ name: String, _ change: @escaping @Sendable (inout TargetDefinition, Int) -> Void)
-        -> Notice
-    {
+    private static func discovery(
+        _ name: String, _ change: @escaping @Sendable (inout TargetDefinition, Int) -> Void
+    ) -> Notice {
         Notice(
-            testDescription: name, bit: 31, dword0: 0x0070_F002, log: NVME_LOG_LID_DISCOVER, nqn: TargetWorld.discovery
+            testDescription: name, bit: 31, dword0: 0x0070_F002, log: NVME_LOG_LID_DISCOVER, nqn: EngineWorld.discovery
         ) { world, _, time in try world.change { change(&$0, time) } }
     }
 
-    private static func resize(_ world: EngineWorld, _ device: SteeredDevice, to blocks: UInt64) {
-        device.steer { $0.blockCount = blocks }
+    private static func resize(_ world: EngineWorld, _ disk: SimulatedDisk, to blocks: UInt64) {
+        disk.resize(toBlocks: blocks)
+        world.target.refreshNamespaces()
+    }
+
+    private static func vanish(_ world: EngineWorld, _ disk: SimulatedDisk) {
+        disk.vanish()
         world.target.refreshNamespaces()
     }
 
     static let notices = [
         namespace("a namespace grows") { resize($0, $1, to: UInt64($2 + 2) * 8192) },
-        namespace("a namespace vanishes, and is back") { resize($0, $1, to: $2 % 2 == 0 ? 0 : 8192) },
+        namespace("a namespace vanishes, and is back") { $2 % 2 == 0 ? vanish($0, $1) : resize($0, $1, to: 8192) },
         namespace("a namespace comes, and goes") { world, _, time in
-            try world.change {
-                if time % 2 == 0 {
-                    $0[EngineWorld.nqn]?.namespaces.append(TargetWorld.namespace(2, SteeredDevice()))
-                } else {
-                    $0[EngineWorld.nqn]?.namespaces.removeLast()
-                }
-            }
+            let second = EngineWorld.namespace(2, SimulatedDisk.instant())
+            try world.change { $0[EngineWorld.nqn]?.namespaces[1...] = time % 2 == 0 ? [second] : [] }
         },
         Notice(testDescription: "an ANA group's state", bit: 11, dword0: 0x000C_0302, log: NVME_LOG_LID_ANA) {
-            world, _, time in
-            try world.change {
-                $0[EngineWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = time % 2 == 0 ? .inaccessible : .optimized
-            }
+            world, _, time in try world.setANAState(time % 2 == 0 ? .inaccessible : .optimized)
         },
         discovery("a subsystem") { $0.subsystems.append(SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:\($1)")) },
         discovery("who may use a subsystem") { $0[EngineWorld.nqn]?.access = $1 % 2 == 0 ? .hosts([]) : .anyHost },
@@ -70,14 +63,13 @@ import Testing
     ]
 
     @Test(arguments: notices) func aChangeIsToldOnceUntilItsLogIsRead(_ notice: Notice) throws {
-        let device = SteeredDevice()
+        let device = SimulatedDisk.instant()
         let world = try EngineWorld(device: device)
-        let admin = try world.admin(nqn: notice.nqn).queue
-        let ids = (0..<4).map { _ in world.send(Self.event, on: admin) }
+        let admin = try world.admin(nqn: notice.nqn)
+        let ids = (0..<4).map { _ in world.send(.event, on: admin) }
         // Four at a time (Identify Controller, AERL).
-        #expect(
-            try world.execute(Self.event, on: admin).completion.status.code
-                == RawStatus.specific(NVME_SC_ASYNC_LIMIT).code)
+        let fifth = try world.execute(.event, on: admin).completion
+        #expect(fifth.status.code == RawStatus.specific(NVME_SC_ASYNC_LIMIT).code)
         try notice.change(world, device, 0)
         #expect(world.answer(to: ids[0], on: admin) == nil, "nobody has asked for it")
         try world.execute(.setFeature(NVME_FEAT_FID_ASYNC_EVENT, 1 << notice.bit), on: admin)
@@ -91,16 +83,15 @@ import Testing
     }
 
     @Test func theLogOfChangedNamespaces() throws {
-        let device = SteeredDevice()
+        let device = SimulatedDisk.instant()
         let world = try EngineWorld(device: device)
         let admin = try world.attach().admin
         Self.resize(world, device, to: 16384)
-        try world.change { $0[EngineWorld.nqn]?.namespaces.append(TargetWorld.namespace(2, SteeredDevice())) }
+        try world.add(EngineWorld.namespace(2, SimulatedDisk.instant()))
         let list = try world.log(NVME_LOG_LID_CHANGED_NS, 4096, on: admin)
         #expect([0, 4, 8].map { list.number($0, 4) } == [1, 2, 0])
         #expect(try world.log(NVME_LOG_LID_CHANGED_NS, 4096, on: admin).number(0, 4) == 0, "read once")
-        let identify = RawCommand(opcode: nvme_admin_identify.rawValue, nsid: 1)
-        #expect(try world.execute(identify, .toHost(4096), on: admin).data.number(0, 8) == 16384)
+        #expect(try world.identify(NVME_IDENTIFY_CNS_NS, nsid: 1, on: admin).number(0, 8) == 16384)
     }
 
     /// State, its number in the log, and the status that it gives to I/O (type 3h, path related).
@@ -112,21 +103,19 @@ import Testing
             (.nonOptimized, 2, 0), (.inaccessible, 3, 0x302), (.persistentLoss, 4, 0x301), (.change, 15, 0x303),
             (.inaccessible, 3, 0x302), (.optimized, 1, 0),
         ] as [(ANAState, UInt64, UInt32)] {
-            try world.change { $0[EngineWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = state }
+            try world.setANAState(state)
             let page = try world.log(NVME_LOG_LID_ANA, 16 + 36, on: host.admin)
             #expect(page.number(0, 8) > change, "the change count grows")
             change = page.number(0, 8)
             // One group: its identifier, one namespace, the state, and the namespace.
             #expect([(8, 2), (16, 4), (20, 4), (32, 1), (48, 4)].map { page.number($0, $1) } == [1, 1, 1, number, 1])
-            let read = RawCommand.io(nvme_cmd_read, 0, 1)
-            let status = try world.execute(read, .toHost(512), on: host.io[0]).completion.status
-            #expect(status == RawStatus(code: code), "\(state): another path may do it")
+            #expect(host.status(of: host.sendRead()) == RawStatus(code: code), "\(state): another path may do it")
         }
     }
 
     @Test func theDiscoveryLogNamesWhatAHostMayUse() throws {
         let world = try EngineWorld()
-        let admin = try world.admin(nqn: TargetWorld.discovery).queue
+        let admin = try world.admin(nqn: EngineWorld.discovery)
         func log() throws -> [UInt8] { try world.log(NVME_LOG_LID_DISCOVER, 4096, on: admin) }
         func text(_ entry: ArraySlice<UInt8>, _ offset: Int, _ count: Int) -> String {
             let bytes = entry.dropFirst(offset).prefix(count)
@@ -144,14 +133,13 @@ import Testing
         #expect(Array(mine.prefix(3)) == [1, 1, 2])
         #expect(first.number(1024 + 4, 2) == 1 && first.number(1024 + 6, 2) == 0xFFFF)
         #expect(first.number(1024 + 8, 2) >= 32)
-        #expect(
-            [text(mine, 32, 32), text(mine, 256, 256), text(mine, 512, 256)] == ["4420", EngineWorld.nqn, "192.0.2.1"])
-        #expect(
-            Array(referral.prefix(3)) == [
-                UInt8(NVMF_TRTYPE_RDMA.rawValue), UInt8(NVMF_ADDR_FAMILY_IP4.rawValue), UInt8(NVME_NQN_DISC.rawValue),
-            ])
-        #expect(text(referral, 32, 32) == "8009" && text(referral, 512, 256) == "192.0.2.1")
-        #expect(text(referral, 256, 256) == TargetWorld.discovery)
+        func texts(_ entry: ArraySlice<UInt8>) -> [String] {
+            [text(entry, 32, 32), text(entry, 256, 256), text(entry, 512, 256)]
+        }
+        #expect(texts(mine) == ["4420", EngineWorld.nqn, "192.0.2.1"])
+        let kind = [NVMF_TRTYPE_RDMA.rawValue, NVMF_ADDR_FAMILY_IP4.rawValue, NVME_NQN_DISC.rawValue]
+        #expect(referral.prefix(3).map(UInt32.init) == kind)
+        #expect(texts(referral) == ["8009", EngineWorld.discovery, "192.0.2.1"])
         #expect(try log() == first, "the generation counter stands while nothing changes")
 
         // A subsystem more; then one that the host may not use; then no referral.
@@ -188,18 +176,18 @@ import Testing
     @Test func everyReactorTakesPart() throws {
         let (world, device) = try EngineWorld.steered(groups: 2)
         let host = try world.attach(ioQueues: 2)
-        func expectEach(
-            _ command: RawCommand, _ status: UInt32, _ what: String = "", data: InProcessData = .none
-        ) throws {
+        func expectEach(_ command: RawCommand, _ status: UInt32, _ what: String = "", data: InProcessData = .none)
+            throws
+        {
             for queue in 0..<2 { #expect(try host.execute(command, data, queue: queue).code == status, "\(what)") }
         }
         Self.resize(world, device, to: 16384)
-        try world.add(TargetWorld.namespace(2, SteeredDevice()))
+        try world.add(EngineWorld.namespace(2, SimulatedDisk.instant()))
         try expectEach(.io(nvme_cmd_verify, 16383), 0, "the new blocks")
         try expectEach(.flush(2), 0, "the new namespace")
-        try world.change { $0[EngineWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = .inaccessible }
+        try world.setANAState(.inaccessible)
         try expectEach(.flush(2), 0x302, "the group's state")
-        try world.change { $0[EngineWorld.nqn]?.anaStates[ANAGroupPlace(group: 1)] = .optimized }
+        try world.setANAState(.optimized)
         try world.change { $0[EngineWorld.nqn]?.namespaces.removeLast() }
         try expectEach(.flush(2), NVME_SC_INVALID_NS.rawValue, "it has been removed")
 
@@ -214,8 +202,8 @@ import Testing
         // Units of 1000 blocks of 512 bytes, rounded up: 25600 read, 12800 written; then the commands.
         #expect([32, 48, 64, 80].map { page.number($0, 8) } == [26, 13, 200, 100])
 
-        Self.resize(world, device, to: 0)
-        for queue in 0..<2 { #expect(try host.execute(.io(nvme_cmd_read), .toHost(512), queue: queue) != .success) }
+        Self.vanish(world, device)
+        for queue in 0..<2 { #expect(host.status(of: host.sendRead(queue: queue), queue: queue) != .success) }
         #expect(host.isThere)
     }
 }

@@ -1,118 +1,238 @@
 import BlockInterface
 import CLibNVMe
+import InProcessTransport
 import NVMeTarget
 import Simulation
 import TargetInterface
-import TargetTransport
 import Testing
 
-/// Compare and Write as a fused operation: two commands, of which the second is done where the first was right.
+/// The answers to the two halves of a fused operation: Compare and Write (NVMe Base, "Fused Operations").
 @Suite struct FusedTests {
     private static let failed = RawStatus.generic(NVME_SC_FUSED_FAIL)
-    private static let different = RawStatus(
-        code: NVME_SCT_MEDIA.rawValue << 8 | NVME_SC_COMPARE_FAILED.rawValue, doNotRetry: true)
+    private static let missing = RawStatus.generic(NVME_SC_FUSED_MISSING)
+    private static let invalid = RawStatus.refused(NVME_SC_INVALID_FIELD)
+    private static let different = RawStatus.media(NVME_SC_COMPARE_FAILED, doNotRetry: true)
 
-    private static func compare(_ lba: UInt64, _ blocks: Int = 1) -> RawCommand {
-        .io(nvme_cmd_compare, lba, blocks, flags: 0x41)
+    private static func compare(_ lba: UInt64 = 0, _ blocks: Int = 1, nsid: UInt32 = 1) -> RawCommand {
+        .io(nvme_cmd_compare, lba, blocks, nsid: nsid, flags: 0x41)
     }
 
-    private static func write(_ lba: UInt64, _ blocks: Int = 1) -> RawCommand {
-        .io(nvme_cmd_write, lba, blocks, flags: 0x42)
+    private static func write(_ lba: UInt64 = 0, _ blocks: Int = 1, nsid: UInt32 = 1) -> RawCommand {
+        .io(nvme_cmd_write, lba, blocks, nsid: nsid, flags: 0x42)
     }
 
-    private static func bytes(_ value: UInt8, _ blocks: Int = 1) -> [UInt8] {
-        .init(repeating: value, count: 512 * blocks)
+    private static func bytes(_ value: UInt8, _ count: Int = 512) -> [UInt8] { .init(repeating: value, count: count) }
+    private static func data(_ value: UInt8, _ count: Int = 512) -> InProcessData { .fromHost(bytes(value, count)) }
+
+    /// Two halves on a namespace of zeroes, and what each is answered with.
+    struct Row {
+        let name: String
+        let first: RawCommand
+        let second: RawCommand
+        let ends: (RawStatus, RawStatus)
+        let data: (InProcessData, InProcessData)
+
+        init(
+            _ name: String, _ first: RawCommand, _ second: RawCommand, _ ends: (RawStatus, RawStatus),
+            _ firstData: InProcessData = FusedTests.data(0), _ secondData: InProcessData = FusedTests.data(9)
+        ) {
+            (self.name, self.first, self.second, self.ends) = (name, first, second, ends)
+            data = (firstData, secondData)
+        }
     }
 
-    /// A world with a disk that can be held up, and a host.
-    private static func scene(groups: Int = 1) throws -> (TargetWorld, SimulatedDisk, AttachedHost) {
-        let (world, disk) = try TargetWorld.onDisk(groups: groups)
-        return (world, disk, try world.attach())
+    private static let outOfRange = RawStatus.refused(NVME_SC_LBA_RANGE)
+    private static let wrongLength = RawStatus.refused(NVME_SC_SGL_INVALID_DATA)
+    private static let noNamespace = RawStatus.generic(NVME_SC_INVALID_NS)
+
+    private static let refusals = [
+        Row("other blocks", compare(), write(1), (invalid, failed)),
+        Row("more blocks", compare(), write(0, 2), (invalid, failed)),
+        Row("another namespace", compare(), write(nsid: 2), (invalid, failed)),
+        Row("a write first", .io(nvme_cmd_write, flags: 0x41), write(), (invalid, failed)),
+        Row("a compare second", compare(), .io(nvme_cmd_compare, flags: 0x42), (invalid, failed)),
+        Row("Disconnect first", RawCommand(opcode: 0x7F, nsid: 8, flags: 0x41), write(), (invalid, failed)),
+        Row("PRPs first", .io(nvme_cmd_compare, flags: 0x01), write(), (invalid, failed)),
+        Row("PRPs second", compare(), .io(nvme_cmd_write, flags: 0x02), (failed, invalid)),
+        Row("no namespace", compare(nsid: 3), write(nsid: 3), (noNamespace, failed)),
+        Row("beyond the end", compare(8192), write(8192), (outOfRange, failed)),
+        Row(
+            "more than NACWU", compare(0, 129), write(0, 129), (invalid, failed), data(0, 129 * 512), data(9, 129 * 512)
+        ),
+        Row("the first's length", compare(), write(), (wrongLength, failed), data(0, 256)),
+        Row("the second's length", compare(), write(), (failed, wrongLength), data(0), data(0, 1024)),
+        Row("other contents", compare(), write(), (different, failed), data(1)),
+    ]
+
+    private func ends(_ row: Row, _ host: EngineHost) throws -> (RawStatus, RawStatus) {
+        let first = host.world.send(row.first, row.data.0, on: host.io[0])
+        let second = host.world.send(row.second, row.data.1, on: host.io[0])
+        return try (#require(host.status(of: first)), #require(host.status(of: second)))
     }
 
-    private static func read(_ world: TargetWorld, _ attached: AttachedHost, _ lba: UInt64, _ blocks: Int = 1) throws
-        -> [UInt8]
-    {
-        let offset = attached.scratch(65536)
-        attached.host.fill(offset, bytes(0xEE, blocks))
-        let command = RawCommand.io(nvme_cmd_read, lba, blocks)
-        let reply = try world.execute(attached.io[0], command.at(attached.host, offset, 512 * blocks))
-        #expect(reply.isSuccess)
-        return attached.host.bytes(offset, 512 * blocks)
+    private func expect(_ row: Row, _ host: EngineHost) throws {
+        let ends = try ends(row, host)
+        #expect(ends.0 == row.ends.0 && ends.1 == row.ends.1, "\(row.name): \(ends)")
     }
 
-    /// Data by RDMA READ, from one place and from several, and of one half only.
+    @Test func refusalsWriteNothing() throws {
+        let world = try EngineWorld()
+        let host = try world.attach()
+        for row in Self.refusals {
+            try expect(row, host)
+            #expect(try host.read()[0] == 0, "\(row.name)")
+        }
+        world.expectIdle()
+    }
+
+    @Test func whatIsAsExpectedIsReplaced() throws {
+        let world = try EngineWorld()
+        let host = try world.attach()
+        try expect(Row("a block", Self.compare(), Self.write(), (.success, .success)), host)
+        #expect(try host.read()[0] == 9)
+        try expect(Row("again", Self.compare(), Self.write(), (Self.different, Self.failed)), host)
+        #expect(try host.read(blocks: 2) == Self.bytes(9) + Self.bytes(0))
+        // NACWU says 64 KiB of 512 bytes, 0-based; ACWU nothing of its own.
+        let controller = try world.identify(on: host.admin)
+        #expect(controller.number(MemoryLayout<nvme_id_ctrl>.offset(of: \.fuses)!, 2) == 1)
+        #expect(controller.number(MemoryLayout<nvme_id_ctrl>.offset(of: \.acwu)!, 2) == 0)
+        let namespace = try world.identify(NVME_IDENTIFY_CNS_NS, nsid: 1, on: host.admin)
+        #expect(namespace.number(MemoryLayout<nvme_id_ns>.offset(of: \.nacwu)!, 2) == 127)
+        let all = Row(
+            "as much as NACWU says", Self.compare(1, 128), Self.write(1, 128), (.success, .success),
+            Self.data(0, 65536), Self.data(3, 65536))
+        try expect(all, host)
+        world.expectIdle()
+    }
+
+    /// A write that fails had found what it expected; a read that fails had not.
+    @Test(arguments: [
+        (BlockStatus.writeFault, RawStatus.success, RawStatus(code: 0x280)),
+        (.unrecoveredReadError, RawStatus(code: 0x281), failed),
+    ]) func aDeviceThatFailsIsTold(_ says: BlockStatus, _ compared: RawStatus, _ written: RawStatus) throws {
+        let world = try EngineWorld(device: SimulatedDisk.instant(failing: says))
+        try expect(Row("\(says)", Self.compare(), Self.write(), (compared, written)), world.attach())
+        world.expectIdle()
+    }
+
+    /// A first half waits for the next command of its queue, for 10 s.
+    @Test func aHalfWithoutTheOther() throws {
+        let world = try EngineWorld()
+        let host = try world.attach()
+        let io = host.io[0]
+        #expect(try host.execute(Self.write(), Self.data(1)) == Self.missing, "a second half")
+        let lone = world.send(Self.compare(), Self.data(0), on: io)
+        #expect(world.answer(to: lone, on: io) == nil, "it waits")
+        #expect(try host.read()[0] == 0, "another command behind it is done")
+        #expect(host.status(of: lone) == Self.missing)
+        let early = world.send(Self.compare(), Self.data(0), on: io)
+        try expect(Row("the later of two", Self.compare(), Self.write(), (.success, .success)), host)
+        #expect(host.status(of: early) == Self.missing)
+        let slow = world.send(Self.compare(), Self.data(9), on: io)
+        world.pass(milliseconds: 9_500)
+        #expect(world.answer(to: slow, on: io) == nil, "the second half may still be on its way")
+        world.pass(milliseconds: 1_000)
+        #expect(host.status(of: slow) == Self.missing)
+        #expect(try host.execute(Self.write(), Self.data(1)) == Self.missing, "too late")
+        let aborted = world.send(Self.compare(), Self.data(9), on: io)
+        #expect(try host.manage(.abort(aborted, sq: 1)).dword0 == 0)
+        #expect(host.status(of: aborted) == .generic(NVME_SC_ABORT_REQ))
+        #expect(try host.read()[0] == 9)
+        world.expectIdle()
+    }
+
+    /// As many first halves as there are receive buffers.
+    @Test func halvesDoNotKeepOthersOut() throws {
+        let world = try EngineWorld()
+        let queues = try (0..<16).flatMap { try world.attach(ioQueues: 8, host: .init($0)).io }
+        let audit = try world.audit()
+        for queue in queues { world.send(Self.compare(), .inCapsule(Self.bytes(0)), on: queue) }
+        world.pass(milliseconds: 10)
+        audit.witness.expectServed("while the halves wait")
+        audit.end("after the halves were answered", within: 11_000)
+    }
+
+    @Test func aHalfGoesWithAReset() throws {
+        let world = try EngineWorld()
+        let before = try world.baseline()
+        let host = try world.attach()
+        world.send(Self.compare(), Self.data(0), on: host.io[0])
+        world.settle()
+        #expect(try host.manage(.configure(0)).isSuccess)
+        #expect(world.pass(atMost: 1000) { host.io[0].isClosed })
+        host.admin.disconnect()
+        world.expectPools(before)
+    }
+
+    /// Halves that hold memory while they wait for more would wait for each other.
+    @Test func allGetOnWhereMemoryIsScarce() throws {
+        let world = try EngineWorld(
+            .small { ($0.dataMemory, $0.controlMemory, $0.maxTransferSize) = (64 << 10, 16 << 10, 32 << 10) })
+        let hosts = try (0..<6).map { try world.attach(host: .init($0)) }
+        world.isFull = true
+        let sent = (0..<60).flatMap { turn -> [(InProcessQueue, UInt16)] in
+            let queue = hosts[turn % 6].io[0]
+            return [Self.compare(UInt64(turn) * 16, 16), Self.write(UInt64(turn) * 16, 16)].map {
+                (queue, world.send($0, Self.data(0, 8192), on: queue))
+            }
+        }
+        world.settle()
+        #expect(world.groups[0].poolUse[0].awaitsBuffer)
+        world.isFull = false
+        for (queue, id) in sent { #expect(world.status(of: id, on: queue) == .success) }
+        world.expectIdle()
+    }
+
+    // MARK: On a fabric
+
+    /// The shape of the data of the two halves: from one place, from several, and in the capsule; so many blocks.
+    static let shapes: [(first: Int?, second: Int?, blocks: Int)] = [(1, 1, 16), (1, 4, 16), (nil, 1, 8), (4, 4, 16)]
+
     @Test func bothHalvesFetchTheirData() throws {
         let world = try TargetWorld()
-        let attached = try world.attach()
+        let host = try world.attach()
+        let queue = host.io[0]
         let before = try world.baseline()
-        let (host, queue) = (attached.host, attached.io[0])
-        let offset = host.allocate(65536)
-        let blocks = 16
-        let bytes = 512 * blocks
-        var content = Self.bytes(0, blocks)
+        func send(_ command: RawCommand, _ bytes: [UInt8], places: Int?) -> UInt16 {
+            guard let places else { return world.send(command, .inCapsule(bytes), on: queue) }
+            queue.pieces = Array(repeating: bytes.count / places, count: places - 1)
+            return world.send(command, .fromHost(bytes), on: queue)
+        }
+        var content = Self.bytes(0, 512 * 16)
         for round in 0..<8 {
-            let replacement = Self.bytes(UInt8(round + 1), blocks)
-            host.fill(offset, content)
-            host.fill(offset + bytes, replacement)
-            let pieces = (0..<4).flatMap { host.keyed(offset + bytes + $0 * bytes / 4, bytes / 4) }
-            let list = RawSGL.offset(0, length: 64, type: 0x31)
-            let inCapsule = RawSGL.offset(0, length: 4096)
-            let count = round % 4 == 2 ? 8 : blocks
-            let compare = Self.compare(32, count), write = Self.write(32, count)
-            let first: UInt16, second: UInt16
-            switch round % 4 {
-            case 0:
-                first = queue.send(compare.at(host, offset, bytes))
-                second = queue.send(write.at(host, offset + bytes, bytes))
-            case 1:
-                first = queue.send(compare.at(host, offset, bytes))
-                second = queue.send(write.with(sgl: list), data: pieces)
-            case 2:
-                first = queue.send(compare.with(sgl: inCapsule), data: Array(content[..<4096]))
-                second = queue.send(write.at(host, offset + bytes, 4096))
-            default:
-                first = queue.send(
-                    compare.with(sgl: list), data: (0..<4).flatMap { host.keyed(offset + $0 * 2048, 2048) })
-                second = queue.send(write.with(sgl: list), data: pieces)
-            }
-            #expect(try world.completion(of: first, queue).status == .success, "round \(round)")
-            #expect(try world.completion(of: second, queue).status == .success, "round \(round)")
-            content.replaceSubrange(0..<512 * count, with: replacement[..<(512 * count)])
-            #expect(try Self.read(world, attached, 32, blocks) == content, "round \(round)")
+            let (first, second, blocks) = Self.shapes[round % 4]
+            let compared = send(Self.compare(32, blocks), Array(content.prefix(512 * blocks)), places: first)
+            let replacement = Self.bytes(UInt8(round + 1), 512 * blocks)
+            let written = send(Self.write(32, blocks), replacement, places: second)
+            for id in [compared, written] { #expect(host.status(of: id) == .success, "round \(round)") }
+            content.replaceSubrange(0..<512 * blocks, with: replacement)
+            #expect(try host.read(32, blocks: 16) == content, "round \(round)")
         }
         world.expectPools(before)
     }
 
-    @Test func manyAtOnceExcludeEachOther() throws {
-        // Hosts on two reactors count up; each success is one.
-        for isRAM in [false, true] {
-            let world = try isRAM ? TargetWorld(groups: 2) : Self.scene(groups: 2).0
-            let hosts = try (0..<4).map { _ in try world.attach() }
-            let before = try world.baseline()
-            var counter: UInt8 = 0
-            for round in 0..<20 {
-                let sgl = RawSGL.offset(0, length: 512)
-                let sent = hosts.enumerated().map { number, attached in
-                    let queue = attached.io[0]
-                    let first = queue.send(Self.compare(9).with(sgl: sgl), data: Self.bytes(counter))
-                    let value = UInt8(round * 8 + number + 1)
-                    return (queue, first, queue.send(Self.write(9).with(sgl: sgl), data: Self.bytes(value)), value)
-                }
-                var winners: [UInt8] = []
-                for (queue, first, second, value) in sent {
-                    let compared = try world.completion(of: first, queue).status
-                    let written = try world.completion(of: second, queue).status
-                    #expect(
-                        compared == .success && written == .success
-                            || compared == Self.different && written == Self.failed)
-                    if written == .success { winners.append(value) }
-                }
-                #expect(winners.count == 1, "round \(round)")
-                counter = winners.first ?? 0
-                #expect(try Self.read(world, hosts[0], 9) == Self.bytes(counter))
+    /// Hosts on two reactors count up; each success is one.
+    @Test(arguments: [false, true]) func manyAtOnceExcludeEachOther(isRAM: Bool) throws {
+        let world = try isRAM ? TargetWorld(groups: 2) : TargetWorld.onDisk(groups: 2).0
+        let hosts = try (0..<4).map { _ in try world.attach() }
+        let before = try world.baseline()
+        var counter: UInt8 = 0
+        for round in 0..<20 {
+            let sent = hosts.enumerated().map { number, host in
+                let value = UInt8(round * 8 + number + 1)
+                let first = world.send(Self.compare(9), .inCapsule(Self.bytes(counter)), on: host.io[0])
+                return (host, first, world.send(Self.write(9), .inCapsule(Self.bytes(value)), on: host.io[0]), value)
             }
-            world.expectPools(before)
+            var winners: [UInt8] = []
+            for (host, first, second, value) in sent {
+                let ends = (host.status(of: first), host.status(of: second))
+                #expect(ends == (.success, .success) || ends == (Self.different, Self.failed))
+                if ends.1 == .success { winners.append(value) }
+            }
+            #expect(winners.count == 1, "round \(round)")
+            counter = winners.first ?? 0
+            #expect(try hosts[0].read(9) == Self.bytes(counter))
         }
+        world.expectPools(before)
     }
 }

@@ -1,4 +1,5 @@
 import CLibNVMe
+import InProcessTransport
 import NVMeTarget
 import Simulation
 import Testing
@@ -8,7 +9,7 @@ import Testing
     /// A whole visit of a host, with the message lost that comes `step` messages after its beginning. Returns whether
     /// there were as many.
     private func visit(groups: Int, losing step: UInt64) throws -> Bool {
-        let world = try TargetWorld(groups: groups, seed: step + 1)
+        let world = try TargetWorld(groups: groups, network: SimulatedNetwork(seed: step + 1))
         let audit = try world.audit()
         let host = world.addHost()
         let lost = world.network.counters.messages + step
@@ -23,23 +24,19 @@ import Testing
         host.destroyAll()
         world.pass(milliseconds: 10)
         world.network.fate = nil
-        audit.end("message \(step), \(groups) reactors", withinMilliseconds: 60_000)
+        audit.end("message \(step), \(groups) reactors", within: 60_000)
         return wasLost
     }
 
     private func session(_ world: TargetWorld, _ host: RawHost) throws {
         let attached = try world.attach(host, ioQueues: 2, keepAlive: 1000)
-        attached.admin.send(.event)
-        let offset = attached.scratch(8192)
-        let list = host.keyed(offset, 4096) + host.keyed(offset + 4096, 4096)
-        let sgl = RawSGL.offset(0, length: 32, type: 0x31)
+        world.send(.event, on: attached.admin)
         for queue in attached.io {
-            let write = RawCommand.io(nvme_cmd_write, 0, 16).with(sgl: sgl)
-            _ = try world.execute(queue, write, data: list)
-            let read = RawCommand.io(nvme_cmd_read, 0, 16).with(sgl: sgl)
-            _ = try world.execute(queue, read, data: list)
+            queue.pieces = [4096]
+            try world.execute(.io(nvme_cmd_write, 0, 16), .fromHost([UInt8](repeating: 1, count: 8192)), on: queue)
+            try world.execute(.io(nvme_cmd_read, 0, 16), .toHost(8192), on: queue)
         }
-        for queue in host.queues { host.fabric.disconnect(queue.connection!) }
+        for queue in host.queues { queue.disconnect() }
     }
 
     @Test(arguments: [1, 2]) func theLossOfAnyMessageLeavesNothingBehind(groups: Int) throws {
@@ -52,12 +49,11 @@ import Testing
     @Test func aHostThatNeverConnectsIsEnded() throws {
         let world = try TargetWorld()
         let audit = try world.audit()
-        let silent = world.addHost()
-        let queue = try world.open(silent)
+        let queue = try world.open(world.addHost())
         #expect(queue.isOpen)
         world.pass(milliseconds: 60_000)
-        #expect(queue.end != nil)
-        silent.destroyAll()
+        #expect(queue.isClosed)
+        queue.host.destroyAll()
         // One that had no power any more before the target heard that it was connected.
         let dark = world.addHost()
         world.network.fate = { $0.kind == .readyToUse ? .lost : .delivered }

@@ -1,6 +1,7 @@
 import CLibNVMe
 import InProcessTransport
 import NVMeTarget
+import Simulation
 import Testing
 
 /// A host's commands are over before the host goes on over another association.
@@ -10,17 +11,14 @@ import Testing
         RawCommand(opcode: 0xC0).with(10, UInt32(controllerID))
     }
 
-    private let connect = EngineConnect(hostNQN: EngineHost.Name(1).nqn, hostID: EngineHost.Name(1).id)
+    private let connect = RawConnect(host: 1)
 
     /// A host whose write of AAh on each queue is at a device that is stuck.
-    private func scene(groups: Int = 1) throws -> (EngineWorld, SteeredDevice, first: EngineHost) {
+    private func scene(groups: Int = 1) throws -> (EngineWorld, SimulatedDisk, first: EngineHost) {
         let (world, device) = try EngineWorld.steered(groups: groups)
         let first = try world.attach(ioQueues: UInt16(groups), host: 1)
-        device.stick(true)
-        for queue in first.io {
-            let data = InProcessData.fromHost([UInt8](repeating: 0xAA, count: 4096))
-            world.send(.io(nvme_cmd_write, 0, 8), data, on: queue)
-        }
+        device.behaviour.isStuck = true
+        for queue in first.io.indices { _ = first.sendWrite(0xAA, blocks: 8, queue: queue) }
         world.pass(milliseconds: 10)
         return (world, device, first)
     }
@@ -40,8 +38,8 @@ import Testing
         #expect(world.answer(to: id, on: queue) == nil, "the old association's write may still land")
         #expect(!queue.isClosed)
         // Nobody else has to wait for it.
-        #expect(try world.admin(host: 2).queue.isClosed == false)
-        device.stick(false)
+        #expect(try world.attach(host: 2).isThere)
+        device.behaviour.isStuck = false
         #expect(world.status(of: id, on: queue) == .success)
         queue.disconnect()
         let again = try world.attach(host: 1)
@@ -71,7 +69,7 @@ import Testing
         world.pass(milliseconds: 15_000)
         #expect(!queue.isClosed && world.answer(to: again, on: queue) == nil)
         #expect(world.events.all.filter { $0.contains("isRefused: false") }.count == 1, "told once")
-        device.stick(false)
+        device.behaviour.isStuck = false
         #expect(world.status(of: again, on: queue) == .success)
         world.expectIdle()
     }
@@ -84,7 +82,7 @@ import Testing
         world.pass(milliseconds: 1000)
         #expect(first.isGone)
         #expect(world.answer(to: id, on: second.admin) == nil, "its write is at the device")
-        device.stick(false)
+        device.behaviour.isStuck = false
         #expect(world.status(of: id, on: second.admin) == .success)
         #expect(try second.read()[0] == 0xAA)
         // An association that is gone already needs no waiting.
@@ -96,7 +94,7 @@ import Testing
         let world = try EngineWorld()
         let (first, other) = (try world.attach(host: 1), try world.attach(host: 2))
         // The same name with another identifier is another host (NVMe Base, "Host Identifier").
-        let third = try world.attach(host: .init(nqn: other.name.nqn, id: [UInt8](repeating: 3, count: 16)))
+        let third = try world.attach(host: .init(nqn: other.name.nqn, id: 3))
         for (asks, about) in [(first, other), (first, first), (third, other)] {
             #expect(try asks.manage(quiesce(about.controllerID)).status == .refused(NVME_SC_INVALID_FIELD))
         }
@@ -108,13 +106,13 @@ import Testing
         let (world, device) = try EngineWorld.steered(groups: 2)
         let before = try world.baseline()
         let first = try world.attach(ioQueues: 2, host: 1)
-        device.stick(true)
+        device.behaviour.isStuck = true
         world.send(.flush(), on: first.io[0])
         let (queue, _) = comeBack(first)
         world.pass(milliseconds: 100)
         queue.disconnect()
         world.pass(milliseconds: 100)
-        device.stick(false)
+        device.behaviour.isStuck = false
         world.expectPools(before)
     }
 
@@ -129,7 +127,7 @@ import Testing
         let ids = (0..<31).map { _ in world.send(connect.command, data, on: queue) }
         world.pass(milliseconds: 100)
         #expect(world.heldCapsules == held)
-        device.stick(false)
+        device.behaviour.isStuck = false
         #expect(world.status(of: ids[0], on: queue) == .success)
         for id in ids.dropFirst() {
             #expect(world.status(of: id, on: queue)?.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
@@ -158,12 +156,12 @@ import Testing
         #expect(world.target.subsystems[0].drainWaiterCount == 8)
         second.leave()
         #expect(world.pass(atMost: 2000) { world.target.subsystems[0].drainWaiterCount == 0 })
-        device.stick(false)
+        device.behaviour.isStuck = false
     }
 
     @Test func identifySaysThatQuiesceIsThere() throws {
         let world = try EngineWorld()
-        let page = try world.execute(.identify(), .toHost(4096), on: world.attach().admin).data[3072..<3096]
+        let page = try world.identify(on: world.admin())[3072..<3096]
         // The mark of these targets, the run, and behind it bit 0 for Quiesce, bit 1 for the presence of registrants.
         #expect(Array(page.prefix(8)) == [0x31, 0x30, 0x74, 0x65, 0x72, 0x63, 0x65, 0x74])
         #expect(page[3080] == 7 && page[3088] == 3)

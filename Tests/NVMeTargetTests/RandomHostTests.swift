@@ -23,11 +23,9 @@ import Testing
                 continue
             }
             for _ in 0..<25 {
-                guard let queue = ([attached.admin] + attached.io).filter(\.isOpen).randomElement(using: &random) else {
-                    break
-                }
+                guard let queue = attached.queues.filter(\.isOpen).randomElement(using: &random) else { break }
                 let capsule = capsule(host, offset, &random)
-                queue.send(capsule.command, data: capsule.data, length: capsule.length)
+                world.send(capsule.command, behind: capsule.data, length: capsule.length, on: queue)
                 sent += 1
                 world.simulation.run(forNanoseconds: UInt64.random(in: 0...50_000, using: &random))
             }
@@ -35,7 +33,7 @@ import Testing
             host.destroyAll()
         }
         #expect(sent > 100, "seed \(seed)")
-        audit.end("seed \(seed)", withinMilliseconds: 60_000)
+        audit.end("seed \(seed)", within: 60_000)
     }
 
     /// Mostly something that looks like a command, with some of it changed.
@@ -60,7 +58,7 @@ import Testing
         case 2:
             let count = Int.random(in: 0...20, using: &random)
             data = (0..<count).flatMap { _ in host.keyed(offset, [256, 512, length].randomElement(using: &random)!) }
-            command.sgl = RawSGL.offset(0, length: UInt32(count * 16), type: 0x31)
+            command.sgl = RawSGL.list(data.count)
         default: command.sgl = (0..<16).map { _ in .random(in: 0...255, using: &random) }
         }
         for _ in 0..<[0, 0, 1, 3, 16].randomElement(using: &random)! {

@@ -4,6 +4,8 @@ import CLibNVMe
 struct RawCommand {
     var bytes = [UInt8](repeating: 0, count: 64)
 
+    init(_ bytes: [UInt8]) { self.bytes = bytes }
+
     /// - Parameter flags: PSDT 01b, an SGL, unless a test wants something else.
     init(opcode: UInt32, nsid: UInt32 = 0, flags: UInt8 = 0x40) {
         bytes[0] = UInt8(opcode)
@@ -18,18 +20,13 @@ struct RawCommand {
     }
 
     subscript(dword index: Int) -> UInt32 {
-        get { (0..<4).reduce(0) { $0 | UInt32(bytes[index * 4 + $1]) << (8 * UInt32($1)) } }
-        set {
-            for byte in 0..<4 { bytes[index * 4 + byte] = UInt8(truncatingIfNeeded: newValue >> (8 * UInt32(byte))) }
-        }
+        get { UInt32(bytes.number(index * 4, 4)) }
+        set { bytes.replaceSubrange(index * 4..<index * 4 + 4, with: RawSGL.little(UInt64(newValue), 4)) }
     }
 
     var id: UInt16 {
-        get { UInt16(bytes[2]) | UInt16(bytes[3]) << 8 }
-        set {
-            bytes[2] = UInt8(truncatingIfNeeded: newValue)
-            bytes[3] = UInt8(newValue >> 8)
-        }
+        get { UInt16(bytes.number(2, 2)) }
+        set { bytes.replaceSubrange(2..<4, with: RawSGL.little(UInt64(newValue), 2)) }
     }
 
     var sgl: [UInt8] {
@@ -39,11 +36,7 @@ struct RawCommand {
 
     /// SLBA and NLB (0-based) of a read, write, compare, write zeroes or verify.
     func range(_ lba: UInt64, _ blocks: Int, control: UInt32 = 0) -> RawCommand {
-        var command = self
-        command[dword: 10] = UInt32(truncatingIfNeeded: lba)
-        command[dword: 11] = UInt32(lba >> 32)
-        command[dword: 12] = UInt32(blocks - 1) | control
-        return command
+        with(10, UInt32(truncatingIfNeeded: lba)).with(11, UInt32(lba >> 32)).with(12, UInt32(blocks - 1) | control)
     }
 
     func with(sgl: [UInt8]) -> RawCommand {
@@ -67,6 +60,16 @@ struct RawCommand {
     static func flush(_ nsid: UInt32 = 1) -> RawCommand { RawCommand(opcode: nvme_cmd_flush.rawValue, nsid: nsid) }
     static var keepAlive: RawCommand { RawCommand(opcode: nvme_admin_keep_alive.rawValue) }
     static var event: RawCommand { RawCommand(opcode: nvme_admin_async_event.rawValue) }
+
+    /// Dataset Management with AD, bit 2 of dword 11: deallocate.
+    static func deallocate(ranges: Int, nsid: UInt32 = 1) -> RawCommand {
+        RawCommand(opcode: nvme_cmd_dsm.rawValue, nsid: nsid).with(10, UInt32(ranges - 1)).with(11, 1 << 2)
+    }
+
+    /// A range of Dataset Management: context attributes, length, first block.
+    static func range(_ lba: UInt64, _ blocks: UInt32) -> [UInt8] {
+        RawSGL.little(0, 4) + RawSGL.little(UInt64(blocks), 4) + RawSGL.little(lba, 8)
+    }
 
     static func abort(_ id: UInt16, sq: Int) -> RawCommand {
         RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, UInt32(sq) | UInt32(id) << 16)
@@ -94,6 +97,9 @@ enum RawSGL {
         little(offset, 8) + little(UInt64(length), 4) + [0, 0, 0, type]
     }
 
+    /// The descriptors of so many bytes behind the command.
+    static func list(_ bytes: Int) -> [UInt8] { offset(0, length: UInt32(bytes), type: 0x31) }
+
     static func little(_ value: UInt64, _ count: Int) -> [UInt8] {
         (0..<count).map { UInt8(truncatingIfNeeded: value >> (8 * UInt64($0))) }
     }
@@ -115,8 +121,13 @@ struct RawStatus: Equatable, CustomStringConvertible {
     static func generic(_ value: nvme_status_field) -> RawStatus { RawStatus(code: value.rawValue) }
 
     /// A command specific status.
-    static func specific(_ value: nvme_status_field) -> RawStatus {
-        RawStatus(code: NVME_SCT_CMD_SPECIFIC.rawValue << 8 | value.rawValue)
+    static func specific(_ value: nvme_status_field, doNotRetry: Bool = false) -> RawStatus {
+        RawStatus(code: NVME_SCT_CMD_SPECIFIC.rawValue << 8 | value.rawValue, doNotRetry: doNotRetry)
+    }
+
+    /// A media and data integrity error.
+    static func media(_ value: nvme_status_field, doNotRetry: Bool = false) -> RawStatus {
+        RawStatus(code: NVME_SCT_MEDIA.rawValue << 8 | value.rawValue, doNotRetry: doNotRetry)
     }
 
     var description: String { String(code, radix: 16) + (doNotRetry ? "h, DNR" : "h") }
@@ -129,21 +140,16 @@ struct RawCompletion: Equatable {
     var sqHead: UInt16
     var commandID: UInt16
     var status: RawStatus
-    /// The key that SEND with invalidate carried.
-    var invalidatedKey: UInt32?
 
     var isSuccess: Bool { status.code == 0 }
 
-    init(_ bytes: [UInt8], invalidatedKey: UInt32?) {
-        func field(_ offset: Int, _ count: Int) -> UInt32 {
-            (0..<count).reduce(0) { $0 | UInt32(bytes[offset + $1]) << (8 * UInt32($1)) }
-        }
+    init(_ bytes: [UInt8]) {
+        func field(_ offset: Int, _ count: Int) -> UInt32 { UInt32(bytes.number(offset, count)) }
         dword0 = field(0, 4)
         dword1 = field(4, 4)
         sqHead = UInt16(field(8, 2))
         commandID = UInt16(field(12, 2))
         let status = field(14, 2)
         self.status = RawStatus(code: status >> 1 & 0x7FF, doNotRetry: status >> 15 != 0)
-        self.invalidatedKey = invalidatedKey
     }
 }

@@ -1,12 +1,11 @@
 import Base
 import FabricInterface
-import Glibc
 import Reactor
 import Simulation
 
 /// A host that says what a test wants it to say: no rule of NVMe is in it.
 final class RawHost: Poller {
-    let name: String
+    let name: HostName
     let device: SimulatedDevice
     let fabric: SimulatedFabric
     let memory: UnsafeMutableRawBufferPointer
@@ -14,20 +13,16 @@ final class RawHost: Poller {
     private(set) var region = MemoryRegion(handle: 0, localKey: 0, remoteKey: 0)
     private(set) var queues: [RawQueue] = []
     private var used = 0
-    private var connectDataOffset: Int?
-    private var freeQueueMemory: [(responses: Int, capsules: Int)] = []
+    /// Memory that was given back, by its size.
+    private var free: [Int: [Int]] = [:]
     private let batch = UnsafeMutableBufferPointer<WorkCompletion>.allocate(capacity: 64)
-    var nqn: String
-    var id: [UInt8]
 
-    init(_ name: String, _ device: SimulatedDevice, memoryBytes: Int = 8 << 20) {
-        self.name = name
+    init(_ number: Int, _ device: SimulatedDevice) {
+        name = HostName(UInt8(number))
         self.device = device
         fabric = SimulatedFabric([device])
-        memory = .allocate(byteCount: memoryBytes, alignment: 4096)
+        memory = .allocate(byteCount: 8 << 20, alignment: 4096)
         memory.initializeMemory(as: UInt8.self, repeating: 0)
-        nqn = "nqn.2014-08.org.nvmexpress:uuid:\(name)"
-        id = Array(name.utf8.prefix(16)) + [UInt8](repeating: 7, count: 16 - min(16, name.utf8.count))
     }
 
     deinit {
@@ -37,28 +32,16 @@ final class RawHost: Poller {
 
     /// Memory of the host that nobody else uses, as an offset; registered as a whole.
     func allocate(_ bytes: Int) -> Int {
+        if let offset = free[bytes]?.popLast() { return offset }
         let offset = (used + 511) / 512 * 512
         used = offset + bytes
         invariant(used <= memory.count, "the test gives its host more memory")
         return offset
     }
 
-    /// Memory for the completions and capsules of a queue.
-    func takeQueueMemory() -> (responses: Int, capsules: Int) {
-        freeQueueMemory.popLast()
-            ?? (allocate(RawQueue.responseCount * 16), allocate(RawQueue.capsuleBytes * RawQueue.capsuleCount))
-    }
-
-    /// Memory for the data of a Connect command; one is sent at a time.
-    func connectData() -> Int {
-        if let connectDataOffset { return connectDataOffset }
-        let offset = allocate(1024)
-        connectDataOffset = offset
-        return offset
-    }
+    func giveBack(_ offset: Int, _ bytes: Int) { free[bytes, default: []].append(offset) }
 
     func fill(_ offset: Int, _ bytes: [UInt8]) { memory[offset..<offset + bytes.count].copyBytes(from: bytes) }
-    func fill(_ offset: Int, _ value: UInt8, count: Int) { fill(offset, [UInt8](repeating: value, count: count)) }
     func bytes(_ offset: Int, _ count: Int) -> [UInt8] { Array(memory[offset..<offset + count]) }
 
     func address(_ offset: Int) -> UInt64 { UInt64(UInt(bitPattern: memory.baseAddress! + offset)) }
@@ -72,26 +55,31 @@ final class RawHost: Poller {
         RawSGL.keyed(address: address(offset), length: length, key: region.remoteKey, type: type)
     }
 
+    /// Registers a part of the memory once more; its key.
+    func register(_ offset: Int, _ bytes: Int, access: MemoryAccess) throws -> UInt32 {
+        let part = UnsafeMutableRawBufferPointer(rebasing: memory[offset..<offset + bytes])
+        return try context!.register(part, access: access).remoteKey
+    }
+
     /// Begins to connect a queue. It goes on as the world does.
-    func open(_ address: SocketAddress, _ options: RawQueueOptions) throws -> RawQueue {
+    func open(_ address: SocketAddress, _ change: (inout RawQueueOptions) -> Void = { _ in }) throws -> RawQueue {
+        var options = RawQueueOptions()
+        change(&options)
         let queue = RawQueue(self, options)
         queue.connection = try fabric.resolve(address, from: nil, timeoutMilliseconds: 1000)
         queues.append(queue)
         return queue
     }
 
-    func prepare(_ queue: RawQueue) throws {
-        let context: FabricContext
-        if let existing = self.context {
-            context = existing
-        } else {
-            context = try fabric.context(
+    private func prepare(_ queue: RawQueue) throws {
+        if context == nil {
+            let made = try fabric.context(
                 for: queue.connection!,
                 ContextOptions(completionQueueEntries: 65536, sharedReceiveEntries: 0, queuePairs: 256))
-            region = try context.register(memory, access: [.localWrite, .remoteRead, .remoteWrite])
-            self.context = context
+            region = try made.register(memory, access: [.localWrite, .remoteRead, .remoteWrite])
+            context = made
         }
-        try queue.start(context)
+        try queue.start(context!)
     }
 
     override func poll(now: MonotonicTime) -> Int {
@@ -123,12 +111,10 @@ final class RawHost: Poller {
                     ConnectionParameters(
                         responderResources: queue.options.responderResources, initiatorDepth: 1,
                         privateData: queue.options.privateData))
-                if let early = queue.options.early { early(queue) }
             } catch {
                 queue.end = "\(error)"
             }
-        case .established(let connection, let parameters):
-            queue(connection)?.accepted = parameters
+        case .established(let connection, let parameters): queue(connection)?.accepted = parameters
         case .rejected(let connection, let data, _):
             queue(connection)?.rejection = data
             queue(connection)?.end = "rejected"
@@ -143,7 +129,7 @@ final class RawHost: Poller {
     func destroy(_ queue: RawQueue) {
         if let connection = queue.connection { fabric.destroy(connection) }
         queues.removeAll { $0 === queue }
-        freeQueueMemory.append((queue.responses, queue.capsules))
+        queue.giveMemoryBack()
         queue.end = "destroyed"
     }
 
@@ -151,7 +137,7 @@ final class RawHost: Poller {
 
     func end(_ ending: VanishingTests.Ending) {
         switch ending {
-        case .disconnect: for queue in queues { fabric.disconnect(queue.connection!) }
+        case .disconnect: for queue in queues { queue.disconnect() }
         case .destroy: destroyAll()
         case .powerLoss: device.isReachable = false
         }

@@ -1,4 +1,5 @@
 import FabricInterface
+import InProcessTransport
 import Simulation
 
 /// The options of a raw host that asks for a queue pair.
@@ -13,8 +14,6 @@ struct RawQueueOptions {
     var replacedPrivateData: [UInt8]?
     /// Receive buffers; fewer than there are commands make the target wait.
     var receives = 128
-    /// Called when the connection has been asked for.
-    var early: ((RawQueue) -> Void)?
 
     /// NVMe RDMA Transport: RECFMT, QID, HRQSIZE, HSQSIZE, CNTLID, and 22 reserved bytes.
     var privateData: [UInt8] {
@@ -24,45 +23,57 @@ struct RawQueueOptions {
     }
 }
 
-/// A queue of a raw host: capsules go out as the test wrote them, completions are collected.
-final class RawQueue {
+/// A queue of a raw host: capsules go out as the test wrote them, answers are collected.
+final class RawQueue: HostQueue {
     unowned let host: RawHost
     let options: RawQueueOptions
     var connection: ConnectionHandle?
-    var queuePair: QueuePairHandle?
+    private(set) var queuePair: QueuePairHandle?
     var accepted: ConnectionParameters?
     var rejection: [UInt8]?
     /// Why the connection ended.
     var end: String?
-    private(set) var completions: [RawCompletion] = []
-    /// Failed work of the queue pair.
-    private(set) var failures: [CompletionStatus] = []
-    private(set) var sent = 0
+    private(set) var answers: [InProcessAnswer] = []
+    /// The key that the last answer has invalidated.
+    private(set) var invalidatedKey: UInt32?
+    private var sent = 0
     /// Whether a receive buffer is given back to the queue when its completion has been taken.
     var repostsReceives = true
-    private var nextID: UInt16 = 1
+    /// The lengths of the descriptors that name a command's data, but for the last one, which names the rest.
+    var pieces: [Int] = []
     private var context: FabricContext?
-    let responses: Int
-    let capsules: Int
-    static let capsuleBytes = 64 + 8192
-    static let capsuleCount = 64
+    private let responses: Int
+    private let capsules: Int
+    /// The memory of the data of commands that are under way.
+    private var running: [UInt16: (offset: Int, count: Int, isRead: Bool)] = [:]
+    private static let capsuleBytes = 64 + 8192
+    private static let capsuleCount = 64
     static let responseCount = 128
 
     init(_ host: RawHost, _ options: RawQueueOptions) {
         self.host = host
         self.options = options
-        (responses, capsules) = host.takeQueueMemory()
+        responses = host.allocate(Self.responseCount * 16)
+        capsules = host.allocate(Self.capsuleBytes * Self.capsuleCount)
+    }
+
+    func giveMemoryBack() {
+        host.giveBack(responses, Self.responseCount * 16)
+        host.giveBack(capsules, Self.capsuleBytes * Self.capsuleCount)
+        for place in running.values { host.giveBack(place.offset, place.count) }
+        running = [:]
     }
 
     var isOpen: Bool { accepted != nil && end == nil }
+    var isClosed: Bool { end != nil }
+    func disconnect() { host.fabric.disconnect(connection!) }
 
     func start(_ context: FabricContext) throws {
         self.context = context
-        let handle = try context.createQueuePair(
+        queuePair = try context.createQueuePair(
             for: connection!,
             QueuePairOptions(
                 sendEntries: 256, receiveEntries: options.receives, usesSharedReceiveQueue: false, sendSegments: 1))
-        queuePair = handle
         for slot in 0..<options.receives { postReceive(UInt64(slot)) }
     }
 
@@ -74,47 +85,54 @@ final class RawQueue {
     }
 
     func handle(_ completion: WorkCompletion) {
-        guard completion.status == .success else {
-            failures.append(completion.status)
-            return
-        }
-        guard completion.kind == .receive else { return }
-        let start = responses + Int(completion.id) * 16
-        completions.append(
-            RawCompletion(
-                host.bytes(start, 16),
-                invalidatedKey: completion.invalidated ? completion.invalidatedKey : nil))
+        guard completion.status == .success, completion.kind == .receive else { return }
+        let entry = host.bytes(responses + Int(completion.id) * 16, 16)
+        let place = running.removeValue(forKey: UInt16(entry.number(12, 2)))
+        let data = place.map { $0.isRead ? host.bytes($0.offset, $0.count) : [] }
+        answers.append(InProcessAnswer(entry: entry, data: data ?? []))
+        if let place { host.giveBack(place.offset, place.count) }
+        invalidatedKey = completion.invalidated ? completion.invalidatedKey : nil
         if repostsReceives { postReceive(completion.id) }
     }
 
-    /// Sends a capsule: a command, and data behind it. Returns the command's identifier.
-    ///
-    /// - Parameter length: bytes of the capsule that are sent, where they are not all.
-    @discardableResult
-    func send(_ command: RawCommand, data: [UInt8] = [], length: Int? = nil) -> UInt16 {
-        var command = command
-        command.id = nextID
-        nextID += 1
+    // MARK: Commands
+
+    /// Sends a command with a data pointer to the host's memory, or to the capsule.
+    func send(_ entry: [UInt8], _ data: InProcessData) {
+        let command = RawCommand(entry)
+        switch data {
+        case .none, .invalid: send(command)
+        case .fromHost(let bytes): send(command, bytes, isRead: false)
+        // Bytes that the target does not write keep this value.
+        case .toHost(let count): send(command, [UInt8](repeating: 0xEE, count: count), isRead: true)
+        case .inCapsule(let bytes):
+            send(command.with(sgl: RawSGL.offset(0, length: UInt32(bytes.count))), behind: bytes)
+        }
+    }
+
+    private func send(_ command: RawCommand, _ bytes: [UInt8], isRead: Bool) {
+        let offset = host.allocate(bytes.count)
+        host.fill(offset, bytes)
+        running[command.id] = (offset, bytes.count, isRead)
+        let rest = bytes.count - pieces.reduce(0, +)
+        guard !pieces.isEmpty, rest > 0 else { return send(command.at(host, offset, bytes.count)) }
+        var list: [UInt8] = []
+        var position = 0
+        for length in pieces + [rest] {
+            list += host.keyed(offset + position, length)
+            position += length
+        }
+        send(command.with(sgl: RawSGL.list(list.count)), behind: list)
+    }
+
+    /// Sends a capsule as it stands.
+    func send(_ command: RawCommand, behind data: [UInt8] = [], length: Int? = nil) {
         let start = capsules + sent % Self.capsuleCount * Self.capsuleBytes
         sent += 1
-        UnsafeMutableRawBufferPointer(rebasing: host.memory[start..<start + 64]).copyBytes(from: command.bytes)
-        if !data.isEmpty {
-            host.fill(start + 64, data)
-        }
-        post(
-            WorkRequest(
-                id: 1 << 32, queuePair: queuePair!, opcode: .send, flags: .signaled,
-                segment: host.element(start, length ?? 64 + data.count)))
-        return command.id
-    }
-
-    func post(_ request: WorkRequest) {
+        host.fill(start, command.bytes + data)
+        let request = WorkRequest(
+            id: 1 << 32, queuePair: queuePair!, opcode: .send, flags: .signaled,
+            segment: host.element(start, length ?? 64 + data.count))
         withUnsafePointer(to: request) { context?.post(UnsafeBufferPointer(start: $0, count: 1)) }
-    }
-
-    /// Removes and returns the completion of a command.
-    func take(_ id: UInt16) -> RawCompletion? {
-        guard let index = completions.firstIndex(where: { $0.commandID == id }) else { return nil }
-        return completions.remove(at: index)
     }
 }

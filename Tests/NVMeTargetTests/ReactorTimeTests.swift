@@ -5,6 +5,7 @@ import CLibNVMe
 import InProcessTransport
 import MemoryBlock
 import NVMeTarget
+import Simulation
 import Synchronization
 import TargetInterface
 import Testing
@@ -12,18 +13,12 @@ import Testing
 /// A reactor does little for a host in one round, whatever it asks for and however much is configured, because the
 /// same reactor does other hosts' I/O. Work is counted, never timed.
 @Suite struct ReactorTimeTests {
-    private static func options(namespaces: Int = 16) -> TargetOptions {
-        var options = TargetWorld.smallOptions
-        options.maxNamespaces = namespaces
-        return options
-    }
-
     private func addSubsystems(_ count: Int, _ world: EngineWorld, to host: String? = nil) throws {
         try world.change {
             if $0.listeners.isEmpty { $0.listeners = [EngineWorld.address(4420)] }
             $0.subsystems += (0..<count).map { number in
                 SubsystemDefinition(
-                    nqn: "nqn.2024-01.io.tercet:\(host == nil ? "many" : "mine")-\(1_000_000 + number)",
+                    nqn: "nqn.2024-01.io.tercet:\(1_000_000 + number)-for-\(host?.suffix(4) ?? "all")",
                     serialNumber: "M\(number)", access: host.map { .hosts([$0]) } ?? .anyHost)
             }
         }
@@ -35,9 +30,9 @@ import Testing
     @Test(arguments: [false, true]) func aPieceOfTheDiscoveryLogCostsWhatItIsLong(isListed: Bool) throws {
         try #require(allocationProbeIsActive())
         func pieces(_ count: Int) throws -> [UInt64] {
-            let world = try EngineWorld(Self.options())
-            try addSubsystems(count, world, to: isListed ? EngineWorld.hostNQN : nil)
-            let admin = try world.admin(nqn: TargetWorld.discovery).queue
+            let world = try EngineWorld()
+            try addSubsystems(count, world, to: isListed ? HostName.plain : nil)
+            let admin = try world.admin(nqn: EngineWorld.discovery)
             return try [0, 4096, 40 * 1024].map { place in
                 let before = allocationsOfThread()
                 _ = try world.log(NVME_LOG_LID_DISCOVER, 4096, at: place, on: admin)
@@ -50,19 +45,15 @@ import Testing
     }
 
     @Test func theDiscoveryLogIsTheSameInAnyPieces() throws {
-        var options = Self.options()
-        options.controlMemory = 2 << 20
-        let world = try EngineWorld(options)
+        let world = try EngineWorld(.small { $0.controlMemory = 2 << 20 })
         try addSubsystems(150, world)
         try addSubsystems(1, world, to: "nqn.2014-08.org.nvmexpress:uuid:other")
-        let mine = SubsystemDefinition(
-            nqn: "nqn.2024-01.io.tercet:mine", serialNumber: "MINE", access: .hosts([EngineWorld.hostNQN]))
+        try addSubsystems(1, world, to: HostName.plain)
         try world.change {
-            $0.subsystems.append(mine)
             $0.listeners = [EngineWorld.address(4420), EngineWorld.address(4421)]
             $0.referrals = [EngineWorld.address(8009)]
         }
-        let admin = try world.admin(nqn: TargetWorld.discovery).queue
+        let admin = try world.admin(nqn: EngineWorld.discovery)
         // 150, the world's own and this host's, at two listeners; and a referral.
         let records = 152 * 2 + 1
         let whole = try world.log(NVME_LOG_LID_DISCOVER, 512 << 10, on: admin)
@@ -72,8 +63,8 @@ import Testing
             let name = whole[((record + 1) * 1024 + 256)...].prefix(256).prefix { $0 != 0 }
             names[String(decoding: name, as: UTF8.self), default: 0] += 1
         }
-        #expect(names.count == 153 && names[mine.nqn] == 2 && names[TargetWorld.nqn] == 2)
-        #expect(names[TargetWorld.discovery] == 1)
+        #expect(names.count == 153 && names["nqn.2024-01.io.tercet:1000000-for-host"] == 2)
+        #expect(names[EngineWorld.nqn] == 2 && names[EngineWorld.discovery] == 1)
         #expect(whole[((records + 1) * 1024)...].allSatisfy { $0 == 0 }, "nothing behind the last record")
         // Pieces that begin and end within records.
         for (place, count) in [(0, 16), (12, 1012), (1000, 1024), (1024, 512), (1276, 300), (155_000, 1024)] {
@@ -84,10 +75,8 @@ import Testing
 
     /// A host that asks for more than there is memory for waits for it, and is not told to go away.
     @Test func answersWaitForMemory() throws {
-        var options = Self.options()
-        options.dataMemory = 4 << 20
-        let world = try EngineWorld(options)
-        let admin = try world.admin(nqn: TargetWorld.discovery).queue
+        let world = try EngineWorld(.small { $0.dataMemory = 4 << 20 })
+        let admin = try world.admin(nqn: EngineWorld.discovery)
         world.isFull = true
         let ids = (0..<16).map { _ in
             world.send(.getLog(NVME_LOG_LID_DISCOVER, bytes: 1 << 20), .toHost(1 << 20), on: admin)
@@ -105,56 +94,44 @@ import Testing
 
     /// A device that counts how often it is opened.
     private final class CountedDevice: BlockDevice {
-        final class Counter: Sendable {
-            let opened = Mutex(0)
-            var count: Int { opened.withLock { $0 } }
-        }
+        private let inner: RAMDevice
+        private let openings = Mutex(0)
+        var opened: Int { openings.withLock { $0 } }
 
-        let inner: RAMDevice
-        let counter: Counter
-
-        init(_ counter: Counter) throws {
-            inner = try RAMDevice(byteCount: 1 << 20)
-            self.counter = counter
-        }
+        init() throws { inner = try RAMDevice(byteCount: 1 << 20) }
         var name: String { inner.name }
         var geometry: BlockGeometry { inner.geometry }
         var identity: BlockIdentity { inner.identity }
         func refresh() -> BlockDeviceChange { .unchanged }
         func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
-            counter.opened.withLock { $0 += 1 }
+            openings.withLock { $0 += 1 }
             return try inner.openChannel(depth: depth)
         }
     }
 
+    /// Adds namespaces, all on one device.
     @discardableResult
-    private func add(_ nsids: ClosedRange<UInt32>, _ world: EngineWorld) throws -> CountedDevice.Counter {
-        let counter = CountedDevice.Counter()
-        let added = try nsids.map { nsid in
-            NamespaceDefinition(
-                nsid: nsid, backing: .device(try CountedDevice(counter)),
-                identity: BlockIdentity(uuid: RawSGL.little(UInt64(nsid), 8) + [UInt8](repeating: 9, count: 8)))
-        }
-        try world.change { $0[TargetWorld.nqn]?.namespaces += added }
-        return counter
+    private func add(_ nsids: ClosedRange<UInt32>, _ world: EngineWorld) throws -> CountedDevice {
+        let device = try CountedDevice()
+        try world.change { $0[EngineWorld.nqn]?.namespaces += nsids.map { EngineWorld.numbered($0, device) } }
+        return device
     }
 
     /// A host's first I/O queue makes a reactor open the subsystem's namespaces.
     @Test func namespacesAreOpenedAFewInARound() throws {
-        let world = try EngineWorld(Self.options(namespaces: 256))
-        let counter = try add(2...200, world)
-        let (admin, id) = try world.admin()
-        try world.execute(.setFeature(NVME_FEAT_FID_NUM_QUEUES, 0), on: admin)
+        let world = try EngineWorld(.small { $0.maxNamespaces = 256 })
+        let device = try add(2...200, world)
+        let host = try world.attach(ioQueues: 0)
+        try world.execute(.setFeature(NVME_FEAT_FID_NUM_QUEUES, 0), on: host.admin)
         let queue = world.open(queueID: 1)
-        let before = counter.count
-        let connect = EngineConnect(controllerID: id, queueID: 1)
+        let before = device.opened
+        let connect = RawConnect(controllerID: host.controllerID, queueID: 1)
         world.send(connect.command, .fromHost(connect.data), on: queue)
-        var most = 0
-        var opened = before
+        var (most, opened) = (0, before)
         for _ in 0..<10_000 where queue.answers.isEmpty {
             _ = world.poll()
-            most = max(most, counter.count - opened)
-            opened = counter.count
+            most = max(most, device.opened - opened)
+            opened = device.opened
         }
         #expect(opened - before == 199, "all are open when the host has its queue")
         #expect(most <= 32, "\(most) devices were opened in one round")
@@ -168,21 +145,19 @@ import Testing
 
     /// The last namespace identifier there is, among a few: a host uses it, and finds it in its lists.
     @Test func theHighestIdentifierIsServed() throws {
-        let world = try EngineWorld(Self.options(namespaces: 65536))
+        let world = try EngineWorld(.small { $0.maxNamespaces = 65536 })
         try add(65536...65536, world)
         let host = try world.attach()
         #expect(try host.write(1, nsid: 65536) == .success)
-        let list = RawCommand.identify(NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, nsid: 1)
-        #expect(try world.execute(list, .toHost(4096), on: host.admin).data.number(0, 8) == 65536)
+        let list = try world.identify(NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, nsid: 1, on: host.admin)
+        #expect(list.number(0, 8) == 65536)
         #expect(try host.execute(.flush(65537)) == .refused(NVME_SC_INVALID_NS))
     }
 
     /// Linux's host reads the ANA log with one command: as many namespaces are allowed as a log of one transfer names.
     @Test func aSubsystemHasAsManyNamespacesAsItsLogCanName() throws {
-        var options = Self.options(namespaces: 65536)
-        options.maxTransferSize = 8192
-        let world = try EngineWorld(options)
-        let page = try world.execute(.identify(), .toHost(4096), on: world.admin().queue).data
+        let world = try EngineWorld(.small { ($0.maxNamespaces, $0.maxTransferSize) = (65536, 8192) })
+        let page = try world.identify(on: world.admin())
         // NVMe Base, "Identify Controller": NN at byte 516, MNAN at 540, NANAGRPID at 348. Linux, nvme_mpath_init_identify:
         // a header of 16 bytes, 32 for each group, 4 for each namespace.
         func field(_ place: Int) -> Int { Int(page.number(place, 4)) }
@@ -194,21 +169,36 @@ import Testing
 
     /// Lists in pieces name each namespace once, in order, as they come and go.
     @Test func listsOfNamespacesAreWhole() throws {
-        let world = try EngineWorld(Self.options(namespaces: 2048))
+        let world = try EngineWorld(.small { $0.maxNamespaces = 2048 })
         try add(2...1500, world)
         let removed = Set(stride(from: UInt32(10), to: 1500, by: 7))
-        try world.change { $0[TargetWorld.nqn]?.namespaces.removeAll { removed.contains($0.nsid) } }
+        try world.change { $0[EngineWorld.nqn]?.namespaces.removeAll { removed.contains($0.nsid) } }
         let expected = [1] + (UInt32(2)...1500).filter { $0 < 10 || ($0 - 10) % 7 != 0 || $0 >= 1500 }
-        let admin = try world.admin().queue
+        let admin = try world.admin()
         var listed: [UInt32] = []
         while listed.count < 4096 {
-            let command = RawCommand.identify(NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, nsid: listed.last ?? 0)
-            let page = try world.execute(command, .toHost(4096), on: admin).data
+            let page = try world.identify(NVME_IDENTIFY_CNS_NS_ACTIVE_LIST, nsid: listed.last ?? 0, on: admin)
             let found = (0..<1024).map { UInt32(page.number($0 * 4, 4)) }.prefix { $0 != 0 }
             listed += found
             if found.count < 1024 { break }
         }
         #expect(listed == expected)
+    }
+
+    /// A reactor forgets a subsystem that has gone and that nobody uses.
+    @Test func removedSubsystemsAreForgotten() throws {
+        let world = try EngineWorld(groups: 2)
+        let witness = try world.attach(ioQueues: 2, host: 1)
+        let before = world.groups.map(\.heldViews)
+        for number in 0..<20 {
+            let nqn = "nqn.2024-01.io.tercet:temporary-\(number)"
+            try world.change { $0[nqn] = SubsystemDefinition(nqn: nqn, serialNumber: "T") }
+            _ = try world.attach(ioQueues: 2, nqn: nqn)
+            #expect(world.groups.map(\.heldViews) == before.map { $0 + 1 })
+            try world.change { $0[nqn] = nil }
+            #expect(world.pass(atMost: 1000) { world.groups.map(\.heldViews) == before }, "subsystem \(number)")
+        }
+        witness.expectServed()
     }
 
     // MARK: Reservations
@@ -235,11 +225,12 @@ import Testing
         try #require(allocationProbeIsActive())
         let store = HangingStore()
         let world = try EngineWorld(reservations: store)
-        try world.add(TargetWorld.namespace(2, SteeredDevice()))
+        try world.add(EngineWorld.namespace(2, SimulatedDisk.instant()))
         let hosts = try (1...4).map { try world.attach(host: .init($0)) }
         func register(_ host: EngineHost, _ key: UInt64, _ persistence: nvme_resv_cptpl) -> UInt16 {
-            let command = ReservingHost.register(NVME_RESERVATION_RREGA_REGISTER_KEY, persistence: persistence, nsid: 2)
-            return world.send(command, .fromHost(ReservingHost.keys(0, key)), on: host.io[0])
+            let action = NVME_RESERVATION_RREGA_REGISTER_KEY.rawValue
+            let command = ReservingHost.command(nvme_cmd_resv_register, action, persistence: persistence, nsid: 2)
+            return world.send(command, ReservingHost.keys(0, key), on: host.io[0])
         }
         let first = register(hosts[0], 1, NVME_RESERVATION_CPTPL_PERSIST)
         world.settle()
@@ -247,7 +238,7 @@ import Testing
         let others = hosts.dropFirst().map { register($0, 2, NVME_RESERVATION_CPTPL_NO_CHANGE) }
         world.pass(milliseconds: 10)
         let sent = Array(zip(hosts, [first] + others))
-        #expect(sent.allSatisfy { world.answer(to: $1, on: $0.io[0]) == nil })
+        #expect(sent.allSatisfy { $0.status(of: $1) == nil })
         _ = world.poll()
         let before = allocationsOfThread()
         for _ in 0..<1000 { _ = world.groups[0].poll(now: world.now) }
@@ -259,7 +250,7 @@ import Testing
             world.pass(milliseconds: 10)
         }
         let registered = [0, 1, 3].map { sent[$0] }
-        #expect(registered.allSatisfy { world.status(of: $1, on: $0.io[0]) == .success })
+        #expect(registered.allSatisfy { $0.status(of: $1) == .success })
         #expect(try ReservingHost(hosts[0], nsid: 2).report().registrants.map(\.hostID) == registered.map(\.0.name.id))
     }
 
@@ -272,8 +263,7 @@ import Testing
         }
         func masks() throws -> [UInt32] {
             try [1, 2].map { (nsid: UInt32) in
-                let get = RawCommand(opcode: nvme_admin_get_features.rawValue, nsid: nsid)
-                let reply = try host.manage(get.with(10, NVME_FEAT_FID_RESV_MASK.rawValue))
+                let reply = try host.manage(.getFeature(NVME_FEAT_FID_RESV_MASK, nsid: nsid))
                 #expect(reply.isSuccess)
                 return reply.dword0
             }

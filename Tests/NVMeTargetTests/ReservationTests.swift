@@ -2,6 +2,7 @@ import CLibNVMe
 import InProcessTransport
 import MemoryBlock
 import NVMeTarget
+import Simulation
 import Testing
 
 /// Reservations as hosts see them: what each type lets whom do, and what each command does to whom (NVMe Base 2.0,
@@ -20,27 +21,30 @@ import Testing
         return try (1...count).map { ReservingHost(try world.attach(ioQueues: queues, host: .init($0))) }
     }
 
+    /// Hosts that have registered the keys 1, 2, and so on.
+    private func registrants(_ count: UInt8, _ world: EngineWorld? = nil, queues: UInt16 = 1) throws -> [ReservingHost]
+    {
+        let hosts = try hosts(count, world, queues: queues)
+        for (index, host) in hosts.enumerated() { try host.join(UInt64(index + 1)) }
+        return hosts
+    }
+
     /// A type, what it lets whom do, and whether it ends with its holder's registration.
     struct TypeRow: Sendable, CustomTestStringConvertible {
         let type: nvme_resv_rtype
-        let registrant: ReservingHost.Access
-        let stranger: ReservingHost.Access
+        let registrant, stranger: ReservingHost.Access
         let hasOneHolder: Bool
         var testDescription: String { "type \(type.rawValue)" }
-        init(_ type: nvme_resv_rtype, _ registrant: ReservingHost.Access, _ stranger: ReservingHost.Access, _ one: Bool)
-        {
-            (self.type, self.registrant, self.stranger, hasOneHolder) = (type, registrant, stranger, one)
-        }
     }
 
     /// NVMe Base 2.0, "Command Behavior in the Presence of a Reservation": the holder may do everything.
     static let types = [
-        TypeRow(NVME_RESERVATION_RTYPE_WE, .read, .read, true),
-        TypeRow(NVME_RESERVATION_RTYPE_EA, .none, .none, true),
-        TypeRow(NVME_RESERVATION_RTYPE_WERO, .all, .read, true),
-        TypeRow(NVME_RESERVATION_RTYPE_EARO, .all, .none, true),
-        TypeRow(NVME_RESERVATION_RTYPE_WEAR, .all, .read, false),
-        TypeRow(NVME_RESERVATION_RTYPE_EAAR, .all, .none, false),
+        TypeRow(type: NVME_RESERVATION_RTYPE_WE, registrant: .read, stranger: .read, hasOneHolder: true),
+        TypeRow(type: NVME_RESERVATION_RTYPE_EA, registrant: .none, stranger: .none, hasOneHolder: true),
+        TypeRow(type: NVME_RESERVATION_RTYPE_WERO, registrant: .all, stranger: .read, hasOneHolder: true),
+        TypeRow(type: NVME_RESERVATION_RTYPE_EARO, registrant: .all, stranger: .none, hasOneHolder: true),
+        TypeRow(type: NVME_RESERVATION_RTYPE_WEAR, registrant: .all, stranger: .read, hasOneHolder: false),
+        TypeRow(type: NVME_RESERVATION_RTYPE_EAAR, registrant: .all, stranger: .none, hasOneHolder: false),
     ]
 
     @Test(arguments: types, [1, 3]) func eachTypeLetsDoWhatItsTableSays(row: TypeRow, groups: Int) throws {
@@ -56,7 +60,7 @@ import Testing
         #expect(try registrant.access() == row.registrant)
         #expect(try stranger.access() == row.stranger)
         let report = try stranger.report()
-        #expect(report.type == UInt8(type.rawValue))
+        #expect(report.type == type.rawValue)
         #expect(report.holders == (row.hasOneHolder ? [1] : [1, 2]))
 
         // The holder may acquire it again as it is; nobody else may, and nobody with another type.
@@ -69,7 +73,7 @@ import Testing
 
         // It ends with its holder's registration, or with the last one where all registrants hold it.
         #expect(try holder.register(unregister, current: 1) == .success)
-        #expect(try stranger.report().type == (row.hasOneHolder ? 0 : UInt8(type.rawValue)))
+        #expect(try stranger.report().type == (row.hasOneHolder ? 0 : type.rawValue))
         #expect(try holder.access() == (row.hasOneHolder ? .all : row.stranger))
         #expect(try registrant.register(unregister, current: 2) == .success)
         for host in hosts { #expect(try host.access() == .all) }
@@ -129,10 +133,9 @@ import Testing
     }
 
     @Test func onlyTheHolderReleasesAndAnyRegistrantClears() throws {
-        let hosts = try hosts(3)
+        let world = try EngineWorld()
+        let hosts = try registrants(2, world) + [ReservingHost(world.attach(host: 3))]
         let type = NVME_RESERVATION_RTYPE_EA
-        try hosts[0].join(1)
-        try hosts[1].join(2)
         try hosts[0].hold(type, key: 1)
         #expect(try hosts[1].release(release, type, key: 2) == .success)
         #expect(try hosts[1].report().holders == [1], "without effect: it is not the holder's")
@@ -146,8 +149,7 @@ import Testing
     }
 
     @Test func preemptTakesTheReservationAndTheRegistration() throws {
-        let hosts = try hosts(3)
-        for (index, host) in hosts.enumerated() { try host.join(UInt64(index + 1)) }
+        let hosts = try registrants(3)
         try hosts[0].hold(NVME_RESERVATION_RTYPE_WERO, key: 1)
 
         // A registrant that holds nothing loses its registration, and the reservation stays.
@@ -155,7 +157,7 @@ import Testing
         #expect(try hosts[1].acquire(preempt, type, key: 2, preempting: 3) == .success)
         var report = try hosts[0].report()
         #expect(report.keys == [1, 2] && report.holders == [1])
-        #expect(report.type == UInt8(NVME_RESERVATION_RTYPE_WERO.rawValue))
+        #expect(report.type == NVME_RESERVATION_RTYPE_WERO.rawValue)
         #expect(try hosts[2].access() == .read)
         #expect(try hosts[2].acquire(preempt, type, key: 3, preempting: 1) == ReservingHost.conflict)
         #expect(try hosts[1].acquire(preempt, type, key: 2, preempting: 9) == ReservingHost.conflict, "nobody's key")
@@ -164,68 +166,70 @@ import Testing
         // The holder loses both, and the new reservation is of the new type.
         #expect(try hosts[1].acquire(preempt, type, key: 2, preempting: 1) == .success)
         report = try hosts[0].report()
-        #expect(report.keys == [2] && report.holders == [2] && report.type == UInt8(type.rawValue))
+        #expect(report.keys == [2] && report.holders == [2] && report.type == type.rawValue)
         #expect(try hosts[0].access() == .none && hosts[1].access() == .all)
         // The holder changes the type by preempting itself, and keeps its registration.
         #expect(try hosts[1].acquire(preempt, NVME_RESERVATION_RTYPE_WE, key: 2, preempting: 2) == .success)
         report = try hosts[0].report()
-        #expect(report.holders == [2] && report.type == UInt8(NVME_RESERVATION_RTYPE_WE.rawValue))
+        #expect(report.holders == [2] && report.type == NVME_RESERVATION_RTYPE_WE.rawValue)
     }
 
     /// With "All Registrants" a key of 0 means all others, and any other key only those who have it.
     @Test func preemptAmongAllRegistrants() throws {
-        let hosts = try hosts(3)
-        for (index, host) in hosts.enumerated() { try host.join(UInt64(index + 1)) }
+        let hosts = try registrants(3)
         try hosts[0].hold(NVME_RESERVATION_RTYPE_EAAR, key: 1)
         #expect(try hosts[1].acquire(preempt, NVME_RESERVATION_RTYPE_WE, key: 2, preempting: 1) == .success)
         var report = try hosts[1].report()
         #expect(report.keys == [2, 3] && report.holders == [2, 3])
-        #expect(report.type == UInt8(NVME_RESERVATION_RTYPE_EAAR.rawValue), "only registrations were taken")
+        #expect(report.type == NVME_RESERVATION_RTYPE_EAAR.rawValue, "only registrations were taken")
         #expect(try hosts[1].acquire(preempt, NVME_RESERVATION_RTYPE_WE, key: 2, preempting: 0) == .success)
         report = try hosts[1].report()
         #expect(report.keys == [2] && report.holders == [2])
-        #expect(report.type == UInt8(NVME_RESERVATION_RTYPE_WE.rawValue))
+        #expect(report.type == NVME_RESERVATION_RTYPE_WE.rawValue)
         #expect(try hosts[2].access() == .read)
     }
 
     @Test(arguments: [1, 3]) func preemptAndAbortWaitsForTheVictimsCommands(groups: Int) throws {
         let (world, device) = try EngineWorld.steered(groups: groups)
-        let hosts = try hosts(3, world, queues: UInt16(groups))
+        let hosts = try registrants(3, world, queues: UInt16(groups))
         let (victim, winner, witness) = (hosts[0], hosts[1], hosts[2])
         let type = NVME_RESERVATION_RTYPE_WERO
-        for (index, host) in hosts.enumerated() { try host.join(UInt64(index + 1)) }
         try victim.hold(type, key: 1)
-        device.stick(true)
-        let write = RawCommand.io(nvme_cmd_write, 64, 8)
-        let data = InProcessData.fromHost([UInt8](repeating: 0xAA, count: 4096))
-        let writes = victim.host.io.map { ($0, world.send(write, data, on: $0)) }
+        device.behaviour.isStuck = true
+        let writes = victim.host.io.indices.map { ($0, victim.host.sendWrite(0xAA, at: 64, blocks: 8, queue: $0)) }
         world.pass(milliseconds: 20)
 
         // To take a registration without "abort" waits for nothing.
         #expect(try winner.acquire(preempt, type, key: 2, preempting: 3) == .success)
-        let id = winner.begin(NVME_RESERVATION_RACQA_PREEMPT_AND_ABORT, type, key: 2, preempting: 1)
+        let abort = ReservingHost.command(
+            nvme_cmd_resv_acquire, NVME_RESERVATION_RACQA_PREEMPT_AND_ABORT.rawValue, type.rawValue, nsid: 1)
+        let id = world.send(abort, ReservingHost.keys(2, 1), on: winner.host.io[0])
         world.pass(milliseconds: 1000)
-        let queue = winner.host.io[0]
-        #expect(world.answer(to: id, on: queue) == nil, "the victim's writes may still land")
-        device.stick(false)
-        #expect(world.status(of: id, on: queue) == .success)
+        #expect(winner.host.status(of: id) == nil, "the victim's writes may still land")
+        device.behaviour.isStuck = false
+        #expect(winner.host.status(of: id) == .success)
         #expect(try winner.report().holders == [2])
         // The fence stands: what the winner writes now stays.
         #expect(try winner.host.write(0xBB, at: 64, blocks: 8) == .success)
-        for (queue, id) in writes { #expect(world.answer(to: id, on: queue) != nil) }
-        #expect(try victim.host.execute(write, data) == ReservingHost.conflict)
+        for (queue, id) in writes { #expect(victim.host.status(of: id, queue: queue) != nil) }
+        #expect(try victim.host.write(0xAA, at: 64, blocks: 8) == ReservingHost.conflict)
         world.pass(milliseconds: 1000)
         #expect(try winner.host.read(64, blocks: 8).allSatisfy { $0 == 0xBB })
         #expect(witness.host.isThere)
+    }
+
+    /// A target whose namespace 2 has its reservations in a store.
+    private func world(_ store: KeptReservations) throws -> EngineWorld {
+        let world = try EngineWorld(reservations: store)
+        try world.add(EngineWorld.namespace(2, SimulatedDisk.instant()))
+        return world
     }
 
     /// A reservation that persists is there when the target starts again; another one is gone.
     @Test func aReservationPersistsThroughPowerLoss() throws {
         let store = KeptReservations()
         func start() throws -> [ReservingHost] {
-            let world = try EngineWorld(reservations: store)
-            try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 1 << 20)))
-            return try hosts(2, world).map { ReservingHost($0.host, nsid: 2) }
+            try hosts(2, world(store)).map { ReservingHost($0.host, nsid: 2) }
         }
         let type = NVME_RESERVATION_RTYPE_EA
         var now = try start()
@@ -260,9 +264,7 @@ import Testing
 
     /// Those who lose something are told with the log page of the kind (NVMe Base, "Reservation Notification").
     @Test func losersAreNotified() throws {
-        let hosts = try hosts(2)
-        try hosts[0].join(1)
-        try hosts[1].join(2)
+        let hosts = try registrants(2)
         try hosts[0].hold(NVME_RESERVATION_RTYPE_WERO, key: 1)
         #expect(try hosts[1].acquire(preempt, NVME_RESERVATION_RTYPE_WERO, key: 2, preempting: 1) == .success)
         let page = try notification(hosts[0])
@@ -280,6 +282,69 @@ import Testing
     private func notification(_ host: ReservingHost) throws -> nvme_resv_notification_log {
         try host.host.world.log(NVME_LOG_LID_RESERVATION, 64, on: host.host.admin).withUnsafeBytes {
             $0.loadUnaligned(as: nvme_resv_notification_log.self)
+        }
+    }
+
+    // MARK: Presence
+
+    /// A registrant's controller in a Reservation Report (NVMe Base 2.1, "Registered Controller data structure"): that of its host
+    /// while the host has one, and FFFFh when it has none. The registrant's key is 5.
+    private func controllerID(_ witness: ReservingHost) throws -> UInt16? {
+        try witness.report().registrants.first { $0.key == 5 }?.controllerID
+    }
+
+    /// Asks until a report names that controller, for a while.
+    private func expect(_ expected: UInt16, _ witness: ReservingHost, within milliseconds: UInt64 = 2000) throws {
+        #expect(try witness.host.world.pass(atMost: milliseconds) { try controllerID(witness) == expected })
+    }
+
+    @Test func aReportTellsWhetherARegistrantIsThere() throws {
+        let world = try EngineWorld()
+        let witness = try hosts(1, world)[0]
+        let first = try world.attach(host: 2)
+        try ReservingHost(first).join(5)
+        #expect(try controllerID(witness) == first.controllerID)
+
+        // A second path of the same host: the registrant is there as long as one of them is.
+        let second = try world.attach(host: 2)
+        #expect([first.controllerID, second.controllerID].contains(try controllerID(witness) ?? 0))
+        first.admin.disconnect()
+        try expect(second.controllerID, witness)
+        second.leave()
+        try expect(0xFFFF, witness)
+        // It comes back, with another controller.
+        let third = try world.attach(host: 2)
+        #expect(try controllerID(witness) == third.controllerID)
+    }
+
+    /// A host that stops without a word is gone when its keep-alive timeout is over.
+    @Test func aSilentRegistrantIsGoneAfterItsKeepAliveTimeout() throws {
+        let world = try EngineWorld()
+        let witness = try hosts(1, world)[0]
+        let silent = try world.attach(host: 2, keepAlive: 1000)
+        try ReservingHost(silent).join(5)
+        world.pass(milliseconds: 300)
+        #expect(try controllerID(witness) == silent.controllerID)
+        try expect(0xFFFF, witness, within: 3000)
+    }
+
+    // MARK: More hosts than the I/O path can tell apart
+
+    /// The rights of registrants must not become those of all hosts that have no place of their own.
+    @Test func aRegistrantWithoutAPlaceLetsNobodyElseIn() throws {
+        let store = KeptReservations()
+        // A host of another run reserves the namespace for registrants alone, and through a loss of power.
+        let registrant = ReservingHost(try world(store).attach(host: 0xEE), nsid: 2)
+        #expect(try registrant.register(register, new: 1, persistence: NVME_RESERVATION_CPTPL_PERSIST) == .success)
+        try registrant.hold(NVME_RESERVATION_RTYPE_EARO, key: 1)
+
+        let world = try world(store)
+        let hosts = try (1...64).map { try world.attach(host: .init($0)) }
+        world.pass(milliseconds: 10)
+        for host in [hosts[0], hosts[62], hosts[63]] {
+            let found = try ReservingHost(host, nsid: 2).statuses()
+            #expect(found.read == ReservingHost.conflict && found.write == ReservingHost.conflict, "\(host.name.nqn)")
+            #expect(try host.execute(.flush()) == .success)
         }
     }
 }

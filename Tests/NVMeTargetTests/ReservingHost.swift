@@ -15,22 +15,24 @@ struct ReservingHost {
 
     var id: [UInt8] { host.name.id }
 
-    /// - Parameter ignoresKey: IEKEY, dword 10 bit 3. CPTPL is in bits 31:30.
-    static func register(
-        _ action: nvme_resv_rrega, ignoresKey: Bool = false, persistence: nvme_resv_cptpl, nsid: UInt32
-    ) -> RawCommand {
-        RawCommand(opcode: nvme_cmd_resv_register.rawValue, nsid: nsid)
-            .with(10, action.rawValue | (ignoresKey ? 1 << 3 : 0) | persistence.rawValue << 30)
-    }
+    static func keys(_ keys: UInt64...) -> InProcessData { .fromHost(keys.flatMap { RawSGL.little($0, 8) }) }
 
-    static func keys(_ keys: UInt64...) -> [UInt8] { keys.flatMap { RawSGL.little($0, 8) } }
+    /// Dword 10: the action, IEKEY in bit 3, RTYPE in bits 15:8, CPTPL in bits 31:30.
+    static func command(
+        _ opcode: nvme_io_opcode, _ action: UInt32, _ type: UInt32 = 0, ignoresKey: Bool = false,
+        persistence: nvme_resv_cptpl = NVME_RESERVATION_CPTPL_NO_CHANGE, nsid: UInt32
+    ) -> RawCommand {
+        let flags = (ignoresKey ? 1 << 3 : 0) | persistence.rawValue << 30
+        return RawCommand(opcode: opcode.rawValue, nsid: nsid).with(10, action | type << 8 | flags)
+    }
 
     func register(
         _ action: nvme_resv_rrega, current: UInt64 = 0, new: UInt64 = 0, ignoresKey: Bool = false,
         persistence: nvme_resv_cptpl = NVME_RESERVATION_CPTPL_NO_CHANGE
     ) throws -> RawStatus {
-        let command = Self.register(action, ignoresKey: ignoresKey, persistence: persistence, nsid: nsid)
-        return try host.execute(command, .fromHost(Self.keys(current, new)))
+        let command = Self.command(
+            nvme_cmd_resv_register, action.rawValue, ignoresKey: ignoresKey, persistence: persistence, nsid: nsid)
+        return try host.execute(command, Self.keys(current, new))
     }
 
     func join(_ key: UInt64) throws {
@@ -38,18 +40,13 @@ struct ReservingHost {
         guard status == .success else { throw WorldError("register: \(status)") }
     }
 
-    /// RTYPE is in bits 15:8.
-    private func acquire(_ action: nvme_resv_racqa, _ type: nvme_resv_rtype) -> RawCommand {
-        RawCommand(opcode: nvme_cmd_resv_acquire.rawValue, nsid: nsid).with(10, action.rawValue | type.rawValue << 8)
-    }
-
     func acquire(
         _ action: nvme_resv_racqa, _ type: nvme_resv_rtype, key: UInt64, preempting: UInt64 = 0,
         ignoresKey: Bool = false
     ) throws -> RawStatus {
-        var command = acquire(action, type)
-        if ignoresKey { command[dword: 10] |= 1 << 3 }
-        return try host.execute(command, .fromHost(Self.keys(key, preempting)))
+        let command = Self.command(
+            nvme_cmd_resv_acquire, action.rawValue, type.rawValue, ignoresKey: ignoresKey, nsid: nsid)
+        return try host.execute(command, Self.keys(key, preempting))
     }
 
     func hold(_ type: nvme_resv_rtype, key: UInt64) throws {
@@ -60,34 +57,26 @@ struct ReservingHost {
     func release(
         _ action: nvme_resv_rrela, _ type: nvme_resv_rtype, key: UInt64, ignoresKey: Bool = false
     ) throws -> RawStatus {
-        let command = RawCommand(opcode: nvme_cmd_resv_release.rawValue, nsid: nsid)
-            .with(10, action.rawValue | (ignoresKey ? 1 << 3 : 0) | type.rawValue << 8)
-        return try host.execute(command, .fromHost(Self.keys(key)))
-    }
-
-    /// Sends a reservation command whose answer is awaited elsewhere.
-    func begin(_ action: nvme_resv_racqa, _ type: nvme_resv_rtype, key: UInt64, preempting: UInt64) -> UInt16 {
-        host.world.send(acquire(action, type), .fromHost(Self.keys(key, preempting)), on: host.io[0])
+        let command = Self.command(
+            nvme_cmd_resv_release, action.rawValue, type.rawValue, ignoresKey: ignoresKey, nsid: nsid)
+        return try host.execute(command, Self.keys(key))
     }
 
     // MARK: What the host may do
 
     /// The statuses of a read, a write, and a Compare, which reads, on every queue: they are the same on all.
     func statuses() throws -> (read: RawStatus, write: RawStatus) {
-        let block = [UInt8](repeating: 0, count: 512)
+        let block = InProcessData.fromHost([UInt8](repeating: 0, count: 512))
         func one(_ opcode: nvme_io_opcode, _ data: InProcessData) throws -> RawStatus {
             let all = try host.io.indices.map { try host.execute(.io(opcode, nsid: nsid), data, queue: $0) }
             guard all.allSatisfy({ $0 == all[0] }) else { throw WorldError("the queues differ: \(all)") }
             return all[0]
         }
-        let write = try one(nvme_cmd_write, .fromHost(block))
-        let read = try one(nvme_cmd_read, .toHost(512))
+        let (write, read) = (try one(nvme_cmd_write, block), try one(nvme_cmd_read, .toHost(512)))
         guard try one(nvme_cmd_write_zeroes, .none) == write else {
             throw WorldError("Write Zeroes is not treated as a write")
         }
-        guard try one(nvme_cmd_compare, .fromHost(block)) == read else {
-            throw WorldError("Compare is not treated as a read")
-        }
+        guard try one(nvme_cmd_compare, block) == read else { throw WorldError("Compare is not treated as a read") }
         return (read, write)
     }
 
@@ -111,31 +100,36 @@ struct ReservingHost {
 
     // MARK: Report
 
-    /// Reservation Report with the extended structure, taken apart as libnvme's structures lay it out.
+    /// Reservation Report with the extended structure (EDS, bit 0 of dword 11).
+    static func report(nsid: UInt32) -> RawCommand {
+        RawCommand(opcode: nvme_cmd_resv_report.rawValue, nsid: nsid).with(10, 4096 / 4 - 1).with(11, 1)
+    }
+
+    /// A report, taken apart as libnvme's structures lay it out.
     func report() throws -> Report {
-        let command = RawCommand(opcode: nvme_cmd_resv_report.rawValue, nsid: nsid).with(10, 4096 / 4 - 1).with(11, 1)
-        let (completion, page) = try host.world.execute(command, .toHost(4096), on: host.io[0])
+        let (completion, page) = try host.world.execute(Self.report(nsid: nsid), .toHost(4096), on: host.io[0])
         guard completion.isSuccess else { throw WorldError("report: \(completion.status)") }
-        func field<Whole, Field>(_ path: KeyPath<Whole, Field>, _ base: Int = 0) -> UInt64 {
-            page.number(base + MemoryLayout<Whole>.offset(of: path)!, MemoryLayout<Field>.size)
+        func head<Field>(_ path: KeyPath<nvme_resv_status, Field>) -> UInt64 {
+            page.number(MemoryLayout<nvme_resv_status>.offset(of: path)!, MemoryLayout<Field>.size)
+        }
+        let registrants = page.withUnsafeBytes { bytes in
+            (0..<Int(head(\.regctl))).map { index in
+                // The registrants of the extended structure begin at byte 64.
+                let place = 64 + index * MemoryLayout<nvme_registered_ctrl_ext>.size
+                let one = bytes.loadUnaligned(fromByteOffset: place, as: nvme_registered_ctrl_ext.self)
+                return Report.Registrant(
+                    controllerID: one.cntlid, isHolder: one.rcsts & 1 == 1, key: one.rkey,
+                    hostID: withUnsafeBytes(of: one.hostid) { Array($0) })
+            }
         }
         return Report(
-            generation: UInt32(field(\nvme_resv_status.gen)), type: UInt8(field(\nvme_resv_status.rtype)),
-            persists: field(\nvme_resv_status.ptpls) == 1,
-            registrants: (0..<Int(page.number(MemoryLayout<nvme_resv_status>.offset(of: \.regctl)!, 2))).map { index in
-                // The registrants of the extended structure begin at byte 64.
-                let base = 64 + index * MemoryLayout<nvme_registered_ctrl_ext>.size
-                let hostID = base + MemoryLayout<nvme_registered_ctrl_ext>.offset(of: \.hostid)!
-                return Report.Registrant(
-                    controllerID: UInt16(field(\nvme_registered_ctrl_ext.cntlid, base)),
-                    isHolder: field(\nvme_registered_ctrl_ext.rcsts, base) & 1 == 1,
-                    key: field(\nvme_registered_ctrl_ext.rkey, base), hostID: Array(page[hostID..<hostID + 16]))
-            })
+            generation: UInt32(head(\.gen)), type: UInt32(head(\.rtype)), persists: head(\.ptpls) == 1,
+            registrants: registrants)
     }
 
     struct Report: Equatable {
         var generation: UInt32
-        var type: UInt8
+        var type: UInt32
         var persists: Bool
         var registrants: [Registrant]
 
@@ -148,18 +142,6 @@ struct ReservingHost {
 
         var keys: Set<UInt64> { Set(registrants.map(\.key)) }
         var holders: Set<UInt64> { Set(registrants.filter(\.isHolder).map(\.key)) }
-    }
-}
-
-extension AttachedHost {
-    /// Registers a key with namespace 1.
-    func join(_ key: UInt64, _ world: TargetWorld) throws {
-        let offset = scratch(4096)
-        host.fill(offset, ReservingHost.keys(0, key))
-        let command = ReservingHost.register(
-            NVME_RESERVATION_RREGA_REGISTER_KEY, persistence: NVME_RESERVATION_CPTPL_NO_CHANGE, nsid: 1)
-        let status = try world.execute(io[0], command.at(host, offset, 16)).status
-        guard status == .success else { throw WorldError("register: \(status)") }
     }
 }
 

@@ -15,99 +15,64 @@ import Testing
     /// Linux and SPDK hosts send as soon as the acceptance reaches them, before the target hears that it did.
     @Test func commandsBeforeEstablishedAreKept() throws {
         let world = try TargetWorld()
-        world.network.fate = { message in
-            message.kind == .readyToUse ? .delayed(nanoseconds: 50_000_000) : .delivered
-        }
-        let host = world.addHost()
-        let queue = try world.open(host)
-        let id = queue.send(RawConnect(host).command)
+        world.network.fate = { $0.kind == .readyToUse ? .delayed(nanoseconds: 50_000_000) : .delivered }
+        let queue = try world.open(world.addHost())
+        let connect = RawConnect(host: queue.host.name)
+        let id = world.send(connect.command, .fromHost(connect.data), on: queue)
         world.pass(milliseconds: 30)
-        #expect(queue.completions.isEmpty)
-        #expect(try world.completion(of: id, queue).isSuccess)
-        #expect(try world.execute(queue, .getProperty(NVME_REG_VS)).isSuccess)
+        #expect(queue.answers.isEmpty)
+        #expect(world.status(of: id, on: queue) == .success)
+        #expect(try world.execute(.getProperty(NVME_REG_VS), on: queue).completion.isSuccess)
     }
 
     @Test(arguments: [1, 2, 5, 16] as [UInt8]) func manyDescriptorsGoThroughAnyReadDepth(depth: UInt8) throws {
         let world = try TargetWorld()
-        var options = RawQueueOptions()
-        options.responderResources = depth
-        let attached = try world.attach(options: options)
-        let host = attached.host
-        let source = host.allocate(65536)
-        let target = host.allocate(65536)
-        host.fill(source, pattern(65536))
-        // Sixteen pieces of uneven length, back to front.
-        var pieces: [(offset: Int, length: Int)] = []
-        var position = 0
-        for index in 0..<16 {
-            let length = index == 15 ? 65536 - position : 1024 + index * 400 + index
-            pieces.append((position, length))
-            position += length
-        }
-        let list = pieces.flatMap { host.keyed(source + $0.offset, $0.length) }
-        let write = RawCommand.io(nvme_cmd_write, 100, 128).with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
-        let ids = (0..<8).map { _ in attached.io[0].send(write, data: list) }
-        for id in ids { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
+        let host = try world.attach { $0.responderResources = depth }
+        // Sixteen pieces of uneven length.
+        host.io[0].pieces = (0..<15).map { 1024 + $0 * 400 + $0 }
+        let write = RawCommand.io(nvme_cmd_write, 100, 128)
+        let ids = (0..<8).map { _ in world.send(write, .fromHost(pattern(65536)), on: host.io[0]) }
+        for id in ids { #expect(host.status(of: id) == .success) }
         #expect(world.network.counters.readsHeldBack == 0, "no more READs are posted than may run")
-        let into = pieces.flatMap { host.keyed(target + $0.offset, $0.length) }
-        let read = RawCommand.io(nvme_cmd_read, 100, 128).with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
-        #expect(try world.execute(attached.io[0], read, data: into).isSuccess)
-        #expect(host.bytes(target, 65536) == pattern(65536))
+        #expect(try host.read(100, blocks: 128) == pattern(65536))
     }
 
     @Test func aShortSendQueueMakesAnswersWait() throws {
-        var limits = DeviceLimits.simulated
-        limits.maxWorkRequests = 40
-        let world = try TargetWorld(limits: limits)
-        let attached = try world.attach()
+        let world = try TargetWorld(limits: { $0.maxWorkRequests = 40 })
+        let host = try world.attach()
         let before = try world.baseline()
-        let host = attached.host
-        let offset = host.allocate(4096 * 32)
-        host.fill(offset, pattern(4096))
-        let write = RawCommand.io(nvme_cmd_write, 8, 8).at(host, offset, 4096)
-        #expect(try world.execute(attached.io[0], write).isSuccess)
-        let ids = (0..<32).map { number -> UInt16 in
-            let list = (0..<16).flatMap { host.keyed(offset + number * 4096 + $0 * 256, 256) }
-            return attached.io[0].send(
-                RawCommand.io(nvme_cmd_read, 8, 8).with(sgl: RawSGL.offset(0, length: 256, type: 0x31)), data: list)
+        #expect(try host.execute(.io(nvme_cmd_write, 8, 8), .fromHost(pattern(4096))) == .success)
+        host.io[0].pieces = Array(repeating: 256, count: 15)
+        let ids = (0..<32).map { _ in host.sendRead(8, blocks: 8) }
+        for id in ids {
+            let answer = world.answer(to: id, on: host.io[0])
+            #expect(answer?.completion.isSuccess == true && answer?.data == pattern(4096))
         }
-        for id in ids { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
-        for number in 0..<32 { #expect(host.bytes(offset + number * 4096, 4096) == pattern(4096)) }
         #expect(world.target.subsystems[0].statistics.waitsForSendQueue > 0)
         world.expectPools(before)
     }
 
     @Test func hostsConnectWhileInputAndOutputHasAllTheMemory() throws {
-        var options = TargetWorld.smallOptions
-        options.dataMemory = 64 << 10
-        let (world, device) = try EngineWorld.steered(options)
+        let (world, device) = try EngineWorld.steered(.small { $0.dataMemory = 64 << 10 })
         let host = try world.attach(host: 1)
-        device.stick(true)
-        let ids = (0..<16).map { _ in world.send(.io(nvme_cmd_read, 0, 64), .toHost(32768), on: host.io[0]) }
+        device.behaviour.isStuck = true
+        let ids = (0..<16).map { _ in host.sendRead(blocks: 64) }
         world.settle()
         #expect(world.target.subsystems[0].statistics.waitsForMemory > 0)
         #expect(try world.attach(host: 2).manage(.identify(), .toHost(4096)).isSuccess)
-        #expect(ids.allSatisfy { world.answer(to: $0, on: host.io[0]) == nil })
-        device.stick(false)
-        for id in ids { #expect(world.status(of: id, on: host.io[0]) == .success) }
+        #expect(ids.allSatisfy { host.io[0].answer(to: $0) == nil })
+        device.behaviour.isStuck = false
+        for id in ids { #expect(host.status(of: id) == .success) }
         world.expectIdle()
     }
 
     @Test func moreCommandsThanReceiveBuffersAreAllServed() throws {
-        var options = TargetWorld.smallOptions
-        options.sharedReceiveEntries = 16
-        let (world, disk) = try TargetWorld.onDisk(options: options)
+        let (world, disk) = try TargetWorld.onDisk(.small { $0.sharedReceiveEntries = 16 })
         disk.behaviour.latency = 100_000...5_000_000
         let hosts = try (0..<4).map { _ in try world.attach() }
         let before = try world.baseline()
-        var running: [(AttachedHost, UInt16)] = []
-        for _ in 0..<24 {
-            for attached in hosts {
-                let read = RawCommand.io(nvme_cmd_read, 0, 8).at(attached.host, attached.scratch(4096), 4096)
-                running.append((attached, attached.io[0].send(read)))
-            }
-        }
-        for (attached, id) in running { #expect(try world.completion(of: id, attached.io[0]).isSuccess) }
+        let running = (0..<24).flatMap { _ in hosts.map { ($0, $0.sendRead(blocks: 8)) } }
+        for (host, id) in running { #expect(host.status(of: id) == .success) }
         #expect(world.network.counters.receiverNotReady > 0)
         world.expectPools(before)
     }
@@ -115,57 +80,44 @@ import Testing
     /// SGL identifier 4Fh asks for the key's invalidation with the answer.
     @Test(arguments: [true, false], [true, false])
     func keysAreInvalidatedWhereAskedAndAllowed(isAllowed: Bool, isAble: Bool) throws {
-        var options = TargetWorld.smallOptions
-        options.sendWithInvalidate = isAllowed
-        var limits = DeviceLimits.simulated
-        limits.supportsSendWithInvalidate = isAble
-        let world = try TargetWorld(options: options, limits: limits)
+        let world = try TargetWorld(
+            .small { $0.sendWithInvalidate = isAllowed }, limits: { $0.supportsSendWithInvalidate = isAble })
         let attached = try world.attach()
         let host = attached.host
-        for opcode in [nvme_cmd_write.rawValue, nvme_cmd_read.rawValue] {
+        for opcode in [nvme_cmd_write, nvme_cmd_read] {
             let offset = host.allocate(4096)
-            let region = try host.context!.register(
-                UnsafeMutableRawBufferPointer(rebasing: host.memory[offset..<offset + 4096]),
-                access: [.localWrite, .remoteRead, .remoteWrite])
-            func command(_ type: UInt8) -> RawCommand {
-                RawCommand(opcode: opcode, nsid: 1).range(0, 8).with(
-                    sgl: RawSGL.keyed(address: host.address(offset), length: 4096, key: region.remoteKey, type: type))
+            let key = try host.register(offset, 4096, access: [.localWrite, .remoteRead, .remoteWrite])
+            for (type, invalidated) in [(0x40, nil), (0x4F, isAllowed && isAble ? key : nil)] as [(UInt8, UInt32?)] {
+                let sgl = RawSGL.keyed(address: host.address(offset), length: 4096, key: key, type: type)
+                #expect(try attached.execute(.io(opcode, 0, 8).with(sgl: sgl)) == .success)
+                #expect(attached.io[0].invalidatedKey == invalidated)
             }
-            let plain = try world.execute(attached.io[0], command(0x40))
-            #expect(plain.isSuccess && plain.invalidatedKey == nil)
-            let reply = try world.execute(attached.io[0], command(0x4F))
-            #expect(reply.isSuccess && reply.invalidatedKey == (isAllowed && isAble ? region.remoteKey : nil))
         }
     }
 
+    private let scarce = TargetOptions.small { ($0.sharedReceiveEntries, $0.requests) = (16, 32) }
+
     /// A host without receive buffers takes no answers: it may hold requests for a while, not for ever.
     @Test func aHostThatTakesNoAnswersIsEnded() throws {
-        var options = TargetWorld.smallOptions
-        options.sharedReceiveEntries = 16
-        options.requests = 32
-        let world = try TargetWorld(options: options)
+        let world = try TargetWorld(scarce)
         let audit = try world.audit()
         let hostile = try fillRequests(world)
-        let read = RawCommand.flush()
-        let id = audit.witness.io[0].send(read)
+        let id = world.send(.flush(), on: audit.witness.io[0])
         world.pass(milliseconds: 1000)
-        #expect(audit.witness.io[0].completions.isEmpty, "all requests are taken")
+        #expect(audit.witness.io[0].answer(to: id) == nil, "all requests are taken")
         try world.wait("the end of the host", milliseconds: 30_000) { hostile.io[0].end != nil }
-        #expect(try world.completion(of: id, audit.witness.io[0]).isSuccess)
+        #expect(audit.witness.status(of: id) == .success)
         hostile.host.destroyAll()
         audit.end()
     }
 
     /// A capsule that waits for a request when its host goes is not taken for one of the host that comes next.
     @Test func aCapsuleThatWaitsGoesWithItsHost() throws {
-        var options = TargetWorld.smallOptions
-        options.sharedReceiveEntries = 16
-        options.requests = 32
-        let world = try TargetWorld(options: options)
+        let world = try TargetWorld(scarce)
         let audit = try world.audit()
         let leaving = try world.attach()
         let hostile = try fillRequests(world)
-        let left = leaving.io[0].send(.flush())
+        let left = world.send(.flush(), on: leaving.io[0])
         world.pass(milliseconds: 10)
         leaving.host.destroyAll()
         world.pass(milliseconds: 500)
@@ -177,7 +129,7 @@ import Testing
         world.pass(milliseconds: 500)
         for queue in queues {
             #expect(queue.isOpen)
-            #expect(queue.completions.isEmpty, "an answer to command \(left) of another host")
+            #expect(queue.answers.isEmpty, "an answer to command \(left) of another host")
         }
         host.destroyAll()
         audit.end()
@@ -185,12 +137,10 @@ import Testing
 
     /// A host whose answers nobody takes, so many of them that no request is free.
     private func fillRequests(_ world: TargetWorld) throws -> AttachedHost {
-        var options = RawQueueOptions()
-        options.receives = 4
-        let hostile = try world.attach(options: options)
+        let hostile = try world.attach { $0.receives = 4 }
         hostile.io[0].repostsReceives = false
         for _ in 0..<40 {
-            hostile.io[0].send(.flush())
+            world.send(.flush(), on: hostile.io[0])
             world.pass(milliseconds: 1)
         }
         try world.wait("that no request is free for I/O") { world.groups[0].poolUse[0].lateCapsules > 0 }
@@ -201,14 +151,11 @@ import Testing
 
     /// It takes all requests that I/O may have: hosts stay, connect, and abort all the same.
     @Test func aStuckDeviceLeavesRequestsForOtherThanIO() throws {
-        var options = TargetWorld.smallOptions
-        options.sharedReceiveEntries = 32
-        options.requests = 64
-        let (world, device) = try EngineWorld.steered(options)
+        let (world, device) = try EngineWorld.steered(.small { ($0.sharedReceiveEntries, $0.requests) = (32, 64) })
         let silent = try world.attach(host: 1, keepAlive: 1000)
         let busy = try world.attach(host: 2, keepAlive: 1000)
         let hosts = try (3...4).map { try world.attach(host: .init($0)) }
-        device.stick(true)
+        device.behaviour.isStuck = true
         var sent = hosts.flatMap { host in (0..<31).map { _ in (host.io[0], world.send(.flush(), on: host.io[0])) } }
         world.settle()
         // One keeps its controller alive by Keep Alive, the other one by I/O that nobody takes up.
@@ -221,7 +168,7 @@ import Testing
         #expect(silent.isThere && busy.isThere)
         #expect(try world.attach(host: 5).isThere)
         #expect(try hosts[0].manage(.abort(sent[0].1, sq: 1)).isSuccess)
-        device.stick(false)
+        device.behaviour.isStuck = false
         for (queue, id) in sent { #expect(world.answer(to: id, on: queue) != nil) }
         silent.expectServed()
         world.expectIdle()
@@ -230,16 +177,13 @@ import Testing
     /// Commands for it take neither all receive buffers nor all data memory: another namespace, another host and one that comes
     /// later are served as if nothing was.
     @Test(arguments: [512, 4096, 16384]) func aStuckNamespaceLeavesBuffersForOthers(bytes: Int) throws {
-        var options = TargetWorld.smallOptions
-        options.sharedReceiveEntries = 32
-        options.requests = 1024
-        options.dataMemory = 512 << 10
-        let (world, device) = try EngineWorld.steered(options)
-        try world.add(TargetWorld.namespace(2, try RAMDevice(byteCount: 4 << 20)))
+        let (world, device) = try EngineWorld.steered(
+            .small { ($0.sharedReceiveEntries, $0.requests, $0.dataMemory) = (32, 1024, 512 << 10) })
+        try world.add(EngineWorld.namespace(2, try RAMDevice(byteCount: 4 << 20)))
         let hosts = try (1...6).map { try world.attach(host: .init($0)) }
-        device.stick(true)
+        device.behaviour.isStuck = true
         // In the capsule where they fit, else fetched; reads as well. More than there are buffers of any kind.
-        func data(_ host: Int) -> [UInt8] { (0..<bytes).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8 &+ host) } }
+        func data(_ host: Int) -> [UInt8] { pattern(bytes).map { $0 &+ UInt8(host) } }
         var sent: [(host: Int, id: UInt16, writtenAt: UInt64?)] = []
         for command in 0..<6 * 24 {
             let (host, lba) = (command / 24, UInt64(command * 32))
@@ -257,30 +201,27 @@ import Testing
             #expect(try host.read(blocks: 8, nsid: 2).allSatisfy { $0 == 1 })
         }
         #expect(world.groups[0].poolUse[0].lateCapsules == 0)
-        #expect(sent.allSatisfy { world.answer(to: $0.id, on: hosts[$0.host].io[0]) == nil })
-        device.stick(false)
+        #expect(sent.allSatisfy { hosts[$0.host].io[0].answer(to: $0.id) == nil })
+        device.behaviour.isStuck = false
         for (host, id, lba) in sent {
-            #expect(world.status(of: id, on: hosts[host].io[0]) == .success)
+            #expect(hosts[host].status(of: id) == .success)
             if let lba { #expect(try hosts[host].read(lba, blocks: bytes / 512) == data(host), "block \(lba)") }
         }
         world.expectIdle()
     }
 
     @Test func aStuckNamespaceDoesNotHoldUpAnother() throws {
-        var options = TargetWorld.smallOptions
-        options.queueDepth = 1024
-        options.sharedReceiveEntries = 1024
-        options.requests = 1024
-        let (world, device) = try EngineWorld.steered(options)
-        try world.add(TargetWorld.namespace(2, SteeredDevice()))
+        let (world, device) = try EngineWorld.steered(
+            .small { ($0.queueDepth, $0.sharedReceiveEntries, $0.requests) = (1024, 1024, 1024) })
+        try world.add(EngineWorld.namespace(2, SimulatedDisk.instant()))
         let host = try world.attach(entries: 1024)
-        device.stick(true)
+        device.behaviour.isStuck = true
         let ids = (0..<600).map { _ in world.send(.flush(), on: host.io[0]) }
         world.settle()
         #expect(world.groups[0].poolUse[0].awaitsBlock)
         #expect(try host.execute(.flush(2)) == .success)
-        device.stick(false)
-        for id in ids { #expect(world.status(of: id, on: host.io[0]) == .success) }
+        device.behaviour.isStuck = false
+        for id in ids { #expect(host.status(of: id) == .success) }
         world.expectIdle()
     }
 }

@@ -1,6 +1,7 @@
 import BlockInterface
 import CLibNVMe
 import FabricInterface
+import InProcessTransport
 import NVMeTarget
 import Simulation
 import TargetInterface
@@ -56,14 +57,13 @@ import Testing
         let scene = try Scene(moment)
         let world = scene.world
         let before = try world.baseline()
-        let bad = try scene.victim()
+        let bad = world.addHost()
         try scene.act(bad)
         try world.wait("a request \(moment.rawValue)") { scene.isReached }
         bad.end(ending)
         scene.release()
-        world.simulation.run(forNanoseconds: 7_000_000_000) { world.pools == before }
-        #expect(world.pools == before, "\(moment), \(ending), seed \(world.network.seed)")
-        world.expectServed(scene.witness, "\(moment), \(ending)")
+        world.expectPools(before, "\(moment), \(ending)", within: 7000)
+        scene.witness.expectServed("\(moment), \(ending)")
     }
 }
 
@@ -73,92 +73,67 @@ private final class Scene {
     let world: TargetWorld
     let witness: AttachedHost
     private let disk: SimulatedDisk
-    private var victimName = ""
 
     init(_ moment: VanishingTests.Moment) throws {
         self.moment = moment
-        var options = TargetWorld.smallOptions
-        if moment == .awaitingBuffer || moment == .halvesAwaitingBuffer { options.dataMemory = 64 << 10 }
-        if moment == .awaitingBlock {
-            options.queueDepth = 1024
-            options.sharedReceiveEntries = 1024
-        }
-        (world, disk) = try TargetWorld.onDisk(options: options)
+        (world, disk) = try TargetWorld.onDisk(
+            .small {
+                if moment == .awaitingBuffer || moment == .halvesAwaitingBuffer { $0.dataMemory = 64 << 10 }
+                if moment == .awaitingBlock { ($0.queueDepth, $0.sharedReceiveEntries) = (1024, 1024) }
+            })
         witness = try world.attach()
-    }
-
-    func victim() throws -> RawHost {
-        let host = world.addHost()
-        victimName = host.device.name
-        return host
     }
 
     /// Lets the host do what brings its requests into the state.
     func act(_ host: RawHost) throws {
         if moment == .beforeEstablished {
-            let name = victimName
+            let device = host.device.name
             world.network.fate = { message in
-                message.kind == .readyToUse && message.source == name ? .delayed(nanoseconds: 50_000_000) : .delivered
+                message.kind == .readyToUse && message.source == device ? .delayed(nanoseconds: 50_000_000) : .delivered
             }
-            let queue = try world.open(host)
-            queue.send(RawConnect(host).command)
+            let connect = RawConnect(host: host.name)
+            world.send(connect.command, .fromHost(connect.data), on: try world.open(host))
             return
         }
-        let (admin, id) = try world.admin(host, keepAlive: 1000)
-        guard try world.execute(admin, .setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess else {
-            throw WorldError("Number of Queues")
-        }
-        var options = RawQueueOptions()
-        if moment == .awaitingRead || moment == .transferring { options.responderResources = 1 }
-        if moment == .awaitingBlock { options.hostSendQueueSize = 1023 }
-        let queue = try world.io(host, id, options: options, sqSize: options.hostSendQueueSize)
-        let offset = host.allocate(65536)
-        func command(_ opcode: nvme_io_opcode, _ blocks: Int) -> RawCommand {
-            RawCommand.io(opcode, 0, blocks).at(host, offset, blocks * 512)
+        let isSlow = [.awaitingRead, .transferring].contains(moment)
+        let victim = try world.attach(host, keepAlive: 1000, entries: moment == .awaitingBlock ? 1024 : 32) {
+            if isSlow { $0.responderResources = 1 }
         }
         func halves(_ count: Int = 2) {
-            for half in [(nvme_cmd_compare, 0x41), (nvme_cmd_write, 0x42)].prefix(count) {
-                queue.send(.io(half.0, flags: UInt8(half.1)).at(host, offset, 512))
+            for (opcode, flags) in [(nvme_cmd_compare, 0x41), (nvme_cmd_write, 0x42)].prefix(count) {
+                world.send(
+                    .io(opcode, flags: UInt8(flags)), .fromHost(.init(repeating: 0, count: 512)), on: victim.io[0])
             }
         }
+        func reads(_ count: Int, blocks: Int) { for _ in 0..<count { _ = victim.sendRead(blocks: blocks) } }
+        if [.executing, .executingHalves, .awaitingBlock, .awaitingBuffer, .halvesAwaitingBuffer].contains(moment) {
+            disk.behaviour.isStuck = true
+        }
+        if isSlow || moment == .fetchingHalves { world.slowDown(milliseconds: 1) }
         switch moment {
         case .beforeEstablished: break
         case .oneHalf:
             halves(1)
             world.pass(milliseconds: 1)
-        case .fetchingHalves:
-            world.network.delays.transit = 1_000_000...1_000_000
-            halves()
+        case .fetchingHalves, .executingHalves: halves()
         case .halvesAwaitingBuffer:
-            disk.behaviour.isStuck = true
-            for _ in 0..<8 { queue.send(command(nvme_cmd_read, 64)) }
+            reads(8, blocks: 64)
             for _ in 0..<4 { halves() }
-        case .executingHalves:
-            disk.behaviour.isStuck = true
-            halves()
-        case .awaitingBuffer:
-            disk.behaviour.isStuck = true
-            for _ in 0..<8 { queue.send(command(nvme_cmd_read, 64)) }
-        case .awaitingRead, .transferring:
-            world.network.delays.transit = 1_000_000...1_000_000
-            for _ in 0..<8 { queue.send(command(nvme_cmd_write, 64)) }
-        case .executing:
-            disk.behaviour.isStuck = true
-            for _ in 0..<8 { queue.send(command(nvme_cmd_read, 8)) }
+        case .awaitingBuffer: reads(8, blocks: 64)
+        case .awaitingRead, .transferring: for _ in 0..<8 { _ = victim.sendWrite(1, blocks: 64) }
+        case .executing: reads(8, blocks: 8)
         case .awaitingBlock:
-            disk.behaviour.isStuck = true
             for _ in 0..<10 {
-                for _ in 0..<60 { queue.send(command(nvme_cmd_read, 1)) }
+                reads(60, blocks: 1)
                 world.pass(milliseconds: 1)
             }
-        case .held: admin.send(.event)
+        case .held: world.send(.event, on: victim.admin)
         case .awaitingSend, .responding:
             // Without receive buffers nothing that the target sends is taken.
-            queue.repostsReceives = false
-            let list = (0..<16).flatMap { host.keyed(offset + $0 * 512, 512) }
-            let read = RawCommand.io(nvme_cmd_read, 0, 16).with(sgl: RawSGL.offset(0, length: 256, type: 0x31))
+            victim.io[0].repostsReceives = false
+            victim.io[0].pieces = Array(repeating: 512, count: 15)
             for _ in 0..<RawQueue.responseCount + 24 {
-                queue.send(read, data: list)
+                reads(1, blocks: 16)
                 world.pass(milliseconds: 1)
             }
         }
@@ -171,6 +146,6 @@ private final class Scene {
     func release() {
         disk.behaviour.isStuck = false
         world.network.fate = nil
-        world.network.delays = SimulatedDelays()
+        world.slowDown(milliseconds: nil)
     }
 }
