@@ -47,7 +47,7 @@ extension Volume {
     public func startScrub() { group.send { self.engine.startScrub() } }
 
     /// Declares `source` right for a region in which a scrub found members to differ, and has the others repaired.
-    public func repairRegion(_ region: Int, from source: MemberIndex) {
+    public func repairRegion(_ region: RegionIndex, from source: MemberIndex) {
         group.send { self.engine.repairRegion(region, from: source, now: self.group.now) }
     }
 

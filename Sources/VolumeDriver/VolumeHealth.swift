@@ -70,7 +70,7 @@ public struct VolumeHealth: Sendable {
 
     private mutating func judgeRecord() {
         guard let newest, !newest.quarantine.isEmpty else { return }
-        problems.append("members differ in regions " + newest.quarantine.map(String.init).joined(separator: ", "))
+        problems.append("members differ in regions " + newest.quarantine.map(\.description).joined(separator: ", "))
     }
 
     /// A creation that died leaves records that nobody has attached on some members, and none on the others.

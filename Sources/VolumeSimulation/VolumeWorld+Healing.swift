@@ -118,7 +118,7 @@ extension VolumeWorld {
         run(until: deadline) { workload.running.isEmpty && volume.engine.status.dirtyRegions == 0 }
         let block = below(Int(profile.dataBlocks))
         let member = MemberIndex(below(memberCount))
-        let region = block / Int(format.geometry.blocksPerRegion)
+        let region = format.geometry.region(of: UInt64(block))
         rottenRegion = region
         let offset = block * Int(profile.blockSize) + below(Int(profile.blockSize))
         for memory in [targets[member].disk.contents, targets[member].disk.durableContents] { memory[offset] ^= 0xFF }
@@ -204,7 +204,7 @@ extension VolumeWorld {
             return fail(.notClean, "the record's sizes have no room for its metadata")
         }
         for kind in [BitmapPage.inFlightKind] + MemberSet.all.without(member).map(\.number) {
-            let region = (0..<record.geometry.regionCount).first { hasBit(member, kind, $0, layouts[member], .cached) }
+            let region = record.geometry.allRegions.first { hasBit(member, kind, $0, layouts[member], .cached) }
             if let region {
                 let name = kind == BitmapPage.inFlightKind ? "in flight" : "behind, of member \(kind)"
                 fail(.notClean, "member \(member) has a bit (\(name)) of region \(region) after a clean detach")

@@ -82,7 +82,7 @@ extension VolumeWorld {
     /// A region in which two members differ without a bit that says so, where one is.
     private func uncoveredRegion(
         _ a: MemberIndex, _ first: MemberView, _ b: MemberIndex, _ second: MemberView, _ records: [[Superblock?]]
-    ) -> Int? {
+    ) -> RegionIndex? {
         let best = MemberSet.all.compactMap {
             records[$0][$0 == a ? first.rawValue : $0 == b ? second.rawValue : MemberView.cached.rawValue]
         }.max { $0.stamp < $1.stamp }
@@ -90,7 +90,7 @@ extension VolumeWorld {
             !isEqual(memory(a, first), memory(b, second), 0..<Int(best.geometry.dataBlocks) * Int(profile.blockSize)),
             let layouts = layouts(best)
         else { return nil }
-        return (0..<best.geometry.regionCount).first { region in
+        return best.geometry.allRegions.first { region in
             let blocks = best.geometry.blocks(ofRegion: region)
             let size = Int(profile.blockSize)
             let range = Int(blocks.lowerBound) * size..<Int(blocks.upperBound) * size
@@ -110,12 +110,12 @@ extension VolumeWorld {
 
     /// Whether a bit is set on a member; a page that is torn counts as all set.
     func hasBit(
-        _ member: MemberIndex, _ kind: Int, _ region: Int, _ layout: MemberLayout, _ view: MemberView
+        _ member: MemberIndex, _ kind: Int, _ region: RegionIndex, _ layout: MemberLayout, _ view: MemberView
     ) -> Bool {
         let ordinal =
             kind == BitmapPage.inFlightKind
             ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: MemberIndex(kind), on: member)
-        let (number, bit) = region.quotientAndRemainder(dividingBy: format.geometry.bitsPerPage)
+        let (number, bit) = region.offset.quotientAndRemainder(dividingBy: format.geometry.bitsPerPage)
         let start = Int(layout.pageBlock(ordinal: ordinal, page: number)) * Int(profile.blockSize)
         let page = UnsafeMutableRawBufferPointer(
             rebasing: memory(member, view)[start..<start + format.geometry.pageSize])

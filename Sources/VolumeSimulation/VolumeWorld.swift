@@ -63,7 +63,7 @@ public final class VolumeWorld {
     /// Metadata has been written since coverage was looked at.
     var isCoverageDue = false
     /// The region that has gone bad, where one has.
-    var rottenRegion: Int?
+    var rottenRegion: RegionIndex?
 
     // Polling.
     /// The network's `news` when all were asked last, and nobody had anything to do.

@@ -129,7 +129,7 @@ func testSuperblock(sequence: UInt64 = 7, stampVersion: UInt64 = 3) throws -> Su
         let capacity = superblock.geometry.quarantineCapacity
         #expect(capacity == 952)
         superblock.geometry.dataBlocks *= 2
-        superblock.quarantine = (0..<capacity).map { $0 + 7 }
+        superblock.quarantine = (0..<capacity).map { RegionIndex($0 + 7) }
         superblock.encode(into: page.bytes)
         #expect(try Superblock.decode(member: 1, slot0: page.raw, slot1: page.raw) == superblock)
         page.bytes.storeBytes(of: UInt32(capacity + 1).littleEndian, toByteOffset: 280, as: UInt32.self)

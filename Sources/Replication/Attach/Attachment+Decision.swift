@@ -174,7 +174,8 @@ extension Attachment {
     }
 
     private func adopt(
-        _ best: Superblock, _ quarantine: Set<Int>, inSync: MemberSet, dirty: RegionBits, _ volume: inout VolumeState
+        _ best: Superblock, _ quarantine: Set<RegionIndex>, inSync: MemberSet, dirty: RegionBits,
+        _ volume: inout VolumeState
     ) {
         var instances = PerMember<UInt64>(repeating: 0)
         for member in MemberSet.all { instances[member] = volume.members[member].connection.bootInstance }

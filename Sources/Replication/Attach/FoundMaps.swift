@@ -39,6 +39,8 @@ struct FoundMaps: BitwiseCopyable {
     /// A page cannot be read, or is not what it should be: all its regions may be anything.
     func takeAsDirty(kind: Int, number: Int) {
         let first = number * geometry.bitsPerPage
-        for region in first..<min(first + geometry.bitsPerPage, geometry.regionCount) { map(kind)[region] = true }
+        for region in first..<min(first + geometry.bitsPerPage, geometry.regionCount) {
+            map(kind)[RegionIndex(region)] = true
+        }
     }
 }

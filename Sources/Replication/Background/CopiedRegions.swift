@@ -2,7 +2,7 @@ import Base
 
 /// A region that has been copied and not yet flushed on its destinations.
 struct CopiedRegion: BitwiseCopyable {
-    var region: Int
+    var region: RegionIndex
     var source: MemberIndex
     var destinations: MemberSet
     var reconciles: Bool
@@ -19,7 +19,7 @@ struct CopiedRegions: BitwiseCopyable {
     /// Room is left for the copies that run.
     var isFull: Bool { count >= Self.capacity - VolumeConfiguration.maximumCopyConcurrency }
 
-    func contains(_ region: Int) -> Bool {
+    func contains(_ region: RegionIndex) -> Bool {
         for index in 0..<count where entries[index].region == region { return true }
         return false
     }
@@ -51,7 +51,7 @@ struct CopiedRegions: BitwiseCopyable {
     }
 
     /// A region's copies have become stale: a write went to some members and not to others after it was copied.
-    mutating func invalidate(_ regions: ClosedRange<Int>) {
+    mutating func invalidate(_ regions: ClosedRange<RegionIndex>) {
         for index in 0..<count where regions.contains(entries[index].region) {
             entries[index].destinations = []
             entries[index].reconciles = false

@@ -5,7 +5,7 @@ extension Copies {
     /// A region that a read waits for, and that nobody copies yet.
     func regionAwaited(
         _ operations: borrowing Operations, _ volume: borrowing VolumeState
-    ) -> Int? {
+    ) -> RegionIndex? {
         var waiting = operations.first(.reconcile)
         while let slot = waiting {
             for region in operations[slot].regions where volume.maps.unreconciled[region] {

@@ -14,7 +14,7 @@ struct Copies: ~Copyable {
     /// media, and a next flush need not cover it.
     private var rewritesSource = false
     var pace = CopyPace()
-    private var cursor = 0
+    private var cursor: RegionIndex = 0
 
     init(_ configuration: VolumeConfiguration) { table = CopyTable(count: configuration.copyConcurrency) }
 
@@ -25,7 +25,7 @@ struct Copies: ~Copyable {
     // MARK: Sources
 
     @inline(__always)
-    func isReconciling(_ regions: ClosedRange<Int>) -> Bool { table.isReconciling(regions) }
+    func isReconciling(_ regions: ClosedRange<RegionIndex>) -> Bool { table.isReconciling(regions) }
 
     /// It has been decided anew who is in sync.
     mutating func decide(sources: MemberSet, rewritesSource: Bool) {
@@ -36,7 +36,7 @@ struct Copies: ~Copyable {
     }
 
     /// The members' contents of a region may differ: it is read only after it was copied from one to the others.
-    mutating func markUnreconciled(_ region: Int, _ volume: inout VolumeState) {
+    mutating func markUnreconciled(_ region: RegionIndex, _ volume: inout VolumeState) {
         guard volume.members.usedInSync.count > 1 else { return }
         volume.maps.setUnreconciled(region, true)
         if reconcileSource == nil { reconcileSource = volume.members.fastest(volume.members.usedInSync) }
@@ -45,14 +45,14 @@ struct Copies: ~Copyable {
 
     /// A write that some members may have taken, and others not, ends without being acknowledged: its regions are made equal,
     /// by way of the members in sync.
-    mutating func noteDifference(_ regions: ClosedRange<Int>, _ volume: inout VolumeState) {
+    mutating func noteDifference(_ regions: ClosedRange<RegionIndex>, _ volume: inout VolumeState) {
         copied.invalidate(regions)
         for region in regions { markUnreconciled(region, &volume) }
         for member in MemberSet.all.subtracting(volume.members.inSync) { volume.requestBehind(member, regions) }
     }
 
     /// A member in sync failed writes to `regions` and is connected still: it falls behind by these regions alone.
-    mutating func demote(_ member: MemberIndex, regions: ClosedRange<Int>, _ volume: inout VolumeState) {
+    mutating func demote(_ member: MemberIndex, regions: ClosedRange<RegionIndex>, _ volume: inout VolumeState) {
         guard volume.members.active.contains(member) else { return }
         copied.invalidate(regions)
         volume.requestBehind(member, regions)
@@ -60,7 +60,7 @@ struct Copies: ~Copyable {
         guard volume.members.inSync.contains(member), volume.members.usedInSync.count > 1 else { return }
         volume.outbox.statistics.demotions += 1
         volume.notice(.memberDemoted(member))
-        for region in 0..<volume.maps.regionCount
+        for region in volume.maps.geometry.allRegions
         where volume.maps.repair(member)[region] || volume.maps.unwritten(member)[region]
             || volume.maps.unreconciled[region]
         {
@@ -81,7 +81,7 @@ struct Copies: ~Copyable {
     }
 
     /// An operator declares `source` right for a region: it is copied to the others, and served again.
-    mutating func repair(_ region: Int, from source: MemberIndex, _ volume: inout VolumeState) {
+    mutating func repair(_ region: RegionIndex, from source: MemberIndex, _ volume: inout VolumeState) {
         for member in MemberSet.all.without(source) {
             if volume.readers.contains(member) {
                 volume.maps.setRepair(member, region, true)
@@ -145,10 +145,10 @@ struct Copies: ~Copyable {
     }
 
     /// The next region that a member needs, round and round.
-    private mutating func nextRegion(_ volume: borrowing VolumeState) -> Int? {
+    private mutating func nextRegion(_ volume: borrowing VolumeState) -> RegionIndex? {
         let words = volume.maps.unreconciled.wordCount
-        var word = cursor / 64
-        var mask: UInt64 = ~0 << UInt64(cursor % 64)
+        var word = cursor.offset / 64
+        var mask: UInt64 = ~0 << UInt64(cursor.offset % 64)
         let (needed, count) = neededMaps(volume)
         for _ in 0...words {
             var bits: UInt64 = 0
@@ -156,10 +156,10 @@ struct Copies: ~Copyable {
             bits &= mask
             mask = ~0
             while bits != 0 {
-                let region = word * 64 + bits.trailingZeroBitCount
+                let region = RegionBits.index(word: word, bit: bits.trailingZeroBitCount)
                 bits &= bits - 1
                 if table.isCopying(region) || copied.contains(region) { continue }
-                cursor = region + 1 < words * 64 ? region + 1 : 0
+                cursor = region.offset + 1 < words * 64 ? region.next : 0
                 return region
             }
             word += 1
@@ -168,7 +168,7 @@ struct Copies: ~Copyable {
         return nil
     }
 
-    private mutating func start(_ region: Int, _ operations: inout Operations, _ volume: inout VolumeState) {
+    private mutating func start(_ region: RegionIndex, _ operations: inout Operations, _ volume: inout VolumeState) {
         guard let slot = operations.takeInternal(.copy) else { return }
         _ = table.start(CopyState(operation: slot, region: region))
         let blocks = volume.maps.geometry.blocks(ofRegion: region)

@@ -3,7 +3,7 @@ import Base
 /// A region on its way from one member to others.
 struct CopyState: BitwiseCopyable {
     let operation: OperationIndex
-    let region: Int
+    let region: RegionIndex
     var source: MemberIndex = 0
     var destinations: MemberSet = []
     /// Members that could not be read from.
@@ -61,7 +61,7 @@ struct CopyTable: ~Copyable {
         invariantViolated("a copy's operation is in the table")
     }
 
-    func isCopying(_ region: Int) -> Bool {
+    func isCopying(_ region: RegionIndex) -> Bool {
         for place in 0..<count where states[place]?.region == region { return true }
         return false
     }
@@ -89,9 +89,9 @@ struct CopyTable: ~Copyable {
     /// Whether members in sync are being made equal in one of `regions`. That goes on for a moment where the source is lost,
     /// and one member alone counts from then on: what is on its way to that member must not be overtaken by a read.
     @inline(__always)
-    func isReconciling(_ regions: ClosedRange<Int>) -> Bool { running > 0 && isReconcilingAny(of: regions) }
+    func isReconciling(_ regions: ClosedRange<RegionIndex>) -> Bool { running > 0 && isReconcilingAny(of: regions) }
 
-    private func isReconcilingAny(of regions: ClosedRange<Int>) -> Bool {
+    private func isReconcilingAny(of regions: ClosedRange<RegionIndex>) -> Bool {
         for place in 0..<count {
             if let state = states[place], state.reconciles, regions.contains(state.region) { return true }
         }

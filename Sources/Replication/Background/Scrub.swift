@@ -6,7 +6,7 @@ struct Scrub: ~Copyable {
     private(set) var isRunning = false
     /// The operation that compares a region just now.
     private var operation: OperationIndex?
-    private var region = 0
+    private var region: RegionIndex = 0
     private var cursor: UInt64 = 0
     private var chunk: UInt64 = 0
     private var compared: MemberSet = []
@@ -27,7 +27,7 @@ struct Scrub: ~Copyable {
     /// Starts the next region, when nothing of the scrub is under way.
     mutating func tick(_ operations: inout Operations, _ volume: inout VolumeState) {
         guard isRunning, operation == nil, volume.phase == .serving else { return }
-        guard region < volume.maps.regionCount else {
+        guard region.offset < volume.maps.regionCount else {
             isRunning = false
             return volume.notice(.scrubFinished(mismatches: mismatches))
         }
@@ -107,7 +107,7 @@ struct Scrub: ~Copyable {
     private mutating func end(_ slot: OperationIndex, _ operations: inout Operations, _ volume: inout VolumeState) {
         volume.outbox.statistics.regionsScrubbed += 1
         operation = nil
-        region += 1
+        region = region.next
         operations.release(slot)
     }
 }

@@ -137,9 +137,9 @@ public struct VolumeEngine: ~Copyable {
 
     /// Declares `source` right for a region in which a scrub found members to differ: it is copied to the others, and
     /// served again.
-    public mutating func repairRegion(_ region: Int, from source: MemberIndex, now: MonotonicTime) {
+    public mutating func repairRegion(_ region: RegionIndex, from source: MemberIndex, now: MonotonicTime) {
         parts.volume.now = now
-        guard parts.volume.phase == .serving, region < parts.volume.maps.regionCount,
+        guard parts.volume.phase == .serving, region.offset < parts.volume.maps.regionCount,
             parts.volume.readers.contains(source)
         else { return }
         parts.background.copies.repair(region, from: source, &parts.volume)

@@ -77,8 +77,8 @@ struct Operation: BitwiseCopyable {
     var generation: UInt32 = 0
     var start: UInt64 = 0
     var count: UInt64 = 0
-    var firstRegion = 0
-    var lastRegion = 0
+    var firstRegion: RegionIndex = 0
+    var lastRegion: RegionIndex = 0
     /// Names the host's memory: what is read into, written or compared.
     var buffer: UInt64 = 0
     /// The same for what a compare-and-write writes.
@@ -91,7 +91,7 @@ struct Operation: BitwiseCopyable {
     var next = OperationIndex.none
 
     @inline(__always) var end: UInt64 { start + count }
-    @inline(__always) var regions: ClosedRange<Int> { firstRegion...lastRegion }
+    @inline(__always) var regions: ClosedRange<RegionIndex> { firstRegion...lastRegion }
 
     @inline(__always)
     mutating func become(_ next: OperationState) {

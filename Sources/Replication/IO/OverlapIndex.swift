@@ -54,8 +54,8 @@ struct OverlapIndex: ~Copyable {
     }
 
     @inline(__always)
-    private func bucket(_ region: Int) -> Int {
-        Int(truncatingIfNeeded: UInt64(region) &* 0x9e37_79b9_7f4a_7c15 >> 32) & mask
+    private func bucket(_ region: RegionIndex) -> Int {
+        Int(truncatingIfNeeded: UInt64(region.position) &* 0x9e37_79b9_7f4a_7c15 >> 32) & mask
     }
 
     @inline(__always)
@@ -76,9 +76,11 @@ struct OverlapIndex: ~Copyable {
     /// Whether a node of a chain stands for an overlap in `region`, with an operation whose first region is `first`, that is not
     /// counted in the chain of another region.
     @inline(__always)
-    private func meets(_ node: Node, _ region: Int, first: Int, _ slots: borrowing OperationSlots) -> Bool {
+    private func meets(_ node: Node, _ region: RegionIndex, first: RegionIndex, _ slots: borrowing OperationSlots)
+        -> Bool
+    {
         let other = slots[node.operation].firstRegion
-        return other + node.half == region && max(other, first) == region
+        return other.advanced(by: node.half) == region && max(other, first) == region
     }
 
     /// Adds an operation, which counts in `blockers` those that it has to wait for.
@@ -90,7 +92,7 @@ struct OverlapIndex: ~Copyable {
         let isCopy = slots[index].kind == .copy
         let first = slots[index].firstRegion
         let last = slots[index].lastRegion
-        invariant(last - first <= 1, "an operation touches at most two regions")
+        invariant(first.distance(to: last) <= 1, "an operation touches at most two regions")
         for region in first...last {
             var node = buckets[bucket(region)]
             while !node.isNone {
@@ -106,7 +108,7 @@ struct OverlapIndex: ~Copyable {
             }
         }
         for region in first...last {
-            let node = Node(index, half: region - first)
+            let node = Node(index, half: first.distance(to: region))
             let chain = bucket(region)
             next[node.place] = buckets[chain]
             previous[node.place] = .none
@@ -124,7 +126,7 @@ struct OverlapIndex: ~Copyable {
         let first = slots[index].firstRegion
         let last = slots[index].lastRegion
         for region in first...last {
-            let node = Node(index, half: region - first).place
+            let node = Node(index, half: first.distance(to: region)).place
             if previous[node].isNone {
                 buckets[bucket(region)] = next[node]
             } else {

@@ -63,9 +63,9 @@ public enum VolumeNotice: Equatable, Sendable {
     /// These members are needed, and not there, for the volume to be served.
     case waitingFor(MemberSet)
     /// The members in sync do not hold the same in this region, and nothing proves which is right.
-    case mismatch(region: Int)
+    case mismatch(region: RegionIndex)
     /// The region cannot be read from any member that could be its source.
-    case regionUnreadable(Int)
+    case regionUnreadable(RegionIndex)
     case scrubFinished(mismatches: Int)
     case grown(dataBlocks: UInt64)
     case growFailed

@@ -57,7 +57,7 @@ extension Superblock {
             quarantine.count <= geometry.quarantineCapacity, "a superblock names as many regions as it has room for")
         store(UInt32(quarantine.count), 280)
         for (index, region) in quarantine.enumerated() {
-            store(UInt32(truncatingIfNeeded: region), Self.fixedSize + 4 * index)
+            store(region.position, Self.fixedSize + 4 * index)
         }
         store(tercet_crc32c(page.baseAddress, page.count), 12)
     }
@@ -113,8 +113,8 @@ extension Superblock {
         }
         let quarantineCount = Int(load(280, UInt32.self))
         guard quarantineCount <= geometry.quarantineCapacity else { return .invalid("number of quarantined regions") }
-        let quarantine = (0..<quarantineCount).map { Int(load(fixedSize + 4 * $0, UInt32.self)) }
-        guard quarantine.allSatisfy({ $0 < geometry.regionCount }) else {
+        let quarantine = (0..<quarantineCount).map { RegionIndex(position: load(fixedSize + 4 * $0, UInt32.self)) }
+        guard quarantine.allSatisfy({ $0.offset < geometry.regionCount }) else {
             return .invalid("list of quarantined regions")
         }
         let flags = load(43, UInt8.self)

@@ -105,13 +105,13 @@ public struct Superblock: Equatable, Sendable {
     public var members: [MemberRecord]
     /// Regions in which a scrub found members to differ and that have not been repaired since: at most
     /// `VolumeGeometry.quarantineCapacity`, in ascending order.
-    public var quarantine: [Int]
+    public var quarantine: [RegionIndex]
     public var contents: VolumeContents
 
     public init(
         sequence: UInt64, volume: UUIDBytes, member: MemberIndex, geometry: VolumeGeometry,
         fencing: FencingMode = .reservations, minimumCopies: Int = 2, isClean: Bool, grace: FencingGrace? = nil,
-        stamp: RecordStamp, members: [MemberRecord], quarantine: [Int] = [], contents: VolumeContents = .written
+        stamp: RecordStamp, members: [MemberRecord], quarantine: [RegionIndex] = [], contents: VolumeContents = .written
     ) {
         self.sequence = sequence
         self.volume = volume

@@ -47,6 +47,9 @@ public struct VolumeGeometry: Equatable, Sendable, BitwiseCopyable {
     /// Regions of the volume.
     @inlinable public var regionCount: Int { Int((dataBlocks + blocksPerRegion - 1) / blocksPerRegion) }
 
+    /// All regions of the volume.
+    @inlinable public var allRegions: Range<RegionIndex> { 0..<RegionIndex(regionCount) }
+
     /// Bytes of a metadata page: 4096, or one block where blocks are larger.
     @inlinable public var pageSize: Int { max(4096, Int(blockSize)) }
 
@@ -62,14 +65,19 @@ public struct VolumeGeometry: Equatable, Sendable, BitwiseCopyable {
     /// Pages of one bitmap.
     @inlinable public var pagesPerMap: Int { (regionCount + bitsPerPage - 1) / bitsPerPage }
 
+    /// The region that a block lies in. The block lies within the volume.
+    @inlinable public func region(of block: UInt64) -> RegionIndex {
+        RegionIndex(position: UInt32(truncatingIfNeeded: block / blocksPerRegion))
+    }
+
     /// The regions that a range of blocks touches. The range is not empty and lies within the volume.
-    @inlinable public func regions(start: UInt64, count: UInt64) -> ClosedRange<Int> {
-        Int(start / blocksPerRegion)...Int((start + count - 1) / blocksPerRegion)
+    @inlinable public func regions(start: UInt64, count: UInt64) -> ClosedRange<RegionIndex> {
+        region(of: start)...region(of: start + count - 1)
     }
 
     /// The blocks of a region.
-    @inlinable public func blocks(ofRegion region: Int) -> Range<UInt64> {
-        let start = UInt64(region) * blocksPerRegion
+    @inlinable public func blocks(ofRegion region: RegionIndex) -> Range<UInt64> {
+        let start = UInt64(region.position) * blocksPerRegion
         return start..<min(start + blocksPerRegion, dataBlocks)
     }
 }

@@ -1,3 +1,5 @@
+import Base
+
 /// Which of the maps that members hold a bitmap is: what a member may lack, or what is in flight.
 struct MapKind: Equatable, BitwiseCopyable {
     /// As the pages on the members number it.
@@ -14,6 +16,13 @@ struct MapKind: Equatable, BitwiseCopyable {
 
     /// The member that may lack writes; `nil` for what is in flight.
     var member: MemberIndex? { self == .inFlight ? nil : MemberIndex(number) }
+}
+
+/// Which of the bitmaps' pages: its kind's number times the pages of a map, and its place within the map.
+struct MapPageIndex: SlotIndex {
+    let position: UInt32
+    init(position: UInt32) { self.position = position }
+    init(_ number: Int) { position = UInt32(number) }
 }
 
 /// The memory of `RegionMaps`, for one geometry. A trivial value; its owner frees it.
@@ -37,9 +46,14 @@ struct MapMemory: BitwiseCopyable {
     /// Per page: whether a write of it is on its way.
     let pageInFlight: UnsafeMutablePointer<Bool>
     /// Bitmap over pages: those with needs.
-    let dirtyPages: RegionMap
+    let dirtyPages: BitTable<MapPageIndex>
 
     var pageCount: Int { MapKind.count * pagesPerMap }
+    var allPages: some Sequence<MapPageIndex> { (0..<pageCount).lazy.map { MapPageIndex($0) } }
+
+    /// The page of a map that has this place in it.
+    @inline(__always)
+    func page(_ kind: MapKind, place: Int) -> MapPageIndex { MapPageIndex(kind.number * pagesPerMap + place) }
 
     init(_ geometry: VolumeGeometry) {
         self.geometry = geometry
@@ -65,7 +79,7 @@ struct MapMemory: BitwiseCopyable {
         pageNeeds.initialize(repeating: [], count: pages)
         pageInFlight = .allocate(capacity: pages)
         pageInFlight.initialize(repeating: false, count: pages)
-        dirtyPages = RegionMap(wordCount: (pages + 63) / 64)
+        dirtyPages = BitTable(wordCount: (pages + 63) / 64)
     }
 
     func free() {
@@ -79,7 +93,8 @@ struct MapMemory: BitwiseCopyable {
         }
         wanted.deallocate()
         durable.deallocate()
-        for map in [unflushed, unflushedBefore, unreconciled, quarantine, dirtyPages] { map.free() }
+        for map in [unflushed, unflushedBefore, unreconciled, quarantine] { map.free() }
+        dirtyPages.free()
         pageNeeds.deallocate()
         pageInFlight.deallocate()
     }

@@ -9,7 +9,7 @@ struct PageIndex: SlotIndex {
 /// A place for a copy of a bitmap page that is on its way to members: a page's contents must not change under the device that
 /// reads it.
 struct StagedPage: BitwiseCopyable {
-    var page = 0
+    var page = MapPageIndex.none
     var pending: MemberSet = []
     /// A member has to be sent the page once more.
     var isIncomplete = false
@@ -46,7 +46,7 @@ struct PageWriter: ~Copyable {
     /// Takes the next page that members lack, as far as there is staging memory. A page has one write on its way at a time, so
     /// that writes of it cannot overtake each other.
     mutating func next(
-        from first: Int, _ maps: inout RegionMaps, _ arena: Arena, volume: UUIDBytes, now: MonotonicTime
+        from first: MapPageIndex, _ maps: inout RegionMaps, _ arena: Arena, volume: UUIDBytes, now: MonotonicTime
     ) -> (place: PageIndex, page: RegionMaps.Page, targets: MemberSet)? {
         guard let page = maps.nextDirtyPage(from: first), let place = staged.take() else { return nil }
         sequence += 1

@@ -28,7 +28,7 @@ struct Record: ~Copyable {
     /// The size that each member had when its metadata was last known to be at its end; 0 where not known.
     var formattedBlocks: PerMember<UInt64>
     /// Regions that the record names as quarantined, ascending.
-    private(set) var quarantined: [Int] = []
+    private(set) var quarantined: [RegionIndex] = []
     /// The mark of the volume's contents, as it is wanted; and as it is durable.
     private(set) var contents = VolumeContents.blank
     private(set) var durableContents = VolumeContents.blank
@@ -131,7 +131,7 @@ struct Record: ~Copyable {
 
     /// Brings the list of quarantined regions up to date: a region leaves it when its repair has been flushed.
     mutating func reviewQuarantine(_ maps: borrowing RegionMaps) {
-        var kept: [Int] = []
+        var kept: [RegionIndex] = []
         for region in quarantined where maps.quarantine[region] || maps.isUnderRepair(region) { kept.append(region) }
         quarantined = kept
         guard !maps.quarantine.isEmpty else { return }
@@ -139,7 +139,7 @@ struct Record: ~Copyable {
         for word in 0..<maps.quarantine.wordCount {
             var bits = maps.quarantine.word(word)
             while bits != 0, all.count < maps.geometry.quarantineCapacity {
-                all.insert(word * 64 + bits.trailingZeroBitCount)
+                all.insert(RegionBits.index(word: word, bit: bits.trailingZeroBitCount))
                 bits &= bits - 1
             }
         }
@@ -153,14 +153,14 @@ struct Record: ~Copyable {
     }
 
     /// Takes over what records say: what was being repaired when they were written may not have been.
-    mutating func adoptQuarantine(_ regions: Set<Int>, _ maps: inout RegionMaps) {
+    mutating func adoptQuarantine(_ regions: Set<RegionIndex>, _ maps: inout RegionMaps) {
         let (count, capacity) = (maps.regionCount, maps.geometry.quarantineCapacity)
-        quarantined = Set(quarantined).union(regions).filter { $0 < count }.sorted().prefix(capacity).map { $0 }
+        quarantined = Set(quarantined).union(regions).filter { $0.offset < count }.sorted().prefix(capacity).map { $0 }
         for region in quarantined { maps.setQuarantine(region, true) }
     }
 
     /// Whether the record has room for a region that it does not name.
-    func canName(_ region: Int, of geometry: VolumeGeometry) -> Bool {
+    func canName(_ region: RegionIndex, of geometry: VolumeGeometry) -> Bool {
         !quarantined.contains(region) && quarantined.count < geometry.quarantineCapacity
     }
 }

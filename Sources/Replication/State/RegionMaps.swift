@@ -2,7 +2,7 @@ import Base
 
 /// The volume's bitmaps in memory, and what is known of their pages on the members.
 ///
-/// A bitmap's page has a number of its own: its kind's number times `pagesPerMap`, and its place within the map.
+/// A bitmap's page has a number of its own: `MapPageIndex`.
 struct RegionMaps: ~Copyable {
     private var memory: MapMemory
     /// Members whose pages are kept up to date: all that are active, or are joining.
@@ -35,7 +35,7 @@ struct RegionMaps: ~Copyable {
     var quarantine: RegionBits { memory.quarantine.bits }
 
     /// Whether members may still differ in a region without a durable bit that says so: the record names it until then.
-    func isUnderRepair(_ region: Int) -> Bool {
+    func isUnderRepair(_ region: RegionIndex) -> Bool {
         if unreconciled[region] { return true }
         for member in MemberSet.all {
             if repair(member)[region] || behind(member)[region] && !behindDurable(member)[region] { return true }
@@ -45,12 +45,14 @@ struct RegionMaps: ~Copyable {
 
     /// Whether the bits that data to `regions` needs are on every active member (invariant 3).
     @inline(__always)
-    func areMarked(_ regions: ClosedRange<Int>) -> Bool { memory.durable[MapKind.inFlight.number].bits.hasAll(regions) }
+    func areMarked(_ regions: ClosedRange<RegionIndex>) -> Bool {
+        memory.durable[MapKind.inFlight.number].bits.hasAll(regions)
+    }
 
     // MARK: Bits for the members
 
     /// Asks for bits that are not wanted yet.
-    mutating func request(_ kind: MapKind, _ regions: ClosedRange<Int>) {
+    mutating func request(_ kind: MapKind, _ regions: ClosedRange<RegionIndex>) {
         for region in regions where !memory.wanted[kind.number][region] {
             memory.wanted[kind.number][region] = true
             mark(page: page(kind, region))
@@ -66,7 +68,7 @@ struct RegionMaps: ~Copyable {
                 wanted[word] |= bits.word(word)
                 hasChanged = true
             }
-            if hasChanged { mark(page: kind.number * memory.pagesPerMap + page) }
+            if hasChanged { mark(page: memory.page(kind, place: page)) }
         }
     }
 
@@ -98,12 +100,12 @@ struct RegionMaps: ~Copyable {
                 wanted[word] &= ~bits.word(word)
                 durable[word] &= ~bits.word(word)
             }
-            if hasChanged { mark(page: kind.number * memory.pagesPerMap + page) }
+            if hasChanged { mark(page: memory.page(kind, place: page)) }
         }
     }
 
     /// A member lacks nothing of a region any more.
-    mutating func clearBehind(_ member: MemberIndex, _ region: Int) {
+    mutating func clearBehind(_ member: MemberIndex, _ region: RegionIndex) {
         guard memory.wanted[member.number][region] else { return }
         memory.wanted[member.number][region] = false
         memory.durable[member.number][region] = false
@@ -113,25 +115,25 @@ struct RegionMaps: ~Copyable {
     private func words(of page: Int) -> Range<Int> { page * memory.wordsPerPage..<(page + 1) * memory.wordsPerPage }
 
     @inline(__always)
-    private func page(_ kind: MapKind, _ region: Int) -> Int {
-        kind.number * memory.pagesPerMap + (region >> 6) / memory.wordsPerPage
+    private func page(_ kind: MapKind, _ region: RegionIndex) -> MapPageIndex {
+        memory.page(kind, place: (region.offset >> 6) / memory.wordsPerPage)
     }
 
     /// A page's bits have changed: all who hold the page need it anew.
-    private mutating func mark(page: Int) {
+    private mutating func mark(page: MapPageIndex) {
         var needs = holders
         if let member = kind(ofPage: page).member { needs.remove(member) }
-        memory.pageNeeds[page].formUnion(needs)
-        if memory.pageNeeds[page] != [] { memory.dirtyPages[page] = true }
+        memory.pageNeeds[page.offset].formUnion(needs)
+        if memory.pageNeeds[page.offset] != [] { memory.dirtyPages[page] = true }
     }
 
-    private func kind(ofPage page: Int) -> MapKind { MapKind(number: page / memory.pagesPerMap) }
+    private func kind(ofPage page: MapPageIndex) -> MapKind { MapKind(number: page.offset / memory.pagesPerMap) }
 
     // MARK: Bits in memory only
 
     /// Data is being written to `regions`, or has just been.
     @inline(__always)
-    mutating func noteWritten(_ regions: ClosedRange<Int>) {
+    mutating func noteWritten(_ regions: ClosedRange<RegionIndex>) {
         for region in regions { memory.unflushed[region] = true }
     }
 
@@ -141,13 +143,13 @@ struct RegionMaps: ~Copyable {
         memory.unflushed.clear()
     }
 
-    mutating func setUnreconciled(_ region: Int, _ isSet: Bool) { memory.unreconciled[region] = isSet }
+    mutating func setUnreconciled(_ region: RegionIndex, _ isSet: Bool) { memory.unreconciled[region] = isSet }
     mutating func clearUnreconciled() { memory.unreconciled.clear() }
-    mutating func setRepair(_ member: MemberIndex, _ region: Int, _ isSet: Bool) {
+    mutating func setRepair(_ member: MemberIndex, _ region: RegionIndex, _ isSet: Bool) {
         memory.repair[member][region] = isSet
     }
     mutating func clearRepair(_ member: MemberIndex) { memory.repair[member].clear() }
-    mutating func setUnwritten(_ member: MemberIndex, _ region: Int, _ isSet: Bool) {
+    mutating func setUnwritten(_ member: MemberIndex, _ region: RegionIndex, _ isSet: Bool) {
         guard memory.unwritten[member][region] != isSet else { return }
         memory.unwritten[member][region] = isSet
         unwrittenCount[member] += isSet ? 1 : -1
@@ -157,17 +159,17 @@ struct RegionMaps: ~Copyable {
         memory.unwritten[member].clear()
         unwrittenCount[member] = 0
     }
-    mutating func setQuarantine(_ region: Int, _ isSet: Bool) { memory.quarantine[region] = isSet }
+    mutating func setQuarantine(_ region: RegionIndex, _ isSet: Bool) { memory.quarantine[region] = isSet }
 
     /// A lost member alone was right in regions that a scrub had found to differ (`VolumeEngine.repairRegion`): none of the
     /// `others` in sync is to be believed there, nor copied to it. Regions that are repaired because they could not be read hold
     /// nothing wrong: `named` are those that a scrub has found, or `nil` where any may be one.
-    mutating func quarantineOrphans(of others: MemberSet, named: [Int]?) {
+    mutating func quarantineOrphans(of others: MemberSet, named: [RegionIndex]?) {
         for word in 0..<memory.unreconciled.wordCount where memory.unreconciled.words[word] != 0 {
             var orphaned = memory.unreconciled.words[word]
             for other in others { orphaned &= memory.repair[other].words[word] }
             if let named {
-                orphaned &= named.reduce(0) { $1 / 64 == word ? $0 | 1 << UInt64($1 % 64) : $0 }
+                orphaned &= named.reduce(0) { $1.offset / 64 == word ? $0 | 1 << UInt64($1.offset % 64) : $0 }
             }
             memory.quarantine.words[word] |= orphaned
             memory.unreconciled.words[word] &= ~orphaned
@@ -222,7 +224,7 @@ struct RegionMaps: ~Copyable {
         larger.quarantine.add(old.quarantine.bits)
         // Writes that were under way, and were given back to a host that does not wait, are on some members only.
         larger.unreconciled.copy(from: larger.wanted[MapKind.inFlight.number].bits)
-        for region in Int(old.geometry.dataBlocks / old.geometry.blocksPerRegion)..<larger.regionCount {
+        for region in geometry.region(of: old.geometry.dataBlocks)..<geometry.allRegions.upperBound {
             larger.unreconciled[region] = true
             larger.wanted[MapKind.inFlight.number][region] = true
         }
@@ -269,8 +271,8 @@ struct RegionMaps: ~Copyable {
     /// A member joins: it needs all pages that it holds.
     mutating func admit(_ member: MemberIndex) {
         holders.insert(member)
-        for page in 0..<memory.pageCount where kind(ofPage: page).member != member {
-            memory.pageNeeds[page].insert(member)
+        for page in memory.allPages where kind(ofPage: page).member != member {
+            memory.pageNeeds[page.offset].insert(member)
             memory.dirtyPages[page] = true
         }
     }
@@ -296,24 +298,24 @@ struct RegionMaps: ~Copyable {
 extension RegionMaps {
     /// A page of one of the maps.
     struct Page: BitwiseCopyable {
-        var number: Int
+        var number: MapPageIndex
         var kind: MapKind
         var place: Int
     }
 
     /// The first page from `first` on that members lack and that is not on its way.
-    mutating func nextDirtyPage(from first: Int) -> Page? {
-        var word = first / 64
+    mutating func nextDirtyPage(from first: MapPageIndex) -> Page? {
+        var word = first.offset / 64
         while word < memory.dirtyPages.wordCount {
             defer { word += 1 }
             var bits = memory.dirtyPages.words[word]
-            if word == first / 64 { bits &= ~0 << UInt64(first % 64) }
+            if word == first.offset / 64 { bits &= ~0 << UInt64(first.offset % 64) }
             while bits != 0 {
-                let page = word * 64 + bits.trailingZeroBitCount
+                let page = BitView<MapPageIndex>.index(word: word, bit: bits.trailingZeroBitCount)
                 bits &= bits - 1
-                if memory.pageNeeds[page] == [] { memory.dirtyPages[page] = false }
-                guard !memory.pageInFlight[page], memory.pageNeeds[page] != [] else { continue }
-                let (kind, place) = page.quotientAndRemainder(dividingBy: memory.pagesPerMap)
+                if memory.pageNeeds[page.offset] == [] { memory.dirtyPages[page] = false }
+                guard !memory.pageInFlight[page.offset], memory.pageNeeds[page.offset] != [] else { continue }
+                let (kind, place) = page.offset.quotientAndRemainder(dividingBy: memory.pagesPerMap)
                 return Page(number: page, kind: MapKind(number: kind), place: place)
             }
         }
@@ -322,7 +324,7 @@ extension RegionMaps {
 
     /// Copies a page for its way to the members that lack it, which are returned.
     mutating func stage(_ page: Page, into bits: UnsafeMutablePointer<UInt64>) -> MemberSet {
-        let targets = memory.pageNeeds[page.number]
+        let targets = memory.pageNeeds[page.number.offset]
         let first = page.place * memory.wordsPerPage
         let (wanted, durable) = (memory.wanted[page.kind.number].words, memory.durable[page.kind.number].words)
         for word in 0..<memory.wordsPerPage {
@@ -330,24 +332,24 @@ extension RegionMaps {
             // A bit that is being cleared counts as clear from now on: the write may land at any time.
             durable[first + word] &= wanted[first + word]
         }
-        memory.pageNeeds[page.number] = []
+        memory.pageNeeds[page.number.offset] = []
         memory.dirtyPages[page.number] = false
-        memory.pageInFlight[page.number] = true
+        memory.pageInFlight[page.number.offset] = true
         return targets
     }
 
     /// A member has to be sent a page once more.
-    mutating func needs(_ page: Int, _ member: MemberIndex) {
-        memory.pageNeeds[page].insert(member)
+    mutating func needs(_ page: MapPageIndex, _ member: MemberIndex) {
+        memory.pageNeeds[page.offset].insert(member)
         memory.dirtyPages[page] = true
     }
 
     /// A page is not on its way any more. Where it is on all that hold it, its `bits` are durable, except those that are no
     /// longer wanted.
-    mutating func written(_ page: Int, _ bits: UnsafeMutablePointer<UInt64>?) {
-        memory.pageInFlight[page] = false
+    mutating func written(_ page: MapPageIndex, _ bits: UnsafeMutablePointer<UInt64>?) {
+        memory.pageInFlight[page.offset] = false
         guard let bits else { return }
-        let (kind, place) = page.quotientAndRemainder(dividingBy: memory.pagesPerMap)
+        let (kind, place) = page.offset.quotientAndRemainder(dividingBy: memory.pagesPerMap)
         let first = place * memory.wordsPerPage
         let (wanted, durable) = (memory.wanted[kind].words, memory.durable[kind].words)
         for word in 0..<memory.wordsPerPage {

@@ -179,7 +179,7 @@ extension VolumeState {
     /// `VolumeEngine.repairRegion` says whose contents they are to have, or a scrub finds all members in sync equal. The record
     /// names them, so that this holds after a detach or a crash too, but no more than it has room for; a next scrub finds the
     /// others. Neither size, time nor number decides which is right (invariant 7).
-    mutating func quarantine(_ region: Int) {
+    mutating func quarantine(_ region: RegionIndex) {
         maps.setQuarantine(region, true)
         notice(.mismatch(region: region))
         if record.canName(region, of: maps.geometry) { changeRecord() }
@@ -187,7 +187,7 @@ extension VolumeState {
 
     /// A scrub has found the members that it `compared` equal in a region. Where they are all that are in sync, the region
     /// is served again: it has been written since, or a member that differed is not in sync any more, and is copied to.
-    mutating func liftQuarantine(_ region: Int, compared: MemberSet) {
+    mutating func liftQuarantine(_ region: RegionIndex, compared: MemberSet) {
         guard maps.quarantine[region], compared == members.inSync, compared.count > 1 else { return }
         for member in MemberSet.all.subtracting(members.inSync) { requestBehind(member, region...region) }
         maps.setQuarantine(region, false)

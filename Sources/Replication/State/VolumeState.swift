@@ -143,7 +143,7 @@ struct VolumeState: ~Copyable {
     /// Asks for the bits that a write to `regions` needs: "in flight" on all active members, and for each member that is
     /// not active "it lacks writes here". True when all are durable (invariants 1 and 3).
     @inline(__always)
-    mutating func requestBits(_ regions: ClosedRange<Int>) -> Bool {
+    mutating func requestBits(_ regions: ClosedRange<RegionIndex>) -> Bool {
         var isDurable = maps.areMarked(regions)
         if !isDurable { maps.request(.inFlight, regions) }
         if members.active != .all {
@@ -156,7 +156,7 @@ struct VolumeState: ~Copyable {
 
     /// Asks for "the member may lack writes here". True when it is durable on every active member.
     @discardableResult
-    mutating func requestBehind(_ member: MemberIndex, _ regions: ClosedRange<Int>) -> Bool {
+    mutating func requestBehind(_ member: MemberIndex, _ regions: ClosedRange<RegionIndex>) -> Bool {
         if !rules.mustMarkBehind { return true }
         if maps.behindDurable(member).hasAll(regions) { return true }
         maps.request(.behind(member), regions)
@@ -164,7 +164,7 @@ struct VolumeState: ~Copyable {
     }
 
     /// Has regions that members in sync could not read written again from another (read repair).
-    mutating func requestRepair(_ failed: MemberSet, _ regions: ClosedRange<Int>) {
+    mutating func requestRepair(_ failed: MemberSet, _ regions: ClosedRange<RegionIndex>) {
         for member in failed.intersection(members.usedInSync) {
             for region in regions { maps.setRepair(member, region, true) }
         }
@@ -202,11 +202,11 @@ struct VolumeState: ~Copyable {
     /// Writes bitmap pages that members lack.
     mutating func pumpPages() {
         guard phase != .deposed else { return }
-        var first = 0
+        var first = MapPageIndex(0)
         while let (place, page, targets) = pages.next(
             from: first, &maps, arena, volume: configuration.volume, now: now)
         {
-            first = page.number + 1
+            first = MapPageIndex(page.number.offset + 1)
             for member in targets {
                 guard let layout = members[member].joining.layout else {
                     invariantViolated("an active member has a layout")

@@ -120,7 +120,7 @@ extension VolumeSession {
             let outcome = try outcome()
             let counts = await volume.statistics()
             result.compared = Int(counts.regionsScrubbed - before)
-            result.differing = outcome.mismatches
+            result.differing = outcome.mismatches.map(\.offset)
             progress.show("\(result.compared) of \(total) regions compared, \(result.differing.count) differ")
             if outcome.isScrubFinished { break }
             try await check(&clock, "\(result.compared) of \(total) regions are compared")
@@ -128,7 +128,7 @@ extension VolumeSession {
         guard let source else { return result }
         // Regions that were quarantined before and could not be compared now stay so.
         let left = max(0, await volume.status().quarantinedRegions - result.differing.count)
-        for region in result.differing { volume.repairRegion(region, from: source) }
+        for region in result.differing { volume.repairRegion(RegionIndex(region), from: source) }
         clock.restart()
         while true {
             let status = await volume.status()

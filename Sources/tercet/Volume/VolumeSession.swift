@@ -113,7 +113,7 @@ final class VolumeSession {
 /// The outcome of the operations that an operator starts, as the volume has told it.
 struct VolumeOutcome: Sendable {
     /// Regions in which a scrub found members to differ.
-    var mismatches: [Int] = []
+    var mismatches: [RegionIndex] = []
     var isScrubFinished = false
     /// Whether growing ended well; `nil` until it has ended.
     var hasGrown: Bool?

@@ -43,7 +43,7 @@ struct VolumeStatusCommand: AsyncParsableCommand {
             if !newest.quarantine.isEmpty {
                 print(
                     "members were found to differ in regions "
-                        + newest.quarantine.map(String.init).joined(separator: ", ")
+                        + newest.quarantine.map(\.description).joined(separator: ", ")
                         + ": they are not read until a scrub finds all members in sync equal, or has repaired them "
                         + "(--repair-from)")
             }
@@ -147,7 +147,7 @@ struct StatusResult: Encodable {
                 minimumCopies = superblock.minimumCopies
                 members = superblock.members.map { $0.state == .inSync ? "in sync" : "behind" }
                 contents = superblock.contents.words
-                if !superblock.quarantine.isEmpty { quarantinedRegions = superblock.quarantine }
+                if !superblock.quarantine.isEmpty { quarantinedRegions = superblock.quarantine.map(\.offset) }
             }
         }
     }
