@@ -1,3 +1,4 @@
+import Base
 import BlockInterface
 import Glibc
 import Replication
