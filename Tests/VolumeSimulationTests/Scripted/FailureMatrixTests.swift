@@ -264,7 +264,7 @@ import VolumeDriver
         #expect(scenario.detach())
         for member in MemberSet.all {
             #expect(scenario.world.record(member)?.isClean == true)
-            for region in 0..<4 {
+            for region in 0..<4 as Range<RegionIndex> {
                 #expect(!scenario.hasBit(member, BitmapPage.inFlightKind, region))
             }
             #expect(!scenario.isReserved(member))

@@ -236,7 +236,7 @@ final class Scenario {
 
     func hasUnflushed(_ member: MemberIndex) -> Bool { targets[member].disk.unflushedCount > 0 }
 
-    func hasBit(_ member: MemberIndex, _ kind: Int, _ region: Int) -> Bool {
+    func hasBit(_ member: MemberIndex, _ kind: Int, _ region: RegionIndex) -> Bool {
         world.hasBit(member, kind, region, world.layouts[member], .cached)
     }
 
@@ -247,7 +247,7 @@ final class Scenario {
                 .initializeMemory(as: UInt8.self, repeating: 0x99)
         }
         let geometry = world.format.geometry
-        if block < geometry.dataBlocks { world.rottenRegion = block / Int(geometry.blocksPerRegion) }
+        if block < geometry.dataBlocks { world.rottenRegion = geometry.region(of: UInt64(block)) }
     }
 
     /// A member's namespace becomes larger or smaller; hosts are told where the daemon runs.
