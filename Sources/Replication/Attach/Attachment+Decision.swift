@@ -74,7 +74,8 @@ extension Attachment {
         adopt(best, quarantine, inSync: kept, dirty: dirty.bits, &volume)
         var effects = [
             Effect.decided(
-                sources: named == [] ? sources : named, rewritesSource: volume.rules.mustRewriteSource)
+                sources: named == [] ? sources : named, rewritesSource: volume.rules.mustRewriteSource,
+                areCachesLost: intact == [] && !dirty.bits.isEmpty)
         ]
         for member in ready {
             if let effect = startJoining(member, &volume) { effects.append(effect) }

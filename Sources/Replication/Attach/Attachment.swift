@@ -161,13 +161,15 @@ struct Attachment: ~Copyable {
     /// Nothing is under way on any member: the metadata moves. The members join anew, as after a recovery, and the record
     /// that makes them serve again is the first at the new place.
     private mutating func startGrowth(_ target: VolumeGeometry, _ volume: inout VolumeState) -> [Effect] {
+        // Regions that were to be written again everywhere still are.
+        let isReconciling = volume.maps.unreconciledCount > 0
         volume.maps.grow(to: target)
         // Its new blocks are read as a member holds them, which need not be zeroes.
         if volume.record.contents == .blank { volume.record.mark(.written) }
         var effects = [
             Effect.decided(
                 sources: volume.members.fastest(volume.members.active).map { MemberSet($0) } ?? [],
-                rewritesSource: false)
+                rewritesSource: isReconciling, areCachesLost: isReconciling)
         ]
         volume.members.useNone()
         volume.life.isDeciding = true

@@ -13,8 +13,13 @@ struct Copies: ~Copyable {
     /// The source is written too: a flush of it that failed, of which nobody heard who lives, may have left that on no
     /// media, and a next flush need not cover it.
     private var rewritesSource = false
+    /// No member had surely kept its cache when it was decided who is in sync: what is dirty may be on no media before it is
+    /// written again.
+    var areCachesLost = false
+    /// How the last write of a region to the member that it had been read from failed.
+    private(set) var rewriteFailure = BlockStatus.writeFault
     var pace = CopyPace()
-    private var cursor: RegionIndex = 0
+    private var cursor = RegionCursor()
 
     init(_ configuration: VolumeConfiguration) { table = CopyTable(count: configuration.copyConcurrency) }
 
@@ -28,10 +33,11 @@ struct Copies: ~Copyable {
     func isReconciling(_ regions: ClosedRange<RegionIndex>) -> Bool { table.isReconciling(regions) }
 
     /// It has been decided anew who is in sync.
-    mutating func decide(sources: MemberSet, rewritesSource: Bool) {
+    mutating func decide(sources: MemberSet, rewritesSource: Bool, areCachesLost: Bool) {
         self.sources = sources
         reconcileSource = sources.first
         self.rewritesSource = rewritesSource
+        self.areCachesLost = areCachesLost
         forgetAll()
     }
 
@@ -123,12 +129,13 @@ struct Copies: ~Copyable {
     /// has been copied becomes durable.
     mutating func pump(_ operations: inout Operations, _ volume: inout VolumeState) -> Bool {
         while table.running < table.count, !copied.isFull {
-            if let region = regionAwaited(operations, volume) {
+            if let region = regionAwaited(operations, volume) ?? regionToRewrite(operations, volume) {
                 start(region, &operations, &volume)
                 continue
             }
-            if pace.isTooEarly(volume.now) { return false }
-            guard let region = nextRegion(volume) else {
+            if pace.isTooEarly(volume.now) { return copied.count > 0 && isAnyAwaited(operations) }
+            let (needed, count) = neededMaps(volume)
+            guard let region = cursor.next(of: needed, count, unless: table, copied) else {
                 volume.agenda.remove(.copies)
                 pace.nothingFound(volume.now)
                 break
@@ -136,7 +143,12 @@ struct Copies: ~Copyable {
             start(region, &operations, &volume)
             pace.started(volume.maps.geometry.regionSize, volume.now)
         }
-        return copied.count > 0 && (copied.isFull || table.running == 0 || operations.isAny(.reconcile))
+        return copied.count > 0 && (copied.isFull || table.running == 0 || isAnyAwaited(operations))
+    }
+
+    /// Whether what has been copied is to be durable soon: a read waits for it, or a flush for the last of it.
+    private func isAnyAwaited(_ operations: borrowing Operations) -> Bool {
+        operations.isAny(.reconcile) || operations.isAny(.rewrite) && table.running == 0
     }
 
     /// Whether there may be something to copy, and it may be copied.
@@ -144,28 +156,12 @@ struct Copies: ~Copyable {
         volume.agenda.contains(.copies) && mayCopy(operations, volume)
     }
 
-    /// The next region that a member needs, round and round.
-    private mutating func nextRegion(_ volume: borrowing VolumeState) -> RegionIndex? {
-        let words = volume.maps.unreconciled.wordCount
-        var word = cursor.offset / 64
-        var mask: UInt64 = ~0 << UInt64(cursor.offset % 64)
-        let (needed, count) = neededMaps(volume)
-        for _ in 0...words {
-            var bits: UInt64 = 0
-            for index in 0..<count { bits |= needed[index].word(word) }
-            bits &= mask
-            mask = ~0
-            while bits != 0 {
-                let region = RegionBits.index(word: word, bit: bits.trailingZeroBitCount)
-                bits &= bits - 1
-                if table.isCopying(region) || copied.contains(region) { continue }
-                cursor = region.offset + 1 < words * 64 ? region.next : 0
-                return region
-            }
-            word += 1
-            if word == words { word = 0 }
-        }
-        return nil
+    /// A region that has to be written again before the flushes that wait may be sent.
+    private mutating func regionToRewrite(
+        _ operations: borrowing Operations, _ volume: borrowing VolumeState
+    ) -> RegionIndex? {
+        guard operations.isAny(.rewrite), pace.mayReconcile(volume.now) else { return nil }
+        return cursor.next(of: .init(repeating: volume.maps.unreconciled), 1, unless: table, copied)
     }
 
     private mutating func start(_ region: RegionIndex, _ operations: inout Operations, _ volume: inout VolumeState) {
@@ -280,6 +276,7 @@ struct Copies: ~Copyable {
         table[place].destinations.remove(member)
         if member == table[place].source, isRefused, volume.members.active.contains(member) {
             if volume.rules.mustDoubtUnwritten { volume.maps.setUnwritten(member, table[place].region, true) }
+            rewriteFailure = status == .noSpace ? .capacityExceeded : .writeFault
             return sourceNotRewritten(place, &volume)
         }
         // A member that is behind and cannot take the region stays so: those in sync are made equal without it.
@@ -327,6 +324,8 @@ struct Copies: ~Copyable {
                 operations.wait(waiting, for: .reconcile)
             }
         }
+        list = operations.takeAll(.rewrite)
+        while let waiting = operations.popFirst(&list) { operations.finish(waiting, .writeFault, &volume) }
         for member in MemberSet.all {
             volume.maps.setRepair(member, region, false)
             guard volume.members.active.contains(member), !volume.members.inSync.contains(member),

@@ -9,8 +9,8 @@ enum Effect {
     /// Another initiator has taken over.
     case depose(AttachError)
     /// It has been decided who is in sync. Regions in which these members may differ are copied from the first of the
-    /// sources that is in sync.
-    case decided(sources: MemberSet, rewritesSource: Bool)
+    /// sources that is in sync. Where the caches of all may be lost, flushes wait until these regions have been written again.
+    case decided(sources: MemberSet, rewritesSource: Bool, areCachesLost: Bool)
     /// A member is fenced and read.
     case isReady(MemberIndex)
     /// A member that joins may have all that it needs by now.

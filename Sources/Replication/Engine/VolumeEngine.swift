@@ -241,7 +241,7 @@ public struct VolumeEngine: ~Copyable {
         VolumeStatusReport(
             phase: phase, epoch: parts.volume.record.epoch, version: parts.volume.record.version,
             isRecordValid: parts.volume.record.isValid, dirtyRegions: parts.volume.maps.intents.count,
-            unreconciledRegions: parts.volume.maps.unreconciled.count,
+            unreconciledRegions: parts.volume.maps.unreconciledCount,
             quarantinedRegions: parts.volume.maps.quarantine.count,
             members: MemberSet.all.map {
                 MemberStatusReport(

@@ -23,8 +23,8 @@ extension VolumeParts {
             guard volume.phase != .deposed, volume.phase != .detached else { return }
             if volume.phase == .attaching { volume.ask(.attachFailed(error)) }
             endAll(.deposed)
-        case .decided(let sources, let rewritesSource):
-            background.copies.decide(sources: sources, rewritesSource: rewritesSource)
+        case .decided(let sources, let rewritesSource, let areCachesLost):
+            background.copies.decide(sources: sources, rewritesSource: rewritesSource, areCachesLost: areCachesLost)
         case .isReady(let member):
             // A detach needs two members that hold its record: one that comes back is taken in while it is under way.
             if volume.life.takesIn, !volume.life.isEnding { admit(member) }
@@ -44,7 +44,7 @@ extension VolumeParts {
     private mutating func endAll(_ next: VolumePhase) {
         become(next)
         for member in volume.members.connected { lose(member, .removed) }
-        for waiting in [Waiting.service, .intent, .reconcile, .pause, .record] {
+        for waiting in [Waiting.service, .intent, .reconcile, .rewrite, .pause, .record] {
             io.dispatchAll(waiting, &volume, &background)
         }
     }

@@ -78,7 +78,10 @@ struct VolumeParts: ~Copyable {
         }
         if volume.agenda.remove(.acknowledgements) != nil { io.reviewAcknowledgements(&volume, &background) }
         if volume.agenda.remove(.intents) != nil { io.reviewIntents(&volume, &background) }
-        if volume.agenda.remove(.reconciled) != nil { io.dispatchAll(.reconcile, &volume, &background) }
+        if volume.agenda.remove(.reconciled) != nil {
+            io.dispatchAll(.reconcile, &volume, &background)
+            io.dispatchAll(.rewrite, &volume, &background)
+        }
     }
 
     private mutating func takeTurn(_ slot: OperationIndex) {

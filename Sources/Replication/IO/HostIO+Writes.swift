@@ -44,6 +44,21 @@ extension HostIO {
         }
     }
 
+    /// A host's flush speaks for all that was acknowledged before: it waits, or fails, where that may be on no media though the
+    /// members say that they have nothing to flush.
+    mutating func dispatchFlush(
+        _ slot: OperationIndex, _ volume: inout VolumeState, _ background: inout Background
+    ) {
+        switch operations[slot].isInternal ? .flushable : background.copies.durability(volume) {
+        case .flushable: sendFlush(slot, to: volume.writers, &volume, &background)
+        case .isBeingRewritten:
+            if operations[slot].state != .awaitingReconcile { operations[slot].become(.awaitingReconcile) }
+            operations.wait(slot, for: .rewrite)
+            volume.agenda.insert(.copies)
+        case .cannotBeRewritten(let status): operations.finish(slot, status, &volume)
+        }
+    }
+
     /// A flush covers all writes acknowledged before, on every active member. Those have completed there already.
     mutating func sendFlush(
         _ slot: OperationIndex, to targets: MemberSet, _ volume: inout VolumeState, _ background: inout Background

@@ -90,7 +90,7 @@ struct HostIO: ~Copyable {
         switch operations[slot].kind {
         case .read: dispatchRead(slot, &volume, &background)
         case .write, .writeZeroes: dispatchWrite(slot, &volume, &background)
-        case .flush: sendFlush(slot, to: volume.writers, &volume, &background)
+        case .flush: dispatchFlush(slot, &volume, &background)
         case .copy, .scrub: invariantViolated("copies and scrubs have their own parts")
         }
     }

@@ -11,6 +11,8 @@ enum Waiting: Int {
     case intent
     /// Its region has to be the same on all members in sync.
     case reconcile
+    /// A flush: what may have been in caches that are lost has to be written again.
+    case rewrite
     /// A pause.
     case pause
     /// Its bits, or the record, have to be durable before it is acknowledged.
@@ -21,7 +23,7 @@ enum Waiting: Int {
 struct Operations: ~Copyable {
     private var slots: OperationSlots
     private var overlaps: OverlapIndex
-    private var lists = InlineArray<6, OperationList>(repeating: OperationList())
+    private var lists = InlineArray<7, OperationList>(repeating: OperationList())
     private let hostSlots: Int
     /// The host's operations that run.
     private(set) var hostRunning = 0

@@ -4,7 +4,7 @@ struct Agenda: OptionSet, BitwiseCopyable {
 
     /// Operations that wait for bits that must be durable before they are sent.
     static let intents = Agenda(rawValue: 1 << 0)
-    /// Reads that wait for their region to be the same on all members in sync.
+    /// Reads that wait for their region to be the same on all members in sync, and flushes that wait for all of them.
     static let reconciled = Agenda(rawValue: 1 << 1)
     /// Operations that wait for what must be durable before they are acknowledged.
     static let acknowledgements = Agenda(rawValue: 1 << 2)

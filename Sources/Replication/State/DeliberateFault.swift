@@ -46,6 +46,8 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case sourceNotRewritten
     /// A write with FUA that failed is tried again, and what its failure told is forgotten.
     case failedDurabilityTrusted
+    /// A flush is sent, after all members may have lost their caches, before what was dirty has been written again.
+    case flushBeforeRewritten
     /// A member that could not write regions again, which others were copied from it, counts as holding them for good.
     case unwrittenSourceTrusted
     /// The reservations are given up though a writer that was fenced may still write.

@@ -25,6 +25,8 @@ struct RegionMaps: ~Copyable {
     var unflushed: RegionBits { memory.unflushed.bits }
     /// Regions in which members in sync may differ: read only after they have been copied from one (invariant 7).
     var unreconciled: RegionBits { memory.unreconciled.bits }
+    /// How many they are.
+    private(set) var unreconciledCount = 0
     /// Regions that a member in sync could not read, to be written again.
     func repair(_ member: MemberIndex) -> RegionBits { memory.repair[member].bits }
     /// Regions that a member in sync holds and could not write again: they may be on none of its media.
@@ -143,8 +145,11 @@ struct RegionMaps: ~Copyable {
         memory.unflushed.clear()
     }
 
-    mutating func setUnreconciled(_ region: RegionIndex, _ isSet: Bool) { memory.unreconciled[region] = isSet }
-    mutating func clearUnreconciled() { memory.unreconciled.clear() }
+    mutating func setUnreconciled(_ region: RegionIndex, _ isSet: Bool) {
+        guard memory.unreconciled[region] != isSet else { return }
+        memory.unreconciled[region] = isSet
+        unreconciledCount += isSet ? 1 : -1
+    }
     mutating func setRepair(_ member: MemberIndex, _ region: RegionIndex, _ isSet: Bool) {
         memory.repair[member][region] = isSet
     }
@@ -173,6 +178,7 @@ struct RegionMaps: ~Copyable {
             }
             memory.quarantine.words[word] |= orphaned
             memory.unreconciled.words[word] &= ~orphaned
+            unreconciledCount -= orphaned.nonzeroBitCount
             for other in others { memory.repair[other].words[word] &= ~orphaned }
         }
     }
@@ -211,6 +217,7 @@ struct RegionMaps: ~Copyable {
         }
         memory.free()
         memory = larger
+        unreconciledCount = 0
         unwrittenCount = PerMember(repeating: 0)
         holders = []
     }
@@ -231,6 +238,7 @@ struct RegionMaps: ~Copyable {
         larger.unflushed.copy(from: larger.wanted[MapKind.inFlight.number].bits)
         old.free()
         memory = larger
+        unreconciledCount = memory.unreconciled.bits.count
         unwrittenCount = PerMember(repeating: 0)
         holders = []
     }
@@ -259,6 +267,7 @@ struct RegionMaps: ~Copyable {
         memory.unflushedBefore.clear()
         memory.unreconciled.clear()
         if reconciles { memory.unreconciled.copy(from: dirty) }
+        unreconciledCount = reconciles ? dirty.count : 0
         for kind in 0..<MapKind.count { memory.durable[kind].clear() }
         for member in MemberSet.all {
             memory.repair[member].clear()

@@ -136,6 +136,9 @@ package struct Rules: Sendable, BitwiseCopyable {
     /// Whether what a member has cached may be lost when it fails a write that has to be durable.
     var mustDoubtFailedDurability: Bool { broken != .failedDurabilityTrusted }
 
+    /// Whether a flush waits until what was in caches that are lost has been written again.
+    var mustRewriteBeforeFlush: Bool { broken != .flushBeforeRewritten }
+
     /// Whether a member falls behind by the regions that it was copied from and could not write again.
     var mustDoubtUnwritten: Bool { broken != .unwrittenSourceTrusted }
 

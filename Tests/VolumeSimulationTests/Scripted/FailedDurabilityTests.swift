@@ -35,6 +35,52 @@ import VolumeDriver
         }
     }
 
+    /// A flush that failed on all is not acknowledged by the next flush, which succeeds everywhere: what was dirty has been written
+    /// again by then.
+    @Test(arguments: [true, false]) func aFlushThatFailedOnAllWaits(tellsInstance: Bool) {
+        for fault in [DeliberateFault.none, .flushBeforeRewritten] {
+            let scenario = dirty(fault: fault, tellsInstances: tellsInstance)
+            for target in scenario.targets { target.disk.loseWriteback() }
+            #expect(scenario.does(.flush, 0, 0) == .success)
+            let isDurable = MemberSet.all.filter { scenario.isInSync($0) }.allSatisfy { scenario.isDurable($0, 0..<48) }
+            #expect(isDurable == (fault == .none), "\(fault)")
+            if fault == .none { #expect(scenario.ending() == nil) }
+        }
+    }
+
+    /// Nor where a region cannot be read any more: the host hears that it may be lost, until the block has been written anew.
+    @Test func aFlushAfterLostCachesFailsWhereARegionIsUnreadable() {
+        let scenario = dirty(fault: .none)
+        for target in scenario.targets {
+            target.disk.loseWriteback()
+            target.disk.makeUnreadable(44)
+        }
+        #expect(scenario.does(.flush, 0, 0) == .writeFault)
+        #expect(scenario.does(.flush, 0, 0) == .writeFault)
+        #expect(scenario.does(.read, 0, 8) == .success)
+        #expect(scenario.does(.write, 44, 1) == .success)
+        #expect(scenario.reaches { scenario.does(.flush, 0, 0) == .success })
+        for member in MemberSet.all where scenario.isInSync(member) { #expect(scenario.isDurable(member, 0..<48)) }
+        #expect(scenario.ending() == nil)
+    }
+
+    /// Nor where the one member in sync cannot write a region again that no other has.
+    @Test func aFlushAfterLostCachesFailsWhereARegionCannotBeWrittenAgain() {
+        let scenario = dirty(fault: .none)
+        for member in [1, 2] as MemberSet { scenario.targets[member].disk.behaviour.failingWrites = 0..<8 }
+        #expect(scenario.does(.write, 0, 8) != .success)
+        #expect(scenario.reaches { MemberSet.all.allSatisfy { scenario.world.record($0)?.inSync == [0] } })
+        for target in scenario.targets { target.disk.loseWriteback() }
+        scenario.targets[0].disk.behaviour.failingWrites = 40..<48
+        for member in [1, 2] as MemberSet { scenario.targets[member].disk.behaviour.failingWrites = 40..<48 }
+        #expect(scenario.does(.flush, 0, 0) == .writeFault)
+        #expect(scenario.does(.read, 40, 8) == .success)
+        for target in scenario.targets { target.disk.behaviour.failingWrites = 0..<0 }
+        #expect(scenario.reaches { scenario.areAllInSync && scenario.status.dirtyRegions == 0 })
+        #expect(scenario.does(.flush, 0, 0) == .success)
+        #expect(scenario.ending() == nil)
+    }
+
     /// After a crash a region is copied from a member that cannot write it again: once the others have it, it is behind.
     @Test func aSourceThatCannotBeWrittenAgainFallsBehind() {
         for fault in [DeliberateFault.none, .unwrittenSourceTrusted] {

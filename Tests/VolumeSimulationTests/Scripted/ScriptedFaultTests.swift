@@ -46,6 +46,7 @@ import VolumeDriver
         // FailureMatrixTests, FailedDurabilityTests, HandoverTests.
         let elsewhere = [
             DeliberateFault.sourceNotRewritten, .failedDurabilityTrusted, .unwrittenSourceTrusted, .everyWriterDetached,
+            .flushBeforeRewritten,
         ]
         noticed.formUnion(elsewhere.map(\.rawValue))
         #expect(DeliberateFault.allCases.filter { $0 != .none && !noticed.contains($0.rawValue) } == [])
