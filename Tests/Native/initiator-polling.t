@@ -6,6 +6,8 @@
 
 tercet_itself=${TERCET:-$project/.build/release/tercet}
 few=200 many=2200
+# Connecting and ending wait too, a few times more or less in each run: one wait in ten I/Os is far from both.
+some=$(((many - few) / 10))
 require "the target starts" export_target ram:16M
 
 # calls MODE IOS: yields and sleeps of so many I/Os at depth 1.
@@ -22,8 +24,8 @@ for mode in always adaptive never; do
   eval "$mode=$((after - before))"
   diagnose "--poll $mode: $((many - few)) I/Os more take $((after - before)) yields and sleeps more"
 done
-expect_at_most "one that polls always gives nothing away" 0 "$always"
-check "one that never polls gives its processor away for each I/O" [ "$never" -ge $((many - few)) ]
+expect_at_most "one that polls always gives nothing away" "$some" "$always"
+check "one that never polls gives its processor away for each I/O" [ "$never" -ge $((many - few - some)) ]
 check_fails "another word is refused" bench --poll often --number-ios 1
 check "the target ends in good order" stop_tercetd
 done_testing
