@@ -58,12 +58,14 @@ final class BenchWorker: UnitWorker, @unchecked Sendable {
     }
 
     override func submit(_ index: Int, _ slot: Slot) -> Bool {
-        let memory = slot.isRead ? readMemory : writeMemory
+        // Not one of both in a variable: it would be retained for each I/O.
+        let (place, length) = (index * load.unitBytes, load.unitBytes)
+        let data = slot.isRead ? readMemory.part(place, length) : writeMemory.part(place, length)
         return queue.submit(
             IOOperation(
                 slot.isRead ? .read : .write, namespace: namespace.index,
                 startingLBA: (load.firstUnit + slot.unit) * blocksPerUnit, blockCount: blocksPerUnit,
-                data: memory.part(index * load.unitBytes, load.unitBytes), tag: UInt64(index))) == .accepted
+                data: data, tag: UInt64(index))) == .accepted
     }
 
     private func completed(_ completions: UnsafeBufferPointer<IOCompletion>) {
