@@ -38,8 +38,7 @@ import Testing
     }
 
     @Test func hostsThatAreRegisteredAreToldToLook() throws {
-        let world = try EngineWorld(device: disk)
-        let host = try world.attach()
+        let (world, host) = try EngineWorld(device: disk).attached()
         try ReservingHost(host).join(1)
         #expect(try host.manage(.setFeature(NVME_FEAT_FID_ASYNC_EVENT, 1 << 8)).isSuccess)
         let request = world.send(.event, on: host.admin)

@@ -49,18 +49,14 @@ import Testing
     }
 
     /// A command, what comes behind it in the capsule, and the statuses that it may end with.
-    private struct Row {
-        let name: String
-        let command: RawCommand
-        let data: [UInt8]
-        let statuses: [nvme_status_field]
-    }
+    private typealias Row = (name: String, command: RawCommand, data: [UInt8], statuses: [nvme_status_field])
 
     private func inCapsule(_ offset: UInt64, _ length: UInt32, blocks: Int, _ statuses: nvme_status_field...) -> Row {
-        Row(
+        (
             name: "\(length) bytes at \(offset), \(blocks) blocks",
             command: .io(nvme_cmd_write, 0, blocks).with(sgl: RawSGL.offset(offset, length: length)),
-            data: [UInt8](repeating: 1, count: 4096), statuses: statuses)
+            data: [UInt8](repeating: 1, count: 4096), statuses: statuses
+        )
     }
 
     private func list(
@@ -69,7 +65,7 @@ import Testing
     ) -> Row {
         let data = descriptors.flatMap { $0 }
         let sgl = RawSGL.offset(position, length: UInt32(length ?? data.count), type: 0x31)
-        return Row(name: name, command: write.with(sgl: sgl), data: data, statuses: statuses)
+        return (name: name, command: write.with(sgl: sgl), data: data, statuses: statuses)
     }
 
     /// Offsets and lengths are checked without wrapping around.
@@ -118,9 +114,10 @@ import Testing
     private func types(_ host: RawHost, _ offset: Int) -> [Row] {
         [0x02, 0x0F, 0x10, 0x20, 0x21, 0x30, 0x32, 0x41, 0x4E, 0x50, 0x80, 0xFF].flatMap { (type: UInt8) in
             [nvme_cmd_write, nvme_cmd_read].map {
-                Row(
+                (
                     name: "type \(type)", command: .io($0).at(host, offset, 512, type: type), data: [],
-                    statuses: [NVME_SC_SGL_INVALID_TYPE])
+                    statuses: [NVME_SC_SGL_INVALID_TYPE]
+                )
             }
         }
     }

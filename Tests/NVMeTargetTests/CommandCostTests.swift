@@ -1,6 +1,4 @@
 import AllocationProbe
-import Base
-import BlockInterface
 import CLibNVMe
 import Glibc
 import InProcessTransport
@@ -19,7 +17,7 @@ import Testing
     struct Cost {
         var name: String
         var allocations = 0
-        var nanoseconds: UInt64 = 0
+        var time = Duration.zero
     }
 
     /// Allocations tell how many entries were touched and copied. A few more are caches that grow.
@@ -45,17 +43,11 @@ import Testing
         print(
             "costliest round in microseconds, median of 15, at \(size.subsystems) subsystems, \(size.namespaces) namespaces, "
                 + "\(size.hosts) hosts, \(size.registrants) registrants")
-        for cost in costs { print("  \(cost.nanoseconds / 1000).\(cost.nanoseconds % 1000 / 100)  \(cost.name)") }
+        for cost in costs { print("  \(cost.time / .microseconds(1))  \(cost.name)") }
         #expect(!costs.isEmpty)
     }
 
     // MARK: Measuring
-
-    private static func nanoseconds() -> UInt64 {
-        var time = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-    }
 
     /// Lets a command be done; returns its completion, and what the target's costliest round took.
     private func run(
@@ -65,9 +57,9 @@ import Testing
         var cost = Cost(name: name)
         for _ in 0..<1_000_000 {
             if let answer = queue.answer(to: id) { return (RawCompletion(answer.entry), cost) }
-            let (before, start) = (allocationsOfThread(), Self.nanoseconds())
+            let (before, start) = (allocationsOfThread(), ContinuousClock.now)
             _ = world.poll()
-            cost.nanoseconds = max(cost.nanoseconds, Self.nanoseconds() - start)
+            cost.time = max(cost.time, ContinuousClock.now - start)
             cost.allocations = max(cost.allocations, Int(allocationsOfThread() - before))
         }
         throw WorldError("no answer to \(name); \(world.events.all.suffix(3))")
@@ -94,7 +86,7 @@ import Testing
             table.append(
                 Cost(
                     name: row.name, allocations: costs.map(\.allocations).sorted()[rounds / 2],
-                    nanoseconds: costs.map(\.nanoseconds).sorted()[rounds / 2]))
+                    time: costs.map(\.time).sorted()[rounds / 2]))
         }
         let admin = world.open()
         var connect = RawConnect()
@@ -129,37 +121,18 @@ import Testing
 
     // MARK: What is configured
 
-    /// A device that is nothing but there.
-    private final class Stub: BlockDevice {
-        let geometry = BlockGeometry(blockSize: 512, blockCount: 8, hasVolatileWriteCache: false)
-        var name: String { "stub" }
-        var identity: BlockIdentity { BlockIdentity() }
-        func refresh() -> BlockDeviceChange { .unchanged }
-        func openChannel(depth: Int) throws(TercetError) -> BlockChannel { Channel() }
-
-        private final class Channel: BlockChannel {
-            override func submit(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int { 0 }
-            override func poll(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int { 0 }
-            override var running: Int { 0 }
-        }
-    }
-
     private func world(_ size: Size) throws -> EngineWorld {
         let world = try EngineWorld(.small { ($0.maxNamespaces, $0.controlMemory) = (65536, 4 << 20) })
-        let stub = Stub()
+        let device = IdleDevice()
         try world.change { definition in
             definition.subsystems += (0..<size.subsystems).map {
                 SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:cost-\(1_000_000 + $0)", serialNumber: "C")
             }
             definition[EngineWorld.nqn]?.namespaces += (2...UInt32(size.namespaces)).map {
-                var namespace = EngineWorld.numbered($0, stub)
+                var namespace = EngineWorld.numbered($0, device)
                 namespace.anaGroup = $0 % 16 + 1
                 return namespace
             }
-        }
-        for number in 0..<size.hosts {
-            let host = HostName(nqn: "\(HostName.plain)-crowd-\(number)", number: number + 1)
-            #expect(try world.connect(RawConnect(host: host), on: world.open()).isSuccess)
         }
         // Hosts that are registered with the first namespace, and are gone.
         for number in 0..<size.registrants {
@@ -168,6 +141,10 @@ import Testing
             host.leave()
         }
         world.pass(milliseconds: 500)
+        for number in 0..<size.hosts {
+            let host = HostName(nqn: "\(HostName.plain)-crowd-\(number)", number: number + 1)
+            #expect(try world.connect(RawConnect(host: host), on: world.open()).isSuccess)
+        }
         return world
     }
 

@@ -126,8 +126,7 @@ import Testing
     }
 
     @Test(arguments: [ranges, lengths, namespaces, opcodes, flags, others]) func rules(_ rules: [Rule]) throws {
-        let world = try EngineWorld()
-        let host = try world.attach()
+        let (world, host) = try EngineWorld().attached()
         for rule in rules {
             let reply = try world.execute(rule.command, rule.data, on: rule.isAdmin ? host.admin : host.io[0])
             #expect(reply.completion.status == rule.status, "\(rule.testDescription)")
@@ -137,8 +136,7 @@ import Testing
     }
 
     @Test func whatIsWrittenIsRead() throws {
-        let world = try EngineWorld()
-        let host = try world.attach()
+        let host = try EngineWorld().attach()
         let pattern = (0..<4096).map { UInt8(truncatingIfNeeded: $0 * 7 + $0 / 512) }
         try host.execute(.io(nvme_cmd_write, 16, 8), .fromHost(pattern))
         #expect(try host.read(16, blocks: 8) == pattern)
@@ -181,8 +179,7 @@ import Testing
 
     /// A controller that has ended while its host opens its queues: the host comes back with a new one.
     @Test func queuesOfAControllerThatHasEndedMayBeOpenedAnew() throws {
-        let world = try EngineWorld()
-        let host = try world.attach()
+        let (world, host) = try EngineWorld().attached()
         let queue = world.open(queueID: 2)
         host.admin.disconnect()
         world.pass(milliseconds: 50)
@@ -191,8 +188,7 @@ import Testing
     }
 
     @Test func aNamespaceThatAReloadTakesAwayMayComeBack() throws {
-        let world = try EngineWorld()
-        let host = try world.attach()
+        let (world, host) = try EngineWorld().attached()
         try world.setNamespaces()
         #expect(try host.write(1, blocks: 8) == .generic(NVME_SC_INVALID_NS))
         #expect(try host.execute(ReservingHost.report(nsid: 1), .toHost(4096)) == .generic(NVME_SC_INVALID_NS))

@@ -89,8 +89,7 @@ import Testing
 
     @Test func anIOQueue() throws {
         for (greeted, make) in Self.ioRules {
-            let world = try EngineWorld()
-            let host = try world.attach(ioQueues: 2)
+            let (world, host) = try EngineWorld().attached(ioQueues: 2)
             let rule = make(host.controllerID)
             let reply = try world.connect(rule.connect, on: world.open(queueID: greeted))
             #expect(reply.status == rule.status && reply.dword0 == rule.dword0, "\(rule.testDescription)")

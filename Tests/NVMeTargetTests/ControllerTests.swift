@@ -67,7 +67,7 @@ import Testing
         #expect(try isReady(host))
         #expect(try host.manage(.setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
         let queue = world.open(queueID: 1)
-        try world.connectIO(queue, 1, host.controllerID, host: host.name)
+        #expect(try world.connect(RawConnect(controllerID: host.controllerID, queueID: 1), on: queue).isSuccess)
         #expect(try world.execute(.flush(), on: queue).completion.isSuccess)
     }
 
@@ -171,8 +171,7 @@ import Testing
 
     /// Abort withdraws a fetch that waits for room.
     @Test func anAbortWithdrawsAFetch() throws {
-        let world = try EngineWorld()
-        let host = try world.attach()
+        let (world, host) = try EngineWorld().attached()
         world.isFull = true
         let write = host.sendWrite(9)
         world.settle()

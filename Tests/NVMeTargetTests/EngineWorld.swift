@@ -5,6 +5,7 @@ import InProcessTransport
 import MemoryBlock
 import NVMeTarget
 import Simulation
+import Synchronization
 import TargetInterface
 import TargetTransport
 import Testing
@@ -103,6 +104,11 @@ final class EngineWorld: World {
         }
     }
 
+    /// The world, and a host of it.
+    func attached(ioQueues: UInt16 = 1, host: HostName = .init()) throws -> (EngineWorld, EngineHost) {
+        (self, try attach(ioQueues: ioQueues, host: host))
+    }
+
     /// An admin queue whose controller is enabled.
     func admin(nqn: String = EngineWorld.nqn, keepAlive: UInt32 = 0) throws -> InProcessQueue {
         try attach(ioQueues: 0, nqn: nqn, keepAlive: keepAlive).admin
@@ -137,5 +143,36 @@ extension SimulatedDisk {
         disk.behaviour.latency = 0...0
         disk.behaviour.failure = status
         return disk
+    }
+}
+
+/// A device that has nothing, does everything at once, and counts how often it was opened.
+final class IdleDevice: BlockDevice {
+    private let openings = Mutex(0)
+    var opened: Int { openings.withLock { $0 } }
+    let geometry = BlockGeometry(blockSize: 512, blockCount: 8, hasVolatileWriteCache: false)
+    var name: String { "idle" }
+    var identity: BlockIdentity { BlockIdentity() }
+    func refresh() -> BlockDeviceChange { .unchanged }
+    func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
+        openings.withLock { $0 += 1 }
+        return Channel()
+    }
+
+    private final class Channel: BlockChannel {
+        private var ended: [BlockCompletion] = []
+        override var running: Int { ended.count }
+
+        override func submit(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int {
+            ended += requests.map { BlockCompletion(tag: $0.tag, status: .success) }
+            return requests.count
+        }
+
+        override func poll(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
+            let count = min(ended.count, completions.count)
+            for index in 0..<count { completions[index] = ended[index] }
+            ended.removeFirst(count)
+            return count
+        }
     }
 }

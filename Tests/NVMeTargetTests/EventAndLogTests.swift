@@ -1,8 +1,6 @@
 import Base
-import BlockInterface
 import CLibNVMe
 import InProcessTransport
-import MemoryBlock
 import NVMeSpec
 import NVMeTarget
 import Simulation
@@ -96,8 +94,7 @@ import Testing
 
     /// State, its number in the log, and the status that it gives to I/O (type 3h, path related).
     @Test func theANALogFollowsTheGroupsStates() throws {
-        let world = try EngineWorld()
-        let host = try world.attach()
+        let (world, host) = try EngineWorld().attached()
         var change: UInt64 = 0
         for (state, number, code) in [
             (.nonOptimized, 2, 0), (.inaccessible, 3, 0x302), (.persistentLoss, 4, 0x301), (.change, 15, 0x303),

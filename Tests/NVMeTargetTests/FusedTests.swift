@@ -24,44 +24,38 @@ import Testing
     private static func bytes(_ value: UInt8, _ count: Int = 512) -> [UInt8] { .init(repeating: value, count: count) }
     private static func data(_ value: UInt8, _ count: Int = 512) -> InProcessData { .fromHost(bytes(value, count)) }
 
-    /// Two halves on a namespace of zeroes, and what each is answered with.
-    struct Row {
-        let name: String
-        let first: RawCommand
-        let second: RawCommand
-        let ends: (RawStatus, RawStatus)
-        let data: (InProcessData, InProcessData)
+    /// Two halves on a namespace of zeroes, what each is answered with, and their data.
+    typealias Row = (
+        name: String, first: RawCommand, second: RawCommand, ends: (RawStatus, RawStatus),
+        data: (InProcessData, InProcessData)
+    )
 
-        init(
-            _ name: String, _ first: RawCommand, _ second: RawCommand, _ ends: (RawStatus, RawStatus),
-            _ firstData: InProcessData = FusedTests.data(0), _ secondData: InProcessData = FusedTests.data(9)
-        ) {
-            (self.name, self.first, self.second, self.ends) = (name, first, second, ends)
-            data = (firstData, secondData)
-        }
-    }
+    private static func row(
+        _ name: String, _ first: RawCommand, _ second: RawCommand, _ ends: (RawStatus, RawStatus),
+        _ firstData: InProcessData = data(0), _ secondData: InProcessData = data(9)
+    ) -> Row { (name, first, second, ends, (firstData, secondData)) }
 
     private static let outOfRange = RawStatus.refused(NVME_SC_LBA_RANGE)
     private static let wrongLength = RawStatus.refused(NVME_SC_SGL_INVALID_DATA)
     private static let noNamespace = RawStatus.generic(NVME_SC_INVALID_NS)
 
     private static let refusals = [
-        Row("other blocks", compare(), write(1), (invalid, failed)),
-        Row("more blocks", compare(), write(0, 2), (invalid, failed)),
-        Row("another namespace", compare(), write(nsid: 2), (invalid, failed)),
-        Row("a write first", .io(nvme_cmd_write, flags: 0x41), write(), (invalid, failed)),
-        Row("a compare second", compare(), .io(nvme_cmd_compare, flags: 0x42), (invalid, failed)),
-        Row("Disconnect first", RawCommand(opcode: 0x7F, nsid: 8, flags: 0x41), write(), (invalid, failed)),
-        Row("PRPs first", .io(nvme_cmd_compare, flags: 0x01), write(), (invalid, failed)),
-        Row("PRPs second", compare(), .io(nvme_cmd_write, flags: 0x02), (failed, invalid)),
-        Row("no namespace", compare(nsid: 3), write(nsid: 3), (noNamespace, failed)),
-        Row("beyond the end", compare(8192), write(8192), (outOfRange, failed)),
-        Row(
+        row("other blocks", compare(), write(1), (invalid, failed)),
+        row("more blocks", compare(), write(0, 2), (invalid, failed)),
+        row("another namespace", compare(), write(nsid: 2), (invalid, failed)),
+        row("a write first", .io(nvme_cmd_write, flags: 0x41), write(), (invalid, failed)),
+        row("a compare second", compare(), .io(nvme_cmd_compare, flags: 0x42), (invalid, failed)),
+        row("Disconnect first", RawCommand(opcode: 0x7F, nsid: 8, flags: 0x41), write(), (invalid, failed)),
+        row("PRPs first", .io(nvme_cmd_compare, flags: 0x01), write(), (invalid, failed)),
+        row("PRPs second", compare(), .io(nvme_cmd_write, flags: 0x02), (failed, invalid)),
+        row("no namespace", compare(nsid: 3), write(nsid: 3), (noNamespace, failed)),
+        row("beyond the end", compare(8192), write(8192), (outOfRange, failed)),
+        row(
             "more than NACWU", compare(0, 129), write(0, 129), (invalid, failed), data(0, 129 * 512), data(9, 129 * 512)
         ),
-        Row("the first's length", compare(), write(), (wrongLength, failed), data(0, 256)),
-        Row("the second's length", compare(), write(), (failed, wrongLength), data(0), data(0, 1024)),
-        Row("other contents", compare(), write(), (different, failed), data(1)),
+        row("the first's length", compare(), write(), (wrongLength, failed), data(0, 256)),
+        row("the second's length", compare(), write(), (failed, wrongLength), data(0), data(0, 1024)),
+        row("other contents", compare(), write(), (different, failed), data(1)),
     ]
 
     private func ends(_ row: Row, _ host: EngineHost) throws -> (RawStatus, RawStatus) {
@@ -76,8 +70,7 @@ import Testing
     }
 
     @Test func refusalsWriteNothing() throws {
-        let world = try EngineWorld()
-        let host = try world.attach()
+        let (world, host) = try EngineWorld().attached()
         for row in Self.refusals {
             try expect(row, host)
             #expect(try host.read()[0] == 0, "\(row.name)")
@@ -86,11 +79,10 @@ import Testing
     }
 
     @Test func whatIsAsExpectedIsReplaced() throws {
-        let world = try EngineWorld()
-        let host = try world.attach()
-        try expect(Row("a block", Self.compare(), Self.write(), (.success, .success)), host)
+        let (world, host) = try EngineWorld().attached()
+        try expect(Self.row("a block", Self.compare(), Self.write(), (.success, .success)), host)
         #expect(try host.read()[0] == 9)
-        try expect(Row("again", Self.compare(), Self.write(), (Self.different, Self.failed)), host)
+        try expect(Self.row("again", Self.compare(), Self.write(), (Self.different, Self.failed)), host)
         #expect(try host.read(blocks: 2) == Self.bytes(9) + Self.bytes(0))
         // NACWU says 64 KiB of 512 bytes, 0-based; ACWU nothing of its own.
         let controller = try world.identify(on: host.admin)
@@ -98,7 +90,7 @@ import Testing
         #expect(controller.number(MemoryLayout<nvme_id_ctrl>.offset(of: \.acwu)!, 2) == 0)
         let namespace = try world.identify(NVME_IDENTIFY_CNS_NS, nsid: 1, on: host.admin)
         #expect(namespace.number(MemoryLayout<nvme_id_ns>.offset(of: \.nacwu)!, 2) == 127)
-        let all = Row(
+        let all = Self.row(
             "as much as NACWU says", Self.compare(1, 128), Self.write(1, 128), (.success, .success),
             Self.data(0, 65536), Self.data(3, 65536))
         try expect(all, host)
@@ -111,14 +103,13 @@ import Testing
         (.unrecoveredReadError, RawStatus(code: 0x281), failed),
     ]) func aDeviceThatFailsIsTold(_ says: BlockStatus, _ compared: RawStatus, _ written: RawStatus) throws {
         let world = try EngineWorld(device: SimulatedDisk.instant(failing: says))
-        try expect(Row("\(says)", Self.compare(), Self.write(), (compared, written)), world.attach())
+        try expect(Self.row("\(says)", Self.compare(), Self.write(), (compared, written)), world.attach())
         world.expectIdle()
     }
 
     /// A first half waits for the next command of its queue, for 10 s.
     @Test func aHalfWithoutTheOther() throws {
-        let world = try EngineWorld()
-        let host = try world.attach()
+        let (world, host) = try EngineWorld().attached()
         let io = host.io[0]
         #expect(try host.execute(Self.write(), Self.data(1)) == Self.missing, "a second half")
         let lone = world.send(Self.compare(), Self.data(0), on: io)
@@ -126,7 +117,7 @@ import Testing
         #expect(try host.read()[0] == 0, "another command behind it is done")
         #expect(host.status(of: lone) == Self.missing)
         let early = world.send(Self.compare(), Self.data(0), on: io)
-        try expect(Row("the later of two", Self.compare(), Self.write(), (.success, .success)), host)
+        try expect(Self.row("the later of two", Self.compare(), Self.write(), (.success, .success)), host)
         #expect(host.status(of: early) == Self.missing)
         let slow = world.send(Self.compare(), Self.data(9), on: io)
         world.pass(milliseconds: 9_500)

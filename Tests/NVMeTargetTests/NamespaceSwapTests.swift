@@ -1,7 +1,5 @@
-import BlockInterface
 import CLibNVMe
 import InProcessTransport
-import MemoryBlock
 import NVMeTarget
 import Simulation
 import TargetInterface

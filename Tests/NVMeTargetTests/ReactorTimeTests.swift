@@ -1,12 +1,9 @@
 import AllocationProbe
-import Base
 import BlockInterface
 import CLibNVMe
 import InProcessTransport
-import MemoryBlock
 import NVMeTarget
 import Simulation
-import Synchronization
 import TargetInterface
 import Testing
 
@@ -92,27 +89,10 @@ import Testing
 
     // MARK: Namespaces
 
-    /// A device that counts how often it is opened.
-    private final class CountedDevice: BlockDevice {
-        private let inner: RAMDevice
-        private let openings = Mutex(0)
-        var opened: Int { openings.withLock { $0 } }
-
-        init() throws { inner = try RAMDevice(byteCount: 1 << 20) }
-        var name: String { inner.name }
-        var geometry: BlockGeometry { inner.geometry }
-        var identity: BlockIdentity { inner.identity }
-        func refresh() -> BlockDeviceChange { .unchanged }
-        func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
-            openings.withLock { $0 += 1 }
-            return try inner.openChannel(depth: depth)
-        }
-    }
-
     /// Adds namespaces, all on one device.
     @discardableResult
-    private func add(_ nsids: ClosedRange<UInt32>, _ world: EngineWorld) throws -> CountedDevice {
-        let device = try CountedDevice()
+    private func add(_ nsids: ClosedRange<UInt32>, _ world: EngineWorld) throws -> IdleDevice {
+        let device = IdleDevice()
         try world.change { $0[EngineWorld.nqn]?.namespaces += nsids.map { EngineWorld.numbered($0, device) } }
         return device
     }
@@ -203,27 +183,11 @@ import Testing
 
     // MARK: Reservations
 
-    /// A store that answers when the test lets it.
-    private final class HangingStore: ReservationStore {
-        let waiting = Mutex<[@Sendable (String?) -> Void]>([])
-        func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { nil }
-        func save(
-            _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
-        ) { waiting.withLock { $0.append(completion) } }
-        func release() {
-            let all = waiting.withLock { waiting in
-                defer { waiting = [] }
-                return waiting
-            }
-            for one in all { one(nil) }
-        }
-    }
-
     /// Commands that wait for one whose store hangs cost a round nothing, and have their turns in the order in which they
     /// came; one whose host has gone is left out.
     @Test func reservationCommandsThatWaitCostNothing() throws {
         try #require(allocationProbeIsActive())
-        let store = HangingStore()
+        let store = KeptReservations(hangs: true)
         let world = try EngineWorld(reservations: store)
         try world.add(EngineWorld.namespace(2, SimulatedDisk.instant()))
         let hosts = try (1...4).map { try world.attach(host: .init($0)) }
@@ -234,7 +198,7 @@ import Testing
         }
         let first = register(hosts[0], 1, NVME_RESERVATION_CPTPL_PERSIST)
         world.settle()
-        #expect(store.waiting.withLock { $0.count } == 1)
+        #expect(store.waitingCount == 1)
         let others = hosts.dropFirst().map { register($0, 2, NVME_RESERVATION_CPTPL_NO_CHANGE) }
         world.pass(milliseconds: 10)
         let sent = Array(zip(hosts, [first] + others))
@@ -246,7 +210,7 @@ import Testing
         hosts[2].leave()
         // The reservation persists: each change is stored.
         for _ in 0..<3 {
-            store.release()
+            store.answer()
             world.pass(milliseconds: 10)
         }
         let registered = [0, 1, 3].map { sent[$0] }
@@ -256,8 +220,7 @@ import Testing
 
     /// A mask for all namespaces is so for those that were there, and for no later one.
     @Test func aMaskForAllNamespacesIsForThoseThatAreThere() throws {
-        let world = try EngineWorld()
-        let host = try world.attach()
+        let (world, host) = try EngineWorld().attached()
         func set(_ mask: UInt32, _ nsid: UInt32) throws {
             #expect(try host.manage(.setFeature(NVME_FEAT_FID_RESV_MASK, mask).with(1, nsid)).isSuccess)
         }

@@ -145,9 +145,14 @@ struct ReservingHost {
     }
 }
 
-/// Reservations that outlive a target, in memory.
+/// Reservations that outlive a target, in memory. A store that hangs answers when it is told to.
 final class KeptReservations: ReservationStore {
     private let kept = Mutex<[UInt32: [UInt8]]>([:])
+    private let waiting = Mutex<[@Sendable (String?) -> Void]>([])
+    private let hangs: Bool
+    var waitingCount: Int { waiting.withLock { $0.count } }
+
+    init(hangs: Bool = false) { self.hangs = hangs }
 
     func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { kept.withLock { $0[nsid] } }
 
@@ -155,6 +160,16 @@ final class KeptReservations: ReservationStore {
         _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
     ) {
         kept.withLock { $0[nsid] = bytes }
-        completion(nil)
+        waiting.withLock { $0.append(completion) }
+        if !hangs { answer() }
+    }
+
+    /// Answers all that wait.
+    func answer() {
+        let all = waiting.withLock { waiting in
+            defer { waiting = [] }
+            return waiting
+        }
+        for completion in all { completion(nil) }
     }
 }

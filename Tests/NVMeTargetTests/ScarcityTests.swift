@@ -1,4 +1,3 @@
-import BlockInterface
 import CLibNVMe
 import FabricInterface
 import InProcessTransport

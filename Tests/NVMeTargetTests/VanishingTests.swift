@@ -1,6 +1,4 @@
-import BlockInterface
 import CLibNVMe
-import FabricInterface
 import InProcessTransport
 import NVMeTarget
 import Simulation
@@ -10,39 +8,6 @@ import Testing
 
 /// A host goes away while the target has requests of it in each of their states.
 @Suite struct VanishingTests {
-    enum Moment: String, CaseIterable, Sendable {
-        case beforeEstablished
-        case awaitingBuffer
-        case awaitingRead
-        case transferring
-        case executing
-        case awaitingBlock
-        case held
-        case awaitingSend
-        case responding
-        /// The target has one half of a fused operation, or both.
-        case oneHalf, fetchingHalves, halvesAwaitingBuffer, executingHalves
-
-        /// A port and its engine have a request, or a capsule, at this moment of its life.
-        func isReached(_ use: PoolUse) -> Bool {
-            switch self {
-            case .beforeEstablished: use.port.earlyCapsules > 0
-            case .awaitingBuffer: use.requests[.awaitingBuffer] ?? 0 > 0
-            case .awaitingRead: use.port.waitingFetches > 0
-            case .transferring: use.port.runningFetches > 0
-            case .executing: use.requests[.executing] ?? 0 > 0
-            case .awaitingBlock: use.awaitsBlock
-            case .held: use.requests[.held] ?? 0 > 0
-            case .awaitingSend: use.port.waitingAnswers > 0
-            case .responding: use.port.runningAnswers > 0
-            case .oneHalf: true
-            case .fetchingHalves: use.port.runningFetches == 2
-            case .halvesAwaitingBuffer: use.awaitsBuffer
-            case .executingHalves: use.requests[.executing] ?? 0 == 2
-            }
-        }
-    }
-
     enum Ending: String, CaseIterable, Sendable {
         /// The host says that it goes.
         case disconnect
@@ -52,100 +17,118 @@ import Testing
         case powerLoss
     }
 
-    @Test(arguments: Moment.allCases, Ending.allCases)
-    func everythingComesBack(_ moment: Moment, _ ending: Ending) throws {
-        let scene = try Scene(moment)
-        let world = scene.world
-        let before = try world.baseline()
-        let bad = world.addHost()
-        try scene.act(bad)
-        try world.wait("a request \(moment.rawValue)") { scene.isReached }
-        bad.end(ending)
-        scene.release()
-        world.expectPools(before, "\(moment), \(ending)", within: 7000)
-        scene.witness.expectServed("\(moment), \(ending)")
+    /// A state of requests: what keeps them in it, how it shows at a port and its engine, and what the host does.
+    struct Moment: Sendable, CustomTestStringConvertible {
+        enum Brake: Sendable {
+            case stuckDisk, slowFabric, oneReadAtATime, littleMemory, deepQueues
+            /// The target hears late that the connection is established.
+            case lateEstablishment
+        }
+
+        let testDescription: String
+        let brakes: [Brake]
+        let isReached: @Sendable (PoolUse) -> Bool
+        let act: @Sendable (AttachedHost) -> Void
+
+        init(
+            _ name: String, _ brakes: Brake..., isReached: @escaping @Sendable (PoolUse) -> Bool,
+            _ act: @escaping @Sendable (AttachedHost) -> Void
+        ) {
+            (testDescription, self.brakes, self.isReached, self.act) = (name, brakes, isReached, act)
+        }
     }
-}
 
-/// A world in which requests stay in one state, and the host whose requests they are.
-private final class Scene {
-    let moment: VanishingTests.Moment
-    let world: TargetWorld
-    let witness: AttachedHost
-    private let disk: SimulatedDisk
+    static let moments = [
+        // The Connect of its admin queue is there before the connection is.
+        Moment("before established", .lateEstablishment, isReached: { $0.port.earlyCapsules > 0 }) { _ in },
+        Moment(
+            "awaiting a buffer", .stuckDisk, .littleMemory, isReached: { $0.requests[.awaitingBuffer, default: 0] > 0 }
+        ) { $0.sendReads(8, blocks: 64) },
+        Moment("awaiting a READ", .slowFabric, .oneReadAtATime, isReached: { $0.port.waitingFetches > 0 }) {
+            $0.sendWrites()
+        },
+        Moment("transferring", .slowFabric, .oneReadAtATime, isReached: { $0.port.runningFetches > 0 }) {
+            $0.sendWrites()
+        },
+        Moment("executing", .stuckDisk, isReached: { $0.requests[.executing, default: 0] > 0 }) {
+            $0.sendReads(8, blocks: 8)
+        },
+        Moment("awaiting the device", .stuckDisk, .deepQueues, isReached: { $0.awaitsBlock }) { host in
+            for _ in 0..<10 {
+                host.sendReads(60, blocks: 1)
+                host.world.pass(milliseconds: 1)
+            }
+        },
+        Moment("held", isReached: { $0.requests[.held, default: 0] > 0 }) { $0.world.send(.event, on: $0.admin) },
+        Moment("awaiting room to send", isReached: { $0.port.waitingAnswers > 0 }) { $0.takeNoAnswers() },
+        Moment("answering", isReached: { $0.port.runningAnswers > 0 }) { $0.takeNoAnswers() },
+        // The target has one half of a fused operation, or both.
+        Moment("one half", isReached: { _ in true }) {
+            $0.sendHalves(1)
+            $0.world.pass(milliseconds: 1)
+        },
+        Moment("fetching halves", .slowFabric, isReached: { $0.port.runningFetches == 2 }) { $0.sendHalves() },
+        Moment("halves awaiting a buffer", .stuckDisk, .littleMemory, isReached: { $0.awaitsBuffer }) { host in
+            host.sendReads(8, blocks: 64)
+            for _ in 0..<4 { host.sendHalves() }
+        },
+        Moment("executing halves", .stuckDisk, isReached: { $0.requests[.executing, default: 0] == 2 }) {
+            $0.sendHalves()
+        },
+    ]
 
-    init(_ moment: VanishingTests.Moment) throws {
-        self.moment = moment
-        (world, disk) = try TargetWorld.onDisk(
+    @Test(arguments: moments, Ending.allCases) func everythingComesBack(_ moment: Moment, _ ending: Ending) throws {
+        let isDeep = moment.brakes.contains(.deepQueues)
+        let (world, disk) = try TargetWorld.onDisk(
             .small {
-                if moment == .awaitingBuffer || moment == .halvesAwaitingBuffer { $0.dataMemory = 64 << 10 }
-                if moment == .awaitingBlock { ($0.queueDepth, $0.sharedReceiveEntries) = (1024, 1024) }
+                if moment.brakes.contains(.littleMemory) { $0.dataMemory = 64 << 10 }
+                if isDeep { ($0.queueDepth, $0.sharedReceiveEntries) = (1024, 1024) }
             })
-        witness = try world.attach()
-    }
-
-    /// Lets the host do what brings its requests into the state.
-    func act(_ host: RawHost) throws {
-        if moment == .beforeEstablished {
+        let audit = try world.audit()
+        let host = world.addHost()
+        if moment.brakes.contains(.lateEstablishment) {
             let device = host.device.name
             world.network.fate = { message in
                 message.kind == .readyToUse && message.source == device ? .delayed(nanoseconds: 50_000_000) : .delivered
             }
             let connect = RawConnect(host: host.name)
             world.send(connect.command, .fromHost(connect.data), on: try world.open(host))
-            return
-        }
-        let isSlow = [.awaitingRead, .transferring].contains(moment)
-        let victim = try world.attach(host, keepAlive: 1000, entries: moment == .awaitingBlock ? 1024 : 32) {
-            if isSlow { $0.responderResources = 1 }
-        }
-        func halves(_ count: Int = 2) {
-            for (opcode, flags) in [(nvme_cmd_compare, 0x41), (nvme_cmd_write, 0x42)].prefix(count) {
-                world.send(
-                    .io(opcode, flags: UInt8(flags)), .fromHost(.init(repeating: 0, count: 512)), on: victim.io[0])
+        } else {
+            let victim = try world.attach(host, keepAlive: 1000, entries: isDeep ? 1024 : 32) {
+                if moment.brakes.contains(.oneReadAtATime) { $0.responderResources = 1 }
             }
+            disk.behaviour.isStuck = moment.brakes.contains(.stuckDisk)
+            if moment.brakes.contains(.slowFabric) { world.slowDown(milliseconds: 1) }
+            moment.act(victim)
         }
-        func reads(_ count: Int, blocks: Int) { for _ in 0..<count { _ = victim.sendRead(blocks: blocks) } }
-        if [.executing, .executingHalves, .awaitingBlock, .awaitingBuffer, .halvesAwaitingBuffer].contains(moment) {
-            disk.behaviour.isStuck = true
+        try world.wait("a request \(moment.testDescription)") {
+            world.groups.flatMap(\.poolUse).contains(where: moment.isReached)
         }
-        if isSlow || moment == .fetchingHalves { world.slowDown(milliseconds: 1) }
-        switch moment {
-        case .beforeEstablished: break
-        case .oneHalf:
-            halves(1)
-            world.pass(milliseconds: 1)
-        case .fetchingHalves, .executingHalves: halves()
-        case .halvesAwaitingBuffer:
-            reads(8, blocks: 64)
-            for _ in 0..<4 { halves() }
-        case .awaitingBuffer: reads(8, blocks: 64)
-        case .awaitingRead, .transferring: for _ in 0..<8 { _ = victim.sendWrite(1, blocks: 64) }
-        case .executing: reads(8, blocks: 8)
-        case .awaitingBlock:
-            for _ in 0..<10 {
-                reads(60, blocks: 1)
-                world.pass(milliseconds: 1)
-            }
-        case .held: world.send(.event, on: victim.admin)
-        case .awaitingSend, .responding:
-            // Without receive buffers nothing that the target sends is taken.
-            victim.io[0].repostsReceives = false
-            victim.io[0].pieces = Array(repeating: 512, count: 15)
-            for _ in 0..<RawQueue.responseCount + 24 {
-                reads(1, blocks: 16)
-                world.pass(milliseconds: 1)
-            }
-        }
-    }
-
-    /// The victim has a request in the state.
-    var isReached: Bool { world.groups.flatMap(\.poolUse).contains(where: moment.isReached) }
-
-    /// Lets the world go on as usual.
-    func release() {
+        host.end(ending)
         disk.behaviour.isStuck = false
         world.network.fate = nil
         world.slowDown(milliseconds: nil)
+        audit.end("\(moment.testDescription), \(ending)", within: 7000)
+    }
+}
+
+extension AttachedHost {
+    fileprivate func sendReads(_ count: Int, blocks: Int) { for _ in 0..<count { _ = sendRead(blocks: blocks) } }
+    fileprivate func sendWrites() { for _ in 0..<8 { _ = sendWrite(1, blocks: 64) } }
+
+    fileprivate func sendHalves(_ count: Int = 2) {
+        for (opcode, flags) in [(nvme_cmd_compare, 0x41), (nvme_cmd_write, 0x42)].prefix(count) {
+            world.send(.io(opcode, flags: UInt8(flags)), .fromHost([UInt8](repeating: 0, count: 512)), on: io[0])
+        }
+    }
+
+    /// Without receive buffers nothing that the target sends is taken.
+    fileprivate func takeNoAnswers() {
+        io[0].repostsReceives = false
+        io[0].pieces = Array(repeating: 512, count: 15)
+        for _ in 0..<RawQueue.responseCount + 24 {
+            sendReads(1, blocks: 16)
+            world.pass(milliseconds: 1)
+        }
     }
 }

@@ -104,7 +104,7 @@ extension World {
     /// Waits until all has been brought about that can be.
     func proceed() throws {
         settle { (try? state.proceed()) == true }
-        guard try state.proceed() else { throw WorldError("the change has not come; \(events.all)") }
+        guard try state.proceed() else { throw WorldError("the change has not come; \(events.all.suffix(5))") }
     }
 
     /// The namespaces of the world's subsystem become others.
@@ -149,7 +149,7 @@ extension World {
     ) throws -> (completion: RawCompletion, data: [UInt8]) {
         let id = send(command, data, on: queue)
         guard let answer = answer(to: id, on: queue) else {
-            throw WorldError("command \(id) is not answered; \(events.all)")
+            throw WorldError("command \(id) is not answered; \(events.all.suffix(5))")
         }
         return answer
     }
@@ -172,17 +172,6 @@ extension World {
         try execute(.identify(cns, nsid: nsid), .toHost(4096), on: admin).data
     }
 
-    /// An I/O queue of a controller.
-    func connectIO(
-        _ queue: Queue, _ id: UInt16, _ controllerID: UInt16, host: HostName, nqn: String = Self.nqn,
-        entries: UInt32 = 32
-    ) throws {
-        let connect = RawConnect(
-            nqn: nqn, controllerID: controllerID, queueID: id, sqSize: UInt16(entries - 1), host: host)
-        let reply = try self.connect(connect, on: queue)
-        guard reply.isSuccess else { throw WorldError("Connect of an I/O queue: \(reply.status)") }
-    }
-
     /// A host with an enabled controller, and so many I/O queues. Queue 0 is the admin queue.
     func attach(
         _ name: HostName, ioQueues: UInt16, nqn: String, keepAlive: UInt32, entries: UInt32,
@@ -200,7 +189,10 @@ extension World {
         }
         let queues = try (0..<ioQueues).map { number in
             let queue = try open(number + 1)
-            try connectIO(queue, number + 1, id, host: name, nqn: nqn, entries: entries)
+            let connect = RawConnect(
+                nqn: nqn, controllerID: id, queueID: number + 1, sqSize: UInt16(entries - 1), host: name)
+            let reply = try self.connect(connect, on: queue)
+            guard reply.isSuccess else { throw WorldError("Connect of an I/O queue: \(reply.status)") }
             return queue
         }
         return Host(world: self, name: name, admin: admin, io: queues, controllerID: id)
