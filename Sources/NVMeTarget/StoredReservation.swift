@@ -2,11 +2,6 @@ import Base
 import CChecksum
 import NVMeSpec
 
-/// A stored reservation that cannot be trusted.
-struct MalformedReservation: Error, CustomStringConvertible {
-    var description: String
-}
-
 extension Reservation {
     // The stored form, little-endian: magic, version, count, generation, type, holder's place or FFFFFFFFh; then for
     // each registrant its host identifier and key; CRC32C of all before it at the end.
@@ -31,25 +26,25 @@ extension Reservation {
     }
 
     /// Reads the stored form; a torn or foreign one is refused, whatever its bytes.
-    init(decoding bytes: [UInt8]) throws(MalformedReservation) {
+    init(decoding bytes: [UInt8]) throws(TercetError) {
         self.init()
         func word(_ offset: Int) -> UInt32 {
             (0..<4).reduce(0) { $0 | UInt32(bytes[offset + $1]) << UInt32(8 * $1) }
         }
         guard bytes.count >= Self.headerWords * 4 + 4 else {
-            throw MalformedReservation(description: "\(bytes.count) bytes are too few")
+            throw TercetError(.damaged, "\(bytes.count) bytes are too few")
         }
         let body = bytes.count - 4
         guard tercet_crc32c(bytes, body) == word(body) else {
-            throw MalformedReservation(description: "its checksum is wrong")
+            throw TercetError(.damaged, "its checksum is wrong")
         }
-        guard word(0) == Self.magic else { throw MalformedReservation(description: "it is something else") }
+        guard word(0) == Self.magic else { throw TercetError(.damaged, "it is something else") }
         guard word(4) == Self.version else {
-            throw MalformedReservation(description: "it is of version \(word(4)); this program knows \(Self.version)")
+            throw TercetError(.unsupported, "it is of version \(word(4)); this program knows \(Self.version)")
         }
         let count = Int(word(8))
         guard body == Self.headerWords * 4 + count * Self.registrantByteCount else {
-            throw MalformedReservation(description: "its length does not fit \(count) registrants")
+            throw TercetError(.damaged, "its length does not fit \(count) registrants")
         }
         var restored: [Registrant] = []
         for index in 0..<count {
@@ -62,7 +57,7 @@ extension Reservation {
         let place = Int(word(20))
         let holder = place < restored.count ? restored[place].host : nil
         guard type == nil || type?.isAllRegistrants == true || holder != nil else {
-            throw MalformedReservation(description: "its holder is not among its registrants")
+            throw TercetError(.damaged, "its holder is not among its registrants")
         }
         restore(registrants: restored, generation: word(12), type: type, holder: holder)
     }

@@ -15,9 +15,9 @@ extension MemberProbe {
     /// - Parameter progress: called with a share from 0 to 1.
     public func create(
         _ creation: VolumeCreation, progress: @Sendable (Double) -> Void
-    ) async throws(VolumeCreationError) -> VolumeGeometry {
+    ) async throws(TercetError) -> VolumeGeometry {
         let format = try await checkedFormat(creation)
-        try await exclusively(fencing: creation.fencing) { () async throws(VolumeCreationError) in
+        try await exclusively(fencing: creation.fencing) { () async throws(TercetError) in
             for member in places { try await wipeRecords(member) }
             try await zeroData(format.geometry, progress)
             let maps = format.pageCount - MemberLayout.slotCount
@@ -28,9 +28,9 @@ extension MemberProbe {
     }
 
     /// Wipes the superblocks: the namespaces are members of nothing afterwards; their data stays.
-    public func destroy() async throws(VolumeCreationError) {
+    public func destroy() async throws(TercetError) {
         for member in places { try checkWritable(member) }
-        try await exclusively(fencing: .none) { () async throws(VolumeCreationError) in
+        try await exclusively(fencing: .none) { () async throws(TercetError) in
             for member in places { try await wipeRecords(member) }
         }
     }
@@ -38,7 +38,7 @@ extension MemberProbe {
     // MARK: Checks
 
     /// Asks all members for all that the volume needs of them.
-    private func checkedFormat(_ creation: VolumeCreation) async throws(VolumeCreationError) -> VolumeFormat {
+    private func checkedFormat(_ creation: VolumeCreation) async throws(TercetError) -> VolumeFormat {
         var held: [Superblock?] = []
         for member in places {
             try checkWritable(member)
@@ -58,33 +58,34 @@ extension MemberProbe {
                 minimumCopies: creation.minimumCopies, overwrite: creation.overwrite)
         } catch {
             if case .holdsVolume(let member, let volume) = error {
-                throw failure(member, "holds volume \(volume); \(creation.overwriteConsent) if that is to be lost")
+                throw failure(
+                    member, .exists, "holds volume \(volume); \(creation.overwriteConsent) if that is to be lost")
             }
-            throw VolumeCreationError(error.description)
+            throw TercetError(.invalid, error.description)
         }
     }
 
-    private func checkWritable(_ member: MemberIndex) throws(VolumeCreationError) {
+    private func checkWritable(_ member: MemberIndex) throws(TercetError) {
         if description(of: member).identify.attributes.contains(.writeProtected) {
-            throw failure(member, "the namespace is write protected")
+            throw failure(member, .notPermitted, "the namespace is write protected")
         }
     }
 
     /// A volume is fenced by Write Exclusive, Registrants Only (RESCAP bit 3), and members are asked who is registered.
-    private func checkReservations(_ member: MemberIndex) async throws(VolumeCreationError) {
+    private func checkReservations(_ member: MemberIndex) async throws(TercetError) {
         guard offersReservations(member) else {
             throw failure(
-                member,
+                member, .unsupported,
                 "its target does not offer the reservations that keep a second writer out (Write Exclusive, Registrants "
                     + "Only); ask for fencing none if nothing is to")
         }
         do throws(InitiatorError) { _ = try await report(member) } catch {
-            throw failure(member, "its target does not tell who has the namespace reserved: \(error)")
+            throw failure(member, .failed, "its target does not tell who has the namespace reserved: \(error)")
         }
     }
 
     /// The record that a member holds; `nil` where it holds none. One that this release cannot read may be a volume's too.
-    private func heldRecord(_ member: MemberIndex, _ creation: VolumeCreation) async throws(VolumeCreationError)
+    private func heldRecord(_ member: MemberIndex, _ creation: VolumeCreation) async throws(TercetError)
         -> Superblock?
     {
         switch try await superblock(of: member) {
@@ -93,7 +94,7 @@ extension MemberProbe {
             switch error {
             case .newerFormat, .invalidField:
                 guard !creation.overwrite else { return nil }
-                throw VolumeCreationError("\(error.description); \(creation.overwriteConsent) if it is to be lost")
+                throw TercetError(.exists, "\(error.description); \(creation.overwriteConsent) if it is to be lost")
             default: return nil
             }
         }
@@ -113,7 +114,7 @@ extension MemberProbe {
     // MARK: Writing
 
     /// Takes the old records away, of whatever volume, wherever one is told of.
-    private func wipeRecords(_ member: MemberIndex) async throws(VolumeCreationError) {
+    private func wipeRecords(_ member: MemberIndex) async throws(TercetError) {
         let blockSize = blockSize(of: member)
         let pageBlocks = UInt64(max(4096, blockSize) / blockSize)
         var ends = [blocks(of: member)]
@@ -127,7 +128,7 @@ extension MemberProbe {
 
     private func zeroData(
         _ geometry: VolumeGeometry, _ progress: @Sendable (Double) -> Void
-    ) async throws(VolumeCreationError) {
+    ) async throws(TercetError) {
         let total = Double(geometry.dataBlocks) * Double(addresses.count)
         var done = 0.0
         for member in places {
@@ -144,7 +145,7 @@ extension MemberProbe {
 
     private func write(
         _ format: VolumeFormat, pages: Range<Int>, to member: MemberIndex
-    ) async throws(VolumeCreationError) {
+    ) async throws(TercetError) {
         for page in pages {
             let start = format.encode(page: page, member: member, into: pageBuffer(format.geometry.pageSize))
             try await transfer(.write, member, start: start, count: format.geometry.blocksPerPage)
@@ -157,9 +158,9 @@ extension MemberProbe {
     /// Lets `body` write to the members, with all others kept out of them all where their targets offer it. Where one cannot
     /// be had, nothing is written to any.
     private func exclusively(
-        fencing: FencingMode, _ body: () async throws(VolumeCreationError) -> Void
-    ) async throws(VolumeCreationError) {
-        do throws(VolumeCreationError) {
+        fencing: FencingMode, _ body: () async throws(TercetError) -> Void
+    ) async throws(TercetError) {
+        do throws(TercetError) {
             for member in places { try await takeOver(member, reserving: fencing == .reservations) }
             try await body()
         } catch {
@@ -173,7 +174,7 @@ extension MemberProbe {
     /// commands have ended when this returns. A target without reservations is written as it is.
     ///
     /// - Parameter reserves: whether the member is reserved where nobody has it reserved, too.
-    private func takeOver(_ member: MemberIndex, reserving reserves: Bool) async throws(VolumeCreationError) {
+    private func takeOver(_ member: MemberIndex, reserving reserves: Bool) async throws(TercetError) {
         guard offersReservations(member), let found = try? await report(member) else { return }
         guard reserves || !found.registrants.isEmpty else { return }
         let (controller, nsid) = (self.controller(member), addresses[member].nsid)
@@ -193,7 +194,7 @@ extension MemberProbe {
                     nsid: nsid, ReservationAcquireCommand(.acquire, type: type), currentKey: Self.key)
             }
         } catch {
-            throw failure(member, "it cannot be reserved for this host: \(error)")
+            throw failure(member, .inUse, "it cannot be reserved for this host: \(error)")
         }
     }
 

@@ -29,15 +29,15 @@ public final class MemberProbe: @unchecked Sendable {
         to addresses: [MemberAddress], names: [MemberIndex]? = nil, hostNQN: String, hostID: UUIDBytes,
         group: InitiatorGroup,
         connectTimeoutMilliseconds: UInt32 = 30_000, commandTimeoutMilliseconds: UInt32? = nil,
-        _ body: (MemberProbe) async throws(VolumeCreationError) -> Result
-    ) async throws(VolumeCreationError) -> Result {
+        _ body: (MemberProbe) async throws(TercetError) -> Result
+    ) async throws(TercetError) -> Result {
         let probe = try await MemberProbe(
             addresses, names: names ?? addresses.indices.map { MemberIndex($0) }, hostNQN: hostNQN, hostID: hostID,
             group: group,
             connectTimeoutMilliseconds: connectTimeoutMilliseconds,
             commandTimeoutMilliseconds: commandTimeoutMilliseconds)
         let result: Result
-        do throws(VolumeCreationError) {
+        do throws(TercetError) {
             result = try await body(probe)
         } catch {
             await probe.close()
@@ -51,13 +51,11 @@ public final class MemberProbe: @unchecked Sendable {
     private init(
         _ addresses: [MemberAddress], names: [MemberIndex], hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup,
         connectTimeoutMilliseconds: UInt32, commandTimeoutMilliseconds: UInt32?
-    ) async throws(VolumeCreationError) {
+    ) async throws(TercetError) {
         self.addresses = addresses
         self.names = names
         self.group = group
-        do { arena = try RegisteredArena(bytes: Self.bufferByteCount) } catch {
-            throw VolumeCreationError(error.description)
-        }
+        arena = try RegisteredArena(bytes: Self.bufferByteCount)
         for (index, address) in addresses.enumerated() {
             var options = ControllerOptions(
                 address: address.address, subsystemNQN: address.subsystemNQN, hostNQN: hostNQN, hostID: hostID,
@@ -71,12 +69,13 @@ public final class MemberProbe: @unchecked Sendable {
                 try await controller.connect()
             } catch {
                 await close()
-                throw failure(MemberIndex(index), "\(error)")
+                throw failure(MemberIndex(index), .unavailable, "\(error)")
             }
             controllers.append(controller)
             guard let namespace = controller.namespace(address), namespace.problem == nil else {
                 await close()
-                throw failure(MemberIndex(index), "the subsystem shows this host no usable namespace \(address.nsid)")
+                throw failure(
+                    MemberIndex(index), .notFound, "the subsystem shows this host no usable namespace \(address.nsid)")
             }
             namespaces.append(namespace)
         }
@@ -117,15 +116,15 @@ public final class MemberProbe: @unchecked Sendable {
         at address: MemberAddress, as index: MemberIndex, hostNQN: String, hostID: UUIDBytes, group: InitiatorGroup,
         formattedBytes: UInt64, stepMilliseconds: UInt32
     ) async -> MemberSurvey {
-        do throws(VolumeCreationError) {
+        do throws(TercetError) {
             return try await connected(
                 to: [address], names: [index], hostNQN: hostNQN, hostID: hostID, group: group,
                 connectTimeoutMilliseconds: stepMilliseconds, commandTimeoutMilliseconds: stepMilliseconds
-            ) { probe throws(VolumeCreationError) in
+            ) { probe throws(TercetError) in
                 let record = try await probe.record(of: 0, as: index, formattedBytes: formattedBytes)
                     .flatMap { found in probe.checked(found, as: index) }
                 return MemberSurvey(
-                    superblock: record.map(\.superblock).mapError { probe.failure(0, $0.withoutMember) },
+                    superblock: record.map(\.superblock).mapError { probe.failure(0, .damaged, $0.withoutMember) },
                     isBlank: record.isBlank(index), damagedSlot: (try? record.get())?.damagedSlot,
                     presentHosts: await probe.presentHosts(of: 0))
             }
@@ -165,8 +164,8 @@ public final class MemberProbe: @unchecked Sendable {
     // MARK: What members offer
 
     /// An error that says which member it is about.
-    func failure(_ member: MemberIndex, _ text: String) -> VolumeCreationError {
-        VolumeCreationError("member \(names[member]) (\(addresses[member])): \(text)")
+    func failure(_ member: MemberIndex, _ code: TercetError.Code, _ text: String) -> TercetError {
+        TercetError(code, "member \(names[member]) (\(addresses[member])): \(text)")
     }
 
     func controller(_ member: MemberIndex) -> Controller { controllers[member] }
@@ -197,7 +196,7 @@ public final class MemberProbe: @unchecked Sendable {
     /// The superblock of a member, read without fencing: for status, and to see what a namespace holds.
     public func superblock(
         of member: MemberIndex
-    ) async throws(VolumeCreationError) -> Result<Superblock, MetadataError> {
+    ) async throws(TercetError) -> Result<Superblock, MetadataError> {
         try await record(of: member, as: names[member], formattedBytes: 0).map(\.superblock)
     }
 
@@ -208,7 +207,7 @@ public final class MemberProbe: @unchecked Sendable {
     /// at the end of a smaller namespace, that one.
     private func record(
         of member: MemberIndex, as name: MemberIndex, formattedBytes: UInt64
-    ) async throws(VolumeCreationError) -> Result<FoundRecord, MetadataError> {
+    ) async throws(TercetError) -> Result<FoundRecord, MetadataError> {
         let size = blocks(of: member)
         let found = try await record(of: member, as: name, blocks: size)
         let told = (try? found.get()).flatMap { $0.superblock.formerSize(of: size) }
@@ -231,7 +230,7 @@ public final class MemberProbe: @unchecked Sendable {
 
     private func record(
         of member: MemberIndex, as name: MemberIndex, blocks: UInt64
-    ) async throws(VolumeCreationError) -> Result<FoundRecord, MetadataError> {
+    ) async throws(TercetError) -> Result<FoundRecord, MetadataError> {
         let blockSize = blockSize(of: member)
         let pageSize = max(4096, Int(blockSize))
         guard let start = MemberLayout.slotBlock(0, memberBlocks: blocks, blockSize: blockSize) else {
@@ -282,7 +281,7 @@ public final class MemberProbe: @unchecked Sendable {
     }
 
     /// Zeroes up to `zeroedAtOnce` blocks, by Write where the target has no Write Zeroes.
-    func zero(_ member: MemberIndex, start: UInt64, count: UInt64) async throws(VolumeCreationError) {
+    func zero(_ member: MemberIndex, start: UInt64, count: UInt64) async throws(TercetError) {
         guard !zeroesByCommand(member) else {
             return try await transfer(.writeZeroes, member, start: start, count: count)
         }
@@ -292,14 +291,14 @@ public final class MemberProbe: @unchecked Sendable {
 
     func transfer(
         _ kind: IOKind, _ member: MemberIndex, start: UInt64, count: UInt64
-    ) async throws(VolumeCreationError) {
+    ) async throws(TercetError) {
         let queue = controllers[member].queues[0]
         let arena = arena
         let answer = await queue.withDevice { device in
             try? device.register(arena, access: kind == .read ? .incoming : .outgoing)
         }
         guard let region = answer ?? nil, let base = arena.memory.baseAddress else {
-            throw failure(member, "the connection was lost")
+            throw failure(member, .unavailable, "the connection was lost")
         }
         var data: IOSegment?
         if kind == .read || kind == .write {
@@ -315,7 +314,7 @@ public final class MemberProbe: @unchecked Sendable {
         guard completion.isSuccess else {
             let reason = completion.outcome == .surelyDone ? "\(completion.status)" : "\(completion.failure)"
             let place = count > 0 ? " of \(count) blocks at \(start)" : ""
-            throw failure(member, "\(kind.text)\(place) failed: \(reason)")
+            throw failure(member, .failed, "\(kind.text)\(place) failed: \(reason)")
         }
     }
 }

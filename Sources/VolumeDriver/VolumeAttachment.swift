@@ -118,7 +118,7 @@ public final class VolumeAttachment: @unchecked Sendable {
     private static func newest(_ surveys: [MemberSurvey]) throws(VolumeError) -> Superblock {
         let found = surveys.map(\.superblock)
         if let newest = found.compactMap({ try? $0.get() }).max(by: { $0.stamp < $1.stamp }) { return newest }
-        let problems = found.compactMap { result -> VolumeCreationError? in
+        let problems = found.compactMap { result -> TercetError? in
             if case .failure(let error) = result { return error }
             return nil
         }

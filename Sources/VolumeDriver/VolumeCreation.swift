@@ -2,12 +2,6 @@ import Base
 import NVMeSpec
 import Replication
 
-/// Why a volume was not created, or what is there could not be read. Says which member.
-public struct VolumeCreationError: Error, CustomStringConvertible, Sendable {
-    public var description: String
-    public init(_ description: String) { self.description = description }
-}
-
 /// How a new volume is to be.
 public struct VolumeCreation: Sendable {
     public var volume: UUIDBytes
@@ -37,7 +31,7 @@ public struct VolumeCreation: Sendable {
 /// The result of a look at a member.
 public struct MemberSurvey: Sendable {
     /// Its superblock, or the reason why that is not known.
-    public var superblock: Result<Superblock, VolumeCreationError>
+    public var superblock: Result<Superblock, TercetError>
     /// The member can be read, and there is no record where one would be.
     public var isBlank = false
     /// The slot of its record that is damaged beside one that is not (`Superblock.read`).

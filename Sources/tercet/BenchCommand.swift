@@ -89,8 +89,8 @@ struct BenchCommand: AsyncParsableCommand {
         let report = await BenchReport(workers, seconds: elapsed, blockSize: blockSize.value)
         await controller.close()
         if json { try printJSON(report.result) } else { report.show() }
-        if let mismatch = report.mismatch { throw CommandFailure("verification failed: \(mismatch)") }
-        if let problem = report.counts.firstProblem { throw CommandFailure(problem) }
+        if let mismatch = report.mismatch { throw TercetError(.damaged, "verification failed: \(mismatch)") }
+        if let problem = report.counts.firstProblem { throw TercetError(.failed, problem) }
         if verify, !json { print("verified: every read had what was written last") }
     }
 
@@ -98,17 +98,21 @@ struct BenchCommand: AsyncParsableCommand {
     {
         let bytes = blockSize.value
         guard bytes % namespace.blockSize == 0 else {
-            throw CommandFailure("--bs \(bytes) is not a multiple of the namespace's block size \(namespace.blockSize)")
+            throw TercetError(
+                .invalid, "--bs \(bytes) is not a multiple of the namespace's block size \(namespace.blockSize)")
         }
         let all = namespace.blockCount.multipliedReportingOverflow(by: UInt64(namespace.blockSize)).partialValue
         let used = size.map { min(UInt64($0.value), all) } ?? all
         let each = used / UInt64(bytes) / UInt64(queues)
-        guard each > 0 else { throw CommandFailure("\(used) bytes are too few for \(queues) queues and --bs \(bytes)") }
+        guard each > 0 else {
+            throw TercetError(.invalid, "\(used) bytes are too few for \(queues) queues and --bs \(bytes)")
+        }
         guard !verify || each * UInt64(queues) <= 1 << 30 else {
-            throw CommandFailure("--verify keeps 4 bytes for each I/O-sized piece: use less with --size")
+            throw TercetError(.invalid, "--verify keeps 4 bytes for each I/O-sized piece: use less with --size")
         }
         guard let association = controller.association, association.queueCount == queues else {
-            throw CommandFailure("the controller grants \(controller.association?.queueCount ?? 0) of \(queues) queues")
+            throw TercetError(
+                .exhausted, "the controller grants \(controller.association?.queueCount ?? 0) of \(queues) queues")
         }
         var workers: [BenchWorker] = []
         for (index, queue) in controller.queues.enumerated() {

@@ -48,7 +48,7 @@ struct ConnectTestCommand: AsyncParsableCommand {
             let controller = try await session.connect(options)
             let took = MonotonicTime.now().nanoseconds(since: start) / 1000
             guard let association = controller.association else {
-                throw CommandFailure("the connection was lost at once")
+                throw TercetError(.unavailable, "the connection was lost at once")
             }
             controllers.append(controller)
             print(
@@ -67,7 +67,7 @@ struct ConnectTestCommand: AsyncParsableCommand {
             try await Task.sleep(nanoseconds: UInt64(hold) * 1_000_000_000)
         }
         for controller in controllers { await controller.close() }
-        if failed { throw CommandFailure("not all namespaces could be read") }
+        if failed { throw TercetError(.failed, "not all namespaces could be read") }
     }
 
     /// Reads one block of each namespace and says how that went.

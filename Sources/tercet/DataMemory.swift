@@ -18,18 +18,15 @@ final class DataMemory: Sendable {
     let segment: IOSegment
 
     init(_ queue: IOQueue, bytes: Int, for direction: Direction) async throws {
-        do { arena = try RegisteredArena(bytes: bytes) } catch { throw CommandFailure("\(error)") }
+        let arena = try RegisteredArena(bytes: bytes)
+        self.arena = arena
         let access: MemoryAccess = direction == .reading ? .incoming : .outgoing
-        do {
-            let arena = arena
-            let answer = await queue.withDevice { device in
-                Result { () throws(TercetError) in try device.register(arena, access: access) }
-            }
-            guard let region = try answer?.get() else { throw CommandFailure("the connection was lost") }
-            segment = IOSegment(
-                address: arena.memory.baseAddress!, length: bytes, localKey: region.localKey,
-                remoteKey: region.remoteKey)
-        } catch { throw CommandFailure("\(error)") }
+        let answer = await queue.withDevice { device in
+            Result { () throws(TercetError) in try device.register(arena, access: access) }
+        }
+        guard let region = try answer?.get() else { throw TercetError(.unavailable, "the connection was lost") }
+        segment = IOSegment(
+            address: arena.memory.baseAddress!, length: bytes, localKey: region.localKey, remoteKey: region.remoteKey)
     }
 
     /// A part of it.

@@ -26,7 +26,7 @@ struct DiscoverCommand: AsyncParsableCommand {
         let options = try address.options(nqn)
         if persistent { return try await watch(session, options) }
         let answers = await Discovery.search(options, group: session.groups[0])
-        if case .failure(let error) = answers[0].result { throw CommandFailure("\(error)") }
+        if case .failure(let error) = answers[0].result { throw TercetError(.unavailable, "\(error)") }
         for answer in answers {
             switch answer.result {
             case .success(let log): try show(log, answer.address)
@@ -58,7 +58,7 @@ struct DiscoverCommand: AsyncParsableCommand {
             }
         }
         await controller.close()
-        throw CommandFailure("the discovery controller is gone")
+        throw TercetError(.unavailable, "the discovery controller is gone")
     }
 
     private func show(_ log: DiscoveryLog, _ from: SocketAddress) throws {

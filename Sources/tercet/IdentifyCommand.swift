@@ -17,11 +17,13 @@ struct IdentifyCommand: AsyncParsableCommand {
         let session = try Session()
         defer { session.end() }
         let controller = try await session.connect(try subsystem.options())
-        guard let association = controller.association else { throw CommandFailure("the connection was lost at once") }
+        guard let association = controller.association else {
+            throw TercetError(.unavailable, "the connection was lost at once")
+        }
         var namespaces = controller.namespaces
         if let nsid {
             namespaces = namespaces.filter { $0.nsid == nsid }
-            if namespaces.isEmpty { throw CommandFailure("no namespace \(nsid)") }
+            if namespaces.isEmpty { throw TercetError(.notFound, "no namespace \(nsid)") }
         }
         let fields = controllerFields(association)
         let lists = namespaces.map(namespaceFields)

@@ -1,3 +1,4 @@
+import Base
 import SystemPackage
 
 /// A file, a device or a pipe that a command reads what it is to write from.
@@ -13,7 +14,7 @@ final class InputFile {
         }
         name = path
         do { descriptor = try .open(FilePath(path), .readOnly, options: .closeOnExec) } catch {
-            throw CommandFailure("cannot read \(path): \(error)")
+            throw TercetError(TercetError.Code(error), "cannot read \(path)", cause: error)
         }
     }
 
@@ -22,7 +23,7 @@ final class InputFile {
     /// Goes on from `offset` bytes after the beginning.
     func seek(to offset: UInt64) throws {
         do { try descriptor.seek(offset: Int64(offset), from: .start) } catch {
-            throw CommandFailure("cannot read \(name) from byte \(offset): \(error)")
+            throw TercetError(TercetError.Code(error), "cannot read \(name) from byte \(offset)", cause: error)
         }
     }
 
@@ -35,7 +36,12 @@ final class InputFile {
                 if count == 0 { break }
                 done += count
             }
-        } catch { throw CommandFailure("cannot read \(name): \(error)") }
+        } catch { throw TercetError(TercetError.Code(error), "cannot read \(name)", cause: error) }
         return done
     }
+}
+
+extension TercetError.Code {
+    /// The code for a call that failed.
+    init(_ error: any Error) { self = (error as? Errno).map { Self(errno: $0.rawValue) } ?? .failed }
 }

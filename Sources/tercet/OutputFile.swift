@@ -1,4 +1,5 @@
 import ArgumentParser
+import Base
 import Foundation
 import SystemPackage
 
@@ -44,7 +45,7 @@ final class OutputFile {
                     FilePath(path), .writeOnly, options: [.create, .closeOnExec],
                     permissions: FilePermissions(rawValue: 0o666))
         } catch let error as Errno where error == .resourceBusy {
-            throw CommandFailure("\(path) is in use on this host: it is not written")
+            throw TercetError(.inUse, "\(path) is in use on this host: it is not written")
         } catch { throw Self.failure(path, error) }
         do {
             capacity = try isBlockDevice ? UInt64(descriptor.seek(offset: 0, from: .end)) : nil
@@ -64,7 +65,8 @@ final class OutputFile {
         let (product, isTooMuch) = blocks.multipliedReportingOverflow(by: UInt64(blockSize))
         let bytes = isTooMuch ? .max : product
         if let capacity, bytes > capacity {
-            throw CommandFailure("\(name) has \(capacity) bytes, and \(bytes) are to be written: nothing is written")
+            throw TercetError(
+                .exhausted, "\(name) has \(capacity) bytes, and \(bytes) are to be written: nothing is written")
         }
         guard isRegular else { return }
         do { try descriptor.resize(to: 0) } catch { throw Self.failure(name, error) }
@@ -84,16 +86,16 @@ final class OutputFile {
     private static func checkAbsent(_ path: String) throws {
         let file = FilePath(path)
         if (try? Stat(file, followTargetSymlink: false)) != nil {
-            throw CommandFailure("\(path) is a link to something that is not there: nothing is written")
+            throw TercetError(.notFound, "\(path) is a link to something that is not there: nothing is written")
         }
         let folder = file.removingLastComponent()
         guard let parent = try? Stat(folder.isEmpty ? "." : folder), let devices = try? Stat("/dev"),
             let root = try? Stat("/"), devices.deviceID != root.deviceID, parent.deviceID == devices.deviceID
         else { return }
-        throw CommandFailure("there is no device \(path), and no file is made among the devices")
+        throw TercetError(.notFound, "there is no device \(path), and no file is made among the devices")
     }
 
-    private static func failure(_ path: String, _ error: any Error) -> CommandFailure {
-        CommandFailure("cannot write to \(path): \(error)")
+    private static func failure(_ path: String, _ error: any Error) -> TercetError {
+        TercetError(TercetError.Code(error), "cannot write to \(path)", cause: error)
     }
 }

@@ -1,3 +1,4 @@
+import Base
 import FabricInterface
 import Foundation
 import Memory
@@ -19,8 +20,7 @@ final class Session {
         var reactors: [Reactor] = []
         var groups: [InitiatorGroup] = []
         for index in 0..<count {
-            let fabric: VerbsFabric
-            do { fabric = try VerbsFabric.open() } catch { throw CommandFailure("\(error)") }
+            let fabric = try VerbsFabric.open()
             let reactor = Reactor(name: "tercet \(index)", options: ReactorOptions(waiting: waiting))
             let group = InitiatorGroup(RDMAInitiator(fabric), ring: reactor.ring)
             reactor.add(group)
@@ -39,7 +39,7 @@ final class Session {
     ) async throws -> Controller {
         let controller = Controller(
             options, home: groups[0], groups: Array(groups.prefix(queues ?? groups.count)), observer: observer)
-        do { try await controller.connect() } catch { throw CommandFailure("\(error)") }
+        do { try await controller.connect() } catch { throw TercetError(.unavailable, "\(error)") }
         return controller
     }
 
@@ -57,21 +57,23 @@ extension Controller {
         let names = known.map { String($0.nsid) }.joined(separator: ", ")
         guard let nsid else {
             guard known.count == 1 else {
-                throw CommandFailure(
+                throw TercetError(
+                    known.isEmpty ? .notFound : .invalid,
                     known.isEmpty
                         ? "the subsystem shows this host no namespace" : "which namespace? --nsid is one of \(names)")
             }
             return try usable(known[0])
         }
         guard let found = known.first(where: { $0.nsid == nsid }) else {
-            throw CommandFailure(
+            throw TercetError(
+                .notFound,
                 "no namespace \(nsid); " + (known.isEmpty ? "this host is shown none" : "there are: \(names)"))
         }
         return try usable(found)
     }
 
     private func usable(_ namespace: NamespaceDescription) throws -> NamespaceDescription {
-        if let problem = namespace.problem { throw CommandFailure("namespace \(namespace.nsid): \(problem)") }
+        if let problem = namespace.problem { throw TercetError(.failed, "namespace \(namespace.nsid): \(problem)") }
         return namespace
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Base
 import Foundation
 import Terminal
 
@@ -32,18 +33,12 @@ enum Main {
             } else {
                 try command.run()
             }
-        } catch let error as CommandFailure {
-            writeToStandardError("tercet: \(error.message)\n")
+        } catch let error as TercetError {
+            writeToStandardError("tercet: \(error)\n")
             exit(1)
         } catch {
             guard Tercet.exitCode(for: error) == .validationFailure else { Tercet.exit(withError: error) }
             Tercet.exitAfterParsing(error)
         }
     }
-}
-
-/// A failure in words for the user.
-struct CommandFailure: Error {
-    var message: String
-    init(_ message: String) { self.message = message }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Base
 import Foundation
 import NVMeSpec
 import Trace
@@ -37,17 +38,17 @@ struct TraceCommand: ParsableCommand {
     func run() throws {
         let bytes: Data
         do { bytes = try Data(contentsOf: URL(fileURLWithPath: file)) } catch {
-            throw CommandFailure("\(file): \(error.localizedDescription)")
+            throw TercetError(.failed, "\(file): \(error.localizedDescription)")
         }
         var trace: TraceFile
         do throws(TraceFileError) { trace = try TraceFile(Array(bytes)) } catch {
-            throw CommandFailure("\(file): \(error)")
+            throw TercetError(.invalid, "\(file): \(error)")
         }
         if let thread {
             let names = trace.rings.map(\.name).joined(separator: ", ")
             trace.rings.removeAll { $0.name != thread }
             guard !trace.rings.isEmpty else {
-                throw CommandFailure("\(file): no thread \(thread); there are: \(names)")
+                throw TercetError(.notFound, "\(file): no thread \(thread); there are: \(names)")
             }
         }
         let dumped = trace.monotonicNanoseconds

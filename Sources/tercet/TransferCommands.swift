@@ -1,4 +1,5 @@
 import ArgumentParser
+import Base
 import Foundation
 import InitiatorTransport
 import NVMeInitiator
@@ -47,7 +48,7 @@ struct ReadCommand: AsyncParsableCommand {
                     .read, namespace: namespace.index, startingLBA: range.startBlock &+ done, blockCount: blocks,
                     data: memory.part(0, Int(blocks) * namespace.blockSize)))
             if let problem = completion.problem {
-                throw CommandFailure("read of \(blocks) blocks at \(range.startBlock &+ done): \(problem)")
+                throw TercetError(.failed, "read of \(blocks) blocks at \(range.startBlock &+ done): \(problem)")
             }
             if done == 0 { try file.begin(blocks: blockCount, blockSize: namespace.blockSize) }
             try file.write(
@@ -93,13 +94,13 @@ struct WriteCommand: AsyncParsableCommand {
                     .write, namespace: namespace.index, startingLBA: lba, blockCount: UInt64(blocks),
                     data: memory.part(0, bytes), flags: forceUnitAccess ? .forceUnitAccess : []))
             if let problem = completion.problem {
-                throw CommandFailure("write of \(blocks) blocks at \(lba): \(problem)")
+                throw TercetError(.failed, "write of \(blocks) blocks at \(lba): \(problem)")
             }
             lba += UInt64(blocks)
         }
         if flush {
             let completion = await queue.perform(IOOperation(.flush, namespace: namespace.index))
-            if let problem = completion.problem { throw CommandFailure("flush: \(problem)") }
+            if let problem = completion.problem { throw TercetError(.failed, "flush: \(problem)") }
         }
         await controller.close()
     }

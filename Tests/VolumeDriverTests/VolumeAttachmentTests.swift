@@ -62,7 +62,7 @@ import VolumeSimulation
         let error = try #require(failure(world.options()))
         #expect(error.code == .noMember)
         #expect(error.message.contains("member 2"))
-        #expect(error.cause is VolumeCreationError)
+        #expect(error.cause is TercetError)
         #expect(world.pollerCount == 0)
         world.close()
     }

@@ -50,12 +50,14 @@ final class ExerciseRecord: @unchecked Sendable {
             memory = try file.closeAfter {
                 let found = try file.stat()
                 guard found.type == .regular, found.size == 0 || found.size == byteCount else {
-                    throw CommandFailure("\(path) is not a record of \(blockCount) blocks")
+                    throw TercetError(.invalid, "\(path) is not a record of \(blockCount) blocks")
                 }
                 try file.resize(to: Int64(byteCount))
                 return try Self.map(file, byteCount)
             }
-        } catch let error as Errno { throw CommandFailure("cannot open \(path) as a record: \(error)") }
+        } catch let error as Errno {
+            throw TercetError(TercetError.Code(error), "cannot open \(path) as a record", cause: error)
+        }
         header = memory.assumingMemoryBound(to: Header.self)
         blocks = (memory + Self.headerSize).assumingMemoryBound(to: Block.self)
         let expected = Header(
@@ -66,7 +68,7 @@ final class ExerciseRecord: @unchecked Sendable {
             header.pointee.startBlock == expected.startBlock, header.pointee.blockCount == expected.blockCount
         else {
             munmap(memory, byteCount)
-            throw CommandFailure("\(path) is a record of other blocks")
+            throw TercetError(.invalid, "\(path) is a record of other blocks")
         }
     }
 
@@ -170,7 +172,7 @@ final class ExerciseRecord: @unchecked Sendable {
         try file.seek(to: startBlock * UInt64(blockSize))
         for block in 0..<blockCount {
             guard try file.read(into: memory) == blockSize, let content = memory.baseAddress else {
-                throw CommandFailure("\(path) ends before block \(startBlock + block)")
+                throw TercetError(.notFound, "\(path) ends before block \(startBlock + block)")
             }
             if let problem = problem(content, block: block, expected: newest(block)) { return "\(path): \(problem)" }
         }

@@ -29,13 +29,13 @@ struct TakeOver: ParsableArguments {
     }
 
     /// Throws where the members of a probe are to be left alone.
-    func check(_ probe: MemberProbe) async throws(VolumeCreationError) {
+    func check(_ probe: MemberProbe) async throws(TercetError) {
         let objection = await objection(probe.addresses) {
             var present: [[PresentHost]] = []
             for member in probe.addresses.indices { present.append(await probe.presentHosts(of: MemberIndex(member))) }
             return present
         }
-        if let objection { throw VolumeCreationError(objection) }
+        if let objection { throw TercetError(.inUse, objection) }
     }
 
     /// The help of all commands that attach a volume, work on it and detach it.

@@ -41,16 +41,12 @@ struct VolumeArguments: ParsableArguments {
     /// Lets `body` look at members, and change them: the volume's, or others. What `body` throws is the command's failure.
     func probe<Result>(
         _ group: InitiatorGroup, at addresses: [MemberAddress]? = nil,
-        _ body: (MemberProbe) async throws(VolumeCreationError) -> Result
-    ) async throws -> Result {
+        _ body: (MemberProbe) async throws(TercetError) -> Result
+    ) async throws(TercetError) -> Result {
         let host = host
-        do throws(VolumeCreationError) {
-            return try await MemberProbe.connected(
-                to: addresses ?? members, hostNQN: host.nqn, hostID: host.id, group: group,
-                connectTimeoutMilliseconds: UInt32(clamping: min(patience.milliseconds, 30_000)), body)
-        } catch {
-            throw CommandFailure(error.description)
-        }
+        return try await MemberProbe.connected(
+            to: addresses ?? members, hostNQN: host.nqn, hostID: host.id, group: group,
+            connectTimeoutMilliseconds: UInt32(clamping: min(patience.milliseconds, 30_000)), body)
     }
 
     /// Looks at the members that can be reached.

@@ -55,18 +55,20 @@ struct VolumeBenchCommand: AsyncParsableCommand {
     private func bench(_ attached: VolumeSession, _ session: Session) async throws {
         let geometry = await attached.volume.geometry()
         guard blockSize.value % Int(geometry.blockSize) == 0 else {
-            throw CommandFailure("--bs is not a multiple of the volume's block size \(geometry.blockSize)")
+            throw TercetError(.invalid, "--bs is not a multiple of the volume's block size \(geometry.blockSize)")
         }
-        guard startBlock < geometry.dataBlocks else { throw CommandFailure("--start-block is beyond the volume's end") }
+        guard startBlock < geometry.dataBlocks else {
+            throw TercetError(.invalid, "--start-block is beyond the volume's end")
+        }
         let bytes = min(
             UInt64(size?.value ?? Int.max), (geometry.dataBlocks - startBlock) * UInt64(geometry.blockSize))
         let load = UnitLoad(
             readPercentage: mix, isRandom: true, unitBytes: blockSize.value,
             unitCount: min(bytes / UInt64(blockSize.value), 1 << 24), depth: depth, seed: seed,
             ioCount: ioCount ?? .max, verifies: verify)
-        guard load.unitCount > UInt64(depth) else { throw CommandFailure("--size is too small for --iodepth") }
+        guard load.unitCount > UInt64(depth) else { throw TercetError(.invalid, "--size is too small for --iodepth") }
         guard let memory = await attached.volume.allocate(blockSize.value * depth) else {
-            throw CommandFailure("no memory for --bs times --iodepth")
+            throw TercetError(.exhausted, "no memory for --bs times --iodepth")
         }
         let (volume, startBytes) = (attached.volume, startBlock * UInt64(geometry.blockSize))
         let worker = await session.groups[0].run {
@@ -83,8 +85,8 @@ struct VolumeBenchCommand: AsyncParsableCommand {
             }
         }
         let (problem, failure) = await group.run { (worker.problem, worker.failure) }
-        if let failure { throw CommandFailure(failure) }
-        if let problem { throw CommandFailure("verification failed: \(problem)") }
+        if let failure { throw TercetError(.failed, failure) }
+        if let problem { throw TercetError(.damaged, "verification failed: \(problem)") }
         try await attached.bringIntoSync()
         let report = await group.run { VolumeBenchReport(worker) }
         let counts = await attached.volume.statistics()

@@ -42,7 +42,7 @@ struct VolumeHealCommand: AsyncParsableCommand {
                 print("paused with \(outcome.left) regions left; \(counts.bytesCopied) bytes were copied")
             }
             guard outcome.obstacles.isEmpty else {
-                throw CommandFailure("not healed: " + outcome.obstacles.joined(separator: "; "))
+                throw TercetError(.failed, "not healed: " + outcome.obstacles.joined(separator: "; "))
             }
             try compared?.check()
         }
@@ -188,7 +188,7 @@ struct ScrubResult: Encodable {
     /// Throws where regions differ and have not been repaired.
     func check() throws {
         if differing.count > repaired {
-            throw CommandFailure("\(differing.count - repaired) regions differ between members")
+            throw TercetError(.damaged, "\(differing.count - repaired) regions differ between members")
         }
     }
 }

@@ -36,11 +36,12 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
         let group = session.groups[0]
         let found = await volume.survey(group)
         guard let newest = found.compactMap({ try? $0.superblock.get() }).max(by: { $0.stamp < $1.stamp }) else {
-            throw CommandFailure("no member can be read: see tercet volume status")
+            throw TercetError(.unavailable, "no member can be read: see tercet volume status")
         }
         let member = MemberIndex(member)
         for other in MemberSet.all.without(member) where newest.members[other].state != .inSync {
-            throw CommandFailure("member \(other) is behind: bring it into sync first, with tercet volume heal")
+            throw TercetError(
+                .unavailable, "member \(other) is behind: bring it into sync first, with tercet volume heal")
         }
         let uuid = try await checkNew(newest, group)
         // A volume of three copies is suspended until it has the new member.
@@ -49,7 +50,7 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
         let copied = try await attached.use {
             await attached.limitRate(rate)
             guard await attached.volume.replaceMember(member, with: address, uuid: uuid) else {
-                throw CommandFailure("the other members are not in sync, or \(address) is one of them")
+                throw TercetError(.unavailable, "the other members are not in sync, or \(address) is one of them")
             }
             try await attached.bringIntoSync()
             return await attached.volume.statistics().bytesCopied
@@ -63,30 +64,31 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
 
     /// Refuses a namespace that does not fit, or that is in use; returns what it is known by.
     private func checkNew(_ record: Superblock, _ group: InitiatorGroup) async throws -> UUIDBytes {
-        try await volume.probe(group, at: [address]) { probe throws(VolumeCreationError) in
+        try await volume.probe(group, at: [address]) { probe throws(TercetError) in
             try await takeOver.check(probe)
             let (blocks, blockSize) = (probe.blocks(of: 0), probe.blockSize(of: 0))
             let identity = probe.identity(0)
             let superblock = try await probe.superblock(of: 0)
             guard blockSize == record.geometry.blockSize else {
-                throw VolumeCreationError(
-                    "\(address) has blocks of \(blockSize) bytes, the volume \(record.geometry.blockSize)")
+                throw TercetError(
+                    .invalid, "\(address) has blocks of \(blockSize) bytes, the volume \(record.geometry.blockSize)")
             }
             let member = MemberIndex(member)
             guard (try? MemberLayout(member: member, memberBlocks: blocks, geometry: record.geometry)) != nil else {
-                throw VolumeCreationError(
+                throw TercetError(
+                    .invalid,
                     "\(address) has \(blocks) blocks, too few for the volume's \(record.geometry.dataBlocks) and its metadata"
                 )
             }
             for other in MemberSet.all.without(member) where record.members[other].uuid == identity {
-                throw VolumeCreationError("\(address) is member \(other) of the volume")
+                throw TercetError(.inUse, "\(address) is member \(other) of the volume")
             }
             if !overwrite, case .success(let held) = superblock,
                 held.volume != record.volume || held.members[member].uuid != record.members[member].uuid
                     || identity != record.members[member].uuid
             {
-                throw VolumeCreationError(
-                    "\(address) holds volume \(held.volume): say --overwrite if that is to be lost")
+                throw TercetError(
+                    .exists, "\(address) holds volume \(held.volume): say --overwrite if that is to be lost")
             }
             return identity
         }
@@ -144,17 +146,18 @@ struct VolumeGrowCommand: AsyncParsableCommand {
         let old = await attached.volume.geometry()
         let blocks = size.map { UInt64($0.value) / UInt64(old.blockSize) } ?? largest(old)
         guard blocks > old.dataBlocks else {
-            throw CommandFailure(
-                "the volume has \(old.dataBlocks) blocks already; the members hold \(largest(old)) at most")
+            throw TercetError(
+                .invalid, "the volume has \(old.dataBlocks) blocks already; the members hold \(largest(old)) at most")
         }
         guard await attached.volume.grow(dataBlocks: blocks) else {
-            throw CommandFailure(
+            throw TercetError(
+                .invalid,
                 "the members are too small for \(blocks) blocks, or have grown by less than the metadata takes")
         }
         var clock = StallClock(attached.patience)
         while try attached.outcome().hasGrown == nil { try await attached.check(&clock, "the volume is growing") }
         guard try attached.outcome().hasGrown == true else {
-            throw CommandFailure("a member was lost meanwhile; the volume has its old size")
+            throw TercetError(.unavailable, "a member was lost meanwhile; the volume has its old size")
         }
         try await attached.bringIntoSync()
         return (old, await attached.volume.geometry())
@@ -162,7 +165,7 @@ struct VolumeGrowCommand: AsyncParsableCommand {
 
     /// The largest volume that the smallest of the members holds.
     private func largestVolume(_ group: InitiatorGroup) async throws -> (VolumeGeometry) -> UInt64 {
-        let blocks = try await volume.probe(group) { probe throws(VolumeCreationError) in
+        let blocks = try await volume.probe(group) { probe throws(TercetError) in
             volume.members.indices.map { probe.blocks(of: MemberIndex($0)) }.min() ?? 0
         }
         return { geometry in

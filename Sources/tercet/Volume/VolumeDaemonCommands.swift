@@ -16,7 +16,7 @@ struct DaemonArguments: ParsableArguments {
         do {
             return try ControlClient(path: socket).call(method, parameters, returning: type)
         } catch {
-            throw CommandFailure("\(error)")
+            throw TercetError(.failed, "\(error)")
         }
     }
 }

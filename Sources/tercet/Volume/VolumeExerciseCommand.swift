@@ -1,4 +1,5 @@
 import ArgumentParser
+import Base
 import Foundation
 import NVMeInitiator
 import Reactor
@@ -60,7 +61,7 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
             blockCount: UInt64(size.value / blockSize.value))
         if !check.isEmpty {
             for path in check {
-                if let problem = try record.compare(path: path) { throw CommandFailure(problem) }
+                if let problem = try record.compare(path: path) { throw TercetError(.damaged, problem) }
             }
             return
         }
@@ -82,10 +83,10 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
     ) async throws -> String {
         let geometry = await attached.volume.geometry()
         guard Int(geometry.blockSize) == blockSize.value else {
-            throw CommandFailure("the volume has blocks of \(geometry.blockSize) bytes")
+            throw TercetError(.invalid, "the volume has blocks of \(geometry.blockSize) bytes")
         }
         guard startBlock + record.blockCount <= geometry.dataBlocks else {
-            throw CommandFailure("the range is beyond the volume's end")
+            throw TercetError(.invalid, "the range is beyond the volume's end")
         }
         let length = min(UInt64((window?.value ?? size.value) / blockSize.value), record.blockCount)
         var random = BenchRandom(seed: seed)
@@ -95,7 +96,7 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
         guard
             let memory = await attached.volume.allocate(
                 VolumeExerciser.byteCount(plan, blockSize: blockSize.value))
-        else { throw CommandFailure("no memory for --iodepth") }
+        else { throw TercetError(.exhausted, "no memory for --iodepth") }
         let volume = attached.volume
         let exerciser = await session.groups[0].run {
             VolumeExerciser(plan, record: record, volume: volume, memory: memory.pointer)
@@ -113,8 +114,8 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
         let (problem, failure, operations) = await group.run {
             (exerciser.problem, exerciser.failure, exerciser.operations)
         }
-        if let failure { throw CommandFailure(failure) }
-        if let problem { throw CommandFailure("verification failed: \(problem)") }
+        if let failure { throw TercetError(.failed, failure) }
+        if let problem { throw TercetError(.damaged, "verification failed: \(problem)") }
         try await attached.bringIntoSync()
         let counts = await attached.volume.statistics()
         let regions = geometry.regions(start: startBlock + start, count: length)

@@ -51,7 +51,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
             volume: identifier, regionSize: UInt32(regionSize.value), byteCount: size.map { UInt64($0.value) },
             fencing: fencing == .none ? .none : .reservations, minimumCopies: minimumCopies, overwrite: overwrite)
         creation.overwriteConsent = "say --overwrite"
-        let geometry = try await volume.probe(session.groups[0]) { probe throws(VolumeCreationError) in
+        let geometry = try await volume.probe(session.groups[0]) { probe throws(TercetError) in
             let progress = ProgressLine()
             defer { progress.clear() }
             try await takeOver.check(probe)
@@ -104,7 +104,7 @@ struct VolumeDestroyCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        try await volume.probe(session.groups[0]) { probe throws(VolumeCreationError) in
+        try await volume.probe(session.groups[0]) { probe throws(TercetError) in
             try await takeOver.check(probe)
             try await probe.destroy()
         }

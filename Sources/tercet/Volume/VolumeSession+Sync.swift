@@ -24,8 +24,8 @@ extension VolumeSession {
                 await attachment.abandon()
                 throw error
             }
-            do { try await detach() } catch let second as CommandFailure {
-                throw CommandFailure("\((error as? CommandFailure)?.message ?? "\(error)"); \(second.message)")
+            do { try await detach() } catch let second as TercetError {
+                throw TercetError((error as? TercetError)?.code ?? .failed, "\(error); \(second)")
             }
             throw error
         }
@@ -101,7 +101,8 @@ extension VolumeSession {
     func bringIntoSync() async throws {
         let outcome = try await waitUntilInSync()
         guard outcome.isInSync else {
-            throw CommandFailure(
+            throw TercetError(
+                .unavailable,
                 "not all members are in sync, and nothing came any further for \(patience.seconds): "
                     + outcome.obstacles.joined(separator: "; "))
         }
@@ -146,7 +147,8 @@ extension VolumeSession {
     func check(_ clock: inout StallClock, _ state: String) async throws {
         if clock.isStalled(await volume.progress()) {
             let reasons = await attachment.reasons()
-            throw CommandFailure("\(state), and nothing came any further for \(patience.seconds): \(reasons)")
+            throw TercetError(
+                .unavailable, "\(state), and nothing came any further for \(patience.seconds): \(reasons)")
         }
         try await Task.sleep(for: .milliseconds(20))
     }

@@ -50,7 +50,7 @@ final class VolumeSession {
         /// The outcome of scrubs and growth so far; throws if the volume has failed.
         func outcome() throws -> VolumeOutcome {
             try state.withLock { state in
-                if let failure = state.failure { throw CommandFailure(failure) }
+                if let failure = state.failure { throw TercetError(.failed, failure) }
                 return state.outcome
             }
         }
@@ -85,7 +85,7 @@ final class VolumeSession {
             ) { log.take($0) }
         } catch {
             let occupant = error.cause as? VolumeOccupant
-            throw CommandFailure(occupant?.objection(consent: "say --take-over") ?? error.message)
+            throw TercetError(error.code.kind, occupant?.objection(consent: "say --take-over") ?? error.message)
         }
     }
 
@@ -102,7 +102,9 @@ final class VolumeSession {
     /// go as a crash would leave it, and the error says so. Returns what stays at the members, for people; `nil` for nothing.
     @discardableResult func detach() async throws -> String? {
         let keepsReservations = await volume.keepsReservations()
-        do throws(VolumeError) { try await attachment.detach() } catch { throw CommandFailure(error.message) }
+        do throws(VolumeError) { try await attachment.detach() } catch {
+            throw TercetError(error.code.kind, error.message)
+        }
         return keepsReservations
             ? "the reservation stays at the members, because a host was fenced less than a minute ago and might still write; it "
                 + "holds until the next command takes it over, which needs --take-over where targets do not tell who is there"
@@ -125,6 +127,20 @@ struct VolumeOutcome: Sendable {
         case .grown: hasGrown = true
         case .growFailed: hasGrown = false
         default: break
+        }
+    }
+}
+
+extension VolumeError.Code {
+    /// The kind of error that it is to the command.
+    fileprivate var kind: TercetError.Code {
+        switch self {
+        case .inUse, .deposed: .inUse
+        case .noMember: .unavailable
+        case .timedOut: .timedOut
+        case .notAttachable, .notClean: .failed
+        case .noMemory: .exhausted
+        case .invalid: .invalid
         }
     }
 }

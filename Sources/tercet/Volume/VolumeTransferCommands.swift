@@ -1,4 +1,5 @@
 import ArgumentParser
+import Base
 import BlockInterface
 import Foundation
 import Replication
@@ -35,7 +36,9 @@ struct VolumeWriteCommand: AsyncParsableCommand {
     private func write(_ file: InputFile, _ attached: VolumeSession) async throws -> UInt64 {
         let blockSize = Int(await attached.volume.geometry().blockSize)
         let piece = volumePieceBytes
-        guard let buffer = await attached.volume.allocate(piece) else { throw CommandFailure("no memory for the data") }
+        guard let buffer = await attached.volume.allocate(piece) else {
+            throw TercetError(.exhausted, "no memory for the data")
+        }
         var block = startBlock
         let space = UnsafeMutableRawBufferPointer(start: buffer.pointer, count: piece)
         while case let bytes = try file.read(into: space), bytes > 0 {
@@ -73,7 +76,7 @@ struct VolumeReadCommand: AsyncParsableCommand {
         let blockSize = UInt64(await attached.volume.geometry().blockSize)
         let piece = UInt64(volumePieceBytes) / blockSize
         guard let buffer = await attached.volume.allocate(volumePieceBytes) else {
-            throw CommandFailure("no memory for the data")
+            throw TercetError(.exhausted, "no memory for the data")
         }
         var done: UInt64 = 0
         while done < blockCount {
@@ -101,7 +104,7 @@ extension VolumeSession {
         }
         guard status == .success else {
             let place = count > 0 ? " of \(count) blocks at block \(start)" : ""
-            throw CommandFailure("the \(operation.text)\(place) failed: \(status.explanation)")
+            throw TercetError(.failed, "the \(operation.text)\(place) failed: \(status.explanation)")
         }
     }
 }
