@@ -23,8 +23,8 @@ import Testing
     /// Allocations tell how many entries were touched and copied. A few more are caches that grow.
     @Test func noCommandCostsMoreWhereMoreIsConfigured() throws {
         try #require(allocationProbeIsActive())
-        let few = try costs(Size(subsystems: 20, namespaces: 20, hosts: 4, registrants: 4), rounds: 3)
-        let many = try costs(Size(subsystems: 1000, namespaces: 3000, hosts: 40, registrants: 40), rounds: 3)
+        let few = try costs(Size(subsystems: 300, namespaces: 20, hosts: 4, registrants: 4), rounds: 3)
+        let many = try costs(Size(subsystems: 3000, namespaces: 3000, hosts: 40, registrants: 40), rounds: 3)
         #expect(few.map(\.name) == many.map(\.name))
         for (little, much) in zip(few, many) {
             // A report names each registrant, and a change tells each of them.
@@ -98,9 +98,9 @@ import Testing
         try once("Connect, I/O queue", io, connect.command, .fromHost(connect.data))
         for row in rows { try measure(row, admin) }
         let discovery = try world.admin(nqn: EngineWorld.discovery, keepAlive: 100_000)
-        for bytes in [1024, 4096, 1 << 18] {
-            let command = RawCommand.getLog(NVME_LOG_LID_DISCOVER, bytes: bytes, nsid: 0).with(12, 1024)
-            try measure(Row("Get Log Page 70h, \(bytes) bytes", command, .toHost(bytes)), discovery)
+        for (place, bytes) in [(0, 4096), (1024, 1024), (4096, 4096), (40960, 4096), (1024, 1 << 18)] {
+            let command = RawCommand.getLog(NVME_LOG_LID_DISCOVER, bytes: bytes, nsid: 0).with(12, UInt32(place))
+            try measure(Row("Get Log Page 70h, \(bytes) bytes at \(place)", command, .toHost(bytes)), discovery)
         }
         for (name, opcode, dword10, keys) in Self.reservations {
             let command = RawCommand(opcode: opcode.rawValue, nsid: 1).with(10, dword10)
@@ -125,8 +125,12 @@ import Testing
         let world = try EngineWorld(.small { ($0.maxNamespaces, $0.controlMemory) = (65536, 4 << 20) })
         let device = IdleDevice()
         try world.change { definition in
+            definition.listeners = [EngineWorld.address(4420)]
+            // Subsystems that let in any host, and such as name the host that asks.
             definition.subsystems += (0..<size.subsystems).map {
-                SubsystemDefinition(nqn: "nqn.2024-01.io.tercet:cost-\(1_000_000 + $0)", serialNumber: "C")
+                SubsystemDefinition(
+                    nqn: "nqn.2024-01.io.tercet:cost-\(1_000_000 + $0)", serialNumber: "C",
+                    access: $0 % 2 == 0 ? .anyHost : .hosts([HostName.plain]))
             }
             definition[EngineWorld.nqn]?.namespaces += (2...UInt32(size.namespaces)).map {
                 var namespace = EngineWorld.numbered($0, device)

@@ -12,7 +12,6 @@ import Testing
 @Suite struct ReactorTimeTests {
     private func addSubsystems(_ count: Int, _ world: EngineWorld, to host: String? = nil) throws {
         try world.change {
-            if $0.listeners.isEmpty { $0.listeners = [EngineWorld.address(4420)] }
             $0.subsystems += (0..<count).map { number in
                 SubsystemDefinition(
                     nqn: "nqn.2024-01.io.tercet:\(1_000_000 + number)-for-\(host?.suffix(4) ?? "all")",
@@ -22,24 +21,6 @@ import Testing
     }
 
     // MARK: The discovery log
-
-    /// - Parameter isListed: the subsystems name the host, instead of letting in any.
-    @Test(arguments: [false, true]) func aPieceOfTheDiscoveryLogCostsWhatItIsLong(isListed: Bool) throws {
-        try #require(allocationProbeIsActive())
-        func pieces(_ count: Int) throws -> [UInt64] {
-            let world = try EngineWorld()
-            try addSubsystems(count, world, to: isListed ? HostName.plain : nil)
-            let admin = try world.admin(nqn: EngineWorld.discovery)
-            return try [0, 4096, 40 * 1024].map { place in
-                let before = allocationsOfThread()
-                _ = try world.log(NVME_LOG_LID_DISCOVER, 4096, at: place, on: admin)
-                return allocationsOfThread() - before
-            }
-        }
-        for (few, many) in zip(try pieces(50), try pieces(2000)) {
-            #expect(many <= few + 8, "\(many) allocations among 2000 subsystems, \(few) among 50")
-        }
-    }
 
     @Test func theDiscoveryLogIsTheSameInAnyPieces() throws {
         let world = try EngineWorld(.small { $0.controlMemory = 2 << 20 })
