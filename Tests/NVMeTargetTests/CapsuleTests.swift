@@ -1,6 +1,5 @@
 import CLibNVMe
 import FabricInterface
-import NVMeTarget
 import Testing
 
 /// Capsules that no host should send, and keys that no target may use.

@@ -2,7 +2,6 @@ import AllocationProbe
 import CLibNVMe
 import Glibc
 import InProcessTransport
-import NVMeTarget
 import TargetInterface
 import Testing
 

@@ -2,7 +2,6 @@ import BlockInterface
 import CLibNVMe
 import InProcessTransport
 import NVMeSpec
-import NVMeTarget
 import Simulation
 import TargetInterface
 import Testing

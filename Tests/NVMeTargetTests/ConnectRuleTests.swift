@@ -1,6 +1,5 @@
 import CLibNVMe
 import InProcessTransport
-import NVMeTarget
 import TargetInterface
 import Testing
 

@@ -1,7 +1,5 @@
 import FabricInterface
-import NVMeTarget
 import Simulation
-import TargetInterface
 import Testing
 
 /// The private data of a connection request. The rejection is 4 bytes: RECFMT 0 and a status of the NVMe

@@ -34,19 +34,15 @@ import Testing
         ) { world, _, time in try world.change { change(&$0, time) } }
     }
 
+    /// - Parameter blocks: 0 for a device that is gone.
     private static func resize(_ world: EngineWorld, _ disk: SimulatedDisk, to blocks: UInt64) {
-        disk.resize(toBlocks: blocks)
-        world.target.refreshNamespaces()
-    }
-
-    private static func vanish(_ world: EngineWorld, _ disk: SimulatedDisk) {
-        disk.vanish()
+        if blocks == 0 { disk.vanish() } else { disk.resize(toBlocks: blocks) }
         world.target.refreshNamespaces()
     }
 
     static let notices = [
         namespace("a namespace grows") { resize($0, $1, to: UInt64($2 + 2) * 8192) },
-        namespace("a namespace vanishes, and is back") { $2 % 2 == 0 ? vanish($0, $1) : resize($0, $1, to: 8192) },
+        namespace("a namespace vanishes, and is back") { resize($0, $1, to: $2 % 2 == 0 ? 0 : 8192) },
         namespace("a namespace comes, and goes") { world, _, time in
             let second = EngineWorld.namespace(2, SimulatedDisk.instant())
             try world.change { $0[EngineWorld.nqn]?.namespaces[1...] = time % 2 == 0 ? [second] : [] }
@@ -199,7 +195,7 @@ import Testing
         // Units of 1000 blocks of 512 bytes, rounded up: 25600 read, 12800 written; then the commands.
         #expect([32, 48, 64, 80].map { page.number($0, 8) } == [26, 13, 200, 100])
 
-        Self.vanish(world, device)
+        Self.resize(world, device, to: 0)
         for queue in 0..<2 { #expect(host.status(of: host.sendRead(queue: queue), queue: queue) != .success) }
         #expect(host.isThere)
     }

@@ -1,6 +1,5 @@
 import Base
 import CLibNVMe
-import NVMeTarget
 import Simulation
 import Testing
 
