@@ -25,9 +25,12 @@ public final class Mailbox: Sendable {
 
     /// Leaves `body` to be run by the mailbox's owner.
     public func send(_ body: @escaping @Sendable () -> Void) {
-        messages.withLock { $0.append(body) }
-        count.add(1, ordering: .releasing)
-        guard descriptor >= 0 else { return }
+        let isFirst = messages.withLock { messages in
+            messages.append(body)
+            return count.add(1, ordering: .acquiringAndReleasing).oldValue == 0
+        }
+        // The owner looks once more before it sleeps: the first letter alone has to wake it.
+        guard isFirst, descriptor >= 0 else { return }
         var one: UInt64 = 1
         _ = write(descriptor, &one, 8)
     }
@@ -42,9 +45,9 @@ public final class Mailbox: Sendable {
         let arrived = messages.withLock { messages in
             let taken = messages
             messages.removeAll()
+            count.store(0, ordering: .releasing)
             return taken
         }
-        count.subtract(arrived.count, ordering: .relaxed)
         for message in arrived { message() }
         return arrived.count
     }

@@ -111,6 +111,7 @@ public final class Reactor: PollerHost, @unchecked Sendable {
         var learner = SpinLearner()
         var spinNanoseconds: UInt64 = 0
         var hasOffered = false
+        var hasSlept = false
         while !stopping.load(ordering: .acquiring) {
             if round(now) > 0 {
                 if workRounds == 0, options.waiting == .adaptive {
@@ -119,6 +120,7 @@ public final class Reactor: PollerHost, @unchecked Sendable {
                 }
                 workRounds += 1
                 emptyRounds = 0
+                hasSlept = false
                 if workRounds % options.roundsBeforeYield == 0 { now = noted(.now()) }
                 continue
             }
@@ -135,17 +137,22 @@ public final class Reactor: PollerHost, @unchecked Sendable {
                 continue
             }
             emptyRounds += 1
-            guard emptyRounds >= options.roundsBeforeYield || options.waiting == .never else { continue }
+            // Woken for nothing, perhaps by a timer: there is nothing to wait for awake.
+            let isInVain = hasSlept && options.waiting != .always
+            hasSlept = false
+            guard emptyRounds >= options.roundsBeforeYield || options.waiting == .never || isInVain else { continue }
             emptyRounds = 0
             now = noted(.now())
             let waited = now.nanoseconds(since: lastWork)
             if waited < spinNanoseconds { continue }
-            if waited < options.idleSpellNanoseconds, options.waiting != .never {
+            if waited < options.idleSpellNanoseconds, options.waiting != .never, !isInVain {
                 hasOffered = true
                 sched_yield()
             } else {
                 hasOffered = true
-                sleep(now)
+                hasSlept = sleep(now)
+                // Work that the last look has found is followed by more, as any.
+                if !hasSlept { workRounds = 1 }
                 now = noted(.now())
             }
         }
@@ -180,9 +187,10 @@ public final class Reactor: PollerHost, @unchecked Sendable {
     }
 
     /// Arms all notifications, looks once more, and sleeps until a notification, a deadline, or work from another thread.
-    private func sleep(_ now: MonotonicTime) {
+    /// Returns whether it has slept: not where the last look has found work.
+    private func sleep(_ now: MonotonicTime) -> Bool {
         for poller in pollers { poller.prepareToSleep() }
-        if round(now) > 0 { return }
+        if round(now) > 0 { return false }
         watchDescriptors()
         var deadline = MonotonicTime.distantFuture
         for poller in pollers { deadline = min(deadline, poller.nextDeadline) }
@@ -199,6 +207,7 @@ public final class Reactor: PollerHost, @unchecked Sendable {
                 for poller in pollers { poller.becameReady(descriptor) }
             }
         }
+        return true
     }
 
     /// Brings the epoll set up to date; descriptors seldom change.
