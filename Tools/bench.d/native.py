@@ -1,5 +1,6 @@
 """The parts that run natively, on softverbs: targets and loads are processes of this machine."""
 
+import json
 import os
 import subprocess
 import time
@@ -97,6 +98,16 @@ def tercet(*arguments):
         [load.TERCET, *arguments], env={**os.environ, **ENVIRONMENT}, stdin=subprocess.DEVNULL, capture_output=True,
         text=True, timeout=120, check=False,
     )
+
+
+def only_subsystem(port):
+    """NQN of the only subsystem beside that of discovery at a port of this machine."""
+    found = tercet("discover", "-a", ADDRESS, "-s", str(port), "--json")
+    try:
+        (nqn,) = [entry["subnqn"] for entry in json.loads(found.stdout)["records"] if "discovery" not in entry["subnqn"]]
+    except (ValueError, KeyError) as error:
+        raise TargetError(f"what is exported at port {port} cannot be told: {found.stderr.strip()} {error}") from error
+    return nqn
 
 
 def size(options):

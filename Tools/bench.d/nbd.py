@@ -41,8 +41,9 @@ class NBDCopy:
 class Server:
     """An NBD server at a Unix socket, until the end of a with statement."""
 
-    def __init__(self, socket, command, environment=None):
+    def __init__(self, socket, command, environment=None, export=""):
         self.socket = socket
+        self.export = export
         self.command = command
         self.environment = {**os.environ, **(environment or {})}
 
@@ -62,7 +63,7 @@ class Server:
 
     @property
     def uri(self):
-        return f"nbd+unix:///?socket={self.socket}"
+        return f"nbd+unix:///{self.export}?socket={self.socket}"
 
     def __exit__(self, *_):
         native.end(self.process)
@@ -97,8 +98,9 @@ def measure(options, port, folder, say):
             through = [f"ram{number}" for number in (1, 2, 3)]
             target.volume(through)
             members = ",".join(target.member(name) for name in through)
+            nvme = f"{native.ADDRESS}:{port + 1}"
             running["nbd-volume"] = Server(
-                socket, [VOLUMED, "--nbd", socket, "--volume", f"v={members}"], native.ENVIRONMENT)
+                socket, [VOLUMED, "--nbd", socket, "--nvme", nvme, "--volume", f"v={members}"], native.ENVIRONMENT, "v")
             loads = {name: fio(server.uri) for name, server in running.items()}
             if load.has_engine():
                 loads["volume"] = target.volume([f"ram{number}" for number in (4, 5, 6)])
@@ -106,6 +108,8 @@ def measure(options, port, folder, say):
             try:
                 for server in running.values():
                     stack.append(server.__enter__())
+                loads["nvme-volume"] = load.our_initiator(
+                    native.ADDRESS, port + 1, native.only_subsystem(port + 1), native.ENVIRONMENT)
                 for loader in loads.values():
                     load.measure(loader, plan.FILL, None, processor.Window())
                 turns(options, loads, running, length, say)
@@ -119,13 +123,14 @@ def measure(options, port, folder, say):
 def turns(options, loads, running, length, say):
     names = list(loads)
     for turn in range(1, options.rounds + 1):
-        for cell in [*options.chosen_cells(), plan.COPY]:
+        for cell in [*options.chosen_cells(), *plan.BULK, plan.COPY]:
             first = turn % len(names)
             for name in names[first:] + names[:first]:
                 if cell is plan.COPY and name not in running:
                     continue
                 event = {"event": "sample", "round": turn, "cell": cell.name, "peer": name, "store": STORE}
-                server = running.get(name)
+                # The daemon that exports the volume by NVMe-oF exports it by NBD, too.
+                server = running.get("nbd-volume" if name == "nvme-volume" else name)
                 loader = NBDCopy(server.uri, length) if cell is plan.COPY else loads[name]
                 window = processor.Window(server.process.pid if server else None, with_kernel=False)
                 try:

@@ -31,9 +31,12 @@ CELLS = [
 # Every block written once, without a limit of time: memory and empty files answer otherwise before that.
 FILL = Cell("fill", "write", 1 << 20, 4)
 
+# Long requests, for servers of devices alone.
+BULK = [Cell(f"{pattern}-1m-qd4", pattern, 1 << 20, 4) for pattern in ("read", "write")]
+
 # nbdcopy of a whole export, in its own requests.
 COPY = Cell("nbdcopy", "read", 256 << 10, 64)
-TABLE_CELLS = [*CELLS, COPY]
+TABLE_CELLS = [*CELLS, *BULK, COPY]
 
 QUICK_CELLS = [cell.name for cell in CELLS if cell.pattern != "randrw"]
 
@@ -42,7 +45,7 @@ PARTS = {
     "initiator": "our initiator at tercetd and at nvmet-rdma",
     "volume": "the replicated volume beside md-raid1 over three nvme-rdma devices",
     "native": "on softverbs: our initiator at tercetd, one member and three, null, RAM and a file",
-    "nbd": "NBD servers of memory: tercet-volumed, nbdkit, qemu-nbd; a volume through NBD, and the volume itself",
+    "nbd": "NBD servers of memory: tercet-volumed, nbdkit, qemu-nbd; a volume through NBD, through NVMe-oF, and itself",
     "instructions": "on softverbs under callgrind: instructions for each I/O, target and initiator",
 }
 LAB_PARTS = ("kernel", "initiator", "volume")
@@ -62,7 +65,7 @@ PEERS = (
     "linux@nvmet", "linux@tercetd", "tercet@nvmet", "tercet@tercetd",
     "md-raid1@nvmet", "md-raid1@tercetd", "volume@tercetd",
     "null", "ram", "file", "volume-ram", "volume-file",
-    "nbd", "nbdkit", "qemu-nbd", "nbd-volume", "volume",
+    "nbd", "nbdkit", "qemu-nbd", "nbd-volume", "nvme-volume", "volume",
 )
 
 COMPARISONS = [
@@ -77,6 +80,7 @@ COMPARISONS = [
     Comparison("NBD server: tercet-volumed / nbdkit, memory", "nbd", "nbdkit"),
     Comparison("NBD server: tercet-volumed / qemu-nbd, memory", "nbd", "qemu-nbd"),
     Comparison("our volume through NBD / the volume itself", "nbd-volume", "volume"),
+    Comparison("our volume through NVMe-oF / the volume itself", "nvme-volume", "volume"),
 ]
 
 

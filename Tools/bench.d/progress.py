@@ -18,7 +18,7 @@ class Progress:
         self.left = {
             "lab": plan.lab_steps(options),
             "native": options.rounds * cells * (5 if load.has_engine() else 3) * ("native" in options.parts),
-            "nbd": options.rounds * ((cells + 1) * 4 + cells * load.has_engine()) * ("nbd" in options.parts),
+            "nbd": options.rounds * ((cells + 3) * 4 + (cells + 2) * (1 + load.has_engine())) * ("nbd" in options.parts),
             "instructions": len(instructions.chosen(options)) * 2 * members * ("instructions" in options.parts),
         }
         self.total = sum(self.left.values())
