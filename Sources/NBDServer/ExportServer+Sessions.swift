@@ -117,10 +117,16 @@ extension ExportServer {
         let greeting = connection.greeting
         let staged = Array(connection.staging.bytes)
         let session = connection.session
+        guard descriptor >= 0 else {
+            connection.end(String(cString: strerror(errno)))
+            return export.close()
+        }
+        let whenOver = connection.whenOver
+        connection.whenOver = nil
         connection.end("")
-        guard descriptor >= 0 else { return export.close() }
         home.run {
             let moved = home.add(descriptor)
+            moved.whenOver = whenOver
             moved.session = session
             moved.greeting = greeting
             moved.staging.append(staged)

@@ -199,8 +199,11 @@ public final class ExportServer: Poller, @unchecked Sendable {
     }
 
     /// Takes a client's socket, which does not block, and shakes hands with it. On the reactor's thread.
-    public func adopt(_ descriptor: Int32) {
+    ///
+    /// - Parameter whenOver: hears on a reactor's thread that the connection has ended, and that nothing of it is under way any more.
+    public func adopt(_ descriptor: Int32, whenOver: (@Sendable () -> Void)? = nil) {
         let connection = add(descriptor)
+        connection.whenOver = whenOver
         connection.handshake = NBDHandshake(exports: exports.all.map(\.description))
     }
 

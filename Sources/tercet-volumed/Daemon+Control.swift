@@ -83,10 +83,13 @@ extension Daemon {
                     number: number, address: "\(address)", state: "not attached",
                     since: moments.members[number].timeText, cause: moments.members[number].text, behindRegions: 0)
             }
+            let before = turns.before(name)
             return VolumeExplanation(
                 name: name, uuid: "", phase: "waiting", since: moments.phase.timeText,
-                cause: history.events.last?.text ?? moments.phase.text, members: members,
-                needs: ["two members that can be reached and hold the volume's record"], risks: [],
+                cause: before.map { "it waits for its turn to be attached; before it: \($0)" } ?? history.events.last?
+                    .text
+                    ?? moments.phase.text, members: members,
+                needs: before == nil ? ["two members that can be reached and hold the volume's record"] : [], risks: [],
                 events: history.events)
         }
         let status = await volume.attachment.volume.status()
@@ -147,13 +150,21 @@ extension Daemon {
         }
         let entry = try VolumedConfiguration.VolumeEntry(
             name: given.name, memberTexts: given.members, takesOver: given.takeOver ?? false)
+        guard !isStopping else { throw TercetError(.unavailable, "the daemon is stopping") }
         wanted[given.name] = entry
+        let number = turns.join(entry.name)
         do throws(VolumeError) {
-            let volume = try await attach(entry)
+            guard await hasTurn(entry, number) else {
+                throw VolumeError(.invalid, "\"\(entry.name)\" is not wanted any more")
+            }
+            let volume = try await attach(entry, number)
             return await summary(entry.name, volume.device, "\(volume.attachment.superblock.volume)", "serving")
         } catch {
-            wanted[given.name] = nil
-            histories[given.name] = nil
+            // It may have been detached meanwhile, and attached again.
+            if wanted[given.name] == entry {
+                wanted[given.name] = nil
+                histories[given.name] = nil
+            }
             throw TercetError(error.code == .inUse ? .inUse : .unavailable, error.message)
         }
     }
@@ -208,7 +219,11 @@ extension Daemon {
             for export in await kernel.exports(of: volume.device) { try await kernel.remove(export.name) }
         }
         guard wanted.removeValue(forKey: name) != nil else { throw unknown(name) }
-        guard let place = volumes.firstIndex(where: { $0.entry.name == name }) else { return }
+        turns.withdraw(name)
+        guard let place = volumes.firstIndex(where: { $0.entry.name == name }) else {
+            histories[name] = nil
+            return
+        }
         let volume = volumes.remove(at: place)
         for export in exports.all where export.device === volume.device {
             _ = exports.remove(export.name)

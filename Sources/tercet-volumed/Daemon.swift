@@ -2,6 +2,7 @@ import Base
 import BlockBackend
 import BlockInterface
 import ControlPlane
+import Glibc
 import Logging
 import NBDServer
 import NVMeInitiator
@@ -22,20 +23,26 @@ actor Daemon {
     let reactors: [Reactor]
     let servers: [ExportServer]
     /// The initiator of each reactor, once it has a volume.
-    private var groups: [InitiatorGroup?]
+    var groups: [InitiatorGroup?]
     /// The things that volumes of a reactor have in common: registrations of the server's memory, and where they compete.
-    private let registrations: [SharedRegistrations]
-    private let shares: [FairShare]
+    let registrations: [SharedRegistrations]
+    let shares: [FairShare]
     var volumes: [AttachedVolume] = []
     /// Devices of this machine, by their names.
     var devices: [(name: String, device: any BlockDevice, place: Int)] = []
     /// Volumes that are to be attached, by their names; and what they have told.
     var wanted: [String: VolumedConfiguration.VolumeEntry] = [:]
     var histories: [String: VolumeHistory] = [:]
+    /// A bounded number is attached at the same time.
+    var turns: AttachTurns
+    private(set) var beginning = Beginning.underWay
+    /// Attaches that have not ended.
+    var attaching = 0
     private var nextPlace = 0
     private(set) var listeners: [UnixListener] = []
     /// The control socket, which the next daemon takes.
     var control: ControlServer?
+    private let single: SingleClient?
     /// Everything has gone to the next daemon.
     var isHandedOver = false
     /// Block devices of this machine.
@@ -48,17 +55,19 @@ actor Daemon {
 
     /// How long clients have for what is under way when the daemon stops.
     static let drainSeconds = 10.0
-    /// Between two attempts to attach a volume.
-    private static let retrySeconds = 5.0
 
-    /// - Parameter inherited: sockets of a service manager.
+    /// - Parameters:
+    ///   - inherited: sockets of a service manager.
+    ///   - single: the only client, with which the daemon ends.
     init(
-        _ configuration: VolumedConfiguration, inherited: [UnixListener], journal: Journal
+        _ configuration: VolumedConfiguration, inherited: [UnixListener], single: SingleClient? = nil, journal: Journal
     ) throws(TercetError) {
+        self.single = single
         self.configuration = configuration
         self.journal = journal
         reactors = (0..<configuration.reactors).map { Reactor(name: "volumed \($0)", processor: $0) }
         groups = Array(repeating: nil, count: reactors.count)
+        turns = AttachTurns(atOnce: reactors.count * Self.attachesOfReactor)
         registrations = reactors.map { _ in SharedRegistrations() }
         shares = reactors.map { _ in FairShare() }
         var options = ExportServerOptions()
@@ -104,136 +113,43 @@ actor Daemon {
         }
     }
 
+    /// How the beginning has gone.
+    enum Beginning {
+        case underWay
+        /// Clients are let in.
+        case serving
+        /// No further attempt would help.
+        case failed(VolumeError)
+    }
+
+    /// Attaches the volumes, and then lets clients in and goes on with those of the former daemon; `beginning` tells how that goes.
+    func begin(_ taken: TakenOver?) {
+        Task {
+            do throws(VolumeError) { try await attachAll() } catch {
+                beginning = .failed(error)
+                return
+            }
+            if let taken { await resume(taken) }
+            guard !isStopping else { return }
+            await accept()
+            beginning = .serving
+        }
+    }
+
     /// Lets clients in, once there is what they come for.
-    func accept() async {
-        let (server, descriptors) = (servers[0], listeners.map(\.descriptor))
-        await reactors[0].run { for descriptor in descriptors { server.listen(on: descriptor) } }
+    private func accept() async {
+        let (server, descriptors, single) = (servers[0], listeners.map(\.descriptor), single)
+        await reactors[0].run {
+            for descriptor in descriptors { server.listen(on: descriptor) }
+            // As handOver does: the daemon ends as if it were told to.
+            if let single { server.adopt(single.descriptor) { kill(getpid(), SIGTERM) } }
+        }
     }
 
     /// The reactor for what comes next: round and round.
-    private func takePlace() -> Int {
+    func takePlace() -> Int {
         defer { nextPlace += 1 }
         return nextPlace % reactors.count
-    }
-
-    // MARK: Volumes
-
-    /// Attaches all volumes. Those that cannot be attached now are tried again until the daemon stops; returns when each has been
-    /// tried once. Throws for the first that no further attempt would help.
-    func attachAll() async throws(VolumeError) {
-        var failure: VolumeError?
-        await withTaskGroup(of: VolumeError?.self) { tasks in
-            for entry in configuration.volumes { tasks.addTask { await self.begin(entry) } }
-            for await result in tasks where failure == nil { failure = result }
-        }
-        if let failure { throw failure }
-    }
-
-    /// Attaches a volume, now or later. Returns the reason where trying again cannot help.
-    private func begin(_ entry: VolumedConfiguration.VolumeEntry) async -> VolumeError? {
-        wanted[entry.name] = entry
-        do throws(VolumeError) {
-            _ = try await attach(entry)
-            return nil
-        } catch {
-            let mayHelp = error.code != .notAttachable && error.code != .noMemory
-            tell(entry, error.message, isRepeated: mayHelp)
-            guard mayHelp else { return error }
-            Task { await self.retry(entry, last: error.message) }
-            return nil
-        }
-    }
-
-    private func tell(_ entry: VolumedConfiguration.VolumeEntry, _ reason: String, isRepeated: Bool) {
-        histories[entry.name]?.note("not attached: \(reason)")
-        journal.write(
-            .error, "volume cannot be attached" + (isRepeated ? "; it is tried again" : ""),
-            ["volume": "\(entry.name)", "reason": "\(reason)"])
-    }
-
-    private func retry(_ entry: VolumedConfiguration.VolumeEntry, last: String) async {
-        var last = last
-        while true {
-            try? await Task.sleep(for: .seconds(Self.retrySeconds))
-            if isStopping || wanted[entry.name] != entry { return }
-            do throws(VolumeError) {
-                _ = try await attach(entry)
-                return
-            } catch {
-                if error.message == last { continue }
-                last = error.message
-                tell(entry, last, isRepeated: true)
-            }
-        }
-    }
-
-    /// Attaches a volume and offers it under its name.
-    func attach(_ entry: VolumedConfiguration.VolumeEntry) async throws(VolumeError) -> AttachedVolume {
-        let place = takePlace()
-        let group = try await group(place)
-        let identity = HostIdentity(nqn: configuration.hostNQN, id: .random())
-        var options = VolumeAttachmentOptions(members: entry.members, hostNQN: identity.nqn, hostID: identity.id)
-        options.takesOver = entry.takesOver
-        options.queueDepth = 256
-        let nonce = UInt32.random(in: 1...UInt32.max)
-        options.nonce = nonce
-        options.registrations = registrations[place]
-        // Memory that servers announce needs no copy: this is for the rest, and each volume has its own.
-        options.bufferBytes = 16 << 20
-        let history = histories[entry.name] ?? VolumeHistory()
-        histories[entry.name] = history
-        let observer = VolumeObserver(name: entry.name, members: entry.members, history: history, journal: journal)
-        do throws(TercetError) {
-            if entry.exports.contains(.kernelNBD) { try kernel.link(entry.name).noteAttempt(nonce) }
-        } catch {
-            throw VolumeError(.notAttachable, error.description)
-        }
-        let attachment = try await VolumeAttachment.open(options, group: group, host: reactors[place]) {
-            observer.take($0)
-        }
-        let volume = AttachedVolume(
-            entry: entry, place: place, attachment: attachment,
-            device: await attachment.blockDevice(share: shares[place]))
-        volume.device.change(entry.limits)
-        do throws(TercetError) {
-            try await reexport?.add(volume.device, attachment.superblock.volume)
-            if entry.exports.contains(.nbd) {
-                try exports.add(Export(name: entry.name, text: volume.device.name, device: volume.device, home: place))
-            }
-        } catch {
-            await reexport?.remove(attachment.superblock.volume)
-            try? await attachment.detach()
-            throw VolumeError(.notAttachable, error.description)
-        }
-        volumes.append(volume)
-        journal.write(
-            .notice, "volume attached",
-            [
-                "volume": "\(entry.name)", "uuid": "\(attachment.superblock.volume)",
-                "bytes": "\(volume.device.geometry.byteCount)",
-            ])
-        if entry.exports.contains(.kernelNBD) {
-            do throws(TercetError) { try await exportToKernel(entry.name, of: entry.name) } catch {
-                history.note("not a block device: \(error)")
-                journal.write(.error, "volume cannot be a block device: \(error)", ["volume": "\(entry.name)"])
-            }
-        }
-        return volume
-    }
-
-    /// The initiator of a reactor; made when its first volume comes.
-    private func group(_ place: Int) async throws(VolumeError) -> InitiatorGroup {
-        if let group = groups[place] { return group }
-        let group: InitiatorGroup
-        do throws(TercetError) {
-            group = InitiatorGroup(RDMAInitiator(try VerbsFabric.open()), ring: reactors[place].ring)
-        } catch {
-            throw VolumeError(.notAttachable, "RDMA cannot be used: \(error)", cause: error)
-        }
-        groups[place] = group
-        let reactor = reactors[place]
-        await reactor.run { reactor.add(group) }
-        return group
     }
 
     // MARK: Care
@@ -269,6 +185,7 @@ actor Daemon {
     /// Answers what is under way, detaches the volumes, and ends the threads. Returns the volumes that were not left clean.
     func stop() async -> [String] {
         isStopping = true
+        await settle()
         for (server, reactor) in zip(servers, reactors) { await reactor.run { server.stopListening() } }
         control?.stop()
         var unclean: [String] = []

@@ -143,6 +143,7 @@ extension Daemon {
         let descriptor = try UnixListener.connect(to: path)
         defer { close(descriptor) }
         isStopping = true
+        await settle()
         await kernel.leave()
         let stoppedAt = MonotonicTime.now()
         journal.write(.notice, "handing over to the next daemon")

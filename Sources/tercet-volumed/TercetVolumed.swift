@@ -44,6 +44,12 @@ struct TercetVolumed: ParsableCommand {
     @Option(name: .long, help: ArgumentHelp("Unix socket for NBD clients.", valueName: "PATH"))
     var nbd: String?
 
+    @Flag(
+        help: ArgumentHelp(
+            "Serve one NBD client at the standard input, a socket, and end with it: nbdinfo -- [ tercet-volumed --single ... ]."
+        ))
+    var single = false
+
     @Option(
         name: .long,
         help: ArgumentHelp(
@@ -138,10 +144,14 @@ extension TercetVolumed {
     /// Why no client can come, or in more than one way; `nil` where all is well.
     private func problem(_ configuration: VolumedConfiguration, hasInherited: Bool) -> String? {
         if configuration.nbdSocket == nil, configuration.nvmeAddress == nil, !hasInherited,
-            !configuration.usesKernelNBD
+            !configuration.usesKernelNBD, !single
         {
             return
-                "no client could come: --nbd PATH, a service manager's socket, --nvme ADDRESS or --kernel-nbd is needed"
+                "no client could come: --nbd PATH, a service manager's socket, --nvme ADDRESS, --kernel-nbd or --single is needed"
+        }
+        if single, configuration.nbdSocket != nil || hasInherited || takeOverFrom != nil {
+            return
+                "--single serves one client and ends with it: --nbd, --take-over-from and a service manager's socket are to be left out"
         }
         if configuration.nbdSocket != nil, hasInherited {
             return "a service manager has passed a socket: --nbd is to be left out"
@@ -162,7 +172,6 @@ extension TercetVolumed {
         var logger = Logger(label: "tercet-volumed") { _ in LineLogHandler(format: format) }
         logger.logLevel = level
         let journal = Journal(logger)
-        let notification = ServiceNotification()
         TraceDump.prepare(program: "tercet-volumed", folder: TraceDump.temporaryFolder)
         TraceDump.catchTraps()
         let configuration: VolumedConfiguration
@@ -178,21 +187,28 @@ extension TercetVolumed {
                 return refuse(problem, isCommandLine: config == nil)
             }
             let taken = try takeOverFrom.map { path throws(TercetError) in try HandOver.receive(from: path) }
-            daemon = try Daemon(configuration, inherited: inherited + (taken?.listeners ?? []), journal: journal)
+            let only = try single ? SingleClient.take() : nil
+            daemon = try Daemon(
+                configuration, inherited: inherited + (taken?.listeners ?? []), single: only, journal: journal)
             try await daemon.start()
             if let path = configuration.controlSocket { try await daemon.answer(at: path) }
             if let taken { await daemon.kernel.take(taken.sessions) }
-            try await daemon.attachAll()
-            if let taken { await daemon.resume(taken) }
-            await daemon.accept()
+            await daemon.begin(taken)
         } catch {
             journal.flush()
             return refuse("\(error)", isCommandLine: false)
         }
-        journal.write(.notice, "serving", await daemon.summary)
-        notification.ready("serving")
+        return await watch(daemon, signals, journal)
+    }
+
+    /// Tells when the daemon serves, and does as signals say until it is to end; returns the exit status.
+    @MainActor
+    private func watch(_ daemon: Daemon, _ signals: Signals, _ journal: Journal) async -> Int32 {
+        let notification = ServiceNotification()
+        var isServing = false
         while true {
-            switch signals.wait(milliseconds: min(1000, notification.watchdogMilliseconds ?? 1000)) {
+            let patience = isServing ? min(1000, notification.watchdogMilliseconds ?? 1000) : Self.beginningMilliseconds
+            switch signals.wait(milliseconds: patience) {
             case SIGTERM, SIGINT:
                 notification.stopping()
                 journal.write(.notice, "stopping")
@@ -204,9 +220,25 @@ extension TercetVolumed {
                 let failure = TraceDump.write { path = String(cString: $0) }
                 journal.write(failure == 0 ? .notice : .error, "trace written", ["path": "\(path)"])
             default:
-                await daemon.refresh()
-                if await daemon.isAlive() { notification.beat() }
+                if isServing {
+                    await daemon.refresh()
+                    if await daemon.isAlive() { notification.beat() }
+                    continue
+                }
+                switch await daemon.beginning {
+                case .underWay: continue
+                case .failed(let error):
+                    journal.flush()
+                    return refuse("\(error)", isCommandLine: false)
+                case .serving:
+                    isServing = true
+                    journal.write(.notice, "serving", await daemon.summary)
+                    notification.ready("serving")
+                }
             }
         }
     }
+
+    /// How often it is looked whether the volumes are attached.
+    private static let beginningMilliseconds = 2
 }

@@ -42,14 +42,6 @@ wait "$bench_pid"
 report $? "the host's reads are verified" || diagnose <"$tap_folder/bench"
 
 expect_output "JSON for programs" '"phase" : "serving"' explain --json
-call() { python3 - "$control" "$1" <<'PYTHON'
-import json, socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.connect(sys.argv[1])
-s.sendall((json.dumps({"jsonrpc": "2.0", "id": 1} | json.loads(sys.argv[2])) + "\n").encode())
-print(s.makefile().readline(), end="")
-PYTHON
-}
 expect_output "an export under another name" '"exportName":"other"' \
   call '{"method": "export", "params": {"name": "db", "exportName": "other"}}'
 check "... is there" nbdinfo --size "$(uri other)"

@@ -4,13 +4,21 @@ import InitiatorTransport
 
 /// The connections of an initiator: their slots, and by what the fabric calls them.
 struct ConnectionTable: ~Copyable {
-    private var slots = SlotTable<HostConnectionIndex, HostQueuePair>(
-        capacity: HostLimits.connections, initial: HostQueuePair())
+    private var slots: SlotTable<HostConnectionIndex, HostQueuePair>
     private var places: [ConnectionHandle: HostConnectionIndex] = [:]
-    private var requests: [HostConnectionRequest?] = Array(repeating: nil, count: HostLimits.connections)
-    private var memory: [CapsuleMemory?] = Array(repeating: nil, count: HostLimits.connections)
+    private var requests: [HostConnectionRequest?]
+    private var memory: [CapsuleMemory?]
     /// Connections that are being made or ended: the connection manager is asked about them in each round.
     private var unsettled: [HostConnectionIndex] = []
+
+    /// - Parameter capacity: connections at once.
+    init(capacity: Int) {
+        slots = SlotTable(capacity: capacity, initial: HostQueuePair())
+        requests = Array(repeating: nil, count: capacity)
+        memory = Array(repeating: nil, count: capacity)
+    }
+
+    var capacity: Int { slots.capacity }
 
     @inline(__always)
     subscript(index: HostConnectionIndex) -> HostQueuePair {
@@ -21,7 +29,7 @@ struct ConnectionTable: ~Copyable {
     /// The connection that a completion is for.
     @inline(__always)
     func check(_ index: HostConnectionIndex) {
-        invariant(index.offset < HostLimits.connections, "work belongs to a connection of the transport")
+        invariant(index.offset < slots.capacity, "work belongs to a connection of the transport")
     }
 
     var isSettled: Bool { unsettled.isEmpty }

@@ -12,13 +12,18 @@ final class HostDevice {
     let control: ControlBuffers
     /// Completion queue entries that queue pairs have not been promised.
     private var completionEntriesLeft: Int
-    private var queuePairsLeft = HostLimits.queuePairs
+    private let queuePairs: Int
+    private var queuePairsLeft: Int
     private let completions: UnsafeMutableBufferPointer<WorkCompletion>
 
-    init(number: Int, context: FabricContext, completionEntries: Int) throws(ConnectionFailure) {
+    init(
+        number: Int, context: FabricContext, completionEntries: Int, queuePairs: Int, controlBuffers: Int
+    ) throws(ConnectionFailure) {
+        self.queuePairs = queuePairs
+        queuePairsLeft = queuePairs
         self.number = number
         self.context = context
-        control = try ControlBuffers(context, device: number)
+        control = try ControlBuffers(context, device: number, count: controlBuffers)
         completionEntriesLeft = min(completionEntries, context.limits.maxCompletionQueueEntries)
         work = WorkBatch(context, work: HostLimits.workBatch, receives: HostLimits.workBatch)
         completions = .allocate(capacity: HostLimits.completionBatch)
@@ -41,7 +46,7 @@ final class HostDevice {
     func reserve(depth: Int) throws(ConnectionFailure) {
         let receives = Self.receiveCount(depth: depth)
         guard queuePairsLeft > 0 else {
-            throw .resources("more than \(HostLimits.queuePairs) queue pairs on \(context.deviceName)")
+            throw .resources("more than \(queuePairs) queue pairs on \(context.deviceName)")
         }
         guard completionEntriesLeft >= depth + receives else {
             throw .resources("the completion queue on \(context.deviceName) has no room for a queue of \(depth)")
@@ -67,10 +72,10 @@ final class ControlBuffers {
     private struct Part: ~Copyable {
         private let slots: RegisteredSlots
 
-        init(_ context: FabricContext, _ access: MemoryAccess) throws(ConnectionFailure) {
+        init(_ context: FabricContext, _ access: MemoryAccess, count: Int) throws(ConnectionFailure) {
             let memory: ControlMemory
             do throws(TercetError) {
-                memory = try ControlMemory(slotBytes: ControlBuffer.byteCount, count: HostLimits.controlBuffers)
+                memory = try ControlMemory(slotBytes: ControlBuffer.byteCount, count: count)
             } catch { throw .resources(error.description) }
             do throws(TercetError) { slots = try RegisteredSlots(memory, with: context, access: access) } catch {
                 throw .call(error)
@@ -92,10 +97,11 @@ final class ControlBuffers {
     private let outgoing: Part
     private let incoming: Part
 
-    init(_ context: FabricContext, device: Int) throws(ConnectionFailure) {
+    /// - Parameter count: control transfers at once, in each direction.
+    init(_ context: FabricContext, device: Int, count: Int) throws(ConnectionFailure) {
         self.device = device
-        outgoing = try Part(context, .outgoing)
-        incoming = try Part(context, .incoming)
+        outgoing = try Part(context, .outgoing, count: count)
+        incoming = try Part(context, .incoming, count: count)
     }
 
     func take(_ direction: DataDirection) -> ControlBuffer? {

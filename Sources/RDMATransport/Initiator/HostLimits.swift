@@ -2,10 +2,6 @@ import NVMeSpec
 
 /// Numbers of the initiator's side that are not worth a knob.
 enum HostLimits {
-    /// Connections of one reactor.
-    static let connections = 512
-    /// Queue pairs of one reactor on one device.
-    static let queuePairs = 256
     /// Completions taken from one device in one poll.
     static let completionBatch = 128
     /// Work requests, and receives, that are collected before they are posted.
@@ -15,8 +11,6 @@ enum HostLimits {
     static let flushMilliseconds: UInt64 = 500
     /// How long an address, and the route to it, may take to be resolved, in milliseconds (Linux: 3 s).
     static let resolveMilliseconds: UInt32 = 3_000
-    /// Control transfers of one reactor on one device at once, in each direction.
-    static let controlBuffers = 32
     /// RDMA READs of ours that the controller may have running on one queue.
     static let readDepth = 16
     /// The connection manager is asked this often while there is work: it costs a system call.

@@ -6,7 +6,7 @@ import NVMeSpec
 /// From an address to a connection with its queue pair.
 extension RDMAInitiator {
     public func connect(_ request: HostConnectionRequest) throws(ConnectionFailure) -> HostConnectionIndex {
-        guard connections.hasRoom else { throw .resources("more than \(HostLimits.connections) connections") }
+        guard connections.hasRoom else { throw .resources("more than \(connections.capacity) connections") }
         let timeout = Int32(clamping: min(request.timeoutMilliseconds, HostLimits.resolveMilliseconds))
         let connection: ConnectionHandle
         do {

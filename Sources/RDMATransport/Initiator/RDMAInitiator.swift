@@ -10,24 +10,32 @@ import NVMeSpec
 /// and writes its data pointer, no more.
 public final class RDMAInitiator: HostTransport {
     let fabric: Fabric
-    var connections = ConnectionTable()
+    var connections: ConnectionTable
     var arrivals = Arrivals()
     private var devices: [HostDevice] = []
     /// The same, for each round: counting references would cost more than the look.
     private var looks: [Unmanaged<HostDevice>] = []
     private let completionEntries: Int
+    private let controlBuffers: Int
     private var nextLook = MonotonicTime(nanoseconds: 0)
     private var now = MonotonicTime(nanoseconds: 0)
 
     /// - Parameters:
     ///   - fabric: this reactor's own.
     ///   - completionEntries: entries of the completion queue on each device: two for each command of all connections.
-    public init(_ fabric: Fabric, completionEntries: Int = 8192) {
+    ///   - connections: so many at once; half of them on one device.
+    ///   - controlBuffers: control transfers on one device at once, in each direction.
+    public init(_ fabric: Fabric, completionEntries: Int = 8192, connections: Int = 512, controlBuffers: Int = 32) {
         self.fabric = fabric
+        self.controlBuffers = controlBuffers
+        self.connections = ConnectionTable(capacity: connections)
         self.completionEntries = completionEntries
     }
 
-    public var connectionCapacity: Int { HostLimits.connections }
+    /// Queue pairs on one device.
+    private var queuePairs: Int { connections.capacity / 2 }
+
+    public var connectionCapacity: Int { connections.capacity }
 
     // MARK: Rounds
 
@@ -92,7 +100,9 @@ public final class RDMAInitiator: HostTransport {
     /// The device of a context, known from its first connection on.
     func device(_ context: FabricContext) throws(ConnectionFailure) -> HostDevice {
         if let device = devices.first(where: { $0.context === context }) { return device }
-        let device = try HostDevice(number: devices.count, context: context, completionEntries: completionEntries)
+        let device = try HostDevice(
+            number: devices.count, context: context, completionEntries: completionEntries, queuePairs: queuePairs,
+            controlBuffers: controlBuffers)
         devices.append(device)
         looks.append(.passUnretained(device))
         arrivals.makeRoom(for: devices.count * HostLimits.completionBatch)
@@ -103,7 +113,7 @@ public final class RDMAInitiator: HostTransport {
         try fabric.context(
             for: connection,
             ContextOptions(
-                completionQueueEntries: completionEntries, sharedReceiveEntries: 0, queuePairs: HostLimits.queuePairs))
+                completionQueueEntries: completionEntries, sharedReceiveEntries: 0, queuePairs: queuePairs))
     }
 
     public func device(of index: HostConnectionIndex) -> TransportDevice? {

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Many volumes in one daemon on one reactor, VOLUMES of them (64): all attach, in turns, and serve. One more, and one whose targets are
+# away, keep nobody waiting.
+
+. "$(dirname "$0")/native.sh"
+. "$(dirname "$0")/volumed.sh"
+
+volumes=${VOLUMES:-64}
+patience=$((10 + volumes / 4))
+control=$tap_folder/control.sock
+target_pids=()
+at_exit '[ ${#target_pids[@]} -eq 0 ] || kill -KILL "${target_pids[@]}"'
+
+# A subsystem of a target tells 63 hosts apart, and each volume is a host of its own.
+python3 - "$volumes" "$port" "$tap_folder" "$nbd_socket" "$control" <<'PYTHON'
+import json, sys
+count, port, folder, nbd, control = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+of_subsystem = 48
+def member(target, volume):
+    return f"127.0.0.1:{port + target}/nqn.2026-11.io.tercet:m{target}.{volume // of_subsystem}/{volume % of_subsystem + 1}"
+def volume(number, port_offset=0):
+    members = [member(target + port_offset, number) for target in range(3)]
+    return {"name": f"v{number + 1}", "members": members}
+for target in range(3):
+    subsystems = [
+        {"nqn": f"nqn.2026-11.io.tercet:m{target}.{first // of_subsystem}", "allowAnyHost": True,
+         "namespaces": [{"nsid": place + 1, "backing": "ram:2M"} for place in range(min(of_subsystem, count + 1 - first))]}
+        for first in range(0, count + 1, of_subsystem)]
+    json.dump({"reactors": 1, "listeners": [{"address": "127.0.0.1", "port": port + target}], "subsystems": subsystems},
+              open(f"{folder}/target{target}.json", "w"))
+away = {"name": "away", "members": [f"127.0.0.1:{port + 9}/nqn.2026-11.io.tercet:away.{target}/1" for target in range(3)]}
+entries = [away] + [volume(number) for number in range(count)]
+json.dump({"reactors": 1, "nbd": {"socket": nbd}, "controlSocket": control, "volumes": entries}, open(f"{folder}/volumed.json", "w"))
+with open(f"{folder}/members", "w") as out:
+    for number in range(count + 1):
+        print(*[f"--member {text}" for text in volume(number)["members"]], file=out)
+PYTHON
+
+for number in 0 1 2; do
+  "$tercetd" --config "$tap_folder/target$number.json" >"$tap_folder/target$number.log" 2>&1 </dev/null &
+  target_pids+=($!)
+done
+for number in 0 1 2; do
+  require "target $number starts" wait_until 20 "$tercet" discover -a "$address" -s $((port + number))
+done
+# create_all: makes a volume of each line of members.
+create_all() {
+  local members
+  while read -ra members; do "$tercet" volume create "${members[@]}" --region-size 64k >/dev/null </dev/null || return; done <"$tap_folder/members"
+}
+require "$((volumes + 1)) volumes are created" create_all
+
+attached() { grep -c "notice: volume attached" "$volumed_log"; }
+all_attached() { [ "$(attached)" -ge "$1" ]; }
+: >"$volumed_log"
+"$volumed" --config "$tap_folder/volumed.json" >>"$volumed_log" 2>&1 </dev/null &
+volumed_pid=$!
+waits() { "$tercet" volume explain "v$volumes" --socket "$control" | grep -E "waits for its turn to be attached; before it: [0-9]"; }
+check "one that waits says so" wait_until 5 waits
+require "all $volumes attach" wait_until "$patience" all_attached "$volumes"
+require "the daemon serves" wait_until 5 volumed_serves
+check "the one whose targets are away is named, and tried again" volumed_said "cannot be attached; it is tried again.*volume=away"
+expect_equal "nothing was refused for want of room" 0 \
+  "$(grep -cE "no room|another control|more than [0-9]+ (connections|queue pairs)" "$volumed_log")"
+grep "notice: volume attached" "$volumed_log" | sed 's/.*milliseconds=\([0-9]*\).*/\1/' | awk '
+  {all[NR] = $1; if ($1 > most) most = $1}
+  END {printf "attached in, in ms: first %d, last %d, longest %d\n", all[1], all[NR], most}' | diagnose
+
+cat >"$tap_folder/all.py" <<'PYTHON'
+# Writes to each volume what no other has, and reads it back.
+import nbd, sys
+uri, count = sys.argv[1], int(sys.argv[2])
+def session(number):
+    h = nbd.NBD()
+    h.connect_uri(uri.replace("NAME", f"v{number}"))
+    return h
+for number in range(1, count + 1):
+    h = session(number)
+    h.pwrite(number.to_bytes(8, "big") * 512, 4096)
+    h.shutdown()
+for number in range(1, count + 1):
+    h = session(number)
+    assert h.pread(4096, 4096) == number.to_bytes(8, "big") * 512, number
+    h.shutdown()
+print("each has its own")
+PYTHON
+expect_output "all are served" "each has its own" /usr/bin/python3 "$tap_folder/all.py" "$(uri NAME)" "$volumes"
+
+# idle SECONDS: the processor that the daemon takes, in hundredths of a percent.
+ticks() { awk '{print $14 + $15}' "/proc/$volumed_pid/stat"; }
+before=$(ticks)
+sleep "${IDLE_SECONDS:-2}"
+echo "idle, in percent of a processor: $(awk -v used=$(($(ticks) - before)) -v seconds="${IDLE_SECONDS:-2}" \
+  'BEGIN {printf "%.2f", used / seconds}')" | diagnose
+
+last=$(sed 's/--member /"/; s/ --member /", "/g; s/$/"/' "$tap_folder/members" | tail -1)
+expect_output "one more is attached while one waits" '"phase":"serving"' \
+  call '{"method": "attach", "params": {"name": "more", "members": ['"$last"']}}'
+expect_output "the one that waits is taken back" '"result"' call '{"method": "detach", "params": {"name": "away"}}'
+expect_output "... and gone" 'there is no volume' call '{"method": "explain", "params": {"name": "away"}}'
+check "SIGTERM detaches them all" stop_volumed
+expect_output "... each" "^$((volumes + 1))\$" grep -c "notice: volume detached" "$volumed_log"
+kill "${target_pids[@]}"
+wait "${target_pids[@]}"
+report $? "the targets end in good order"
+target_pids=()
+done_testing
