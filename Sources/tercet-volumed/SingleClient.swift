@@ -1,8 +1,7 @@
 import Base
-import CLinux
 import Glibc
 
-/// The only client of a daemon, at its standard input and output, as `nbdinfo -- [ ... ]` and its kin begin one.
+/// The only client of a daemon, at its standard input and output, as libnbd's `nbd_connect_command` begins one.
 struct SingleClient: Sendable {
     /// The client's socket, which does not block.
     let descriptor: Int32
@@ -15,12 +14,13 @@ struct SingleClient: Sendable {
         else {
             throw TercetError(
                 .invalid,
-                "--single: the standard input is no socket; allowed: one of a client that starts this program, "
-                    + "as in nbdinfo -- [ tercet-volumed --single ... ]")
+                "--single: the standard input is no socket; allowed: that of a client which starts this program, "
+                    + "as libnbd's nbd_connect_command does")
         }
         let descriptor = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
         let nothing = open("/dev/null", O_RDWR | O_CLOEXEC)
-        guard descriptor >= 0, nothing >= 0, tercet_set_nonblocking(descriptor) == 0, dup2(nothing, STDIN_FILENO) >= 0,
+        guard descriptor >= 0, nothing >= 0, fcntl(descriptor, F_SETFL, O_NONBLOCK) == 0,
+            dup2(nothing, STDIN_FILENO) >= 0,
             dup2(nothing, STDOUT_FILENO) >= 0
         else {
             throw TercetError(call: "--single", errno: errno, reason: String(cString: strerror(errno)))

@@ -46,7 +46,7 @@ struct TercetVolumed: ParsableCommand {
 
     @Flag(
         help: ArgumentHelp(
-            "Serve one NBD client at the standard input, a socket, and end with it: nbdinfo -- [ tercet-volumed --single ... ]."
+            "Serve one NBD client at the standard input, a socket, and end with it."
         ))
     var single = false
 
