@@ -1,7 +1,7 @@
 import Foundation
 import Terminal
 
-/// Why the run cannot go on, for the user.
+/// Why the run cannot go on, for the user. It has the exit status, which fio's own may be, and which `TercetError` has not.
 struct Failure: Error {
     var message: String
     /// 1: something went wrong. 2: wrong usage. 128 and more: a signal ended the run.

@@ -33,11 +33,6 @@ struct Fault: Equatable {
     }
 }
 
-/// The mistake in a fault's text.
-struct FaultSyntaxError: Error {
-    var message: String
-}
-
 extension Fault {
     static let grammar = """
         at TIME kill target N | stop target N | continue target N | restart target N | slow target N by TIME | \
@@ -45,17 +40,19 @@ extension Fault {
         """
 
     /// - Parameter targets: how many are started and can be broken.
-    init(_ text: String, targets: Int) throws(FaultSyntaxError) {
+    /// - Throws: the mistake in the text; wrong usage.
+    init(_ text: String, targets: Int) throws(Failure) {
         let words = text.split(separator: " ").map { $0.lowercased() }
         guard words.count >= 4, words[0] == "at", let time = Fault.milliseconds(words[1]) else {
-            throw FaultSyntaxError(message: "fault \"\(text)\": expected \(Fault.grammar)")
+            throw Failure("fault \"\(text)\": expected \(Fault.grammar)", exitStatus: 2)
         }
-        func target(_ word: String) throws(FaultSyntaxError) -> Int {
+        func target(_ word: String) throws(Failure) -> Int {
             guard let number = Int(word), number >= 1, number <= targets else {
-                throw FaultSyntaxError(
-                    message: "fault \"\(text)\": no target \(word); "
+                throw Failure(
+                    "fault \"\(text)\": no target \(word); "
                         + (targets == 0
-                            ? "none is started here" : targets == 1 ? "there is one, 1" : "there are 1 to \(targets)"))
+                            ? "none is started here" : targets == 1 ? "there is one, 1" : "there are 1 to \(targets)"),
+                    exitStatus: 2)
             }
             return number - 1
         }
@@ -68,12 +65,12 @@ extension Fault {
         case ("restart", 3) where rest[1] == "target": action = .restartTarget(try target(rest[2]))
         case ("slow", 5) where rest[1] == "target" && rest[3] == "by":
             guard let delay = Fault.milliseconds(rest[4]) else {
-                throw FaultSyntaxError(message: "fault \"\(text)\": \(rest[4]) is no time; as 20ms or 1s")
+                throw Failure("fault \"\(text)\": \(rest[4]) is no time; as 20ms or 1s", exitStatus: 2)
             }
             action = .slowTarget(try target(rest[2]), milliseconds: delay)
         case ("cut", 5) where rest[1...3] == ["link", "of", "target"]: action = .cutLink(try target(rest[4]))
         case ("restore", 5) where rest[1...3] == ["link", "of", "target"]: action = .restoreLink(try target(rest[4]))
-        default: throw FaultSyntaxError(message: "fault \"\(text)\": expected \(Fault.grammar)")
+        default: throw Failure("fault \"\(text)\": expected \(Fault.grammar)", exitStatus: 2)
         }
         milliseconds = time
         self.text = text

@@ -107,13 +107,7 @@ struct TercetFio: ParsableCommand {
 
     private func plan() throws(Failure) -> Run.Plan {
         var faults: [Fault] = []
-        for text in fault {
-            do throws(FaultSyntaxError) {
-                faults.append(try Fault(text, targets: member.isEmpty ? targets : 0))
-            } catch {
-                throw Failure(error.message, exitStatus: 2)
-            }
-        }
+        for text in fault { faults.append(try Fault(text, targets: member.isEmpty ? targets : 0)) }
         let programs = try Programs(engine: engine)
         let chosen = try chooseSubstrate(programs)
         if case .device = chosen, programs.link == nil, let cut = faults.first(where: \.isOfLink) {
