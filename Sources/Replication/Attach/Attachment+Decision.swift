@@ -50,12 +50,16 @@ extension Attachment {
         collectDirty(into: dirty, ready: ready, present: present, recorded: best.inSync, volume)
         if !volume.rules.mustHeedBitsOfEqualRecords, haveEqualStamps(ready, volume) { dirty.clear() }
 
-        var intact: MemberSet = []
+        var (intact, untold): (MemberSet, MemberSet) = ([], [])
         for member in present {
             let (instance, recorded) = (
                 volume.members[member].connection.bootInstance, best.members[member].bootInstance
             )
-            if volume.rules.hasKeptCache(instance: instance, recorded: recorded) { intact.insert(member) }
+            if volume.rules.hasKeptCache(instance: instance, recorded: recorded) {
+                intact.insert(member)
+            } else if volume.rules.mayHaveKeptCache(instance: instance, recorded: recorded) {
+                untold.insert(member)
+            }
         }
         // Acknowledged writes that were not flushed are on a member that kept its cache. Where none of those present did,
         // one that is absent may have: it is waited for, unless there is none, or it has been replaced.
@@ -65,10 +69,12 @@ extension Attachment {
             return []
         }
         // One that lost its cache beside one that kept it is behind where regions are dirty, and recorded as such: a flush
-        // that is acknowledged before it has been copied to makes nothing durable there.
-        let kept = dirty.bits.isEmpty ? present : volume.rules.inSync(present: present, intact: intact)
+        // that is acknowledged before it has been copied to makes nothing durable there. So it is beside one of another make,
+        // which does not tell: what that one may have kept, it has surely not.
+        let keepers = intact == [] ? untold : intact
+        let kept = dirty.bits.isEmpty ? present : volume.rules.inSync(present: present, intact: keepers)
         // One that the newest record names in sync has all that was acknowledged, whether or not that record was valid.
-        let sources = intact == [] ? kept : intact
+        let sources = keepers == [] ? kept : keepers
         let named = sources.intersection(newest.inSync)
         let quarantine = Set(best.quarantine + newest.quarantine)
         adopt(best, quarantine, inSync: kept, dirty: dirty.bits, &volume)

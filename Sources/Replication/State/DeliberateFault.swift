@@ -41,6 +41,8 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case lossNotMarked
     /// A member that lost its cache stays in sync beside one that kept it, to be reconciled.
     case lostCacheInSync
+    /// A member that surely lost its cache is believed beside one that does not tell.
+    case untoldCacheLost
     /// The member that dirty regions are copied from is not written: a flush of it that succeeds after one that failed is believed
     /// (PostgreSQL's fsync, 2018).
     case sourceNotRewritten

@@ -130,6 +130,11 @@ package struct Rules: Sendable, BitwiseCopyable {
         instance != 0 && instance == recorded || broken == .bootInstanceIgnored
     }
 
+    /// Whether nothing is known of a member's cache: it tells no boot instance, or told none before.
+    func mayHaveKeptCache(instance: UInt64, recorded: UInt64) -> Bool {
+        (instance == 0 || recorded == 0) && broken != .untoldCacheLost
+    }
+
     /// Whether the member that dirty regions are copied from is written too.
     var mustRewriteSource: Bool { broken != .sourceNotRewritten }
 
