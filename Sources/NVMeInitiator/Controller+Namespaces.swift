@@ -65,7 +65,9 @@ extension Controller {
             do { description.identify = try IdentifyNamespace(decoding: bytes) } catch {
                 throw .invalidResponse("\(error)")
             }
-            description.instance = TercetNamespaceIdentity(identifyNamespace: bytes)?.instance
+            let identity = TercetNamespaceIdentity(identifyNamespace: bytes)
+            description.instance = identity?.instance
+            description.opening = identity?.opening
             let identify = description.identify
             if identify.size == 0 {
                 description.problem = "the namespace is not active"

@@ -50,6 +50,8 @@ public struct NamespaceDescription: Equatable, Sendable {
     public var descriptors: NamespaceDescriptors?
     /// Which opening of a device it is, where the target tells: see `TercetNamespaceIdentity`.
     public var instance: UInt64?
+    /// The instance at which that device was opened, where the target tells.
+    public var opening: UInt64?
     /// Why no I/O can be done on it; `nil` where it can.
     public var problem: String?
 

@@ -49,14 +49,20 @@ public struct TercetIdentity: Equatable, Sendable {
 public struct TercetNamespaceIdentity: Equatable, Sendable {
     /// Its place in the Identify Namespace data structure.
     public static let offset = 384
-    static let byteCount = 16
+    static let byteCount = 24
     private static let magic: UInt64 = 0x7465_6372_6574_3032
 
     /// Never the same for two openings of a device, in one run of a target or in several: it changes whenever the device's
     /// volatile write cache may have been lost, or another device may be in its place.
     public var instance: UInt64
+    /// The instance at which the device was opened: what was cached since can be read, though a flush that failed may have left it
+    /// on no media (then `instance` is greater). 0 where the target does not tell.
+    public var opening: UInt64
 
-    public init(instance: UInt64) { self.instance = instance }
+    public init(instance: UInt64, opening: UInt64 = 0) {
+        self.instance = instance
+        self.opening = opening
+    }
 
     /// Reads it from an Identify Namespace data structure; `nil` if another target made that.
     public init?(identifyNamespace page: [UInt8]) {
@@ -64,12 +70,14 @@ public struct TercetNamespaceIdentity: Equatable, Sendable {
             TercetIdentity.word(page, Self.offset) == Self.magic
         else { return nil }
         instance = TercetIdentity.word(page, Self.offset + 8)
+        opening = TercetIdentity.word(page, Self.offset + 16)
     }
 
     /// Writes it into an Identify Namespace data structure.
     public func store(into page: inout [UInt8]) {
         TercetIdentity.store(Self.magic, into: &page, at: Self.offset)
         TercetIdentity.store(instance, into: &page, at: Self.offset + 8)
+        TercetIdentity.store(opening, into: &page, at: Self.offset + 16)
     }
 }
 

@@ -132,7 +132,8 @@ struct IdentifyPages {
         case .namespace, .allocatedNamespace:
             var bytes = namespacePage(namespace, geometry).encoded
             if !target.options.omissions.contains(.instances) {
-                TercetNamespaceIdentity(instance: namespace.cacheInstance).store(into: &bytes)
+                TercetNamespaceIdentity(instance: namespace.cacheInstance, opening: namespace.instance)
+                    .store(into: &bytes)
             }
             return bytes
         case .namespaceDescriptors:

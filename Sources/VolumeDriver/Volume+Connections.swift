@@ -16,8 +16,7 @@ extension Volume {
         var blocks: UInt64
         /// The target's run.
         var run: UInt64
-        /// Changes whenever a volatile cache may have been lost.
-        var bootInstance: UInt64
+        var cache: CacheInstance
         var controllerID: UInt16?
         /// The target has said that all commands of the association before are over.
         var isQuiesced: Bool
@@ -127,7 +126,9 @@ extension Volume {
         return Greeting(
             namespace: namespace.index, identity: NamespaceIdentity(namespace), blocks: namespace.blockCount,
             run: run,
-            bootInstance: options.deliberateDefect == .runForInstance ? run : namespace.instance ?? run,
+            cache: options.deliberateDefect == .runForInstance || namespace.instance == nil
+                ? CacheInstance(number: run)
+                : CacheInstance(number: namespace.instance ?? run, opening: namespace.opening ?? 0),
             controllerID: controller.association?.controllerID, isQuiesced: isQuiesced,
             hasWriteZeroes: controller.association?.identify.nvmCommands.contains(.writeZeroes) ?? false,
             keepAlivePeriods: countsTraffic ? 2 : 1)
@@ -171,7 +172,7 @@ extension Volume {
         link.controllerID = greeting.controllerID
         engine.handle(
             .connected(
-                link.index, association: link.association, bootInstance: greeting.bootInstance, blocks: greeting.blocks),
+                link.index, association: link.association, cache: greeting.cache, blocks: greeting.blocks),
             now: group.now)
     }
 

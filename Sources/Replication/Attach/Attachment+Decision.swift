@@ -50,17 +50,8 @@ extension Attachment {
         collectDirty(into: dirty, ready: ready, present: present, recorded: best.inSync, volume)
         if !volume.rules.mustHeedBitsOfEqualRecords, haveEqualStamps(ready, volume) { dirty.clear() }
 
-        var (intact, untold): (MemberSet, MemberSet) = ([], [])
-        for member in present {
-            let (instance, recorded) = (
-                volume.members[member].connection.bootInstance, best.members[member].bootInstance
-            )
-            if volume.rules.hasKeptCache(instance: instance, recorded: recorded) {
-                intact.insert(member)
-            } else if volume.rules.mayHaveKeptCache(instance: instance, recorded: recorded) {
-                untold.insert(member)
-            }
-        }
+        let fates = fates(of: present, by: best, volume)
+        let intact = members(present, whoseFateIs: .kept, fates)
         // Acknowledged writes that were not flushed are on a member that kept its cache. Where none of those present did,
         // one that is absent may have: it is waited for, unless there is none, or it has been replaced.
         let awaited = best.inSync.subtracting(present).subtracting(volume.record.fresh)
@@ -69,9 +60,16 @@ extension Attachment {
             return []
         }
         // One that lost its cache beside one that kept it is behind where regions are dirty, and recorded as such: a flush
-        // that is acknowledged before it has been copied to makes nothing durable there. So it is beside one of another make,
-        // which does not tell: what that one may have kept, it has surely not.
-        let keepers = intact == [] ? untold : intact
+        // that is acknowledged before it has been copied to makes nothing durable there. So it is beside one that only failed a
+        // flush, and beside one of another make, which does not tell: what these may have, it has surely not.
+        var keepers = intact
+        for fate in [CacheFate.readable, .untold] where keepers == [] {
+            keepers = members(present, whoseFateIs: fate, fates)
+        }
+        if keepers == [], !dirty.bits.isEmpty {
+            let late = late(best, newest, ready: ready, present: present, volume)
+            if late != [] { return decide(newest, newest, ready: ready, present: late, &volume) }
+        }
         let kept = dirty.bits.isEmpty ? present : volume.rules.inSync(present: present, intact: keepers)
         // One that the newest record names in sync has all that was acknowledged, whether or not that record was valid.
         let sources = keepers == [] ? kept : keepers
@@ -185,7 +183,7 @@ extension Attachment {
         _ volume: inout VolumeState
     ) {
         var instances = PerMember<UInt64>(repeating: 0)
-        for member in MemberSet.all { instances[member] = volume.members[member].connection.bootInstance }
+        for member in MemberSet.all { instances[member] = volume.members[member].connection.cache.number }
         volume.record.adopt(best, inSync: inSync, bootInstances: instances)
         // A mark counts wherever it is found: one too many keeps somebody from making a file system, one too few would lose one.
         for member in volume.members.those(in: .ready).subtracting(volume.record.fresh) {

@@ -385,7 +385,7 @@ struct Copies: ~Copyable {
                 !table.isCopying(to: member), !copied.contains(to: member)
             else { continue }
             volume.members.takeIntoSync(member)
-            volume.record.tookIntoSync(member, bootInstance: volume.members[member].connection.bootInstance)
+            volume.record.tookIntoSync(member, bootInstance: volume.members[member].connection.cache.number)
             volume.members[member].connection.reconnectDelay = 0
             volume.members[member].copyRetry.succeeded()
             volume.notice(.memberInSync(member))

@@ -135,11 +135,11 @@ extension VolumeParts {
     // MARK: Connections
 
     mutating func memberConnected(
-        _ member: MemberIndex, association: UInt64, bootInstance: UInt64, blocks: UInt64
+        _ member: MemberIndex, association: UInt64, cache: CacheInstance, blocks: UInt64
     ) {
         guard volume.members[member].phase == .connecting else { return }
         volume.members.connected(
-            member, association: association, bootInstance: bootInstance, blocks: blocks, now: volume.now)
+            member, association: association, cache: cache, blocks: blocks, now: volume.now)
         // A volume that has ended, or is about to, keeps no connection that was being made.
         if volume.phase == .deposed || volume.phase == .detached || volume.life.isEnding {
             return lose(member, .removed)

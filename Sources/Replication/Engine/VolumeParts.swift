@@ -17,8 +17,8 @@ struct VolumeParts: ~Copyable {
     /// Takes an event of the control plane.
     mutating func handle(_ event: MemberEvent) {
         switch event {
-        case .connected(let member, let association, let bootInstance, let blocks):
-            memberConnected(member, association: association, bootInstance: bootInstance, blocks: blocks)
+        case .connected(let member, let association, let cache, let blocks):
+            memberConnected(member, association: association, cache: cache, blocks: blocks)
         case .disconnected(let member): memberDisconnected(member)
         case .associationDead(let member, let association):
             volume.members.associationDied(member, association)

@@ -102,9 +102,8 @@ public enum AttachError: Error, Equatable, Sendable {
 /// News of a member from the driver, outside of the I/O path. After `disconnected` no completion and no answer of the old
 /// association follows.
 public enum MemberEvent: Equatable, Sendable {
-    /// An association is there. `bootInstance` identifies the target's run: it changes whenever a volatile cache may have
-    /// been lost; 0 where the target does not tell, a constant where the namespace has no volatile write cache.
-    case connected(MemberIndex, association: UInt64, bootInstance: UInt64, blocks: UInt64)
+    /// An association is there.
+    case connected(MemberIndex, association: UInt64, cache: CacheInstance, blocks: UInt64)
     /// The association ended, by `disconnect` or by itself, or could not be made.
     case disconnected(MemberIndex)
     /// No command of the association, nor of earlier ones, can reach the media any more: the target drained it at

@@ -3,7 +3,7 @@ import Base
 /// The connection to a member.
 struct MemberConnection: BitwiseCopyable {
     var association: UInt64 = 0
-    var bootInstance: UInt64 = 0
+    var cache = CacheInstance(number: 0)
     /// The namespace's size.
     var blocks: UInt64 = 0
     /// Associations up to this one may still have commands that land; 0 for none.

@@ -61,11 +61,11 @@ struct Members: ~Copyable {
 
     /// The driver has made an association.
     mutating func connected(
-        _ member: MemberIndex, association: UInt64, bootInstance: UInt64, blocks: UInt64, now: MonotonicTime
+        _ member: MemberIndex, association: UInt64, cache: CacheInstance, blocks: UInt64, now: MonotonicTime
     ) {
         self[member].become(.draining, now: now)
         self[member].connection.association = association
-        self[member].connection.bootInstance = bootInstance
+        self[member].connection.cache = cache
         self[member].connection.blocks = blocks
         self[member].pace.reset()
         self[member].joining.keysSeen = []

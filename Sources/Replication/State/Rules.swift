@@ -125,15 +125,17 @@ package struct Rules: Sendable, BitwiseCopyable {
     /// Whether set bits force copies where all records agree (invariant 7).
     var mustHeedBitsOfEqualRecords: Bool { broken != .equalEpochsTrusted }
 
-    /// Whether a member holds in its cache what it had not flushed: its boot instance is the recorded one.
-    func hasKeptCache(instance: UInt64, recorded: UInt64) -> Bool {
-        instance != 0 && instance == recorded || broken == .bootInstanceIgnored
+    /// The fate of what a member had not flushed, by the instance of its cache and the number that was recorded.
+    func fate(of cache: CacheInstance, recorded: UInt64) -> CacheFate {
+        if broken == .bootInstanceIgnored { return .kept }
+        if cache.number == 0 || recorded == 0 { return broken == .untoldCacheLost ? .lost : .untold }
+        if cache.number == recorded { return .kept }
+        let isOpenSince = cache.opening != 0 && cache.opening <= recorded && recorded < cache.number
+        return isOpenSince && broken != .readableCacheLost ? .readable : .lost
     }
 
-    /// Whether nothing is known of a member's cache: it tells no boot instance, or told none before.
-    func mayHaveKeptCache(instance: UInt64, recorded: UInt64) -> Bool {
-        (instance == 0 || recorded == 0) && broken != .untoldCacheLost
-    }
+    /// Whether a member is believed that the newest record alone names in sync, where all others have lost their caches.
+    var mayBelieveLateMember: Bool { broken != .lateMemberForgotten }
 
     /// Whether the member that dirty regions are copied from is written too.
     var mustRewriteSource: Bool { broken != .sourceNotRewritten }

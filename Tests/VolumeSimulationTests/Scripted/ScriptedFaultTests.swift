@@ -43,10 +43,10 @@ import VolumeDriver
         for variant in BrokenVariant.all {
             if case .engine(let fault) = variant.defect { noticed.insert(fault.rawValue) }
         }
-        // FailureMatrixTests, FailedDurabilityTests, HandoverTests.
+        // FailureMatrixTests, FailedDurabilityTests, CacheFateTests, HandoverTests.
         let elsewhere = [
             DeliberateFault.sourceNotRewritten, .failedDurabilityTrusted, .unwrittenSourceTrusted, .everyWriterDetached,
-            .flushBeforeRewritten,
+            .flushBeforeRewritten, .untoldCacheLost, .readableCacheLost, .lateMemberForgotten,
         ]
         noticed.formUnion(elsewhere.map(\.rawValue))
         #expect(DeliberateFault.allCases.filter { $0 != .none && !noticed.contains($0.rawValue) } == [])
