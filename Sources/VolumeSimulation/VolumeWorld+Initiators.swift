@@ -66,7 +66,10 @@ extension VolumeWorld {
         let inSync = volume.engine.membersInSync
         guard inSync != initiator.lastInSync else { return }
         history.left(initiator.lastInSync.subtracting(inSync))
-        for member in inSync where !initiator.lastInSync.contains(member) {
+        initiator.lastInSync = initiator.lastInSync.intersection(inSync)
+        // Another attachment knows of a member that was taken into sync once the record that says so is valid.
+        guard volume.engine.isRecordValid else { return }
+        for member in inSync.subtracting(initiator.lastInSync) {
             history.joined(member, since: initiator.returnedAt[member.number])
         }
         initiator.lastInSync = inSync

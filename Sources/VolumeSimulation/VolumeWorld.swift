@@ -214,9 +214,14 @@ public final class VolumeWorld {
     /// When each member last lost a block of the volume, as far as anybody can know: which of several members that were down
     /// lost what, no volume can tell. Where only losses are forgiven, one at least must have lost the block really.
     func lastLosses(of block: Int) -> [UInt64] {
-        guard profile.forgivesOnlyLosses else { return targets.map(\.lastStop) }
-        let lost = targets.reduce(0) { max($0, $1.disk.revertedAt[block]) }
-        return targets.map { min($0.lastStop, lost) }
+        let lost =
+            profile.forgivesOnlyLosses ? targets.reduce(0) { max($0, $1.disk.revertedAt[block]) } : UInt64.max
+        let untold = targets.filter { !profile.makes[$0.index.number].tellsInstances }
+        // Of members that do not tell, a volume cannot know which has been down.
+        let lastOfUntold = untold.reduce(0) { max($0, $1.lastStop) }
+        return targets.map {
+            min(profile.makes[$0.index.number].tellsInstances ? $0.lastStop : lastOfUntold, lost)
+        }
     }
 
     // MARK: The run

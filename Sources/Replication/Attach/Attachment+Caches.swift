@@ -16,22 +16,4 @@ extension Attachment {
         for member in present where fates[member] == fate { found.insert(member) }
         return found
     }
-
-    /// Members that the `newest` record alone names in sync, which was never valid: they had all that had been acknowledged when it
-    /// was made, and have kept it. Writes that they were not given since are noted on all that were in sync by the record that
-    /// counts, some of which are `present`; a member that may lack one is left out.
-    func late(
-        _ best: Superblock, _ newest: Superblock, ready: MemberSet, present: MemberSet, _ volume: borrowing VolumeState
-    ) -> MemberSet {
-        guard volume.rules.mayBelieveLateMember, newest.geometry == best.geometry else { return [] }
-        let candidates = newest.inSync.intersection(ready).subtracting(best.inSync).subtracting(volume.record.fresh)
-        var late: MemberSet = []
-        for member in members(candidates, whoseFateIs: .kept, fates(of: candidates, by: newest, volume)) {
-            let mayLack =
-                !volume.maps.behind(member).isEmpty
-                || present.contains { found[$0]?.behind(member).isEmpty == false }
-            if !mayLack { late.insert(member) }
-        }
-        return late
-    }
 }

@@ -66,10 +66,6 @@ extension Attachment {
         for fate in [CacheFate.readable, .untold] where keepers == [] {
             keepers = members(present, whoseFateIs: fate, fates)
         }
-        if keepers == [], !dirty.bits.isEmpty {
-            let late = late(best, newest, ready: ready, present: present, volume)
-            if late != [] { return decide(newest, newest, ready: ready, present: late, &volume) }
-        }
         let kept = dirty.bits.isEmpty ? present : volume.rules.inSync(present: present, intact: keepers)
         // One that the newest record names in sync has all that was acknowledged, whether or not that record was valid.
         let sources = keepers == [] ? kept : keepers

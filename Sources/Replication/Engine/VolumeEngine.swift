@@ -226,6 +226,9 @@ public struct VolumeEngine: ~Copyable {
     /// Members that hold every acknowledged write.
     public var membersInSync: MemberSet { parts.volume.members.inSync }
 
+    /// The record that names the members in sync is on all members that must have it.
+    public var isRecordValid: Bool { parts.volume.record.isValid }
+
     /// This attachment's reservation key; its high half is the epoch. 0 before it is chosen.
     public var reservationKey: UInt64 { parts.volume.record.attachmentKey }
 

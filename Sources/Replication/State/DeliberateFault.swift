@@ -45,8 +45,6 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case untoldCacheLost
     /// A member that surely lost its cache is believed beside one that only failed a flush.
     case readableCacheLost
-    /// A member that lost its cache is believed alone, though another had just been taken into sync, and kept its own.
-    case lateMemberForgotten
     /// The member that dirty regions are copied from is not written: a flush of it that succeeds after one that failed is believed
     /// (PostgreSQL's fsync, 2018).
     case sourceNotRewritten

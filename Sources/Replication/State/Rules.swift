@@ -134,9 +134,6 @@ package struct Rules: Sendable, BitwiseCopyable {
         return isOpenSince && broken != .readableCacheLost ? .readable : .lost
     }
 
-    /// Whether a member is believed that the newest record alone names in sync, where all others have lost their caches.
-    var mayBelieveLateMember: Bool { broken != .lateMemberForgotten }
-
     /// Whether the member that dirty regions are copied from is written too.
     var mustRewriteSource: Bool { broken != .sourceNotRewritten }
 

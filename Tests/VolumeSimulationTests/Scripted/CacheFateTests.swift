@@ -50,28 +50,4 @@ import VolumeDriver
             if member != 0 || fault == .none { #expect(isAllRead(scenario) == (fault == .none), "\(fault)") }
         }
     }
-
-    /// The member in sync loses its cache right after another was taken into sync beside it, by a record that it never confirmed.
-    @Test func aMemberThatWasJustTakenIntoSyncIsBelieved() {
-        for fault in [DeliberateFault.none, .lateMemberForgotten] {
-            let scenario = scenario(fault)
-            scenario.fallBehind(0)
-            scenario.stop(1)
-            #expect(scenario.reaches { scenario.initiator.engine.membersInSync == [2] })
-            #expect(scenario.reaches { scenario.world.record(2)?.inSync == [2] })
-            scenario.slowRecords(2, milliseconds: 400)
-            scenario.initiator.engine.resumeResync()
-            // Writes are acknowledged until the moment at which the record changes: no flush covers the last of them.
-            for _ in 0..<2000 where scenario.world.record(0)?.inSync == [2] {
-                scenario.submit(.write, 8, 8)
-                scenario.wait(microseconds: 200)
-            }
-            #expect(scenario.reaches { scenario.world.record(0)?.inSync == [0, 2] })
-            #expect(scenario.world.record(2)?.inSync == [2])
-            scenario.crashInitiator()
-            losePower([2], scenario)
-            scenario.slowRecords(2, milliseconds: 0)
-            #expect(isAllRead(scenario) == (fault == .none), "\(fault)")
-        }
-    }
 }

@@ -46,7 +46,7 @@ import VolumeDriver
         // FailureMatrixTests, FailedDurabilityTests, CacheFateTests, HandoverTests.
         let elsewhere = [
             DeliberateFault.sourceNotRewritten, .failedDurabilityTrusted, .unwrittenSourceTrusted, .everyWriterDetached,
-            .flushBeforeRewritten, .untoldCacheLost, .readableCacheLost, .lateMemberForgotten,
+            .flushBeforeRewritten, .untoldCacheLost, .readableCacheLost,
         ]
         noticed.formUnion(elsewhere.map(\.rawValue))
         #expect(DeliberateFault.allCases.filter { $0 != .none && !noticed.contains($0.rawValue) } == [])
