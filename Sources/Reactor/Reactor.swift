@@ -109,7 +109,7 @@ public final class Reactor: PollerHost, @unchecked Sendable {
         var workRounds = 0
         var emptyRounds = 0
         var learner = SpinLearner()
-        var spinNanoseconds: UInt64 = 0
+        var spinNanoseconds = spin(learner)
         var hasOffered = false
         var hasSlept = false
         while !stopping.load(ordering: .acquiring) {

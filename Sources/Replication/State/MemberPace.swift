@@ -9,6 +9,9 @@ struct MemberPace: BitwiseCopyable {
     /// The slowest write of late; decays.
     private(set) var slowest: UInt64 = 0
     private var slowSince = MonotonicTime.distantFuture
+    /// When it was found to be slow last, and whether a write has completed since.
+    private var lookedAt = MonotonicTime(nanoseconds: 0)
+    private var hasWritten = false
     /// How long a member stays out that was given up for being slow.
     private(set) var cooldown: UInt64 = 0
     private var lossAt = MonotonicTime(nanoseconds: 0)
@@ -23,6 +26,7 @@ struct MemberPace: BitwiseCopyable {
     mutating func note(_ sample: UInt64, isWrite: Bool) {
         latency = average(latency, sample)
         guard isWrite else { return }
+        hasWritten = true
         writeLatency = average(writeLatency, sample)
         slowest = max(slowest, sample)
     }
@@ -49,9 +53,15 @@ struct MemberPace: BitwiseCopyable {
     /// Whether the member was given up for being slow no longer ago than `limit` nanoseconds.
     func wasLost(within limit: UInt64, now: MonotonicTime) -> Bool { now.nanoseconds(since: lossAt) < limit }
 
-    /// The member is slow. True where it has been for so long that it is given up.
-    mutating func slowGoesOn(_ now: MonotonicTime, _ configuration: VolumeConfiguration) -> Bool {
-        if slowSince == .distantFuture { slowSince = now }
+    /// The member is slow. True where it has been for so long that it is given up. Time in which it was asked for nothing does not
+    /// count: one slow write says little of the next.
+    mutating func slowGoesOn(_ now: MonotonicTime, oldest: UInt64, _ configuration: VolumeConfiguration) -> Bool {
+        if slowSince == .distantFuture {
+            slowSince = now
+        } else if oldest == 0, !hasWritten {
+            slowSince = slowSince.advanced(byNanoseconds: now.nanoseconds(since: lookedAt))
+        }
+        (lookedAt, hasWritten) = (now, false)
         guard now.nanoseconds(since: slowSince) >= configuration.slowDuration else { return false }
         // Longer each time, but anew for one that has been fast enough for long.
         let wasLongAgo = now.nanoseconds(since: lossAt) > 2 * configuration.slowCooldownMaximum

@@ -107,7 +107,7 @@ struct VolumeState: ~Copyable {
             members[member].pace.notSlow()
             return false
         }
-        return members[member].pace.slowGoesOn(now, configuration)
+        return members[member].pace.slowGoesOn(now, oldest: oldest, configuration)
     }
 
     /// Whether another namespace may be put in a member's place.

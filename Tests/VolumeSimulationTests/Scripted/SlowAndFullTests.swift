@@ -20,6 +20,20 @@ import Testing
         return scenario
     }
 
+    /// Nothing is known of how fast a member would be that is asked for nothing more.
+    @Test func oneSlowWriteIsNoReason() {
+        let scenario = Scenario()
+        #expect(scenario.attach())
+        scenario.slow(1, milliseconds: 6)
+        #expect(scenario.does(.write) == .success)
+        scenario.slow(1, milliseconds: 0)
+        #expect(!scenario.reaches(within: 200) { scenario.initiator.engine.statistics.slowDemotions > 0 })
+        for _ in 0..<100 { #expect(scenario.does(.write) == .success) }
+        #expect(scenario.initiator.engine.statistics.slowDemotions == 0)
+        #expect(scenario.areAllInSync)
+        #expect(scenario.ending() == nil)
+    }
+
     /// Invariant 1: two members can hold the write, so it is acknowledged when they do.
     @Test(arguments: [0, 2] as [MemberIndex], [BlockStatus.capacityExceeded, .writeFault])
     func aWriteWaitsForTheMemberThatWasSlow(failing: MemberIndex, reason: BlockStatus) {
