@@ -59,7 +59,7 @@ extension BrokenVariant {
             faults: [.targetQuickRestart, .connectionBreak], within: 100, by: .contents),
         BrokenVariant(
             .engine(.notificationIgnored), "an initiator without I/O does not learn that it was deposed",
-            faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 400,
+            faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 600,
             by: .notWhole),
         BrokenVariant(
             .machine(.flushIgnored), "a disk says that it has flushed, and has not",

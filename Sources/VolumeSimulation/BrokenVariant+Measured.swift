@@ -53,7 +53,7 @@ extension BrokenVariant {
             faults: [.competitor, .initiatorPause], within: 40, by: .contents),
         BrokenVariant(
             .driver(.preemptionNotTold), "that a registration was preempted is not told",
-            faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 300,
+            faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 600,
             by: .notWhole),
     ]
 

@@ -33,6 +33,19 @@ extension BrokenVariant {
 
     private static let unmeasuredOfFlushes: [BrokenVariant] = [
         BrokenVariant(
+            .engine(.flushBeforeRewritten),
+            "a flush is acknowledged, after all members may have lost their caches, before what was dirty is written again",
+            faults: [.flushErrors, .targetPowerLoss, .powerLossOfAll, .partition], within: 2000, by: .contents,
+            family: .wide),
+        BrokenVariant(
+            .engine(.untoldCacheLost), "a member that surely lost its cache is believed beside one that does not tell",
+            faults: [.targetPowerLoss, .driveReseat, .initiatorPowerLoss], within: 2000, by: .contents, family: .wide),
+        BrokenVariant(
+            .engine(.readableCacheLost),
+            "a member that surely lost its cache is believed beside one that only failed a flush",
+            faults: [.flushErrors, .writeErrors, .driveReseat, .targetPowerLoss, .initiatorPowerLoss], within: 2000,
+            by: .contents, family: .wide),
+        BrokenVariant(
             .engine(.unwrittenSourceTrusted),
             "a member that could not write regions again counts as holding them for good",
             faults: [.lastingErrors, .writeErrors, .initiatorCrash, .targetPowerLoss], within: 2000,
