@@ -41,6 +41,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     public private(set) var capacityRefusals: UInt64 = 0
     /// The channels that are open; each takes itself out when it goes.
     private var channels: [Unmanaged<SimulatedDiskChannel>] = []
+    public var channelCount: Int { channels.count }
     /// When the first of the operations under way ends, as things are: a simulation need not poll before.
     public var nextPoll: MonotonicTime {
         if behaviour.isStuck { return .distantFuture }

@@ -8,7 +8,6 @@ import Testing
 @Suite struct CacheLossTests {
     private let writeFault = RawStatus.media(NVME_SC_WRITE_FAULT)
     private let durableWrite = RawCommand.io(nvme_cmd_write).range(0, 1, control: 1 << 30)
-
     private let disk = SimulatedDisk.instant()
 
     @Test(arguments: [false, true]) func eachHostHearsOnceThatAFlushFailed(byDurableWrite: Bool) throws {
@@ -17,7 +16,7 @@ import Testing
         let before = try world.instance(first.admin)
         #expect(try second.write(1) == .success)
         disk.loseWriteback()
-        let data = InProcessData.fromHost([UInt8](repeating: 1, count: 512))
+        let data = InProcessData.fromHost(.blocks(of: 1))
         #expect(try (byDurableWrite ? first.execute(durableWrite, data) : first.execute(.flush())) == writeFault)
         #expect(try world.instance(first.admin) != before, "a volume has to take the cache for lost")
         #expect(try first.execute(.flush()) == .success, "it has heard of it")
@@ -44,7 +43,7 @@ import Testing
         #expect(try host.write(1) == .success)
         disk.loseWriteback()
         #expect(try host.execute(.flush()) == writeFault)
-        let event = world.answer(to: request, on: host.admin)?.completion
+        let event = world.answer(to: request, on: host.admin)
         #expect(event?.dword0 == 0x0004_0002, "Notice, Namespace Attribute Changed, log page 04h")
     }
 }

@@ -17,32 +17,31 @@ import Testing
         let world = try TargetWorld()
         let audit = try world.audit()
         let bad = try world.attach()
-        let (sgl, data) = (RawSGL.offset(0, length: 512), [UInt8](repeating: 0xEE, count: 512))
+        let (sgl, data) = (RawSGL.offset(0, length: 512), [UInt8].blocks(of: 0xEE))
         try poison(audit, bad.io[0], sgl, data)
         let answers = bad.io[0].answers.count
         world.send(write.with(sgl: sgl), behind: data, length: length, on: bad.io[0])
         try world.wait("the end of the connection") { bad.io[0].end != nil }
         #expect(bad.io[0].answers.count == answers, "no command was executed")
-        #expect(try audit.witness.read() == [UInt8](repeating: 0x11, count: 512))
+        #expect(try audit.witness.read() == .blocks(of: 0x11))
         bad.host.destroyAll()
         audit.end()
     }
 
-    /// The data of a capsule that is shorter than its command says is not what an earlier capsule left in the buffer; and neither
-    /// is a list of descriptors.
+    /// Its data are not what an earlier capsule left in the buffer; and neither are its descriptors.
     @Test(arguments: [false, true]) func aCapsuleWithoutItsDataIsRefused(isList: Bool) throws {
         let world = try TargetWorld()
         let bad = try world.attach()
         let audit = try world.audit()
         let half = bad.host.keyed(bad.host.allocate(1024), 256)
-        let data = isList ? half + half : [UInt8](repeating: 0xEE, count: 512)
+        let data = isList ? half + half : [UInt8].blocks(of: 0xEE)
         let sgl = isList ? RawSGL.list(32) : RawSGL.offset(0, length: 512)
         try poison(audit, bad.io[0], sgl, data)
         for length in isList ? [64, 64 + 16, 64 + 31] : [64, 65, 64 + 511] {
             let id = world.send(write.with(sgl: sgl), behind: data, length: length, on: bad.io[0])
             let status = isList ? NVME_SC_SGL_INVALID_LAST : NVME_SC_SGL_INVALID_OFFSET
             #expect(bad.status(of: id)?.code == status.rawValue, "\(length) bytes")
-            #expect(try audit.witness.read() == [UInt8](repeating: 0x11, count: 512))
+            #expect(try audit.witness.read() == .blocks(of: 0x11))
         }
         audit.end()
     }
@@ -51,20 +50,16 @@ import Testing
     private typealias Row = (name: String, command: RawCommand, data: [UInt8], statuses: [nvme_status_field])
 
     private func inCapsule(_ offset: UInt64, _ length: UInt32, blocks: Int, _ statuses: nvme_status_field...) -> Row {
-        (
-            name: "\(length) bytes at \(offset), \(blocks) blocks",
-            command: .io(nvme_cmd_write, 0, blocks).with(sgl: RawSGL.offset(offset, length: length)),
-            data: [UInt8](repeating: 1, count: 4096), statuses: statuses
-        )
+        let command = RawCommand.io(nvme_cmd_write, 0, blocks).with(sgl: RawSGL.offset(offset, length: length))
+        return ("\(length) bytes at \(offset), \(blocks) blocks", command, .blocks(8, of: 1), statuses)
     }
 
     private func list(
-        _ name: String, _ descriptors: [[UInt8]], length: Int? = nil, at position: UInt64 = 0,
+        _ name: String, _ descriptors: [UInt8], length: Int? = nil, at position: UInt64 = 0,
         _ statuses: nvme_status_field...
     ) -> Row {
-        let data = descriptors.flatMap { $0 }
-        let sgl = RawSGL.offset(position, length: UInt32(length ?? data.count), type: 0x31)
-        return (name: name, command: write.with(sgl: sgl), data: data, statuses: statuses)
+        let sgl = RawSGL.offset(position, length: UInt32(length ?? descriptors.count), type: 0x31)
+        return (name, write.with(sgl: sgl), descriptors, statuses)
     }
 
     /// Offsets and lengths are checked without wrapping around.
@@ -76,7 +71,7 @@ import Testing
             [
                 inCapsule(offset, length, blocks: Int(length / 512), NVME_SC_SGL_INVALID_OFFSET),
                 list(
-                    "a list at \(offset)", [[UInt8](repeating: 1, count: 512)], length: 4096, at: offset & ~15,
+                    "a list at \(offset)", .blocks(of: 1), length: 4096, at: offset & ~15,
                     NVME_SC_SGL_INVALID_LAST, NVME_SC_SGL_INVALID_COUNT),
             ]
         }
@@ -88,9 +83,7 @@ import Testing
 
     /// Status 0Eh for the number, 0Dh for the segment's form, 11h for a type that has no place there.
     private func lists(_ host: RawHost, _ offset: Int) -> [Row] {
-        func pieces(_ count: Int, _ length: Int) -> [[UInt8]] {
-            Array(repeating: host.keyed(offset, length), count: count)
-        }
+        func pieces(_ count: Int, _ length: Int) -> [UInt8] { (0..<count).flatMap { _ in host.keyed(offset, length) } }
         return [
             list("two halves", pieces(2, 256), NVME_SC_SUCCESS), list("sixteen", pieces(16, 32), NVME_SC_SUCCESS),
             list("seventeen", pieces(17, 32), NVME_SC_SGL_INVALID_COUNT),
@@ -103,20 +96,16 @@ import Testing
             // Sixteen lengths of 24 bits make more than 32 bits can say only if they are added carelessly.
             list("the longest", pieces(16, 0xFF_FFFF), NVME_SC_SGL_INVALID_DATA),
         ]
-            + [0x00, 0x01, 0x10, 0x20, 0x30, 0x31, 0x41, 0x50, 0xF0, 0xFF].map { (type: UInt8) in
-                list(
-                    "a descriptor of type \(type)", pieces(1, 256) + [host.keyed(offset, 256, type: type)],
-                    NVME_SC_SGL_INVALID_TYPE)
+            + [0x00, 0x01, 0x10, 0x20, 0x30, 0x31, 0x41, 0x50, 0xF0, 0xFF].map { (type: UInt8) -> Row in
+                let both = pieces(1, 256) + host.keyed(offset, 256, type: type)
+                return list("a descriptor of type \(type)", both, NVME_SC_SGL_INVALID_TYPE)
             }
     }
 
     private func types(_ host: RawHost, _ offset: Int) -> [Row] {
         [0x02, 0x0F, 0x10, 0x20, 0x21, 0x30, 0x32, 0x41, 0x4E, 0x50, 0x80, 0xFF].flatMap { (type: UInt8) in
             [nvme_cmd_write, nvme_cmd_read].map {
-                (
-                    name: "type \(type)", command: .io($0).at(host, offset, 512, type: type), data: [],
-                    statuses: [NVME_SC_SGL_INVALID_TYPE]
-                )
+                ("type \(type)", .io($0).at(host, offset, 512, type: type), [], [NVME_SC_SGL_INVALID_TYPE])
             }
         }
     }
@@ -134,16 +123,14 @@ import Testing
     }
 
     /// A key that the host never gave, one that is stale, memory that is too short, and memory without the right.
-    @Test(arguments: [nvme_cmd_write, nvme_cmd_read]) func aWrongKeyEndsThatConnectionOnly(
-        _ opcode: nvme_io_opcode
-    ) throws {
+    @Test(arguments: [nvme_cmd_write, nvme_cmd_read])
+    func aWrongKeyEndsThatConnectionOnly(_ opcode: nvme_io_opcode) throws {
         let world = try TargetWorld(groups: 2)
         let audit = try world.audit()
         for attempt in 0..<4 {
             let bad = try world.attach(ioQueues: 2)
             let host = bad.host
-            let offset = host.allocate(4096)
-            let key = host.region.remoteKey
+            let (offset, key) = (host.allocate(4096), host.region.remoteKey)
             let (address, wrongKey) =
                 switch attempt {
                 case 0: (host.address(offset), key ^ 0x00AB_CD00)
@@ -153,8 +140,8 @@ import Testing
                 }
             let command = RawCommand.io(opcode, 0, 8)
             // Other commands of the queue are under way with it.
-            for _ in 0..<8 { world.send(command.at(host, offset, 4096), on: bad.io[0]) }
-            world.send(command.with(sgl: RawSGL.keyed(address: address, length: 4096, key: wrongKey)), on: bad.io[0])
+            for _ in 0..<8 { bad.send(command.at(host, offset, 4096)) }
+            bad.send(command.with(sgl: RawSGL.keyed(address: address, length: 4096, key: wrongKey)))
             try world.wait("the end of the connection") { bad.io[0].end != nil }
             #expect(world.events.contains("remoteAccessError"), "the operator is told of the reason")
             host.destroyAll()

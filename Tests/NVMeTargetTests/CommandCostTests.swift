@@ -2,6 +2,7 @@ import AllocationProbe
 import CLibNVMe
 import Glibc
 import InProcessTransport
+import Simulation
 import TargetInterface
 import Testing
 
@@ -9,7 +10,6 @@ import Testing
 /// reactor does other hosts' I/O between two rounds: the costliest round of a command counts, and it must not grow with the
 /// number of subsystems, namespaces and hosts.
 @Suite(.serialized) struct CommandCostTests {
-    /// The size of a configuration.
     struct Size { var subsystems, namespaces, hosts, registrants: Int }
 
     /// The cost of a command in its costliest round.
@@ -46,83 +46,66 @@ import Testing
         #expect(!costs.isEmpty)
     }
 
-    // MARK: Measuring
-
-    /// Lets a command be done; returns its completion, and what the target's costliest round took.
+    /// Lets a command be done; returns its answer, and what the target's costliest round took.
     private func run(
-        _ world: EngineWorld, _ queue: InProcessQueue, _ name: String, _ command: RawCommand, _ data: InProcessData
-    ) throws -> (completion: RawCompletion, cost: Cost) {
-        let id = world.send(command, data, on: queue)
-        var cost = Cost(name: name)
+        _ world: EngineWorld, _ queue: InProcessQueue, _ row: Row
+    ) throws -> (answer: InProcessAnswer, cost: Cost) {
+        let id = world.send(row.command, row.data, on: queue)
+        var cost = Cost(name: row.name)
         for _ in 0..<1_000_000 {
-            if let answer = queue.answer(to: id) { return (RawCompletion(answer.entry), cost) }
+            if let answer = queue.answer(to: id) { return (answer, cost) }
             let (before, start) = (allocationsOfThread(), ContinuousClock.now)
             _ = world.poll()
             cost.time = max(cost.time, ContinuousClock.now - start)
             cost.allocations = max(cost.allocations, Int(allocationsOfThread() - before))
         }
-        throw WorldError("no answer to \(name); \(world.events.all.suffix(3))")
+        throw WorldError("no answer to \(row.name); \(world.events.all.suffix(3))")
     }
 
-    /// The median of a few runs of each command.
     private func costs(_ size: Size, rounds: Int) throws -> [Cost] {
         let world = try world(size)
         var table: [Cost] = []
-        @discardableResult func once(
-            _ name: String, _ queue: InProcessQueue, _ command: RawCommand, _ data: InProcessData
-        ) throws -> RawCompletion {
-            let (completion, cost) = try run(world, queue, name, command, data)
-            #expect(completion.isSuccess, "\(name): \(completion.status)")
-            table.append(cost)
-            return completion
-        }
-        func measure(_ row: Row, _ queue: InProcessQueue) throws {
-            let costs = try (0..<rounds).map { _ in
-                let (completion, cost) = try run(world, queue, row.name, row.command, row.data)
-                #expect(completion.isSuccess == row.succeeds, "\(row.name): \(completion.status)")
-                return cost
-            }
-            table.append(
-                Cost(
-                    name: row.name, allocations: costs.map(\.allocations).sorted()[rounds / 2],
-                    time: costs.map(\.time).sorted()[rounds / 2]))
+        /// The median of so many runs.
+        @discardableResult
+        func measure(_ row: Row, _ queue: InProcessQueue, runs: Int) throws -> InProcessAnswer {
+            let runs = try (0..<runs).map { _ in try run(world, queue, row) }
+            #expect(runs.allSatisfy { $0.answer.isSuccess }, "\(row.name): \(runs[0].answer.status)")
+            let allocations = runs.map(\.cost.allocations).sorted()[runs.count / 2]
+            let time = runs.map(\.cost.time).sorted()[runs.count / 2]
+            table.append(Cost(name: row.name, allocations: allocations, time: time))
+            return runs[0].answer
         }
         let admin = world.open()
         var connect = RawConnect()
-        let id = UInt16(try once("Connect, admin queue", admin, connect.command, .fromHost(connect.data)).dword0)
-        try world.execute(.configure(0x0046_0001), on: admin)
+        let reply = try measure(
+            Row("Connect, admin queue", connect.command, .fromHost(connect.data)), admin, runs: 1)
+        try world.execute(.enable, on: admin)
         try world.execute(.setFeature(NVME_FEAT_FID_NUM_QUEUES, 0), on: admin)
         let io = world.open(queueID: 1)
-        connect = RawConnect(controllerID: id, queueID: 1)
-        try once("Connect, I/O queue", io, connect.command, .fromHost(connect.data))
-        for row in rows { try measure(row, admin) }
+        connect = RawConnect(controllerID: UInt16(reply.dword0), queueID: 1)
+        try measure(Row("Connect, I/O queue", connect.command, .fromHost(connect.data)), io, runs: 1)
+        for row in rows { try measure(row, admin, runs: rounds) }
         let discovery = try world.admin(nqn: EngineWorld.discovery, keepAlive: 100_000)
         for (place, bytes) in [(0, 4096), (1024, 1024), (4096, 4096), (40960, 4096), (1024, 1 << 18)] {
             let command = RawCommand.getLog(NVME_LOG_LID_DISCOVER, bytes: bytes, nsid: 0).with(12, UInt32(place))
-            try measure(Row("Get Log Page 70h, \(bytes) bytes at \(place)", command, .toHost(bytes)), discovery)
+            let row = Row("Get Log Page 70h, \(bytes) bytes at \(place)", command, .toHost(bytes))
+            try measure(row, discovery, runs: rounds)
         }
-        for (name, opcode, dword10, keys) in Self.reservations {
-            let command = RawCommand(opcode: opcode.rawValue, nsid: 1).with(10, dword10)
-            // A report has a structure of its own (EDS), and is read.
-            let data: InProcessData = keys.isEmpty ? .toHost(4096) : .fromHost(keys.flatMap { RawSGL.little($0, 8) })
-            try once(name, io, command.with(11, keys.isEmpty ? 1 : 0), data)
+        for (name, opcode, dword10, keys) in [
+            ("Register", nvme_cmd_resv_register, 0, [0, 5]), ("Acquire", nvme_cmd_resv_acquire, 1 << 8, [5, 0]),
+            ("Report, 4096 bytes", nvme_cmd_resv_report, 1023, []), ("Release", nvme_cmd_resv_release, 1 << 8, [5]),
+        ] as [(String, nvme_io_opcode, UInt32, [UInt64])] {
+            // A report has a structure of its own (EDS, bit 0 of dword 11), and is read.
+            let command = RawCommand(opcode: opcode.rawValue, nsid: 1).with(10, dword10).with(11, keys.isEmpty ? 1 : 0)
+            let data: InProcessData = keys.isEmpty ? .toHost(4096) : .fromHost(keys.flatMap { little($0, 8) })
+            try measure(Row("Reservation \(name)", command, data), io, runs: 1)
         }
         return table
     }
 
-    /// Opcode, dword 10, current and new key.
-    private static let reservations: [(String, nvme_io_opcode, UInt32, [UInt64])] = [
-        ("Reservation Register", nvme_cmd_resv_register, 0, [0, 5]),
-        ("Reservation Acquire", nvme_cmd_resv_acquire, 1 << 8, [5, 0]),
-        ("Reservation Report, 4096 bytes", nvme_cmd_resv_report, 1023, []),
-        ("Reservation Release", nvme_cmd_resv_release, 1 << 8, [5]),
-    ]
-
-    // MARK: What is configured
-
     private func world(_ size: Size) throws -> EngineWorld {
         let world = try EngineWorld(.small { ($0.maxNamespaces, $0.controlMemory) = (65536, 4 << 20) })
-        let device = IdleDevice()
+        let device = SimulatedDisk.instant()
         try world.change { definition in
             definition.listeners = [EngineWorld.address(4420)]
             // Subsystems that let in any host, and such as name the host that asks.
@@ -132,7 +115,7 @@ import Testing
                     access: $0 % 2 == 0 ? .anyHost : .hosts([HostName.plain]))
             }
             definition[EngineWorld.nqn]?.namespaces += (2...UInt32(size.namespaces)).map {
-                var namespace = EngineWorld.numbered($0, device)
+                var namespace = EngineWorld.namespace($0, device)
                 namespace.anaGroup = $0 % 16 + 1
                 return namespace
             }
@@ -155,14 +138,14 @@ import Testing
         let name: String
         let command: RawCommand
         let data: InProcessData
-        let succeeds: Bool
 
-        init(_ name: String, _ command: RawCommand, _ data: InProcessData = .none, succeeds: Bool = true) {
-            (self.name, self.command, self.data, self.succeeds) = (name, command, data, succeeds)
+        init(_ name: String, _ command: RawCommand, _ data: InProcessData = .none) {
+            (self.name, self.command, self.data) = (name, command, data)
         }
     }
 
     private var rows: [Row] {
+        let mask = RawCommand.setFeature(NVME_FEAT_FID_RESV_MASK, 2).with(1, 0xFFFF_FFFF)
         let lists: [UInt32] = [2, 7, 0x10]
         let structures = [0, 1, 2, 3, 5, 6, 7, 8, 0x10, 0x11, 0x12, 0x13, 0x1C] as [UInt32]
         let logs = [
@@ -179,15 +162,11 @@ import Testing
                 let name = "Get Log Page \(String(page.rawValue, radix: 16))h, \(bytes) bytes"
                 return Row(name, .getLog(page, bytes: bytes), .toHost(bytes))
             } + [
-                Row(
-                    "Set Features, Reservation Notification Mask, all",
-                    .setFeature(NVME_FEAT_FID_RESV_MASK, 2).with(1, 0xFFFF_FFFF)),
+                Row("Set Features, Reservation Notification Mask, all", mask),
                 Row("Set Features, Asynchronous Event Configuration", .setFeature(NVME_FEAT_FID_ASYNC_EVENT, 0x100)),
-                Row("Get Features, Volatile Write Cache", .getFeature(NVME_FEAT_FID_VOLATILE_WC), succeeds: false),
-                Row("Keep Alive", .keepAlive),
-                Row("Abort", .abort(0xFFFF, sq: 0)),
-                Row("Property Get", .getProperty(NVME_REG_CSTS)),
-                Row("Property Set", .configure(0x0046_0001)),
+                Row("Get Features, Volatile Write Cache", .getFeature(NVME_FEAT_FID_VOLATILE_WC)),
+                Row("Keep Alive", .keepAlive), Row("Abort", .abort(0xFFFF, sq: 0)),
+                Row("Property Get", .getProperty(NVME_REG_CSTS)), Row("Property Set", .enable),
             ]
     }
 }

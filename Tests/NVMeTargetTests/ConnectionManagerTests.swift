@@ -6,11 +6,8 @@ import Testing
 /// RDMA Transport specification, "RDMA_CM_REJECT Private Data" (Linux: `enum nvme_rdma_cm_status`).
 @Suite struct ConnectionManagerTests {
     /// A host's wish, and the status that it is refused with.
-    static let cases: [(name: String, status: UInt8, change: @Sendable (inout RawQueueOptions) -> Void)] = [
-        (
-            "another record format", 2,
-            { $0.replacedPrivateData = [1, 0, 0, 0, 32, 0, 31] + [UInt8](repeating: 0, count: 25) }
-        ),
+    static let cases: [(name: String, status: UInt8, change: @Sendable (RawQueue) -> Void)] = [
+        ("another record format", 2, { $0.privateData[0] = 1 }),
         ("a queue identifier that is too high", 3, { $0.queueID = 9 }),
         ("the highest queue identifier", 3, { $0.queueID = 0xFFFF }),
         ("an admin send queue that is too long", 4, { $0.hostSendQueueSize = 128 }),
@@ -37,7 +34,7 @@ import Testing
         let audit = try world.audit()
         let host = world.addHost()
         host.device.limits.isIWARP = true
-        let queue = try world.open(host) { $0.replacedPrivateData = Array($0.privateData.prefix(length)) }
+        let queue = try world.open(host) { $0.privateData = Array($0.privateData.prefix(length)) }
         #expect(rejection(queue) == [0, 0, 1, 0])
         audit.end()
     }

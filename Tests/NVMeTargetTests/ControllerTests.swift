@@ -7,19 +7,16 @@ import Testing
 
 /// The life of a controller: properties, reset, shutdown, keep-alive, Abort, who may stay.
 @Suite struct ControllerTests {
-    private let keepAlive = RawCommand.keepAlive
-
     @Test func propertiesSayWhatTheControllerIs() throws {
         let world = try EngineWorld()
         let queue = world.open()
         #expect(try world.connect(RawConnect(), on: queue).isSuccess)
-        func property(_ offset: UInt32, is8Bytes: Bool = false, set: UInt32? = nil) throws -> RawCompletion {
+        func property(_ offset: UInt32, is8Bytes: Bool = false, set: UInt32? = nil) throws -> InProcessAnswer {
             let type = set == nil ? nvme_fabrics_type_property_get : nvme_fabrics_type_property_set
             let command = RawCommand.fabrics(type).with(10, is8Bytes ? 1 : 0).with(11, offset).with(12, set ?? 0)
-            return try world.execute(command, on: queue).completion
+            return try world.execute(command, on: queue)
         }
-        let (cap, version) = (NVME_REG_CAP.rawValue, NVME_REG_VS.rawValue)
-        let (configuration, state) = (NVME_REG_CC.rawValue, NVME_REG_CSTS.rawValue)
+        let (cap, version, state) = (NVME_REG_CAP.rawValue, NVME_REG_VS.rawValue, NVME_REG_CSTS.rawValue)
         let capabilities = try property(cap, is8Bytes: true)
         // MQES is 0-based; CSS bit 37 is the NVM command set; TO is not 0.
         #expect(capabilities.isSuccess && capabilities.dword0 & 0xFFFF == 31)
@@ -39,7 +36,7 @@ import Testing
         }
         // CC, and CSTS then: entry sizes other than 64 and 16 bytes are fatal (CFS, bit 1), and RDY (bit 0) stays 0.
         for (value, expected) in [(0x0000_0001, 2), (0, 0), (0x0046_0001, 1)] as [(UInt32, UInt32)] {
-            #expect(try property(configuration, set: value).isSuccess)
+            #expect(try property(NVME_REG_CC.rawValue, set: value).isSuccess)
             #expect(try property(state).dword0 & 3 == expected)
         }
     }
@@ -48,7 +45,7 @@ import Testing
         let world = try EngineWorld()
         let admin = try world.admin(keepAlive: 1000)
         for (timeout, milliseconds) in [(5000, 4000), (0, 60_000)] as [(UInt32, UInt64)] {
-            #expect(try world.execute(.setFeature(NVME_FEAT_FID_KATO, timeout), on: admin).completion.isSuccess)
+            #expect(try world.execute(.setFeature(NVME_FEAT_FID_KATO, timeout), on: admin).isSuccess)
             world.pass(milliseconds: milliseconds)
             #expect(!admin.isClosed)
         }
@@ -61,14 +58,14 @@ import Testing
     /// As hosts do: enables the controller again, and opens a queue.
     private func enableAgain(_ host: EngineHost) throws {
         let world = host.world
-        #expect(try world.pass(atMost: 1000) { try !isReady(host) })
-        #expect(try host.manage(keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
-        #expect(try host.manage(.configure(0x0046_0001)).isSuccess)
+        #expect(world.run(milliseconds: 1000) { (try? isReady(host)) == false })
+        #expect(try host.manage(.keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
+        #expect(try host.manage(.enable).isSuccess)
         #expect(try isReady(host))
         #expect(try host.manage(.setFeature(NVME_FEAT_FID_NUM_QUEUES, 0)).isSuccess)
         let queue = world.open(queueID: 1)
         #expect(try world.connect(RawConnect(controllerID: host.controllerID, queueID: 1), on: queue).isSuccess)
-        #expect(try world.execute(.flush(), on: queue).completion.isSuccess)
+        #expect(try world.execute(.flush(), on: queue).isSuccess)
     }
 
     /// Data that the host writes after the reset may not be overwritten by data that it wrote before.
@@ -83,7 +80,7 @@ import Testing
         #expect(host.io.allSatisfy(\.isClosed) && !host.admin.isClosed)
         #expect(try isReady(host), "writes are at the device")
         // CC.EN may be set only when CSTS.RDY is 0 (NVMe Base, "Controller Configuration").
-        for command in [.configure(0x0046_0001), keepAlive] {
+        for command in [RawCommand.enable, .keepAlive] {
             #expect(try host.manage(command).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
         }
         device.behaviour.isStuck = false
@@ -95,7 +92,7 @@ import Testing
         let audit = try world.audit()
         let host = try world.attach(ioQueues: 4)
         #expect(try host.manage(.configure(0)).isSuccess)
-        #expect(try host.manage(keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
+        #expect(try host.manage(.keepAlive).status.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
         world.settle()
         #expect(host.io.allSatisfy(\.isClosed) && !host.admin.isClosed)
         try enableAgain(host)
@@ -118,7 +115,7 @@ import Testing
         }
         for _ in 0..<5 {
             world.pass(milliseconds: 700)
-            #expect(try host.manage(keepAlive).isSuccess)
+            #expect(try host.manage(.keepAlive).isSuccess)
         }
         #expect(host.isThere)
         world.pass(milliseconds: 1500)
@@ -127,15 +124,11 @@ import Testing
         audit.end("a host without a timer stays")
     }
 
-    // MARK: Abort
-
     @Test(arguments: [1, 2]) func anAbortWithdrawsWhatWaits(groups: Int) throws {
         let (world, device) = try EngineWorld.steered(groups: groups)
         let host = try world.attach(ioQueues: 2)
         func abort(_ id: UInt16, sq: Int) throws -> Bool {
-            let reply = try host.manage(.abort(id, sq: sq))
-            #expect(reply.isSuccess)
-            return reply.dword0 & 1 == 0
+            try world.succeed(.abort(id, sq: sq), on: host.admin).dword0 & 1 == 0
         }
         // On the same reactor and, where there are two, on the other one.
         for (queueID, queue) in zip([1, 2], host.io) {
@@ -169,8 +162,7 @@ import Testing
         world.expectPools(before)
     }
 
-    /// Abort withdraws a fetch that waits for room.
-    @Test func anAbortWithdrawsAFetch() throws {
+    @Test func anAbortWithdrawsAFetchThatWaitsForRoom() throws {
         let (world, host) = try EngineWorld().attached()
         world.isFull = true
         let write = host.sendWrite(9)
@@ -178,13 +170,11 @@ import Testing
         let id = world.send(.abort(write, sq: 1), on: host.admin)
         world.settle()
         world.isFull = false
-        #expect(world.answer(to: id, on: host.admin)?.completion.dword0 == 0, "it was aborted")
+        #expect(world.answer(to: id, on: host.admin)?.dword0 == 0, "it was aborted")
         #expect(host.status(of: write) == .generic(NVME_SC_ABORT_REQ))
         #expect(try host.read().allSatisfy { $0 == 0 })
         world.expectIdle()
     }
-
-    // MARK: Who may stay
 
     @Test func aHostThatIsNoLongerAllowedIsDisconnected() throws {
         let world = try EngineWorld(groups: 2)
@@ -192,11 +182,11 @@ import Testing
         let before = try world.baseline()
         let other = try world.attach(ioQueues: 2, host: 2)
         try world.change { $0[EngineWorld.nqn]?.access = .hosts([friend.name.nqn]) }
-        #expect(world.pass(atMost: 2000) { other.isGone })
+        #expect(world.run(milliseconds: 2000) { other.isGone })
         friend.expectServed()
         world.expectPools(before)
         try world.change { $0[EngineWorld.nqn] = nil }
-        #expect(world.pass(atMost: 2000) { friend.isGone })
+        #expect(world.run(milliseconds: 2000) { friend.isGone })
     }
 
     @Test func queuesAreSpreadOverTheReactors() throws {

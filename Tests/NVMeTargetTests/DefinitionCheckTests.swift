@@ -15,12 +15,12 @@ import Testing
         }
     }
 
+    private static let address = EngineWorld.address(4420)
+
     static let mistakes: [Mistake] =
         [
             Mistake("subsystem \(EngineWorld.nqn) is there twice") { $0.subsystems += $0.subsystems },
-            Mistake("listener 192.0.2.1:4420 is there twice") {
-                $0.listeners = [EngineWorld.address(4420), EngineWorld.address(4420)]
-            },
+            Mistake("listener 192.0.2.1:4420 is there twice") { $0.listeners = [address, address] },
             Mistake("subsystem \(EngineWorld.nqn): namespace 1 is there twice") {
                 $0.subsystems[0].namespaces += $0.subsystems[0].namespaces
             },

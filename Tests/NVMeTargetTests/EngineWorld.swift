@@ -5,7 +5,6 @@ import InProcessTransport
 import MemoryBlock
 import NVMeTarget
 import Simulation
-import Synchronization
 import TargetInterface
 import TargetTransport
 import Testing
@@ -23,7 +22,7 @@ final class EngineWorld: World {
     let events = TargetEvents()
     private(set) var now = MonotonicTime(nanoseconds: 1_000_000_000)
     typealias Queue = InProcessQueue
-    var nextID: UInt16 = 1
+    var lastID: UInt16 = 0
 
     /// - Parameter device: the namespace's; 4 MiB of memory in blocks of 512 bytes by default.
     init(
@@ -49,8 +48,6 @@ final class EngineWorld: World {
 
     deinit { for group in groups { group.close() } }
 
-    // MARK: Time
-
     /// Polls until nothing is to be done, and the condition holds.
     func settle(until isOver: () -> Bool) {
         for _ in 0..<256 {
@@ -66,26 +63,16 @@ final class EngineWorld: World {
     /// One round of each reactor.
     func poll() -> Int { groups.reduce(0) { $0 + $1.poll(now: now) } }
 
-    /// Lets time go by, in steps of 10 ms.
-    func pass(milliseconds: UInt64) {
+    /// In steps of 10 ms.
+    @discardableResult
+    func run(milliseconds: UInt64, until isOver: () -> Bool) -> Bool {
         for _ in 0..<max(1, milliseconds / 10) {
+            if isOver() { return true }
             now = now.advanced(byMilliseconds: min(milliseconds, 10))
             settle()
         }
+        return isOver()
     }
-
-    /// Lets time go by until the condition holds, or is over.
-    func pass(atMost milliseconds: UInt64, until condition: () throws -> Bool) rethrows -> Bool {
-        for _ in 0..<milliseconds / 10 {
-            if try condition() { return true }
-            pass(milliseconds: 10)
-        }
-        return try condition()
-    }
-
-    func run(milliseconds: UInt64, until isOver: () -> Bool) -> Bool { pass(atMost: milliseconds, until: isOver) }
-
-    // MARK: Hosts
 
     /// - Parameter address: the one of the target's that the host uses.
     func open(queueID: UInt16 = 0, entries: UInt32 = 32, at address: SocketAddress? = nil) -> InProcessQueue {
@@ -94,7 +81,6 @@ final class EngineWorld: World {
         return queue
     }
 
-    /// A host with an enabled controller and I/O queues.
     func attach(
         ioQueues: UInt16 = 1, host: HostName = .init(), nqn: String = EngineWorld.nqn, keepAlive: UInt32 = 0,
         entries: UInt32 = 32, at address: SocketAddress? = nil
@@ -104,7 +90,6 @@ final class EngineWorld: World {
         }
     }
 
-    /// The world, and a host of it.
     func attached(ioQueues: UInt16 = 1, host: HostName = .init()) throws -> (EngineWorld, EngineHost) {
         (self, try attach(ioQueues: ioQueues, host: host))
     }
@@ -124,9 +109,7 @@ final class EngineWorld: World {
     var transportUse: [String: [Int]] { ["capsules": [heldCapsules]] }
 
     static func address(_ port: UInt16) -> SocketAddress { SocketAddress(host: "192.0.2.1", port: port)! }
-}
 
-extension EngineWorld {
     /// The instance in the vendor specific bytes of Identify Namespace, behind the mark of these targets.
     func instance(_ admin: InProcessQueue) throws -> [UInt8] {
         let page = try identify(NVME_IDENTIFY_CNS_NS, nsid: 1, on: admin)
@@ -143,36 +126,5 @@ extension SimulatedDisk {
         disk.behaviour.latency = 0...0
         disk.behaviour.failure = status
         return disk
-    }
-}
-
-/// A device that has nothing, does everything at once, and counts how often it was opened.
-final class IdleDevice: BlockDevice {
-    private let openings = Mutex(0)
-    var opened: Int { openings.withLock { $0 } }
-    let geometry = BlockGeometry(blockSize: 512, blockCount: 8, hasVolatileWriteCache: false)
-    var name: String { "idle" }
-    var identity: BlockIdentity { BlockIdentity() }
-    func refresh() -> BlockDeviceChange { .unchanged }
-    func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
-        openings.withLock { $0 += 1 }
-        return Channel()
-    }
-
-    private final class Channel: BlockChannel {
-        private var ended: [BlockCompletion] = []
-        override var running: Int { ended.count }
-
-        override func submit(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int {
-            ended += requests.map { BlockCompletion(tag: $0.tag, status: .success) }
-            return requests.count
-        }
-
-        override func poll(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
-            let count = min(ended.count, completions.count)
-            for index in 0..<count { completions[index] = ended[index] }
-            ended.removeFirst(count)
-            return count
-        }
     }
 }

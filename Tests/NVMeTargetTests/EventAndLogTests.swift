@@ -9,8 +9,7 @@ import Testing
 
 /// Asynchronous events and the log pages that they point at.
 @Suite struct EventAndLogTests {
-    /// A change, the bit of Asynchronous Event Configuration that asks to be told of it, and the event with its log page, as NVMe
-    /// Base and NVMe over Fabrics number them. The change is another one each time.
+    /// A change, another one each time; the bit that asks to be told, the event and its log as NVMe Base and NVMe-oF number them.
     struct Notice: Sendable, CustomTestStringConvertible {
         let testDescription: String
         let bit: UInt32
@@ -56,20 +55,21 @@ import Testing
         discovery("a listener") { $0.listeners = $1 % 2 == 0 ? [EngineWorld.address(4421)] : [] },
     ]
 
+    private let device = SimulatedDisk.instant()
+
     @Test(arguments: notices) func aChangeIsToldOnceUntilItsLogIsRead(_ notice: Notice) throws {
-        let device = SimulatedDisk.instant()
         let world = try EngineWorld(device: device)
         let admin = try world.admin(nqn: notice.nqn)
         let ids = (0..<4).map { _ in world.send(.event, on: admin) }
         // Four at a time (Identify Controller, AERL).
-        let fifth = try world.execute(.event, on: admin).completion
+        let fifth = try world.execute(.event, on: admin)
         #expect(fifth.status.code == RawStatus.specific(NVME_SC_ASYNC_LIMIT).code)
         try notice.change(world, device, 0)
         #expect(world.answer(to: ids[0], on: admin) == nil, "nobody has asked for it")
         try world.execute(.setFeature(NVME_FEAT_FID_ASYNC_EVENT, 1 << notice.bit), on: admin)
         for (time, id) in zip([1, 3], ids) {
             try notice.change(world, device, time)
-            #expect(world.answer(to: id, on: admin)?.completion.dword0 == notice.dword0)
+            #expect(world.answer(to: id, on: admin)?.dword0 == notice.dword0)
             try notice.change(world, device, time + 1)
             #expect(world.answer(to: ids[time == 1 ? 1 : 2], on: admin) == nil, "the log has not been read")
             _ = try world.log(notice.log, 4096, on: admin)
@@ -77,7 +77,6 @@ import Testing
     }
 
     @Test func theLogOfChangedNamespaces() throws {
-        let device = SimulatedDisk.instant()
         let world = try EngineWorld(device: device)
         let admin = try world.attach().admin
         Self.resize(world, device, to: 16384)
@@ -110,9 +109,12 @@ import Testing
         let world = try EngineWorld()
         let admin = try world.admin(nqn: EngineWorld.discovery)
         func log() throws -> [UInt8] { try world.log(NVME_LOG_LID_DISCOVER, 4096, on: admin) }
-        func text(_ entry: ArraySlice<UInt8>, _ offset: Int, _ count: Int) -> String {
-            let bytes = entry.dropFirst(offset).prefix(count)
-            return String(decoding: bytes.prefix { $0 != 0 && $0 != 0x20 }, as: UTF8.self)
+        // Its port, its subsystem and its address.
+        func texts(_ entry: ArraySlice<UInt8>) -> [String] {
+            [(32, 32), (256, 256), (512, 256)].map { offset, count in
+                let bytes = entry.dropFirst(offset).prefix(count)
+                return String(decoding: bytes.prefix { $0 != 0 && $0 != 0x20 }, as: UTF8.self)
+            }
         }
         try world.change {
             $0.listeners = [EngineWorld.address(4420)]
@@ -126,15 +128,11 @@ import Testing
         #expect(Array(mine.prefix(3)) == [1, 1, 2])
         #expect(first.number(1024 + 4, 2) == 1 && first.number(1024 + 6, 2) == 0xFFFF)
         #expect(first.number(1024 + 8, 2) >= 32)
-        func texts(_ entry: ArraySlice<UInt8>) -> [String] {
-            [text(entry, 32, 32), text(entry, 256, 256), text(entry, 512, 256)]
-        }
         #expect(texts(mine) == ["4420", EngineWorld.nqn, "192.0.2.1"])
         let kind = [NVMF_TRTYPE_RDMA.rawValue, NVMF_ADDR_FAMILY_IP4.rawValue, NVME_NQN_DISC.rawValue]
         #expect(referral.prefix(3).map(UInt32.init) == kind)
         #expect(texts(referral) == ["8009", EngineWorld.discovery, "192.0.2.1"])
         #expect(try log() == first, "the generation counter stands while nothing changes")
-
         // A subsystem more; then one that the host may not use; then no referral.
         var generation = first.number(0, 8)
         for (records, change) in [
@@ -153,14 +151,12 @@ import Testing
         let world = try EngineWorld()
         let admin = try world.attach().admin
         let bad = RawCommand(opcode: nvme_admin_get_log_page.rawValue).with(10, 0xEE)
-        let refused = try world.execute(bad, on: admin).completion
+        let refused = try world.execute(bad, on: admin)
         #expect(refused.status.code != 0)
         let errors = try world.log(NVME_LOG_LID_ERROR, 128, on: admin)
         #expect(errors.number(0, 8) == 1 && errors.number(8, 2) == 0)
         #expect(errors.number(10, 2) == UInt64(refused.commandID))
-        // The status field, whose bit 0 is the phase tag, as the host was told it.
-        let field = UInt32(errors.number(12, 2))
-        #expect(refused.status == RawStatus(code: field >> 1 & 0x7FF, doNotRetry: field >> 15 != 0))
+        #expect(refused.status == RawStatus(field: errors.number(12, 2)))
         #expect(errors.number(64, 8) == 0, "one entry")
         #expect(try world.log(NVME_LOG_LID_SMART, 512, on: admin).number(176, 8) == 1, "entries of the error log")
     }
@@ -169,9 +165,7 @@ import Testing
     @Test func everyReactorTakesPart() throws {
         let (world, device) = try EngineWorld.steered(groups: 2)
         let host = try world.attach(ioQueues: 2)
-        func expectEach(_ command: RawCommand, _ status: UInt32, _ what: String = "", data: InProcessData = .none)
-            throws
-        {
+        func expectEach(_ command: RawCommand, _ status: UInt32, _ what: String, _ data: InProcessData = .none) throws {
             for queue in 0..<2 { #expect(try host.execute(command, data, queue: queue).code == status, "\(what)") }
         }
         Self.resize(world, device, to: 16384)
@@ -183,18 +177,15 @@ import Testing
         try world.setANAState(.optimized)
         try world.change { $0[EngineWorld.nqn]?.namespaces.removeLast() }
         try expectEach(.flush(2), NVME_SC_INVALID_NS.rawValue, "it has been removed")
-
         let before = world.target.subsystems[0].statistics
-        let data = [UInt8](repeating: 1, count: 65536)
         for _ in 0..<50 {
-            try expectEach(.io(nvme_cmd_write, 0, 128), 0, data: .fromHost(data))
-            for _ in 0..<2 { try expectEach(.io(nvme_cmd_read, 0, 128), 0, data: .toHost(65536)) }
+            try expectEach(.io(nvme_cmd_write, 0, 128), 0, "a write", .fromHost(.blocks(128, of: 1)))
+            for _ in 0..<2 { try expectEach(.io(nvme_cmd_read, 0, 128), 0, "a read", .toHost(65536)) }
         }
         let page = try world.log(NVME_LOG_LID_SMART, 512, on: host.admin)
         #expect(before.readCommands == 0 && before.writeCommands == 0)
         // Units of 1000 blocks of 512 bytes, rounded up: 25600 read, 12800 written; then the commands.
         #expect([32, 48, 64, 80].map { page.number($0, 8) } == [26, 13, 200, 100])
-
         Self.resize(world, device, to: 0)
         for queue in 0..<2 { #expect(host.status(of: host.sendRead(queue: queue), queue: queue) != .success) }
         #expect(host.isThere)

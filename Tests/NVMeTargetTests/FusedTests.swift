@@ -21,58 +21,50 @@ import Testing
         .io(nvme_cmd_write, lba, blocks, nsid: nsid, flags: 0x42)
     }
 
-    private static func bytes(_ value: UInt8, _ count: Int = 512) -> [UInt8] { .init(repeating: value, count: count) }
-    private static func data(_ value: UInt8, _ count: Int = 512) -> InProcessData { .fromHost(bytes(value, count)) }
+    private static func data(_ value: UInt8, blocks: Int = 1) -> InProcessData { .fromHost(.blocks(blocks, of: value)) }
 
-    /// Two halves on a namespace of zeroes, what each is answered with, and their data.
-    typealias Row = (
-        name: String, first: RawCommand, second: RawCommand, ends: (RawStatus, RawStatus),
-        data: (InProcessData, InProcessData)
-    )
-
-    private static func row(
-        _ name: String, _ first: RawCommand, _ second: RawCommand, _ ends: (RawStatus, RawStatus),
-        _ firstData: InProcessData = data(0), _ secondData: InProcessData = data(9)
-    ) -> Row { (name, first, second, ends, (firstData, secondData)) }
+    /// Two halves on a namespace of zeroes, their data, and what each is answered with.
+    private struct Row {
+        let name: String
+        var halves = [compare(), write()]
+        var data = [FusedTests.data(0), FusedTests.data(9)]
+        let ends: [RawStatus?]
+    }
 
     private static let outOfRange = RawStatus.refused(NVME_SC_LBA_RANGE)
     private static let wrongLength = RawStatus.refused(NVME_SC_SGL_INVALID_DATA)
     private static let noNamespace = RawStatus.generic(NVME_SC_INVALID_NS)
 
     private static let refusals = [
-        row("other blocks", compare(), write(1), (invalid, failed)),
-        row("more blocks", compare(), write(0, 2), (invalid, failed)),
-        row("another namespace", compare(), write(nsid: 2), (invalid, failed)),
-        row("a write first", .io(nvme_cmd_write, flags: 0x41), write(), (invalid, failed)),
-        row("a compare second", compare(), .io(nvme_cmd_compare, flags: 0x42), (invalid, failed)),
-        row("Disconnect first", RawCommand(opcode: 0x7F, nsid: 8, flags: 0x41), write(), (invalid, failed)),
-        row("PRPs first", .io(nvme_cmd_compare, flags: 0x01), write(), (invalid, failed)),
-        row("PRPs second", compare(), .io(nvme_cmd_write, flags: 0x02), (failed, invalid)),
-        row("no namespace", compare(nsid: 3), write(nsid: 3), (noNamespace, failed)),
-        row("beyond the end", compare(8192), write(8192), (outOfRange, failed)),
-        row(
-            "more than NACWU", compare(0, 129), write(0, 129), (invalid, failed), data(0, 129 * 512), data(9, 129 * 512)
-        ),
-        row("the first's length", compare(), write(), (wrongLength, failed), data(0, 256)),
-        row("the second's length", compare(), write(), (failed, wrongLength), data(0), data(0, 1024)),
-        row("other contents", compare(), write(), (different, failed), data(1)),
+        Row(name: "other blocks", halves: [compare(), write(1)], ends: [invalid, failed]),
+        Row(name: "more blocks", halves: [compare(), write(0, 2)], ends: [invalid, failed]),
+        Row(name: "another namespace", halves: [compare(), write(nsid: 2)], ends: [invalid, failed]),
+        Row(name: "a write first", halves: [.io(nvme_cmd_write, flags: 0x41), write()], ends: [invalid, failed]),
+        Row(name: "two compares", halves: [compare(), .io(nvme_cmd_compare, flags: 0x42)], ends: [invalid, failed]),
+        Row(name: "Disconnect first", halves: [disconnect, write()], ends: [invalid, failed]),
+        Row(name: "PRPs first", halves: [.io(nvme_cmd_compare, flags: 0x01), write()], ends: [invalid, failed]),
+        Row(name: "PRPs second", halves: [compare(), .io(nvme_cmd_write, flags: 0x02)], ends: [failed, invalid]),
+        Row(name: "no namespace", halves: [compare(nsid: 3), write(nsid: 3)], ends: [noNamespace, failed]),
+        Row(name: "beyond the end", halves: [compare(8192), write(8192)], ends: [outOfRange, failed]),
+        Row(
+            name: "more than NACWU", halves: [compare(0, 129), write(0, 129)],
+            data: [data(0, blocks: 129), data(9, blocks: 129)], ends: [invalid, failed]),
+        Row(name: "the first's length", data: [half, data(9)], ends: [wrongLength, failed]),
+        Row(name: "the second's length", data: [data(0), data(0, blocks: 2)], ends: [failed, wrongLength]),
+        Row(name: "other contents", data: [data(1), data(9)], ends: [different, failed]),
     ]
+    private static let disconnect = RawCommand(opcode: 0x7F, nsid: 8, flags: 0x41)
+    private static let half = InProcessData.fromHost([UInt8](repeating: 0, count: 256))
 
-    private func ends(_ row: Row, _ host: EngineHost) throws -> (RawStatus, RawStatus) {
-        let first = host.world.send(row.first, row.data.0, on: host.io[0])
-        let second = host.world.send(row.second, row.data.1, on: host.io[0])
-        return try (#require(host.status(of: first)), #require(host.status(of: second)))
-    }
-
-    private func expect(_ row: Row, _ host: EngineHost) throws {
-        let ends = try ends(row, host)
-        #expect(ends.0 == row.ends.0 && ends.1 == row.ends.1, "\(row.name): \(ends)")
+    private func expect(_ row: Row, _ host: EngineHost) {
+        let ends = zip(row.halves, row.data).map { host.send($0, $1) }.map { host.status(of: $0) }
+        #expect(ends == row.ends, "\(row.name)")
     }
 
     @Test func refusalsWriteNothing() throws {
         let (world, host) = try EngineWorld().attached()
         for row in Self.refusals {
-            try expect(row, host)
+            expect(row, host)
             #expect(try host.read()[0] == 0, "\(row.name)")
         }
         world.expectIdle()
@@ -80,20 +72,20 @@ import Testing
 
     @Test func whatIsAsExpectedIsReplaced() throws {
         let (world, host) = try EngineWorld().attached()
-        try expect(Self.row("a block", Self.compare(), Self.write(), (.success, .success)), host)
+        expect(Row(name: "a block", ends: [.success, .success]), host)
         #expect(try host.read()[0] == 9)
-        try expect(Self.row("again", Self.compare(), Self.write(), (Self.different, Self.failed)), host)
-        #expect(try host.read(blocks: 2) == Self.bytes(9) + Self.bytes(0))
+        expect(Row(name: "again", ends: [Self.different, Self.failed]), host)
+        #expect(try host.read(blocks: 2) == [UInt8].blocks(of: 9) + [UInt8].blocks(of: 0))
         // NACWU says 64 KiB of 512 bytes, 0-based; ACWU nothing of its own.
         let controller = try world.identify(on: host.admin)
         #expect(controller.number(MemoryLayout<nvme_id_ctrl>.offset(of: \.fuses)!, 2) == 1)
         #expect(controller.number(MemoryLayout<nvme_id_ctrl>.offset(of: \.acwu)!, 2) == 0)
         let namespace = try world.identify(NVME_IDENTIFY_CNS_NS, nsid: 1, on: host.admin)
         #expect(namespace.number(MemoryLayout<nvme_id_ns>.offset(of: \.nacwu)!, 2) == 127)
-        let all = Self.row(
-            "as much as NACWU says", Self.compare(1, 128), Self.write(1, 128), (.success, .success),
-            Self.data(0, 65536), Self.data(3, 65536))
-        try expect(all, host)
+        let all = Row(
+            name: "as much as NACWU says", halves: [Self.compare(1, 128), Self.write(1, 128)],
+            data: [Self.data(0, blocks: 128), Self.data(3, blocks: 128)], ends: [.success, .success])
+        expect(all, host)
         world.expectIdle()
     }
 
@@ -103,29 +95,28 @@ import Testing
         (.unrecoveredReadError, RawStatus(code: 0x281), failed),
     ]) func aDeviceThatFailsIsTold(_ says: BlockStatus, _ compared: RawStatus, _ written: RawStatus) throws {
         let world = try EngineWorld(device: SimulatedDisk.instant(failing: says))
-        try expect(Self.row("\(says)", Self.compare(), Self.write(), (compared, written)), world.attach())
+        expect(Row(name: "\(says)", ends: [compared, written]), try world.attach())
         world.expectIdle()
     }
 
     /// A first half waits for the next command of its queue, for 10 s.
     @Test func aHalfWithoutTheOther() throws {
         let (world, host) = try EngineWorld().attached()
-        let io = host.io[0]
         #expect(try host.execute(Self.write(), Self.data(1)) == Self.missing, "a second half")
-        let lone = world.send(Self.compare(), Self.data(0), on: io)
-        #expect(world.answer(to: lone, on: io) == nil, "it waits")
+        let lone = host.send(Self.compare(), Self.data(0))
+        #expect(host.answer(to: lone) == nil, "it waits")
         #expect(try host.read()[0] == 0, "another command behind it is done")
         #expect(host.status(of: lone) == Self.missing)
-        let early = world.send(Self.compare(), Self.data(0), on: io)
-        try expect(Self.row("the later of two", Self.compare(), Self.write(), (.success, .success)), host)
+        let early = host.send(Self.compare(), Self.data(0))
+        expect(Row(name: "the later of two", ends: [.success, .success]), host)
         #expect(host.status(of: early) == Self.missing)
-        let slow = world.send(Self.compare(), Self.data(9), on: io)
+        let slow = host.send(Self.compare(), Self.data(9))
         world.pass(milliseconds: 9_500)
-        #expect(world.answer(to: slow, on: io) == nil, "the second half may still be on its way")
+        #expect(host.answer(to: slow) == nil, "the second half may still be on its way")
         world.pass(milliseconds: 1_000)
         #expect(host.status(of: slow) == Self.missing)
         #expect(try host.execute(Self.write(), Self.data(1)) == Self.missing, "too late")
-        let aborted = world.send(Self.compare(), Self.data(9), on: io)
+        let aborted = host.send(Self.compare(), Self.data(9))
         #expect(try host.manage(.abort(aborted, sq: 1)).dword0 == 0)
         #expect(host.status(of: aborted) == .generic(NVME_SC_ABORT_REQ))
         #expect(try host.read()[0] == 9)
@@ -137,7 +128,7 @@ import Testing
         let world = try EngineWorld()
         let queues = try (0..<16).flatMap { try world.attach(ioQueues: 8, host: .init($0)).io }
         let audit = try world.audit()
-        for queue in queues { world.send(Self.compare(), .inCapsule(Self.bytes(0)), on: queue) }
+        for queue in queues { world.send(Self.compare(), .inCapsule(.blocks(of: 0)), on: queue) }
         world.pass(milliseconds: 10)
         audit.witness.expectServed("while the halves wait")
         audit.end("after the halves were answered", within: 11_000)
@@ -147,10 +138,10 @@ import Testing
         let world = try EngineWorld()
         let before = try world.baseline()
         let host = try world.attach()
-        world.send(Self.compare(), Self.data(0), on: host.io[0])
+        host.send(Self.compare(), Self.data(0))
         world.settle()
         #expect(try host.manage(.configure(0)).isSuccess)
-        #expect(world.pass(atMost: 1000) { host.io[0].isClosed })
+        #expect(world.run(milliseconds: 1000) { host.io[0].isClosed })
         host.admin.disconnect()
         world.expectPools(before)
     }
@@ -161,16 +152,15 @@ import Testing
             .small { ($0.dataMemory, $0.controlMemory, $0.maxTransferSize) = (64 << 10, 16 << 10, 32 << 10) })
         let hosts = try (0..<6).map { try world.attach(host: .init($0)) }
         world.isFull = true
-        let sent = (0..<60).flatMap { turn -> [(InProcessQueue, UInt16)] in
-            let queue = hosts[turn % 6].io[0]
-            return [Self.compare(UInt64(turn) * 16, 16), Self.write(UInt64(turn) * 16, 16)].map {
-                (queue, world.send($0, Self.data(0, 8192), on: queue))
+        let sent = (0..<60).flatMap { turn in
+            [Self.compare(UInt64(turn) * 16, 16), Self.write(UInt64(turn) * 16, 16)].map {
+                (hosts[turn % 6], hosts[turn % 6].send($0, Self.data(0, blocks: 16)))
             }
         }
         world.settle()
-        #expect(world.groups[0].poolUse[0].awaitsBuffer)
+        #expect(world.use.awaitsBuffer)
         world.isFull = false
-        for (queue, id) in sent { #expect(world.status(of: id, on: queue) == .success) }
+        for (host, id) in sent { #expect(host.status(of: id) == .success) }
         world.expectIdle()
     }
 
@@ -189,11 +179,11 @@ import Testing
             queue.pieces = Array(repeating: bytes.count / places, count: places - 1)
             return world.send(command, .fromHost(bytes), on: queue)
         }
-        var content = Self.bytes(0, 512 * 16)
+        var content = [UInt8].blocks(16, of: 0)
         for round in 0..<8 {
             let (first, second, blocks) = Self.shapes[round % 4]
             let compared = send(Self.compare(32, blocks), Array(content.prefix(512 * blocks)), places: first)
-            let replacement = Self.bytes(UInt8(round + 1), 512 * blocks)
+            let replacement = [UInt8].blocks(blocks, of: UInt8(round + 1))
             let written = send(Self.write(32, blocks), replacement, places: second)
             for id in [compared, written] { #expect(host.status(of: id) == .success, "round \(round)") }
             content.replaceSubrange(0..<512 * blocks, with: replacement)
@@ -211,8 +201,8 @@ import Testing
         for round in 0..<20 {
             let sent = hosts.enumerated().map { number, host in
                 let value = UInt8(round * 8 + number + 1)
-                let first = world.send(Self.compare(9), .inCapsule(Self.bytes(counter)), on: host.io[0])
-                return (host, first, world.send(Self.write(9), .inCapsule(Self.bytes(value)), on: host.io[0]), value)
+                let first = host.send(Self.compare(9), .inCapsule(.blocks(of: counter)))
+                return (host, first, host.send(Self.write(9), .inCapsule(.blocks(of: value))), value)
             }
             var winners: [UInt8] = []
             for (host, first, second, value) in sent {
@@ -222,7 +212,7 @@ import Testing
             }
             #expect(winners.count == 1, "round \(round)")
             counter = winners.first ?? 0
-            #expect(try hosts[0].read(9) == Self.bytes(counter))
+            #expect(try hosts[0].read(9) == .blocks(of: counter))
         }
         world.expectPools(before)
     }

@@ -17,36 +17,29 @@ import Testing
         return attached
     }
 
-    private static func loans(_ world: TargetWorld) -> Int { world.groups.reduce(0) { $0 + $1.loans } }
-
-    private static func blocks(_ value: UInt8, _ count: Int = 16) -> [UInt8] {
-        .init(repeating: value, count: 512 * count)
-    }
-
     @Test func whatWasWrittenIsLentAndTheRestIsCopied() throws {
         // Three pieces of 2 MiB.
         let world = try TargetWorld(device: try RAMDevice(byteCount: 6 << 20))
         let host = try Self.reader(world)
         let before = try world.baseline()
         #expect(try host.write(7, at: 4096 + 8, blocks: 16) == .success)
-        for (lba, value, isLent) in [(0, 0, false), (4096 + 8, 7, true), (4096 + 64, 0, true), (4096 - 8, 0, false)]
-            as [(UInt64, UInt8, Bool)]
-        {
+        let reads: [(UInt64, UInt8, Bool)] = [(0, 0, false), (4104, 7, true), (4160, 0, true), (4088, 0, false)]
+        for (lba, value, isLent) in reads {
             // Everything before is over.
             world.pass(milliseconds: 1)
             let read = host.sendRead(lba, blocks: 16)
-            try world.wait("the read") { world.groups[0].poolUse[0].requests[.answering] ?? 0 > 0 }
-            #expect(Self.loans(world) == (isLent ? 1 : 0), "block \(lba)")
-            #expect((world.groups[0].poolUse[0].bytesInUse == 0) == isLent, "block \(lba): no memory of the pool")
-            let answer = try #require(world.answer(to: read, on: host.io[0]))
+            try world.wait("the read") { world.use.requests[.answering] ?? 0 > 0 }
+            #expect(world.loans == (isLent ? 1 : 0), "block \(lba)")
+            #expect((world.use.bytesInUse == 0) == isLent, "block \(lba): no memory of the pool")
+            let answer = try #require(host.answer(to: read))
             let half = lba == 4096 - 8 ? 8 : 16
-            #expect(answer.completion.isSuccess, "block \(lba)")
-            #expect(Array(answer.data.prefix(512 * half)) == Self.blocks(value, half), "block \(lba)")
+            #expect(
+                answer.isSuccess && Array(answer.data.prefix(512 * half)) == .blocks(half, of: value), "block \(lba)")
         }
         #expect(world.groups[0].keptRegions == 1)
         // From the second piece into the third, once that is written to.
         #expect(try host.write(9, at: 8192 - 8, blocks: 16) == .success)
-        #expect(try host.read(8192 - 8, blocks: 16) == Self.blocks(9))
+        #expect(try host.read(8192 - 8, blocks: 16) == .blocks(16, of: 9))
         world.expectPools(before)
     }
 
@@ -62,13 +55,13 @@ import Testing
             let value = UInt8(round + 2)
             let first = hosts[0].sendRead(blocks: 16)
             world.simulation.run(forNanoseconds: UInt64.random(in: 0...100_000, using: &world.network.random))
-            wereLent += Self.loans(world)
+            wereLent += world.loans
             let written = hosts[1].sendWrite(value, blocks: 16)
             let second = hosts[2].sendRead(blocks: 16)
-            for (id, queue) in [(first, hosts[0].io[0]), (second, hosts[2].io[0])] {
-                let read = try #require(world.answer(to: id, on: queue))
-                let isWhole = read.data == Self.blocks(value) || read.data == Self.blocks(value - 1)
-                #expect(read.completion.isSuccess && isWhole, "round \(round), seed \(seed)")
+            for (id, host) in [(first, hosts[0]), (second, hosts[2])] {
+                let read = try #require(host.answer(to: id))
+                let isWhole = read.data == .blocks(16, of: value) || read.data == .blocks(16, of: value - 1)
+                #expect(read.isSuccess && isWhole, "round \(round), seed \(seed)")
             }
             #expect(hosts[1].status(of: written) == .success)
         }
@@ -79,17 +72,12 @@ import Testing
 
     /// The last command is that which changes the blocks.
     static let writers: [(name: String, commands: [(RawCommand, InProcessData)])] = [
-        ("write", [(.io(nvme_cmd_write, 0, 16), .fromHost(blocks(6)))]),
+        ("write", [(.io(nvme_cmd_write, 0, 16), .fromHost(.blocks(16, of: 6)))]),
         ("zeroes", [(.io(nvme_cmd_write_zeroes, 0, 16), .none)]),
         ("deallocate", [(.deallocate(ranges: 1), .inCapsule(RawCommand.range(0, 16)))]),
-        (
-            "compare and write",
-            [
-                (.io(nvme_cmd_compare, flags: 0x41), .inCapsule(blocks(5, 1))),
-                (.io(nvme_cmd_write, flags: 0x42), .inCapsule(blocks(6, 1))),
-            ]
-        ),
+        ("compare and write", [(.io(nvme_cmd_compare, flags: 0x41), .inCapsule(.blocks(of: 5))), half]),
     ]
+    private static let half = (RawCommand.io(nvme_cmd_write, flags: 0x42), InProcessData.inCapsule(.blocks(of: 6)))
 
     @Test(arguments: 0..<4) func whatChangesTheBlocksWaitsForTheHostThatReadsThem(_ writer: Int) throws {
         let world = try TargetWorld(groups: 2)
@@ -98,17 +86,17 @@ import Testing
         #expect(try other.write(5, blocks: 16) == .success)
         world.slowDown(milliseconds: 3)
         let read = reader.sendRead(blocks: 16)
-        try world.wait("a loan") { Self.loans(world) == 1 }
+        try world.wait("a loan") { world.loans == 1 }
         world.slowDown(milliseconds: nil)
         let (name, commands) = Self.writers[writer]
-        let ids = commands.map { world.send($0.0, $0.1, on: other.io[0]) }
+        let ids = commands.map { other.send($0.0, $0.1) }
         world.pass(milliseconds: 2)
-        #expect(Self.loans(world) == 1 && other.io[0].answer(to: ids.last!) == nil, "the loan has not ended: \(name)")
+        #expect(world.loans == 1 && other.io[0].answer(to: ids.last!) == nil, "the loan has not ended: \(name)")
         // Somewhere else there is nothing to wait for.
         #expect(try other.write(8, at: 1024, blocks: 16) == .success)
-        #expect(Self.loans(world) == 1)
-        let answer = try #require(world.answer(to: read, on: reader.io[0]))
-        #expect(answer.completion.isSuccess && answer.data == Self.blocks(5), "all of it is as it was: \(name)")
+        #expect(world.loans == 1)
+        let answer = try #require(reader.answer(to: read))
+        #expect(answer.isSuccess && answer.data == .blocks(16, of: 5), "all of it is as it was: \(name)")
         #expect(other.status(of: ids.last!) == .success, "\(name)")
         world.expectPools(before)
     }
@@ -121,12 +109,12 @@ import Testing
         stuck.io[0].repostsReceives = false
         for _ in 0..<RawQueue.responseCount { #expect(try stuck.execute(.flush()) == .success) }
         var sent = 0
-        while Self.loans(world) == 0, sent < 28 {
+        while world.loans == 0, sent < 28 {
             _ = stuck.sendRead(blocks: 16)
             sent += 1
             world.pass(milliseconds: 5)
         }
-        #expect(Self.loans(world) > 0)
+        #expect(world.loans > 0)
         world.pass(milliseconds: 3000)
         #expect(stuck.io[0].end == nil, "while nobody wants the blocks, there is time")
         let written = other.sendWrite(6, blocks: 16)
@@ -146,7 +134,7 @@ import Testing
         let bad = try Self.reader(world, keepAlive: 1000)
         world.slowDown(milliseconds: 3)
         for _ in 0..<8 { _ = bad.sendRead(blocks: 16) }
-        try world.wait("loans") { Self.loans(world) == 8 }
+        try world.wait("loans") { world.loans == 8 }
         world.slowDown(milliseconds: nil)
         let written = witness.sendWrite(6, blocks: 16)
         bad.host.end(ending)
@@ -169,13 +157,12 @@ import Testing
         #expect(try attached.write(5, blocks: 16, nsid: 2) == .success)
         world.slowDown(milliseconds: 3)
         let id = attached.sendRead(blocks: 16, nsid: 2)
-        try world.wait("a loan") { Self.loans(world) == 1 }
+        try world.wait("a loan") { world.loans == 1 }
         try world.change { $0[TargetWorld.nqn]?.namespaces.removeAll { $0.nsid == 2 } }
         world.pass(milliseconds: 1)
-        #expect(Self.loans(world) == 1)
-        #expect(device != nil)
-        let answer = try #require(world.answer(to: id, on: attached.io[0]))
-        #expect(answer.completion.isSuccess && answer.data == Self.blocks(5))
+        #expect(world.loans == 1 && device != nil)
+        let answer = try #require(attached.answer(to: id))
+        #expect(answer.isSuccess && answer.data == .blocks(16, of: 5))
         world.slowDown(milliseconds: nil)
         world.expectPools(before)
         #expect(device == nil, "it is closed")
@@ -188,7 +175,7 @@ import Testing
         let host = try Self.reader(world)
         let before = try world.baseline()
         #expect(try host.write(5, blocks: 16) == .success)
-        for _ in 0..<4 { #expect(try host.read(blocks: 16) == Self.blocks(5)) }
+        for _ in 0..<4 { #expect(try host.read(blocks: 16) == .blocks(16, of: 5)) }
         #expect(world.groups[0].keptRegions == 0)
         world.expectPools(before)
     }

@@ -5,8 +5,7 @@ import Testing
 
 /// The loss of any one message, and hosts that fall silent halfway.
 @Suite struct LossTests {
-    /// A whole visit of a host, with the message lost that comes `step` messages after its beginning. Returns whether
-    /// there were as many.
+    /// A visit of a host with the loss of the message of that number, if there are as many.
     private func visit(groups: Int, losing step: UInt64) throws -> Bool {
         let world = try TargetWorld(groups: groups, network: SimulatedNetwork(seed: step + 1))
         let audit = try world.audit()
@@ -14,9 +13,8 @@ import Testing
         let lost = world.network.counters.messages + step
         var wasLost = false
         world.network.fate = { message in
-            guard message.step == lost else { return .delivered }
-            wasLost = true
-            return .lost
+            if message.step == lost { wasLost = true }
+            return message.step == lost ? .lost : .delivered
         }
         // A step that the host cannot do after the loss is no failure.
         try? session(world, host)
@@ -32,7 +30,7 @@ import Testing
         world.send(.event, on: attached.admin)
         for queue in attached.io {
             queue.pieces = [4096]
-            try world.execute(.io(nvme_cmd_write, 0, 16), .fromHost([UInt8](repeating: 1, count: 8192)), on: queue)
+            try world.execute(.io(nvme_cmd_write, 0, 16), .fromHost(.blocks(16, of: 1)), on: queue)
             try world.execute(.io(nvme_cmd_read, 0, 16), .toHost(8192), on: queue)
         }
         for queue in host.queues { queue.disconnect() }

@@ -27,7 +27,6 @@ import Testing
         func swap() throws { try world.setNamespaces(EngineWorld.namespace(1, second, fill: 2)) }
 
         var secondIsUntouched: Bool { second.contents.allSatisfy { $0 == 0x5A } }
-        var use: PoolUse { world.groups[0].poolUse[0] }
     }
 
     @Test(arguments: [512, 4096] as [UInt32], [false, true])
@@ -36,13 +35,12 @@ import Testing
         let (world, queue) = (scene.world, scene.host.io[0])
         world.isFull = true
         // FUSE, bits 1:0 of the flags: the first half, then the second. The disk writes a block atomically.
-        let commands: [RawCommand] =
-            isFused
-            ? [.io(nvme_cmd_compare, 8, flags: 0x41), .io(nvme_cmd_write, 8, flags: 0x42)] : [.io(nvme_cmd_write, 8, 8)]
+        let fused = [RawCommand.io(nvme_cmd_compare, 8, flags: 0x41), .io(nvme_cmd_write, 8, flags: 0x42)]
+        let commands = isFused ? fused : [.io(nvme_cmd_write, 8, 8)]
         let data = InProcessData.fromHost([UInt8](repeating: 0, count: isFused ? 512 : 4096))
         let ids = commands.map { world.send($0, data, on: queue) }
         world.settle()
-        #expect(scene.use.requests[.fetching] == ids.count)
+        #expect(scene.world.use.requests[.fetching] == ids.count)
         try scene.swap()
         world.isFull = false
         let replies = ids.map { world.status(of: $0, on: queue) }
@@ -58,13 +56,13 @@ import Testing
         scene.first.behaviour.isStuck = true
         let ids = (0..<8).map { _ in scene.host.sendRead(blocks: 64) }
         world.settle()
-        #expect(scene.use.requests[.awaitingBuffer] ?? 0 > 0)
-        let running = scene.use.requests[.executing] ?? 0
+        #expect(scene.world.use.requests[.awaitingBuffer] ?? 0 > 0)
+        let running = scene.world.use.requests[.executing] ?? 0
         try scene.swap()
         scene.first.behaviour.isStuck = false
         let answers = try ids.map { try #require(world.answer(to: $0, on: queue)) }
-        #expect(answers.filter(\.completion.isSuccess).count == running, "those that the first device had")
-        #expect(answers.filter { $0.completion.status == gone }.count == ids.count - running)
+        #expect(answers.filter(\.isSuccess).count == running, "those that the first device had")
+        #expect(answers.filter { $0.status == gone }.count == ids.count - running)
         #expect(answers.allSatisfy { $0.data.allSatisfy { $0 == 0 } }, "nothing of the new device")
         #expect(try scene.host.execute(.flush()) == .success)
         world.expectIdle()
@@ -80,7 +78,7 @@ import Testing
         let flush = world.send(.flush(), on: queue)
         let ids = (0..<3).map { _ in world.send(.deallocate(ranges: 256), .fromHost(ranges), on: queue) }
         world.settle()
-        #expect(scene.use.awaitsBlock, "the channel is full")
+        #expect(scene.world.use.awaitsBlock, "the channel is full")
         try scene.swap()
         // Nothing of the third was at the device: it was looked at while no namespace was there.
         #expect(world.status(of: ids[2], on: queue) == .generic(NVME_SC_INVALID_NS))
@@ -98,7 +96,7 @@ import Testing
         try ReservingHost(registered).join(1)
         #expect(try registered.execute(.flush()) == .success)
         try scene.swap()
-        #expect(scene.world.pass(atMost: 2000) { registered.isGone })
+        #expect(scene.world.run(milliseconds: 2000) { registered.isGone })
         #expect(try scene.host.execute(.flush()) == .success, "one that is not, goes on")
         #expect(try scene.world.attach(host: 1).execute(.flush()) == .success)
     }
@@ -113,8 +111,8 @@ import Testing
         // The removal is on its way to the reactor, and nothing is in its place before that has taken it on.
         let isDone = try world.state.proceed()
         #expect(!isDone)
-        let answer = try #require(world.answer(to: id, on: host.io[0]))
-        #expect(!answer.completion.isSuccess || answer.data.first == 0xAB)
+        let answer = try #require(host.answer(to: id))
+        #expect(!answer.isSuccess || answer.data.first == 0xAB)
         try world.proceed()
         #expect(try host.read().first == 0x5A)
     }

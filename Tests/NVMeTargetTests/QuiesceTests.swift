@@ -7,9 +7,7 @@ import Testing
 /// A host's commands are over before the host goes on over another association.
 @Suite struct QuiesceTests {
     /// Vendor specific opcode C0h with the controller's identifier in dword 10.
-    private func quiesce(_ controllerID: UInt16) -> RawCommand {
-        RawCommand(opcode: 0xC0).with(10, UInt32(controllerID))
-    }
+    private func quiesce(_ id: UInt16) -> RawCommand { RawCommand(opcode: 0xC0).with(10, UInt32(id)) }
 
     private let connect = RawConnect(host: 1)
 
@@ -28,15 +26,14 @@ import Testing
         first.leave()
         first.world.pass(milliseconds: 50)
         let queue = first.world.open()
-        return (queue, first.world.send(connect.command, .fromHost(connect.data), on: queue))
+        return (queue, first.world.send(connect, on: queue))
     }
 
     @Test(arguments: [1, 3]) func connectWaitsForCommandsOfAnAssociationThatEnded(groups: Int) throws {
         let (world, device, first) = try scene(groups: groups)
         let (queue, id) = comeBack(first)
         world.pass(milliseconds: 1000)
-        #expect(world.answer(to: id, on: queue) == nil, "the old association's write may still land")
-        #expect(!queue.isClosed)
+        #expect(world.answer(to: id, on: queue) == nil && !queue.isClosed, "the old association's write may still land")
         // Nobody else has to wait for it.
         #expect(try world.attach(host: 2).isThere)
         device.behaviour.isStuck = false
@@ -65,7 +62,7 @@ import Testing
         #expect(world.status(of: id, on: queue) == .specific(NVME_SC_CONNECT_CTRL_BUSY), "without Do Not Retry")
         #expect(world.events.all.last?.contains("isRefused: true") == true)
         // The host may try again on the same queue, whose connection is by then older than a silent host's may be.
-        let again = world.send(connect.command, .fromHost(connect.data), on: queue)
+        let again = world.send(connect, on: queue)
         world.pass(milliseconds: 15_000)
         #expect(!queue.isClosed && world.answer(to: again, on: queue) == nil)
         #expect(world.events.all.filter { $0.contains("isRefused: false") }.count == 1, "told once")
@@ -101,13 +98,12 @@ import Testing
         for host in [first, other, third] { host.expectServed() }
     }
 
-    /// A host that waits may go as well.
     @Test func aConnectThatWaitsGoesWithItsHost() throws {
         let (world, device) = try EngineWorld.steered(groups: 2)
         let before = try world.baseline()
         let first = try world.attach(ioQueues: 2, host: 1)
         device.behaviour.isStuck = true
-        world.send(.flush(), on: first.io[0])
+        first.send(.flush())
         let (queue, _) = comeBack(first)
         world.pass(milliseconds: 100)
         queue.disconnect()
@@ -129,13 +125,11 @@ import Testing
         #expect(world.heldCapsules == held)
         device.behaviour.isStuck = false
         #expect(world.status(of: ids[0], on: queue) == .success)
-        for id in ids.dropFirst() {
-            #expect(world.status(of: id, on: queue)?.code == NVME_SC_CMD_SEQ_ERROR.rawValue)
-        }
+        let others = ids.dropFirst().map { world.status(of: $0, on: queue)?.code }
+        #expect(others.allSatisfy { $0 == NVME_SC_CMD_SEQ_ERROR.rawValue })
         world.expectIdle()
     }
 
-    /// As a Connect that waits for too long is.
     @Test(arguments: [1, 3]) func aQuiesceThatWaitsForTooLongIsTold(groups: Int) throws {
         let (world, device, first) = try scene(groups: groups)
         let second = try world.attach(host: 1)
@@ -146,16 +140,14 @@ import Testing
         #expect(second.admin.answers.count == answers)
         #expect(world.heldCapsules == held, "they hold no receive buffers")
         world.pass(milliseconds: 2_000)
-        for id in ids {
-            let status = world.status(of: id, on: second.admin)
-            #expect(status == .generic(NVME_SC_CMD_INTERRUPTED), "without Do Not Retry")
-        }
+        let statuses = ids.map { world.status(of: $0, on: second.admin) }
+        #expect(statuses.allSatisfy { $0 == .generic(NVME_SC_CMD_INTERRUPTED) }, "without Do Not Retry: \(statuses)")
         // A host that waits may go.
         for _ in 0..<8 { world.send(quiesce(first.controllerID), on: second.admin) }
         world.pass(milliseconds: 100)
         #expect(world.target.subsystems[0].drainWaiterCount == 8)
         second.leave()
-        #expect(world.pass(atMost: 2000) { world.target.subsystems[0].drainWaiterCount == 0 })
+        #expect(world.run(milliseconds: 2000) { world.target.subsystems[0].drainWaiterCount == 0 })
         device.behaviour.isStuck = false
     }
 

@@ -39,31 +39,28 @@ import Testing
     private func capsule(
         _ host: RawHost, _ offset: Int, _ random: inout SeededRandom
     ) -> (command: RawCommand, data: [UInt8], length: Int?) {
-        let opcodes: [UInt32] = [0, 1, 2, 5, 8, 9, 0x0C, 0x0D, 0x0E, 0x11, 0x15, 0x7F, 6, 0x0A, 0x18]
-        var command = RawCommand(
-            opcode: opcodes.randomElement(using: &random)!,
-            nsid: [0, 1, 1, 1, 2, 0xFFFF_FFFF].randomElement(using: &random)!)
-        command[dword: 10] = [0, 1, 2, 8190, .random(in: 0...(.max), using: &random)].randomElement(using: &random)!
-        command[dword: 11] = [0, 0, 0, 4, .random(in: 0...(.max), using: &random)].randomElement(using: &random)!
-        command[dword: 12] = [0, 7, 15, 127, .random(in: 0...(.max), using: &random)].randomElement(using: &random)!
-        let length = [0, 512, 4096, 8192, 65536, Int.random(in: 0...0xFF_FFFF, using: &random)].randomElement(
-            using: &random)!
+        func one<Value>(of values: Value...) -> Value { values.randomElement(using: &random)! }
+        func number<Value: FixedWidthInteger>(_ range: ClosedRange<Value>) -> Value {
+            .random(in: range, using: &random)
+        }
+        func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in number(0...255) } }
+        let opcode: UInt32 = one(of: 0, 1, 2, 5, 8, 9, 0x0C, 0x0D, 0x0E, 0x11, 0x15, 0x7F, 6, 0x0A, 0x18)
+        var command = RawCommand(opcode: opcode, nsid: one(of: 0, 1, 1, 1, 2, 0xFFFF_FFFF))
+            .with(10, one(of: 0, 1, 2, 8190, number(0...(.max)))).with(11, one(of: 0, 0, 0, 4, number(0...(.max))))
+            .with(12, one(of: 0, 7, 15, 127, number(0...(.max))))
+        let length = one(of: 0, 512, 4096, 8192, 65536, number(0...0xFF_FFFF))
         var data: [UInt8] = []
-        switch Int.random(in: 0...3, using: &random) {
-        case 0: command.sgl = host.keyed(offset, length, type: Bool.random(using: &random) ? 0x40 : 0x4F)
+        switch number(0...3) {
+        case 0: command = command.at(host, offset, length, type: one(of: 0x40, 0x4F))
         case 1:
-            data = (0..<512).map { _ in .random(in: 0...255, using: &random) }
-            command.sgl = RawSGL.offset(0, length: UInt32([512, length].randomElement(using: &random)!))
+            data = bytes(512)
+            command = command.with(sgl: RawSGL.offset(0, length: UInt32(one(of: 512, length))))
         case 2:
-            let count = Int.random(in: 0...20, using: &random)
-            data = (0..<count).flatMap { _ in host.keyed(offset, [256, 512, length].randomElement(using: &random)!) }
-            command.sgl = RawSGL.list(data.count)
-        default: command.sgl = (0..<16).map { _ in .random(in: 0...255, using: &random) }
+            data = (0..<number(0...20)).flatMap { _ in host.keyed(offset, one(of: 256, 512, length)) }
+            command = command.with(sgl: RawSGL.list(data.count))
+        default: command = command.with(sgl: bytes(16))
         }
-        for _ in 0..<[0, 0, 1, 3, 16].randomElement(using: &random)! {
-            command.bytes[.random(in: 0..<64, using: &random)] = .random(in: 0...255, using: &random)
-        }
-        let isCut = Int.random(in: 0...49, using: &random) == 0
-        return (command, data, isCut ? Int.random(in: 0...64 + data.count, using: &random) : nil)
+        for _ in 0..<one(of: 0, 0, 1, 3, 16) { command.bytes[number(0...63)] = number(0...255) }
+        return (command, data, number(0...49) == 0 ? number(0...64 + data.count) : nil)
     }
 }

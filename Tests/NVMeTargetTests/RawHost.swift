@@ -62,10 +62,9 @@ final class RawHost: Poller {
     }
 
     /// Begins to connect a queue. It goes on as the world does.
-    func open(_ address: SocketAddress, _ change: (inout RawQueueOptions) -> Void = { _ in }) throws -> RawQueue {
-        var options = RawQueueOptions()
-        change(&options)
-        let queue = RawQueue(self, options)
+    func open(_ address: SocketAddress, _ change: (RawQueue) -> Void = { _ in }) throws -> RawQueue {
+        let queue = RawQueue(self)
+        change(queue)
         queue.connection = try fabric.resolve(address, from: nil, timeoutMilliseconds: 1000)
         queues.append(queue)
         return queue
@@ -73,9 +72,8 @@ final class RawHost: Poller {
 
     private func prepare(_ queue: RawQueue) throws {
         if context == nil {
-            let made = try fabric.context(
-                for: queue.connection!,
-                ContextOptions(completionQueueEntries: 65536, sharedReceiveEntries: 0, queuePairs: 256))
+            let options = ContextOptions(completionQueueEntries: 65536, sharedReceiveEntries: 0, queuePairs: 256)
+            let made = try fabric.context(for: queue.connection!, options)
             region = try made.register(memory, access: [.localWrite, .remoteRead, .remoteWrite])
             context = made
         }
@@ -106,11 +104,9 @@ final class RawHost: Poller {
             guard let queue = queue(connection) else { return }
             do {
                 try prepare(queue)
-                try fabric.connect(
-                    connection,
-                    ConnectionParameters(
-                        responderResources: queue.options.responderResources, initiatorDepth: 1,
-                        privateData: queue.options.privateData))
+                let parameters = ConnectionParameters(
+                    responderResources: queue.responderResources, initiatorDepth: 1, privateData: queue.privateData)
+                try fabric.connect(connection, parameters)
             } catch {
                 queue.end = "\(error)"
             }

@@ -2,31 +2,21 @@ import FabricInterface
 import InProcessTransport
 import Simulation
 
-/// The options of a raw host that asks for a queue pair.
-struct RawQueueOptions {
+/// A queue of a raw host: capsules go out as the test wrote them, answers are collected.
+final class RawQueue: HostQueue {
+    unowned let host: RawHost
     var queueID: UInt16 = 0
     /// HSQSIZE, 0-based.
     var hostSendQueueSize: UInt16 = 31
     var hostReceiveQueueSize: UInt16 = 32
     /// READs of the target that the host answers at once.
     var responderResources: UInt8 = 8
-    /// Instead of the 32 bytes of the specification.
-    var replacedPrivateData: [UInt8]?
     /// Receive buffers; fewer than there are commands make the target wait.
     var receives = 128
-
     /// NVMe RDMA Transport: RECFMT, QID, HRQSIZE, HSQSIZE, CNTLID, and 22 reserved bytes.
-    var privateData: [UInt8] {
-        if let replacedPrivateData { return replacedPrivateData }
-        let fields = [0, queueID, hostReceiveQueueSize, hostSendQueueSize, 0].flatMap { RawSGL.little(UInt64($0), 2) }
-        return fields + [UInt8](repeating: 0, count: 22)
-    }
-}
-
-/// A queue of a raw host: capsules go out as the test wrote them, answers are collected.
-final class RawQueue: HostQueue {
-    unowned let host: RawHost
-    let options: RawQueueOptions
+    lazy var privateData: [UInt8] =
+        [0, queueID, hostReceiveQueueSize, hostSendQueueSize, 0].flatMap { little($0, 2) }
+        + [UInt8](repeating: 0, count: 22)
     var connection: ConnectionHandle?
     private(set) var queuePair: QueuePairHandle?
     var accepted: ConnectionParameters?
@@ -50,9 +40,8 @@ final class RawQueue: HostQueue {
     private static let capsuleCount = 64
     static let responseCount = 128
 
-    init(_ host: RawHost, _ options: RawQueueOptions) {
+    init(_ host: RawHost) {
         self.host = host
-        self.options = options
         responses = host.allocate(Self.responseCount * 16)
         capsules = host.allocate(Self.capsuleBytes * Self.capsuleCount)
     }
@@ -70,11 +59,10 @@ final class RawQueue: HostQueue {
 
     func start(_ context: FabricContext) throws {
         self.context = context
-        queuePair = try context.createQueuePair(
-            for: connection!,
-            QueuePairOptions(
-                sendEntries: 256, receiveEntries: options.receives, usesSharedReceiveQueue: false, sendSegments: 1))
-        for slot in 0..<options.receives { postReceive(UInt64(slot)) }
+        let options = QueuePairOptions(
+            sendEntries: 256, receiveEntries: receives, usesSharedReceiveQueue: false, sendSegments: 1)
+        queuePair = try context.createQueuePair(for: connection!, options)
+        for slot in 0..<receives { postReceive(UInt64(slot)) }
     }
 
     private func postReceive(_ slot: UInt64) {
@@ -95,8 +83,6 @@ final class RawQueue: HostQueue {
         if repostsReceives { postReceive(completion.id) }
     }
 
-    // MARK: Commands
-
     /// Sends a command with a data pointer to the host's memory, or to the capsule.
     func send(_ entry: [UInt8], _ data: InProcessData) {
         let command = RawCommand(entry)
@@ -105,15 +91,14 @@ final class RawQueue: HostQueue {
         case .fromHost(let bytes): send(command, bytes, isRead: false)
         // Bytes that the target does not write keep this value.
         case .toHost(let count): send(command, [UInt8](repeating: 0xEE, count: count), isRead: true)
-        case .inCapsule(let bytes):
-            send(command.with(sgl: RawSGL.offset(0, length: UInt32(bytes.count))), behind: bytes)
+        case .inCapsule(let data): send(command.with(sgl: RawSGL.offset(0, length: UInt32(data.count))), behind: data)
         }
     }
 
     private func send(_ command: RawCommand, _ bytes: [UInt8], isRead: Bool) {
         let offset = host.allocate(bytes.count)
         host.fill(offset, bytes)
-        running[command.id] = (offset, bytes.count, isRead)
+        running[UInt16(command.bytes.number(2, 2))] = (offset, bytes.count, isRead)
         let rest = bytes.count - pieces.reduce(0, +)
         guard !pieces.isEmpty, rest > 0 else { return send(command.at(host, offset, bytes.count)) }
         var list: [UInt8] = []

@@ -2,6 +2,7 @@ import CLibNVMe
 import InProcessTransport
 import Synchronization
 import TargetInterface
+import Testing
 
 /// A host that registers, reserves, reads and writes. Commands are bytes with libnvme's numbers in them.
 struct ReservingHost {
@@ -12,93 +13,66 @@ struct ReservingHost {
 
     static let conflict = RawStatus.refused(NVME_SC_RESERVATION_CONFLICT)
     static let invalid = RawStatus.refused(NVME_SC_INVALID_FIELD)
+    /// IEKEY, bit 3 of dword 10.
+    static let ignoringKey: UInt32 = 1 << 3
 
-    var id: [UInt8] { host.name.id }
+    /// CPTPL, bits 31:30 of dword 10.
+    static func persistence(_ value: nvme_resv_cptpl) -> UInt32 { value.rawValue << 30 }
 
-    static func keys(_ keys: UInt64...) -> InProcessData { .fromHost(keys.flatMap { RawSGL.little($0, 8) }) }
-
-    /// Dword 10: the action, IEKEY in bit 3, RTYPE in bits 15:8, CPTPL in bits 31:30.
-    static func command(
-        _ opcode: nvme_io_opcode, _ action: UInt32, _ type: UInt32 = 0, ignoresKey: Bool = false,
-        persistence: nvme_resv_cptpl = NVME_RESERVATION_CPTPL_NO_CHANGE, nsid: UInt32
-    ) -> RawCommand {
-        let flags = (ignoresKey ? 1 << 3 : 0) | persistence.rawValue << 30
-        return RawCommand(opcode: opcode.rawValue, nsid: nsid).with(10, action | type << 8 | flags)
+    /// Dword 10 has the action and, in bits 15:8, RTYPE.
+    func send(
+        _ opcode: nvme_io_opcode, _ action: UInt32, _ type: UInt32 = 0, keys: UInt64..., flags: UInt32 = 0
+    ) -> UInt16 {
+        let command = RawCommand(opcode: opcode.rawValue, nsid: nsid).with(10, action | type << 8 | flags)
+        return host.send(command, .fromHost(keys.flatMap { little($0, 8) }))
     }
 
-    func register(
-        _ action: nvme_resv_rrega, current: UInt64 = 0, new: UInt64 = 0, ignoresKey: Bool = false,
-        persistence: nvme_resv_cptpl = NVME_RESERVATION_CPTPL_NO_CHANGE
-    ) throws -> RawStatus {
-        let command = Self.command(
-            nvme_cmd_resv_register, action.rawValue, ignoresKey: ignoresKey, persistence: persistence, nsid: nsid)
-        return try host.execute(command, Self.keys(current, new))
-    }
-
-    func join(_ key: UInt64) throws {
-        let status = try register(NVME_RESERVATION_RREGA_REGISTER_KEY, new: key)
-        guard status == .success else { throw WorldError("register: \(status)") }
+    func register(_ action: nvme_resv_rrega, current: UInt64 = 0, new: UInt64 = 0, flags: UInt32 = 0) -> RawStatus? {
+        host.status(of: send(nvme_cmd_resv_register, action.rawValue, keys: current, new, flags: flags))
     }
 
     func acquire(
-        _ action: nvme_resv_racqa, _ type: nvme_resv_rtype, key: UInt64, preempting: UInt64 = 0,
-        ignoresKey: Bool = false
-    ) throws -> RawStatus {
-        let command = Self.command(
-            nvme_cmd_resv_acquire, action.rawValue, type.rawValue, ignoresKey: ignoresKey, nsid: nsid)
-        return try host.execute(command, Self.keys(key, preempting))
+        _ action: nvme_resv_racqa, _ type: nvme_resv_rtype, key: UInt64, preempting: UInt64 = 0, flags: UInt32 = 0
+    ) -> RawStatus? {
+        let id = send(nvme_cmd_resv_acquire, action.rawValue, type.rawValue, keys: key, preempting, flags: flags)
+        return host.status(of: id)
+    }
+
+    func release(_ action: nvme_resv_rrela, _ type: nvme_resv_rtype, key: UInt64, flags: UInt32 = 0) -> RawStatus? {
+        host.status(of: send(nvme_cmd_resv_release, action.rawValue, type.rawValue, keys: key, flags: flags))
+    }
+
+    func join(_ key: UInt64) throws {
+        try #require(register(NVME_RESERVATION_RREGA_REGISTER_KEY, new: key) == .success)
     }
 
     func hold(_ type: nvme_resv_rtype, key: UInt64) throws {
-        let status = try acquire(NVME_RESERVATION_RACQA_ACQUIRE, type, key: key)
-        guard status == .success else { throw WorldError("acquire: \(status)") }
+        try #require(acquire(NVME_RESERVATION_RACQA_ACQUIRE, type, key: key) == .success)
     }
 
-    func release(
-        _ action: nvme_resv_rrela, _ type: nvme_resv_rtype, key: UInt64, ignoresKey: Bool = false
-    ) throws -> RawStatus {
-        let command = Self.command(
-            nvme_cmd_resv_release, action.rawValue, type.rawValue, ignoresKey: ignoresKey, nsid: nsid)
-        return try host.execute(command, Self.keys(key))
-    }
+    struct Access: Equatable {
+        let read, write: RawStatus
 
-    // MARK: What the host may do
+        static let all = Access(read: .success, write: .success)
+        static let read = Access(read: .success, write: conflict)
+        static let none = Access(read: conflict, write: conflict)
+    }
 
     /// The statuses of a read, a write, and a Compare, which reads, on every queue: they are the same on all.
-    func statuses() throws -> (read: RawStatus, write: RawStatus) {
-        let block = InProcessData.fromHost([UInt8](repeating: 0, count: 512))
-        func one(_ opcode: nvme_io_opcode, _ data: InProcessData) throws -> RawStatus {
+    func access() throws -> Access {
+        func status(_ opcode: nvme_io_opcode, _ data: InProcessData) throws -> RawStatus {
             let all = try host.io.indices.map { try host.execute(.io(opcode, nsid: nsid), data, queue: $0) }
             guard all.allSatisfy({ $0 == all[0] }) else { throw WorldError("the queues differ: \(all)") }
             return all[0]
         }
-        let (write, read) = (try one(nvme_cmd_write, block), try one(nvme_cmd_read, .toHost(512)))
-        guard try one(nvme_cmd_write_zeroes, .none) == write else {
+        let block = InProcessData.fromHost(.blocks(of: 0))
+        let (write, read) = (try status(nvme_cmd_write, block), try status(nvme_cmd_read, .toHost(512)))
+        guard try status(nvme_cmd_write_zeroes, .none) == write else {
             throw WorldError("Write Zeroes is not treated as a write")
         }
-        guard try one(nvme_cmd_compare, block) == read else { throw WorldError("Compare is not treated as a read") }
-        return (read, write)
+        guard try status(nvme_cmd_compare, block) == read else { throw WorldError("Compare is not treated as a read") }
+        return Access(read: read, write: write)
     }
-
-    /// Whether the host may read and write; a refusal is "Reservation Conflict".
-    func access() throws -> Access {
-        let found = try statuses()
-        for status in [found.read, found.write] where status != .success && status != Self.conflict {
-            throw WorldError("an I/O ended with \(status)")
-        }
-        return Access(reads: found.read == .success, writes: found.write == .success)
-    }
-
-    struct Access: Equatable {
-        var reads: Bool
-        var writes: Bool
-
-        static let all = Access(reads: true, writes: true)
-        static let read = Access(reads: true, writes: false)
-        static let none = Access(reads: false, writes: false)
-    }
-
-    // MARK: Report
 
     /// Reservation Report with the extended structure (EDS, bit 0 of dword 11).
     static func report(nsid: UInt32) -> RawCommand {
@@ -107,13 +81,10 @@ struct ReservingHost {
 
     /// A report, taken apart as libnvme's structures lay it out.
     func report() throws -> Report {
-        let (completion, page) = try host.world.execute(Self.report(nsid: nsid), .toHost(4096), on: host.io[0])
-        guard completion.isSuccess else { throw WorldError("report: \(completion.status)") }
-        func head<Field>(_ path: KeyPath<nvme_resv_status, Field>) -> UInt64 {
-            page.number(MemoryLayout<nvme_resv_status>.offset(of: path)!, MemoryLayout<Field>.size)
-        }
-        let registrants = page.withUnsafeBytes { bytes in
-            (0..<Int(head(\.regctl))).map { index in
+        let page = try host.world.succeed(Self.report(nsid: nsid), .toHost(4096), on: host.io[0]).data
+        return page.withUnsafeBytes { bytes in
+            let head = bytes.loadUnaligned(as: nvme_resv_status.self)
+            let registrants = (0..<Int(head.regctl.0) | Int(head.regctl.1) << 8).map { index in
                 // The registrants of the extended structure begin at byte 64.
                 let place = 64 + index * MemoryLayout<nvme_registered_ctrl_ext>.size
                 let one = bytes.loadUnaligned(fromByteOffset: place, as: nvme_registered_ctrl_ext.self)
@@ -121,15 +92,13 @@ struct ReservingHost {
                     controllerID: one.cntlid, isHolder: one.rcsts & 1 == 1, key: one.rkey,
                     hostID: withUnsafeBytes(of: one.hostid) { Array($0) })
             }
+            return Report(
+                generation: head.gen, type: UInt32(head.rtype), persists: head.ptpls == 1, registrants: registrants)
         }
-        return Report(
-            generation: UInt32(head(\.gen)), type: UInt32(head(\.rtype)), persists: head(\.ptpls) == 1,
-            registrants: registrants)
     }
 
     struct Report: Equatable {
-        var generation: UInt32
-        var type: UInt32
+        var generation, type: UInt32
         var persists: Bool
         var registrants: [Registrant]
 
@@ -166,10 +135,6 @@ final class KeptReservations: ReservationStore {
 
     /// Answers all that wait.
     func answer() {
-        let all = waiting.withLock { waiting in
-            defer { waiting = [] }
-            return waiting
-        }
-        for completion in all { completion(nil) }
+        while let next = waiting.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) { next(nil) }
     }
 }

@@ -17,12 +17,11 @@ import Testing
         let world = try TargetWorld()
         world.network.fate = { $0.kind == .readyToUse ? .delayed(nanoseconds: 50_000_000) : .delivered }
         let queue = try world.open(world.addHost())
-        let connect = RawConnect(host: queue.host.name)
-        let id = world.send(connect.command, .fromHost(connect.data), on: queue)
+        let id = world.send(RawConnect(host: queue.host.name), on: queue)
         world.pass(milliseconds: 30)
         #expect(queue.answers.isEmpty)
         #expect(world.status(of: id, on: queue) == .success)
-        #expect(try world.execute(.getProperty(NVME_REG_VS), on: queue).completion.isSuccess)
+        #expect(try world.execute(.getProperty(NVME_REG_VS), on: queue).isSuccess)
     }
 
     @Test(arguments: [1, 2, 5, 16] as [UInt8]) func manyDescriptorsGoThroughAnyReadDepth(depth: UInt8) throws {
@@ -31,7 +30,7 @@ import Testing
         // Sixteen pieces of uneven length.
         host.io[0].pieces = (0..<15).map { 1024 + $0 * 400 + $0 }
         let write = RawCommand.io(nvme_cmd_write, 100, 128)
-        let ids = (0..<8).map { _ in world.send(write, .fromHost(pattern(65536)), on: host.io[0]) }
+        let ids = (0..<8).map { _ in host.send(write, .fromHost(pattern(65536))) }
         for id in ids { #expect(host.status(of: id) == .success) }
         #expect(world.network.counters.readsHeldBack == 0, "no more READs are posted than may run")
         #expect(try host.read(100, blocks: 128) == pattern(65536))
@@ -44,10 +43,8 @@ import Testing
         #expect(try host.execute(.io(nvme_cmd_write, 8, 8), .fromHost(pattern(4096))) == .success)
         host.io[0].pieces = Array(repeating: 256, count: 15)
         let ids = (0..<32).map { _ in host.sendRead(8, blocks: 8) }
-        for id in ids {
-            let answer = world.answer(to: id, on: host.io[0])
-            #expect(answer?.completion.isSuccess == true && answer?.data == pattern(4096))
-        }
+        let answers = try ids.map { try #require(host.answer(to: $0)) }
+        #expect(answers.allSatisfy { $0.isSuccess && $0.data == pattern(4096) })
         #expect(world.target.subsystems[0].statistics.waitsForSendQueue > 0)
         world.expectPools(before)
     }
@@ -117,7 +114,7 @@ import Testing
         let audit = try world.audit()
         let leaving = try world.attach()
         let hostile = try fillRequests(world)
-        let left = world.send(.flush(), on: leaving.io[0])
+        let left = leaving.send(.flush())
         world.pass(milliseconds: 10)
         leaving.host.destroyAll()
         world.pass(milliseconds: 500)
@@ -127,10 +124,8 @@ import Testing
         world.pass(milliseconds: 10)
         hostile.host.destroyAll()
         world.pass(milliseconds: 500)
-        for queue in queues {
-            #expect(queue.isOpen)
-            #expect(queue.answers.isEmpty, "an answer to command \(left) of another host")
-        }
+        #expect(queues.allSatisfy { $0.isOpen })
+        #expect(queues.allSatisfy { $0.answers.isEmpty }, "an answer to command \(left) of another host")
         host.destroyAll()
         audit.end()
     }
@@ -140,19 +135,17 @@ import Testing
         let hostile = try world.attach { $0.receives = 4 }
         hostile.io[0].repostsReceives = false
         for _ in 0..<40 {
-            world.send(.flush(), on: hostile.io[0])
+            hostile.send(.flush())
             world.pass(milliseconds: 1)
         }
-        try world.wait("that no request is free for I/O") { world.groups[0].poolUse[0].lateCapsules > 0 }
+        try world.wait("that no request is free for I/O") { world.use.lateCapsules > 0 }
         return hostile
     }
 
     // MARK: Devices with few entries in their queues, and one that has stopped
 
-    /// Sends a read of 8 KiB with so many descriptors, or a write.
-    private func send(
-        _ host: AttachedHost, descriptors: Int, _ opcode: nvme_io_opcode = nvme_cmd_read
-    ) -> UInt16 {
+    /// A read or a write of 8 KiB.
+    private func send(_ host: AttachedHost, descriptors: Int, _ opcode: nvme_io_opcode = nvme_cmd_read) -> UInt16 {
         host.io[0].pieces = Array(repeating: 512, count: descriptors - 1)
         return opcode == nvme_cmd_read ? host.sendRead(blocks: 16) : host.sendWrite(1, blocks: 16)
     }
@@ -167,7 +160,7 @@ import Testing
         world.slowDown(milliseconds: 3)
         for host in hosts { for _ in 0..<16 { _ = send(host, descriptors: 16) } }
         world.pass(milliseconds: 8)
-        #expect(world.groups[0].poolUse[0].port.waitingAnswers > 0, "not all may be posted")
+        #expect(world.use.port.waitingAnswers > 0, "not all may be posted")
         for host in hosts { host.host.destroyAll() }
         world.slowDown(milliseconds: nil)
         audit.end()
@@ -205,12 +198,12 @@ import Testing
         world.slowDown(milliseconds: 5)
         for _ in 0..<4 { _ = (host.sendWrite(1, blocks: 8), host.sendRead(blocks: 8)) }
         world.pass(milliseconds: 8)
-        let port = world.groups[0].poolUse[0].port
+        let port = world.use.port
         #expect(port.runningFetches > 0 && port.runningAnswers > 0)
         world.targetDevice.withholdsFlushes = true
         host.host.destroyAll()
         world.pass(milliseconds: 1000)
-        #expect(world.groups[0].poolUse[0].requests.isEmpty == false, "the flushes have not come")
+        #expect(world.use.requests.isEmpty == false, "the flushes have not come")
         world.targetDevice.withholdsFlushes = false
         world.slowDown(milliseconds: nil)
         audit.end(within: 10_000)
@@ -221,30 +214,28 @@ import Testing
     /// It takes all requests that I/O may have: hosts stay, connect, and abort all the same.
     @Test func aStuckDeviceLeavesRequestsForOtherThanIO() throws {
         let (world, device) = try EngineWorld.steered(.small { ($0.sharedReceiveEntries, $0.requests) = (32, 64) })
-        let silent = try world.attach(host: 1, keepAlive: 1000)
-        let busy = try world.attach(host: 2, keepAlive: 1000)
+        let (silent, busy) = (try world.attach(host: 1, keepAlive: 1000), try world.attach(host: 2, keepAlive: 1000))
         let hosts = try (3...4).map { try world.attach(host: .init($0)) }
         device.behaviour.isStuck = true
-        var sent = hosts.flatMap { host in (0..<31).map { _ in (host.io[0], world.send(.flush(), on: host.io[0])) } }
+        var sent = hosts.flatMap { host in (0..<31).map { _ in (host, host.send(.flush())) } }
         world.settle()
         // One keeps its controller alive by Keep Alive, the other one by I/O that nobody takes up.
         for _ in 0..<10 {
-            sent.append((busy.io[0], world.send(.flush(), on: busy.io[0])))
+            sent.append((busy, busy.send(.flush())))
             world.pass(milliseconds: 400)
             #expect(try silent.manage(.keepAlive).isSuccess)
         }
-        #expect(world.groups[0].poolUse[0].lateCapsules > 0)
+        #expect(world.use.lateCapsules > 0)
         #expect(silent.isThere && busy.isThere)
         #expect(try world.attach(host: 5).isThere)
         #expect(try hosts[0].manage(.abort(sent[0].1, sq: 1)).isSuccess)
         device.behaviour.isStuck = false
-        for (queue, id) in sent { #expect(world.answer(to: id, on: queue) != nil) }
+        for (host, id) in sent { #expect(host.answer(to: id) != nil) }
         silent.expectServed()
         world.expectIdle()
     }
 
-    /// Commands for it take neither all receive buffers nor all data memory: another namespace, another host and one that comes
-    /// later are served as if nothing was.
+    /// Its commands take neither all receive buffers nor all data memory: another namespace, host and later host are served.
     @Test(arguments: [512, 4096, 16384]) func aStuckNamespaceLeavesBuffersForOthers(bytes: Int) throws {
         let (world, device) = try EngineWorld.steered(
             .small { ($0.sharedReceiveEntries, $0.requests, $0.dataMemory) = (32, 1024, 512 << 10) })
@@ -258,10 +249,9 @@ import Testing
             let (host, lba) = (command / 24, UInt64(command * 32))
             let isRead = command % 4 == 3
             let isInCapsule = bytes <= 4096 && command % 2 == 0
-            let data: InProcessData =
-                isRead ? .toHost(bytes) : isInCapsule ? .inCapsule(data(host)) : .fromHost(data(host))
+            let written = isInCapsule ? InProcessData.inCapsule(data(host)) : .fromHost(data(host))
             let io = RawCommand.io(isRead ? nvme_cmd_read : nvme_cmd_write, lba, bytes / 512)
-            sent.append((host, world.send(io, data, on: hosts[host].io[0]), isRead ? nil : lba))
+            sent.append((host, hosts[host].send(io, isRead ? .toHost(bytes) : written), isRead ? nil : lba))
             if command % 24 == 23 { world.pass(milliseconds: 10) }
         }
         world.pass(milliseconds: 100)
@@ -269,7 +259,7 @@ import Testing
             #expect(try host.write(1, blocks: 8, nsid: 2) == .success)
             #expect(try host.read(blocks: 8, nsid: 2).allSatisfy { $0 == 1 })
         }
-        #expect(world.groups[0].poolUse[0].lateCapsules == 0)
+        #expect(world.use.lateCapsules == 0)
         #expect(sent.allSatisfy { hosts[$0.host].io[0].answer(to: $0.id) == nil })
         device.behaviour.isStuck = false
         for (host, id, lba) in sent {
@@ -285,9 +275,9 @@ import Testing
         try world.add(EngineWorld.namespace(2, SimulatedDisk.instant()))
         let host = try world.attach(entries: 1024)
         device.behaviour.isStuck = true
-        let ids = (0..<600).map { _ in world.send(.flush(), on: host.io[0]) }
+        let ids = (0..<600).map { _ in host.send(.flush()) }
         world.settle()
-        #expect(world.groups[0].poolUse[0].awaitsBlock)
+        #expect(world.use.awaitsBlock)
         #expect(try host.execute(.flush(2)) == .success)
         device.behaviour.isStuck = false
         for id in ids { #expect(host.status(of: id) == .success) }

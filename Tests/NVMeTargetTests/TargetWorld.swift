@@ -6,6 +6,7 @@ import NVMeTarget
 import RDMATransport
 import Simulation
 import TargetInterface
+import Testing
 
 typealias AttachedHost = Host<TargetWorld>
 
@@ -20,9 +21,9 @@ final class TargetWorld: World {
     private let fabrics: [SimulatedFabric]
     let address = EngineWorld.address(4420)
     let events = TargetEvents()
-    private(set) var hosts: [RawHost] = []
+    private var hostCount = 0
     typealias Queue = RawQueue
-    var nextID: UInt16 = 1
+    var lastID: UInt16 = 0
 
     /// A world whose namespace is on a simulated disk, which can be held up.
     static func onDisk(
@@ -43,14 +44,13 @@ final class TargetWorld: World {
         simulation = Simulation(network: network)
         var limits = DeviceLimits.simulated
         change(&limits)
-        let targetDevice = network.makeDevice("target", addresses: ["192.0.2.1"], limits: limits)
-        self.targetDevice = targetDevice
+        targetDevice = network.makeDevice("target", addresses: ["192.0.2.1"], limits: limits)
         let events = events
         target = Target(
             options: options, surroundings: BareSurroundings(reservations: nil), bootInstance: 7, now: network.now,
             observe: { events.record($0) })
         state = DesiredState(target)
-        fabrics = (0..<count).map { _ in SimulatedFabric([targetDevice]) }
+        fabrics = (0..<count).map { [targetDevice] _ in SimulatedFabric([targetDevice]) }
         groups = fabrics.map { [target] in PollGroup(target: target, transport: RDMATargetTransport($0, options)) }
         for group in groups { simulation.add(group) }
         let device = try device ?? RAMDevice(byteCount: 4 << 20)
@@ -60,22 +60,22 @@ final class TargetWorld: World {
         }
     }
 
+    var loans: Int { groups.reduce(0) { $0 + $1.loans } }
+
     func addHost() -> RawHost {
-        let number = hosts.count + 1
-        let host = RawHost(number, network.makeDevice("host\(number)", addresses: ["192.0.2.\(10 + number)"]))
+        hostCount += 1
+        let device = network.makeDevice("host\(hostCount)", addresses: ["192.0.2.\(10 + hostCount)"])
+        let host = RawHost(hostCount, device)
         simulation.add(host)
-        hosts.append(host)
         return host
     }
 
-    // MARK: Time
-
+    @discardableResult
     func run(milliseconds: UInt64, until isOver: () -> Bool) -> Bool {
         simulation.run(forNanoseconds: milliseconds * 1_000_000, until: isOver)
     }
 
-    func settle(until isOver: () -> Bool) { _ = run(milliseconds: 2000, until: isOver) }
-    func pass(milliseconds: UInt64) { simulation.run(forNanoseconds: milliseconds * 1_000_000) }
+    func settle(until isOver: () -> Bool) { run(milliseconds: 2000, until: isOver) }
 
     /// Lets the world go on until something holds; the test fails where it does not within a virtual time.
     func wait(_ what: String, milliseconds: UInt64 = 2000, until condition: () -> Bool) throws {
@@ -86,13 +86,11 @@ final class TargetWorld: World {
 
     /// How long a message is on its way, in milliseconds; as usual again with `nil`.
     func slowDown(milliseconds: UInt64?) {
-        network.delays = SimulatedDelays()
-        if let milliseconds { network.delays.transit = milliseconds * 1_000_000...milliseconds * 1_000_000 }
+        let usual = SimulatedDelays().transit
+        network.delays.transit = milliseconds.map { $0 * 1_000_000...$0 * 1_000_000 } ?? usual
     }
 
-    // MARK: Hosts
-
-    func open(_ host: RawHost, _ change: (inout RawQueueOptions) -> Void = { _ in }) throws -> RawQueue {
+    func open(_ host: RawHost, _ change: (RawQueue) -> Void = { _ in }) throws -> RawQueue {
         let queue = try host.open(address, change)
         try wait("a queue pair") { queue.accepted != nil || queue.end != nil }
         return queue
@@ -101,14 +99,14 @@ final class TargetWorld: World {
     /// - Parameter change: the options of the I/O queues.
     func attach(
         _ host: RawHost? = nil, ioQueues: UInt16 = 1, nqn: String = TargetWorld.nqn, keepAlive: UInt32 = 0,
-        entries: UInt32 = 32, _ change: (inout RawQueueOptions) -> Void = { _ in }
+        entries: UInt32 = 32, _ change: (RawQueue) -> Void = { _ in }
     ) throws -> AttachedHost {
         let host = host ?? addHost()
         return try attach(host.name, ioQueues: ioQueues, nqn: nqn, keepAlive: keepAlive, entries: entries) { id in
             let queue = try open(host) {
                 if id > 0 {
                     ($0.queueID, $0.hostSendQueueSize) = (id, UInt16(entries - 1))
-                    change(&$0)
+                    change($0)
                 }
             }
             guard queue.isOpen else { throw WorldError("queue \(id) was refused: \(queue.rejection ?? [])") }
@@ -118,22 +116,17 @@ final class TargetWorld: World {
 
     func attachWitness(ioQueues: UInt16) throws -> AttachedHost { try attach(ioQueues: ioQueues) }
 
-    /// Sends a capsule as it stands, and bytes behind the command.
-    ///
     /// - Parameter length: bytes of the capsule that are sent, where they are not all.
     @discardableResult
     func send(_ command: RawCommand, behind data: [UInt8], length: Int? = nil, on queue: RawQueue) -> UInt16 {
-        var command = command
-        command.id = takeID()
-        queue.send(command, behind: data, length: length)
-        return command.id
+        lastID &+= 1
+        queue.send(command.with(id: lastID), behind: data, length: length)
+        return lastID
     }
 
     func execute(_ command: RawCommand, behind data: [UInt8], on queue: RawQueue) throws -> RawStatus {
-        guard let status = status(of: send(command, behind: data, on: queue), on: queue) else {
-            throw WorldError("the queue ended: \(queue.end ?? ""); \(events.all)")
-        }
-        return status
+        let id = send(command, behind: data, on: queue)
+        return try #require(status(of: id, on: queue), "the queue ended: \(queue.end ?? ""); \(events.all)")
     }
 
     var transportUse: [String: [Int]] {

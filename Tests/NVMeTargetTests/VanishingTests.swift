@@ -8,14 +8,8 @@ import Testing
 
 /// A host goes away while the target has requests of it in each of their states.
 @Suite struct VanishingTests {
-    enum Ending: String, CaseIterable, Sendable {
-        /// The host says that it goes.
-        case disconnect
-        /// Its process dies: the system says it.
-        case destroy
-        /// Nobody says anything.
-        case powerLoss
-    }
+    /// The host says that it goes; its process dies, and the system says it; nobody says anything.
+    enum Ending: String, CaseIterable, Sendable { case disconnect, destroy, powerLoss }
 
     /// A state of requests: what keeps them in it, how it shows at a port and its engine, and what the host does.
     struct Moment: Sendable, CustomTestStringConvertible {
@@ -38,28 +32,26 @@ import Testing
         }
     }
 
+    @Sendable private static func sendWrites(_ host: AttachedHost) {
+        for _ in 0..<8 { _ = host.sendWrite(1, blocks: 64) }
+    }
+
     static let moments = [
         // The Connect of its admin queue is there before the connection is.
         Moment("before established", .lateEstablishment, isReached: { $0.port.earlyCapsules > 0 }) { _ in },
-        Moment(
-            "awaiting a buffer", .stuckDisk, .littleMemory, isReached: { $0.requests[.awaitingBuffer, default: 0] > 0 }
-        ) { $0.sendReads(8, blocks: 64) },
-        Moment("awaiting a READ", .slowFabric, .oneReadAtATime, isReached: { $0.port.waitingFetches > 0 }) {
-            $0.sendWrites()
+        Moment("awaiting a buffer", .stuckDisk, .littleMemory, isReached: { $0[.awaitingBuffer] > 0 }) {
+            $0.sendReads(8, blocks: 64)
         },
-        Moment("transferring", .slowFabric, .oneReadAtATime, isReached: { $0.port.runningFetches > 0 }) {
-            $0.sendWrites()
-        },
-        Moment("executing", .stuckDisk, isReached: { $0.requests[.executing, default: 0] > 0 }) {
-            $0.sendReads(8, blocks: 8)
-        },
+        Moment("awaiting a READ", .slowFabric, .oneReadAtATime, isReached: { $0.port.waitingFetches > 0 }, sendWrites),
+        Moment("transferring", .slowFabric, .oneReadAtATime, isReached: { $0.port.runningFetches > 0 }, sendWrites),
+        Moment("executing", .stuckDisk, isReached: { $0[.executing] > 0 }) { $0.sendReads(8, blocks: 8) },
         Moment("awaiting the device", .stuckDisk, .deepQueues, isReached: { $0.awaitsBlock }) { host in
             for _ in 0..<10 {
                 host.sendReads(60, blocks: 1)
                 host.world.pass(milliseconds: 1)
             }
         },
-        Moment("held", isReached: { $0.requests[.held, default: 0] > 0 }) { $0.world.send(.event, on: $0.admin) },
+        Moment("held", isReached: { $0[.held] > 0 }) { $0.world.send(.event, on: $0.admin) },
         Moment("awaiting room to send", isReached: { $0.port.waitingAnswers > 0 }) { $0.takeNoAnswers() },
         Moment("answering", isReached: { $0.port.runningAnswers > 0 }) { $0.takeNoAnswers() },
         // The target has one half of a fused operation, or both.
@@ -72,9 +64,7 @@ import Testing
             host.sendReads(8, blocks: 64)
             for _ in 0..<4 { host.sendHalves() }
         },
-        Moment("executing halves", .stuckDisk, isReached: { $0.requests[.executing, default: 0] == 2 }) {
-            $0.sendHalves()
-        },
+        Moment("executing halves", .stuckDisk, isReached: { $0[.executing] == 2 }) { $0.sendHalves() },
     ]
 
     @Test(arguments: moments, Ending.allCases) func everythingComesBack(_ moment: Moment, _ ending: Ending) throws {
@@ -88,11 +78,10 @@ import Testing
         let host = world.addHost()
         if moment.brakes.contains(.lateEstablishment) {
             let device = host.device.name
-            world.network.fate = { message in
-                message.kind == .readyToUse && message.source == device ? .delayed(nanoseconds: 50_000_000) : .delivered
+            world.network.fate = {
+                $0.kind == .readyToUse && $0.source == device ? .delayed(nanoseconds: 50_000_000) : .delivered
             }
-            let connect = RawConnect(host: host.name)
-            world.send(connect.command, .fromHost(connect.data), on: try world.open(host))
+            world.send(RawConnect(host: host.name), on: try world.open(host))
         } else {
             let victim = try world.attach(host, keepAlive: 1000, entries: isDeep ? 1024 : 32) {
                 if moment.brakes.contains(.oneReadAtATime) { $0.responderResources = 1 }
@@ -101,9 +90,7 @@ import Testing
             if moment.brakes.contains(.slowFabric) { world.slowDown(milliseconds: 1) }
             moment.act(victim)
         }
-        try world.wait("a request \(moment.testDescription)") {
-            world.groups.flatMap(\.poolUse).contains(where: moment.isReached)
-        }
+        try world.wait("a request \(moment.testDescription)") { moment.isReached(world.use) }
         host.end(ending)
         disk.behaviour.isStuck = false
         world.network.fate = nil
@@ -112,13 +99,15 @@ import Testing
     }
 }
 
+extension PoolUse {
+    fileprivate subscript(state: RequestState) -> Int { requests[state] ?? 0 }
+}
+
 extension AttachedHost {
     fileprivate func sendReads(_ count: Int, blocks: Int) { for _ in 0..<count { _ = sendRead(blocks: blocks) } }
-    fileprivate func sendWrites() { for _ in 0..<8 { _ = sendWrite(1, blocks: 64) } }
-
     fileprivate func sendHalves(_ count: Int = 2) {
         for (opcode, flags) in [(nvme_cmd_compare, 0x41), (nvme_cmd_write, 0x42)].prefix(count) {
-            world.send(.io(opcode, flags: UInt8(flags)), .fromHost([UInt8](repeating: 0, count: 512)), on: io[0])
+            send(.io(opcode, flags: UInt8(flags)), .fromHost(.blocks(of: 0)))
         }
     }
 

@@ -15,18 +15,17 @@ protocol World: AnyObject {
     var state: DesiredState { get }
     var groups: [PollGroup] { get }
     var events: TargetEvents { get }
-    /// The identifier of the next command.
-    var nextID: UInt16 { get set }
+    /// The identifier of the last command.
+    var lastID: UInt16 { get set }
+    var transportUse: [String: [Int]] { get }
 
     /// Lets time go by until the condition holds, or is over. Returns whether it holds.
+    @discardableResult
     func run(milliseconds: UInt64, until isOver: () -> Bool) -> Bool
     /// Lets the world go on until the condition holds, for as long as may come what makes it hold.
     func settle(until isOver: () -> Bool)
-    func pass(milliseconds: UInt64)
     /// A host that no test names.
     func attachWitness(ioQueues: UInt16) throws -> Host<Self>
-    /// The used places of the transport.
-    var transportUse: [String: [Int]] { get }
 }
 
 /// A queue of a host: commands out, answers in.
@@ -42,9 +41,7 @@ protocol HostQueue: AnyObject {
 extension InProcessQueue: HostQueue {}
 
 extension HostQueue {
-    func answer(to id: UInt16) -> InProcessAnswer? {
-        answers.first { $0.entry[12] == UInt8(truncatingIfNeeded: id) && $0.entry[13] == UInt8(id >> 8) }
-    }
+    func answer(to id: UInt16) -> InProcessAnswer? { answers.first { $0.commandID == id } }
 }
 
 /// An unexpected finding of a test that cannot go on.
@@ -77,21 +74,15 @@ extension World {
     static var discovery: String { "nqn.2014-08.org.nvmexpress.discovery" }
     static var nqn: String { "nqn.2024-01.io.tercet:volume" }
 
-    /// A namespace whose UUID has one value in all its bytes: its number, unless told otherwise.
-    static func namespace(_ nsid: UInt32, _ device: any BlockDevice, fill: UInt8? = nil) -> NamespaceDefinition {
-        let uuid = [UInt8](repeating: fill ?? UInt8(truncatingIfNeeded: nsid), count: 16)
-        return NamespaceDefinition(nsid: nsid, backing: .device(device), identity: BlockIdentity(uuid: uuid))
-    }
-
-    /// One of many namespaces: its UUID holds its number.
-    static func numbered(_ nsid: UInt32, _ device: any BlockDevice) -> NamespaceDefinition {
-        let uuid = RawSGL.little(UInt64(nsid), 8) + [UInt8](repeating: 9, count: 8)
-        return NamespaceDefinition(nsid: nsid, backing: .device(device), identity: BlockIdentity(uuid: uuid))
+    /// A namespace whose UUID holds its number, and another one for another `fill`.
+    static func namespace(_ nsid: UInt32, _ device: any BlockDevice, fill: UInt8 = 9) -> NamespaceDefinition {
+        let identity = BlockIdentity(uuid: little(nsid, 8) + [UInt8](repeating: fill, count: 8))
+        return NamespaceDefinition(nsid: nsid, backing: .device(device), identity: identity)
     }
 
     /// The subsystem of each world, with one namespace.
     static func subsystem(_ device: any BlockDevice) -> SubsystemDefinition {
-        SubsystemDefinition(nqn: nqn, serialNumber: "T1", namespaces: [namespace(1, device, fill: 0xAB)])
+        SubsystemDefinition(nqn: nqn, serialNumber: "T1", namespaces: [namespace(1, device)])
     }
 
     /// Tells the target to be something else, which it is then.
@@ -107,11 +98,7 @@ extension World {
         guard try state.proceed() else { throw WorldError("the change has not come; \(events.all.suffix(5))") }
     }
 
-    /// The namespaces of the world's subsystem become others.
-    func setNamespaces(_ namespaces: NamespaceDefinition...) throws {
-        try change { $0[Self.nqn]?.namespaces = namespaces }
-    }
-
+    func setNamespaces(_ all: NamespaceDefinition...) throws { try change { $0[Self.nqn]?.namespaces = all } }
     func add(_ namespace: NamespaceDefinition) throws { try change { $0[Self.nqn]?.namespaces.append(namespace) } }
 
     /// The state of group 1, at one listener or at all.
@@ -119,56 +106,57 @@ extension World {
         try change { $0[Self.nqn]?.anaStates[ANAGroupPlace(group: 1, listener: listener)] = state }
     }
 
-    // MARK: Commands
+    func pass(milliseconds: UInt64) { run(milliseconds: milliseconds) { false } }
 
-    func takeID() -> UInt16 {
-        defer { nextID &+= 1 }
-        return nextID
-    }
+    // MARK: Commands
 
     /// Sends a command; its identifier.
     @discardableResult
     func send(_ command: RawCommand, _ data: InProcessData = .none, on queue: Queue) -> UInt16 {
-        var command = command
-        command.id = takeID()
-        queue.send(command.bytes, data)
-        return command.id
+        lastID &+= 1
+        queue.send(command.with(id: lastID).bytes, data)
+        return lastID
     }
-
-    /// A command's answer and its data, if it is answered.
-    func answer(to id: UInt16, on queue: Queue) -> (completion: RawCompletion, data: [UInt8])? {
-        settle { queue.answer(to: id) != nil || queue.isClosed }
-        return queue.answer(to: id).map { (RawCompletion($0.entry), $0.data) }
-    }
-
-    func status(of id: UInt16, on queue: Queue) -> RawStatus? { answer(to: id, on: queue)?.completion.status }
 
     @discardableResult
-    func execute(
-        _ command: RawCommand, _ data: InProcessData = .none, on queue: Queue
-    ) throws -> (completion: RawCompletion, data: [UInt8]) {
+    func send(_ connect: RawConnect, on queue: Queue) -> UInt16 {
+        send(connect.command, .fromHost(connect.data), on: queue)
+    }
+
+    func answer(to id: UInt16, on queue: Queue) -> InProcessAnswer? {
+        settle { queue.answer(to: id) != nil || queue.isClosed }
+        return queue.answer(to: id)
+    }
+
+    func status(of id: UInt16, on queue: Queue) -> RawStatus? { answer(to: id, on: queue)?.status }
+
+    @discardableResult
+    func execute(_ command: RawCommand, _ data: InProcessData = .none, on queue: Queue) throws -> InProcessAnswer {
         let id = send(command, data, on: queue)
-        guard let answer = answer(to: id, on: queue) else {
-            throw WorldError("command \(id) is not answered; \(events.all.suffix(5))")
-        }
+        if let answer = answer(to: id, on: queue) { return answer }
+        throw WorldError("command \(id) is not answered; \(events.all.suffix(5))")
+    }
+
+    /// Executes a command that has to succeed.
+    @discardableResult
+    func succeed(_ command: RawCommand, _ data: InProcessData = .none, on queue: Queue) throws -> InProcessAnswer {
+        let answer = try execute(command, data, on: queue)
+        guard answer.isSuccess else { throw WorldError("\(command.bytes) ended with \(answer.status)") }
         return answer
     }
 
-    func connect(_ connect: RawConnect, on queue: Queue) throws -> RawCompletion {
-        try execute(connect.command, .fromHost(connect.data), on: queue).completion
+    func connect(_ connect: RawConnect, on queue: Queue) throws -> InProcessAnswer {
+        try execute(connect.command, .fromHost(connect.data), on: queue)
     }
 
     /// The first bytes of a log page.
     func log(_ page: nvme_cmd_get_log_lid, _ bytes: Int, at offset: Int = 0, on admin: Queue) throws -> [UInt8] {
-        let command = RawCommand.getLog(page, bytes: bytes).with(12, UInt32(offset))
-        let answer = try execute(command, .toHost(bytes), on: admin)
-        guard answer.completion.isSuccess else { throw WorldError("log \(page): \(answer.completion.status)") }
-        return answer.data
+        try succeed(.getLog(page, bytes: bytes).with(12, UInt32(offset)), .toHost(bytes), on: admin).data
     }
 
-    func identify(_ cns: nvme_identify_cns = NVME_IDENTIFY_CNS_CTRL, nsid: UInt32 = 0, on admin: Queue) throws
-        -> [UInt8]
-    {
+    func identify(
+        _ cns: nvme_identify_cns = NVME_IDENTIFY_CNS_CTRL, nsid: UInt32 = 0, on admin: Queue
+    ) throws -> [UInt8] {
         try execute(.identify(cns, nsid: nsid), .toHost(4096), on: admin).data
     }
 
@@ -177,28 +165,28 @@ extension World {
         _ name: HostName, ioQueues: UInt16, nqn: String, keepAlive: UInt32, entries: UInt32,
         open: (_ queueID: UInt16) throws -> Queue
     ) throws -> Host<Self> {
-        let admin = try open(0)
-        let reply = try connect(RawConnect(nqn: nqn, keepAlive: keepAlive, host: name), on: admin)
-        guard reply.isSuccess else { throw WorldError("Connect: \(reply.status)") }
-        // CC.EN with IOSQES 6 and IOCQES 4.
-        try execute(.configure(0x0046_0001), on: admin)
-        let id = UInt16(truncatingIfNeeded: reply.dword0)
+        func connected(_ queueID: UInt16, _ connect: RawConnect) throws -> (queue: Queue, controllerID: UInt16) {
+            let queue = try open(queueID)
+            let reply = try succeed(connect.command, .fromHost(connect.data), on: queue)
+            return (queue, UInt16(truncatingIfNeeded: reply.dword0))
+        }
+        let (admin, id) = try connected(0, RawConnect(nqn: nqn, keepAlive: keepAlive, host: name))
+        try execute(.enable, on: admin)
+        // So many of submission queues and of completion queues, 0-based.
         if ioQueues > 0 {
-            let count = UInt32(ioQueues - 1)
-            try execute(.setFeature(NVME_FEAT_FID_NUM_QUEUES, count << 16 | count), on: admin)
+            try execute(.setFeature(NVME_FEAT_FID_NUM_QUEUES, UInt32(ioQueues - 1) * 0x1_0001), on: admin)
         }
-        let queues = try (0..<ioQueues).map { number in
-            let queue = try open(number + 1)
-            let connect = RawConnect(
-                nqn: nqn, controllerID: id, queueID: number + 1, sqSize: UInt16(entries - 1), host: name)
-            let reply = try self.connect(connect, on: queue)
-            guard reply.isSuccess else { throw WorldError("Connect of an I/O queue: \(reply.status)") }
-            return queue
+        let size = UInt16(entries - 1)
+        let io = try (1..<ioQueues + 1).map {
+            try connected($0, RawConnect(nqn: nqn, controllerID: id, queueID: $0, sqSize: size, host: name)).queue
         }
-        return Host(world: self, name: name, admin: admin, io: queues, controllerID: id)
+        return Host(world: self, name: name, admin: admin, io: io, controllerID: id)
     }
 
     // MARK: Audits
+
+    /// The first reactor's.
+    var use: PoolUse { groups[0].poolUse[0] }
 
     var pools: Pools {
         Pools(
@@ -215,17 +203,15 @@ extension World {
         return pools
     }
 
-    /// Waits until the pools are what they were.
     func expectPools(
         _ expected: Pools, _ what: String = "", within milliseconds: UInt64 = 2000,
         sourceLocation: SourceLocation = #_sourceLocation
     ) {
-        _ = run(milliseconds: milliseconds) { pools == expected }
+        run(milliseconds: milliseconds) { pools == expected }
         #expect(pools == expected, "\(what)", sourceLocation: sourceLocation)
     }
 
     func audit() throws -> Audit<Self> {
-        // The witness is there before its own places are counted.
         let witness = try attachWitness(ioQueues: 1)
         return Audit(world: self, witness: witness, before: try baseline())
     }
@@ -240,7 +226,6 @@ extension World {
     }
 }
 
-/// The used places: equal before and after something that leaves nothing behind.
 struct Pools: Equatable {
     var uses: [[PoolUse]]
     var controllers: [Int]
@@ -268,13 +253,12 @@ struct HostName: ExpressibleByIntegerLiteral {
     let nqn: String
     let id: [UInt8]
 
-    init(nqn: String, number: Int) { (self.nqn, id) = (nqn, RawSGL.little(UInt64(number), 16)) }
+    init(nqn: String, number: Int) { (self.nqn, id) = (nqn, little(number, 16)) }
     init(nqn: String = plain, id: UInt8 = 7) { (self.nqn, self.id) = (nqn, [UInt8](repeating: id, count: 16)) }
     init(_ number: UInt8) { self.init(nqn: "\(Self.plain)-\(number)", id: number) }
     init(integerLiteral value: UInt8) { self.init(value) }
 }
 
-/// A host with its queues.
 struct Host<W: World> {
     let world: W
     let name: HostName
@@ -294,30 +278,32 @@ struct Host<W: World> {
 
     @discardableResult
     func execute(_ command: RawCommand, _ data: InProcessData = .none, queue: Int = 0) throws -> RawStatus {
-        try world.execute(command, data, on: io[queue]).completion.status
+        try world.execute(command, data, on: io[queue]).status
     }
 
-    func manage(_ command: RawCommand, _ data: InProcessData = .none) throws -> RawCompletion {
-        try world.execute(command, data, on: admin).completion
+    @discardableResult
+    func manage(_ command: RawCommand, _ data: InProcessData = .none) throws -> InProcessAnswer {
+        try world.execute(command, data, on: admin)
     }
 
-    /// Sends a write of blocks that all hold one value.
+    @discardableResult
+    func send(_ command: RawCommand, _ data: InProcessData = .none, queue: Int = 0) -> UInt16 {
+        world.send(command, data, on: io[queue])
+    }
+
+    func answer(to id: UInt16, queue: Int = 0) -> InProcessAnswer? { world.answer(to: id, on: io[queue]) }
+    func status(of id: UInt16, queue: Int = 0) -> RawStatus? { answer(to: id, queue: queue)?.status }
+
     func sendWrite(_ value: UInt8, at lba: UInt64 = 0, blocks: Int = 1, nsid: UInt32 = 1, queue: Int = 0) -> UInt16 {
-        let data = [UInt8](repeating: value, count: 512 * blocks)
-        return world.send(.io(nvme_cmd_write, lba, blocks, nsid: nsid), .fromHost(data), on: io[queue])
+        send(.io(nvme_cmd_write, lba, blocks, nsid: nsid), .fromHost(.blocks(blocks, of: value)), queue: queue)
     }
 
     func sendRead(_ lba: UInt64 = 0, blocks: Int = 1, nsid: UInt32 = 1, queue: Int = 0) -> UInt16 {
-        world.send(.io(nvme_cmd_read, lba, blocks, nsid: nsid), .toHost(512 * blocks), on: io[queue])
+        send(.io(nvme_cmd_read, lba, blocks, nsid: nsid), .toHost(512 * blocks), queue: queue)
     }
 
-    func status(of id: UInt16, queue: Int = 0) -> RawStatus? { world.status(of: id, on: io[queue]) }
-
-    @discardableResult
-    func write(_ value: UInt8, at lba: UInt64 = 0, blocks: Int = 1, nsid: UInt32 = 1, queue: Int = 0) throws
-        -> RawStatus
-    {
-        try #require(status(of: sendWrite(value, at: lba, blocks: blocks, nsid: nsid, queue: queue), queue: queue))
+    func write(_ value: UInt8, at lba: UInt64 = 0, blocks: Int = 1, nsid: UInt32 = 1) throws -> RawStatus {
+        try #require(status(of: sendWrite(value, at: lba, blocks: blocks, nsid: nsid)))
     }
 
     func read(_ lba: UInt64 = 0, blocks: Int = 1, nsid: UInt32 = 1) throws -> [UInt8] {
@@ -332,12 +318,5 @@ struct Host<W: World> {
             let isRight = try read(64, blocks: 8).allSatisfy { $0 == value }
             #expect(isRight, "it reads what it wrote, \(what)", sourceLocation: sourceLocation)
         } catch { Issue.record("another host is not served, \(what): \(error)", sourceLocation: sourceLocation) }
-    }
-}
-
-extension [UInt8] {
-    /// A number of so many bytes, the lowest first.
-    func number(_ offset: Int, _ count: Int) -> UInt64 {
-        (0..<count).reduce(0) { $0 | UInt64(self[offset + $1]) << (8 * UInt64($1)) }
     }
 }
