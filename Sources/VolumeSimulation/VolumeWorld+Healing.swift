@@ -48,9 +48,9 @@ extension VolumeWorld {
         // metadata was misread, what was refused is what it should be, which an operator finds out by attaching anew.
         for initiator in alive where !isInformed(initiator) || isMisread { end(initiator, isSilent: false) }
         if alive.isEmpty { startInitiator() }
-        // Commands that are stuck end first, or time out.
+        // Commands that are stuck end first, or time out; and a message that was lost is noticed when its retries are over.
         let began = network.now
-        let calm = began.advanced(byNanoseconds: 300_000_000)
+        let calm = began.advanced(byNanoseconds: profile.scale > 1 ? 2_000_000_000 : 300_000_000)
         run(until: began.advanced(byNanoseconds: healingBound)) { network.now >= calm && isWhole }
         counts.longestHealing = network.now.nanoseconds - began.nanoseconds
         guard failure == nil else { return }
