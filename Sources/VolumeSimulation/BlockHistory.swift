@@ -153,7 +153,7 @@ package struct BlockHistory {
         blocks[block].version += 1
     }
 
-    /// The write ended in an error of the media: it may be there, on members that keep it in their caches.
+    /// The write ended in an error of the media, or was given back unfinished: it may be there, on members that keep it in their caches.
     package mutating func writeFailed(_ block: Int, id: UInt64, startedAt: UInt64) {
         writeAbandoned(block, id: id)
         blocks[block].failedSince = min(blocks[block].failedSince, startedAt)

@@ -213,7 +213,8 @@ final class Workload {
     private func check(_ operation: Running, _ status: BlockStatus) {
         if status == .compareFailure { return checkMiscompare(operation) }
         guard status == .success else {
-            if !operation.isLate { abandon(operation, isFailed: status.isOfTheMedia) }
+            // One that was given back while the volume was suspended may be in a member's cache alone, as one that failed.
+            if !operation.isLate { abandon(operation, isFailed: status.isOfTheMedia || status == .unavailable) }
             if !world.isExplained(status) {
                 world.fail(.unexplainedError, "h\(process.number): \(status), and no disk is at fault")
             }
