@@ -44,3 +44,13 @@ stop_tercetd() {
 }
 
 tercetd_has_ended() { [[ ! -e /proc/$tercetd_pid || $(cut -d ' ' -f 3 "/proc/$tercetd_pid/stat") = Z ]]; }
+
+# call REQUEST: asks the volume daemon at $control by JSON-RPC and prints the answer.
+call() { python3 - "$control" "$1" <<'PYTHON'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall((json.dumps({"jsonrpc": "2.0", "id": 1} | json.loads(sys.argv[2])) + "\n").encode())
+print(s.makefile().readline(), end="")
+PYTHON
+}

@@ -38,16 +38,6 @@ serve() {
 
 volumed_said() { grep -qE "$1" "$volumed_log"; }
 
-# call JSON: calls a method of the daemon.
-call() { python3 - "$control" "$1" <<'PYTHON'
-import json, socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.connect(sys.argv[1])
-s.sendall((json.dumps({"jsonrpc": "2.0", "id": 1} | json.loads(sys.argv[2])) + "\n").encode())
-print(s.makefile().readline(), end="")
-PYTHON
-}
-
 store=$(mktemp -d /dev/shm/tercet.XXXXXX)
 at_exit "rm -rf $store"
 members=

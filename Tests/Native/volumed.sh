@@ -37,13 +37,3 @@ volume_members() {
   joined=$(printf ',%s' "${members[@]}")
   echo "${joined//,--member,/,}" | sed 's/^,//; s/^--member,//'
 }
-
-# call REQUEST: asks the daemon at $control by JSON-RPC and prints the answer.
-call() { python3 - "$control" "$1" <<'PYTHON'
-import json, socket, sys
-s = socket.socket(socket.AF_UNIX)
-s.connect(sys.argv[1])
-s.sendall((json.dumps({"jsonrpc": "2.0", "id": 1} | json.loads(sys.argv[2])) + "\n").encode())
-print(s.makefile().readline(), end="")
-PYTHON
-}
