@@ -27,6 +27,11 @@ public struct MonotonicTime: Comparable, Hashable, Sendable, BitwiseCopyable {
         return overflow ? .distantFuture : advanced(byNanoseconds: product)
     }
 
+    /// The last multiple of a step that is not after this time: who is due at about the same time is due at the same moment.
+    @inlinable public func aligned(toMilliseconds step: UInt64) -> MonotonicTime {
+        self == .distantFuture ? self : MonotonicTime(nanoseconds: nanoseconds - nanoseconds % (step * 1_000_000))
+    }
+
     /// Nanoseconds from `earlier` to this time; 0 if `earlier` is later.
     @inlinable public func nanoseconds(since earlier: MonotonicTime) -> UInt64 {
         nanoseconds > earlier.nanoseconds ? nanoseconds - earlier.nanoseconds : 0

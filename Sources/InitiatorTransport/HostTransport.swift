@@ -51,7 +51,8 @@ public protocol HostTransport: AnyObject {
     /// The device through which a connection's commands reach this host's memory; `nil` without the connection.
     func device(of connection: HostConnectionIndex) -> TransportDevice?
 
-    /// A buffer of up to `ControlBuffer.byteCount` bytes for data of one control command; `nil` when all are taken.
+    /// A buffer of up to `ControlBuffer.byteCount` bytes for data of one control command; `nil` when all are taken: one
+    /// that is given back can be taken again.
     func takeControlBuffer(_ connection: HostConnectionIndex, _ direction: DataDirection) -> ControlBuffer?
 
     /// Gives a buffer back; only once no controller can reach it any more.

@@ -40,21 +40,29 @@ extension Controller {
     }
 
     private func activeNamespaces() async throws(InitiatorError) -> [UInt32] {
+        if let only = options.onlyNamespace, only > 0 {
+            // The list begins behind the identifier that is given.
+            return try await namespaceList(behind: only - 1).first == only ? [only] : []
+        }
         var identifiers: [UInt32] = []
         while identifiers.count < Limits.namespaces {
-            let bytes = try await identify(.activeNamespaces, nsid: identifiers.last ?? 0)
-            let list: NamespaceList
-            do { list = try bytes.withUnsafeBytes { try NamespaceList(decoding: $0) } } catch {
-                throw .invalidResponse("\(error)")
-            }
-            guard let first = list.identifiers.first else { break }
+            let list = try await namespaceList(behind: identifiers.last ?? 0)
+            guard let first = list.first else { break }
             guard first > identifiers.last ?? 0 else {
                 throw .invalidResponse("a namespace list that does not ascend")
             }
-            identifiers += list.identifiers
-            if list.identifiers.count < NamespaceList.maxCount { break }
+            identifiers += list
+            if list.count < NamespaceList.maxCount { break }
         }
         return identifiers
+    }
+
+    /// A page of the active namespaces, from the first one behind an identifier.
+    private func namespaceList(behind nsid: UInt32) async throws(InitiatorError) -> [UInt32] {
+        let bytes = try await identify(.activeNamespaces, nsid: nsid)
+        do { return try bytes.withUnsafeBytes { try NamespaceList(decoding: $0) }.identifiers } catch {
+            throw .invalidResponse("\(error)")
+        }
     }
 
     /// Describes one namespace; with the problem where it cannot be used.

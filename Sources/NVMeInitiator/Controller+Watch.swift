@@ -23,28 +23,36 @@ extension Controller {
         }
     }
 
-    /// Sends Keep Alive at half the timeout; where the controller counts any traffic (TBKAS), only when there was none in
-    /// the last quarter: traffic at a quarter's beginning then leaves half of the time for the command. The time counts from
-    /// the sending, not from the answer, and what was seen after a late awakening may be old: two polls in the timeout are
-    /// then enough.
+    /// Sends Keep Alive at half the timeout; where the controller counts any traffic (TBKAS) and there is some, only when there
+    /// was none in the last quarter: traffic at a quarter's beginning then leaves half of the time for the command. The time
+    /// counts from the sending, not from the answer, and what was seen after a late awakening may be old: two polls in the
+    /// timeout are then enough.
+    ///
+    /// The controllers of a group look at the same moments, a sixteenth of the timeout apart: hundreds of them that are idle wake
+    /// their thread sixteen times in a timeout, and not hundreds of times.
     private func keepAlive(_ number: UInt64) async {
         let countsTraffic = identify.attributes.contains(.trafficBasedKeepAlive)
-        let period = UInt64(options.keepAliveMilliseconds) / (countsTraffic ? 4 : 2)
+        let half = UInt64(options.keepAliveMilliseconds) / 2
+        let quarter = half / 2
         var before = await answers()
-        var due = home.now.advanced(byMilliseconds: period)
+        var isBusy = countsTraffic
         while true {
+            let due = look(after: isBusy ? quarter : half)
             if home.now < due { await home.sleep(until: due) }
             guard number == self.number, state == .live else { return }
-            let isLate = home.now >= due.advanced(byMilliseconds: period)
-            due = home.now.advanced(byMilliseconds: period)
             let seen = await answers()
-            if countsTraffic, !isLate, seen != before {
+            let hasTraffic = countsTraffic && seen != before
+            if isBusy, hasTraffic, home.now < due.advanced(byMilliseconds: quarter) {
                 before = seen
                 continue
             }
+            // Traffic in the last half may have been at its beginning.
+            isBusy = hasTraffic
             let entry = SubmissionEntry(.keepAlive, commandID: 0)
             do throws(InitiatorError) {
-                _ = try await command(entry, name: "Keep Alive", timeoutMilliseconds: options.keepAliveMilliseconds)
+                _ = try await command(
+                    entry, name: "Keep Alive",
+                    timeoutMilliseconds: min(options.keepAliveMilliseconds, options.adminTimeoutMilliseconds))
                 // Its own answer is no traffic: else every second one would be left out, and the time be up.
                 before = await answers()
             } catch {
@@ -54,10 +62,18 @@ extension Controller {
         }
     }
 
+    /// The last of the group's moments within so long from now.
+    private func look(after milliseconds: UInt64) -> MonotonicTime {
+        home.now.advanced(byMilliseconds: milliseconds)
+            .aligned(toMilliseconds: max(1, UInt64(options.keepAliveMilliseconds) / 16))
+    }
+
     /// Answers seen on all queues.
     private func answers() async -> UInt64 {
         var sum = admin.engine.answers
-        for queue in queues { sum &+= await queue.group.run { queue.engine.answers } }
+        for queue in queues {
+            sum &+= queue.group === home ? queue.engine.answers : await queue.group.run { queue.engine.answers }
+        }
         return sum
     }
 

@@ -86,6 +86,8 @@ extension IOQueue {
         guard let connection, closing == nil else { return }
         engine.connectionFailed()
         lossReason = reason
+        // A command that waits for memory does not wait for that of a connection which is gone.
+        group.wakeControlWaiters()
         closing = Task(executorPreference: group.executor) {
             await self.group.closeConnection(connection)
             self.connection = nil
@@ -99,11 +101,11 @@ extension IOQueue {
         _ entry: SubmissionEntry, sending: [UInt8]?, receiving: Int, timeoutMilliseconds: UInt32,
         atOnce: Bool = false, name: String
     ) async throws(InitiatorError) -> (IOCompletion, [UInt8]) {
-        guard let connection else { throw .connectionLost(lossReason) }
+        guard connection != nil else { throw .connectionLost(lossReason) }
         let length = sending?.count ?? receiving
         var buffer: ControlBuffer?
         if length > 0 {
-            buffer = try takeBuffer(connection, sending == nil ? .fromController : .toController, length)
+            buffer = try await takeBuffer(sending == nil ? .fromController : .toController, length, timeoutMilliseconds)
             sending?.withUnsafeBytes { buffer?.segment.address.copyMemory(from: $0.baseAddress!, byteCount: length) }
             if sending == nil { buffer?.segment.address.initializeMemory(as: UInt8.self, repeating: 0, count: length) }
         }
@@ -115,7 +117,7 @@ extension IOQueue {
                 received = Array(UnsafeRawBufferPointer(start: buffer.segment.address, count: length))
             }
             // Answered, or its connection gone: nobody reaches the buffer any more.
-            group.transport.giveControlBuffer(buffer)
+            group.giveControlBuffer(buffer)
         }
         switch completion.outcome {
         case .surelyDone: return (completion, received)
@@ -128,14 +130,24 @@ extension IOQueue {
         }
     }
 
-    /// A buffer for so many bytes of control data.
+    /// A buffer for so many bytes of control data. Waits where all are taken: others' commands end.
     private func takeBuffer(
-        _ connection: HostConnectionIndex, _ direction: DataDirection, _ length: Int
-    ) throws(InitiatorError) -> ControlBuffer {
-        guard length <= ControlBuffer.byteCount,
-            var buffer = group.transport.takeControlBuffer(connection, direction)
-        else { throw .resources("memory for the data of another control command") }
-        buffer.segment.length = length
-        return buffer
+        _ direction: DataDirection, _ length: Int, _ timeoutMilliseconds: UInt32
+    ) async throws(InitiatorError) -> ControlBuffer {
+        guard length <= ControlBuffer.byteCount else {
+            throw .resources("memory for \(length) bytes of a control command")
+        }
+        let end =
+            timeoutMilliseconds == 0
+            ? MonotonicTime.distantFuture : group.now.advanced(byMilliseconds: UInt64(timeoutMilliseconds))
+        while let connection, closing == nil {
+            if var buffer = group.transport.takeControlBuffer(connection, direction) {
+                buffer.segment.length = length
+                return buffer
+            }
+            guard group.now < end else { throw .timeout("memory for the data of another control command") }
+            await group.waitForControlBuffer(before: end)
+        }
+        throw .connectionLost(lossReason)
     }
 }

@@ -18,28 +18,23 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     public let trace: Trace
     let executor: GroupExecutor
     var connections: GroupConnections
-    private(set) var queues: [IOQueue] = []
+    /// The queues, by their places on the board; `nil` where one has gone.
+    private var queues: [IOQueue?] = []
     /// The same, for each round: counting references would cost more than the look.
-    private var looks: [Unmanaged<IOQueue>] = []
+    private var looks: [Unmanaged<IOQueue>?] = []
+    /// Which of them have something for a round.
+    private let board = QueueBoard()
     private var capsules = CapsuleBatch(capacity: Limits.capsuleBatch)
-    private var timers: [Timer] = []
-    /// The first of their deadlines; and whether one of them has been cancelled since they were looked at.
-    private var earliestTimer = MonotonicTime.distantFuture
-    fileprivate var hasCancelledTimer = false
+    private var timers = TimerQueue()
+    /// Whether one of them has been cancelled since they were looked at.
+    var hasCancelledTimer = false
+    /// Tasks that wait for memory for the data of a control command, the first first.
+    private var controlWaiters: [SleepToken] = []
     /// When queues and timers were looked at, and whether something has happened since.
     private var lookedAt = MonotonicTime(nanoseconds: 0)
     private var hadWork = true
     /// The time of the round that is running.
     public private(set) var now = MonotonicTime(nanoseconds: 0)
-
-    private struct Timer {
-        var deadline: MonotonicTime
-        var token: SleepToken?
-
-        func isDue(_ now: MonotonicTime) -> Bool { deadline <= now || token?.isCancelled == true }
-
-        var continuation: CheckedContinuation<Void, Never>
-    }
 
     /// Steps that tasks of the control plane may take in one round beyond those that were waiting for it.
     private static let stepsAtOnce = 16
@@ -115,19 +110,20 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     @inline(__always)
     private func deliver() -> Int {
         var ended = 0
-        for place in 0..<looks.count { ended += looks[place]._withUnsafeGuaranteedRef { $0.deliver() } }
+        board.takeCompleted { place in ended += looks[place]?._withUnsafeGuaranteedRef { $0.deliver() } ?? 0 }
         return ended
     }
 
     /// Issues what queues hold; false where they hold nothing.
     private func issuePending() -> Bool {
         var isAny = false
-        for place in 0..<looks.count {
-            looks[place]._withUnsafeGuaranteedRef { queue in
-                guard queue.engine.operations.hasPending else { return }
+        board.forEachPending { place in
+            looks[place]?._withUnsafeGuaranteedRef { queue in
+                guard queue.engine.operations.hasPending else { return false }
                 isAny = true
                 while queue.engine.issue(into: &capsules, now: now) { sendCapsules() }
-            }
+                return queue.engine.operations.hasPending
+            } ?? false
         }
         sendCapsules()
         return isAny
@@ -165,7 +161,7 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     }
 
     /// Nothing is connected or under way, and no task waits.
-    package var isIdle: Bool { queues.isEmpty && connections.isSettled && timers.isEmpty }
+    package var isIdle: Bool { queues.allSatisfy { $0 == nil } && connections.isSettled && timers.isEmpty }
 
     /// Whether `poll` has letters to open.
     package var hasLetters: Bool { !mailbox.isEmpty }
@@ -175,15 +171,18 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     public func advance(to now: MonotonicTime) { self.now = max(self.now, now) }
 
     public override var nextDeadline: MonotonicTime {
-        var deadline = min(earliestTimer, min(transport.nextDeadline, connections.nextDeadline))
-        for queue in queues { deadline = min(deadline, queue.engine.earliestDeadline) }
-        return deadline
+        min(min(timers.nextDeadline, board.earliestDeadline), min(transport.nextDeadline, connections.nextDeadline))
     }
 
     /// Asks for connection events in the next round: for one who polls without ever sleeping.
     package func expectEvents() { transport.expectEvents() }
 
-    public override func prepareToSleep() { transport.armNotifications() }
+    public override func prepareToSleep() {
+        // Notifications of what has been seen would only wake the thread again.
+        mailbox.acknowledge()
+        transport.acknowledgeNotifications()
+        transport.armNotifications()
+    }
 
     public override func wokeUp() {
         mailbox.acknowledge()
@@ -211,8 +210,7 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
 
     /// Ends what is left and frees the transport. The group must not be polled again; close its controllers before.
     public func close() {
-        for timer in timers { timer.continuation.resume() }
-        timers = []
+        timers.wakeAll()
         transport.shutDown()
     }
 
@@ -224,61 +222,71 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     // MARK: Queues
 
     func add(_ queue: IOQueue) {
-        queues.append(queue)
-        looks.append(.passUnretained(queue))
+        let place = queues.firstIndex { $0 == nil } ?? queues.count
+        if place == queues.count {
+            queues.append(queue)
+            looks.append(.passUnretained(queue))
+        } else {
+            queues[place] = queue
+            looks[place] = .passUnretained(queue)
+        }
+        queue.engine.operations.seat = QueueSeat(on: board, place: place)
     }
 
     func remove(_ queue: IOQueue) {
         // Completions of this round have not been delivered yet, and nobody asks the queue any more.
         _ = queue.deliver()
-        queues.removeAll { $0 === queue }
-        looks = queues.map { .passUnretained($0) }
+        guard let place = queues.firstIndex(where: { $0 === queue }) else { return }
+        queue.engine.operations.seat.leave()
+        queue.engine.operations.seat = QueueSeat()
+        queues[place] = nil
+        looks[place] = nil
+    }
+
+    // MARK: Memory of control commands
+
+    /// Gives a buffer back; those that wait for one look again, in order.
+    func giveControlBuffer(_ buffer: ControlBuffer) {
+        transport.giveControlBuffer(buffer)
+        wakeControlWaiters()
+    }
+
+    func wakeControlWaiters() {
+        for token in controlWaiters { token.cancel() }
+        controlWaiters = []
+    }
+
+    /// Returns when a buffer has come back, or at `deadline`. On this group's executor.
+    func waitForControlBuffer(before deadline: MonotonicTime) async {
+        let token = SleepToken(self)
+        controlWaiters.append(token)
+        await sleep(until: deadline, token)
+        controlWaiters.removeAll { $0 === token }
     }
 
     // MARK: Time
 
     /// Waits until `deadline`, or until `token` is cancelled. On this group's executor.
     public func sleep(until deadline: MonotonicTime, _ token: SleepToken? = nil) async {
-        await withCheckedContinuation {
-            timers.append(Timer(deadline: deadline, token: token, continuation: $0))
-            earliestTimer = min(earliestTimer, deadline)
-        }
+        await withCheckedContinuation { timers.add(deadline, token, $0) }
     }
 
     public func sleep(milliseconds: UInt64) async { await sleep(until: now.advanced(byMilliseconds: milliseconds)) }
 
-    /// Resumes the tasks whose time has come, or whose sleep was cancelled.
-    private func wake(_ now: MonotonicTime) {
-        hasCancelledTimer = false
-        let due = timers.filter { $0.isDue(now) }
-        timers.removeAll { $0.isDue(now) }
-        earliestTimer = timers.reduce(.distantFuture) { min($0, $1.deadline) }
-        for timer in due { timer.continuation.resume() }
-    }
-
     private func expire(_ now: MonotonicTime) {
-        if earliestTimer <= now || hasCancelledTimer { wake(now) }
-        for place in 0..<looks.count {
-            looks[place]._withUnsafeGuaranteedRef { queue in
+        // Resumes the tasks whose time has come, or whose sleep was cancelled.
+        if hasCancelledTimer {
+            hasCancelledTimer = false
+            timers.wakeCancelled()
+        }
+        timers.wake(now)
+        board.forEachDue(now) { place in
+            looks[place]?._withUnsafeGuaranteedRef { queue in
                 if queue.engine.expire(now: now), let connection = queue.connection {
                     connectionFailed(connection, "an operation was not answered in time")
                 }
             }
         }
         if connections.hasOpenings { expireOpenings(now) }
-    }
-}
-
-/// Ends a sleep early. On the thread of the group that sleeps.
-public final class SleepToken {
-    private unowned let group: InitiatorGroup
-    private(set) var isCancelled = false
-
-    public init(_ group: InitiatorGroup) { self.group = group }
-
-    /// The sleep ends in the group's next round that has work.
-    public func cancel() {
-        isCancelled = true
-        group.hasCancelledTimer = true
     }
 }

@@ -10,6 +10,8 @@ struct OperationTable: ~Copyable {
     /// Completions of this round: those for the sink from the beginning on, those that resume tasks from the end on, the last
     /// one first.
     private let completions: UnsafeMutablePointer<IOCompletion>
+    /// Tells the group of what is pending and completed.
+    var seat = QueueSeat()
     private var completedCount = 0
     private var awaitedCount = 0
 
@@ -57,6 +59,7 @@ struct OperationTable: ~Copyable {
     mutating func append(_ index: OperationIndex) {
         if slots[index].state != .pending { slots[index].state.move(to: .pending) }
         pending.append(index, in: slots)
+        seat.hasPending()
     }
 
     /// All commands of the first operation have been issued.
@@ -93,6 +96,7 @@ struct OperationTable: ~Copyable {
             completions[completedCount] = completion
             completedCount += 1
         }
+        seat.hasCompleted()
         slots[index].state.move(to: .free)
         slots.give(index)
     }

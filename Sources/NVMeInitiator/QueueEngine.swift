@@ -43,7 +43,9 @@ struct QueueEngine: ~Copyable {
     /// The controller broke the rules: its answers are not looked at any more.
     private var isDistrusted = false
     /// No operation's time is over, and none is to be done again, before this.
-    private(set) var earliestDeadline = MonotonicTime.distantFuture
+    private var earliestDeadline = MonotonicTime.distantFuture {
+        didSet { operations.seat.isDue(at: earliestDeadline) }
+    }
     /// Answers seen: the controller lives.
     private(set) var answers: UInt64 = 0
 
@@ -154,7 +156,7 @@ struct QueueEngine: ~Copyable {
         let timeout = operation.timeoutMilliseconds > 0 ? operation.timeoutMilliseconds : terms.timeoutMilliseconds
         if timeout > 0 {
             operations[index].deadline = now.advanced(byMilliseconds: UInt64(timeout))
-            earliestDeadline = min(earliestDeadline, operations[index].deadline)
+            noteDeadline(operations[index].deadline)
         }
         operations.append(index)
         return .accepted
@@ -175,7 +177,7 @@ struct QueueEngine: ~Copyable {
         slot.memory.data = data
         if timeoutMilliseconds > 0 {
             slot.deadline = now.advanced(byMilliseconds: UInt64(timeoutMilliseconds))
-            earliestDeadline = min(earliestDeadline, slot.deadline)
+            noteDeadline(slot.deadline)
         }
         operations[index] = slot
         singles[index.offset] = command
@@ -244,6 +246,11 @@ struct QueueEngine: ~Copyable {
 
     // MARK: Time
 
+    @inline(__always)
+    private mutating func noteDeadline(_ deadline: MonotonicTime) {
+        if deadline < earliestDeadline { earliestDeadline = deadline }
+    }
+
     /// Has operations done again whose delay is over. Ends those whose time is over, where nobody can reach their memory; marks
     /// the others. Returns whether the connection has to end for some.
     mutating func expire(now: MonotonicTime) -> Bool {
@@ -284,7 +291,7 @@ struct QueueEngine: ~Copyable {
         operations[index].retries = min(operations[index].retries, .max - 1) + 1
         operations[index].retryAt = time
         operations[index].state.move(to: .delayed)
-        earliestDeadline = min(earliestDeadline, time)
+        noteDeadline(time)
         return true
     }
 

@@ -60,6 +60,7 @@ public final class MemberProbe: @unchecked Sendable {
             var options = ControllerOptions(
                 address: address.address, subsystemNQN: address.subsystemNQN, hostNQN: hostNQN, hostID: hostID,
                 connectTimeoutMilliseconds: connectTimeoutMilliseconds, recovery: .fail)
+            options.onlyNamespace = address.nsid
             if let commandTimeoutMilliseconds {
                 options.ioTimeoutMilliseconds = commandTimeoutMilliseconds
                 options.adminTimeoutMilliseconds = commandTimeoutMilliseconds

@@ -30,20 +30,19 @@ extension Volume {
         link.attempt += 1
         let attempt = link.attempt
         let address = link.address
-        let controller = Controller(
-            ControllerOptions(
-                address: address.address, subsystemNQN: address.subsystemNQN, hostNQN: options.hostNQN,
-                hostID: options.hostID, queueEntries: options.queueEntries,
-                operationsPerQueue: options.configuration.queueDepth * 2 + 64,
-                maxTransferSize: options.configuration.maximumTransfer,
-                keepAliveMilliseconds: options.keepAliveMilliseconds,
-                connectTimeoutMilliseconds: options.connectTimeoutMilliseconds,
-                // No command of the control plane may take longer than a step of taking a member in: a target that went
-                // away in the middle of one would keep the member out for as long.
-                adminTimeoutMilliseconds: UInt32(clamping: options.configuration.joinTimeout / 1_000_000),
-                recovery: .fail),
-            home: group, groups: [group]
-        ) { [weak self] event in
+        var controllerOptions = ControllerOptions(
+            address: address.address, subsystemNQN: address.subsystemNQN, hostNQN: options.hostNQN,
+            hostID: options.hostID, queueEntries: options.queueEntries,
+            operationsPerQueue: options.configuration.queueDepth * 2 + 64,
+            maxTransferSize: options.configuration.maximumTransfer,
+            keepAliveMilliseconds: options.keepAliveMilliseconds,
+            connectTimeoutMilliseconds: options.connectTimeoutMilliseconds,
+            // No command of the control plane may take longer than a step of taking a member in: a target that went
+            // away in the middle of one would keep the member out for as long.
+            adminTimeoutMilliseconds: UInt32(clamping: options.configuration.joinTimeout / 1_000_000),
+            recovery: .fail)
+        controllerOptions.onlyNamespace = address.nsid
+        let controller = Controller(controllerOptions, home: group, groups: [group]) { [weak self] event in
             self?.take(event, link, attempt)
         }
         link.controller = controller
@@ -191,9 +190,13 @@ extension Volume {
         link.reason = reason
         // With the controller's closing all its operations have ended, and no device reaches their memory.
         link.outstanding += 1
+        mustLook = true
         group.spawn { [self] in
             await controller.close()
-            group.send { link.outstanding -= 1 }
+            group.send {
+                link.outstanding -= 1
+                self.mustLook = true
+            }
         }
     }
 

@@ -22,7 +22,18 @@ public final class Volume: Poller, @unchecked Sendable {
     /// Takes the completions of `submit`.
     package var sink: VolumeSink?
     private let observer: @Sendable (VolumeEvent) -> Void
-    package var engine: VolumeEngine
+    /// The engine: whoever changes it has the next round look at it.
+    package var engine: VolumeEngine {
+        _read { yield storedEngine }
+        _modify {
+            mustLook = true
+            yield &storedEngine
+        }
+    }
+    private var storedEngine: VolumeEngine
+    /// Something is to be done in the next round; else nothing is before `lookAt`, unless somebody answers or asks.
+    var mustLook = true
+    private var lookAt = MonotonicTime(nanoseconds: 0)
     private(set) var links: [MemberLink] = []
     /// The same, for each round: counting references would cost more than the look.
     private let looks: [Unmanaged<MemberLink>]
@@ -80,7 +91,7 @@ public final class Volume: Poller, @unchecked Sendable {
             bufferBytes: hostMemory == nil ? options.bufferBytes : 0, registrations: options.registrations)
         self.hostMemory = hostMemory ?? memory
         guard let arena = memory.engine.memory.baseAddress else { invariantViolated("an arena has memory") }
-        engine = VolumeEngine(options.configuration, arena: arena, rules: rules)
+        storedEngine = VolumeEngine(options.configuration, arena: arena, rules: rules)
         inbox = CompletionInbox(capacity: options.configuration.queueDepth * 8 + 4096)
         for member in MemberSet.all { links.append(MemberLink(member, options.members[member], inbox: inbox)) }
         looks = links.map { .passUnretained($0) }
@@ -94,6 +105,13 @@ public final class Volume: Poller, @unchecked Sendable {
 
     public override func poll(now: MonotonicTime) -> Int {
         self.now = now
+        guard mustLook || inbox.count > 0 || now >= lookAt || !door.isEmpty || hasWaitingUsers || !backlog.isEmpty
+        else {
+            return 0
+        }
+        // The engine asks for a later time after each event: the earliest that it has asked for counts.
+        if mustLook { nextTick = min(nextTick, tickTime) }
+        mustLook = false
         var work = deliver()
         if !door.isEmpty { work += collect() }
         for place in 0..<memberCount where looks[place]._withUnsafeGuaranteedRef({ $0.isEnding && $0.outstanding == 0 })
@@ -107,29 +125,40 @@ public final class Volume: Poller, @unchecked Sendable {
             let link = links[place]
             link.deadAt = .distantFuture
             if link.association > 1 {
-                engine.handle(.associationDead(link.index, association: link.association - 1), now: now)
+                storedEngine.handle(.associationDead(link.index, association: link.association - 1), now: now)
             }
         }
-        // The engine asks for a later time after each event: the earliest that it has asked for counts.
-        nextTick = min(nextTick, engine.nextTick)
         if now >= nextTick {
-            engine.tick(now: now)
-            nextTick = engine.nextTick
+            storedEngine.tick(now: now)
+            nextTick = tickTime
         }
         work += pump()
         if work > 0 { group.sendSubmitted() }
+        nextTick = min(nextTick, tickTime)
+        lookAt = nextTick
+        for place in 0..<memberCount { looks[place]._withUnsafeGuaranteedRef { lookAt = min(lookAt, $0.deadAt) } }
         return work
     }
 
+    /// When the engine gets its next tick: those of a reactor's idle volumes come at the same moments, which wakes it once for all.
+    private var tickTime: MonotonicTime {
+        let latest = storedEngine.nextTick
+        let wait = latest.nanoseconds(since: now) / 1_000_000
+        // A busy one has its own.
+        guard latest < .distantFuture, wait > 10 else { return latest }
+        let aligned = latest.aligned(toMilliseconds: max(50, wait / 8))
+        return aligned > now ? aligned : latest
+    }
+
     public override var nextDeadline: MonotonicTime {
-        let deadline = links.reduce(min(nextTick, engine.nextTick)) { min($0, $1.deadAt) }
-        return door.isGateShut ? min(deadline, door.gate.opensAt) : deadline
+        if mustLook { return now }
+        return door.isGateShut ? min(lookAt, door.gate.opensAt) : lookAt
     }
 
     /// Brings members' completions to the engine.
     private func deliver() -> Int {
         let completions = inbox.take()
-        if completions.count > 0 { engine.complete(completions, now: now) }
+        if completions.count > 0 { storedEngine.complete(completions, now: now) }
         return completions.count
     }
 
@@ -139,13 +168,13 @@ public final class Volume: Poller, @unchecked Sendable {
         while true {
             retryBacklog()
             if hasWaitingUsers { submitWaiting() }
-            let requests = engine.requests.count
-            for request in engine.requests { send(request) }
-            engine.removeRequests()
-            let completions = engine.completions
+            let requests = storedEngine.requests.count
+            for request in storedEngine.requests { send(request) }
+            storedEngine.removeRequests()
+            let completions = storedEngine.completions
             if completions.count > 0 { complete(completions) }
             let ended = tellUsers()
-            let actions = engine.takeActions()
+            let actions = storedEngine.takeActions()
             for action in actions { perform(action) }
             let arrived = deliver()
             if requests + actions.count + arrived + completions.count + ended == 0 { return work }
@@ -155,37 +184,17 @@ public final class Volume: Poller, @unchecked Sendable {
 
     // MARK: I/O
 
-    /// How many members hold every acknowledged write now.
-    public var membersInSync: Int { engine.membersInSync.count }
-
-    /// Bytes of a region; meaningful while the volume is served.
-    public var regionSize: UInt32 { engine.geometry.regionSize }
-
     /// The device of the member that was connected last, as `HostMemory` numbers it: with one device, that of all.
     public internal(set) var recentDevice = 0
-
-    /// Bytes of the volume; meaningful once it has been served.
-    @inline(__always) public var byteCount: UInt64 { dataBlocks << blockShift }
-
-    /// Bytes of a block, less one.
-    @inline(__always) var blockMask: UInt64 { 1 << blockShift - 1 }
-
-    /// The phase of the volume's life.
-    public var currentPhase: VolumePhase { engine.phase }
-
-    /// The state of the volume and its members, as `status()` tells it elsewhere.
-    public var currentStatus: VolumeStatusReport { engine.status }
-
-    /// Whether all connections to members have ended, and with them all use of memory.
-    public var isDisconnected: Bool { links.allSatisfy { $0.controller == nil && $0.outstanding == 0 } }
 
     /// Accepts a host's I/O, at most as long as the engine takes; `false` when as many run as it takes. `request.buffer` names
     /// memory as `HostMemory` says. Its completion goes to the user whose number is in the cookie's upper part, or to
     /// `sink` where that is 0.
     @inline(__always)
     package func submit(_ request: HostRequest) -> Bool {
+        mustLook = true
         nextTick = MonotonicTime(nanoseconds: 0)
-        return engine.submit(request, now: group.now)
+        return storedEngine.submit(request, now: group.now)
     }
 
     private func complete(_ completions: UnsafeBufferPointer<HostCompletion>) {
@@ -201,7 +210,7 @@ public final class Volume: Poller, @unchecked Sendable {
             }
         }
         if _slowPath(rawCount > 0) { return completeRaw(completions, rawCount) }
-        engine.removeCompletions()
+        storedEngine.removeCompletions()
     }
 
     private func completeRaw(_ completions: UnsafeBufferPointer<HostCompletion>, _ count: Int) {

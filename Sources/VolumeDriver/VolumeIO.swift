@@ -93,6 +93,7 @@ public final class VolumeIO {
         if let status = refusal(request) {
             guard endedAtOnce < depth else { return false }
             endedAtOnce += 1
+            volume.mustLook = true
             tell(BlockCompletion(tag: request.tag, status: status))
             return true
         }
@@ -105,6 +106,7 @@ public final class VolumeIO {
         waiting[waitingCount] = slot
         waitingCount += 1
         volume.hasWaitingUsers = true
+        volume.mustLook = true
         return true
     }
 

@@ -16,6 +16,10 @@ final class DirectTransport: HostTransport {
     var grantedCommands: Int?
     /// Closed connections do not end while this is set: a device still reaches memory.
     var withholdsEnds = false
+    /// Buffers for the data of control commands; `nil` for as many as are asked for.
+    var controlBuffers: Int?
+    /// As many of them as were taken at once.
+    private(set) var mostControlBuffers = 0
     let port = DirectPort()
     private var connections: [HostConnectionIndex: Connection] = [:]
     private var commands: [CommandEvent] = []
@@ -118,9 +122,11 @@ final class DirectTransport: HostTransport {
     }
 
     func takeControlBuffer(_ connection: HostConnectionIndex, _ direction: DataDirection) -> ControlBuffer? {
+        if let controlBuffers, lentBuffers.count >= controlBuffers { return nil }
         let place = (0...).first { lentBuffers[$0] == nil } ?? 0
         let memory = UnsafeMutableRawPointer.allocate(byteCount: ControlBuffer.byteCount, alignment: 64)
         lentBuffers[place] = memory
+        mostControlBuffers = max(mostControlBuffers, lentBuffers.count)
         return ControlBuffer(
             IOSegment(address: memory, length: ControlBuffer.byteCount, localKey: 0, remoteKey: UInt32(place)),
             direction,
