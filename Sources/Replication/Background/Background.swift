@@ -10,6 +10,8 @@ struct Background: ~Copyable {
 
     /// A flush of housekeeping is under way.
     var isFlushing: Bool { housekeeping.isRunning }
+    /// Another one follows.
+    var wantsFlush: Bool { housekeeping.wantsFlush }
 
     /// Starts a flush, unless one is under way: then it follows. The flush is to be dispatched.
     mutating func startFlush(

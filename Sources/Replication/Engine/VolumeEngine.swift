@@ -11,6 +11,8 @@ public struct VolumeEngine: ~Copyable {
     private var parts: VolumeParts
     /// When `tick` was called last.
     private var tickedAt = MonotonicTime.distantFuture
+    /// Until then nothing was to be done, and no tick wanted: time without one is no standstill.
+    private var quietUntil = MonotonicTime(nanoseconds: 0)
 
     /// Bytes of I/O memory that the engine needs, aligned to 4096: the driver allocates and registers it.
     public static func arenaByteCount(_ configuration: VolumeConfiguration) -> Int {
@@ -68,17 +70,24 @@ public struct VolumeEngine: ~Copyable {
         let isBusy =
             parts.io.operations.hostRunning > 0 || parts.background.copies.running > 0 || parts.volume.phase != .serving
             || parts.volume.members.active != .all
-        return parts.volume.phase == .detached
-            ? .distantFuture : parts.volume.now.advanced(byMilliseconds: isBusy ? 5 : 50)
+        guard parts.volume.phase != .detached else { return .distantFuture }
+        let wait = isBusy ? 5 : parts.isQuiet ? Self.quietMilliseconds : Self.idleMilliseconds
+        return parts.volume.now.advanced(byMilliseconds: wait)
     }
+
+    /// Between ticks where nothing runs, and where time brings nothing about either.
+    private static let idleMilliseconds: UInt64 = 50
+    private static let quietMilliseconds: UInt64 = 1000
 
     /// Lets time pass.
     public mutating func tick(now: MonotonicTime) {
         parts.volume.now = now
         guard parts.volume.phase != .detached else { return }
-        parts.tick(since: tickedAt)
+        parts.tick(since: tickedAt == .distantFuture ? tickedAt : max(tickedAt, min(quietUntil, now)))
         tickedAt = now
         parts.pump()
+        quietUntil =
+            parts.isQuiet ? now.advanced(byMilliseconds: Self.quietMilliseconds - Self.idleMilliseconds) : now
     }
 
     // MARK: Beginning and end

@@ -45,6 +45,17 @@ struct VolumeParts: ~Copyable {
         tickSlowMembers()
     }
 
+    /// Nothing is under way, wanted or to be cleared: until somebody asks or a member goes, time brings nothing about.
+    var isQuiet: Bool {
+        volume.phase == .serving && volume.agenda.isEmpty && volume.members.active == .all
+            && volume.members.inSync == .all
+            && io.operations.hostRunning == 0 && background.copies.running == 0 && background.copies.unflushed == 0
+            && !background.isFlushing && !background.wantsFlush && !background.scrub.isRunning
+            && volume.maps.intents.isEmpty && volume.maps.unreconciled.isEmpty && volume.maps.quarantine.isEmpty
+            && !volume.maps.hasDirtyPages && volume.pages.isIdle
+            && MemberSet.all.allSatisfy { volume.members[$0].record.versionInFlight == 0 }
+    }
+
     // MARK: Working off
 
     /// Does what has become possible. Ends, because each step uses up what made it possible.
