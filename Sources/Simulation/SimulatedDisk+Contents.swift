@@ -18,6 +18,9 @@ extension SimulatedDisk {
     /// Whether a block was written and not flushed.
     public func isUnflushed(_ block: UInt64) -> Bool { isUnflushed[Int(block)] }
 
+    /// All blocks whose contents in the cache and on the media may differ.
+    public var blocksInCache: [UInt64] { unflushed + forgotten }
+
     /// Blocks that cannot be read.
     public var unreadableCount: Int { unreadable.count }
 }

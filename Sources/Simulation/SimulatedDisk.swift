@@ -11,7 +11,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     public var behaviour = SimulatedDiskBehaviour()
     public private(set) var geometry: BlockGeometry
     public let identity = BlockIdentity()
-    private var change = BlockDeviceChange.unchanged
+    private(set) var change = BlockDeviceChange.unchanged
     /// Decides what a failing write leaves, and what leaves the cache early: apart from the network's, so that a disk that does
     /// neither does not change what else happens.
     private var random: SeededRandom
@@ -21,14 +21,14 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     private(set) var durable: UnsafeMutableRawPointer
     /// Blocks that were written and not flushed: marked, and listed in the order of their writes.
     private(set) var isUnflushed: [Bool]
-    private var unflushed: [UInt64] = []
+    private(set) var unflushed: [UInt64] = []
     /// When a block was written last, counted in writes; how many there were; and up to which of them a flush that has been
     /// submitted covers.
     private var writtenAt: [UInt64]
     private(set) var writes: UInt64 = 0
     var flushMark: UInt64 = 0
     /// Blocks that a flush which failed should have covered.
-    private var forgotten: [UInt64] = []
+    private(set) var forgotten: [UInt64] = []
     /// The next flush or write with FUA fails.
     private var owesFailure = false
     /// When a loss of power has reverted each block, in nanoseconds.
@@ -40,15 +40,9 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     /// Operations that have ended in `capacityExceeded`.
     public private(set) var capacityRefusals: UInt64 = 0
     /// The channels that are open; each takes itself out when it goes.
-    private var channels: [Unmanaged<SimulatedDiskChannel>] = []
-    public var channelCount: Int { channels.count }
-    /// When the first of the operations under way ends, as things are: a simulation need not poll before.
-    public var nextPoll: MonotonicTime {
-        if behaviour.isStuck { return .distantFuture }
-        var next = MonotonicTime.distantFuture
-        for channel in channels { next = min(next, channel._withUnsafeGuaranteedRef { $0.nextCompletion }) }
-        return next
-    }
+    var channels: [Unmanaged<SimulatedDiskChannel>] = []
+    /// When the first of the operations under way ends, unless a channel's has changed since it was looked for.
+    var nextCompletion: MonotonicTime?
 
     public init(_ name: String, network: SimulatedNetwork, blockSize: UInt32 = 512, blockCount: UInt64) {
         self.name = name
@@ -67,18 +61,6 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     deinit {
         free(cached)
         free(durable)
-    }
-
-    public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
-        guard change != .vanished else { throw TercetError(.notFound, "\(name): the device is gone") }
-        let channel = SimulatedDiskChannel(self, depth: depth)
-        channels.append(.passUnretained(channel))
-        return channel
-    }
-
-    func forget(_ channel: SimulatedDiskChannel) {
-        let reference = Unmanaged.passUnretained(channel).toOpaque()
-        channels.removeAll { $0.toOpaque() == reference }
     }
 
     public func refresh() -> BlockDeviceChange {
@@ -159,6 +141,7 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
     public func endOperations() {
         for channel in channels { channel.takeUnretainedValue().abandon() }
         channels.removeAll()
+        nextCompletion = nil
     }
 
     /// Power is lost: each block that was written and not flushed is kept or lost, as the seed decides; what was

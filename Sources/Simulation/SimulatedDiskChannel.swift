@@ -8,7 +8,9 @@ final class SimulatedDiskChannel: BlockChannel {
     /// Taken and not ended, with the time at which each may end.
     private var queued: [(request: BlockRequest, due: MonotonicTime, mark: UInt64)] = []
     /// When the first of them ends.
-    private(set) var nextCompletion = MonotonicTime.distantFuture
+    private(set) var nextCompletion = MonotonicTime.distantFuture {
+        didSet { if nextCompletion != oldValue { disk.nextCompletion = nil } }
+    }
     private var ended: [BlockCompletion] = []
 
     init(_ disk: SimulatedDisk, depth: Int) {

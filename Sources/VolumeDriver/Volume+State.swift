@@ -5,6 +5,12 @@ extension Volume {
     /// How many members hold every acknowledged write now.
     public var membersInSync: Int { engine.membersInSync.count }
 
+    /// The members that hold every acknowledged write now.
+    package var holders: MemberSet { engine.membersInSync }
+
+    /// The key of this attachment's reservation.
+    package var attachmentKey: UInt64 { engine.reservationKey }
+
     /// Bytes of a region; meaningful while the volume is served.
     public var regionSize: UInt32 { engine.geometry.regionSize }
 

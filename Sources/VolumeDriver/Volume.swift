@@ -110,7 +110,7 @@ public final class Volume: Poller, @unchecked Sendable {
             return 0
         }
         // The engine asks for a later time after each event: the earliest that it has asked for counts.
-        if mustLook { nextTick = min(nextTick, tickTime) }
+        if mustLook { nextTick = min(nextTick, tickTime()) }
         mustLook = false
         var work = deliver()
         if !door.isEmpty { work += collect() }
@@ -130,19 +130,19 @@ public final class Volume: Poller, @unchecked Sendable {
         }
         if now >= nextTick {
             storedEngine.tick(now: now)
-            nextTick = tickTime
+            nextTick = tickTime()
         }
         work += pump()
         if work > 0 { group.sendSubmitted() }
-        nextTick = min(nextTick, tickTime)
+        nextTick = min(nextTick, tickTime())
         lookAt = nextTick
         for place in 0..<memberCount { looks[place]._withUnsafeGuaranteedRef { lookAt = min(lookAt, $0.deadAt) } }
         return work
     }
 
     /// When the engine gets its next tick: those of a reactor's idle volumes come at the same moments, which wakes it once for all.
-    private var tickTime: MonotonicTime {
-        let latest = storedEngine.nextTick
+    private func tickTime() -> MonotonicTime {
+        let latest = storedEngine.nextTick()
         let wait = latest.nanoseconds(since: now) / 1_000_000
         // A busy one has its own.
         guard latest < .distantFuture, wait > 10 else { return latest }

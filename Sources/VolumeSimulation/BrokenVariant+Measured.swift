@@ -90,7 +90,7 @@ extension BrokenVariant {
             faults: [.competitor, .initiatorPause, .cleanDetach], within: 90, by: .contents),
         BrokenVariant(
             .machine(.clockAtHalfSpeed), "targets' clocks go at half speed: they notice lost hosts too late",
-            faults: [.partition, .partitionFromMember, .stuckDisk, .slowDisk], within: 450, by: .leftBehind,
+            faults: [.partition, .partitionFromMember, .stuckDisk, .slowDisk], within: 1300, by: .leftBehind,
             family: .wide),
         BrokenVariant(
             .target(.waitingCommandsNotAborted), "commands that wait for their data survive a preemption",

@@ -78,8 +78,9 @@ public final class FacadeWorld {
         var isBusy = false
         var wake = now.advanced(byMilliseconds: 5)
         for target in targets {
-            if target.pollIfDue(now) { isBusy = true }
-            if let process = target.process { wake = min(wake, process.deadline) }
+            let outcome = target.pollIfDue(now)
+            if outcome.isBusy { isBusy = true }
+            wake = min(wake, outcome.deadline)
         }
         if group.poll(now: now) > 0 { isBusy = true }
         for poller in pollers.all where poller.poll(now: now) > 0 { isBusy = true }

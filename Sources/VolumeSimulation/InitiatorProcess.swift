@@ -127,6 +127,8 @@ final class InitiatorProcess: @unchecked Sendable {
 
     func submit(_ request: HostRequest) -> Bool {
         if let connectedRelay { return connectedRelay.submit(request) }
+        // Not always within a round of its thread: the round before may be as long ago as it has slept.
+        group?.advance(to: now)
         return volume?.submit(request) ?? false
     }
 

@@ -113,7 +113,7 @@ final class TargetMachine {
                         mailbox: .withoutDescriptor()))
             }
             let process = TargetProcess(device: device, target: target, reactors: reactors)
-            try process.state.apply(definition)
+            try process.apply(definition)
             self.process = process
         } catch {
             invariantViolated("a simulated target starts")
@@ -138,7 +138,7 @@ final class TargetMachine {
     /// Tells the daemon what it is to be. The namespace is another one than any before, even if all that is said of it is equal.
     private func apply(_ process: TargetProcess, reopens: Bool = false) {
         do {
-            try process.state.apply(
+            try process.apply(
                 definition, reopening: reopens ? [.namespace(1, subsystem: Self.nqn)] : [])
         } catch {
             invariantViolated("a simulated target takes what it is told")
@@ -255,17 +255,26 @@ final class TargetMachine {
         process?.device.releasePosts()
     }
 
-    /// Polls the daemon where there may be something to do; `true` where there may be more at once.
-    func pollIfDue(_ now: MonotonicTime) -> Bool {
-        guard let process else { return false }
-        let rounds = process.rounds
-        let isBusy = process.pollIfDue(now, clock, disk)
-        if stallsAfterPoll, process.rounds != rounds, isBusy {
+    /// The outcome of looking at a process.
+    struct Look {
+        /// It was polled.
+        var isPolled = false
+        /// There may be more to do at once.
+        var isBusy = false
+        /// When it is to be polled even if nothing happens.
+        var deadline = MonotonicTime.distantFuture
+    }
+
+    /// Polls the daemon where there may be something to do.
+    func pollIfDue(_ now: MonotonicTime) -> Look {
+        guard !isPaused, let process else { return Look() }
+        var look = process.pollIfDue(now, clock, disk)
+        if stallsAfterPoll, look.isPolled, look.isBusy {
             stallsAfterPoll = false
             isPaused = true
-            return false
+            look.isBusy = false
         }
-        return isBusy
+        return look
     }
 
     // MARK: What is left at the end

@@ -1,35 +1,47 @@
 import Base
 import NVMeTarget
 import Simulation
+import TargetInterface
 
 /// One run of the target daemon.
 final class TargetProcess {
     var device: SimulatedDevice
     let target: Target
     /// The definition that the daemon is brought to.
-    let state: DesiredState
+    private let state: DesiredState
     let reactors: [TargetReactor]
-    /// When it is to be polled even if nothing happens.
-    private(set) var deadline = MonotonicTime(nanoseconds: 0)
-    /// How often it has been polled.
-    private(set) var rounds: UInt64 = 0
+    /// The same, for each step: counting references would cost more than the look.
+    private let looks: [Unmanaged<TargetReactor>]
+    /// The target is what it was told to be.
+    private var isSettled = false
 
-    /// Polls the reactors that may have something to do; `true` where there may be more at once.
-    func pollIfDue(_ now: MonotonicTime, _ clock: MachineClock, _ disk: SimulatedDisk) -> Bool {
-        var isBusy = false
-        deadline = .distantFuture
-        for reactor in reactors {
-            if reactor.isDue(now) || disk.nextPoll <= now {
-                rounds &+= 1
-                if reactor.poll(now, clock) { isBusy = true }
+    /// Lets the target become something else.
+    func apply(_ definition: TargetDefinition, reopening reopened: [TargetPart] = []) throws(TercetError) {
+        isSettled = false
+        try state.apply(definition, reopening: reopened)
+    }
+
+    /// Polls the reactors that may have something to do.
+    func pollIfDue(_ now: MonotonicTime, _ clock: MachineClock, _ disk: SimulatedDisk) -> TargetMachine.Look {
+        var outcome = TargetMachine.Look()
+        for look in looks {
+            look._withUnsafeGuaranteedRef { reactor in
+                if reactor.isDue(now) || disk.nextPoll <= now {
+                    outcome.isPolled = true
+                    if reactor.poll(now, clock) { outcome.isBusy = true }
+                }
+                outcome.deadline = min(outcome.deadline, reactor.deadline)
             }
-            deadline = min(deadline, reactor.deadline)
         }
-        do { isBusy = try !state.proceed() || isBusy } catch {
-            invariantViolated("a simulated target takes what it is told")
+        if !isSettled {
+            do { isSettled = try state.proceed() } catch {
+                invariantViolated("a simulated target takes what it is told")
+            }
+            if !isSettled { outcome.isBusy = true }
         }
         // A reactor that was asked before may have been sent something by one behind it.
-        return isBusy || (reactors.count > 1 && reactors.contains { $0.group.hasLetters })
+        if reactors.count > 1, reactors.contains(where: { $0.group.hasLetters }) { outcome.isBusy = true }
+        return outcome
     }
 
     init(device: SimulatedDevice, target: Target, reactors: [TargetReactor]) {
@@ -37,6 +49,7 @@ final class TargetProcess {
         self.target = target
         state = DesiredState(target)
         self.reactors = reactors
+        looks = reactors.map { .passUnretained($0) }
     }
 }
 

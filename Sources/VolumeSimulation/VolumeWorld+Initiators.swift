@@ -53,7 +53,7 @@ extension VolumeWorld {
 
     /// Whether an initiator has served whose attachment is later than that of another.
     func isServed(after initiator: InitiatorProcess) -> Bool {
-        let key = initiator.volume?.engine.reservationKey ?? initiator.attachmentKey
+        let key = initiator.volume?.attachmentKey ?? initiator.attachmentKey
         return initiators.contains { $0.servedAt != nil && $0.attachmentKey > key }
     }
 
@@ -63,7 +63,7 @@ extension VolumeWorld {
     /// Takes notice of members that are no longer in sync, or are again, before anything is made of it.
     func look(at initiator: InitiatorProcess) {
         guard serving === initiator, let volume = initiator.volume else { return }
-        let inSync = volume.engine.membersInSync
+        let inSync = volume.holders
         guard inSync != initiator.lastInSync else { return }
         history.left(initiator.lastInSync.subtracting(inSync))
         initiator.lastInSync = initiator.lastInSync.intersection(inSync)

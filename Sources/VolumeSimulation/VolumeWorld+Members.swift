@@ -66,9 +66,10 @@ extension VolumeWorld {
         let found = MemberSet.all.map { member in MemberView.allCases.map { record(member, $0) } }
         for a in MemberSet.all.subtracting(fresh) {
             for b in MemberSet.all.subtracting(fresh) where b < a {
+                var comparison = Comparison(a, b)
                 for first in MemberView.allCases {
                     for second in MemberView.allCases {
-                        if let region = uncoveredRegion(a, first, b, second, found) {
+                        if let region = uncoveredRegion(&comparison, first, second, found) {
                             return fail(
                                 .uncoveredDifference,
                                 "\(when): members \(b) (\(second)) and \(a) (\(first)) differ in region \(region), which "
@@ -80,23 +81,63 @@ extension VolumeWorld {
         }
     }
 
-    /// A region in which two members differ without a bit that says so, where one is.
-    private func uncoveredRegion(
-        _ a: MemberIndex, _ first: MemberView, _ b: MemberIndex, _ second: MemberView, _ records: [[Superblock?]]
-    ) -> RegionIndex? {
-        let best = MemberSet.all.compactMap {
-            records[$0][$0 == a ? first.rawValue : $0 == b ? second.rawValue : MemberView.cached.rawValue]
-        }.max { $0.stamp < $1.stamp }
-        guard let best, best.inSync.contains(a) || best.inSync.contains(b),
-            !isEqual(memory(a, first), memory(b, second), 0..<Int(best.geometry.dataBlocks) * Int(profile.blockSize)),
-            let layouts = layouts(best)
-        else { return nil }
-        return best.geometry.allRegions.first { region in
-            let blocks = best.geometry.blocks(ofRegion: region)
+    /// The differences between two members, as far as they are known while nothing changes.
+    private struct Comparison {
+        let a: MemberIndex
+        let b: MemberIndex
+        /// Of which geometry the rest is.
+        private(set) var geometry: VolumeGeometry?
+        /// Regions that differ as reads see them.
+        private(set) var differing: [RegionIndex] = []
+
+        init(_ a: MemberIndex, _ b: MemberIndex) { (self.a, self.b) = (a, b) }
+
+        mutating func know(_ differing: [RegionIndex], of geometry: VolumeGeometry) {
+            self.geometry = geometry
+            self.differing = differing
+        }
+    }
+
+    /// Regions in which two members differ, in their order. Each of the two has its media differ from what reads see in the blocks
+    /// of its cache only: most regions are compared once for all views.
+    private func differences(
+        _ comparison: inout Comparison, _ first: MemberView, _ second: MemberView, _ geometry: VolumeGeometry
+    ) -> [RegionIndex] {
+        let (a, b) = (comparison.a, comparison.b)
+        func differ(_ region: RegionIndex, _ first: MemberView, _ second: MemberView) -> Bool {
+            let blocks = geometry.blocks(ofRegion: region)
             let size = Int(profile.blockSize)
             let range = Int(blocks.lowerBound) * size..<Int(blocks.upperBound) * size
             return !isEqual(memory(a, first), memory(b, second), range)
-                && !hasBit(a, BitmapPage.inFlightKind, region, layouts[a], first)
+        }
+        if comparison.geometry != geometry {
+            let all = 0..<Int(geometry.dataBlocks) * Int(profile.blockSize)
+            comparison.know(
+                isEqual(memory(a, .cached), memory(b, .cached), all)
+                    ? [] : geometry.allRegions.filter { differ($0, .cached, .cached) },
+                of: geometry)
+        }
+        let cachedBlocks =
+            (first == .durable ? targets[a].disk.blocksInCache : [])
+            + (second == .durable ? targets[b].disk.blocksInCache : [])
+        let touched = Set(cachedBlocks.lazy.filter { $0 < geometry.dataBlocks }.map { geometry.region(of: $0) })
+        let others = comparison.differing.filter { !touched.contains($0) }
+        return (others + touched.filter { differ($0, first, second) }).sorted()
+    }
+
+    /// A region in which two members differ without a bit that says so, where one is.
+    private func uncoveredRegion(
+        _ comparison: inout Comparison, _ first: MemberView, _ second: MemberView, _ records: [[Superblock?]]
+    ) -> RegionIndex? {
+        let (a, b) = (comparison.a, comparison.b)
+        let best = MemberSet.all.compactMap {
+            records[$0][$0 == a ? first.rawValue : $0 == b ? second.rawValue : MemberView.cached.rawValue]
+        }.max { $0.stamp < $1.stamp }
+        guard let best, best.inSync.contains(a) || best.inSync.contains(b) else { return nil }
+        let differing = differences(&comparison, first, second, best.geometry)
+        guard !differing.isEmpty, let layouts = layouts(best) else { return nil }
+        return differing.first { region in
+            !hasBit(a, BitmapPage.inFlightKind, region, layouts[a], first)
                 && !hasBit(b, BitmapPage.inFlightKind, region, layouts[b], second)
                 && !hasBit(a, b.number, region, layouts[a], first) && !hasBit(b, a.number, region, layouts[b], second)
         }

@@ -146,7 +146,8 @@ extension VolumeWorld {
         case .slow: meet(.slowMemberDemoted)
         case .removed, .joinFailed: break
         }
-        guard let status = initiator.volume?.engine.status, status.members[member].isInSync else { return }
+        guard let volume = initiator.volume, volume.holders.contains(member) else { return }
+        let status = volume.engine.status
         let isCopying = status.members.contains { $0.phase == .active && !$0.isInSync && $0.behindRegions > 0 }
         if isCopying { meet(.resyncSourceFails) }
     }

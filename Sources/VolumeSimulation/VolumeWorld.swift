@@ -28,6 +28,8 @@ public final class VolumeWorld {
     public let profile: Profile
     let network: SimulatedNetwork
     let targets: [TargetMachine]
+    /// The same, for each step: counting references would cost more than the look.
+    private let looks: [Unmanaged<TargetMachine>]
     let format: VolumeFormat
     var initiators: [InitiatorProcess] = []
     /// Those that have not ended.
@@ -123,6 +125,7 @@ public final class VolumeWorld {
         targets = MemberSet.all.map {
             TargetMachine($0, network: network, profile: profile)
         }
+        looks = targets.map { .passUnretained($0) }
         for target in targets {
             target.write(format)
             if tracer != nil { observe(target) }
@@ -303,13 +306,14 @@ public final class VolumeWorld {
         var isAnyPolled = false
         nextDeadline = .distantFuture
         nextPoll = .distantFuture
-        for target in targets where !target.isPaused {
-            guard let process = target.process else { continue }
-            let rounds = process.rounds
-            if target.pollIfDue(now) { isBusy = true }
-            if process.rounds != rounds { isAnyPolled = true }
-            nextDeadline = min(nextDeadline, process.deadline)
-            nextPoll = min(nextPoll, target.disk.nextPoll)
+        for look in looks {
+            look._withUnsafeGuaranteedRef { target in
+                let outcome = target.pollIfDue(now)
+                if outcome.isBusy { isBusy = true }
+                if outcome.isPolled { isAnyPolled = true }
+                nextDeadline = min(nextDeadline, outcome.deadline)
+                if !target.isPaused, target.isUp { nextPoll = min(nextPoll, target.disk.nextPoll) }
+            }
         }
         for initiator in alive where !initiator.isPaused {
             let rounds = initiator.rounds

@@ -38,11 +38,12 @@ extension RDMAInitiator {
         if let index = connections.index(of: connection) { fail(index, &connections[index], reason) }
     }
 
-    /// Reports the failure of a connection that was live, once.
-    func fail(_ index: HostConnectionIndex, _ queuePair: inout HostQueuePair, _ reason: String) {
+    /// Reports the failure of a connection that was live, once: all work that was posted comes back flushed then, and the reason
+    /// is put into words for the first of it only.
+    func fail(_ index: HostConnectionIndex, _ queuePair: inout HostQueuePair, _ reason: @autoclosure () -> String) {
         guard queuePair.state == .live, !queuePair.hasFailed else { return }
         queuePair.hasFailed = true
-        arrivals.append(.failed(index, reason: reason))
+        arrivals.append(.failed(index, reason: reason()))
     }
 
     /// Gives up a connection that is being made. False where the connection is not such.

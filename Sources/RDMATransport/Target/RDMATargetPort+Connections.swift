@@ -81,10 +81,10 @@ extension RDMATargetPort {
     }
 
     /// Tells the engine, once, that a connection is of no use any more.
-    func fail(_ connection: ConnectionIndex, _ reason: String, _ batch: inout EventBatch) {
+    func fail(_ connection: ConnectionIndex, _ reason: @autoclosure () -> String, _ batch: inout EventBatch) {
         guard !connections[connection].isReported else { return }
         connections[connection].isReported = true
-        failures.record(connection, reason)
+        failures.record(connection, reason())
         batch.append(.failed(connection))
     }
 

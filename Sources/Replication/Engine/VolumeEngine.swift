@@ -65,13 +65,14 @@ public struct VolumeEngine: ~Copyable {
         parts.pump()
     }
 
-    /// When `tick` wants to be called next, at the latest.
-    public var nextTick: MonotonicTime {
+    /// When `tick` wants to be called next, at the latest. Asked in each round, and mutating for that: for a getter the compiler
+    /// copies the whole engine.
+    public mutating func nextTick() -> MonotonicTime {
         let isBusy =
             parts.io.operations.hostRunning > 0 || parts.background.copies.running > 0 || parts.volume.phase != .serving
             || parts.volume.members.active != .all
         guard parts.volume.phase != .detached else { return .distantFuture }
-        let wait = isBusy ? 5 : parts.isQuiet ? Self.quietMilliseconds : Self.idleMilliseconds
+        let wait = isBusy ? 5 : parts.isQuiet() ? Self.quietMilliseconds : Self.idleMilliseconds
         return parts.volume.now.advanced(byMilliseconds: wait)
     }
 
@@ -87,7 +88,7 @@ public struct VolumeEngine: ~Copyable {
         tickedAt = now
         parts.pump()
         quietUntil =
-            parts.isQuiet ? now.advanced(byMilliseconds: Self.quietMilliseconds - Self.idleMilliseconds) : now
+            parts.isQuiet() ? now.advanced(byMilliseconds: Self.quietMilliseconds - Self.idleMilliseconds) : now
     }
 
     // MARK: Beginning and end

@@ -46,7 +46,7 @@ struct VolumeParts: ~Copyable {
     }
 
     /// Nothing is under way, wanted or to be cleared: until somebody asks or a member goes, time brings nothing about.
-    var isQuiet: Bool {
+    mutating func isQuiet() -> Bool {
         volume.phase == .serving && volume.agenda.isEmpty && volume.members.active == .all
             && volume.members.inSync == .all
             && io.operations.hostRunning == 0 && background.copies.running == 0 && background.copies.unflushed == 0

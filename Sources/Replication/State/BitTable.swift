@@ -35,12 +35,23 @@ struct BitTable<Index: SlotIndex>: BitwiseCopyable {
         for word in 0..<min(wordCount, other.wordCount) { words[word] |= other.word(word) }
     }
 
-    func setAll(count: Int) { for place in 0..<UInt32(count) { self[Index(position: place)] = true } }
+    /// Sets the bits of the first indices.
+    func setAll(count: Int) {
+        let whole = count >> 6
+        words.update(repeating: .max, count: whole)
+        if whole < wordCount { words[whole] |= Self.mask(count) }
+    }
 
     /// Clears the bits from a place on: those beyond the last index are nobody's.
     func truncate(to count: Int) {
-        for place in UInt32(count)..<UInt32(wordCount * 64) { self[Index(position: place)] = false }
+        let whole = count >> 6
+        guard whole < wordCount else { return }
+        words[whole] &= Self.mask(count)
+        (words + whole + 1).update(repeating: 0, count: wordCount - whole - 1)
     }
+
+    /// The bits of the last word of so many indices, where they do not fill it.
+    private static func mask(_ count: Int) -> UInt64 { 1 << UInt64(count & 63) - 1 }
 }
 
 /// The bits of a `BitTable`, for looking at only: they change when its owner changes them.

@@ -1,5 +1,6 @@
 import Base
 import BlockInterface
+import Glibc
 import Replication
 import Simulation
 import Synchronization
@@ -40,7 +41,9 @@ final class Scenario {
         var profile = Profile.scripted
         profile.deliberateFault = fault
         change(&profile)
-        world = VolumeWorld(seed: seed, profile: profile, schedule: [])
+        // For whoever looks for a fault: the world's history, as `tercet-simulate --trace` prints it.
+        let trace: ((String) -> Void)? = getenv("TERCET_TRACE") == nil ? nil : { print($0) }
+        world = VolumeWorld(seed: seed, profile: profile, schedule: [], trace: trace)
         // A test says itself how its I/O is to end.
         world.silenced = [.unexplainedError]
         for target in world.targets { target.start() }

@@ -65,8 +65,9 @@ import VolumeDriver
         scenario.wait(microseconds: 300)
         // Only the write that is at its disk takes its time.
         scenario.slow(late, milliseconds: 0)
+        // So many at a time that the member which is busy with the write gets one too.
         for _ in 0..<20 {
-            scenario.submit(.read, 0, 4)
+            for _ in 0..<4 { scenario.submit(.read, 0, 4) }
             scenario.wait(microseconds: 200)
         }
         _ = scenario.isDone()
