@@ -32,4 +32,11 @@ public final class ControlClient {
         if let error = answer.error { throw error }
         return try (answer.result ?? .null).decoded(type)
     }
+
+    /// The parameters of the next notification; waits for it. `nil` when the daemon has ended the connection.
+    public func nextNotification<Parameters: Decodable>(_ type: Parameters.Type) throws -> Parameters? {
+        guard let bytes = reader.next() else { return nil }
+        let request = try JSONDecoder().decode(ControlRequest.self, from: Data(bytes))
+        return try (request.params ?? .null).decoded(type)
+    }
 }

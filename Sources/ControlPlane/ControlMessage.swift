@@ -27,6 +27,8 @@ public struct ControlError: Error, Codable, Equatable, CustomStringConvertible, 
     public static let invalidParameters = -32602
     /// Of the range that is the server's own: the method has failed.
     public static let failed = -32000
+    /// The client is not answered at all.
+    public static let refused = -32001
 }
 
 /// A request of JSON-RPC 2.0.
@@ -43,10 +45,15 @@ struct ControlAnswer: Codable {
     var result: JSONValue?
     var error: ControlError?
     var id: JSONValue
+    /// Notifications that follow.
+    var feed: ControlFeed?
 
-    init(result: JSONValue, id: JSONValue) {
+    private enum CodingKeys: CodingKey { case jsonrpc, result, error, id }
+
+    init(result: JSONValue, id: JSONValue, feed: ControlFeed? = nil) {
         self.result = result
         self.id = id
+        self.feed = feed
     }
 
     init(error: ControlError, id: JSONValue) {

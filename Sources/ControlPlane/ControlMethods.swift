@@ -3,7 +3,7 @@ import Foundation
 
 /// The methods of a control socket, by their names. Parameters and results are Codable types.
 public struct ControlMethods: Sendable {
-    typealias Body = @Sendable (JSONValue) async throws -> JSONValue
+    typealias Body = @Sendable (JSONValue) async throws -> (JSONValue, ControlFeed?)
     private var bodies: [String: Body] = [:]
 
     public init() {}
@@ -20,12 +20,30 @@ public struct ControlMethods: Sendable {
             }
             do throws(TercetError) {
                 let result = try await body(parameters)
-                guard let json = try? JSONValue(encoding: result) else { return .null }
-                return json
+                guard let json = try? JSONValue(encoding: result) else { return (.null, nil) }
+                return (json, nil)
             } catch {
                 throw ControlError(error)
             }
         }
+    }
+
+    /// Adds a method whose parameters are any JSON. `body` throws a `ControlError` or a `TercetError` where it fails.
+    public mutating func add<Result: Encodable & Sendable>(
+        _ name: String, _ body: @escaping @Sendable (JSONValue) async throws -> Result
+    ) {
+        bodies[name] = { value in
+            do {
+                return (try JSONValue(encoding: try await body(value)), nil)
+            } catch let error as TercetError {
+                throw ControlError(error)
+            }
+        }
+    }
+
+    /// Adds the method that follows the events of a daemon, on the connection on which it is called.
+    public mutating func addWatch(_ broadcast: ControlBroadcast) {
+        bodies[DaemonEvent.watch] = { _ in (.object(["watching": .boolean(true)]), broadcast.follow()) }
     }
 
     /// Answers one line; `nil` for a notification, which has no answer.
@@ -57,7 +75,8 @@ public struct ControlMethods: Sendable {
                 id: id)
         }
         do {
-            return ControlAnswer(result: try await body(request.params ?? .object([:])), id: id)
+            let (result, feed) = try await body(request.params ?? .object([:]))
+            return ControlAnswer(result: result, id: id, feed: feed)
         } catch {
             let known = error as? ControlError
             return ControlAnswer(

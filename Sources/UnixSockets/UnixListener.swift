@@ -99,6 +99,14 @@ public final class UnixListener: Sendable {
         return listeners
     }
 
+    /// The user of the process at the other end of a connection (unix(7), SO_PEERCRED); `nil` if that is not known.
+    public static func user(ofPeer descriptor: Int32) -> uid_t? {
+        // `struct ucred`, which Glibc's module leaves out: process, user, group.
+        var peer: (process: Int32, user: UInt32, group: UInt32) = (0, 0, 0)
+        var length = socklen_t(MemoryLayout.size(ofValue: peer))
+        return getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? peer.user : nil
+    }
+
     // MARK: Paths
 
     /// A connection to whoever serves at a path; it blocks.

@@ -7,25 +7,26 @@ import UnixSockets
 
 /// Control methods over a real socket, in the words of JSON-RPC 2.0.
 @Suite struct ControlTests {
-    private struct Numbers: Codable, Sendable { var left: Int; var right: Int }
+    struct Numbers: Codable, Sendable { var left: Int; var right: Int }
 
-    private func path() -> String {
+    func path() -> String {
         "\(NSTemporaryDirectory())/tercet-\(getpid())-\(UInt32.random(in: 0...UInt32.max)).sock"
     }
 
-    private func serve(_ path: String) throws -> ControlServer {
+    func serve(_ path: String, _ broadcast: ControlBroadcast? = nil) throws -> ControlServer {
         var methods = ControlMethods()
         methods.add("add", Numbers.self) { (given) async throws(TercetError) -> Int in
             if given.left < 0 { throw TercetError(.invalid, "left is negative") }
             return given.left + given.right
         }
-        let server = ControlServer(try UnixListener(path: path), methods)
+        if let broadcast { methods.addWatch(broadcast) }
+        let server = ControlServer(try UnixListener(path: path), methods, patienceSeconds: 1)
         server.start()
         return server
     }
 
     /// Does what blocks on a thread of its own: the server's tasks need those that tests run on.
-    private func onThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
+    func onThread<Result: Sendable>(_ body: @escaping @Sendable () throws -> Result) async throws -> Result {
         try await withCheckedThrowingContinuation { continuation in
             Thread { continuation.resume(with: Swift.Result { try body() }) }.start()
         }
@@ -73,6 +74,8 @@ import UnixSockets
             "{\"jsonrpc\": \"2.0\", \"method\": \"add\", \"params\": {\"left\": \"a\", \"right\": 1}, \"id\": 1}",
             "-32602"
         ),
+        (String(repeating: "[", count: 500_000), "-32700"),
+        ("{\"a\":" + String(repeating: "[", count: 400) + String(repeating: "]", count: 400) + "}", "-32600"),
     ])
     func badRequests(line: String, code: String) async throws {
         let path = path()
