@@ -74,11 +74,16 @@ extension Configuration {
     /// Reads a configuration's text.
     /// - Parameter file: the name that errors carry.
     public init(parsing text: String, file: String) throws(TercetError) {
-        let root = try Element.root(of: text, file: file, needs: "listeners and subsystems are needed")
+        try self.init(Element.root(of: text, file: file, needs: Self.needs))
+    }
+
+    static let needs = "listeners and subsystems are needed"
+
+    init(_ root: Element) throws(TercetError) {
         self = try root.configuration()
         if let violation = firstViolation() {
             let mark = Self.places(of: root.node)[violation.path]
-            throw Element.error(file, mark, violation.path, violation.text)
+            throw Element.error(root.file, mark, violation.path, violation.text)
         }
     }
 

@@ -12,6 +12,8 @@ public struct Configuration: Equatable, Sendable {
     /// A folder for what must outlive the daemon: the identity of its namespaces, and reservations that persist through power
     /// loss. `nil` if hosts are not offered those.
     public var stateDirectory: String?
+    /// Least level that is logged; `nil` leaves it as the command line says.
+    public var logLevel: LogLevel?
     /// The target does not begin where a part of this cannot be served; else it serves the rest and tries again.
     public var requiresAll = false
 
@@ -19,6 +21,17 @@ public struct Configuration: Equatable, Sendable {
 
     /// The port that IANA has assigned to NVMe over RDMA.
     public static let defaultPort: UInt16 = 4420
+}
+
+/// Levels of the log, from those that say most.
+public enum LogLevel: String, CaseIterable, Equatable, Sendable {
+    case trace
+    case debug
+    case info
+    case notice
+    case warning
+    case error
+    case critical
 }
 
 /// Threads that serve, each on a processor of its own.

@@ -4,14 +4,26 @@ import NVMeSpec
 import TargetInterface
 import Yams
 
+/// The keys of the file, in the order in which new values are written.
+enum ConfigurationKeys {
+    /// Those that hold one value each.
+    static let settings = [
+        "reactors", "queueDepth", "maxIOQueues", "inCapsuleDataSize", "maxIOSize", "sharedReceiveEntries", "dataMemory",
+        "sendWithInvalidate", "keepAlive", "stateDirectory", "requireAll", "logLevel",
+    ]
+    static let all = settings + ["listeners", "discovery", "subsystems"]
+    static let subsystem = [
+        "nqn", "serial", "model", "allowAnyHost", "hosts", "maxIOQueues", "anaGroups", "controllerIDs", "namespaces",
+    ]
+    static let namespace = [
+        "nsid", "backing", "blockSize", "readOnly", "uuid", "nguid", "eui64", "identifiers", "anaGroup",
+    ]
+}
+
 /// The schema of the file: which keys there are, their types and their ranges.
 extension Element {
     func configuration() throws(TercetError) -> Configuration {
-        let values = try object(keys: [
-            "reactors", "queueDepth", "maxIOQueues", "inCapsuleDataSize", "maxIOSize", "sharedReceiveEntries",
-            "dataMemory", "sendWithInvalidate", "keepAlive", "stateDirectory", "requireAll", "listeners", "discovery",
-            "subsystems",
-        ])
+        let values = try object(keys: ConfigurationKeys.all)
         let listeners = try require("listeners", in: values, as: "[ { address, port } ]").addresses()
         let subsystems = try require("subsystems", in: values, as: "[ { nqn, hosts, namespaces } ]").array()
         var configuration = Configuration(TargetDefinition(listeners: listeners))
@@ -40,6 +52,7 @@ extension Element {
         }
         if let value = values["stateDirectory"] { configuration.stateDirectory = try value.string() }
         if let value = values["requireAll"] { configuration.requiresAll = try value.boolean() }
+        if let value = values["logLevel"] { configuration.logLevel = try value.choice(LogLevel.self) }
         if let value = values["keepAlive"] {
             let limits = try value.object(keys: ["maxMilliseconds"])
             if let limit = limits["maxMilliseconds"] {
@@ -98,10 +111,7 @@ extension Element {
     }
 
     private func subsystem() throws(TercetError) -> SubsystemDefinition {
-        let values = try object(keys: [
-            "nqn", "serial", "model", "allowAnyHost", "hosts", "maxIOQueues", "anaGroups", "controllerIDs",
-            "namespaces",
-        ])
+        let values = try object(keys: ConfigurationKeys.subsystem)
         let nqn = try require("nqn", in: values, as: "\"nqn.YYYY-MM.REVERSE.DOMAIN:NAME\"").string()
         var subsystem = SubsystemDefinition(
             nqn: nqn, serialNumber: try values["serial"]?.string(),
@@ -146,9 +156,7 @@ extension Element {
     }
 
     private func namespace() throws(TercetError) -> NamespaceDefinition {
-        let values = try object(keys: [
-            "nsid", "backing", "blockSize", "readOnly", "uuid", "nguid", "eui64", "identifiers", "anaGroup",
-        ])
+        let values = try object(keys: ConfigurationKeys.namespace)
         let nsid = try require("nsid", in: values, as: "1 to 65536").integer(in: 1...TargetOptions().maxNamespaces)
         let backing = try require("backing", in: values, as: "a path, ram:SIZE or null:SIZE")
         let text = try backing.string()

@@ -10,10 +10,11 @@ package struct Element {
     /// The error at this value's place.
     package func error(_ what: String) -> TercetError { Self.error(file, node.mark, path, what) }
 
-    /// A problem in one line: `FILE:LINE:COLUMN: key.path: what is wrong; allowed: what would do`.
+    /// A problem in one line: `FILE:LINE:COLUMN: key.path: what is wrong; allowed: what would do`. Without the place if the value
+    /// is of no file.
     static func error(_ file: String, _ mark: Mark?, _ path: String, _ what: String) -> TercetError {
         let place = mark.map { "\(file):\($0.line):\($0.column)" } ?? file
-        return TercetError(.invalid, path.isEmpty ? "\(place): \(what)" : "\(place): \(path): \(what)")
+        return TercetError(.invalid, [place, path, what].filter { !$0.isEmpty }.joined(separator: ": "))
     }
 
     /// The values of an object.

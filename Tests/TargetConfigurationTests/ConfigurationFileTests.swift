@@ -154,7 +154,7 @@ struct ConfigurationFileTests {
         Mistake("{ \"a\": [1, 2 }", "f:1:14: is not JSON: did not find expected ',' or ']'"),
         Mistake(
             "[]",
-            "f:1:1: an array where an object is needed; allowed: { reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, requireAll, listeners, discovery, subsystems }"
+            "f:1:1: an array where an object is needed; allowed: { reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, requireAll, logLevel, listeners, discovery, subsystems }"
         ),
         Mistake("{ \"subsystems\": [] }", "f:1:1: listeners: is missing; allowed: [ { address, port } ]"),
         Mistake(
@@ -174,11 +174,11 @@ struct ConfigurationFileTests {
             "f:2:3: listeners[1]: [::1]:4420 is there twice; allowed: each address once"),
         .top(
             "\"queueDeph\": 5",
-            "f:1:3: queueDeph: unknown key; did you mean 'queueDepth'? allowed: reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, requireAll, listeners, discovery, subsystems"
+            "f:1:3: queueDeph: unknown key; did you mean 'queueDepth'? allowed: reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, requireAll, logLevel, listeners, discovery, subsystems"
         ),
         .top(
             "\"zzz\": 5",
-            "f:1:3: zzz: unknown key; allowed: reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, requireAll, listeners, discovery, subsystems"
+            "f:1:3: zzz: unknown key; allowed: reactors, queueDepth, maxIOQueues, inCapsuleDataSize, maxIOSize, sharedReceiveEntries, dataMemory, sendWithInvalidate, keepAlive, stateDirectory, requireAll, logLevel, listeners, discovery, subsystems"
         ),
         .top("\"reactors\": 0", "f:1:15: reactors: 0 is out of range; allowed: 1 to 256"),
         .top(
