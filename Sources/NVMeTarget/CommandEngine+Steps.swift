@@ -296,7 +296,9 @@ extension CommandEngine {
                     source: requests[index].transfer.data,
                     byteCount: sendsData ? requests[index].transfer.byteCount : 0,
                     entry: entry)))
-        if connections[connection].role == .io { connections[connection].statistics?.count(requests[index], now) }
+        if connections[connection].role == .io {
+            connections[connection].statistics?.count(requests[index], connections[connection].namespaces, now)
+        }
     }
 
     /// Gives back all that a request holds. Only when neither the transport nor a device can still touch its memory.

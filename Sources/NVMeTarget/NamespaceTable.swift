@@ -26,11 +26,15 @@ struct NamespaceSlot: BitwiseCopyable {
     var compareAndWriteBytes: UInt32 = 512
     /// Alignment that the device wants of memory.
     var memoryAlignment: UInt32 = 512
+    var counters = NamespaceCounters()
 }
 
 /// A subsystem's namespaces by their identifiers, from 1. A reference to memory of its `SubsystemView`; without one, no
 /// namespace is there.
-struct NamespaceTable: BitwiseCopyable, Equatable {
+///
+/// Unchecked: the memory is a `SubsystemView`'s, whose reactor alone writes to it; the view takes the reference out of its
+/// subsystem before it frees it.
+struct NamespaceTable: @unchecked Sendable, BitwiseCopyable, Equatable {
     private let slots: UnsafeMutablePointer<NamespaceSlot>?
     private let capacity: UInt32
 
@@ -53,6 +57,11 @@ struct NamespaceTable: BitwiseCopyable, Equatable {
     }
 
     func deallocate() { free(slots) }
+
+    /// Counters of a namespace; those of one that is not there are zero.
+    func counters(of nsid: UInt32) -> NamespaceCounters {
+        contains(nsid) ? self[nsid].counters : NamespaceCounters()
+    }
 
     /// Whether an identifier, which may be anything, names a namespace that is there.
     @inline(__always)

@@ -11,8 +11,10 @@ public struct Statistics: Sendable, BitwiseCopyable {
     public var otherCommands: UInt64 = 0
     public var failedCommands: UInt64 = 0
     public var mediaErrors: UInt64 = 0
-    /// Sum of the times from a capsule's arrival to its answer, in nanoseconds.
-    public var serviceNanoseconds: UInt64 = 0
+    /// Sums of the times from a capsule's arrival to its answer: of reads and writes that succeeded, and of all other commands.
+    public var readNanoseconds: UInt64 = 0
+    public var writeNanoseconds: UInt64 = 0
+    public var otherNanoseconds: UInt64 = 0
     /// Requests that had to wait for data memory, for READ depth, and for send queue entries.
     public var waitsForMemory: UInt64 = 0
     public var waitsForReadDepth: UInt64 = 0
@@ -22,18 +24,21 @@ public struct Statistics: Sendable, BitwiseCopyable {
 
     public init() {}
 
-    static func + (left: Statistics, right: Statistics) -> Statistics {
-        var sum = left
-        for counter in counters { sum[keyPath: counter] &+= right[keyPath: counter] }
-        return sum
-    }
+    /// Sum of the times of all commands.
+    public var serviceNanoseconds: UInt64 { readNanoseconds &+ writeNanoseconds &+ otherNanoseconds }
 
-    private static var counters: [WritableKeyPath<Statistics, UInt64>] {
-        [
-            \.readCommands, \.writeCommands, \.bytesRead, \.bytesWritten, \.otherCommands, \.failedCommands,
-            \.mediaErrors, \.serviceNanoseconds, \.waitsForMemory, \.waitsForReadDepth, \.waitsForSendQueue,
-            \.protocolErrors,
-        ]
+    static func + (left: Statistics, right: Statistics) -> Statistics {
+        // A struct of counters alone. A host's SMART log adds up those of all reactors and hosts.
+        var sum = left
+        withUnsafeMutableBytes(of: &sum) { sum in
+            withUnsafeBytes(of: right) { right in
+                let (sum, right) = (
+                    sum.assumingMemoryBound(to: UInt64.self), right.assumingMemoryBound(to: UInt64.self)
+                )
+                for place in sum.indices { sum[place] &+= right[place] }
+            }
+        }
+        return sum
     }
 }
 
@@ -42,16 +47,38 @@ public struct Statistics: Sendable, BitwiseCopyable {
 /// Unchecked: the memory is a `SubsystemView`'s, which takes the reference out of its subsystem before it frees it.
 struct StatisticsReference: @unchecked Sendable, BitwiseCopyable, Equatable {
     private let counters: UnsafeMutablePointer<Statistics>
+    /// Latencies of reads, and behind them those of writes.
+    private let latencies: UnsafeMutablePointer<UInt64>
 
-    private init(_ counters: UnsafeMutablePointer<Statistics>) { self.counters = counters }
+    private init(
+        _ counters: UnsafeMutablePointer<Statistics>, _ latencies: UnsafeMutablePointer<UInt64>
+    ) {
+        self.counters = counters
+        self.latencies = latencies
+    }
 
     static func allocate() -> StatisticsReference {
         let counters = UnsafeMutablePointer<Statistics>.allocate(capacity: 1)
         counters.initialize(to: Statistics())
-        return StatisticsReference(counters)
+        let latencies = UnsafeMutablePointer<UInt64>.allocate(capacity: 2 * LatencyCounts.bucketCount)
+        latencies.initialize(repeating: 0, count: 2 * LatencyCounts.bucketCount)
+        return StatisticsReference(counters, latencies)
     }
 
-    func deallocate() { counters.deallocate() }
+    func deallocate() {
+        counters.deallocate()
+        latencies.deallocate()
+    }
+
+    /// How many reads or writes took as long as a bucket of `LatencyCounts` says.
+    func latency(isWrite: Bool, _ bucket: Int) -> UInt64 {
+        latencies[(isWrite ? LatencyCounts.bucketCount : 0) + bucket]
+    }
+
+    @inline(__always)
+    func countLatency(isWrite: Bool, _ nanoseconds: UInt64) {
+        latencies[(isWrite ? LatencyCounts.bucketCount : 0) + LatencyCounts.bucket(of: nanoseconds)] &+= 1
+    }
 
     var value: Statistics { counters.pointee }
 
@@ -61,25 +88,36 @@ struct StatisticsReference: @unchecked Sendable, BitwiseCopyable, Equatable {
 }
 
 extension StatisticsReference {
-    /// Counts a command that is answered.
+    /// Counts a command that is answered: for its host, and for its namespace if there is one.
     @inline(__always)
-    func count(_ request: RequestSlot, _ now: MonotonicTime) {
+    func count(_ request: RequestSlot, _ namespaces: NamespaceTable, _ now: MonotonicTime) {
         let nanoseconds = now.nanoseconds(since: request.arrival)
         let bytes = UInt64(request.transfer.byteCount)
+        let isSuccess = request.outcome.status.isSuccess
+        let nsid = request.header.nsid
         update { counters in
-            counters.serviceNanoseconds &+= nanoseconds
-            guard request.outcome.status.isSuccess else {
+            guard isSuccess else {
                 counters.failedCommands &+= 1
+                counters.otherNanoseconds &+= nanoseconds
+                if namespaces.contains(nsid) { namespaces[nsid].counters.failed &+= 1 }
                 return
             }
             switch request.command {
             case .io(.read):
                 counters.readCommands &+= 1
                 counters.bytesRead &+= bytes
+                counters.readNanoseconds &+= nanoseconds
+                countLatency(isWrite: false, nanoseconds)
+                if namespaces.contains(nsid) { namespaces[nsid].counters.reads.add(bytes, nanoseconds) }
             case .io(.write):
                 counters.writeCommands &+= 1
                 counters.bytesWritten &+= bytes
-            default: counters.otherCommands &+= 1
+                counters.writeNanoseconds &+= nanoseconds
+                countLatency(isWrite: true, nanoseconds)
+                if namespaces.contains(nsid) { namespaces[nsid].counters.writes.add(bytes, nanoseconds) }
+            default:
+                counters.otherCommands &+= 1
+                counters.otherNanoseconds &+= nanoseconds
             }
         }
     }

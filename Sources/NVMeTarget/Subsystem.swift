@@ -14,13 +14,15 @@ public final class Subsystem: Sendable {
         var nextControllerID: UInt16
         var isRemoved = false
         var anaStates: ANAStates
-        /// Each reactor's counters; written by the reactor without a lock.
-        var counters: [StatisticsReference] = []
+        /// Each reactor's counters of each host; written by the reactor without a lock.
+        var counters: [(host: String, reference: StatisticsReference)] = []
+        /// Each reactor's namespaces, for their counters.
+        var tables: [NamespaceTable] = []
         /// Hosts that have connected, each at the place of its bit in `NamespaceSlot.readers` and `writers`.
         var hosts: [UUIDBytes] = []
     }
 
-    let nqn: String
+    public let nqn: String
     let isDiscovery: Bool
     /// Dense; never reused.
     let index: Int
@@ -51,7 +53,21 @@ public final class Subsystem: Sendable {
     /// The sum of all reactors' counters. They go on counting meanwhile: a value may be a moment old.
     public var statistics: Statistics {
         // Under the lock, which a reactor takes before it frees its counters.
-        state.withLock { $0.counters.reduce(Statistics()) { $0 + $1.value } }
+        state.withLock { $0.counters.reduce(Statistics()) { $0 + $1.reference.value } }
+    }
+
+    /// Hosts that have counters of their own; all others share one name.
+    static let countedHosts = 63
+    public static let otherHosts = "other"
+
+    /// The name under which a host's commands are counted: its NQN, while there is room. From a host's first connection on it stays
+    /// the same.
+    func counterName(of host: String) -> String {
+        state.withLock { state in
+            var names = Set(state.counters.map(\.host))
+            names.remove(Self.otherHosts)
+            return names.contains(host) || names.count < Self.countedHosts ? host : Self.otherHosts
+        }
     }
 
     func allows(host: String) -> Bool {

@@ -7,7 +7,8 @@ import Synchronization
 final class SubsystemView {
     let subsystem: Subsystem
     let namespaces: NamespaceTable
-    let statistics: StatisticsReference
+    /// Counters by the names of hosts (`Subsystem.counterName`).
+    private var counters: [String: StatisticsReference] = [:]
     private var open: [UInt32: Namespace] = [:]
     /// Identifiers of namespaces that are to be looked at; `nil` when all have been.
     private var unseen: ArraySlice<UInt32>?
@@ -21,17 +22,29 @@ final class SubsystemView {
     init(_ subsystem: Subsystem, capacity: Int) {
         self.subsystem = subsystem
         namespaces = .allocate(capacity: capacity)
-        statistics = .allocate()
-        let reference = statistics
-        subsystem.state.withLock { $0.counters.append(reference) }
+        let table = namespaces
+        subsystem.state.withLock { $0.tables.append(table) }
+    }
+
+    /// The counters of a host, made when it first connects.
+    private func counters(of host: String) -> StatisticsReference {
+        let name = subsystem.counterName(of: host)
+        if let known = counters[name] { return known }
+        let reference = StatisticsReference.allocate()
+        counters[name] = reference
+        subsystem.state.withLock { $0.counters.append((name, reference)) }
+        return reference
     }
 
     deinit {
-        let reference = statistics
-        subsystem.state.withLock { state in state.counters.removeAll { $0 == reference } }
+        let (own, table) = (Array(counters.values), namespaces)
+        subsystem.state.withLock { state in
+            state.counters.removeAll { own.contains($0.reference) }
+            state.tables.removeAll { $0 == table }
+        }
         namespaces.deallocate()
         for (_, table) in accessTables { table.deallocate() }
-        statistics.deallocate()
+        for reference in own { reference.deallocate() }
     }
 
     /// The states of ANA groups for hosts that have come by a listener; kept up to date as long as this view is there.
@@ -52,7 +65,8 @@ final class SubsystemView {
     /// The parts of it that an I/O queue of a controller's host looks at.
     func connected(_ controller: Controller) -> ConnectedView {
         ConnectedView(
-            namespaces: namespaces, access: access(at: controller.listener), statistics: statistics,
+            namespaces: namespaces, access: access(at: controller.listener),
+            statistics: counters(of: controller.hostNQN),
             hostBit: subsystem.hostBit(of: controller.hostID))
     }
 

@@ -184,10 +184,27 @@ import Testing
         }
         let page = try world.log(NVME_LOG_LID_SMART, 512, on: host.admin)
         #expect(before.readCommands == 0 && before.writeCommands == 0)
+        expectCounters(world)
         // Units of 1000 blocks of 512 bytes, rounded up: 25600 read, 12800 written; then the commands.
         #expect([32, 48, 64, 80].map { page.number($0, 8) } == [26, 13, 200, 100])
         Self.resize(world, device, to: 0)
         for queue in 0..<2 { #expect(host.status(of: host.sendRead(queue: queue), queue: queue) != .success) }
         #expect(host.isThere)
+    }
+
+    /// 200 reads and 100 writes of 64 KiB in two queues are those of the one host, and of the one namespace.
+    private func expectCounters(_ world: EngineWorld) {
+        let counters = world.target.counters[0]
+        let (readBytes, writtenBytes) = (200 * 65536 as UInt64, 100 * 65536 as UInt64)
+        #expect(counters.hosts.map(\.statistics.readCommands) == [200])
+        #expect(counters.hosts.map(\.statistics.writeCommands) == [100])
+        #expect(counters.hosts[0].reads.counts.reduce(0, +) == 200)
+        #expect(counters.hosts[0].writes.counts.reduce(0, +) == 100)
+        #expect(counters.namespaces.map(\.nsid) == [1])
+        #expect(counters.namespaces[0].reads.commands == 200 && counters.namespaces[0].reads.bytes == readBytes)
+        #expect(counters.namespaces[0].writes.commands == 100 && counters.namespaces[0].writes.bytes == writtenBytes)
+        let host = counters.hosts[0].statistics
+        #expect(counters.namespaces[0].reads.nanoseconds == host.readNanoseconds)
+        #expect(counters.namespaces[0].writes.nanoseconds == host.writeNanoseconds)
     }
 }
