@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import Logging
+import Synchronization
 
 /// How the log is written.
 public enum LogFormat: String, CaseIterable, Sendable {
@@ -10,13 +11,47 @@ public enum LogFormat: String, CaseIterable, Sendable {
     case json
 }
 
+/// The least level that is logged, which may be changed while loggers are in use. From any thread.
+public final class LogThreshold: Sendable {
+    private let value: Mutex<Logger.Level>
+
+    public init(_ level: Logger.Level) { value = Mutex(level) }
+
+    public var level: Logger.Level {
+        get { value.withLock { $0 } }
+        set { value.withLock { $0 = newValue } }
+    }
+}
+
+/// A line of the log, for somebody who reads along.
+public struct LogLine: Sendable {
+    /// RFC 3339, UTC.
+    public var time: String
+    public var level: Logger.Level
+    public var message: String
+    public var details: [String: String]
+}
+
 /// Writes log lines to standard error.
 public struct LineLogHandler: LogHandler {
     private let format: LogFormat
-    public var logLevel: Logger.Level = .info
+    private let threshold: LogThreshold
+    private let reader: (@Sendable (LogLine) -> Void)?
     public var metadata: Logger.Metadata = [:]
 
-    public init(format: LogFormat) { self.format = format }
+    /// - Parameters:
+    ///   - threshold: shared with all copies of the logger.
+    ///   - reader: gets each line that is written; must not wait.
+    public init(format: LogFormat, threshold: LogThreshold, reader: (@Sendable (LogLine) -> Void)? = nil) {
+        self.format = format
+        self.threshold = threshold
+        self.reader = reader
+    }
+
+    public var logLevel: Logger.Level {
+        get { threshold.level }
+        set { threshold.level = newValue }
+    }
 
     public subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
@@ -32,13 +67,18 @@ public struct LineLogHandler: LogHandler {
             case .json: json(event, details)
             }
         writeToStandardError(line + "\n")
+        guard let reader else { return }
+        let object = Dictionary(details) { first, _ in first }
+        reader(LogLine(time: Self.time, level: event.level, message: event.message.description, details: object))
+    }
+
+    private static var time: String {
+        Date().formatted(.iso8601.time(includingFractionalSeconds: true).dateSeparator(.dash).year().month().day())
     }
 
     private func text(_ event: LogEvent, _ details: [(String, String)]) -> String {
-        let time = Date().formatted(
-            .iso8601.time(includingFractionalSeconds: true).dateSeparator(.dash).year().month().day())
         let suffix = details.map { " \($0.0)=\($0.1)" }.joined()
-        return Self.escaped("\(time) \(event.level): \(event.message)\(suffix)")
+        return Self.escaped("\(Self.time) \(event.level): \(event.message)\(suffix)")
     }
 
     /// The text in one line that shows what is in it. Names that hosts send may have any characters: a line feed would begin
@@ -58,8 +98,7 @@ public struct LineLogHandler: LogHandler {
 
     private func json(_ event: LogEvent, _ details: [(String, String)]) -> String {
         var object: [String: String] = Dictionary(uniqueKeysWithValues: details)
-        object["time"] = Date().formatted(
-            .iso8601.time(includingFractionalSeconds: true).dateSeparator(.dash).year().month().day())
+        object["time"] = Self.time
         object["level"] = event.level.rawValue
         object["message"] = event.message.description
         let encoder = JSONEncoder()

@@ -18,7 +18,17 @@ public struct ServiceNotification: Sendable {
     /// Serves; and in a word what.
     public func ready(_ status: String) { send("READY=1\nSTATUS=\(status)") }
 
-    public func stopping() { send("STOPPING=1") }
+    /// Reads its configuration again; `ready` follows. The time is the one by which systemd tells this reload from others.
+    public func reloading() {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        send("RELOADING=1\nMONOTONIC_USEC=\(time.tv_sec * 1_000_000 + time.tv_nsec / 1000)")
+    }
+
+    public func stopping() { send("STOPPING=1\nSTATUS=stopping") }
+
+    /// How it does, in a sentence.
+    public func status(_ text: String) { send("STATUS=\(text)") }
 
     /// Still alive.
     public func beat() { send("WATCHDOG=1") }
