@@ -99,7 +99,7 @@ final class VerbsDevice: @unchecked Sendable {
 }
 
 extension DeviceLimits {
-    fileprivate init(_ device: ibv_device_attr, _ port: ibv_port_attr, isIWARP: Bool) {
+    init(_ device: ibv_device_attr, _ port: ibv_port_attr, isIWARP: Bool) {
         let perRead = device.max_sge_rd > 0 ? Int(device.max_sge_rd) : isIWARP ? 1 : Int(device.max_sge)
         self.init(
             maxQueuePairs: Int(device.max_qp), maxWorkRequests: Int(device.max_qp_wr),
