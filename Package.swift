@@ -197,6 +197,13 @@ let package = Package(
         room("UnixSockets", ["Base", "CLinux"]),
         room("ControlPlane", ["Base", "UnixSockets"]),
         tests("ControlPlaneTests", ["Base", "ControlPlane", "UnixSockets"]),
+        // Metrics and health of a daemon, by HTTP.
+        room("Metrics", ["Base", "UnixSockets"]),
+        tests("MetricsTests", ["Base", "Metrics", "UnixSockets"]),
+
+        // What is wrong with a host for targets and volumes, from facts that are given.
+        room("HostDiagnosis", ["Base"]),
+        tests("HostDiagnosisTests", ["Base", "HostDiagnosis"]),
 
         // What the volume daemon is told, from a file or a command line.
         room(
@@ -211,8 +218,8 @@ let package = Package(
         .executableTarget(
             name: "tercet-volumed",
             dependencies: [
-                "Base", "BlockBackend", "BlockInterface", "ControlPlane", "KernelNBD", "NBDProtocol", "NBDServer",
-                "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication",
+                "Base", "BlockBackend", "BlockInterface", "ControlPlane", "KernelNBD", "Metrics", "NBDProtocol",
+                "NBDServer", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication",
                 "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
                 "UnixSockets", "VerbsFabric", "VolumeDriver", "VolumedConfiguration",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -222,9 +229,10 @@ let package = Package(
         .executableTarget(
             name: "tercetd",
             dependencies: [
-                "Base", "BlockBackend", "BlockInterface", "CLinux", "FabricInterface", "NVMeSpec", "NVMeTarget",
-                "RDMATransport", "Reactor", "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
-                "VerbsFabric",
+                "Base", "BlockBackend", "BlockInterface", "CLinux", "ControlPlane", "FabricInterface", "Metrics",
+                "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "TargetConfiguration", "TargetInterface",
+                "Terminal", "Trace",
+                "UnixSockets", "VerbsFabric",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: strict),
@@ -268,10 +276,9 @@ let package = Package(
         .executableTarget(
             name: "tercet",
             dependencies: [
-                "Base", "BlockInterface", "ControlPlane", "FabricInterface", "InitiatorTransport", "Memory",
-                "NVMeInitiator",
-                "NVMeSpec", "RDMATransport", "Reactor", "Replication", "Terminal", "Trace", "VerbsFabric",
-                "VolumeDriver",
+                "Base", "BlockInterface", "ControlPlane", "FabricInterface", "HostDiagnosis", "InitiatorTransport",
+                "Memory", "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "Replication", "TargetConfiguration",
+                "TargetInterface", "Terminal", "Trace", "VerbsFabric", "VolumeDriver",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "SystemPackage", package: "swift-system"),

@@ -27,12 +27,17 @@ enum DurableFile {
 
     /// Writes beside the file, makes that durable, renames, and makes the renaming durable; `nil` bytes remove the file.
     /// Returns what went wrong.
-    static func replace(_ path: String, in folder: String, with bytes: [UInt8]?) -> String? {
+    ///
+    /// - Parameter mode: permissions of the file.
+    static func replace(
+        _ path: String, in folder: String, with bytes: [UInt8]?, mode: mode_t = 0o600
+    ) -> String? {
         if mkdir(folder, 0o700) != 0 && errno != EEXIST { return problem("mkdir", folder) }
         if let bytes {
             let new = path + ".new"
-            let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+            let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, mode)
             guard descriptor >= 0 else { return problem("open", new) }
+            fchmod(descriptor, mode)
             let written = write(descriptor, bytes, bytes.count)
             let synced = written == bytes.count ? fsync(descriptor) : -1
             let failure = synced == 0 ? nil : problem("write", new)

@@ -1,26 +1,39 @@
 import Base
+import ControlPlane
 import FabricInterface
 import Glibc
 import Logging
+import Metrics
+import NVMeSpec
 import NVMeTarget
 import RDMATransport
 import Reactor
 import TargetConfiguration
 import TargetInterface
+import Terminal
 import VerbsFabric
 
-/// The running daemon: the target, and a reactor with a poll group for each processor that it uses.
-@MainActor
-final class Service {
-    let logger: Logger
-    let target: Target
-    let surroundings: DaemonSurroundings
+/// The running daemon: the target, a reactor with a poll group for each processor that it uses, and what it is to be.
+///
+/// Changes are made one after the other, whether they come from a signal or from the control socket.
+actor Service {
+    nonisolated let logger: Logger
+    nonisolated let target: Target
+    nonisolated let surroundings: DaemonSurroundings
+    /// The reactors' progress.
+    nonisolated let watch: ReactorWatch
+    private let threshold: LogThreshold
+    private let levelOfCommandLine: Logger.Level
     private let stateDirectory: StateDirectory?
     private let journal: EventJournal
-    private var reactors: [Reactor] = []
+    nonisolated let reactors: [Reactor]
     private var groups: [ReactorGroup] = []
+    /// The configuration as it is written, and what it says.
+    var written: WrittenConfiguration
     /// The configuration of the last `apply`.
-    private var told: Configuration
+    private(set) var told: Configuration
+    /// Subsystems whose hosts are to go to other paths; not part of the configuration.
+    var drained: Set<String> = []
     /// The parts that failed when the target was told what to be.
     private var failed: [MissingPart] = []
     /// The parts that the target lacks of what it was told last.
@@ -32,10 +45,28 @@ final class Service {
     }
     /// The last reports of namespaces' failures.
     var failures: [NamespaceKey: FailureReport] = [:]
+    /// A change is being made; others wait for their turns.
+    private var isChanging = false
+    private var waiting: [CheckedContinuation<Void, Never>] = []
+    /// Changes come too late.
+    var isStopping = false
+    var control: ControlServer?
+    var metrics: HTTPServer?
+    /// Seconds since 1970.
+    let startSeconds = Double(time(nil))
+    private var reloads = 0
 
-    /// - Parameter configuration: its sizes and its state directory; the rest is for `apply`.
-    init(_ configuration: Configuration, logger: Logger) throws(TercetError) {
+    /// - Parameters:
+    ///   - written: its sizes and its state directory; the rest is for `apply`.
+    ///   - threshold: of the logger.
+    init(
+        _ written: WrittenConfiguration, logger: Logger, threshold: LogThreshold
+    ) throws(TercetError) {
         self.logger = logger
+        self.threshold = threshold
+        levelOfCommandLine = threshold.level
+        self.written = written
+        let configuration = written.configuration
         var directory: StateDirectory?
         if let path = configuration.stateDirectory { directory = try StateDirectory(path: path) }
         stateDirectory = directory
@@ -57,9 +88,10 @@ final class Service {
             options: configuration.definition.options, surroundings: surroundings,
             bootInstance: Target.newBootInstance(),
             now: .now(), observe: { journal.record($0) })
-        for (position, processor) in configuration.reactors.processors.enumerated() {
-            reactors.append(Reactor(name: "reactor-\(position)", processor: processor))
+        reactors = configuration.reactors.processors.enumerated().map { position, processor in
+            Reactor(name: "reactor-\(position)", processor: processor)
         }
+        watch = ReactorWatch(reactors)
     }
 
     /// Starts the reactors; the target has nothing yet.
@@ -85,10 +117,33 @@ final class Service {
     func apply(
         _ desired: Configuration, reopening reopened: [TargetPart] = []
     ) async throws(TercetError) -> [String] {
-        let report = try await target.apply(desired.definition, reopening: reopened)
+        let report = try await target.apply(desired.definition.draining(drained), reopening: reopened)
         failed = report.missing
         defer { told = desired }
-        return report.done + desired.linesForRestart(since: told)
+        let level = desired.logLevel.map(Logger.Level.init) ?? levelOfCommandLine
+        var lines = report.done + desired.linesForRestart(since: told)
+        if level != threshold.level { lines.append("logLevel is \(level)") }
+        threshold.level = level
+        return lines
+    }
+
+    /// The number of the next reload.
+    func nextReload() -> Int {
+        reloads += 1
+        return reloads
+    }
+
+    /// Waits until no other change is being made. `giveTurn` follows.
+    func takeTurn() async {
+        guard isChanging else {
+            isChanging = true
+            return
+        }
+        await withCheckedContinuation { waiting.append($0) }
+    }
+
+    func giveTurn() {
+        if waiting.isEmpty { isChanging = false } else { waiting.removeFirst().resume() }
     }
 
     /// Looks for devices that grew, shrank, vanished or fail; each second or so.
@@ -100,11 +155,18 @@ final class Service {
 
     /// Ends all connections and all threads.
     func stop() async {
+        isStopping = true
+        // A change that is being made needs the reactors.
+        await takeTurn()
+        giveTurn()
+        control?.stop()
+        metrics?.stop()
         for (reactor, group) in zip(reactors, groups) {
             await group.close()
             reactor.stop()
         }
         journal.flush()
+        control?.endConnections()
     }
 }
 
@@ -116,5 +178,35 @@ extension ReactorChoice {
         case .count(let count): Array(0..<count)
         case .processors(let ordinals): ordinals
         }
+    }
+}
+
+extension Logger.Level {
+    init(_ level: LogLevel) {
+        self =
+            switch level {
+            case .trace: .trace
+            case .debug: .debug
+            case .info: .info
+            case .notice: .notice
+            case .warning: .warning
+            case .error: .error
+            case .critical: .critical
+            }
+    }
+}
+
+extension TargetDefinition {
+    /// The same with all namespaces of these subsystems inaccessible: hosts go to other paths.
+    func draining(_ nqns: Set<String>) -> TargetDefinition {
+        var drained = self
+        for place in drained.subsystems.indices where nqns.contains(drained.subsystems[place].nqn) {
+            let groups = Set(drained.subsystems[place].namespaces.map(\.anaGroup))
+            var states = drained.subsystems[place].anaStates
+            for group in groups { states[ANAGroupPlace(group: group)] = .inaccessible }
+            for key in states.keys { states[key] = .inaccessible }
+            drained.subsystems[place].anaStates = states
+        }
+        return drained
     }
 }

@@ -1,8 +1,10 @@
 import ArgumentParser
 import Base
+import ControlPlane
 import Foundation
 import Logging
 import NVMeTarget
+import Reactor
 import TargetConfiguration
 import TargetInterface
 import Terminal
@@ -20,7 +22,8 @@ struct Tercetd: ParsableCommand {
             PATH is a block device, a file, ram:SIZE or null:SIZE. Sizes are in bytes; K, M, G and T, also as KiB, MiB, GiB \
             and TiB, in either case, are powers of 1024. Several --export with one NQN are several namespaces of one \
             subsystem. SIGHUP reads the configuration file again, SIGTERM ends the daemon. SIGUSR1 \
-            writes what each thread did last to a file; tercet trace prints it.
+            writes what each thread did last to a file; tercet trace prints it. tercet target changes and shows all of it while \
+            the daemon runs.
 
             Exit status: 0 where a signal ended it in good order, 1 where it could not start, 2 for wrong usage.
             """)
@@ -57,6 +60,21 @@ struct Tercetd: ParsableCommand {
     )
     var requireAll = false
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Unix socket for control, as tercet target uses it (default: tercetd.sock in RUNTIME_DIRECTORY, or in /run/tercet "
+                + "if that folder is there; none: no socket).",
+            valueName: "PATH"))
+    var control: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Answer HTTP with /metrics in Prometheus' text form, /livez and /readyz; PATH is a Unix socket.",
+            valueName: "ADDRESS:PORT|PATH"))
+    var metrics: String?
+
     @Option(name: .long, help: "Form of the log on standard error.")
     var logFormat: LogFormat = .text
 
@@ -72,7 +90,7 @@ extension Tercetd {
         Foundation.exit(await command.serve(signals))
     }
 
-    private func configuration() throws(TercetError) -> Configuration {
+    private func configuration() throws(TercetError) -> WrittenConfiguration {
         if let config {
             guard listen.isEmpty, export.isEmpty, reactors == nil, stateDirectory == nil else {
                 throw TercetError(
@@ -80,80 +98,121 @@ extension Tercetd {
                     "--config is given with --listen, --export, --reactors or --state-directory; allowed: all of it in "
                         + "the file, or nothing")
             }
-            return try Configuration(contentsOf: config)
+            return try WrittenConfiguration(file: config)
         }
         var configuration = try Configuration(listen: listen, exports: export)
         configuration.stateDirectory = stateDirectory
         if let reactors { configuration.reactors = .count(reactors) }
-        return configuration
+        return WrittenConfiguration(commandLine: configuration)
     }
 
     /// Serves until it is told to stop; returns the exit status.
     @MainActor
     private func serve(_ signals: Signals) async -> Int32 {
-        let level = logLevel
         let format = logFormat
-        var logger = Logger(label: "tercetd") { _ in LineLogHandler(format: format) }
-        logger.logLevel = level
+        let threshold = LogThreshold(logLevel)
+        let events = ControlBroadcast(method: DaemonEvent.notification)
+        let logger = Logger(label: "tercetd") { _ in
+            LineLogHandler(format: format, threshold: threshold) { line in events.tell { DaemonEvent(line) } }
+        }
+        let notification = ServiceNotification()
 
-        var current: Configuration
+        let written: WrittenConfiguration
         do {
-            current = try configuration()
+            written = try configuration()
         } catch {
             writeToStandardError("tercetd: \(error.description)\n")
             return config == nil ? 2 : 1
         }
-        TraceDump.prepare(program: "tercetd", folder: current.stateDirectory ?? TraceDump.temporaryFolder)
+        let configuration = written.configuration
+        TraceDump.prepare(program: "tercetd", folder: configuration.stateDirectory ?? TraceDump.temporaryFolder)
         TraceDump.catchTraps()
         let service: Service
         do {
-            service = try Service(current, logger: logger)
-            for warning in ResourceCheck(current).warnings { logger.warning("\(warning)") }
-            try service.start()
-            _ = try await service.apply(current)
-            try accept(service, current)
+            service = try Service(written, logger: logger, threshold: threshold)
+            for warning in ResourceCheck(configuration).warnings { logger.warning("\(warning)") }
+            try await service.start()
+            try await service.begin()
+            try await accept(service, configuration)
+            try await openControl(service, events)
+            if let metrics { try await service.answerMetrics(at: metrics) }
         } catch {
             writeToStandardError("tercetd: \(error)\n")
             return 1
         }
-        for remark in current.remarks { logger.warning("\(remark)") }
-        for missing in service.missing { logger.error("\(missing.part) is missing: \(missing.reason)") }
+        for remark in configuration.remarks { logger.warning("\(remark)") }
+        let missing = await service.missing
+        for missing in missing { logger.error("\(missing.part) is missing: \(missing.reason)") }
         logger.notice(
             "serving",
             metadata: [
-                "subsystems": "\(service.target.reached.subsystems.count)", "missing": "\(service.missing.count)",
+                "subsystems": "\(service.target.reached.subsystems.count)", "missing": "\(missing.count)",
             ])
+        notification.ready(await service.statusLine)
+        await goOn(service, signals, notification)
+        return 0
+    }
+
+    /// Does what signals say, and what is due from time to time, until one says that it is over.
+    @MainActor
+    private func goOn(_ service: Service, _ signals: Signals, _ notification: ServiceNotification) async {
         var retryAt = ContinuousClock.now + Self.retryInterval
-        var reloads = 0
+        if notification.watchdogMilliseconds != nil || metrics != nil { Self.watch(service.watch, notification) }
         while true {
             switch signals.wait(milliseconds: 1000) {
             case SIGTERM, SIGINT:
-                logger.notice("stopping")
-                await service.stop()
-                return 0
+                notification.stopping()
+                service.logger.notice("stopping")
+                return await service.stop()
             case SIGHUP:
-                reloads += 1
-                current = await reload(service, current, number: reloads, logger)
+                notification.reloading()
+                // Its failure is in the log.
+                _ = try? await service.reload()
+                notification.ready(await service.statusLine)
             case SIGUSR1:
-                dumpTrace(logger)
+                // The same.
+                _ = try? await service.dumpTrace()
                 continue
             default:
-                service.refresh()
-                if service.missing.isEmpty || ContinuousClock.now < retryAt { continue }
-                await retry(service, current, logger)
+                await service.refresh()
+                if await service.missing.isEmpty || ContinuousClock.now < retryAt { continue }
+                await service.retry()
+                notification.status(await service.statusLine)
             }
             retryAt = ContinuousClock.now + Self.retryInterval
         }
     }
 
-    private func dumpTrace(_ logger: Logger) {
-        var path = ""
-        let failure = TraceDump.write { path = String(cString: $0) }
-        if failure == 0 {
-            logger.notice("trace written", metadata: ["path": "\(path)"])
-        } else {
-            logger.error("the trace cannot be written: \(String(cString: strerror(failure)))")
+    /// Asks the reactors for progress as long as the process lives, and feeds the service manager's watchdog with it: on a thread
+    /// of its own, because a device may keep the main thread waiting while the others are served.
+    private static func watch(_ reactors: ReactorWatch, _ notification: ServiceNotification) {
+        let interval = min(1000, notification.watchdogMilliseconds ?? 1000)
+        Thread {
+            while true {
+                if reactors.ask().isEmpty { notification.beat() }
+                Thread.sleep(forTimeInterval: Double(interval) / 1000)
+            }
+        }.start()
+    }
+
+    /// Opens the control socket. Without one the daemon serves as well: one that was not asked for is left out if it is taken.
+    @MainActor
+    private func openControl(_ service: Service, _ events: ControlBroadcast) async throws(TercetError) {
+        if let control {
+            if control != "none" { try await service.answer(at: control, events: events) }
+            return
         }
+        guard let path = Self.defaultControlPath else { return }
+        do throws(TercetError) { try await service.answer(at: path, events: events) } catch {
+            service.logger.warning("there is no control socket: \(error)")
+        }
+    }
+
+    private static var defaultControlPath: String? {
+        let folders = getenv("RUNTIME_DIRECTORY").map { String(cString: $0) }
+        // systemd passes several, separated by colons.
+        let folder = folders?.split(separator: ":").first.map(String.init) ?? "/run/tercet"
+        return access(folder, W_OK) == 0 ? "\(folder)/tercetd.sock" : nil
     }
 
     /// How often what is missing is tried again.
@@ -162,68 +221,31 @@ extension Tercetd {
     /// Whether the daemon goes on with what it has: a part that is missing is tried again, but without any address to listen
     /// at, or where the operator wants all or nothing, it does not begin.
     @MainActor
-    private func accept(_ service: Service, _ configuration: Configuration) throws(TercetError) {
-        guard let first = service.missing.first else { return }
+    private func accept(_ service: Service, _ configuration: Configuration) async throws(TercetError) {
+        let missing = await service.missing
+        guard let first = missing.first else { return }
         if requireAll || configuration.requiresAll { throw TercetError(.unavailable, first.reason) }
         if service.target.reached.listeners.isEmpty {
-            let listener = service.missing.first {
+            let listener = missing.first {
                 if case .listener = $0.part { true } else { false }
             }
             throw TercetError(.unavailable, (listener ?? first).reason)
         }
     }
+}
 
-    /// Tries what is missing again; says what has been added since, and what is missing for another reason than before.
-    @MainActor
-    private func retry(_ service: Service, _ current: Configuration, _ logger: Logger) async {
-        let before = service.missing
-        do {
-            for line in try await service.apply(current) { logger.notice("tried again: \(line)") }
-        } catch {
-            logger.error("tried again: \(error)")
-        }
-        for missing in service.missing where !before.contains(missing) {
-            logger.error("\(missing.part) is missing: \(missing.reason)")
-        }
+extension Service {
+    /// In a sentence, for a service manager.
+    var statusLine: String {
+        let count = target.reached.subsystems.count
+        let missing = missing.count
+        return "serving \(count) subsystem\(count == 1 ? "" : "s")"
+            + (missing > 0 ? ", \(missing) parts are missing" : "")
     }
+}
 
-    /// Reads the configuration file again; one with an error changes nothing. Namespaces whose devices had vanished or
-    /// fail are opened anew. What has been done is told when it is done, and then that the reload is over. Returns what the
-    /// target is to be from now on.
-    @MainActor
-    private func reload(
-        _ service: Service, _ current: Configuration, number: Int, _ logger: Logger
-    ) async -> Configuration {
-        let start = ContinuousClock.now
-        var desired = current
-        do {
-            let new = try configuration()
-            for remark in new.remarks { logger.warning("reload: \(remark)") }
-            let returned = service.returnedNamespaces(new.definition)
-            let lines = try await service.apply(new, reopening: returned)
-            desired = new
-            for part in returned {
-                logger.notice("reload: \(part): its device had vanished or failed, and has been opened anew")
-            }
-            for line in lines { logger.notice("reload: \(line)") }
-            if lines.isEmpty && returned.isEmpty { logger.notice("reload: nothing has changed") }
-            for missing in service.missing {
-                logger.error("reload: \(missing.part) is missing; it is tried again: \(missing.reason)")
-            }
-            let milliseconds = (ContinuousClock.now - start) / .milliseconds(1)
-            logger.log(
-                level: service.missing.isEmpty ? .notice : .error, "reload over",
-                metadata: [
-                    "number": "\(number)", "changes": "\(lines.count + returned.count)",
-                    "failed": "\(service.missing.count)",
-                    "missing": "\(service.missing.map(\.part.description).joined(separator: ", "))",
-                    "milliseconds": "\(Int(milliseconds))",
-                ])
-        } catch {
-            logger.error("reload: \(error); nothing was changed")
-            logger.error(
-                "reload over", metadata: ["number": "\(number)", "changes": "0", "failed": "1", "missing": "all of it"])
-        }
-        return desired
+extension DaemonEvent {
+    init(_ line: LogLine) {
+        self.init(time: line.time, level: line.level.rawValue, message: line.message, details: line.details)
     }
 }

@@ -3,10 +3,13 @@ enum Layers {
     static let all: [[String]] = [
         ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTercet"],
         ["Base", "Terminal"],
-        ["Trace", "UnixSockets", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol", "KernelNBD"],
         [
-            "Memory", "Reactor", "Replication", "Buffers", "ControlPlane", "InitiatorTransport", "TargetInterface",
-            "TargetTransport",
+            "Trace", "UnixSockets", "HostDiagnosis", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol",
+            "KernelNBD",
+        ],
+        [
+            "Memory", "Reactor", "Replication", "Buffers", "ControlPlane", "Metrics", "InitiatorTransport",
+            "TargetInterface", "TargetTransport",
         ],
         ["VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport", "NBDServer"],
         ["BlockBackend"],

@@ -1,0 +1,152 @@
+import Base
+import BlockInterface
+import ControlPlane
+import Glibc
+import Logging
+import NVMeTarget
+import TargetConfiguration
+import TargetInterface
+import UnixSockets
+
+/// The methods of the control socket.
+extension Service {
+    /// Answers control methods at a socket. `events` are those of the log.
+    func answer(at path: String, events: ControlBroadcast) throws(TercetError) {
+        let server = ControlServer(try UnixListener(path: path, mode: 0o600), methods(events))
+        server.start()
+        control = server
+    }
+
+    private nonisolated func methods(_ events: ControlBroadcast) -> ControlMethods {
+        var methods = ControlMethods()
+        for edit in ConfigurationEdit.all {
+            methods.add(edit.method) { given in try await self.change(edit, ConfigurationValue(given)) }
+        }
+        methods.add(TargetMethod.get, NoParameters.self) { (_) async throws(TercetError) -> TargetState in
+            await self.state()
+        }
+        methods.add(TargetMethod.save, SaveRequest.self) { (given) async throws(TercetError) -> SaveRequest in
+            SaveRequest(path: try await self.save(given.path))
+        }
+        methods.add(TargetMethod.reload, NoParameters.self) { (_) async throws(TercetError) -> ChangeReport in
+            try await self.reload()
+        }
+        methods.add(TargetMethod.statistics, NoParameters.self) { (_) async throws(TercetError) -> TargetStatistics in
+            TargetStatistics(self.target)
+        }
+        methods.add(TargetMethod.dumpTrace, NoParameters.self) { (_) async throws(TercetError) -> TraceFileName in
+            TraceFileName(path: try await self.dumpTrace())
+        }
+        methods.add(TargetMethod.drain, DrainRequest.self) { (given) async throws(TercetError) -> DrainReport in
+            try await self.drain(given)
+        }
+        methods.add(TargetMethod.shutdown, NoParameters.self) { (given) async throws(TercetError) -> NoParameters in
+            self.logger.notice("control: the daemon is told to stop")
+            kill(getpid(), SIGTERM)
+            return given
+        }
+        methods.addWatch(events)
+        return methods
+    }
+
+    private func state() -> TargetState {
+        TargetState(
+            configuration: JSONValue(written.document.value), file: written.file ?? "", isSaved: written.isSaved,
+            reactors: reactors.count, listeners: target.reached.listeners.map(\.description),
+            subsystems: target.subsystems.map { subsystem in
+                TargetState.Subsystem(
+                    nqn: subsystem.nqn, isDrained: drained.contains(subsystem.nqn),
+                    namespaces: target.devices.filter { $0.subsystem == subsystem.nqn }.map { entry in
+                        TargetState.Namespace(
+                            nsid: entry.nsid, device: entry.device.name, blocks: entry.device.geometry.blockCount,
+                            blockSize: entry.device.geometry.blockSize, failures: UInt64(entry.device.failures.count))
+                    },
+                    controllers: subsystem.connectedControllers.map { controller in
+                        TargetState.Controller(
+                            id: controller.id, host: controller.host, address: controller.address?.description ?? "",
+                            ioQueues: controller.ioQueues)
+                    })
+            }, missing: missing.map { MissingReport($0) })
+    }
+}
+
+extension TargetStatistics {
+    /// Reads all counters: not on a reactor.
+    init(_ target: Target) {
+        self.init(
+            uptimeSeconds: Double(target.uptimeNanoseconds(.now())) / 1e9,
+            subsystems: target.counters.map { subsystem in
+                Subsystem(
+                    nqn: subsystem.nqn, controllers: subsystem.controllers, hosts: subsystem.hosts.map { Host($0) },
+                    namespaces: subsystem.namespaces.map { Namespace($0) })
+            })
+    }
+}
+
+extension TargetStatistics.Host {
+    fileprivate init(_ host: SubsystemCounters.Host) {
+        let counts = host.statistics
+        func buckets(_ latency: LatencyCounts) -> [TargetStatistics.Bucket] {
+            zip(latency.counts, LatencyCounts.upperNanoseconds).compactMap { count, upper in
+                count > 0 ? TargetStatistics.Bucket(seconds: Double(upper) / 1e9, count: count) : nil
+            }
+        }
+        self.init(
+            host: host.nqn,
+            commands: TargetStatistics.Commands(
+                reads: counts.readCommands, writes: counts.writeCommands, bytesRead: counts.bytesRead,
+                bytesWritten: counts.bytesWritten, failed: counts.failedCommands,
+                readSeconds: Double(counts.readNanoseconds) / 1e9, writeSeconds: Double(counts.writeNanoseconds) / 1e9),
+            others: counts.otherCommands, readLatency: buckets(host.reads), writeLatency: buckets(host.writes),
+            waitsForMemory: counts.waitsForMemory, waitsForReadDepth: counts.waitsForReadDepth,
+            waitsForSendQueue: counts.waitsForSendQueue, protocolErrors: counts.protocolErrors,
+            mediaErrors: counts.mediaErrors)
+    }
+}
+
+extension TargetStatistics.Namespace {
+    fileprivate init(_ namespace: SubsystemCounters.Namespace) {
+        self.init(
+            nsid: namespace.nsid,
+            commands: TargetStatistics.Commands(
+                reads: namespace.reads.commands, writes: namespace.writes.commands, bytesRead: namespace.reads.bytes,
+                bytesWritten: namespace.writes.bytes, failed: namespace.failed,
+                readSeconds: Double(namespace.reads.nanoseconds) / 1e9,
+                writeSeconds: Double(namespace.writes.nanoseconds) / 1e9),
+            bytes: namespace.geometry.byteCount, deviceFailures: namespace.deviceFailures)
+    }
+}
+
+// MARK: JSON
+
+extension ConfigurationValue {
+    /// Parameters of a method.
+    init(_ value: JSONValue) {
+        self =
+            switch value {
+            case .null: .null
+            case .boolean(let value): .boolean(value)
+            // Whole numbers are written without a fraction.
+            case .number(let value): .number(Int(exactly: value).map(String.init) ?? "\(value)")
+            case .text(let text): .text(text)
+            case .array(let elements): .array(elements.map { ConfigurationValue($0) })
+            case .object(let object):
+                .object(object.sorted { $0.key < $1.key }.map { Entry($0.key, ConfigurationValue($0.value)) })
+            }
+    }
+}
+
+extension JSONValue {
+    init(_ value: ConfigurationValue) {
+        self =
+            switch value {
+            case .null: .null
+            case .boolean(let value): .boolean(value)
+            case .number(let text): .number(Double(text) ?? 0)
+            case .text(let text): .text(text)
+            case .array(let elements): .array(elements.map { JSONValue($0) })
+            case .object(let entries):
+                .object(Dictionary(entries.map { ($0.key, JSONValue($0.value)) }) { first, _ in first })
+            }
+    }
+}
