@@ -48,7 +48,7 @@ extension Daemon {
 
     // MARK: Looking
 
-    private func list() async -> [VolumeSummary] {
+    func list() async -> [VolumeSummary] {
         var summaries: [VolumeSummary] = []
         for volume in volumes {
             let phase = await volume.attachment.volume.status().phase
@@ -73,7 +73,7 @@ extension Daemon {
             sessions: own.map(\.sessionCount).reduce(0, +), blockDevices: blockDevices.map(\.path))
     }
 
-    private func explain(_ name: String) async throws(TercetError) -> VolumeExplanation {
+    func explain(_ name: String) async throws(TercetError) -> VolumeExplanation {
         guard let history = histories[name] else { throw unknown(name) }
         let moments = history.moments
         guard let volume = volumes.first(where: { $0.entry.name == name }) else {

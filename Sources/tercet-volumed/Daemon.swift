@@ -4,12 +4,12 @@ import BlockInterface
 import ControlPlane
 import Glibc
 import Logging
+import Metrics
 import NBDServer
 import NVMeInitiator
 import RDMATransport
 import Reactor
 import Replication
-import Synchronization
 import UnixSockets
 import VerbsFabric
 import VolumeDriver
@@ -50,8 +50,8 @@ actor Daemon {
     /// The target, where volumes are offered to NVMe hosts.
     var reexport: Reexport?
     var isStopping = false
-    /// Reactors count it up when they are asked whether they live.
-    private let beats = Atomic<Int>(0)
+    nonisolated let watch: ReactorWatch
+    var metrics: HTTPServer?
 
     /// How long clients have for what is under way when the daemon stops.
     static let drainSeconds = 10.0
@@ -66,6 +66,7 @@ actor Daemon {
         self.configuration = configuration
         self.journal = journal
         reactors = (0..<configuration.reactors).map { Reactor(name: "volumed \($0)", processor: $0) }
+        watch = ReactorWatch(reactors)
         groups = Array(repeating: nil, count: reactors.count)
         turns = AttachTurns(atOnce: reactors.count * Self.attachesOfReactor)
         registrations = reactors.map { _ in SharedRegistrations() }
@@ -163,14 +164,7 @@ actor Daemon {
     }
 
     /// Whether every reactor has come by since it was last asked; asks again.
-    private var asked = 0
-    func isAlive() -> Bool {
-        let isAlive = beats.load(ordering: .relaxed) >= asked
-        guard isAlive else { return false }
-        asked += reactors.count
-        for reactor in reactors { reactor.send { self.beats.add(1, ordering: .relaxed) } }
-        return true
-    }
+    func isAlive() -> Bool { watch.ask().isEmpty }
 
     /// Looks for devices that have changed their sizes: new sessions see them.
     func refresh() async {
@@ -188,6 +182,7 @@ actor Daemon {
         await settle()
         for (server, reactor) in zip(servers, reactors) { await reactor.run { server.stopListening() } }
         control?.stop()
+        metrics?.stop()
         var unclean: [String] = []
         if isHandedOver {
             for listener in listeners { listener.leave() }
@@ -216,8 +211,10 @@ actor Daemon {
         return unclean
     }
 
-    /// Answers control methods at a socket.
-    func answer(at path: String) throws(TercetError) {
+    /// Answers control methods at a socket. `events` are those of the log.
+    func answer(at path: String, events: ControlBroadcast) throws(TercetError) {
+        var methods = methods
+        methods.addWatch(events)
         let server = ControlServer(try UnixListener(path: path, mode: 0o600), methods)
         server.start()
         control = server

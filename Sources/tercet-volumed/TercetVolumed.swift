@@ -1,5 +1,6 @@
 import ArgumentParser
 import Base
+import ControlPlane
 import Foundation
 import Logging
 import TargetConfiguration
@@ -90,6 +91,13 @@ struct TercetVolumed: ParsableCommand {
     )
     var clientPatience: UInt64?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Answer HTTP with /metrics in Prometheus' text form, /livez and /readyz; PATH is a Unix socket.",
+            valueName: "ADDRESS:PORT|PATH"))
+    var metrics: String?
+
     @Option(name: .long, help: "Form of the log on standard error.")
     var logFormat: LogFormat = .text
 
@@ -169,8 +177,16 @@ extension TercetVolumed {
     @MainActor
     private func serve(_ signals: Signals) async -> Int32 {
         let (level, format) = (logLevel, logFormat)
-        var logger = Logger(label: "tercet-volumed") { _ in LineLogHandler(format: format) }
-        logger.logLevel = level
+        let threshold = LogThreshold(level)
+        let events = ControlBroadcast(method: DaemonEvent.notification)
+        let logger = Logger(label: "tercet-volumed") { _ in
+            LineLogHandler(format: format, threshold: threshold) { line in
+                events.tell {
+                    DaemonEvent(
+                        time: line.time, level: line.level.rawValue, message: line.message, details: line.details)
+                }
+            }
+        }
         let journal = Journal(logger)
         TraceDump.prepare(program: "tercet-volumed", folder: TraceDump.temporaryFolder)
         TraceDump.catchTraps()
@@ -191,7 +207,8 @@ extension TercetVolumed {
             daemon = try Daemon(
                 configuration, inherited: inherited + (taken?.listeners ?? []), single: only, journal: journal)
             try await daemon.start()
-            if let path = configuration.controlSocket { try await daemon.answer(at: path) }
+            if let path = configuration.controlSocket { try await daemon.answer(at: path, events: events) }
+            if let metrics { try await daemon.answerMetrics(at: metrics) }
             if let taken { await daemon.kernel.take(taken.sessions) }
             await daemon.begin(taken)
         } catch {

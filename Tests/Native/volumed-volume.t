@@ -8,11 +8,19 @@ for number in 0 1 2; do require "target $number starts" start_member "$number"; 
 expect_refusal "three members are needed" "2 members; a volume has three" \
   "$volumed" --nbd "$nbd_socket" --volume "db=${members[1]},${members[3]}"
 require "a volume is created" volume create
-serve() { start_volumed --nbd "$nbd_socket" --volume "db=$(volume_members)" "$@"; }
+serve() { start_volumed --nbd "$nbd_socket" --metrics "$tap_folder/metrics.sock" --volume "db=$(volume_members)" "$@"; }
 require "the daemon attaches and serves it" serve
 check "... and says so, with its size" volumed_said "volume attached bytes=6[0-9]{7} .*volume=db"
 check "nbdinfo" nbdinfo "$(uri db)"
 output_has "... flushes cover all connections" "can_multi_conn: true"
+scrape() { curl --silent --show-error --max-time 10 --unix-socket "$tap_folder/metrics.sock" "http://volumed/$1"; }
+expect_output "it is ready" "^\[\+\]volumes ok$" scrape "readyz?verbose"
+expect_output "metrics tell the members in sync" '^tercet_volume_member_in_sync\{volume="db",member="2"\} 1$' scrape metrics
+if command -v promtool >/dev/null; then
+  check "... promtool finds no fault" sh -c 'promtool check metrics <"$1"' - "$tap_folder/output"
+else
+  skip "... promtool finds no fault" "promtool is not installed (Debian's package prometheus)"
+fi
 size=$(nbdinfo --size "$(uri db)")
 [ $((size % 4096)) -eq 0 ]
 report $? "its size is a multiple of 4096"
@@ -36,6 +44,7 @@ before=$(($(date +%s) - 1))
 require "fio runs" wait_until 10 under_load
 kill_member 1
 check "a target is killed under it: the daemon names the member" wait_until 10 volumed_said "member 1: lost"
+expect_output "... and counts it out" '^tercet_volume_member_in_sync\{volume="db",member="1"\} 0$' scrape metrics
 require "... it comes back" start_member 1
 check "... and is brought into sync" wait_until 20 volumed_said "member 1: in sync"
 wait "$fio_pid"
