@@ -26,7 +26,6 @@ struct NamespaceSlot: BitwiseCopyable {
     var compareAndWriteBytes: UInt32 = 512
     /// Alignment that the device wants of memory.
     var memoryAlignment: UInt32 = 512
-    var counters = NamespaceCounters()
 }
 
 /// A subsystem's namespaces by their identifiers, from 1. A reference to memory of its `SubsystemView`; without one, no
@@ -36,10 +35,13 @@ struct NamespaceSlot: BitwiseCopyable {
 /// subsystem before it frees it.
 struct NamespaceTable: @unchecked Sendable, BitwiseCopyable, Equatable {
     private let slots: UnsafeMutablePointer<NamespaceSlot>?
+    /// Apart from the slots, which are copied.
+    private let counts: UnsafeMutablePointer<NamespaceCounters>?
     private let capacity: UInt32
 
     init() {
         slots = nil
+        counts = nil
         capacity = 0
     }
 
@@ -49,18 +51,29 @@ struct NamespaceTable: @unchecked Sendable, BitwiseCopyable, Equatable {
     private init(capacity: Int) {
         // Zeroes are slots without a namespace. The table may be large, and most of it is never used: the system gives the pages
         // of this memory as they are first touched.
-        guard let memory = calloc(capacity, MemoryLayout<NamespaceSlot>.stride) else {
-            invariantViolated("there is memory for a table of namespaces")
-        }
+        guard let memory = calloc(capacity, MemoryLayout<NamespaceSlot>.stride),
+            let counters = calloc(capacity, MemoryLayout<NamespaceCounters>.stride)
+        else { invariantViolated("there is memory for a table of namespaces") }
         slots = memory.bindMemory(to: NamespaceSlot.self, capacity: capacity)
+        counts = counters.bindMemory(to: NamespaceCounters.self, capacity: capacity)
         self.capacity = UInt32(capacity)
     }
 
-    func deallocate() { free(slots) }
+    func deallocate() {
+        free(slots)
+        free(counts)
+    }
 
-    /// Counters of a namespace; those of one that is not there are zero.
+    /// Counters of a namespace; zeroes if there can be none.
     func counters(of nsid: UInt32) -> NamespaceCounters {
-        contains(nsid) ? self[nsid].counters : NamespaceCounters()
+        guard let counts, hasPlace(for: nsid) else { return NamespaceCounters() }
+        return counts[Int(nsid - 1)]
+    }
+
+    /// Counts for an identifier, which may be anything; for the reactor of the table alone.
+    @inline(__always)
+    func count(_ nsid: UInt32, _ change: (inout NamespaceCounters) -> Void) {
+        if nsid &- 1 < capacity { change(&counts.unsafelyUnwrapped[Int(nsid &- 1)]) }
     }
 
     /// Whether an identifier, which may be anything, names a namespace that is there.

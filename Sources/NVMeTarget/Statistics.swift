@@ -99,7 +99,7 @@ extension StatisticsReference {
             guard isSuccess else {
                 counters.failedCommands &+= 1
                 counters.otherNanoseconds &+= nanoseconds
-                if namespaces.contains(nsid) { namespaces[nsid].counters.failed &+= 1 }
+                namespaces.count(nsid) { $0.failed &+= 1 }
                 return
             }
             switch request.command {
@@ -108,13 +108,13 @@ extension StatisticsReference {
                 counters.bytesRead &+= bytes
                 counters.readNanoseconds &+= nanoseconds
                 countLatency(isWrite: false, nanoseconds)
-                if namespaces.contains(nsid) { namespaces[nsid].counters.reads.add(bytes, nanoseconds) }
+                namespaces.count(nsid) { $0.reads.add(bytes, nanoseconds) }
             case .io(.write):
                 counters.writeCommands &+= 1
                 counters.bytesWritten &+= bytes
                 counters.writeNanoseconds &+= nanoseconds
                 countLatency(isWrite: true, nanoseconds)
-                if namespaces.contains(nsid) { namespaces[nsid].counters.writes.add(bytes, nanoseconds) }
+                namespaces.count(nsid) { $0.writes.add(bytes, nanoseconds) }
             default:
                 counters.otherCommands &+= 1
                 counters.otherNanoseconds &+= nanoseconds

@@ -122,6 +122,7 @@ final class SubsystemView {
         if let former = open[nsid], former !== current {
             let channel = namespaces[nsid].channel
             namespaces[nsid] = NamespaceSlot()
+            namespaces.count(nsid) { $0 = NamespaceCounters() }
             if !channel.isNone { blocks.remove(channel) }
             open[nsid] = nil
         }

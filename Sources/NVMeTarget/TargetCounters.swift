@@ -7,6 +7,8 @@ struct NamespaceCounters: BitwiseCopyable {
     var reads = CommandCount()
     var writes = CommandCount()
     var failed: UInt64 = 0
+    /// So that they are 64 bytes, and a place is found by a shift.
+    private var padding: UInt64 = 0
 }
 
 /// Commands of one kind.
