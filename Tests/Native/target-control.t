@@ -98,6 +98,7 @@ output_has "... and by namespace" "^tercet_target_namespace_commands_total\{subs
 output_has "... and by how long they took" "^tercet_target_command_duration_seconds_bucket\{.*operation=\"read\",le=\"\+Inf\"\} [1-9]"
 if command -v promtool >/dev/null; then
   check "promtool finds no fault" sh -c 'promtool check metrics <"$1"' - "$tap_folder/output"
+  check "... nor in the alert rules" promtool check rules "$project/Deploy/tercet-alerts.yml"
 else
   skip "promtool finds no fault" "promtool is not installed (Debian's package prometheus)"
 fi
@@ -105,10 +106,18 @@ fi
 # Parts come and go, round after round, on one connection; how long the calls take is measured.
 cat >"$tap_folder/rounds.py" <<'PYTHON'
 import json, socket, sys, time
-path, nqn, port, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+path, metrics, nqn, port, rounds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 s = socket.socket(socket.AF_UNIX)
 s.connect(path)
-answers, times = s.makefile(), []
+answers, times, scrapes = s.makefile(), [], []
+def scrape():
+    start = time.monotonic()
+    http = socket.socket(socket.AF_UNIX)
+    http.connect(metrics)
+    http.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+    text = http.makefile().read()
+    scrapes.append(time.monotonic() - start)
+    assert text.startswith("HTTP/1.1 200 ") and "tercet_target_commands_total" in text, text
 def call(method, **parameters):
     start = time.monotonic()
     s.sendall((json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}) + "\n").encode())
@@ -130,6 +139,7 @@ for _ in range(rounds):
     call("settings.set", queueDepth=64)
     call("state.get")
     call("statistics.get")
+    scrape()
     call("settings.set", queueDepth=None)
     call("referral.remove", address="192.0.2.2")
     call("listener.remove", address="127.0.0.3", port=port)
@@ -139,11 +149,12 @@ for _ in range(rounds):
     call("subsystem.remove", nqn=b)
 def percentile(seconds, fraction): return sorted(seconds)[int(len(seconds) * fraction)] * 1000
 looks = [t for t, method in times if method in ("state.get", "statistics.get")]
-print(f"{len(times)} calls, 99 % within {percentile([t for t, _ in times], 0.99):.1f} ms; {len(looks)} looks, 99 % within {percentile(looks, 0.99):.1f} ms")
+for name, seconds in (("calls", [t for t, _ in times]), ("looks", looks), ("scrapes", scrapes)):
+    print(f"{len(seconds)} {name}, 99 % within {percentile(seconds, 0.99):.1f} ms")
 PYTHON
 before=$(state)
 expect_output "$rounds rounds of parts that come and go" "^$((rounds * 19)) calls" \
-  timeout 1200 python3 "$tap_folder/rounds.py" "$control" "$nqn" "$port" "$rounds"
+  timeout 1200 python3 "$tap_folder/rounds.py" "$control" "$tap_folder/metrics.sock" "$nqn" "$port" "$rounds"
 diagnose <"$tap_folder/output"
 expect_equal "nothing is left of them" "$before" "$(state)"
 
