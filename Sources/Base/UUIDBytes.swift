@@ -60,6 +60,14 @@ public struct UUIDBytes: BitwiseCopyable, Hashable, Sendable {
     }
 }
 
+/// The order of the bytes on the wire.
+extension UUIDBytes: Comparable {
+    @inlinable
+    public static func < (left: UUIDBytes, right: UUIDBytes) -> Bool {
+        left.high == right.high ? left.low < right.low : left.high < right.high
+    }
+}
+
 /// The text forms of 16 bytes.
 extension UUIDBytes: CustomStringConvertible, LosslessStringConvertible {
     /// Parses "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", in either case; `nil` for anything else.

@@ -24,6 +24,23 @@ public struct ReservationStatus: Hashable, Sendable {
         registrantCount = registrants.count
     }
 
+    /// A report without its registrants.
+    public struct Head: Sendable {
+        public var generation: UInt32
+        public var type: ReservationType?
+        public var persistsThroughPowerLoss: Bool
+        public var registrantCount: Int
+
+        public init(
+            generation: UInt32, type: ReservationType?, persistsThroughPowerLoss: Bool, registrantCount: Int
+        ) {
+            self.generation = generation
+            self.type = type
+            self.persistsThroughPowerLoss = persistsThroughPowerLoss
+            self.registrantCount = registrantCount
+        }
+    }
+
     /// Registered Controller.
     public struct Registrant: Hashable, Sendable {
         /// Controller ID of a registrant whose host has no controller (NVMe Base 2.1, "Registered Controller data structure").
@@ -53,11 +70,14 @@ public struct ReservationStatus: Hashable, Sendable {
     /// Bytes of one registrant.
     public static func registrantByteCount(isExtended: Bool) -> Int { isExtended ? 64 : 24 }
 
-    /// Bytes of the report.
-    public func byteCount(isExtended: Bool) -> Int {
-        ReservationStatus.headerByteCount(isExtended: isExtended)
-            + registrants.count * ReservationStatus.registrantByteCount(isExtended: isExtended)
+    private var head: Head {
+        Head(
+            generation: generation, type: type, persistsThroughPowerLoss: persistsThroughPowerLoss,
+            registrantCount: registrants.count)
     }
+
+    /// Bytes of the report.
+    public func byteCount(isExtended: Bool) -> Int { head.byteCount(isExtended: isExtended) }
 
     /// The report's bytes.
     public func encoded(isExtended: Bool) -> [UInt8] {
@@ -65,28 +85,8 @@ public struct ReservationStatus: Hashable, Sendable {
         return [UInt8](unsafeUninitializedCapacity: total) { buffer, count in
             buffer.initialize(repeating: 0)
             count = total
-            write(to: PageWindow(offset: 0, UnsafeMutableRawBufferPointer(buffer)), isExtended: isExtended)
-        }
-    }
-
-    /// Writes the part of the report that falls into a window.
-    public func write(to window: PageWindow, isExtended: Bool) {
-        let stride = ReservationStatus.registrantByteCount(isExtended: isExtended)
-        var header = [UInt8](repeating: 0, count: ReservationStatus.headerByteCount(isExtended: isExtended))
-        let start = header.count
-        header.withUnsafeMutableBytes { bytes in
-            bytes.baseAddress?.store32(generation, at: 0)
-            bytes.baseAddress?.store8(type?.rawValue ?? 0, at: 4)
-            bytes.baseAddress?.store16(UInt16(clamping: registrants.count), at: 5)
-            bytes.baseAddress?.store8(persistsThroughPowerLoss ? 1 : 0, at: 9)
-        }
-        window.place(header, at: 0)
-        var record = [UInt8](repeating: 0, count: stride)
-        for index in window.indices(from: start, stride: stride, count: registrants.count) {
-            record.withUnsafeMutableBytes { bytes in
-                if let base = bytes.baseAddress { registrants[index].store(to: base, isExtended: isExtended) }
-            }
-            window.place(record, at: start + index * stride)
+            let window = PageWindow(offset: 0, UnsafeMutableRawBufferPointer(buffer))
+            head.write(to: window, isExtended: isExtended) { registrants[$0] }
         }
     }
 
@@ -109,6 +109,39 @@ public struct ReservationStatus: Hashable, Sendable {
         persistsThroughPowerLoss = base.load8(at: 9) & 1 != 0
         let present = min(registrantCount, (bytes.count - header) / stride)
         registrants = (0..<present).map { Registrant(from: base + header + $0 * stride, isExtended: isExtended) }
+    }
+}
+
+extension ReservationStatus.Head {
+    /// Bytes of the report.
+    public func byteCount(isExtended: Bool) -> Int {
+        ReservationStatus.headerByteCount(isExtended: isExtended)
+            + registrantCount * ReservationStatus.registrantByteCount(isExtended: isExtended)
+    }
+
+    /// Writes the part of the report that falls into a window.
+    ///
+    /// - Parameter registrant: makes the one of a place; those alone are asked for that lie in the window.
+    public func write(
+        to window: PageWindow, isExtended: Bool, registrant: (Int) -> ReservationStatus.Registrant
+    ) {
+        let stride = ReservationStatus.registrantByteCount(isExtended: isExtended)
+        var header = [UInt8](repeating: 0, count: ReservationStatus.headerByteCount(isExtended: isExtended))
+        let start = header.count
+        header.withUnsafeMutableBytes { bytes in
+            bytes.baseAddress?.store32(generation, at: 0)
+            bytes.baseAddress?.store8(type?.rawValue ?? 0, at: 4)
+            bytes.baseAddress?.store16(UInt16(clamping: registrantCount), at: 5)
+            bytes.baseAddress?.store8(persistsThroughPowerLoss ? 1 : 0, at: 9)
+        }
+        window.place(header, at: 0)
+        var record = [UInt8](repeating: 0, count: stride)
+        for index in window.indices(from: start, stride: stride, count: registrantCount) {
+            record.withUnsafeMutableBytes { bytes in
+                if let base = bytes.baseAddress { registrant(index).store(to: base, isExtended: isExtended) }
+            }
+            window.place(record, at: start + index * stride)
+        }
     }
 }
 

@@ -20,6 +20,12 @@ struct AscendingList<Element: Comparable & Sendable>: Sendable {
         return place < elements.count && elements[place] == element
     }
 
+    /// The one that equals `element`, which may tell more than it.
+    func element(equalTo element: Element) -> Element? {
+        let place = place(of: element)
+        return place < elements.count && elements[place] == element ? elements[place] : nil
+    }
+
     /// The elements that are not less than `element`.
     func from(_ element: Element) -> ArraySlice<Element> { elements[place(of: element)...] }
 
@@ -33,4 +39,6 @@ struct AscendingList<Element: Comparable & Sendable>: Sendable {
         let place = place(of: element)
         if place < elements.count, elements[place] == element { elements.remove(at: place) }
     }
+
+    mutating func removeAll(where isGone: (Element) -> Bool) { elements.removeAll(where: isGone) }
 }

@@ -81,7 +81,7 @@ extension CommandEngine {
         requests[index].block.begin(namespace)
         if _slowPath(!capsules.share(requests[index].capsule, namespace.channel)) { setAside(index) }
         let verdict = namespace.verdict(
-            on: command, of: connections[connection].hostBit, connections[connection].access)
+            on: command, of: connections[connection].host, connections[connection].access)
         guard _fastPath(verdict.isSuccess) else { return answer(index, verdict) }
         switch command {
         case .read(let range), .write(let range), .compare(let range): startTransfer(index, range, namespace)

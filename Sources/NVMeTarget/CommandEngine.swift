@@ -60,7 +60,7 @@ final class CommandEngine {
         capsules = CapsuleBuffers(traits)
         memory = DataMemory(traits.memory, reservedBytes: options.controlMemory)
         lending = Lending(blocks, capacity: Limits.eventBatch)
-        blockIO = NamespaceIO(blocks, port: index)
+        blockIO = NamespaceIO(blocks, port: index, options)
         orders = OrderBatch(port)
         events = .allocate(capacity: Limits.eventBatch)
     }
@@ -319,7 +319,7 @@ final class CommandEngine {
         guard requests[index].state != .free, requests[index].header.nsid == victims.nsid else { return false }
         let connection = requests[index].connection
         return connections[connection].namespaces == victims.namespaces
-            && connections[connection].hostBit & victims.hosts != 0
+            && victims.hosts.contains(connections[connection].host)
     }
 
     /// Withdraws a command that has not started; `true` when it was, and is answered. `release` takes an Asynchronous Event
@@ -351,7 +351,6 @@ final class CommandEngine {
 /// Commands of some hosts to one namespace.
 struct Victims {
     let nsid: UInt32
-    /// A bit a host, as in `NamespaceSlot.readers`.
-    let hosts: UInt64
+    let hosts: HostSet
     let namespaces: NamespaceTable
 }

@@ -93,9 +93,9 @@ struct ConnectCommands {
         // A discovery controller without a keep-alive timeout ends after two minutes of silence.
         if subsystem.isDiscovery && keepAlive == 0 { keepAlive = 120_000 }
         let address = request.queue.localAddress
-        let controller = subsystem.addController { id in
+        let controller = subsystem.addController(of: data.hostID) { id, host in
             Controller(
-                id: id, subsystem: subsystem, hostNQN: data.hostNQN, hostID: data.hostID, localAddress: address,
+                id: id, subsystem: subsystem, hostNQN: data.hostNQN, host: host, localAddress: address,
                 listener: target.listener(at: address), keepAliveMilliseconds: keepAlive, adminQueue: location,
                 lastInstance: target.lastInstance, now: now)
         }

@@ -59,8 +59,8 @@ struct ConnectionSlot: BitwiseCopyable {
     private(set) var access = AccessTable()
     /// The subsystem's counters of this reactor.
     private(set) var statistics: StatisticsReference? = nil
-    /// The host's bit in `NamespaceSlot.readers` and `writers`.
-    private(set) var hostBit: UInt64 = 0
+    /// The host's place among those of the subsystem.
+    private(set) var host = HostIndex.none
     /// Commands since the controller was last told that the host is alive.
     private var commandsSinceReport: UInt32 = 0
 
@@ -87,7 +87,7 @@ struct ConnectionSlot: BitwiseCopyable {
             namespaces = view.namespaces
             access = view.access
             statistics = view.statistics
-            hostBit = view.hostBit
+            host = view.host
         }
     }
 
@@ -185,8 +185,8 @@ struct ConnectedView {
     /// The states of ANA groups at the listener by which the host came.
     var access: AccessTable
     var statistics: StatisticsReference
-    /// The host's bit in `NamespaceSlot.readers` and `writers`.
-    var hostBit: UInt64
+    /// The host's place among those of the subsystem.
+    var host: HostIndex
 }
 
 /// The connections of a port that are open or closing, and how each came.

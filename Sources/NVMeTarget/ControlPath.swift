@@ -23,6 +23,7 @@ final class ControlPath: CommandEngineOwner {
     private let aborts: AbortCommands
     private let reservations: ReservationCommands
     private let fences: Fences
+    private let announcements = Announcements()
     private let pages: PageAnswers
 
     init(_ target: Target, _ engines: EngineTable, _ views: SubsystemViews) {
@@ -37,7 +38,7 @@ final class ControlPath: CommandEngineOwner {
         properties = Properties(target: target)
         events = EventRequests(engines: engines)
         aborts = AbortCommands(target: target, engines: engines, controllers: controllers)
-        reservations = ReservationCommands(target, engines)
+        reservations = ReservationCommands(target, engines, announcements)
         fences = Fences(target.options, engines, views)
         pages = PageAnswers(engines)
     }
@@ -175,7 +176,7 @@ final class ControlPath: CommandEngineOwner {
 
     func finishAbort(_ ticket: RequestTicket, isAborted: Bool) { aborts.finish(ticket, isAborted: isAborted) }
 
-    func fence(_ subsystem: Subsystem, nsid: UInt32, victims: UInt64, barrier: FenceBarrier) {
+    func fence(_ subsystem: Subsystem, nsid: UInt32, victims: HostSet, barrier: FenceBarrier) {
         fences.add(subsystem, nsid: nsid, victims: victims, barrier: barrier)
     }
 
@@ -193,6 +194,9 @@ final class ControlPath: CommandEngineOwner {
         finish(request, reservations.turn(command, namespace, control), controller)
     }
 
+    /// Hosts are to be told of something in the next round.
+    var hasNews: Bool { !announcements.isEmpty }
+
     /// Answers wait to be written.
     var hasPages: Bool { !pages.isEmpty }
 
@@ -206,6 +210,7 @@ final class ControlPath: CommandEngineOwner {
                 if let request = engines.request(of: ticket) { execute(request, now: now) }
             }
         }
+        if _slowPath(!announcements.isEmpty) { work += announcements.goOn() }
         if _slowPath(!pages.isEmpty) { work += pages.goOn() }
         fences.check()
         return work
@@ -245,6 +250,10 @@ final class ControlPath: CommandEngineOwner {
             let namespace = controller.subsystem.namespace(nsid)
         else { return }
         target.cacheMayBeLost(namespace, of: controller.subsystem, known: controller)
+        let registrants = namespace.reservation.withLock { $0.current.registrants }
+        announcements.tell(registrants.hosts(), of: controller.subsystem, about: namespace) { [target] in
+            target.noteChange(of: nsid, $0)
+        }
     }
 
     func hearsOfLoss(_ number: UInt64, of nsid: UInt32, _ connection: ConnectionIndex, in engine: CommandEngine) -> Bool

@@ -66,7 +66,7 @@ final class Controller: Sendable {
     let id: UInt16
     let subsystem: Subsystem
     let hostNQN: String
-    let hostID: UUIDBytes
+    let host: KnownHost
     /// The port that the host connected to: its listener's address, as discovery names it.
     let localAddress: SocketAddress?
     /// The listener by which the host came, as it is configured; `nil` where that is not known.
@@ -79,14 +79,14 @@ final class Controller: Sendable {
     let lastTraffic: Atomic<UInt64>
 
     init(
-        id: UInt16, subsystem: Subsystem, hostNQN: String, hostID: UUIDBytes, localAddress: SocketAddress?,
+        id: UInt16, subsystem: Subsystem, hostNQN: String, host: KnownHost, localAddress: SocketAddress?,
         listener: SocketAddress?, keepAliveMilliseconds: UInt32, adminQueue: QueueLocation, lastInstance: UInt64,
         now: MonotonicTime
     ) {
         self.id = id
         self.subsystem = subsystem
         self.hostNQN = hostNQN
-        self.hostID = hostID
+        self.host = host
         self.localAddress = localAddress
         self.listener = listener
         self.lastInstance = lastInstance
@@ -97,6 +97,8 @@ final class Controller: Sendable {
         state = Mutex(initial)
         lastTraffic = Atomic(now.nanoseconds)
     }
+
+    var hostID: UUIDBytes { host.id }
 
     var isDiscovery: Bool { subsystem.isDiscovery }
 

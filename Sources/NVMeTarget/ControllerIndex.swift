@@ -1,14 +1,13 @@
 import Base
 import NVMeSpec
 
-/// The controllers of a subsystem, and which hosts are there: connected, with commands that are not over, or registered
-/// with a namespace.
+/// The controllers of a subsystem, and the hosts that are there: connected, with commands that are not over, or registered with a
+/// namespace.
 struct ControllerIndex: Sendable {
     private var byID: [UInt16: Controller] = [:]
     private var ascending = AscendingList<UInt16>()
-    private var byHost: [UUIDBytes: [Controller]] = [:]
-    /// The things that a host has here: controllers, ended ones whose commands are not over, registrations.
-    private var claims: [UUIDBytes: Int] = [:]
+    /// Controllers, ended ones whose commands are not over, and registrations each keep their host's place.
+    private var hosts = HostTable()
     /// Controllers that have ended and whose queue pairs still have commands, each under its host and under its identifier;
     /// and who waits for their end.
     private var draining: [DrainScope: [Controller]] = [:]
@@ -28,16 +27,15 @@ struct ControllerIndex: Sendable {
     var all: [Controller] { identifiers.compactMap { byID[$0] } }
 
     /// In the order of their identifiers.
-    func controllers(of host: UUIDBytes) -> [Controller] { (byHost[host] ?? []).sorted { $0.id < $1.id } }
+    func controllers(of host: KnownHost) -> [Controller] { hosts.controllers(of: host) }
 
-    /// The host has something here that its place is kept for.
-    func isPresent(_ host: UUIDBytes) -> Bool { claims[host] != nil }
-
-    mutating func add(_ controller: Controller) {
+    /// Makes a controller of a host and adds it.
+    mutating func add(of hostID: UUIDBytes, _ make: (KnownHost) -> Controller) -> Controller {
+        let controller = make(KnownHost(id: hostID, index: hosts.claim(hostID)))
         byID[controller.id] = controller
         ascending.insert(controller.id)
-        byHost[controller.hostID, default: []].append(controller)
-        claim(controller.hostID)
+        hosts.add(controller)
+        return controller
     }
 
     /// Takes an ended controller out; where it has commands it is `draining` from now on.
@@ -45,29 +43,24 @@ struct ControllerIndex: Sendable {
         guard byID[controller.id] === controller else { return }
         byID[controller.id] = nil
         ascending.remove(controller.id)
-        byHost[controller.hostID]?.removeAll { $0 === controller }
-        if byHost[controller.hostID]?.isEmpty == true { byHost[controller.hostID] = nil }
+        hosts.remove(controller)
         if isBusy {
             for scope in DrainScope.all(of: controller) { draining[scope, default: []].append(controller) }
         } else {
-            release(controller.hostID)
+            hosts.release(controller.host.index)
         }
     }
 
-    /// Takes on who is registered with a namespace.
-    mutating func changeRegistrants(from old: [UUIDBytes], to new: [UUIDBytes]) {
-        for host in new { claim(host) }
-        for host in old { release(host) }
-    }
+    /// A host that need not be connected is registered with a namespace: its place.
+    mutating func register(_ id: UUIDBytes) -> HostIndex { hosts.claim(id) }
+
+    /// A host that is connected is registered with a namespace.
+    mutating func register(_ host: HostIndex) { hosts.claim(host) }
+
+    /// Hosts are no longer registered with a namespace.
+    mutating func unregister(_ registrants: [HostIndex]) { hosts.release(registrants) }
 
     mutating func removeAll() { self = ControllerIndex() }
-
-    private mutating func claim(_ host: UUIDBytes) { claims[host, default: 0] += 1 }
-
-    private mutating func release(_ host: UUIDBytes) {
-        guard let count = claims[host] else { return }
-        claims[host] = count > 1 ? count - 1 : nil
-    }
 
     // MARK: Ended controllers
 
@@ -96,7 +89,7 @@ struct ControllerIndex: Sendable {
             draining[scope] = left.isEmpty ? nil : left
             if left.isEmpty, let waiting = waiters.removeValue(forKey: scope) { ready += waiting }
         }
-        if wasDraining { release(controller.hostID) }
+        if wasDraining { hosts.release(controller.host.index) }
         return ready
     }
 }

@@ -3,11 +3,16 @@ import NVMeSpec
 /// Data that a command returns, written where a window of it lies: what a piece costs does not depend on how much there is.
 struct DataPage {
     let byteCount: Int
+    /// So much of it is written in one round.
+    let bytesPerRound: Int
     /// Writes the part that falls into a window.
     let write: (PageWindow) -> Void
 
-    init(byteCount: Int, write: @escaping (PageWindow) -> Void) {
+    init(
+        byteCount: Int, bytesPerRound: Int = Limits.pageBytesPerRound, write: @escaping (PageWindow) -> Void
+    ) {
         self.byteCount = byteCount
+        self.bytesPerRound = bytesPerRound
         self.write = write
     }
 

@@ -22,11 +22,13 @@ final class Fences {
 
     /// Takes on who may read and write a namespace, ends waiting commands of `victims`, and arrives at the barrier when
     /// their running ones have ended.
-    func add(_ subsystem: Subsystem, nsid: UInt32, victims: UInt64, barrier: FenceBarrier) {
+    func add(_ subsystem: Subsystem, nsid: UInt32, victims: HostSet, barrier: FenceBarrier) {
         guard let view = views.existingView(of: subsystem) else { return barrier.arrive() }
         views.synchronize(subsystem, nsid: nsid)
         let victims = Victims(nsid: nsid, hosts: victims, namespaces: view.namespaces)
-        if victims.hosts != 0, options.deliberateDefect != .waitingCommandsNotAborted { engines.abortWaiting(victims) }
+        if !victims.hosts.isEmpty, options.deliberateDefect != .waitingCommandsNotAborted {
+            engines.abortWaiting(victims)
+        }
         fences.append(Fence(victims: victims, barrier: barrier))
         check()
     }
@@ -39,7 +41,7 @@ final class Fences {
 
     private func removeEnded() {
         fences.removeAll { fence in
-            if fence.victims.hosts != 0, options.deliberateDefect != .preemptedCommandsNotAwaited,
+            if !fence.victims.hosts.isEmpty, options.deliberateDefect != .preemptedCommandsNotAwaited,
                 engines.isRunning(fence.victims)
             {
                 return false

@@ -26,7 +26,7 @@ protocol PollGroupDuties: AnyObject {
     func finishAbort(_ ticket: RequestTicket, isAborted: Bool)
     /// Takes on who may read and write a namespace, ends waiting commands of `victims`, and arrives at the barrier when
     /// their running ones have ended.
-    func fence(_ subsystem: Subsystem, nsid: UInt32, victims: UInt64, barrier: FenceBarrier)
+    func fence(_ subsystem: Subsystem, nsid: UInt32, victims: HostSet, barrier: FenceBarrier)
     /// The commands of ended associations are over that a request waited for.
     func resume(_ ticket: RequestTicket)
     /// A reservation has been stored, or has not.

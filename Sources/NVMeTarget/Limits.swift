@@ -27,6 +27,10 @@ enum Limits {
     static let namespacesPerRound = 16
     /// Bytes of an answer that are written in one round.
     static let pageBytesPerRound = 32 << 10
+    /// Hosts that are registered with one namespace.
+    static let registrants = 4096
+    /// Hosts that are told of something in one round.
+    static let hostsPerRound = 16
     /// Reservation commands that wait for others on one namespace; more are told to try again.
     static let waitingReservations = 4096
     /// One request in so many is for commands of other than I/O queues alone.

@@ -34,7 +34,7 @@ final class Namespace: Sendable {
     init(_ definition: OpenNamespace, _ reservation: Reservation, instance: UInt64) {
         self.definition = definition
         self.instance = instance
-        self.reservation = Mutex(ReservationState(current: reservation))
+        self.reservation = Mutex(ReservationState(reservation))
         state = Mutex(definition.device.geometry)
     }
 

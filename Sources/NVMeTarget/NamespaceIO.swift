@@ -1,6 +1,7 @@
 import Base
 import BlockInterface
 import NVMeSpec
+import TargetInterface
 import TargetTransport
 
 /// Commands on their way to the block devices: the requests that are made of them, and who waits for room.
@@ -8,6 +9,8 @@ final class NamespaceIO {
     /// Its poll group's, which outlives it: each request would count a reference otherwise.
     private let blocks: Unmanaged<BlockSet>
     private let port: PortIndex
+    /// A command that had to wait is judged by what the reservation says when it has its turn. (False is a bug, for tests.)
+    private let judgesAgain: Bool
     /// Requests whose operation the channel had no room for.
     var waiting = ChannelWaitLists()
 
@@ -23,9 +26,10 @@ final class NamespaceIO {
         case firstEnded(Status)
     }
 
-    init(_ blocks: BlockSet, port: PortIndex) {
+    init(_ blocks: BlockSet, port: PortIndex, _ options: TargetOptions) {
         self.blocks = .passUnretained(blocks)
         self.port = port
+        judgesAgain = options.deliberateDefect != .judgedOnce
     }
 
     // MARK: To the device
@@ -45,13 +49,14 @@ final class NamespaceIO {
         }
         let namespace = connection.namespaces[nsid]
         guard !namespace.channel.isNone else { return .ended(.namespaceNotReady) }
-        guard case .io(let command) = requests[index].command, namespace.allows(command.needs, connection.hostBit)
+        guard case .io(let command) = requests[index].command,
+            namespace.reservation.allows(command.needs, to: connection.host) || !judgesAgain
         else { return .ended(.reservationConflict) }
         switch command {
         case .read(let range): return submit(&requests[index], index, .read, range, namespace)
         case .write(let range):
             if _slowPath(requests[index].header.isFused) {
-                return submitPair(index, range, namespace, requests, connection.hostBit)
+                return submitPair(index, range, namespace, requests, connection.host)
             }
             return submit(&requests[index], index, .write, range, namespace)
         case .compare(let range): return submit(&requests[index], index, .compare, range, namespace)
@@ -84,10 +89,10 @@ final class NamespaceIO {
     @inline(never)
     private func submitPair(
         _ second: RequestIndex, _ range: BlockCommand, _ namespace: NamespaceSlot, _ requests: borrowing RequestTable,
-        _ hostBit: UInt64
+        _ host: HostIndex
     ) -> Submission {
         let first = requests[second].pair.partner
-        guard namespace.allows(.read, hostBit) else { return .firstEnded(.reservationConflict) }
+        guard namespace.reservation.allows(.read, to: host) else { return .firstEnded(.reservationConflict) }
         let shift = UInt64(namespace.blockShift)
         let block = BlockRequest(
             tag: tag(second), operation: .compareAndWrite,

@@ -1,21 +1,14 @@
 import BlockInterface
 import NVMeSpec
 
-/// The access that a reservation has to allow.
-enum Access {
-    case none
-    case read
-    case write
-}
-
 extension IOCommand {
-    /// Reservation commands are judged by the reservation itself.
+    /// The access that a namespace's reservation has to allow. Reservation commands are judged by the reservation itself.
     @inline(__always)
     var needs: Access {
         switch self {
         case .read, .compare, .verify: .read
         case .write, .flush, .writeZeroes, .datasetManagement: .write
-        case .reservationRegister, .reservationReport, .reservationAcquire, .reservationRelease, .invalid: .none
+        case .reservationRegister, .reservationReport, .reservationAcquire, .reservationRelease, .invalid: []
         }
     }
 
@@ -61,23 +54,12 @@ extension NamespaceTable {
 }
 
 extension NamespaceSlot {
-    /// Whether the namespace's reservation lets a host do something (NVMe Base, "Command Behavior in the Presence of a
-    /// Reservation").
-    @inline(__always)
-    func allows(_ needs: Access, _ hostBit: UInt64) -> Bool {
-        switch needs {
-        case .none: true
-        case .read: readers & hostBit != 0
-        case .write: writers & hostBit != 0
-        }
-    }
-
     /// The answer to a command that may not be done at all now; success where it may.
     @inline(__always)
-    func verdict(on command: IOCommand, of hostBit: UInt64, _ access: AccessTable) -> Status {
+    func verdict(on command: IOCommand, of host: HostIndex, _ access: AccessTable) -> Status {
         let access = access[anaGroup]
         guard access.isSuccess else { return access }
-        guard allows(command.needs, hostBit) else { return .reservationConflict }
+        guard reservation.allows(command.needs, to: host) else { return .reservationConflict }
         guard !isReadOnly || !command.changesData else { return .namespaceIsWriteProtected }
         return .success
     }

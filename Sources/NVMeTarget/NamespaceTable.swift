@@ -15,9 +15,7 @@ struct NamespaceSlot: BitwiseCopyable {
     /// The reactor's channel to the device, where there is one.
     var channel = ChannelIndex.none
     var blockCount: UInt64 = 0
-    /// Which hosts the reservation lets read, and write: a bit a host.
-    var readers = UInt64.max
-    var writers = UInt64.max
+    var reservation = ReservationAccess()
     /// `Namespace.lastLoss`.
     var lastLoss: UInt64 = 0
     /// The namespace's place in an `AccessTable`.

@@ -24,7 +24,7 @@ final class PageAnswers {
         mutating func advance(_ request: RequestReference) -> Bool {
             guard let memory = request.takeAnswerMemory() else { return false }
             let piece = UnsafeMutableRawBufferPointer(
-                start: memory + written, count: min(Limits.pageBytesPerRound, length - written))
+                start: memory + written, count: min(page.bytesPerRound, length - written))
             piece.initializeMemory(as: UInt8.self, repeating: 0)
             page.write(PageWindow(offset: offset + written, piece))
             written += piece.count

@@ -75,7 +75,7 @@ public final class PollGroup: Poller {
 
     public override var nextDeadline: MonotonicTime {
         if engines.hasEvents { return now }
-        if views.isUnfinished { return now }
+        if views.isUnfinished || control.hasNews { return now }
         // An answer that waits for memory is not told when there is some.
         if blocks.isBlocked || control.hasPages { return now.advanced(byNanoseconds: Limits.blockedRetryNanoseconds) }
         // Without connections there is nothing to time: the reactor sleeps until somebody comes.
@@ -219,7 +219,7 @@ extension PollGroup: PollGroupDuties {
 
     func finishAbort(_ ticket: RequestTicket, isAborted: Bool) { control.finishAbort(ticket, isAborted: isAborted) }
 
-    func fence(_ subsystem: Subsystem, nsid: UInt32, victims: UInt64, barrier: FenceBarrier) {
+    func fence(_ subsystem: Subsystem, nsid: UInt32, victims: HostSet, barrier: FenceBarrier) {
         control.fence(subsystem, nsid: nsid, victims: victims, barrier: barrier)
     }
 

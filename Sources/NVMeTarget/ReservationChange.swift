@@ -11,6 +11,15 @@ struct ReservationChange: Sendable {
     let aborts: Bool
     let ticket: RequestTicket
 
+    /// The hosts whose running commands end first.
+    var victims: HostSet { aborts ? HostSet(outcome.left.map(\.index)) : HostSet() }
+
+    /// What is to be stored, made where it is: there may be thousands of registrants.
+    var stored: (@Sendable () -> [UInt8])? {
+        guard next.persistsThroughPowerLoss else { return nil }
+        return { [next] in StoredReservation.bytes(of: next) }
+    }
+
     var subsystem: Subsystem { controller.subsystem }
 }
 

@@ -12,10 +12,12 @@ import TargetInterface
 final class ReservationCommands {
     private let target: Target
     private let engines: EngineTable
+    private let announcements: Announcements
 
-    init(_ target: Target, _ engines: EngineTable) {
+    init(_ target: Target, _ engines: EngineTable, _ announcements: Announcements) {
         self.target = target
         self.engines = engines
+        self.announcements = announcements
     }
 
     private var here: GroupHandle { target.group(engines.group) }
@@ -29,10 +31,6 @@ final class ReservationCommands {
         case .reservationReport(let report): return self.report(report, namespace, request)
         case .invalid(let status): return .refused(status)
         default: break
-        }
-        // The 64th host and later ones share a bit: they cannot be told apart on the I/O path.
-        guard controller.subsystem.hostBit(of: controller.hostID) != Subsystem.sharedHostBit else {
-            return .refused(.insufficientCapacity)
         }
         // One change at a time for a namespace; the others wait their turn.
         let waiter = ReservationWaiter(group: engines.group, ticket: engines.ticket(of: request.reference))
@@ -73,7 +71,7 @@ final class ReservationCommands {
             {
                 throw .invalid
             }
-            outcome = try perform(command, on: &next, request.reference.data, controller.hostID)
+            outcome = try perform(command, on: &next, request.reference.data, controller.host)
         } catch {
             endChange(of: namespace)
             return .refused(error.status)
@@ -89,7 +87,7 @@ final class ReservationCommands {
     }
 
     private func perform(
-        _ command: IOCommand, on reservation: inout Reservation, _ data: UnsafeRawBufferPointer, _ host: UUIDBytes
+        _ command: IOCommand, on reservation: inout Reservation, _ data: UnsafeRawBufferPointer, _ host: KnownHost
     ) throws(ReservationRefusal) -> Reservation.Outcome {
         switch command {
         case .reservationRegister(let register):
@@ -109,23 +107,26 @@ final class ReservationCommands {
     private func report(_ command: ReservationReportCommand, _ namespace: Namespace, _ request: ControlRequest)
         -> ControlReply
     {
-        let controller = request.controller
+        let subsystem = request.controller.subsystem
         // Host identifiers are 128 bits over fabrics: only the extended structure has room for them.
         guard command.isExtended else { return .refused(.hostIdentifierInconsistentFormat) }
         guard command.byteCount <= UInt64(target.options.maxTransferSize) else {
             return .refused(.invalidField)
         }
         let reservation = namespace.reservation.withLock { $0.current }
-        let registrants = reservation.registrants.map { registrant in
-            ReservationStatus.Registrant(
-                controllerID: controller.subsystem.controllers(of: registrant.host).first?.id
-                    ?? ReservationStatus.Registrant.anyController,
-                holdsReservation: reservation.isHolder(registrant.host), hostID: registrant.host, key: registrant.key)
+        let (status, registrants) = (reservation.status, reservation.registrants)
+        // A registrant's controller has to be looked for.
+        let page = DataPage(byteCount: status.byteCount(isExtended: true), bytesPerRound: 4096) { window in
+            subsystem.state.withLock { state in
+                status.write(to: window, isExtended: true) { place in
+                    let (host, key) = (registrants[place].host, registrants[place].key)
+                    return ReservationStatus.Registrant(
+                        controllerID: state.controllers.controllers(of: host).first?.id
+                            ?? ReservationStatus.Registrant.anyController,
+                        holdsReservation: reservation.isHeld(by: host), hostID: host.id, key: key)
+                }
+            }
         }
-        let status = ReservationStatus(
-            generation: reservation.generation, type: reservation.type,
-            persistsThroughPowerLoss: reservation.persistsThroughPowerLoss, registrants: registrants)
-        let page = DataPage(byteCount: status.byteCount(isExtended: true)) { status.write(to: $0, isExtended: true) }
         return .page(page, offset: 0, length: Int(command.byteCount))
     }
 
@@ -137,14 +138,16 @@ final class ReservationCommands {
         }
         if target.options.deliberateDefect == .reservationBelievedBeforeStored {
             store.save(
-                change.next.persistsThroughPowerLoss ? change.next.encoded : nil, subsystem: change.subsystem.nqn,
+                change.stored,
+                subsystem: change.subsystem.nqn,
                 nsid: change.namespace.nsid
             ) { _ in }
             return apply(change)
         }
         let here = here
         store.save(
-            change.next.persistsThroughPowerLoss ? change.next.encoded : nil, subsystem: change.subsystem.nqn,
+            change.stored,
+            subsystem: change.subsystem.nqn,
             nsid: change.namespace.nsid
         ) { problem in
             here.send { $0.stored(change, problem: problem) }
@@ -164,21 +167,16 @@ final class ReservationCommands {
 
     /// Step two: every reactor takes the change on, and says so when the commands that had to end have ended.
     private func apply(_ change: ReservationChange) {
-        // Before the change is published: as long as a victim is registered, nobody takes over its place.
-        var lost: UInt64 = 0
-        if change.aborts {
-            for host in change.outcome.preempted { lost |= change.subsystem.hostBit(of: host) }
-        }
-        let former = change.namespace.reservation.withLock { state in
-            defer { state.current = change.next }
-            return state.current
-        }
-        change.subsystem.changeRegistrants(from: former, to: change.next)
-        let (here, victims) = (here, lost)
+        // A place is a registrant's before any reactor knows, and another's only after every reactor does: `takenOn`.
+        if change.outcome.hasJoined { change.subsystem.register(change.controller.host.index) }
+        change.namespace.reservation.withLock { $0.takeOn(change) }
+        let (here, victims) = (here, change.victims)
         let groups =
             target.options.deliberateDefect == .reservationTakenOnByOneReactor ? [here] : target.groups
         let barrier = FenceBarrier(count: groups.count) { here.send { $0.takenOn(change) } }
-        for group in groups {
+        let isAwaitedHere = target.options.deliberateDefect == .victimsAwaitedByOneReactor
+        for (place, group) in groups.enumerated() {
+            let victims = isAwaitedHere && place != engines.group ? HostSet() : victims
             group.send {
                 $0.fence(change.subsystem, nsid: change.namespace.nsid, victims: victims, barrier: barrier)
             }
@@ -187,14 +185,17 @@ final class ReservationCommands {
 
     /// Step three: all reactors have done it. The hosts concerned are told, and the command is answered.
     func takenOn(_ change: ReservationChange) {
-        endChange(of: change.namespace)
-        for notification in change.outcome.notifications {
-            for controller in change.subsystem.controllers(of: notification.host) {
-                controller.notify(notification.kind, of: change.namespace)
+        for news in change.outcome.news {
+            announcements.tell(news.hosts, of: change.subsystem) { [target] controller in
+                controller.notify(news.kind, of: change.namespace)
                 target.raise(.reservationLogAvailable, on: controller)
             }
         }
-        finish(change, .done)
+        announcements.afterwards { [unowned self] in
+            change.subsystem.unregister(change.outcome.left.map(\.index))
+            endChange(of: change.namespace)
+            finish(change, .done)
+        }
     }
 
     private func finish(_ change: ReservationChange, _ reply: ControlReply) {

@@ -7,11 +7,23 @@ struct ReservationWaiter: Sendable {
 
 /// A namespace's reservation, and the command that is at work on it.
 struct ReservationState: Sendable {
-    var current = Reservation()
+    private(set) var current: Reservation
+    /// The registrants of `current`, as reactors take them on.
+    private(set) var registrants: HostSet
     private var isChanging = false
     private var waiters: [ReservationWaiter] = []
 
-    init(current: Reservation = Reservation()) { self.current = current }
+    init(_ current: Reservation) {
+        self.current = current
+        registrants = HostSet(current.registrants.hosts().map(\.index))
+    }
+
+    /// Takes on what a change has made of the reservation.
+    mutating func takeOn(_ change: ReservationChange) {
+        current = change.next
+        if change.outcome.hasJoined { registrants.insert(change.controller.host.index) }
+        registrants.remove(change.outcome.left)
+    }
 
     enum Claim { case begun, waits, refused }
 

@@ -62,7 +62,7 @@ enum RetryTable {
         Row(.invalidLogPage, .never, "there is no such log page"),
         Row(.featureIdentifierNotSaveable, .never, "nothing is saved"),
         Row(.featureNotChangeable, .never, "the feature cannot be changed"),
-        Row(.insufficientCapacity, .mayHelp, "other hosts have all places; one may go"),
+        Row(.insufficientCapacity, .mayHelp, "as many hosts are registered as can be; one may go"),
         // Fabrics; 81h is Invalid Protection Information in the answer to I/O, and that is for good.
         Row(.connectIncompatibleFormat, .never, "there is one record format"),
         Row(.connectControllerBusy, .byCause, "commands of earlier associations are not over, or there is no room"),

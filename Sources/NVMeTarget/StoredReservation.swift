@@ -2,36 +2,28 @@ import Base
 import CChecksum
 import NVMeSpec
 
-extension Reservation {
-    // The stored form, little-endian: magic, version, count, generation, type, holder's place or FFFFFFFFh; then for
-    // each registrant its host identifier and key; CRC32C of all before it at the end.
+/// A reservation that persists through power loss, as it is stored.
+///
+/// Little-endian: magic, version, count, generation, type, holder's place or FFFFFFFFh; then for each registrant its host
+/// identifier and key; CRC32C of all before it at the end.
+struct StoredReservation {
     private static let magic: UInt32 = 0x5245_5354
     private static let version: UInt32 = 1
-    private static let headerWords = 6
+    private static let headerByteCount = 24
     private static let registrantByteCount = 24
 
-    /// The stored form.
-    var encoded: [UInt8] {
-        let place = registrants.firstIndex { $0.host == holder }.map { UInt32($0) } ?? UInt32.max
-        var bytes: [UInt8] = []
-        for word in [
-            Self.magic, Self.version, UInt32(registrants.count), generation, UInt32(type?.rawValue ?? 0), place,
-        ] {
-            bytes += Self.littleEndian(word)
-        }
-        for registrant in registrants {
-            bytes += registrant.host.bytes + Self.littleEndian(registrant.key)
-        }
-        return bytes + Self.littleEndian(tercet_crc32c(bytes, bytes.count))
-    }
+    var generation: UInt32
+    var type: ReservationType?
+    var registrants: [(host: UUIDBytes, key: UInt64)]
+    /// `nil` without a reservation and with one that all registrants hold.
+    var holder: UUIDBytes?
 
     /// Reads the stored form; a torn or foreign one is refused, whatever its bytes.
     init(decoding bytes: [UInt8]) throws(TercetError) {
-        self.init()
         func word(_ offset: Int) -> UInt32 {
             (0..<4).reduce(0) { $0 | UInt32(bytes[offset + $1]) << UInt32(8 * $1) }
         }
-        guard bytes.count >= Self.headerWords * 4 + 4 else {
+        guard bytes.count >= Self.headerByteCount + 4 else {
             throw TercetError(.damaged, "\(bytes.count) bytes are too few")
         }
         let body = bytes.count - 4
@@ -43,26 +35,59 @@ extension Reservation {
             throw TercetError(.unsupported, "it is of version \(word(4)); this program knows \(Self.version)")
         }
         let count = Int(word(8))
-        guard body == Self.headerWords * 4 + count * Self.registrantByteCount else {
+        guard body == Self.headerByteCount + count * Self.registrantByteCount else {
             throw TercetError(.damaged, "its length does not fit \(count) registrants")
         }
-        var restored: [Registrant] = []
-        for index in 0..<count {
-            let offset = Self.headerWords * 4 + index * Self.registrantByteCount
-            guard let host = UUIDBytes(bytes: bytes[offset..<offset + 16]) else { continue }
-            restored.append(
-                Registrant(host: host, key: UInt64(word(offset + 16)) | UInt64(word(offset + 20)) << 32))
+        guard count <= Limits.registrants else {
+            throw TercetError(
+                .unsupported, "it has \(count) registrants, and a namespace has at most \(Limits.registrants)")
         }
-        let type = ReservationType(rawValue: UInt8(truncatingIfNeeded: word(16)))
+        registrants = (0..<count).map { index in
+            let offset = Self.headerByteCount + index * Self.registrantByteCount
+            let host = bytes.withUnsafeBytes { UUIDBytes(from: $0.baseAddress.unsafelyUnwrapped + offset) }
+            return (host, UInt64(word(offset + 16)) | UInt64(word(offset + 20)) << 32)
+        }
+        guard Set(registrants.map(\.host)).count == count else {
+            throw TercetError(.damaged, "it names a registrant twice")
+        }
+        generation = word(12)
+        type = ReservationType(rawValue: UInt8(truncatingIfNeeded: word(16)))
         let place = Int(word(20))
-        let holder = place < restored.count ? restored[place].host : nil
+        holder = place < count && type?.isAllRegistrants != true ? registrants[place].host : nil
         guard type == nil || type?.isAllRegistrants == true || holder != nil else {
             throw TercetError(.damaged, "its holder is not among its registrants")
         }
-        restore(registrants: restored, generation: word(12), type: type, holder: holder)
     }
 
-    private static func littleEndian<Word: FixedWidthInteger>(_ word: Word) -> [UInt8] {
-        withUnsafeBytes(of: word.littleEndian) { Array($0) }
+    /// The stored form of a reservation.
+    static func bytes(of reservation: Reservation) -> [UInt8] {
+        let registrants = reservation.registrants
+        let body = headerByteCount + registrants.count * registrantByteCount
+        var (place, holder) = (UInt32(0), UInt32.max)
+        registrants.forEach {
+            if $0.host == reservation.holder { holder = place }
+            place += 1
+        }
+        return [UInt8](unsafeUninitializedCapacity: body + 4) { buffer, count in
+            guard var next = UnsafeMutableRawPointer(buffer.baseAddress) else { return }
+            let start = next
+            func append<Word: FixedWidthInteger & BitwiseCopyable>(_ word: Word) {
+                next.storeBytes(of: word.littleEndian, as: Word.self)
+                next += MemoryLayout<Word>.size
+            }
+            for word in [
+                magic, version, UInt32(registrants.count), reservation.generation,
+                UInt32(reservation.type?.rawValue ?? 0), holder,
+            ] {
+                append(word)
+            }
+            registrants.forEach {
+                $0.host.id.store(to: next)
+                next += UUIDBytes.byteCount
+                append($0.key)
+            }
+            append(tercet_crc32c(start, body))
+            count = body + 4
+        }
     }
 }

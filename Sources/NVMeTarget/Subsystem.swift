@@ -18,8 +18,6 @@ public final class Subsystem: Sendable {
         var counters: [(host: String, reference: StatisticsReference)] = []
         /// Each reactor's namespaces, for their counters.
         var tables: [NamespaceTable] = []
-        /// Hosts that have connected, each at the place of its bit in `NamespaceSlot.readers` and `writers`.
-        var hosts: [UUIDBytes] = []
     }
 
     public let nqn: String
@@ -93,10 +91,10 @@ public final class Subsystem: Sendable {
     var controllers: [Controller] { state.withLock { $0.controllers.all } }
 
     /// A host's controllers, in the order of their identifiers.
-    func controllers(of host: UUIDBytes) -> [Controller] { state.withLock { $0.controllers.controllers(of: host) } }
+    func controllers(of host: KnownHost) -> [Controller] { state.withLock { $0.controllers.controllers(of: host) } }
 
-    /// Adds a controller under a free identifier, or returns `nil` when there is none left.
-    func addController(_ make: (UInt16) -> Controller) -> Controller? {
+    /// Adds a controller of a host under a free identifier, or returns `nil` when there is none left.
+    func addController(of hostID: UUIDBytes, _ make: (UInt16, KnownHost) -> Controller) -> Controller? {
         state.withLock { state in
             guard !state.isRemoved else { return nil }
             let range = state.definition.controllerIDs
@@ -106,59 +104,25 @@ public final class Subsystem: Sendable {
                 let id = range.contains(state.nextControllerID) ? state.nextControllerID : range.lowerBound
                 state.nextControllerID = id == range.upperBound ? range.lowerBound : id + 1
                 guard state.controllers[id] == nil else { continue }
-                let controller = make(id)
-                state.controllers.add(controller)
-                return controller
+                return state.controllers.add(of: hostID) { make(id, $0) }
             }
             return nil
         }
     }
 
-    /// The bit of a host in the reservations' masks. The last bit is shared by all hosts beyond the 63rd: they can use
-    /// namespaces without a reservation, and cannot register.
-    func hostBit(of host: UUIDBytes) -> UInt64 {
-        state.withLock { state in
-            if let place = state.hosts.firstIndex(of: host) { return 1 << UInt64(place) }
-            if state.hosts.count < 63 {
-                state.hosts.append(host)
-                return 1 << UInt64(state.hosts.count - 1)
-            }
-            // A place whose host is neither connected nor registered, and whose commands are over, is taken over: its bit
-            // says in every mask what the reservation lets strangers do, which is right for the new host as well.
-            guard let place = state.hosts.firstIndex(where: { !state.controllers.isPresent($0) }) else {
-                return Subsystem.sharedHostBit
-            }
-            state.hosts[place] = host
-            return 1 << UInt64(place)
-        }
-    }
+    // MARK: Registrants
 
-    /// Takes on who is registered with a namespace.
-    func changeRegistrants(from old: Reservation, to new: Reservation) {
-        state.withLock {
-            $0.controllers.changeRegistrants(from: old.registrants.map(\.host), to: new.registrants.map(\.host))
-        }
-    }
+    /// Keeps a place for a host that is registered with a namespace, whether it is connected or not.
+    func register(_ id: UUIDBytes) -> HostIndex { state.withLock { $0.controllers.register(id) } }
 
-    /// The bit that hosts share who have no place of their own.
-    static let sharedHostBit: UInt64 = 1 << 63
+    /// Keeps the place of a host that is connected, and is registered with a namespace now.
+    func register(_ host: HostIndex) { state.withLock { $0.controllers.register(host) } }
 
-    /// Which hosts a namespace's reservation lets read, and write: a bit a host. Hosts that connect later have no
-    /// registration: their bits say what the reservation lets everybody do.
-    func masks(of namespace: Namespace) -> (readers: UInt64, writers: UInt64) {
-        let reservation = namespace.reservation.withLock { $0.current }
-        let stranger = reservation.access(of: UUIDBytes())
-        var readers: UInt64 = stranger.read ? .max : 0
-        var writers: UInt64 = stranger.write ? .max : 0
-        for registrant in reservation.registrants {
-            let access = reservation.access(of: registrant.host)
-            let bit = hostBit(of: registrant.host)
-            // A registrant that has no place may do what strangers may: its bit would let in all who share it.
-            guard bit != Subsystem.sharedHostBit else { continue }
-            if access.read { readers |= bit }
-            if access.write { writers |= bit }
-        }
-        return (readers, writers)
+    /// Hosts are no longer registered with a namespace. No reactor takes them for registrants any more: others may get their
+    /// places.
+    func unregister(_ registrants: [HostIndex]) {
+        guard !registrants.isEmpty else { return }
+        state.withLock { $0.controllers.unregister(registrants) }
     }
 
     /// Takes a controller out and returns the queues that are to be closed; `nil` where it has ended already. Until its

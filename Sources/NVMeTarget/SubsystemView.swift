@@ -42,6 +42,7 @@ final class SubsystemView {
             state.counters.removeAll { own.contains($0.reference) }
             state.tables.removeAll { $0 == table }
         }
+        for nsid in open.keys { namespaces[nsid].reservation.deallocate() }
         namespaces.deallocate()
         for (_, table) in accessTables { table.deallocate() }
         for reference in own { reference.deallocate() }
@@ -66,17 +67,12 @@ final class SubsystemView {
     func connected(_ controller: Controller) -> ConnectedView {
         ConnectedView(
             namespaces: namespaces, access: access(at: controller.listener),
-            statistics: counters(of: controller.hostNQN),
-            hostBit: subsystem.hostBit(of: controller.hostID))
+            statistics: counters(of: controller.hostNQN), host: controller.host.index)
     }
 
     /// Forgets what reservations say: for tests that show that it is noticed.
     func letEverybodyIn() {
-        for namespace in subsystem.namespaces {
-            var slot = namespaces[namespace.nsid]
-            (slot.readers, slot.writers) = (.max, .max)
-            namespaces[namespace.nsid] = slot
-        }
+        for namespace in subsystem.namespaces { namespaces[namespace.nsid].reservation.letEverybodyIn() }
     }
 
     /// All namespaces have been looked at.
@@ -121,6 +117,7 @@ final class SubsystemView {
         let current = subsystem.namespace(nsid)
         if let former = open[nsid], former !== current {
             let channel = namespaces[nsid].channel
+            namespaces[nsid].reservation.deallocate()
             namespaces[nsid] = NamespaceSlot()
             namespaces.count(nsid) { $0 = NamespaceCounters() }
             if !channel.isNone { blocks.remove(channel) }
@@ -151,7 +148,7 @@ final class SubsystemView {
         slot.memoryAlignment = UInt32(max(1, geometry.memoryAlignment))
         slot.compareAndWriteBytes = geometry.compareAndWriteSize
         slot.isReadOnly = namespace.definition.isReadOnly || geometry.isReadOnly
-        (slot.readers, slot.writers) = subsystem.masks(of: namespace)
+        namespace.reservation.withLock { slot.reservation.takeOn($0) }
         slot.anaGroup = UInt8(truncatingIfNeeded: namespace.definition.anaGroup)
         slot.lastLoss = namespace.lastLoss
         slot.isPresent = true

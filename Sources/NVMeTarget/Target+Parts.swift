@@ -66,11 +66,9 @@ extension Target {
         }
         let device = try open(definition.backing)
         let store = surroundings.reservations
-        var reservation = Reservation()
+        let stored: StoredReservation?
         do {
-            if let stored = try store?.load(subsystem: nqn, nsid: definition.nsid) {
-                reservation = try Reservation(decoding: stored)
-            }
+            stored = try store?.load(subsystem: nqn, nsid: definition.nsid).map { try StoredReservation(decoding: $0) }
         } catch {
             // Serving without it would let in a host that was fenced.
             throw TercetError(
@@ -83,11 +81,12 @@ extension Target {
             identity: surroundings.identity(of: definition, in: nqn, device: device.identity),
             anaGroup: definition.anaGroup,
             store: store)
+        let reservation = stored.map { Reservation($0) { subsystem.register($0) } } ?? Reservation()
         let namespace = Namespace(opened, reservation, instance: takeInstance())
         guard subsystem.state.withLock({ $0.namespaces.add(namespace) }) else {
+            subsystem.unregister(reservation.registrants.hosts().map(\.index))
             throw TercetError(.exists, "\(nqn) has a namespace \(definition.nsid) already")
         }
-        subsystem.changeRegistrants(from: Reservation(), to: reservation)
         observe(
             .namespaceAdded(
                 subsystem: nqn, nsid: definition.nsid, device: device.name, blockCount: device.geometry.blockCount,
@@ -119,23 +118,29 @@ extension Target {
         guard let subsystem = subsystem(nqn),
             let namespace = subsystem.state.withLock({ $0.namespaces.remove(nsid) })
         else { return }
-        let reservation = namespace.reservation.withLock { $0.current }
-        subsystem.changeRegistrants(from: reservation, to: Reservation())
-        for registrant in reservation.registrants {
-            for controller in subsystem.controllers(of: registrant.host) { end(controller, .namespaceRemoved) }
+        let registrants = namespace.reservation.withLock { $0.current.registrants }.hosts()
+        for registrant in registrants {
+            for controller in subsystem.controllers(of: registrant) { end(controller, .namespaceRemoved) }
         }
         namespaceChanged(nsid, of: subsystem)
+        // Until then a reactor may take the host of a registrant's place for the registrant.
+        whenSettled { subsystem.unregister(registrants.map(\.index)) }
     }
 
     /// Comes when every reactor has done what it was told before: another namespace may be added then in the place of one
     /// that was removed, and no queue that has to be closed is there to reach it. All reactors have to run.
     var settled: OneTimeEvent {
         let event = OneTimeEvent()
-        let groups = groups
-        if groups.isEmpty { event.signal() }
-        let barrier = FenceBarrier(count: groups.count) { event.signal() }
-        for group in groups { group.whenSettled { barrier.arrive() } }
+        whenSettled { event.signal() }
         return event
+    }
+
+    /// Calls `done` then, from a reactor's thread.
+    private func whenSettled(_ done: @escaping @Sendable () -> Void) {
+        let groups = groups
+        if groups.isEmpty { done() }
+        let barrier = FenceBarrier(count: groups.count, completion: done)
+        for group in groups { group.whenSettled { barrier.arrive() } }
     }
 
     func add(referral: SocketAddress) {

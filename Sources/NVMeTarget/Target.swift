@@ -124,15 +124,13 @@ public final class Target: Sendable {
     /// A flush of a namespace's device failed, or a write that had to be durable: what the device had cached may be lost. Devices
     /// say so once, and the next flush succeeds (Linux: errseq_t, Documentation/core-api/errseq.rst); so every other controller
     /// hears of it with its own next flush. The namespace has another instance from now on, by which a volume knows that its cache
-    /// may be lost, and hosts that are registered with it are told to look.
+    /// may be lost. Hosts that are registered with it are then to be told to look.
     func cacheMayBeLost(_ namespace: Namespace, of subsystem: Subsystem, known controller: Controller) {
+        if options.deliberateDefect == .failedFlushNotTold { return }
         let number = takeInstance()
         namespace.noteLoss(number)
         controller.state.withLock { $0.heardLosses[namespace.nsid] = number }
         for group in groups { group.send { $0.synchronize(subsystem, nsid: namespace.nsid) } }
-        for registrant in namespace.reservation.withLock({ $0.current.registrants }) {
-            for controller in subsystem.controllers(of: registrant.host) { noteChange(of: namespace.nsid, controller) }
-        }
     }
 
     /// Asks all devices for their sizes; hosts are told of changes. For the control plane, every second or so.

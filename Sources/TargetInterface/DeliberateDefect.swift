@@ -13,6 +13,12 @@ package enum DeliberateDefect: UInt8, Sendable {
     case reservationNotJudged
     /// Commands of preempted hosts that wait for their data, or for memory, go on when they have it.
     case waitingCommandsNotAborted
+    /// A command is judged when it comes, and not again before it goes to the block device.
+    case judgedOnce
+    /// Preempt and abort waits for commands of the preempted hosts on the reactor that it came to, and not on others.
+    case victimsAwaitedByOneReactor
+    /// A flush that a device failed is told to the host that sent it alone.
+    case failedFlushNotTold
     /// A controller whose host is silent lives on.
     case keepAliveNotWatched
 }

@@ -5,8 +5,10 @@ public protocol ReservationStore: Sendable {
     /// The last that was stored for a namespace; `nil` if nothing was.
     func load(subsystem: String, nsid: UInt32) throws -> [UInt8]?
 
-    /// Stores, durably, and then calls `completion`, from any thread, with what went wrong. `nil` bytes remove what was
-    /// stored. Must not block.
+    /// Stores, durably, and then calls `completion`, from any thread, with what went wrong. `nil` removes what was stored. Must not
+    /// block.
+    ///
+    /// - Parameter bytes: makes what is to be stored, which may take long: called from any thread.
     func save(
-        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void)
+        _ bytes: (@Sendable () -> [UInt8])?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void)
 }

@@ -19,14 +19,15 @@ final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
     func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { forgets ? nil : stored }
 
     func save(
-        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
+        _ bytes: (@Sendable () -> [UInt8])?, subsystem: String, nsid: UInt32,
+        completion: @escaping @Sendable (String?) -> Void
     ) {
         let process = processNumber
         if answersEarly { completion(nil) }
         network.schedule(afterNanoseconds: network.draw(20_000...400_000)) { [self] in
             guard processNumber == process else { return }
             if fails { return answersEarly ? () : completion("no space left on device") }
-            stored = bytes
+            stored = bytes?()
             if !answersEarly { completion(nil) }
         }
     }

@@ -13,9 +13,10 @@ struct FileReservationStore: ReservationStore {
     func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { try DurableFile.read(path(subsystem, nsid)) }
 
     func save(
-        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
+        _ bytes: (@Sendable () -> [UInt8])?, subsystem: String, nsid: UInt32,
+        completion: @escaping @Sendable (String?) -> Void
     ) {
-        queue.async { completion(DurableFile.replace(path(subsystem, nsid), in: folder, with: bytes)) }
+        queue.async { completion(DurableFile.replace(path(subsystem, nsid), in: folder, with: bytes?())) }
     }
 
     /// A name that any NQN can have: it may contain slashes.

@@ -62,7 +62,10 @@ final class InProcessPort: TransportPort {
         case .fromHost(let data):
             shape = hostShape(data.count)
             outgoing[shape.token.0] = data
-        case .toHost(let count): shape = hostShape(count)
+        case .toHost(let count):
+            shape = hostShape(count)
+            // Memory of the host's, which is there before the command is sent.
+            queue.rooms[InProcessQueue.commandID(of: entry)] = [UInt8](repeating: 0, count: count)
         case .inCapsule(let data):
             (bytes + SubmissionEntry.byteCount).copyMemory(from: data, byteCount: data.count)
             dataLength = data.count
@@ -141,9 +144,7 @@ final class InProcessPort: TransportPort {
             entry.withUnsafeMutableBytes { answer.entry.store(to: $0.baseAddress!) }
             let data =
                 answer.byteCount > 0 ? UnsafeRawBufferPointer(start: answer.source, count: Int(answer.byteCount)) : nil
-            if let queue = queues[answer.connection.offset], !queue.isClosed {
-                queue.answers.append(InProcessAnswer(entry: entry, data: data.map { Array($0) } ?? []))
-            }
+            if let queue = queues[answer.connection.offset], !queue.isClosed { queue.take(entry, data) }
             if !answer.buffer.isNone { free(answer.buffer) }
             events.append(.answered(answer.request, hasWaited: hasWaited))
         case .giveBack, .endLoan, .close, .release: break

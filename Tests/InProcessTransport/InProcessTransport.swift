@@ -115,6 +115,8 @@ public final class InProcessQueue {
     /// The target has ended it.
     public internal(set) var isClosed = false
     public internal(set) var answers: [InProcessAnswer] = []
+    /// The host's memory for the data of commands that have not been answered, by the commands' identifiers.
+    var rooms: [UInt16: [UInt8]] = [:]
 
     init(_ transport: InProcessTransport, queueID: UInt16) {
         self.transport = transport
@@ -123,6 +125,21 @@ public final class InProcessQueue {
 
     /// Sends the 64 bytes of a submission queue entry. What its data pointer says is not looked at: `data` counts.
     public func send(_ entry: [UInt8], _ data: InProcessData = .none) { transport.port.send(entry, data, on: self) }
+
+    /// The identifier of the command in a submission queue entry: bytes 2 and 3.
+    static func commandID(of entry: [UInt8]) -> UInt16 { UInt16(entry[2]) | UInt16(entry[3]) << 8 }
+
+    /// An answer has come: a completion queue entry, which has the command's identifier in bytes 12 and 13, and data.
+    func take(_ entry: [UInt8], _ data: UnsafeRawBufferPointer?) {
+        var room = rooms.removeValue(forKey: UInt16(entry[12]) | UInt16(entry[13]) << 8) ?? []
+        let data = data ?? UnsafeRawBufferPointer(start: nil, count: 0)
+        if room.count == data.count {
+            room.withUnsafeMutableBytes { $0.copyMemory(from: data) }
+        } else {
+            room = Array(data)
+        }
+        answers.append(InProcessAnswer(entry: entry, data: room))
+    }
 
     /// The host goes away.
     public func disconnect() { transport.disconnect(self) }

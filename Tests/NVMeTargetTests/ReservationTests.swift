@@ -309,8 +309,8 @@ import Testing
         try expect(0xFFFF, witness, within: 3000)
     }
 
-    /// There are more hosts than the I/O path can tell apart. The rights of registrants must not become those of all hosts that have no place of their own.
-    @Test func aRegistrantWithoutAPlaceLetsNobodyElseIn() throws {
+    /// More hosts come than a machine word has bits, while a host that is away is registered: none of them gets its rights.
+    @Test func aRegistrantThatIsAwayLetsNobodyElseIn() throws {
         let store = KeptReservations()
         // A host of another run reserves the namespace for registrants alone, and through a loss of power.
         let registrant = ReservingHost(try world(store).attach(host: 0xEE), nsid: 2)

@@ -75,13 +75,14 @@ struct ReservingHost {
     }
 
     /// Reservation Report with the extended structure (EDS, bit 0 of dword 11).
-    static func report(nsid: UInt32) -> RawCommand {
-        RawCommand(opcode: nvme_cmd_resv_report.rawValue, nsid: nsid).with(10, 4096 / 4 - 1).with(11, 1)
+    static func report(nsid: UInt32, bytes: Int = 4096) -> RawCommand {
+        RawCommand(opcode: nvme_cmd_resv_report.rawValue, nsid: nsid).with(10, UInt32(bytes) / 4 - 1).with(11, 1)
     }
 
     /// A report, taken apart as libnvme's structures lay it out.
-    func report() throws -> Report {
-        let page = try host.world.succeed(Self.report(nsid: nsid), .toHost(4096), on: host.io[0]).data
+    func report(bytes: Int = 4096) throws -> Report {
+        let command = Self.report(nsid: nsid, bytes: bytes)
+        let page = try host.world.succeed(command, .toHost(bytes), on: host.io[0]).data
         return page.withUnsafeBytes { bytes in
             let head = bytes.loadUnaligned(as: nvme_resv_status.self)
             let registrants = (0..<Int(head.regctl.0) | Int(head.regctl.1) << 8).map { index in
@@ -126,9 +127,10 @@ final class KeptReservations: ReservationStore {
     func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { kept.withLock { $0[nsid] } }
 
     func save(
-        _ bytes: [UInt8]?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void
+        _ bytes: (@Sendable () -> [UInt8])?, subsystem: String, nsid: UInt32,
+        completion: @escaping @Sendable (String?) -> Void
     ) {
-        kept.withLock { $0[nsid] = bytes }
+        kept.withLock { $0[nsid] = bytes?() }
         waiting.withLock { $0.append(completion) }
         if !hangs { answer() }
     }

@@ -11,21 +11,18 @@ control=$tap_folder/control.sock
 target_pids=()
 at_exit '[ ${#target_pids[@]} -eq 0 ] || kill -KILL "${target_pids[@]}"'
 
-# A subsystem of a target tells 63 hosts apart, and each volume is a host of its own.
+# Each volume is a host of its own at the one subsystem of each target.
 python3 - "$volumes" "$port" "$tap_folder" "$nbd_socket" "$control" <<'PYTHON'
 import json, sys
 count, port, folder, nbd, control = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
-of_subsystem = 48
 def member(target, volume):
-    return f"127.0.0.1:{port + target}/nqn.2026-11.io.tercet:m{target}.{volume // of_subsystem}/{volume % of_subsystem + 1}"
+    return f"127.0.0.1:{port + target}/nqn.2026-11.io.tercet:m{target}/{volume + 1}"
 def volume(number, port_offset=0):
     members = [member(target + port_offset, number) for target in range(3)]
     return {"name": f"v{number + 1}", "members": members}
 for target in range(3):
-    subsystems = [
-        {"nqn": f"nqn.2026-11.io.tercet:m{target}.{first // of_subsystem}", "allowAnyHost": True,
-         "namespaces": [{"nsid": place + 1, "backing": "ram:2M"} for place in range(min(of_subsystem, count + 1 - first))]}
-        for first in range(0, count + 1, of_subsystem)]
+    namespaces = [{"nsid": volume + 1, "backing": "ram:2M"} for volume in range(count + 1)]
+    subsystems = [{"nqn": f"nqn.2026-11.io.tercet:m{target}", "allowAnyHost": True, "namespaces": namespaces}]
     json.dump({"reactors": 1, "listeners": [{"address": "127.0.0.1", "port": port + target}], "subsystems": subsystems},
               open(f"{folder}/target{target}.json", "w"))
 away = {"name": "away", "members": [f"127.0.0.1:{port + 9}/nqn.2026-11.io.tercet:away.{target}/1" for target in range(3)]}

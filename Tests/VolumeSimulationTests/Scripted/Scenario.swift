@@ -221,7 +221,7 @@ final class Scenario {
     var areAllInSync: Bool { MemberSet.all.allSatisfy(isInSync) }
 
     /// The numbers of the initiators that are registered with a member.
-    func registrants(_ member: MemberIndex) -> [UInt64] { reservation(member).registrants.map(\.host.low) }
+    func registrants(_ member: MemberIndex) -> [UInt64] { reservation(member).registrants.hosts().map(\.id.low) }
 
     func isReserved(_ member: MemberIndex) -> Bool { reservation(member).type != nil }
 
