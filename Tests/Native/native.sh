@@ -6,7 +6,10 @@
 softverbs=${SOFTVERBS:-$project/Tools/softverbs/build/libsoftverbs.so}
 tercet=${TERCET:-$project/.build/release/tercet}
 address=127.0.0.1
-port=$((20000 + $$ % 20000))
+# A hundred ports from here on are this file's alone: other files may run beside it.
+port_slot=$(($$ % 250))
+until exec {port_lock}>"/tmp/tercet-ports.$UID.$port_slot" && flock -n "$port_lock"; do port_slot=$(((port_slot + 1) % 250)); done
+port=$((20000 + port_slot * 100))
 nqn=nqn.2026-11.io.tercet:native
 
 # on_softverbs PROGRAM: prints a command that runs the program on softverbs.
