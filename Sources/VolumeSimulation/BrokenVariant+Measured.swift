@@ -9,13 +9,13 @@ extension BrokenVariant {
         BrokenVariant(
             .engine(.acknowledgeBeforeRecord),
             "a write is acknowledged before the record that excuses a lost member is durable: Mayastor 141a5fb0",
-            faults: [.crashAtLoss, .slowRecords], within: 500, by: .contents),
+            faults: [.crashAtLoss, .slowRecords], within: 500, by: .contents, seed: 230),
         BrokenVariant(
             .engine(.preemptWithoutAbort), "commands of the deposed initiator that run already are not aborted",
-            faults: [.slowDisk, .competitor, .initiatorPause], within: 400, by: .contents),
+            faults: [.slowDisk, .competitor, .initiatorPause], within: 400, by: .contents, seed: 115),
         BrokenVariant(
             .engine(.intentClearedUnflushed), "a region's bit is cleared without a flush",
-            faults: [.initiatorCrash, .targetPowerLoss], within: 100, by: .uncoveredDifference),
+            faults: [.initiatorCrash, .targetPowerLoss], within: 100, by: .uncoveredDifference, seed: 32),
         BrokenVariant(
             .machine(.flushEndsEarly), "a disk answers a flush when it takes it",
             faults: [.targetPowerLoss, .powerLossOfAll, .initiatorCrash], within: 100, by: .contents),
@@ -43,7 +43,7 @@ extension BrokenVariant {
             faults: [.targetPowerLoss, .powerLossOfAll], within: 60, by: .tornBlock),
         BrokenVariant(
             .machine(.reseatUnnoticed), "nobody is told that a drive was out and has lost its cache",
-            faults: [.driveReseat, .initiatorCrash], within: 150, by: .contents),
+            faults: [.driveReseat, .initiatorCrash], within: 150, by: .contents, seed: 35),
         BrokenVariant(
             .target(.reservationTakenOnByOneReactor), "one reactor of several knows of a reservation",
             faults: [.competitor, .initiatorPause, .initiatorStall], within: 60, by: .contents,
@@ -54,7 +54,7 @@ extension BrokenVariant {
         BrokenVariant(
             .driver(.preemptionNotTold), "that a registration was preempted is not told",
             faults: [.competitor, .initiatorPause, .initiatorDeviceRemoval, .cleanDetach, .inaccessible], within: 600,
-            by: .notWhole),
+            by: .notWhole, seed: 406),
     ]
 
     /// Promises of disks on which every read and write rests: each world notices them.
@@ -87,11 +87,11 @@ extension BrokenVariant {
         BrokenVariant(
             .engine(.everyWriterDetached),
             "the reservations are given up though a writer that was fenced may still write",
-            faults: [.competitor, .initiatorPause, .cleanDetach], within: 90, by: .contents),
+            faults: [.competitor, .initiatorPause, .cleanDetach], within: 90, by: .contents, seed: 43),
         BrokenVariant(
             .machine(.clockAtHalfSpeed), "targets' clocks go at half speed: they notice lost hosts too late",
             faults: [.partition, .partitionFromMember, .stuckDisk, .slowDisk], within: 1300, by: .leftBehind,
-            family: .wide),
+            family: .wide, seed: 1129),
         BrokenVariant(
             .target(.waitingCommandsNotAborted), "commands that wait for their data survive a preemption",
             faults: [.competitor, .initiatorPause, .slowLink, .heavyTail], within: 25, by: .notAvailable, family: .wide),

@@ -11,21 +11,9 @@ extension BrokenVariant {
 
     private static let unmeasuredOfEngine: [BrokenVariant] = [
         BrokenVariant(
-            .engine(.readOfInFlightBlock), "a read is served while a write that overlaps it is in flight",
-            faults: [.slowDisk, .slowLink], within: 400, by: .contents),
-        BrokenVariant(
             .engine(.oldAssociationNotAwaited),
             "a member is used again while its old association's commands may still land: SPDK 3593",
             faults: [.partition, .slowDisk, .heavyTail], within: 1000, by: .contents, family: .wide),
-        BrokenVariant(
-            .engine(.unreconciledRead), "dirty regions are read from any member before they are made equal",
-            faults: [.initiatorCrash], interval: 10_000_000, within: 600, by: .contents),
-        BrokenVariant(
-            .engine(.lostCacheInSync), "a member that lost its cache stays in sync beside one that kept it",
-            faults: [.targetPowerLoss, .initiatorCrash], interval: 12_000_000, within: 600, by: .contents),
-        BrokenVariant(
-            .engine(.recordSentIsBelieved), "a record counts as soon as it has been sent: DRBD 7bc900858",
-            faults: [.crashAtLoss, .slowRecords], within: 1000, by: .contents),
         BrokenVariant(
             .engine(.unconfirmedMemberTaken), "a member is taken into sync that has not confirmed the valid record",
             faults: [.replace, .stuckDisk, .targetKill, .slowRecords, .initiatorPowerLoss], within: 2000, by: .contents),
@@ -74,7 +62,14 @@ extension BrokenVariant {
         BrokenVariant(
             .target(.reservationBelievedBeforeStored), "a reservation is believed before it is stored",
             faults: [.competitor, .initiatorPause, .targetQuickRestart, .storeErrors], within: 2000,
-            by: .acknowledgedAfterDeposition)
+            by: .acknowledgedAfterDeposition),
+        BrokenVariant(
+            .target(.judgedOnce), "a command is not judged again before it goes to the block device",
+            faults: [.competitor, .initiatorPause, .heavyTail, .initiatorStall], within: 2000, by: .contents),
+        BrokenVariant(
+            .target(.failedFlushNotTold), "a flush that a device failed is told to nobody but the host that sent it",
+            faults: [.flushErrors, .initiatorCrash, .targetPowerLoss], within: 2000, by: .uncoveredDifference,
+            family: .wide),
     ]
 
     private static let unmeasuredOfDriver: [BrokenVariant] = [

@@ -12,6 +12,8 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
     /// Seeds within which it has to be noticed, and what has to notice it: another oracle may do so too, by what follows.
     public let within: Int
     public let oracle: Oracle
+    /// The seed by which it was noticed when that was last counted: asked first, so that a test need not run all before it.
+    public let seed: UInt64
     package let defect: Defect
     let faults: Set<FaultKind>
     let interval: UInt64
@@ -37,7 +39,7 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
 
     init(
         _ defect: Defect, _ explanation: String, faults: Set<FaultKind>, interval: UInt64 = 20_000_000, within: Int,
-        by oracle: Oracle, family: ProfileFamily = .small
+        by oracle: Oracle, family: ProfileFamily = .small, seed: UInt64 = 1
     ) {
         switch defect {
         case .engine(let fault): name = "\(fault)"
@@ -52,6 +54,7 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
         self.interval = interval
         self.within = within
         self.oracle = oracle
+        self.seed = seed
     }
 
     public static var names: [String] {
@@ -75,7 +78,8 @@ extension Profile {
             if family == nil {
                 faults = variant.faults
                 faultInterval = variant.interval
-                rots = false
+                // A block that goes bad is what that oracle looks at.
+                rots = variant.oracle == .rotNotHandled
             }
             if isBroken { adopt(variant.defect) }
         }

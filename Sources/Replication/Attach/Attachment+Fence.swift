@@ -64,6 +64,7 @@ extension Attachment {
         let others = report.keys.filter { $0 != key }
         // Our own was registered a moment ago: if it is gone, somebody quicker has preempted it, or it was never stored.
         if others.contains(where: { $0 > key }) || report.ownKey != key { return superseded(member) }
+        if !volume.rules.mustPreempt { return startReading(member, &volume) }
         if let victim = others.contains(report.holderKey) ? report.holderKey : others.first {
             graceEnd = max(graceEnd, endOfGrace(after: victim, volume))
             return command(member, .preempt, volume.rules.preemption(of: victim, key: key), &volume)

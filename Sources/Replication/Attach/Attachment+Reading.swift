@@ -8,6 +8,9 @@ extension Attachment {
         volume.members[member].record.versionInFlight = 0
         volume.members[member].record.isWipingStale = false
         volume.members[member].record.isSignposting = false
+        if !volume.rules.mustReadAfterFencing, volume.members[member].joining.found != nil {
+            return readByRecord(member, &volume)
+        }
         return lookForRecord(member, &volume)
     }
 

@@ -31,4 +31,19 @@ extension Copies {
         }
         return (needed, count)
     }
+
+    /// An operator declares `source` right for a region: it is copied to the others, and served again.
+    mutating func repair(_ region: RegionIndex, from source: MemberIndex, _ volume: inout VolumeState) {
+        for member in MemberSet.all.without(source) {
+            if volume.readers.contains(member) {
+                volume.maps.setRepair(member, region, true)
+            } else {
+                volume.requestBehind(member, region...region)
+            }
+        }
+        let wasQuarantined = volume.maps.quarantine[region]
+        volume.maps.setQuarantine(region, false)
+        if wasQuarantined { markUnreconciled(region, &volume) }
+        volume.agenda.insert(.copies)
+    }
 }

@@ -86,21 +86,6 @@ struct Copies: ~Copyable {
         volume.maps.add(volume.maps.intents, to: .behind(member))
     }
 
-    /// An operator declares `source` right for a region: it is copied to the others, and served again.
-    mutating func repair(_ region: RegionIndex, from source: MemberIndex, _ volume: inout VolumeState) {
-        for member in MemberSet.all.without(source) {
-            if volume.readers.contains(member) {
-                volume.maps.setRepair(member, region, true)
-            } else {
-                volume.requestBehind(member, region...region)
-            }
-        }
-        let wasQuarantined = volume.maps.quarantine[region]
-        volume.maps.setQuarantine(region, false)
-        if wasQuarantined { markUnreconciled(region, &volume) }
-        volume.agenda.insert(.copies)
-    }
-
     /// A member is not in sync any more; others are.
     mutating func takeOutOfSync(_ member: MemberIndex, _ volume: inout VolumeState) {
         volume.members.takeOutOfSync(member)
@@ -297,7 +282,7 @@ struct Copies: ~Copyable {
         volume.outbox.statistics.bytesCopied +=
             state.chunk * UInt64(volume.configuration.blockSize) * UInt64(state.destinations.count)
         table[place].cursor += state.chunk
-        if table[place].cursor < operations[slot].end {
+        if table[place].cursor < operations[slot].end, volume.rules.mustCopyWholeRegion {
             guard volume.members.active.contains(state.source) else { return end(slot, &operations, &volume) }
             return readChunk(slot, &operations, &volume)
         }
@@ -306,6 +291,10 @@ struct Copies: ~Copyable {
             CopiedRegion(
                 region: state.region, source: state.source, destinations: state.destinations,
                 reconciles: state.reconciles && !state.isIncomplete))
+        if !volume.rules.mustFlushCopies {
+            copied.markFlushing()
+            settle(state.destinations, &volume)
+        }
         end(slot, &operations, &volume)
     }
 

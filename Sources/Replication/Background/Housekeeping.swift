@@ -13,7 +13,7 @@ struct Housekeeping: ~Copyable {
     func isDue(_ volume: borrowing VolumeState) -> Bool? {
         guard !isRunning, volume.phase == .serving else { return nil }
         let isTime = volume.now.nanoseconds(since: lastClearAt) >= volume.configuration.housekeepingInterval
-        if isTime, !volume.maps.intents.isEmpty { return true }
+        if isTime, !volume.maps.intents.isEmpty, volume.rules.mustClearBits { return true }
         return wantsFlush ? false : nil
     }
 

@@ -95,7 +95,7 @@ struct Scrub: ~Copyable {
 
     /// Whether what the members returned differs.
     private func areDifferent(_ volume: borrowing VolumeState) -> Bool {
-        guard let first = compared.first else { return false }
+        guard let first = compared.first, volume.rules.mustTellDifferences else { return false }
         let (base, layout) = (volume.arena.base, volume.arena.layout)
         let length = Int(chunk) * Int(volume.configuration.blockSize)
         for other in compared.without(first) {

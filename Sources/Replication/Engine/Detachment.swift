@@ -37,7 +37,7 @@ struct Detachment {
             volume.life.detachStep = .recording
             volume.changeRecord()
         case .recording:
-            guard volume.record.isValid else { return nil }
+            guard volume.record.isValid || !volume.rules.mustRecordDetach else { return nil }
             volume.life.detachStep = .releasing
             return .lose(release(&volume, graceEnd))
         case .releasing: return volume.members.connected == [] ? .end : nil

@@ -152,7 +152,9 @@ struct VolumeParts: ~Copyable {
         switch io.operations[slot].kind {
         case .read, .write, .writeZeroes: io.completed(slot, member, status, &volume, &background)
         case .flush:
-            if status == .mediaError || status == .noSpace, volume.members.active.contains(member) {
+            if status == .mediaError || status == .noSpace, volume.members.active.contains(member),
+                volume.rules.mustGiveUpAfterFailedFlush
+            {
                 lose(member, .metadataFailed)
             }
             io.completed(slot, member, status, &volume, &background)

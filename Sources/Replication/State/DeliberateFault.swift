@@ -70,4 +70,22 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case unconfirmedMemberTaken
     /// That another initiator has taken a member over is not heeded until a command says so.
     case notificationIgnored
+    /// A region counts as copied when its first part has been.
+    case copyEndsShort
+    /// Copied data counts as there before it has been flushed.
+    case copyCountsUnflushed
+    /// Others' registrations are left alone: a member is believed before its former writer is kept out.
+    case othersNotPreempted
+    /// The record that was found before the member was fenced is believed, and not read again.
+    case surveyBelieved
+    /// Bits of regions that nobody writes to any more are never cleared.
+    case bitsKept
+    /// A write is acknowledged only when all members have it, lost ones too.
+    case allCopiesNeeded
+    /// A scrub finds that all members are equal.
+    case scrubFindsNothing
+    /// A detach gives the members up before the record says that nothing is dirty.
+    case detachUnrecorded
+    /// A flush that failed is sent again, and believed when it succeeds (PostgreSQL's fsync, 2018).
+    case failedFlushTrusted
 }

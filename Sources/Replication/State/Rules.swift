@@ -68,13 +68,36 @@ package struct Rules: Sendable, BitwiseCopyable {
 
     /// Whether `copies` of a write are enough to acknowledge it (invariant 1).
     @inline(__always)
-    func areEnough(copies: Int, minimum: Int) -> Bool { copies >= minimum || broken == .returningMemberNotWritten }
+    func areEnough(copies: Int, minimum: Int) -> Bool {
+        switch broken {
+        case .returningMemberNotWritten: true
+        case .allCopiesNeeded: copies == MemberSet.all.count
+        default: copies >= minimum
+        }
+    }
 
     /// Whether a host's buffer is kept until no member's command can reach it (invariant 6).
     var mustKeepBuffers: Bool { broken != .bufferGivenBackAtTimeout }
 
+    /// Whether a member that fails a flush is given up, because its next one need not cover what that one should have.
+    var mustGiveUpAfterFailedFlush: Bool { broken != .failedFlushTrusted }
+
+    /// Whether a region's bit is cleared when nobody has written to it for a while.
+    var mustClearBits: Bool { broken != .bitsKept }
+
     /// Whether a region's bit is cleared only after a flush (invariant 3).
     var mustFlushBeforeClearing: Bool { broken != .intentClearedUnflushed }
+
+    // MARK: Copies and scrubs
+
+    /// Whether a region has been copied only when all of it has (invariant 8).
+    var mustCopyWholeRegion: Bool { broken != .copyEndsShort }
+
+    /// Whether what was copied counts only after a flush (invariants 3 and 8).
+    var mustFlushCopies: Bool { broken != .copyCountsUnflushed }
+
+    /// Whether a scrub tells that members differ.
+    var mustTellDifferences: Bool { broken != .scrubFindsNothing }
 
     // MARK: The loss of a member
 
@@ -90,6 +113,12 @@ package struct Rules: Sendable, BitwiseCopyable {
     /// Whether a target's notice that another initiator has preempted this one deposes the volume.
     var mustHeedNotifications: Bool { broken != .notificationIgnored }
 
+    /// Whether others are kept out of a member before it is believed (invariant 5).
+    var mustPreempt: Bool { broken != .othersNotPreempted }
+
+    /// Whether a member is read again once others are kept out (invariant 5).
+    var mustReadAfterFencing: Bool { broken != .surveyBelieved }
+
     /// The command that keeps a deposed initiator out (invariant 5).
     func preemption(of victim: UInt64, key: UInt64) -> ReservationCommand {
         broken == .preemptWithoutAbort
@@ -97,6 +126,9 @@ package struct Rules: Sendable, BitwiseCopyable {
     }
 
     // MARK: The record
+
+    /// Whether a detach waits for the record that says that the members are clean.
+    var mustRecordDetach: Bool { broken != .detachUnrecorded }
 
     /// Whether a record that has only been sent counts as confirmed.
     func maySentRecordCount(in phase: VolumePhase) -> Bool {
