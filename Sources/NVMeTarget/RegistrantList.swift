@@ -107,11 +107,16 @@ struct RegistrantList: Sendable {
         var removed: [KnownHost] = []
         var kept: [[Registrant]] = []
         for block in blocks {
+            guard block.contains(where: isRemoved) else {
+                kept.append(block)
+                continue
+            }
             var rest: [Registrant] = []
+            rest.reserveCapacity(block.count)
             for registrant in block {
                 if isRemoved(registrant) { removed.append(registrant.host) } else { rest.append(registrant) }
             }
-            if !rest.isEmpty { kept.append(rest.count == block.count ? block : rest) }
+            if !rest.isEmpty { kept.append(rest) }
         }
         if !removed.isEmpty { (blocks, count) = (kept, count - removed.count) }
         return removed

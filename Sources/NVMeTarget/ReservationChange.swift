@@ -14,7 +14,7 @@ struct ReservationChange: Sendable {
     /// The hosts whose running commands end first.
     var victims: HostSet { aborts ? HostSet(outcome.left.map(\.index)) : HostSet() }
 
-    /// What is to be stored, made where it is: there may be thousands of registrants.
+    /// Makes the bytes that are to be stored, where they are: there may be thousands of registrants.
     var stored: (@Sendable () -> [UInt8])? {
         guard next.persistsThroughPowerLoss else { return nil }
         return { [next] in StoredReservation.bytes(of: next) }
