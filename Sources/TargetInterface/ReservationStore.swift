@@ -10,5 +10,6 @@ public protocol ReservationStore: Sendable {
     ///
     /// - Parameter bytes: makes what is to be stored, which may take long: called from any thread.
     func save(
-        _ bytes: (@Sendable () -> [UInt8])?, subsystem: String, nsid: UInt32, completion: @escaping @Sendable (String?) -> Void)
+        _ bytes: (@Sendable () -> [UInt8])?, subsystem: String, nsid: UInt32,
+        completion: @escaping @Sendable (String?) -> Void)
 }
