@@ -108,7 +108,7 @@ import Testing
             let isReport = keys.isEmpty
             let data: InProcessData =
                 isReport ? .toHost(Int(dword10 + 1) * 4) : .fromHost(keys.flatMap { little($0, 8) })
-            try measure(Row("Reservation \(name)", command, data), io, runs: 1)
+            try measure(Row("Reservation \(name)", command, data), io, runs: isReport ? rounds : 1)
         }
         return table
     }
