@@ -30,7 +30,7 @@ extension BrokenVariant {
             faults: [.targetKill, .partition], within: 10, by: .contents, family: .wide),
         BrokenVariant(
             .engine(.copyCountsUnflushed), "copied data counts as there before it has been flushed",
-            faults: [.targetKill, .partition, .targetPowerLoss], within: 10, by: .uncoveredDifference),
+            faults: [.targetKill, .partition, .targetPowerLoss], within: 30, by: .uncoveredDifference, seed: 14),
         BrokenVariant(
             .engine(.bitsKept), "bits of regions that nobody writes to any more are never cleared",
             faults: [.slowDisk], within: 10, by: .notClean, family: .wide),
