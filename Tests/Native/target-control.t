@@ -20,7 +20,7 @@ JSON
 cp "$configuration" "$configuration.first"
 
 start() {
-  start_tercetd --config "$configuration" --control "$control" --metrics "$tap_folder/metrics.sock"
+  TMPDIR=$tap_folder start_tercetd --config "$configuration" --control "$control" --metrics "$tap_folder/metrics.sock"
   wait_until 20 target_listens
 }
 target() { timeout 60 "$tercet" target "$@" --socket "$control"; }
@@ -43,6 +43,8 @@ check "hosts read and write" wait_until 20 is_written
 timeout 120 "$tercet" target watch --socket "$control" >"$tap_folder/events" 2>&1 &
 watch_pid=$!
 at_exit "kill -KILL $watch_pid"
+heard() { target reload && [ -s "$tap_folder/events" ]; }
+require "who watches hears what happens" wait_until 20 heard
 
 # Each command says what it did.
 expect_output "a subsystem is added" "^subsystem $other added" target add subsystem "$other" --serial S1 --allow-any-host
