@@ -13,7 +13,7 @@ extension BlockSpecification {
         case .ram(let byteCount):
             try RAMDevice(
                 byteCount: byteCount, blockSize: blockSize ?? 512, isPopulated: isPopulated,
-                name: "ram:\(ByteSize.format(byteCount))")
+                latencyMicroseconds: latencyMicroseconds, name: "ram:\(ByteSize.format(byteCount))")
         case .null(let byteCount):
             try NullDevice(
                 byteCount: byteCount, blockSize: blockSize ?? 512, name: "null:\(ByteSize.format(byteCount))")

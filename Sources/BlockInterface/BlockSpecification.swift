@@ -8,7 +8,8 @@ import Base
 ///     null:1T               nothing: writes are dropped, reads are zeroes
 ///
 /// followed by options, separated by commas: `block=4096` (bytes of a logical block), `readonly`, `buffered` (through
-/// the page cache; both for paths only), `populate` (all memory is taken at once; `ram:` only). A comma in a path is written `\,`.
+/// the page cache; both for paths only), `populate` (all memory is taken at once) and `latency=80us` (the time that each request takes
+/// at the least, as a drive's would; both for `ram:` only). A comma in a path is written `\,`.
 public struct BlockSpecification: Equatable, Sendable {
     /// The place of the blocks.
     public enum Backing: Hashable, Sendable {
@@ -26,16 +27,22 @@ public struct BlockSpecification: Equatable, Sendable {
     public var buffered: Bool
     /// Memory only: all of it is taken when the device is opened.
     public var isPopulated: Bool
+    /// Memory only: the time that each request takes at the least, in microseconds.
+    public var latencyMicroseconds: UInt32
+
+    /// The longest latency, in microseconds.
+    static let longestLatency: UInt32 = 10_000_000
 
     public init(
         _ backing: Backing, blockSize: UInt32? = nil, readOnly: Bool = false, buffered: Bool = false,
-        isPopulated: Bool = false
+        isPopulated: Bool = false, latencyMicroseconds: UInt32 = 0
     ) {
         self.backing = backing
         self.blockSize = blockSize
         self.readOnly = readOnly
         self.buffered = buffered
         self.isPopulated = isPopulated
+        self.latencyMicroseconds = latencyMicroseconds
     }
 
     /// - Throws: one line that says which part of `text` is wrong and what is allowed there.
@@ -43,8 +50,10 @@ public struct BlockSpecification: Equatable, Sendable {
         let parts = Self.split(text)
         self.init(try Self.backing(parts[0], whole: text))
         for option in parts.dropFirst() { try apply(option: option, whole: text) }
-        if isPopulated {
-            guard case .ram = backing else { throw TercetError(.invalid, "\(text): 'populate' is for ram: only") }
+        if isPopulated || latencyMicroseconds > 0 {
+            guard case .ram = backing else {
+                throw TercetError(.invalid, "\(text): '\(isPopulated ? "populate" : "latency")' is for ram: only")
+            }
         }
         if readOnly || buffered, case .path = backing { return }
         if readOnly || buffered { throw TercetError(.invalid, "\(text): 'readonly' and 'buffered' are for paths only") }
@@ -78,10 +87,20 @@ public struct BlockSpecification: Equatable, Sendable {
                     "\(whole): '\(option)': a block size is a power of two from 512 to 65536, such as block=4096")
             }
             blockSize = small
+        case _ where option.hasPrefix("latency="):
+            guard option.hasSuffix("us"), let time = UInt32(option.dropFirst(8).dropLast(2)),
+                (1...Self.longestLatency).contains(time)
+            else {
+                throw TercetError(
+                    .invalid,
+                    "\(whole): '\(option)': a latency is from 1us to \(Self.longestLatency)us, such as latency=80us")
+            }
+            latencyMicroseconds = time
         default:
             throw TercetError(
                 .invalid,
-                "\(whole): there is no option '\(option)'; there are block=SIZE, readonly, buffered and populate")
+                "\(whole): there is no option '\(option)'; there are block=SIZE, readonly, buffered, populate and "
+                    + "latency=TIME")
         }
     }
 
@@ -116,6 +135,7 @@ extension BlockSpecification: CustomStringConvertible {
         if readOnly { text += ",readonly" }
         if buffered { text += ",buffered" }
         if isPopulated { text += ",populate" }
+        if latencyMicroseconds > 0 { text += ",latency=\(latencyMicroseconds)us" }
         return text
     }
 }

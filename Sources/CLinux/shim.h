@@ -114,10 +114,11 @@ static inline int tercet_receive_descriptors(int socket, void *bytes, size_t len
     return 0;
 }
 
-/// The processor with the given ordinal among those that this process may run on, or -1.
+/// The processor with the given ordinal among those that this process may run on, or -1. Below 0 it is counted from the last: -1.
 static inline int tercet_allowed_processor(int ordinal) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) != 0) return -1;
+    if (ordinal < 0 && (ordinal += CPU_COUNT(&set)) < 0) return -1;
     for (int processor = 0; processor < CPU_SETSIZE; processor++)
         if (CPU_ISSET(processor, &set) && ordinal-- == 0) return processor;
     return -1;

@@ -16,6 +16,8 @@ struct MemoryQueue: ~Copyable {
     private let ram: Unmanaged<RAMDevice>?
     private let geometry: BlockGeometry
     private let depth: Int
+    /// The time that each request takes at the least, in nanoseconds.
+    private let latency: UInt64
     /// Requests in the order in which they came: a ring.
     private let requests: UnsafeMutablePointer<Entry>
     private var head = 0
@@ -28,6 +30,8 @@ struct MemoryQueue: ~Copyable {
         var request: BlockRequest
         var done: UInt64
         var isWithdrawn: Bool
+        /// It is not done before, where the device has a latency.
+        var notBefore = MonotonicTime(nanoseconds: 0)
     }
 
     /// How far a request has come.
@@ -43,6 +47,7 @@ struct MemoryQueue: ~Copyable {
         self.ram = ram.map(Unmanaged.passRetained)
         self.geometry = geometry
         self.depth = depth
+        latency = ram?.latencyNanoseconds ?? 0
         requests = .allocate(capacity: depth)
         blocked = .allocate(capacity: depth)
     }
@@ -56,7 +61,14 @@ struct MemoryQueue: ~Copyable {
     mutating func submit(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int {
         let taken = min(requests.count, depth - count - blockedCount)
         for position in 0..<taken { append(Entry(request: requests[position], done: 0, isWithdrawn: false)) }
+        if _slowPath(latency > 0) { delay(taken) }
         return taken
+    }
+
+    /// The last requests take the device's time from now on.
+    private func delay(_ added: Int) {
+        let time = MonotonicTime.now().advanced(byNanoseconds: latency)
+        for position in count - added..<count { requests[place(position)].notBefore = time }
     }
 
     private mutating func append(_ entry: Entry) {
@@ -67,9 +79,11 @@ struct MemoryQueue: ~Copyable {
     mutating func poll(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
         var ended = 0
         var budget = Self.bytesPerPoll
+        let now = _slowPath(latency > 0) ? MonotonicTime.now() : .distantFuture
         if _slowPath(blockedCount > 0) { ended = retryBlocked(into: completions, budget: &budget) }
         while count > 0 && ended < completions.count && budget > 0 {
             let entry = requests + head
+            guard entry.pointee.notBefore <= now else { return ended }
             switch advance(entry, budget: &budget) {
             case .ended(let status):
                 completions[ended] = BlockCompletion(tag: entry.pointee.request.tag, status: status)
@@ -161,7 +175,9 @@ struct MemoryQueue: ~Copyable {
     /// Keeps a range as it is and returns the memory around it; `nil` if somebody changes it or wants to, or if it has
     /// never been written to.
     func borrow(offset: UInt64, length: UInt64) -> UnsafeMutableRawBufferPointer? {
-        ram?._withUnsafeGuaranteedRef { ram in
+        // What is lent takes no time.
+        if latency > 0 { return nil }
+        return ram?._withUnsafeGuaranteedRef { ram in
             guard let place = ram.touched.surroundings(offset, length),
                 ram.ranges.tryLock(.shared, offset: offset, length: length)
             else { return nil }

@@ -14,17 +14,22 @@ public final class RAMDevice: BlockDevice {
     let ranges = RangeLock()
     let touched: TouchedPieces
     public let remarks: [String]
+    /// The time that each request takes at the least, in nanoseconds.
+    let latencyNanoseconds: UInt64
 
     /// - Parameters:
     ///   - byteCount: a multiple of `blockSize`. The memory is taken from the system as it is first touched.
     ///   - blockSize: bytes of a logical block, a power of two from 512 to 65536.
     ///   - isPopulated: all of the memory is taken now, from huge pages where the system has enough of them set aside.
+    ///   - latencyMicroseconds: the time that each request takes at the least, as one of a drive does: for measuring all else.
     public init(
-        byteCount: UInt64, blockSize: UInt32 = 512, isPopulated: Bool = false, name: String? = nil
+        byteCount: UInt64, blockSize: UInt32 = 512, isPopulated: Bool = false, latencyMicroseconds: UInt32 = 0,
+        name: String? = nil
     ) throws(TercetError) {
         let name = name ?? "ram:\(byteCount)"
         geometry = try memoryGeometry(name: name, byteCount: byteCount, blockSize: blockSize)
         self.name = name
+        latencyNanoseconds = UInt64(latencyMicroseconds) * 1000
         let size = Int(byteCount)
         let machineBytes = UInt64(max(0, sysconf(Int32(_SC_PHYS_PAGES)))) * UInt64(max(0, sysconf(Int32(_SC_PAGESIZE))))
         remarks =

@@ -63,8 +63,12 @@ extension ClientConnection {
         var part = nextPart(index)
         part.operation = .read
         // The memory of a read in order is used again and again.
-        let isWhole = part.length == requests[index].request.length
-        let bytes = isWhole || !isOrdered(requests[index]) ? Int(part.blockLength) : Self.pieceBytes
+        let isAlone = part.length == requests[index].request.length || !isOrdered(requests[index])
+        if isAlone, lend(&part) {
+            readEnded(add(part), .none)
+            return true
+        }
+        let bytes = isAlone ? Int(part.blockLength) : Self.pieceBytes
         guard let (buffer, held) = allocate(bytes) else { return false }
         part.buffer = buffer
         part.heldBytes = held

@@ -153,7 +153,7 @@ extension ClientConnection {
         answer(piece)
     }
 
-    private func readEnded(_ piece: PieceIndex, _ error: NBDError) {
+    func readEnded(_ piece: PieceIndex, _ error: NBDError) {
         let index = pieces[piece].request
         note(error, index)
         let slot = requests[index]

@@ -44,6 +44,8 @@ final class ClientConnection {
     var session = NBDSession(form: .simple, size: 0, flags: [])
     var export: Export?
     var channel: BlockChannel?
+    /// Reads out of a device's own memory.
+    var loans = Loans()
     var blockMask: UInt64 = 511
     var requests = SlotTable<RequestIndex, RequestSlot>(capacity: maximumRequests, initial: RequestSlot())
     var pieces = SlotTable<PieceIndex, PieceSlot>(capacity: maximumPieces, initial: PieceSlot())
@@ -129,6 +131,7 @@ final class ClientConnection {
             work += collect(channel)
         }
         if stage != .dead, socket.isWritable { work += send(now) }
+        if _slowPath(loans.count > 0), now >= loans.lookAt { endLoansInTheWay(now) }
         if stage == .draining, isQuiet { end("") }
         return work
     }
@@ -215,6 +218,7 @@ final class ClientConnection {
     /// Gives back the memory and the lock of a piece.
     func release(_ piece: PieceIndex) {
         unlock(piece)
+        if pieces[piece].isLent { return endLoan(piece) }
         if let buffer = pieces[piece].buffer { memory.free(buffer) }
         if let edges = pieces[piece].edges { memory.free(edges) }
         pieces[piece].buffer = nil

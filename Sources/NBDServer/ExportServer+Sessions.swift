@@ -140,6 +140,7 @@ extension ExportServer {
             let channel = try export.device.openChannel(depth: ClientConnection.maximumPieces)
             channel.announce(memory.memory)
             connection.channel = channel
+            connection.loans.memory = export.device.directMemory?.baseAddress
         } catch {
             export.close()
             return connection.end("the export \"\(export.name)\" cannot be opened: \(error)")

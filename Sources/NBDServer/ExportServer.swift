@@ -134,7 +134,8 @@ public final class ExportServer: Poller, @unchecked Sendable {
                 if let since = connection.owesSince {
                     deadline = min(deadline, since.advanced(byMilliseconds: options.patienceMilliseconds))
                 }
-                // Nothing tells when a range is free.
+                // Nothing tells when a range is wanted, or free.
+                if connection.loans.count > 0 { deadline = min(deadline, connection.loans.lookAt) }
                 if !connection.blocked.isEmpty || connection.channel?.isBlocked == true {
                     deadline = min(deadline, now.advanced(byMilliseconds: 1))
                 }

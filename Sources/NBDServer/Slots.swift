@@ -55,6 +55,8 @@ struct PieceSlot: ListedSlot {
     var isLocked = false
     /// It changes a part of a block only.
     var isPartial = false
+    /// `buffer` is the device's own memory, lent until the piece is sent.
+    var isLent = false
     var endsRequest = false
     /// The range in the export that the client asked for, in bytes.
     var offset: UInt64 = 0

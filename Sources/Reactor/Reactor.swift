@@ -47,8 +47,8 @@ public final class Reactor: PollerHost, @unchecked Sendable {
     private var epoll: Int32 = -1
     private var thread = pthread_t()
 
-    /// - Parameter processor: the ordinal of a processor among those that the process may use; `nil` leaves the choice
-    ///   to the scheduler.
+    /// - Parameter processor: the ordinal of a processor among those that the process may use, below 0 from the last one on; `nil`
+    ///   leaves the choice to the scheduler.
     public init(name: String, processor: Int? = nil, options: ReactorOptions = ReactorOptions()) {
         self.name = name
         ring = TraceRing(name: name)

@@ -65,7 +65,8 @@ actor Daemon {
         self.single = single
         self.configuration = configuration
         self.journal = journal
-        reactors = (0..<configuration.reactors).map { Reactor(name: "volumed \($0)", processor: $0) }
+        // From the last processor on: a target on the same machine begins with the first.
+        reactors = (0..<configuration.reactors).map { Reactor(name: "volumed \($0)", processor: -1 - $0) }
         watch = ReactorWatch(reactors)
         groups = Array(repeating: nil, count: reactors.count)
         turns = AttachTurns(atOnce: reactors.count * Self.attachesOfReactor)

@@ -32,6 +32,7 @@ struct BlockSpecificationTests {
             ("/dev/nvme0n1", BlockSpecification(.path("/dev/nvme0n1"))),
             ("ram:64M", BlockSpecification(.ram(byteCount: 64 << 20))),
             ("ram:64M,populate", BlockSpecification(.ram(byteCount: 64 << 20), isPopulated: true)),
+            ("ram:64M,latency=80us", BlockSpecification(.ram(byteCount: 64 << 20), latencyMicroseconds: 80)),
             ("null:1T,block=4096", BlockSpecification(.null(byteCount: 1 << 40), blockSize: 4096)),
             ("disk.img,readonly,buffered", BlockSpecification(.path("disk.img"), readOnly: true, buffered: true)),
             ("a\\,b,block=512", BlockSpecification(.path("a,b"), blockSize: 512)),
@@ -53,7 +54,15 @@ struct BlockSpecificationTests {
                 "ram:1M,block=1000",
                 "ram:1M,block=1000: 'block=1000': a block size is a power of two from 512 to 65536, such as block=4096"
             ),
-            ("f,fast", "f,fast: there is no option 'fast'; there are block=SIZE, readonly, buffered and populate"),
+            (
+                "f,fast",
+                "f,fast: there is no option 'fast'; there are block=SIZE, readonly, buffered, populate and latency=TIME"
+            ),
+            ("f,latency=5us", "f,latency=5us: 'latency' is for ram: only"),
+            (
+                "ram:1M,latency=5",
+                "ram:1M,latency=5: 'latency=5': a latency is from 1us to 10000000us, such as latency=80us"
+            ),
             ("f,populate", "f,populate: 'populate' is for ram: only"),
             ("null:1M,populate", "null:1M,populate: 'populate' is for ram: only"),
             ("ram:1M,readonly", "ram:1M,readonly: 'readonly' and 'buffered' are for paths only"),

@@ -15,6 +15,18 @@ struct MemoryBlockTests {
         #expect(checkBlockDeviceLaws(device, seed: seed) == [], "seed \(seed)")
     }
 
+    @Test("A RAM device with a latency keeps the laws, takes its time, and lends nothing")
+    func latency() throws {
+        let device = try RAMDevice(byteCount: 8 << 20, latencyMicroseconds: 50)
+        #expect(checkBlockDeviceLaws(device, seed: 5) == [])
+        let slow = try RAMDevice(byteCount: 1 << 20, isPopulated: true, latencyMicroseconds: 2000)
+        let driver = ChannelDriver(try slow.openChannel(depth: 1), byteCount: 512)
+        let before = MonotonicTime.now()
+        #expect(driver.run(.read, offset: 0, length: 512) == .success)
+        #expect(MonotonicTime.now().nanoseconds(since: before) >= 2_000_000)
+        #expect(driver.channel.borrow(offset: 0, length: 512) == nil)
+    }
+
     @Test("A null device keeps the laws that need no memory", arguments: [512, 4096] as [UInt32])
     func nullLaws(blockSize: UInt32) throws {
         let seed = UInt64.random(in: .min ... .max)

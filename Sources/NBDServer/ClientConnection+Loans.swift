@@ -1,0 +1,63 @@
+import Base
+import BlockInterface
+
+/// Loans of a connection: reads whose data goes out of the device's own memory, without a copy.
+struct Loans {
+    /// The device's memory, where it has some.
+    nonisolated(unsafe) var memory: UnsafeMutableRawPointer?
+    /// Loans that have not ended.
+    var count = 0
+    /// The next look whether one is in the way.
+    var lookAt = MonotonicTime(nanoseconds: 0)
+
+    /// How long a client may take for an answer while a change of the same place waits, in milliseconds.
+    static let lookMilliseconds: UInt64 = 10
+}
+
+/// A device in memory lends the range of a read until the socket has taken the data: nothing changes it meanwhile.
+extension ClientConnection {
+    /// Has a part of a read go out of the device's memory; `false` where it has to be copied.
+    @inline(__always)
+    func lend(_ part: inout PieceSlot) -> Bool {
+        guard let memory = loans.memory, let channel,
+            channel.borrow(offset: part.blockOffset, length: part.blockLength) != nil
+        else { return false }
+        part.buffer = memory + Int(part.blockOffset)
+        part.isLent = true
+        loans.count += 1
+        return true
+    }
+
+    func endLoan(_ piece: PieceIndex) {
+        channel?.giveBack(offset: pieces[piece].blockOffset, length: pieces[piece].blockLength)
+        pieces[piece].isLent = false
+        pieces[piece].buffer = nil
+        loans.count -= 1
+    }
+
+    /// A client that does not take its answers keeps nobody from changing what it reads: the data is copied, as soon as there is
+    /// memory for that.
+    func endLoansInTheWay(_ now: MonotonicTime) {
+        loans.lookAt = now.advanced(byMilliseconds: Loans.lookMilliseconds)
+        for list in [outgoing, held] {
+            var next = list.first ?? .none
+            while !next.isNone {
+                if pieces[next].isLent, isInTheWay(pieces[next]) { replaceLoan(next) }
+                next = pieces[next].next
+            }
+        }
+    }
+
+    private func isInTheWay(_ slot: PieceSlot) -> Bool {
+        channel?.isWanted(offset: slot.blockOffset, length: slot.blockLength) == true
+    }
+
+    private func replaceLoan(_ piece: PieceIndex) {
+        let length = Int(pieces[piece].blockLength)
+        guard let lent = pieces[piece].buffer, let (buffer, held) = allocate(length) else { return }
+        buffer.copyMemory(from: lent, byteCount: length)
+        endLoan(piece)
+        pieces[piece].buffer = buffer
+        pieces[piece].heldBytes = held
+    }
+}
