@@ -48,14 +48,18 @@ class Fio:
             raise LoadError(f"fio: error {job['error']}")
         parts = [job[kind] for kind in ("read", "write") if job[kind]["total_ios"]]
         ios = sum(part["total_ios"] for part in parts)
-        percentiles = [part["clat_ns"].get("percentile", {}).get("99.000000", 0) for part in parts]
+        p50, p99 = (
+            max((part["clat_ns"].get("percentile", {}).get(name, 0) for part in parts), default=0) / 1e3
+            for name in ("50.000000", "99.000000")
+        )
         return {
             "ios": ios,
             "seconds": max((part["runtime"] for part in parts), default=0) / 1e3,
             "bytes": sum(part["io_bytes"] for part in parts),
             "latency_us": {
                 "mean": sum(part["lat_ns"]["mean"] * part["total_ios"] for part in parts) / max(ios, 1) / 1e3,
-                "p99": max(percentiles, default=0) / 1e3,
+                "p50": p50,
+                "p99": p99,
             },
         }
 
@@ -93,7 +97,10 @@ class TercetBench:
             "bytes": ios * said["block_size"],
             "latency_us": {
                 "mean": sum(part["latency_ns"]["mean"] * part["ios"] for part in parts) / max(ios, 1) / 1e3,
-                "p99": max((part["latency_ns"]["percentiles"]["99"] for part in parts), default=0) / 1e3,
+                **{
+                    f"p{name}": max((part["latency_ns"]["percentiles"][name] for part in parts), default=0) / 1e3
+                    for name in ("50", "99")
+                },
             },
         }
 

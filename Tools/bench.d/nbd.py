@@ -10,7 +10,8 @@ import plan
 import processor
 
 VOLUMED = os.environ.get("VOLUMED", f"{load.PROJECT}/.build/release/tercet-volumed")
-STORE = "nbd"
+# The members of the volumes are memory; or memory that takes a drive's time.
+STORES = {"nbd": "", "nbd, members of 80 us": ",latency=80us"}
 
 
 class NBDCopy:
@@ -34,7 +35,7 @@ class NBDCopy:
         copied = 4 * self.length
         return {
             "ios": copied // plan.COPY.block_size, "seconds": end - start, "bytes": copied,
-            "latency_us": {"mean": 0.0, "p99": 0.0},
+            "latency_us": {"mean": 0.0, "p50": 0.0, "p99": 0.0},
         }
 
 
@@ -88,10 +89,17 @@ def fio(uri):
 
 
 def measure(options, port, folder, say):
-    """Measures every peer in turns and says each result."""
+    """Measures every peer in turns and says each result, on each store."""
+    for store, drive in STORES.items():
+        measure_store(options, port, folder, say, store, drive)
+
+
+def measure_store(options, port, folder, say, store, drive):
     length = native.size(options)
     image, running = servers(folder, length)
-    exports = {f"ram{number}": f"ram:{length}" for number in range(1, 7)}
+    if drive:
+        running = {"nbd": running["nbd"]}
+    exports = {f"ram{number}": f"ram:{length}{drive}" for number in range(1, 7)}
     try:
         with native.Target(port, exports, folder) as target:
             socket = f"{folder}/volume.sock"
@@ -112,7 +120,7 @@ def measure(options, port, folder, say):
                     native.ADDRESS, port + 1, native.only_subsystem(port + 1), native.ENVIRONMENT)
                 for loader in loads.values():
                     load.measure(loader, plan.FILL, None, processor.Window())
-                turns(options, loads, running, length, say)
+                turns(options, loads, running, length, say, store)
             finally:
                 for server in stack:
                     server.__exit__()
@@ -120,15 +128,16 @@ def measure(options, port, folder, say):
         os.unlink(image)
 
 
-def turns(options, loads, running, length, say):
+def turns(options, loads, running, length, say, store):
     names = list(loads)
     for turn in range(1, options.rounds + 1):
         for cell in [*options.chosen_cells(), *plan.BULK, plan.COPY]:
             first = turn % len(names)
+            done = {}
             for name in names[first:] + names[:first]:
                 if cell is plan.COPY and name not in running:
                     continue
-                event = {"event": "sample", "round": turn, "cell": cell.name, "peer": name, "store": STORE}
+                event = {"event": "sample", "round": turn, "cell": cell.name, "peer": name, "store": store}
                 # The daemon that exports the volume by NVMe-oF exports it by NBD, too.
                 server = running.get("nbd-volume" if name == "nvme-volume" else name)
                 loader = NBDCopy(server.uri, length) if cell is plan.COPY else loads[name]
@@ -137,4 +146,21 @@ def turns(options, loads, running, length, say):
                     event |= load.measure(loader, cell, options.seconds, window)
                 except load.LoadError as error:
                     event["error"] = str(error)
+                done[name] = event
                 say(event)
+            if bound := one_after_the_other(done.get("volume"), done.get("nbd")):
+                say({**bound, "peer": "volume+nbd"})
+
+
+def one_after_the_other(first, second):
+    """The sample of a peer that does each I/O at two others in turn: what is to be expected where all share the processors."""
+    if not first or not second or "error" in first or "error" in second:
+        return None
+    iops = 1 / (1 / first["iops"] + 1 / second["iops"])
+    return {
+        **first, "tool": "sum", "iops": iops, "bytes_per_second": first["bytes_per_second"] * iops / first["iops"],
+        "latency_us": {kind: time + second["latency_us"][kind] for kind, time in first["latency_us"].items()},
+        "cpu_us_per_io": {
+            who: time + second["cpu_us_per_io"].get(who, 0) for who, time in first["cpu_us_per_io"].items()
+        },
+    }

@@ -53,11 +53,20 @@ LAB_PARTS = ("kernel", "initiator", "volume")
 
 @dataclass(frozen=True)
 class Comparison:
-    """A ratio of two peers on one store, in one part's tables."""
+    """A ratio of two peers on one store, in one part's tables: of I/Os a second, or at depth 1 of the median latencies."""
 
     title: str
     ours: str
     theirs: str
+    is_latency: bool = False
+
+    def suits(self, cell):
+        return not self.is_latency or cell.depth == 1
+
+    def ratio(self, ours, theirs):
+        if self.is_latency:
+            return theirs["latency_us"]["p50"] / ours["latency_us"]["p50"]
+        return ours["iops"] / theirs["iops"]
 
 
 # The peers in the order of the tables: INITIATOR@TARGET where Linux's RDMA is, what is exported on softverbs.
@@ -65,7 +74,7 @@ PEERS = (
     "linux@nvmet", "linux@tercetd", "tercet@nvmet", "tercet@tercetd",
     "md-raid1@nvmet", "md-raid1@tercetd", "volume@tercetd",
     "null", "ram", "file", "volume-ram", "volume-file",
-    "nbd", "nbdkit", "qemu-nbd", "nbd-volume", "nvme-volume", "volume",
+    "nbd", "nbdkit", "qemu-nbd", "nbd-volume", "nvme-volume", "volume", "volume+nbd",
 )
 
 COMPARISONS = [
@@ -80,7 +89,10 @@ COMPARISONS = [
     Comparison("NBD server: tercet-volumed / nbdkit, memory", "nbd", "nbdkit"),
     Comparison("NBD server: tercet-volumed / qemu-nbd, memory", "nbd", "qemu-nbd"),
     Comparison("our volume through NBD / the volume itself", "nbd-volume", "volume"),
+    Comparison("... beside a volume's I/O and one of NBD on memory, one after the other", "nbd-volume", "volume+nbd"),
+    Comparison("... by the median latency", "nbd-volume", "volume", is_latency=True),
     Comparison("our volume through NVMe-oF / the volume itself", "nvme-volume", "volume"),
+    Comparison("the same by the median latency", "nvme-volume", "volume", is_latency=True),
 ]
 
 

@@ -31,7 +31,7 @@ def summarize(samples):
                 "iops": _spread([sample["iops"] for sample in good]),
                 "bytes_per_second": _spread([sample["bytes_per_second"] for sample in good]),
                 "latency_us": {
-                    kind: statistics.median(sample["latency_us"][kind] for sample in good) for kind in ("mean", "p99")
+                    kind: statistics.median(sample["latency_us"][kind] for sample in good) for kind in ("mean", "p50", "p99")
                 },
                 "cpu_us_per_io": {
                     who: statistics.median(sample["cpu_us_per_io"][who] for sample in good)
@@ -47,21 +47,22 @@ def _spread(values):
 
 
 def ratios(samples):
-    """For each comparison, store and cell: the ratio of the two peers' I/Os a second, round by round."""
+    """For each comparison, store and cell: the ratio of the two peers, round by round; above 1 where ours is the better one."""
     found = {}
     for sample in samples:
         if sample["round"] > 0 and "error" not in sample:
-            found[sample["peer"], sample["store"], sample["cell"], sample["round"]] = sample["iops"]
+            found[sample["peer"], sample["store"], sample["cell"], sample["round"]] = sample
     stores = list(dict.fromkeys(sample["store"] for sample in samples))
     result = []
     for comparison in plan.COMPARISONS:
         for store in stores:
             for cell in plan.TABLE_CELLS:
                 values = [
-                    ours / found[comparison.theirs, store, cell.name, turn]
+                    comparison.ratio(ours, found[comparison.theirs, store, cell.name, turn])
                     for (peer, where, name, turn), ours in found.items()
                     if (peer, where, name) == (comparison.ours, store, cell.name)
                     and (comparison.theirs, store, cell.name, turn) in found
+                    and comparison.suits(cell)
                 ]
                 if values:
                     result.append({
@@ -101,7 +102,7 @@ def throughput_tables(summary):
 
 
 def latency_tables(summary):
-    """A table for each store: mean and 99th percentile of the latency."""
+    """A table for each store: mean, median and 99th percentile of the latency."""
     for store in dict.fromkeys(entry["store"] for entry in summary):
         here = [entry for entry in summary if entry["store"] == store]
         peers = _peers(here)
@@ -110,10 +111,10 @@ def latency_tables(summary):
             entries = [_entry(here, cell, peer) for peer in peers]
             if any(entries):
                 rows.append([cell.name, *(
-                    f"{entry['latency_us']['mean']:.0f} / {entry['latency_us']['p99']:.0f}"
+                    " / ".join(f"{entry['latency_us'][kind]:.0f}" for kind in ("mean", "p50", "p99"))
                     if entry and "latency_us" in entry else "-" for entry in entries
                 )])
-        yield f"{_place(store)}: latency in us, mean / 99 %", table(["", *peers], rows)
+        yield f"{_place(store)}: latency in us, mean / median / 99 %", table(["", *peers], rows)
 
 
 def processor_tables(summary):
