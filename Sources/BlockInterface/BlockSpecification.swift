@@ -31,7 +31,7 @@ public struct BlockSpecification: Equatable, Sendable {
     public var latencyMicroseconds: UInt32
 
     /// The longest latency, in microseconds.
-    static let longestLatency: UInt32 = 10_000_000
+    static let longestLatencyMicroseconds: UInt32 = 10_000_000
 
     public init(
         _ backing: Backing, blockSize: UInt32? = nil, readOnly: Bool = false, buffered: Bool = false,
@@ -89,11 +89,12 @@ public struct BlockSpecification: Equatable, Sendable {
             blockSize = small
         case _ where option.hasPrefix("latency="):
             guard option.hasSuffix("us"), let time = UInt32(option.dropFirst(8).dropLast(2)),
-                (1...Self.longestLatency).contains(time)
+                (1...Self.longestLatencyMicroseconds).contains(time)
             else {
                 throw TercetError(
                     .invalid,
-                    "\(whole): '\(option)': a latency is from 1us to \(Self.longestLatency)us, such as latency=80us")
+                    "\(whole): '\(option)': a latency is from 1us to \(Self.longestLatencyMicroseconds)us, such as latency=80us"
+                )
             }
             latencyMicroseconds = time
         default:

@@ -17,7 +17,7 @@ struct MemoryQueue: ~Copyable {
     private let geometry: BlockGeometry
     private let depth: Int
     /// The time that each request takes at the least, in nanoseconds.
-    private let latency: UInt64
+    private let latencyNanoseconds: UInt64
     /// Requests in the order in which they came: a ring.
     private let requests: UnsafeMutablePointer<Entry>
     private var head = 0
@@ -47,7 +47,7 @@ struct MemoryQueue: ~Copyable {
         self.ram = ram.map(Unmanaged.passRetained)
         self.geometry = geometry
         self.depth = depth
-        latency = ram?.latencyNanoseconds ?? 0
+        latencyNanoseconds = ram?.latencyNanoseconds ?? 0
         requests = .allocate(capacity: depth)
         blocked = .allocate(capacity: depth)
     }
@@ -61,13 +61,13 @@ struct MemoryQueue: ~Copyable {
     mutating func submit(_ requests: UnsafeBufferPointer<BlockRequest>) -> Int {
         let taken = min(requests.count, depth - count - blockedCount)
         for position in 0..<taken { append(Entry(request: requests[position], done: 0, isWithdrawn: false)) }
-        if _slowPath(latency > 0) { delay(taken) }
+        if _slowPath(latencyNanoseconds > 0) { delay(taken) }
         return taken
     }
 
     /// The last requests take the device's time from now on.
     private func delay(_ added: Int) {
-        let time = MonotonicTime.now().advanced(byNanoseconds: latency)
+        let time = MonotonicTime.now().advanced(byNanoseconds: latencyNanoseconds)
         for position in count - added..<count { requests[place(position)].notBefore = time }
     }
 
@@ -79,7 +79,7 @@ struct MemoryQueue: ~Copyable {
     mutating func poll(into completions: UnsafeMutableBufferPointer<BlockCompletion>) -> Int {
         var ended = 0
         var budget = Self.bytesPerPoll
-        let now = _slowPath(latency > 0) ? MonotonicTime.now() : .distantFuture
+        let now = _slowPath(latencyNanoseconds > 0) ? MonotonicTime.now() : .distantFuture
         if _slowPath(blockedCount > 0) { ended = retryBlocked(into: completions, budget: &budget) }
         while count > 0 && ended < completions.count && budget > 0 {
             let entry = requests + head
@@ -175,8 +175,8 @@ struct MemoryQueue: ~Copyable {
     /// Keeps a range as it is and returns the memory around it; `nil` if somebody changes it or wants to, or if it has
     /// never been written to.
     func borrow(offset: UInt64, length: UInt64) -> UnsafeMutableRawBufferPointer? {
-        // What is lent takes no time.
-        if latency > 0 { return nil }
+        // A loan takes no time.
+        if latencyNanoseconds > 0 { return nil }
         return ram?._withUnsafeGuaranteedRef { ram in
             guard let place = ram.touched.surroundings(offset, length),
                 ram.ranges.tryLock(.shared, offset: offset, length: length)

@@ -19,11 +19,15 @@ extension ClientConnection {
     /// Has a part of a read go out of the device's memory; `false` where it has to be copied.
     @inline(__always)
     func lend(_ part: inout PieceSlot) -> Bool {
-        guard let memory = loans.memory, let channel,
+        // It counts as memory of the connection's, so that there is some to copy it to.
+        let bytes = Self.rounded(Int(part.blockLength))
+        guard let memory = loans.memory, let channel, mayHold(bytes),
             channel.borrow(offset: part.blockOffset, length: part.blockLength) != nil
         else { return false }
         part.buffer = memory + Int(part.blockOffset)
         part.isLent = true
+        part.heldBytes = bytes
+        heldBytes += bytes
         loans.count += 1
         return true
     }
@@ -32,6 +36,8 @@ extension ClientConnection {
         channel?.giveBack(offset: pieces[piece].blockOffset, length: pieces[piece].blockLength)
         pieces[piece].isLent = false
         pieces[piece].buffer = nil
+        heldBytes -= pieces[piece].heldBytes
+        pieces[piece].heldBytes = 0
         loans.count -= 1
     }
 
@@ -54,10 +60,12 @@ extension ClientConnection {
 
     private func replaceLoan(_ piece: PieceIndex) {
         let length = Int(pieces[piece].blockLength)
-        guard let lent = pieces[piece].buffer, let (buffer, held) = allocate(length) else { return }
+        let held = pieces[piece].heldBytes
+        guard let lent = pieces[piece].buffer, let buffer = memory.allocate(held) else { return }
         buffer.copyMemory(from: lent, byteCount: length)
         endLoan(piece)
         pieces[piece].buffer = buffer
         pieces[piece].heldBytes = held
+        heldBytes += held
     }
 }

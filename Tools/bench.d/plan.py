@@ -45,7 +45,8 @@ PARTS = {
     "initiator": "our initiator at tercetd and at nvmet-rdma",
     "volume": "the replicated volume beside md-raid1 over three nvme-rdma devices",
     "native": "on softverbs: our initiator at tercetd, one member and three, null, RAM and a file",
-    "nbd": "NBD servers of memory: tercet-volumed, nbdkit, qemu-nbd; a volume through NBD, through NVMe-oF, and itself",
+    "nbd": "NBD servers of memory: tercet-volumed, nbdkit, qemu-nbd; a volume through NBD, through NVMe-oF, and itself,\n"
+    "       on members that are memory, and on ones that take 80 us as a drive does",
     "instructions": "on softverbs under callgrind: instructions for each I/O, target and initiator",
 }
 LAB_PARTS = ("kernel", "initiator", "volume")

@@ -18,7 +18,8 @@ class Progress:
         self.left = {
             "lab": plan.lab_steps(options),
             "native": options.rounds * cells * (5 if load.has_engine() else 3) * ("native" in options.parts),
-            "nbd": options.rounds * ((cells + 3) * 4 + (cells + 2) * (1 + load.has_engine())) * ("nbd" in options.parts),
+            # Servers are copied from, too; those that only stand beside have one store.
+            "nbd": options.rounds * ((cells + 3) * 6 + (cells + 2) * 2 * (1 + load.has_engine())) * ("nbd" in options.parts),
             "instructions": len(instructions.chosen(options)) * 2 * members * ("instructions" in options.parts),
         }
         self.total = sum(self.left.values())
@@ -43,7 +44,10 @@ class Progress:
     def step(self, kind, event):
         """Tells of a result."""
         if kind == "sample":
-            kind = {"softverbs": "native", "nbd": "nbd"}.get(event["store"], "lab")
+            store = event["store"]
+            kind = "native" if store == "softverbs" else "nbd" if store.startswith("nbd") else "lab"
+        if event.get("tool") == "sum":
+            return
         now = time.monotonic()
         self.taken[kind].append(now - self.last)
         self.last = now
