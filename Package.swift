@@ -44,6 +44,7 @@ let package = Package(
         .systemLibrary(name: "CLibNVMe", path: "Sources/CLibNVMe"),
         .systemLibrary(name: "CChecksum", path: "Sources/CChecksum"),
         .systemLibrary(name: "CUUID", path: "Sources/CUUID"),
+        .systemLibrary(name: "CTLS", path: "Sources/CTLS"),
 
         // The rules of Sources/STYLE.md that a program can check, on the whole tree.
         tests("TidyTests", []),
@@ -170,6 +171,10 @@ let package = Package(
             "NBDServerTests",
             ["AllocationProbe", "Base", "BlockInterface", "MemoryBlock", "NBDProtocol", "NBDServer"]),
 
+        // NBD over TCP: sockets that listen, and TLS with pre-shared keys on a thread of its own.
+        room("NBDOverTCP", ["Base", "CLinux", "CTLS", "NBDProtocol"]),
+        tests("NBDOverTCPTests", ["Base", "NBDOverTCP"]),
+
         // Block devices of the kernel's NBD client, by generic netlink.
         room("KernelNBD", ["Base", "CLinux"]),
         tests("KernelNBDTests", ["Base", "KernelNBD"]),
@@ -218,7 +223,8 @@ let package = Package(
         .executableTarget(
             name: "tercet-volumed",
             dependencies: [
-                "Base", "BlockBackend", "BlockInterface", "ControlPlane", "KernelNBD", "Metrics", "NBDProtocol",
+                "Base", "BlockBackend", "BlockInterface", "ControlPlane", "KernelNBD", "Metrics", "NBDOverTCP",
+                "NBDProtocol",
                 "NBDServer", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication",
                 "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
                 "UnixSockets", "VerbsFabric", "VolumeDriver", "VolumedConfiguration",

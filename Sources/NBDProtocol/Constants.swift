@@ -39,6 +39,8 @@ public enum NBDOptionReply: UInt32, Sendable {
     case policy = 0x8000_0002
     /// The option's data is malformed.
     case invalid = 0x8000_0003
+    /// Not without TLS.
+    case tlsRequired = 0x8000_0005
     /// There is no export of that name.
     case unknown = 0x8000_0006
     /// The server is ending.

@@ -72,6 +72,8 @@ final class ClientConnection {
     var isDevice = false
     /// Hears that it is over.
     var whenOver: (@Sendable () -> Void)?
+    /// Another thread of this process has the client's end: no other process can go on with it.
+    var isBound = false
     /// It goes to another process: no more requests are taken up.
     var isLeaving = false
 
@@ -208,12 +210,23 @@ final class ClientConnection {
 
     /// Memory for a piece, within the connection's share.
     func allocate(_ bytes: Int) -> (UnsafeMutableRawPointer, Int)? {
-        var rounded = 4096
-        while rounded < bytes { rounded *= 2 }
-        guard heldBytes == 0 || heldBytes + rounded <= share, let buffer = memory.allocate(rounded) else { return nil }
+        let rounded = Self.rounded(bytes)
+        guard mayHold(rounded), let buffer = memory.allocate(rounded) else { return nil }
         heldBytes += rounded
         return (buffer, rounded)
     }
+
+    /// Memory that so many bytes take up.
+    @inline(__always)
+    static func rounded(_ bytes: Int) -> Int {
+        var rounded = 4096
+        while rounded < bytes { rounded *= 2 }
+        return rounded
+    }
+
+    /// Whether so much more is within its share.
+    @inline(__always)
+    func mayHold(_ bytes: Int) -> Bool { heldBytes == 0 || heldBytes + bytes <= share }
 
     /// Gives back the memory and the lock of a piece.
     func release(_ piece: PieceIndex) {

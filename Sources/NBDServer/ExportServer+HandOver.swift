@@ -41,7 +41,10 @@ extension ExportServer {
     ) {
         stopListening()
         leaving = HandOver(deadline: roundTime.advanced(byMilliseconds: milliseconds), told: told)
-        forEachConnection { $0.isLeaving = true }
+        forEachConnection { connection in
+            connection.isLeaving = true
+            if connection.isBound { connection.drain("what TLS protects is not handed over") }
+        }
     }
 
     /// Goes on with a session that another process began, as one of the export's. On the reactor's thread.

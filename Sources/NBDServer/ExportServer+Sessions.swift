@@ -121,12 +121,13 @@ extension ExportServer {
             connection.end(String(cString: strerror(errno)))
             return export.close()
         }
-        let whenOver = connection.whenOver
+        let (whenOver, isBound) = (connection.whenOver, connection.isBound)
         connection.whenOver = nil
         connection.end("")
         home.run {
             let moved = home.add(descriptor)
             moved.whenOver = whenOver
+            moved.isBound = isBound
             moved.session = session
             moved.greeting = greeting
             moved.staging.append(staged)

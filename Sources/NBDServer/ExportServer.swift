@@ -201,9 +201,12 @@ public final class ExportServer: Poller, @unchecked Sendable {
 
     /// Takes a client's socket, which does not block, and shakes hands with it. On the reactor's thread.
     ///
-    /// - Parameter whenOver: hears on a reactor's thread that the connection has ended, and that nothing of it is under way any more.
-    public func adopt(_ descriptor: Int32, whenOver: (@Sendable () -> Void)? = nil) {
+    /// - Parameters:
+    ///   - isBound: it is relayed by this process, and ends where sessions are handed over.
+    ///   - whenOver: hears on a reactor's thread that the connection has ended, and that nothing of it is under way any more.
+    public func adopt(_ descriptor: Int32, isBound: Bool = false, whenOver: (@Sendable () -> Void)? = nil) {
         let connection = add(descriptor)
+        connection.isBound = isBound
         connection.whenOver = whenOver
         connection.handshake = NBDHandshake(exports: exports.all.map(\.description))
     }
@@ -232,8 +235,20 @@ public final class ExportServer: Poller, @unchecked Sendable {
         connectionCount += 1
         rounds = connections.compactMap { $0.map(Unmanaged.passUnretained) }
         shareMemory()
+        Self.widen(descriptor)
         watch(descriptor, .socket(place))
         return connection
+    }
+
+    /// Bytes that a Unix socket takes before its client has read some, as far as the system allows it (net.core.wmem_max).
+    private static let sendBufferBytes: Int32 = 2 << 20
+
+    /// Lets a Unix socket take long answers whole: where a client reads much, half of the processor time. TCP finds its own size.
+    private static func widen(_ descriptor: Int32) {
+        var (domain, bytes) = (Int32(0), sendBufferBytes)
+        var length = socklen_t(MemoryLayout<Int32>.size)
+        guard getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0, domain == AF_UNIX else { return }
+        setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &bytes, length)
     }
 
     /// Each connection may hold its part of the memory: none can take what the others need.

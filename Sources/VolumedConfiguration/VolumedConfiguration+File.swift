@@ -30,8 +30,24 @@ extension VolumedConfiguration {
         }
         controlSocket = try values["controlSocket"]?.string()
         if let value = values["nbd"] {
-            let settings = try value.object(keys: ["socket", "memory", "clientPatienceMilliseconds"])
+            let settings = try value.object(keys: [
+                "socket", "tcp", "keys", "insecure", "memory", "clientPatienceMilliseconds",
+            ])
             nbdSocket = try settings["socket"]?.string()
+            for entry in try settings["tcp"]?.array() ?? [] {
+                let text = try entry.string()
+                guard let address = SocketAddress(text, defaultPort: Self.nbdPort) else {
+                    throw entry.error("'\(text)' is no address; allowed: ADDRESS or ADDRESS:PORT")
+                }
+                nbdAddresses.append(address)
+            }
+            nbdKeyFile = try settings["keys"]?.string()
+            isNBDInsecure = try settings["insecure"]?.boolean() ?? false
+            do throws(TercetError) {
+                try checkNBDKeys(keys: "\"keys\": FILE", insecure: "\"insecure\": true")
+            } catch {
+                throw value.error(error.description)
+            }
             if let memory = settings["memory"] { nbdMemory = try memory.byteCount(in: (8 << 20)...(16 << 30)) }
             if let patience = settings["clientPatienceMilliseconds"] {
                 clientPatienceMilliseconds = UInt64(try patience.integer(in: 100...3_600_000))

@@ -84,6 +84,12 @@ public struct VolumedConfiguration: Equatable, Sendable {
     public var controlSocket: String?
     /// The path of the Unix socket for NBD clients; `nil` for none but those of a service manager.
     public var nbdSocket: String?
+    /// The addresses at which NBD clients are served over TCP.
+    public var nbdAddresses: [SocketAddress] = []
+    /// The path of the keys that clients over TCP need, in the form of GnuTLS's psktool; `nil` for none.
+    public var nbdKeyFile: String?
+    /// Clients over TCP are served without TLS: whoever reaches the address may read and write everything.
+    public var isNBDInsecure = false
     /// Memory of each reactor for data of NBD clients on its way, in bytes.
     public var nbdMemory = 64 << 20
     /// An NBD client that keeps the daemon waiting loses its connection after so long.
@@ -148,6 +154,40 @@ public struct VolumedConfiguration: Equatable, Sendable {
         } catch {
             throw TercetError(.invalid, "--device \(error)")
         }
+    }
+
+    /// The port that is registered for NBD.
+    static let nbdPort: UInt16 = 10809
+
+    /// Takes a place for NBD clients: `tcp://ADDRESS:PORT`, or the path of a Unix socket, of which there is one.
+    public mutating func serveNBD(at place: String) throws(TercetError) {
+        guard place.hasPrefix("tcp://") else {
+            if let nbdSocket {
+                throw TercetError(.invalid, "--nbd \(place): \(nbdSocket) is given already; allowed: one Unix socket")
+            }
+            nbdSocket = place
+            return
+        }
+        guard let address = SocketAddress(String(place.dropFirst(6)), defaultPort: Self.nbdPort) else {
+            throw TercetError(.invalid, "--nbd \(place): is no address; allowed: tcp://ADDRESS or tcp://ADDRESS:PORT")
+        }
+        nbdAddresses.append(address)
+    }
+
+    /// Over TCP there are keys, or it is said that there are none.
+    ///
+    /// - Parameters:
+    ///   - keys: as what the key file is given, for the error's text.
+    ///   - insecure: the same of the word that there is to be none.
+    public func checkNBDKeys(keys: String, insecure: String) throws(TercetError) {
+        if nbdKeyFile != nil, isNBDInsecure {
+            throw TercetError(.invalid, "\(keys) and \(insecure) contradict each other; allowed: one of them")
+        }
+        guard let address = nbdAddresses.first, nbdKeyFile == nil, !isNBDInsecure else { return }
+        throw TercetError(
+            .invalid,
+            "tcp://\(address): clients over TCP need keys: \(keys), as psktool makes them; or \(insecure), where everybody who "
+                + "reaches the address may read and write all that is served")
     }
 
     /// Each export has a name of its own.

@@ -5,6 +5,7 @@ import ControlPlane
 import Glibc
 import Logging
 import Metrics
+import NBDOverTCP
 import NBDServer
 import NVMeInitiator
 import RDMATransport
@@ -40,6 +41,9 @@ actor Daemon {
     var attaching = 0
     private var nextPlace = 0
     private(set) var listeners: [UnixListener] = []
+    var tcpListeners: [TCPListener] = []
+    /// Serves clients over TCP, where they have keys.
+    var relay: TLSRelay?
     /// The control socket, which the next daemon takes.
     var control: ControlServer?
     private let single: SingleClient?
@@ -57,10 +61,12 @@ actor Daemon {
     static let drainSeconds = 10.0
 
     /// - Parameters:
-    ///   - inherited: sockets of a service manager.
+    ///   - inherited: sockets of a service manager, or of the daemon before this one.
+    ///   - tcp: TCP sockets of that daemon.
     ///   - single: the only client, with which the daemon ends.
     init(
-        _ configuration: VolumedConfiguration, inherited: [UnixListener], single: SingleClient? = nil, journal: Journal
+        _ configuration: VolumedConfiguration, inherited: [UnixListener], tcp: [TCPListener] = [],
+        single: SingleClient? = nil, journal: Journal
     ) throws(TercetError) {
         self.single = single
         self.configuration = configuration
@@ -86,7 +92,11 @@ actor Daemon {
         self.servers = servers
         for server in servers { server.meet(servers) }
         kernel = KernelExports(configuration.kernel, servers: servers, reactors: reactors, journal: journal)
-        listeners = inherited
+        listeners = inherited.filter { !TCPListener.isTCP($0.descriptor) }
+        tcpListeners = tcp
+        for listener in inherited where TCPListener.isTCP(listener.descriptor) {
+            tcpListeners.append(TCPListener(inherited: listener.descriptor))
+        }
     }
 
     /// Opens the devices and takes the sockets. Clients wait at them until `accept`.
@@ -104,6 +114,7 @@ actor Daemon {
         if let path = configuration.nbdSocket, !listeners.contains(where: { $0.path == path }) {
             listeners.append(try UnixListener(path: path))
         }
+        try openTCP()
         for reactor in reactors { reactor.start() }
         for entry in configuration.devices where entry.exports.contains(.kernelNBD) {
             try await exportToKernel(entry.name, of: entry.name)
@@ -140,7 +151,9 @@ actor Daemon {
 
     /// Lets clients in, once there is what they come for.
     private func accept() async {
-        let (server, descriptors, single) = (servers[0], listeners.map(\.descriptor), single)
+        let bare = relay == nil ? tcpListeners.map(\.descriptor) : []
+        let (server, descriptors, single) = (servers[0], listeners.map(\.descriptor) + bare, single)
+        relay?.start()
         await reactors[0].run {
             for descriptor in descriptors { server.listen(on: descriptor) }
             // As handOver does: the daemon ends as if it were told to.
@@ -161,6 +174,7 @@ actor Daemon {
         [
             "exports": "\(exports.all.map(\.name).joined(separator: ", "))",
             "socket": "\(configuration.nbdSocket ?? (listeners.isEmpty ? "none" : "inherited"))",
+            "tcp": "\(tcpListeners.isEmpty ? "none" : tcpListeners.map(\.name).joined(separator: ", "))",
         ]
     }
 
@@ -181,6 +195,7 @@ actor Daemon {
     func stop() async -> [String] {
         isStopping = true
         await settle()
+        relay?.stopListening()
         for (server, reactor) in zip(servers, reactors) { await reactor.run { server.stopListening() } }
         control?.stop()
         metrics?.stop()
@@ -193,6 +208,8 @@ actor Daemon {
             await drainClients()
             unclean = await detachAll()
         }
+        relay?.stop()
+        for listener in tcpListeners { listener.close() }
         await reexport?.stop()
         for reactor in reactors { reactor.stop() }
         await reexport?.close()

@@ -3,6 +3,7 @@ import ControlPlane
 import Foundation
 import Glibc
 import Logging
+import NBDOverTCP
 import NBDProtocol
 import NBDServer
 import Reactor
@@ -13,6 +14,8 @@ import UnixSockets
 enum HandOverMessage: Codable {
     /// A socket that listens, and the lock on its path.
     case listener(path: String)
+    /// A TCP socket that listens.
+    case tcpListener
     case session(
         export: String, form: UInt8, size: UInt64, flags: UInt16, contexts: UInt8, staged: [UInt8],
         isDevice: Bool?)
@@ -23,6 +26,7 @@ enum HandOverMessage: Codable {
 /// Everything that a daemon has taken over.
 struct TakenOver: Sendable {
     var listeners: [UnixListener] = []
+    var tcpListeners: [TCPListener] = []
     var sessions: [HandedSession] = []
     var stoppedAt = MonotonicTime.now()
 }
@@ -84,6 +88,9 @@ enum HandOver {
                 guard let socket = descriptors.first else { continue }
                 taken.listeners.append(
                     UnixListener(handed: socket, lock: descriptors.count > 1 ? descriptors[1] : -1, path: path))
+            case .tcpListener:
+                guard let socket = descriptors.first else { continue }
+                taken.tcpListeners.append(TCPListener(inherited: socket))
             case .session(let export, let form, let size, let flags, let contexts, let staged, let isDevice):
                 guard let socket = descriptors.first, let form = NBDHeaderForm(rawValue: form) else { continue }
                 taken.sessions.append(
@@ -101,9 +108,12 @@ enum HandOver {
     }
 
     static func send(
-        _ listeners: [UnixListener], _ sessions: [HandedSession], stoppedAt: MonotonicTime,
-        over channel: DescriptorChannel
+        _ listeners: [UnixListener], _ tcpListeners: [TCPListener], _ sessions: [HandedSession],
+        stoppedAt: MonotonicTime, over channel: DescriptorChannel
     ) -> Bool {
+        for listener in tcpListeners {
+            guard send(.tcpListener, [listener.descriptor], channel) else { return false }
+        }
         for listener in listeners {
             let descriptors =
                 listener.lockDescriptor >= 0 ? [listener.descriptor, listener.lockDescriptor] : [listener.descriptor]
@@ -144,6 +154,7 @@ extension Daemon {
         defer { close(descriptor) }
         isStopping = true
         await settle()
+        relay?.stopListening()
         await kernel.leave()
         let stoppedAt = MonotonicTime.now()
         journal.write(.notice, "handing over to the next daemon")
@@ -162,7 +173,8 @@ extension Daemon {
         }
         await reexport?.stop()
         control?.stop()
-        isHandedOver = HandOver.send(listeners, sessions, stoppedAt: stoppedAt, over: DescriptorChannel(descriptor))
+        isHandedOver = HandOver.send(
+            listeners, tcpListeners, sessions, stoppedAt: stoppedAt, over: DescriptorChannel(descriptor))
         for handed in sessions { close(handed.descriptor) }
         journal.write(
             isHandedOver ? .notice : .error, isHandedOver ? "handed over" : "the next daemon took nothing",

@@ -22,7 +22,8 @@ struct TercetVolumed: ParsableCommand {
 
             NBD clients reach the volume at nbd+unix:///db?socket=/run/tercet/nbd.sock. --device serves a device of this machine \
             in the same way: a block device, a file, ram:SIZE or null:SIZE. Under a service manager that passes sockets \
-            (LISTEN_FDS) --nbd is left out. SIGTERM ends the daemon in good order, SIGUSR1 writes what each thread did last \
+            (LISTEN_FDS) --nbd is left out. Over TCP, --nbd tcp://ADDRESS:PORT, clients need a key of --nbd-keys, which they reach \
+            with TLS: nbds://USER@ADDRESS/db?tls-psk-file=FILE. SIGTERM ends the daemon in good order, SIGUSR1 writes what each thread did last \
             to a file.
 
             Exit status: 0 where a signal ended it and all volumes are clean, 1 where it could not start, or a volume \
@@ -42,8 +43,22 @@ struct TercetVolumed: ParsableCommand {
     @Option(name: .long, help: ArgumentHelp("A device of this machine to serve. Repeatable.", valueName: "[NAME=]PATH"))
     var device: [String] = []
 
-    @Option(name: .long, help: ArgumentHelp("Unix socket for NBD clients.", valueName: "PATH"))
-    var nbd: String?
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Unix socket for NBD clients, or address for them. Repeatable.", valueName: "PATH|tcp://ADDRESS[:PORT]"))
+    var nbd: [String] = []
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Keys of NBD clients over TCP, a line USER:KEY each, as psktool writes it.", valueName: "FILE"))
+    var nbdKeys: String?
+
+    @Flag(
+        name: .long,
+        help: "Serve NBD clients over TCP without TLS: whoever reaches the address reads and writes everything.")
+    var nbdInsecure = false
 
     @Flag(
         help: ArgumentHelp(
@@ -116,7 +131,8 @@ extension TercetVolumed {
     private func configuration() throws(TercetError) -> VolumedConfiguration {
         var configuration: VolumedConfiguration
         if let config {
-            guard volume.isEmpty, device.isEmpty, nbd == nil, reactors == nil, hostnqn == nil, !takeOver,
+            guard volume.isEmpty, device.isEmpty, nbd.isEmpty, nbdKeys == nil, !nbdInsecure, reactors == nil,
+                hostnqn == nil, !takeOver,
                 clientPatience == nil, control == nil, nvme == nil, !kernelNBD
             else {
                 throw TercetError(
@@ -125,7 +141,10 @@ extension TercetVolumed {
             return try VolumedConfiguration(contentsOf: config)
         }
         configuration = try VolumedConfiguration(volumes: volume, devices: device)
-        configuration.nbdSocket = nbd
+        for place in nbd { try configuration.serveNBD(at: place) }
+        configuration.nbdKeyFile = nbdKeys
+        configuration.isNBDInsecure = nbdInsecure
+        try configuration.checkNBDKeys(keys: "--nbd-keys FILE", insecure: "--nbd-insecure")
         configuration.controlSocket = control
         if let nvme {
             guard let address = SocketAddress(nvme, defaultPort: 4420) else {
@@ -151,17 +170,18 @@ extension TercetVolumed {
 
     /// Why no client can come, or in more than one way; `nil` where all is well.
     private func problem(_ configuration: VolumedConfiguration, hasInherited: Bool) -> String? {
-        if configuration.nbdSocket == nil, configuration.nvmeAddress == nil, !hasInherited,
+        let hasPlace = configuration.nbdSocket != nil || !configuration.nbdAddresses.isEmpty
+        if !hasPlace, configuration.nvmeAddress == nil, !hasInherited,
             !configuration.usesKernelNBD, !single
         {
             return
                 "no client could come: --nbd PATH, a service manager's socket, --nvme ADDRESS, --kernel-nbd or --single is needed"
         }
-        if single, configuration.nbdSocket != nil || hasInherited || takeOverFrom != nil {
+        if single, hasPlace || hasInherited || takeOverFrom != nil {
             return
                 "--single serves one client and ends with it: --nbd, --take-over-from and a service manager's socket are to be left out"
         }
-        if configuration.nbdSocket != nil, hasInherited {
+        if hasPlace, hasInherited {
             return "a service manager has passed a socket: --nbd is to be left out"
         }
         return nil
@@ -205,7 +225,8 @@ extension TercetVolumed {
             let taken = try takeOverFrom.map { path throws(TercetError) in try HandOver.receive(from: path) }
             let only = try single ? SingleClient.take() : nil
             daemon = try Daemon(
-                configuration, inherited: inherited + (taken?.listeners ?? []), single: only, journal: journal)
+                configuration, inherited: inherited + (taken?.listeners ?? []), tcp: taken?.tcpListeners ?? [],
+                single: only, journal: journal)
             try await daemon.start()
             if let path = configuration.controlSocket { try await daemon.answer(at: path, events: events) }
             if let metrics { try await daemon.answerMetrics(at: metrics) }

@@ -9,7 +9,7 @@ public struct NBDFuzzTarget: Sendable {
     /// Parses the bytes; traps where something does not hold.
     public let run: @Sendable (UnsafeRawBufferPointer) -> Void
 
-    public static let all = [handshake, requests]
+    public static let all = [handshake, requests, prelude]
 
     private static let exports = [
         NBDExportDescription(name: "one", text: "the first", size: 1 << 30, flags: [.hasFlags, .sendFlush]),
@@ -38,6 +38,27 @@ public struct NBDFuzzTarget: Sendable {
             position += consumed
         }
         return (handshake.output, .unfinished)
+    }
+
+    /// The part before TLS takes bytes in any parts, and does not grow by what it drops.
+    private static let prelude = NBDFuzzTarget(name: "NBDTLSPrelude", seeds: [options]) { bytes in
+        let whole = beginTLS(bytes, step: max(1, bytes.count))
+        let parts = beginTLS(bytes, step: 3)
+        invariant(whole.count <= 18 + 65 * 20, "a prelude says no more than it is asked")
+        // Bytes behind NBD_OPT_STARTTLS end the connection where they come with it.
+        invariant(
+            whole.starts(with: parts) || parts.starts(with: whole), "how bytes arrive does not matter to a prelude")
+    }
+
+    private static func beginTLS(_ bytes: UnsafeRawBufferPointer, step: Int) -> [UInt8] {
+        var prelude = NBDTLSPrelude()
+        var position = 0
+        while position < bytes.count {
+            let part = UnsafeRawBufferPointer(rebasing: bytes[position..<min(position + step, bytes.count)])
+            if prelude.receive(part) != .unfinished { return prelude.output }
+            position += part.count
+        }
+        return prelude.output
     }
 
     /// Each header is judged, and what is to be performed lies within the export.

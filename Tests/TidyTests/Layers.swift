@@ -1,7 +1,7 @@
 /// The rooms from the ground up: a room imports rooms of lower layers only. The map in `Sources/ARCHITECTURE.md` shows the same.
 enum Layers {
     static let all: [[String]] = [
-        ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTercet"],
+        ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CTercet"],
         ["Base", "Terminal"],
         [
             "Trace", "UnixSockets", "HostDiagnosis", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol",
@@ -9,7 +9,7 @@ enum Layers {
         ],
         [
             "Memory", "Reactor", "Replication", "Buffers", "ControlPlane", "Metrics", "InitiatorTransport",
-            "TargetInterface", "TargetTransport",
+            "TargetInterface", "TargetTransport", "NBDOverTCP",
         ],
         ["VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport", "NBDServer"],
         ["BlockBackend"],
