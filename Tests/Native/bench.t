@@ -32,7 +32,7 @@ assert {"fio", "swift", "tercet"} <= set(result["versions"])
 assert result["errors"] == [] and result["lab"] is None
 for sample in result["samples"]:
     assert sample["ios"] > 0 and sample["iops"] > 0 and sample["bytes_per_second"] > 0 and sample["seconds"] > 0, sample
-    assert {"mean", "p99"} == set(sample["latency_us"]), sample
+    assert {"mean", "p50", "p99"} == set(sample["latency_us"]), sample
     assert {"machine", "interrupts", "target_process", "initiator_process"} == set(sample["cpu_us_per_io"]), sample
 measured = {(entry["peer"], entry["cell"]): entry for entry in result["summary"]}
 for peer in ("null", "ram", "file"):
