@@ -39,6 +39,32 @@ serve() {
 
 volumed_said() { grep -qE "$1" "$volumed_log"; }
 
+# start_load SIZE: fio writes a file of that size on the file system, and verifies what it reads.
+start_load() {
+  cp /bin/bash "$mount_point/before" && sync
+  fio --name=load --directory="$mount_point" --ioengine=libaio --direct=1 --rw=randrw --bs=4k-64k --size="$1" --io_size=4G \
+    --iodepth=8 --verify=crc32c --verify_backlog=128 --verify_fatal=1 --verify_state_save=0 --fsync=64 --time_based --runtime=900 \
+    --rate_iops=150 >"$tap_folder/fio" 2>&1 </dev/null &
+  fio=$!
+  at_exit "kill -KILL $fio"
+}
+
+written() { awk '{print $7}' /sys/block/nbd0/stat; }
+moves() { [ "$(written)" -gt $((mark + 400)) ]; }
+
+# goes_on NAME: the load goes on from here.
+goes_on() { mark=$(written); check "$1" wait_until 60 moves; }
+
+# end_load: ends fio, and looks at what it has met.
+end_load() {
+  kill -INT "$fio"
+  wait "$fio"
+  grep -q 'err= 0' "$tap_folder/fio" && ! grep -qE 'error=|verify:|bad (magic|header)' "$tap_folder/fio"
+  report $? "fio has met no error, and verified what it read" || diagnose <"$tap_folder/fio"
+  check "what was written before is there" cmp /bin/bash "$mount_point/before"
+  check "fstrim" fstrim "$mount_point"
+}
+
 store=$(mktemp -d /dev/shm/tercet.XXXXXX)
 at_exit "rm -rf $store"
 members=
@@ -66,16 +92,7 @@ require "mount" mount "$link" "$mount_point"
 expect_output "a device that is mounted is not taken back" "is mounted or in use" \
   call '{"method": "unexport", "params": {"name": "db", "kind": "kernel-nbd"}}'
 expect_output "... nor is its volume detached" "is mounted or in use" call '{"method": "detach", "params": {"name": "db"}}'
-cp /bin/bash "$mount_point/before" && sync
-fio --name=load --directory="$mount_point" --ioengine=libaio --direct=1 --rw=randrw --bs=4k-64k --size=24M --io_size=4G \
-  --iodepth=8 --verify=crc32c --verify_backlog=128 --verify_fatal=1 --verify_state_save=0 --fsync=64 --time_based --runtime=900 \
-  --rate_iops=150 >"$tap_folder/fio" 2>&1 </dev/null &
-fio=$!
-at_exit "kill -KILL $fio"
-written() { awk '{print $7}' /sys/block/nbd0/stat; }
-moves() { [ "$(written)" -gt $((mark + 400)) ]; }
-# goes_on NAME: the load goes on from here.
-goes_on() { mark=$(written); check "$1" wait_until 60 moves; }
+start_load 24M
 goes_on "fio writes and verifies"
 
 kill -KILL "${pids[1]}"
@@ -101,12 +118,7 @@ report $? "... and the former one ends in good order"
 goes_on "... to which the load goes on"
 expect_output "it is still one device" "^1\$" eval 'grep -l tercet /sys/block/nbd*/backend | wc -l'
 
-kill -INT "$fio"
-wait "$fio"
-grep -q 'err= 0' "$tap_folder/fio" && ! grep -qE 'error=|verify:|bad (magic|header)' "$tap_folder/fio"
-report $? "fio has met no error, and verified what it read" || diagnose <"$tap_folder/fio"
-check "what was written before is there" cmp /bin/bash "$mount_point/before"
-check "fstrim" fstrim "$mount_point"
+end_load
 
 kill -TERM "$volumed_pid"
 wait "$volumed_pid"
@@ -128,12 +140,7 @@ check "... with the same file system" e2fsck -fn "$link"
 # xfs, with a target killed under it.
 check "mkfs.xfs" mkfs.xfs -q -f "$link"
 require "... is mounted" mount "$link" "$mount_point"
-cp /bin/bash "$mount_point/before" && sync
-fio --name=load --directory="$mount_point" --ioengine=libaio --direct=1 --rw=randrw --bs=4k-64k --size=16M --io_size=4G \
-  --iodepth=8 --verify=crc32c --verify_backlog=128 --verify_fatal=1 --verify_state_save=0 --fsync=64 --time_based --runtime=900 \
-  --rate_iops=150 >"$tap_folder/fio" 2>&1 </dev/null &
-fio=$!
-at_exit "kill -KILL $fio"
+start_load 16M
 goes_on "fio writes and verifies on it"
 : >"$volumed_log"
 kill -KILL "${pids[2]}"
@@ -141,12 +148,7 @@ check "a target is killed: the daemon names the member" wait_until 30 volumed_sa
 goes_on "... the load goes on without it"
 require "... it comes back" start_member 2
 check "... and into sync" wait_until 60 volumed_said "member 2: in sync"
-kill -INT "$fio"
-wait "$fio"
-grep -q 'err= 0' "$tap_folder/fio" && ! grep -qE 'error=|verify:|bad (magic|header)' "$tap_folder/fio"
-report $? "fio has met no error, and verified what it read" || diagnose <"$tap_folder/fio"
-check "what was written before is there" cmp /bin/bash "$mount_point/before"
-check "fstrim" fstrim "$mount_point"
+end_load
 check "umount" umount "$mount_point"
 check "the file system is clean" xfs_repair -n "$link"
 check "ext4 takes its place again" mkfs.ext4 -q -F "$link"
