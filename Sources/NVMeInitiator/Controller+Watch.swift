@@ -36,18 +36,20 @@ extension Controller {
         let quarter = half / 2
         var before = await answers()
         var isBusy = countsTraffic
+        var due = look(after: isBusy ? quarter : half)
         while true {
-            let due = look(after: isBusy ? quarter : half)
             if home.now < due { await home.sleep(until: due) }
             guard number == self.number, state == .live else { return }
             let seen = await answers()
             let hasTraffic = countsTraffic && seen != before
             if isBusy, hasTraffic, home.now < due.advanced(byMilliseconds: quarter) {
                 before = seen
+                due = look(after: quarter)
                 continue
             }
             // Traffic in the last half may have been at its beginning.
             isBusy = hasTraffic
+            due = look(after: isBusy ? quarter : half)
             let entry = SubmissionEntry(.keepAlive, commandID: 0)
             do throws(InitiatorError) {
                 _ = try await command(
