@@ -76,6 +76,9 @@ final class ReservationCommands {
             endChange(of: namespace)
             return .refused(error.status)
         }
+        // A place is a registrant's before its command is stored, while its controller surely keeps it, and another's only after
+        // every reactor has taken the change on: `takenOn`.
+        if outcome.hasJoined { controller.subsystem.register(controller.host.index) }
         request.reference.hold()
         var aborts = false
         if case .reservationAcquire(let acquire) = command { aborts = acquire.action == .preemptAndAbort }
@@ -161,14 +164,13 @@ final class ReservationCommands {
             .namespaceFailed(
                 subsystem: change.subsystem.nqn, nsid: change.namespace.nsid,
                 reason: "its reservation cannot be stored: \(problem)"))
+        if change.outcome.hasJoined { change.subsystem.unregister([change.controller.host.index]) }
         endChange(of: change.namespace)
         finish(change, .refused(.internalError))
     }
 
     /// Step two: every reactor takes the change on, and says so when the commands that had to end have ended.
     private func apply(_ change: ReservationChange) {
-        // A place is a registrant's before any reactor knows, and another's only after every reactor does: `takenOn`.
-        if change.outcome.hasJoined { change.subsystem.register(change.controller.host.index) }
         change.namespace.reservation.withLock { $0.takeOn(change) }
         let (here, victims) = (here, change.victims)
         let groups =

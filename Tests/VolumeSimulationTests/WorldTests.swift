@@ -39,6 +39,12 @@ import VolumeSimulation
         expectSound(60_003_766, Profile(seed: 60_003_766, family: .mixed))
     }
 
+    /// A host registers, and its connection ends before that is stored: its place was given to others, and its reservation was
+    /// nobody's when it came back.
+    @Test func aRegistrationOutlivesItsConnection() {
+        expectSound(600_006_642, Profile(seed: 600_006_642, family: .mixed))
+    }
+
     @Test func volumesOfRealSizesAreSound() { expectSound(1, Profile(seed: 1, family: .real)) }
 
     @Test(arguments: [ProfileFamily.small, .dense, .wide])
