@@ -1,4 +1,5 @@
 import Base
+import Glibc
 import Synchronization
 
 /// The last events of one thread, in memory of a fixed size: newer ones take the places of the oldest.
@@ -48,6 +49,8 @@ extension Trace {
         head = .allocate(capacity: 1)
         head.initialize(to: TraceHead(capacity: capacity))
         entries = .allocate(capacity: capacity)
+        // Taken from the machine now, and not page by page while I/O goes on.
+        memset(entries, 0, capacity * MemoryLayout.stride(ofValue: entries.pointee))
     }
 
     var capacity: Int { Int(head.pointee.mask) + 1 }
