@@ -17,17 +17,10 @@ extension HostFacts {
                     why: "no connection can be made or accepted", remedy: "modprobe rdma_ucm")
             ]
         }
-        if let rdmaProblem {
+        if let problem = rdmaProblem ?? (devices.isEmpty ? "there is no RDMA device" : nil) {
             return [
                 Finding(
-                    .error, "RDMA", rdmaProblem, why: "neither a target nor an initiator can work",
-                    remedy: "load the driver of the network card, or: rdma link add rxe0 type rxe netdev INTERFACE")
-            ]
-        }
-        if devices.isEmpty {
-            return [
-                Finding(
-                    .error, "RDMA", "there is no RDMA device", why: "neither a target nor an initiator can work",
+                    .error, "RDMA", problem, why: "neither a target nor an initiator can work",
                     remedy: "load the driver of the network card, or: rdma link add rxe0 type rxe netdev INTERFACE")
             ]
         }

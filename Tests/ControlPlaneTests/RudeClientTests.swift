@@ -28,43 +28,42 @@ import UnixSockets
         }
     }
 
-    @Test func halfOfARequestIsNotWaitedForForEver() async throws {
+    /// The end of a client that does `body` at a server, which answers others afterwards.
+    private func rude<Outcome: Sendable>(
+        _ body: @escaping @Sendable (Int32) throws -> Outcome
+    ) async throws -> Outcome {
         let path = tests.path()
         let server = try tests.serve(path)
         defer { server.stop() }
-        let isEnded = try await tests.onThread {
+        let outcome = try await tests.onThread {
             let descriptor = try UnixListener.connect(to: path)
             defer { close(descriptor) }
+            return try body(descriptor)
+        }
+        #expect(try await answers(path))
+        return outcome
+    }
+
+    @Test func halfOfARequestIsNotWaitedForForEver() async throws {
+        let isEnded = try await rude { descriptor in
             try #require(write(descriptor, "{\"jsonrpc\"", 10) == 10)
             return Self.isEnded(descriptor)
         }
         #expect(isEnded)
-        #expect(try await answers(path))
     }
 
     @Test func aRequestWithoutEndLosesItsConnection() async throws {
-        let path = tests.path()
-        let server = try tests.serve(path)
-        defer { server.stop() }
-        let isEnded = try await tests.onThread {
-            let descriptor = try UnixListener.connect(to: path)
-            defer { close(descriptor) }
+        let isEnded = try await rude { descriptor in
             let part = [UInt8](repeating: UInt8(ascii: "x"), count: 65536)
             for _ in 0..<1024 where send(descriptor, part, part.count, Int32(MSG_NOSIGNAL)) < 0 { return true }
             return false
         }
         #expect(isEnded)
-        #expect(try await answers(path))
     }
 
     /// It sends requests, and reads none of the answers, until the socket is full.
     @Test func aClientThatDoesNotReadLosesItsConnection() async throws {
-        let path = tests.path()
-        let server = try tests.serve(path)
-        defer { server.stop() }
-        let isRefused = try await tests.onThread {
-            let descriptor = try UnixListener.connect(to: path)
-            defer { close(descriptor) }
+        let isRefused = try await rude { descriptor in
             // Answers are made by tasks: other tests may keep those from a processor for a minute.
             var patience = timeval(tv_sec: 300, tv_usec: 0)
             setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
@@ -76,7 +75,6 @@ import UnixSockets
             }
         }
         #expect(isRefused)
-        #expect(try await answers(path))
     }
 
     @Test func moreClientsThanPlacesDoNotKeepOthersOut() async throws {

@@ -34,11 +34,7 @@ struct TargetArguments: ParsableArguments {
     func call<Result: Decodable>(
         _ method: String, _ parameters: some Encodable = NoParameters(), returning type: Result.Type
     ) throws -> Result {
-        do {
-            return try ControlClient(path: socket).call(method, parameters, returning: type)
-        } catch {
-            throw (error as? TercetError) ?? TercetError(.failed, "\(error)")
-        }
+        try withDaemon(at: socket) { try $0.call(method, parameters, returning: type) }
     }
 
     /// Makes a change, and prints what it has done.
@@ -94,8 +90,7 @@ struct TargetWatchCommand: ParsableCommand {
     @OptionGroup var target: TargetArguments
 
     func run() throws {
-        do {
-            let client = try ControlClient(path: target.socket)
+        try withDaemon(at: target.socket) { client in
             _ = try client.call(DaemonEvent.watch, NoParameters(), returning: JSONValue.self)
             while let event = try client.nextNotification(DaemonEvent.self) {
                 if target.json {
@@ -108,8 +103,6 @@ struct TargetWatchCommand: ParsableCommand {
                 }
                 fflush(nil)
             }
-        } catch {
-            throw (error as? TercetError) ?? TercetError(.failed, "\(error)")
         }
     }
 }

@@ -13,11 +13,7 @@ struct DaemonArguments: ParsableArguments {
     func call<Result: Decodable>(
         _ method: String, _ parameters: some Encodable, returning type: Result.Type
     ) throws -> Result {
-        do {
-            return try ControlClient(path: socket).call(method, parameters, returning: type)
-        } catch {
-            throw TercetError(.failed, "\(error)")
-        }
+        try withDaemon(at: socket) { try $0.call(method, parameters, returning: type) }
     }
 }
 
