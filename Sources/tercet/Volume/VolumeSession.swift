@@ -27,14 +27,17 @@ final class VolumeSession {
         private let start = Date()
 
         func take(_ event: VolumeEvent) {
-            state.withLock { state in
+            let isNews = state.withLock { state in
                 switch event {
+                // The command that has let the volume go says why itself.
+                case .phase(.deposed) where state.failure != nil: return false
                 case .phase(.deposed): state.failure = "another host has attached the volume: this one is deposed"
                 case .notice(let notice): state.outcome.take(notice)
                 case .phase, .attachFailed, .memberUnreachable: break
                 }
+                return true
             }
-            if let line = event.line { say(line) }
+            if isNews, let line = event.line { say(line) }
         }
 
         /// The command cannot go on.
@@ -60,7 +63,7 @@ final class VolumeSession {
     /// when it is served, or where it `mayBeSuspended` when it is only waiting for enough members.
     init(
         _ arguments: VolumeArguments, _ takeOver: TakeOver, depth: Int = 64, excluded: MemberSet = [],
-        mayBeSuspended: Bool = false, session: Session
+        mayBeSuspended: Bool = false, acceptsLoss: Bool = false, session: Session
     ) async throws {
         self.session = session
         patience = arguments.patience
@@ -69,6 +72,7 @@ final class VolumeSession {
         options.takesOver = takeOver.isAsked
         options.queueDepth = depth
         options.excluded = excluded
+        options.acceptsLoss = acceptsLoss
         options.formattedBytes = UInt64(arguments.oldSize?.value ?? 0)
         options.mayBeSuspended = mayBeSuspended
         options.patienceMilliseconds = arguments.patience.milliseconds
