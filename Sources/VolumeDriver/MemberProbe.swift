@@ -244,7 +244,7 @@ public final class MemberProbe: @unchecked Sendable {
             return .success(
                 try Superblock.read(
                     member: name, slot0: UnsafeRawBufferPointer(rebasing: pages[..<pageSize]),
-                    slot1: UnsafeRawBufferPointer(rebasing: pages[pageSize...])))
+                    slot1: UnsafeRawBufferPointer(rebasing: pages[pageSize...]), endOf: blocks))
         } catch {
             return .failure(error)
         }

@@ -4,9 +4,13 @@ import Replication
 struct MemberTroubles: Sendable {
     /// By member; `nil` where nothing is wrong.
     private var problems: [String?] = Array(repeating: nil, count: memberCount)
+    /// Why the volume waits for members, where it is not only that they are too few.
+    private var wait: String?
 
     mutating func take(_ event: VolumeEvent) {
         switch event {
+        case .phase(.serving): wait = nil
+        case .notice(.waitingFor(_, let reason)): wait = reason == .tooFew ? nil : event.line
         case .memberUnreachable(_, Volume.givenUp): break
         case .memberUnreachable(let member, let reason): problems[member] = reason
         case .notice(.memberRefused(let member, let error)): problems[member] = error.description
@@ -25,7 +29,7 @@ struct MemberTroubles: Sendable {
     ///
     /// - Parameter addresses: by member.
     func obstacles(_ status: VolumeStatusReport, _ addresses: [MemberAddress]) -> [String] {
-        status.members.indices.compactMap { index -> String? in
+        let ofMembers = status.members.indices.compactMap { index -> String? in
             let (member, name) = (status.members[index], "member \(index) (\(addresses[index]))")
             let reason = problems[index].map { ": \($0)" } ?? ""
             switch member.phase {
@@ -40,6 +44,7 @@ struct MemberTroubles: Sendable {
             case .surveying, .fencing, .reading, .joining: return "\(name) is being taken in\(reason)"
             }
         }
+        return (wait.map { [$0] } ?? []) + ofMembers
     }
 }
 

@@ -15,6 +15,8 @@ public struct VolumeAttachmentOptions: Sendable {
     public var queueDepth = 64
     /// Members that are not used in this attachment.
     public var excluded: MemberSet = []
+    /// The volume is served also where acknowledged writes may be lost by that (`VolumeConfiguration.acceptsLoss`).
+    public var acceptsLoss = false
     /// The size in bytes that the namespaces had when the volume was last attached, where they have been enlarged since;
     /// 0 where they have not.
     public var formattedBytes: UInt64 = 0
@@ -46,6 +48,7 @@ public struct VolumeAttachmentOptions: Sendable {
         configuration.queueDepth = queueDepth
         configuration.formattedBlocks = superblock.members.map(\.blocks)
         configuration.excluded = excluded
+        configuration.acceptsLoss = acceptsLoss
         configuration.suspendPolicy = suspendPolicy
         configuration.clock = MonotonicClock.identity
         configuration.commandTimeout = UInt64(commandTimeoutMilliseconds) * 1_000_000

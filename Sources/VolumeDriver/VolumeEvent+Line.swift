@@ -20,7 +20,7 @@ extension VolumeEvent {
             case .memberRefused(_, let error): "\(error)"
             case .recordDamaged(let member, let slot): "member \(member): \(slotDamage(slot))"
             case .newerEpoch(let member, let epoch): "member \(member): has epoch \(epoch), which is newer than ours"
-            case .waitingFor(let members): "waiting for members \(members)"
+            case .waitingFor(let members, let reason): "waiting for members \(members)\(reason.clause)"
             case .mismatch(let region): "members differ in region \(region)"
             case .regionUnreadable(let region): "region \(region) cannot be read from any member"
             case .scrubFinished(let mismatches): "scrub finished: \(mismatches) regions differ"
@@ -48,6 +48,22 @@ extension VolumeContents {
         else { return nil }
         self = found
     }
+}
+
+extension WaitReason {
+    /// For people: what follows the members that are waited for.
+    fileprivate var clause: String {
+        switch self {
+        case .tooFew: ""
+        case .lostCaches:
+            ": the others have lost what they had not flushed, and these may have kept it; \(Self.wayOut)"
+        case .damagedRecord(let member):
+            ": a slot of member \(member)'s record is damaged, and they may hold a newer record; \(Self.wayOut)"
+        }
+    }
+
+    private static let wayOut =
+        "where one is gone for good, replace it, and say with --accept-loss that acknowledged writes may be lost"
 }
 
 /// The meaning of a damaged slot of a member's record, in words.

@@ -54,6 +54,11 @@ extension BrokenVariant {
             .engine(.lostCacheInSync), "a member that lost its cache stays in sync beside one that kept it",
             faults: [.targetPowerLoss, .initiatorCrash], interval: 12_000_000, within: 2000, by: .contents, seed: 566),
         BrokenVariant(
+            .engine(.damagedRecordTrusted),
+            "the older of two records is believed where the newer is damaged and another member that has it is away",
+            faults: [.misreadRecords, .targetKill, .partition, .initiatorCrash], within: 2000, by: .contents,
+            family: .wide, seed: 804),
+        BrokenVariant(
             .engine(.unreconciledRead), "dirty regions are read from any member before they are made equal",
             faults: [.initiatorCrash], interval: 10_000_000, within: 2000, by: .contents, seed: 1451),
     ]

@@ -27,6 +27,10 @@ extension Attachment {
             wait(for: MemberSet.all.subtracting(ready), &volume)
             return []
         }
+        if let damaged = hidesRecord(of: ready, voters, volume) {
+            wait(for: MemberSet.all.subtracting(voters), because: .damagedRecord(damaged), &volume)
+            return []
+        }
         let present = best.inSync.intersection(ready).subtracting(volume.record.fresh)
         guard present != [] else {
             wait(for: best.inSync, &volume)
@@ -55,8 +59,8 @@ extension Attachment {
         // Acknowledged writes that were not flushed are on a member that kept its cache. Where none of those present did,
         // one that is absent may have: it is waited for, unless there is none, or it has been replaced.
         let awaited = best.inSync.subtracting(present).subtracting(volume.record.fresh)
-        if !dirty.bits.isEmpty, intact == [], awaited != [], !volume.configuration.acceptCacheLoss {
-            wait(for: awaited, &volume)
+        if !dirty.bits.isEmpty, intact == [], awaited != [], !volume.configuration.acceptsLoss {
+            wait(for: awaited, because: .lostCaches, &volume)
             return []
         }
         // One that lost its cache beside one that kept it is behind where regions are dirty, and recorded as such: a flush
@@ -81,6 +85,17 @@ extension Attachment {
             if let effect = startJoining(member, &volume) { effects.append(effect) }
         }
         return effects + ready.map { .mayHaveJoined($0) }
+    }
+
+    /// The member whose newest record may be in a slot that is damaged, and is not known from the others either: a valid record is
+    /// on two members at least, so that all three have to be there. `nil` where there is none.
+    private func hidesRecord(
+        of ready: MemberSet, _ voters: MemberSet, _ volume: borrowing VolumeState
+    ) -> MemberIndex? {
+        guard voters != .all, volume.rules.mustDoubtDamagedRecords, !volume.configuration.acceptsLoss else {
+            return nil
+        }
+        return ready.first { volume.members[$0].joining.damagedSlot != nil }
     }
 
     /// The newest record that was found.

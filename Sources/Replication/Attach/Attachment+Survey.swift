@@ -12,6 +12,7 @@ extension Attachment {
     /// the greater is the member's.
     mutating func lookForRecord(_ member: MemberIndex, _ volume: inout VolumeState) -> Effect? {
         volume.members[member].joining.found = nil
+        volume.members[member].joining.damagedSlot = nil
         volume.members[member].joining.layout = nil
         volume.members[member].joining.staleBlocks = 0
         let blocks = volume.members[member].connection.blocks
@@ -33,28 +34,33 @@ extension Attachment {
         return nil
     }
 
-    /// The newer of the two slots that were read, of whichever volume.
+    /// The newer of the two slots that were read at the end of a namespace of `blocks`, of whichever volume.
     private func slotsRead(
-        _ member: MemberIndex, _ volume: borrowing VolumeState
+        _ member: MemberIndex, endOf blocks: UInt64, _ volume: borrowing VolumeState
     ) throws(MetadataError) -> (superblock: Superblock, damagedSlot: Int?) {
         let base = UnsafeRawPointer(volume.arena.base) + volume.arena.layout.join(member)
         let page = volume.arena.layout.pageSize
         return try Superblock.read(
             member: member, slot0: UnsafeRawBufferPointer(start: base, count: page),
-            slot1: UnsafeRawBufferPointer(start: base + page, count: page))
+            slot1: UnsafeRawBufferPointer(start: base + page, count: page), endOf: blocks)
     }
 
     /// Decodes the slots that were read, or says what is wrong with them. One that is damaged is told of where the other is
     /// going to be believed; the member's next record is written in its place, because they alternate.
-    private func decodeSlots(_ member: MemberIndex, _ volume: inout VolumeState) -> Result<Superblock, MetadataError> {
+    private func decodeSlots(
+        _ member: MemberIndex, endOf blocks: UInt64, _ volume: inout VolumeState
+    ) -> Result<Superblock, MetadataError> {
         do throws(MetadataError) {
-            let (found, damaged) = try slotsRead(member, volume)
+            let (found, damaged) = try slotsRead(member, endOf: blocks, volume)
             try found.validate(
                 as: member, volume: volume.configuration.volume, blockSize: volume.configuration.blockSize,
                 memberBlocks: volume.members[member].connection.blocks)
-            if let damaged, volume.members[member].phase == .reading {
-                volume.outbox.statistics.recordsDamaged += 1
-                volume.notice(.recordDamaged(member, slot: damaged))
+            if let damaged {
+                volume.members[member].joining.damagedSlot = damaged
+                if volume.members[member].phase == .reading {
+                    volume.outbox.statistics.recordsDamaged += 1
+                    volume.notice(.recordDamaged(member, slot: damaged))
+                }
             }
             return .success(found)
         } catch {
@@ -89,7 +95,7 @@ extension Attachment {
     private mutating func endSlotsRead(_ member: MemberIndex, _ volume: inout VolumeState) -> Effect? {
         let blocks = volume.members[member].connection.blocks
         var former = volume.record.formattedBlocks[member]
-        switch decodeSlots(member, &volume) {
+        switch decodeSlots(member, endOf: blocks, &volume) {
         case .success(let found):
             volume.members[member].joining.found = found
             if let told = found.formerSize(of: blocks) {
@@ -112,7 +118,8 @@ extension Attachment {
     /// The slots at the former end have been read as well.
     private mutating func formerSlotsRead(_ member: MemberIndex, _ volume: inout VolumeState) -> Effect? {
         let blocks = volume.members[member].connection.blocks
-        switch (decodeSlots(member, &volume), volume.members[member].joining.found) {
+        let formerBlocks = volume.record.formattedBlocks[member]
+        switch (decodeSlots(member, endOf: formerBlocks, &volume), volume.members[member].joining.found) {
         case (.success(let former), let found?):
             if found.formerSize(of: blocks) != nil {
                 // A signpost at the present end, which stays.
@@ -135,7 +142,7 @@ extension Attachment {
 
     /// The slots at the present end have been read a second time.
     private mutating func movedSlotsRead(_ member: MemberIndex, _ volume: inout VolumeState) -> Effect? {
-        switch decodeSlots(member, &volume) {
+        switch decodeSlots(member, endOf: volume.members[member].connection.blocks, &volume) {
         case .success(let found): volume.members[member].joining.found = found
         case .failure(let error): return recordMissing(member, error, &volume)
         }
@@ -148,7 +155,8 @@ extension Attachment {
         _ member: MemberIndex, _ error: MetadataError, _ volume: inout VolumeState
     ) -> Effect? {
         guard volume.record.fresh.contains(member) else { return .refuse(member, error) }
-        volume.members[member].record.sequence = (try? slotsRead(member, volume))?.superblock.sequence ?? 0
+        let read = try? slotsRead(member, endOf: volume.members[member].connection.blocks, volume)
+        volume.members[member].record.sequence = read?.superblock.sequence ?? 0
         return recordFound(member, &volume)
     }
 

@@ -9,7 +9,8 @@ struct Attachment: ~Copyable {
     private var nonce: UInt32 = 0
     /// When members are not waited for any longer that are on their way.
     private var deadline = MonotonicTime.distantFuture
-    private var isWaitingNoticed = false
+    /// The last that was told of members that are waited for; `nil` where they are not.
+    private var toldWait: VolumeNotice?
     /// A member was lost on which the decision rested: it is taken anew from what the others hold.
     private(set) var restartsDecision = false
     /// The geometry that the volume is being enlarged to.
@@ -29,21 +30,22 @@ struct Attachment: ~Copyable {
     /// No member in sync is left: everything starts again from what the members hold.
     mutating func recover(_ volume: inout VolumeState) {
         volume.life.isDeciding = false
-        isWaitingNoticed = false
+        toldWait = nil
         volume.record.distrust()
     }
 
     /// The first record is valid: the volume is served.
     mutating func isServed(_ volume: inout VolumeState) {
         volume.life.isDeciding = false
-        isWaitingNoticed = false
+        toldWait = nil
         deadline = .distantFuture
     }
 
-    /// The members to wait for, told once.
-    mutating func wait(for awaited: MemberSet, _ volume: inout VolumeState) {
-        if !isWaitingNoticed { volume.notice(.waitingFor(awaited)) }
-        isWaitingNoticed = true
+    /// The members to wait for, and why: told once.
+    mutating func wait(for awaited: MemberSet, because reason: WaitReason = .tooFew, _ volume: inout VolumeState) {
+        let notice = VolumeNotice.waitingFor(awaited, reason)
+        if toldWait != notice { volume.notice(notice) }
+        toldWait = notice
     }
 
     // MARK: Deciding

@@ -94,7 +94,7 @@ extension VolumeParts {
             volume.members.lookForThem(now: volume.now)
             guard volume.phase == .serving else { return }
             become(.suspended)
-            volume.notice(.waitingFor(MemberSet.all.subtracting(volume.members.active)))
+            volume.notice(.waitingFor(MemberSet.all.subtracting(volume.members.active), .tooFew))
             if volume.configuration.suspendPolicy == .fail { volume.agenda.insert(.acknowledgements) }
         } else if volume.phase == .suspended {
             become(.serving)
@@ -127,7 +127,7 @@ extension VolumeParts {
         if volume.phase == .serving {
             io.releaseHeld(&volume, &background)
         } else {
-            volume.notice(.waitingFor(MemberSet.all.subtracting(active)))
+            volume.notice(.waitingFor(MemberSet.all.subtracting(active), .tooFew))
         }
         for member in MemberSet.all where volume.members[member].phase == .ready { admit(member) }
     }

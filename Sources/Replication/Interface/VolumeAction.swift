@@ -61,7 +61,7 @@ public enum VolumeNotice: Equatable, Sendable {
     /// The member's record is newer than this attachment: another initiator serves the volume.
     case newerEpoch(MemberIndex, UInt64)
     /// These members are needed, and not there, for the volume to be served.
-    case waitingFor(MemberSet)
+    case waitingFor(MemberSet, WaitReason)
     /// The members in sync do not hold the same in this region, and nothing proves which is right.
     case mismatch(region: RegionIndex)
     /// The region cannot be read from any member that could be its source.
@@ -71,6 +71,16 @@ public enum VolumeNotice: Equatable, Sendable {
     case growFailed
     /// The record says so of the volume's contents, durably.
     case contentsMarked(VolumeContents)
+}
+
+/// Why a volume cannot be served without members that are not there.
+public enum WaitReason: Equatable, Sendable {
+    /// Those that are there are too few, or none of them is in sync.
+    case tooFew
+    /// Those that are there have lost their caches, and the others may have kept what was not flushed.
+    case lostCaches
+    /// A slot of this member's record is damaged. A newer record may have been there, which the others may hold.
+    case damagedRecord(MemberIndex)
 }
 
 /// A thing that the engine asks of its driver outside of the I/O path.

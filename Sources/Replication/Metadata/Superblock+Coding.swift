@@ -142,9 +142,13 @@ extension Superblock {
         try read(member: member, slot0: slot0, slot1: slot1).superblock
     }
 
-    /// As `decode`; and tells which slot is damaged: one that holds no intact record, where one has been written.
+    /// As `decode`; and tells which slot is damaged: one that holds no intact record, where one has been written. So is one that
+    /// holds a record whose place is the other: a drive read or wrote the wrong block.
+    ///
+    /// - Parameter blocks: the size of the namespace at whose end the slots are; `nil` where that is not known. A copy of a
+    ///   record that is kept elsewhere is always in slot 0.
     public static func read(
-        member: MemberIndex, slot0: UnsafeRawBufferPointer, slot1: UnsafeRawBufferPointer
+        member: MemberIndex, slot0: UnsafeRawBufferPointer, slot1: UnsafeRawBufferPointer, endOf blocks: UInt64? = nil
     ) throws(MetadataError) -> (superblock: Superblock, damagedSlot: Int?) {
         var best: Superblock?
         var isEmpty = true
@@ -160,7 +164,10 @@ extension Superblock {
             case .invalid(let field):
                 damaged = number
                 problem = field
-            case .valid(let found): if best == nil || found.sequence > best!.sequence { best = found }
+            case .valid(let found):
+                let isKeptHere = found.members[found.member].blocks == blocks
+                if isKeptHere, found.sequence & 1 != UInt64(number) { damaged = number }
+                if best == nil || found.sequence > best!.sequence { best = found }
             }
             isEmpty = false
         }

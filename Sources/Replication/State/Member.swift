@@ -30,6 +30,8 @@ enum JoinStep: UInt8, BitwiseCopyable {
 struct MemberJoining {
     var step = JoinStep.idle
     var found: Superblock?
+    /// The slot of its record that is damaged beside one that is not: a newer record may have been there.
+    var damagedSlot: Int?
     /// The places of its metadata.
     var layout: MemberLayout?
     /// The size at whose end a record is that is not the member's any more; 0 for none. It is wiped once the member's own is

@@ -154,6 +154,9 @@ package struct Rules: Sendable, BitwiseCopyable {
     /// Whether a record counts only where the members in sync that it names have confirmed it.
     var mustBeConfirmed: Bool { broken != .unconfirmedRecordBelieved }
 
+    /// Whether a member's record may have been a newer one where one of its slots is damaged.
+    var mustDoubtDamagedRecords: Bool { broken != .damagedRecordTrusted }
+
     /// Whether set bits force copies where all records agree (invariant 7).
     var mustHeedBitsOfEqualRecords: Bool { broken != .equalEpochsTrusted }
 

@@ -24,6 +24,12 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
     @Option(help: ByteCount.help("Copy at most so much in a second."))
     var rate: ByteCount?
     @Flag(help: "Take a namespace that holds a volume all the same.") var overwrite = false
+    @Flag(
+        help: """
+            Go on where the old member alone may have acknowledged writes, because the others have lost their caches or a \
+            record is damaged. THEY ARE LOST THEN: bring the old member back if that is possible at all.
+            """)
+    var acceptLoss = false
     @Flag(help: "Print JSON.") var json = false
 
     func validate() throws {
@@ -46,7 +52,7 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
         let uuid = try await checkNew(newest, group)
         // A volume of three copies is suspended until it has the new member.
         let attached = try await VolumeSession(
-            volume, takeOver, excluded: [member], mayBeSuspended: true, session: session)
+            volume, takeOver, excluded: [member], mayBeSuspended: true, acceptsLoss: acceptLoss, session: session)
         let copied = try await attached.use {
             await attached.limitRate(rate)
             guard await attached.volume.replaceMember(member, with: address, uuid: uuid) else {

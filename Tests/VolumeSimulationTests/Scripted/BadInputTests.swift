@@ -31,8 +31,8 @@ import VolumeDriver
         #expect(scenario.attach())
         #expect(scenario.does(.write) == .success)
         scenario.crashInitiator()
-        let sequences = (0..<2).map { scenario.slot(1, $0).load(fromByteOffset: 16, as: UInt64.self) }
-        let damaged = (sequences[0] > sequences[1]) == isNewer ? 0 : 1
+        let newest = scenario.newestSlot(of: 1)
+        let damaged = isNewer ? newest : 1 - newest
         scenario.slot(1, damaged)[200] ^= 1
         #expect(scenario.attach())
         #expect(scenario.notices.contains(.recordDamaged(1, slot: damaged)))

@@ -266,6 +266,12 @@ final class Scenario {
         let block = MemberLayout.slotBlock(number, memberBlocks: disk.geometry.blockCount, blockSize: 512) ?? 0
         return UnsafeMutableRawBufferPointer(rebasing: disk.contents[Int(block) * 512..<Int(block) * 512 + 4096])
     }
+
+    /// The slot with the newer of a member's records, by its sequence.
+    func newestSlot(of member: MemberIndex) -> Int {
+        let sequences = (0..<2).map { slot(member, $0).load(fromByteOffset: 16, as: UInt64.self) }
+        return sequences[0] > sequences[1] ? 0 : 1
+    }
 }
 
 extension InitiatorProcess {
