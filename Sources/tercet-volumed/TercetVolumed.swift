@@ -16,7 +16,7 @@ struct TercetVolumed: ParsableCommand {
         commandName: "tercet-volumed",
         abstract: "Attaches replicated volumes and serves them as block devices.",
         discussion: """
-            With a configuration file:   tercet-volumed --config /etc/tercet/volumed.json
+            With a configuration file:   tercet-volumed --config /etc/tercet/tercet-volumed.json
             Without one:                 tercet-volumed --nbd /run/tercet/nbd.sock --volume \
             db=192.0.2.1:4420/NQN/1,192.0.2.2:4420/NQN/1,192.0.2.3:4420/NQN/1
 
