@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# The Debian packages: made twice to the same bytes, clean of lintian's errors, and installed, used, upgraded, removed and purged
+# on a Debian that has nothing else of ours, under its own systemd.
+. "$(dirname "$0")/../tap.sh"
+
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/tercet/packages
+first=$tap_folder/first second=$tap_folder/second
+make_packages() { "$project/Tools/package" --objects "$project/.build/release" --version "$1" --output "$2"; }
+
+require "packages are made" make_packages 1.0 "$first"
+make_packages 1.0 "$second" >"$tap_folder/again" 2>&1 &
+again=$!
+errors() { lintian --tag-display-limit 0 "$@" 2>/dev/null | grep '^E:'; }
+expect_equal "lintian finds no error" "" "$(errors "$first"/*.deb)"
+check "they are made again" wait "$again"
+for package in "$first"/*.deb; do
+  check "... the same: $(basename "$package")" cmp "$package" "$second/$(basename "$package")"
+done
+# A newer version that differs in nothing else.
+newer() {
+  local package
+  mkdir "$tap_folder/newer" && for package in target volumed; do
+    dpkg-deb -R "$first/tercet-${package}_1.0_$(dpkg --print-architecture).deb" "$tap_folder/unpacked" &&
+      sed -i 's/^Version: 1.0$/Version: 1.1/' "$tap_folder/unpacked/DEBIAN/control" &&
+      dpkg-deb -Zgzip -z1 -b "$tap_folder/unpacked" "$tap_folder/newer/$package.deb" && rm -r "$tap_folder/unpacked" || return
+  done
+}
+check "a newer version is made" newer
+
+if [ "$(id -u)" -ne 0 ] || ! command -v systemd-nspawn >/dev/null || ! command -v mmdebstrap >/dev/null; then
+  skip "the packages are installed" "root, systemd-nspawn and mmdebstrap are needed"
+  done_testing
+fi
+# The Debian, with what the packages depend on; it is kept.
+base=$cache/bookworm-1.tar
+if [ ! -e "$base" ]; then
+  mkdir -p "$cache"
+  require "a Debian is made" mmdebstrap --variant=minbase bookworm "$base.$$" --include=systemd,systemd-sysv,dbus,procps,adduser \
+    --include=ibverbs-providers,libibverbs1,librdmacm1,libaio1,libuuid1,libssl3,libstdc++6,fio
+  mv "$base.$$" "$base"
+fi
+machine=$tap_folder/machine
+mkdir "$machine"
+require "it is unpacked" tar -C "$machine" -xf "$base"
+mkdir "$machine/root/first" "$machine/root/newer"
+cp "$first"/*.deb "$machine/root/first/" && cp "$tap_folder"/newer/*.deb "$machine/root/newer/"
+
+# A program in C, built with what the package has, as its users build theirs.
+mkdir "$tap_folder/initiator"
+dpkg-deb -x "$first"/tercet-initiator_*.deb "$tap_folder/initiator"
+build_program() {
+  local root=$tap_folder/initiator configuration
+  configuration=$(echo "$root"/usr/lib/*/pkgconfig)
+  cc -o "$machine/usr/local/bin/roundtrip" -I"$root/usr/include" "$project/Tests/Native/c/roundtrip.c" -L"$(dirname "$configuration")" \
+    $(sed -n 's/^Libs: //p' "$configuration/tercet.pc") -pthread
+}
+check "a program is built with the header and the library of the package" build_program
+
+nqn=nqn.2026-11.io.tercet:packages
+cat >"$machine/root/steps" <<STEPS
+#!/bin/bash
+step() { local name=\$1; shift; "\$@" >/root/last 2>&1; echo "\$name: \$?"; sed "s/^/  /" /root/last; }
+as_tercet() { LD_PRELOAD=/usr/lib/tercet/libsoftverbs.so timeout 60 setpriv --reuid tercet --regid tercet --clear-groups "\$@"; }
+soft() {
+  mkdir -p "/etc/systemd/system/\$1.service.d"
+  printf '[Service]\nEnvironment=LD_PRELOAD=/usr/lib/tercet/libsoftverbs.so\n' >"/etc/systemd/system/\$1.service.d/softverbs.conf"
+}
+process() { systemctl show -p MainPID --value tercetd; }
+step install dpkg -i /root/first/*.deb
+step user getent passwd tercet
+step idle sh -c '! systemctl is-active tercetd tercet-volumed && ! systemctl is-enabled tercetd tercet-volumed'
+step verify systemd-analyze verify --man=no tercetd.service tercet-volumed.service
+step libraries sh -c '! ldd /usr/bin/tercet /usr/bin/tercetd /usr/bin/tercet-volumed /usr/lib/tercet/* | grep -iE "not found|swift"'
+soft tercetd; soft tercet-volumed; systemctl daemon-reload
+step start systemctl start tercetd
+for name in a b c; do
+  step add as_tercet tercet target add subsystem $nqn.\$name --allow-any-host
+  step add as_tercet tercet target add namespace $nqn.\$name 1 ram:64M
+done
+step save as_tercet tercet target save
+members="--member 127.0.0.1:4420/$nqn.a/1 --member 127.0.0.1:4420/$nqn.b/1 --member 127.0.0.1:4420/$nqn.c/1"
+step create as_tercet tercet volume create \$members
+sed -i 's|"volumes": .*|"volumes": [ { "name": "db", "members": [ "127.0.0.1:4420/$nqn.a/1", "127.0.0.1:4420/$nqn.b/1", "127.0.0.1:4420/$nqn.c/1" ] } ]|' \
+  /etc/tercet/tercet-volumed.json
+step volumes systemctl start tercet-volumed
+step serving sh -c 'for i in \$(seq 50); do tercet volume list | grep -q "^db: serving" && exit 0; sleep 0.1; done; exit 1'
+step own as_tercet tercet target add subsystem $nqn.own --allow-any-host
+step own as_tercet tercet target add namespace $nqn.own 1 ram:64M
+step library as_tercet /usr/local/bin/roundtrip namespace 127.0.0.1 4420 $nqn.own
+step fio as_tercet env -u LD_PRELOAD sh -c 'cd /tmp && tercet-fio --targets 1 --name=x --filename=tercet --rw=randwrite --size=4m'
+before=\$(process); sum=\$(md5sum /etc/tercet/*.json)
+step upgrade dpkg -i /root/newer/*.deb
+step version sh -c 'dpkg -s tercet-target | grep -q "^Version: 1.1"'
+step same sh -c "[ '\$before' = '\$(process)' ] && [ '\$before' != 0 ]"
+step configuration test "\$sum" = "\$(md5sum /etc/tercet/*.json)"
+step restart systemctl restart tercet-volumed tercetd
+step remove dpkg -r tercet-fio tercet-volumed tercet-target tercet-initiator tercet-softverbs
+step stopped sh -c '! pgrep "^tercet"'
+step left test -s /etc/tercet/tercetd.json -a -d /var/lib/tercetd
+step purge dpkg -P tercet-volumed tercet-target
+rm -rf /etc/systemd/system/tercet*.d
+step nothing sh -c 'found=\$(find / -xdev -name "*tercet*" -not -path "/proc/*" -not -path "/root/*" -not -path "/run/*"); echo "\$found"; [ -z "\$found" ]'
+journalctl -u tercetd -u tercet-volumed -o cat
+STEPS
+chmod +x "$machine/root/steps"
+cat >"$machine/etc/systemd/system/steps.service" <<UNIT
+[Unit]
+SuccessAction=poweroff
+FailureAction=poweroff
+After=basic.target
+[Service]
+Type=oneshot
+ExecStart=/root/steps
+StandardOutput=file:/root/told
+StandardError=file:/root/told
+UNIT
+timeout 300 systemd-nspawn -q -D "$machine" --register=no --keep-unit --kill-signal=SIGRTMIN+3 --link-journal=no --private-network \
+  -b systemd.unit=steps.service >"$tap_folder/boot" 2>&1 </dev/null
+told=$tap_folder/told
+cp "$machine/root/told" "$told" 2>/dev/null || : >"$told"
+succeeded() { grep -q "^$1: 0$" "$told" && ! grep -q "^$1: [^0]" "$told"; }
+while read -r name what; do check "$what" succeeded "$name"; done <<'CHECKS'
+install they are installed
+user ... and have made their user
+idle ... and started nothing
+verify systemd takes the units
+libraries the programs need no library that Debian has not, and none of Swift's
+start tercetd starts, with nothing to serve yet
+add it is given three subsystems
+save ... and keeps them
+create a volume is made of them
+volumes tercet-volumed starts
+serving ... and serves it
+own it is given another subsystem
+library the program in C works on that
+fio tercet-fio works
+upgrade they are upgraded
+version ... to the newer version
+same the target goes on through it
+configuration ... and the configuration is as it was
+restart the newer one starts
+remove they are removed
+stopped ... and nothing of them runs
+left the configuration and the state stay
+purge they are purged
+nothing ... and nothing is left
+CHECKS
+[ "$tap_failures" -eq 0 ] || diagnose <"$told"
+
+done_testing
