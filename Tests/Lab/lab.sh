@@ -103,9 +103,13 @@ state_is() {
   read -r state <"/sys/class/nvme/$1/state" && [ "$state" = "$2" ]
 }
 
-# Prints the block devices of a controller, with multipath the ones that stand for all paths.
+# Prints the block devices of a controller by the IDs of their namespaces, with multipath the ones that stand for all paths. Their
+# names need not follow the IDs.
 namespaces() {
-  ls "/sys/class/nvme/$1" | sed -nE 's/^(nvme[0-9]+)(c[0-9]+)?(n[0-9]+)$/\1\3/p' | sort -V
+  local device
+  for device in $(ls "/sys/class/nvme/$1" | sed -nE 's/^(nvme[0-9]+)(c[0-9]+)?(n[0-9]+)$/\1\3/p'); do
+    printf '%s %s\n' "$(cat "/sys/block/$device/nsid")" "$device"
+  done | sort -n | cut -d ' ' -f 2
 }
 
 # has_namespaces CONTROLLER COUNT: whether so many block devices of it can be used. Sets namespace to the first.
@@ -115,10 +119,9 @@ has_namespaces() {
     [[ ${path##*/} =~ ^(nvme[0-9]+)(c[0-9]+)?(n[0-9]+)$ ]] || continue
     device=/dev/${BASH_REMATCH[1]}${BASH_REMATCH[3]}
     [ -b "$device" ] && read -r size <"/sys/block/${device#/dev/}/size" && [ "$size" -gt 0 ] || continue
-    [ "$count" -gt 0 ] || namespace=$device
     count=$((count + 1))
   done
-  [ "$count" -ge "$2" ]
+  [ "$count" -ge "$2" ] && namespace=/dev/$(namespaces "$1" | head -n 1)
 }
 
 # connect NQN [OPTION...]: connects over IPv4, unless the options say otherwise, and waits until the controller is live
