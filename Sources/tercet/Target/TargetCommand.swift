@@ -19,7 +19,7 @@ struct TargetCommand: ParsableCommand {
             TargetListCommand.self, TargetShowCommand.self, TargetAddCommand.self, TargetRemoveCommand.self,
             TargetSetCommand.self, TargetDrainCommand.self, TargetStatsCommand.self, TargetTopCommand.self,
             TargetWatchCommand.self, TargetTraceCommand.self, TargetSaveCommand.self, TargetReloadCommand.self,
-            TargetShutdownCommand.self,
+            TargetShutdownCommand.self, TargetImportCommand.self,
         ])
 }
 
