@@ -133,6 +133,19 @@ public struct TargetState: Codable, Sendable {
         }
     }
 
+    /// The place of a thread that serves.
+    public struct ReactorPlace: Codable, Sendable {
+        /// Its ordinal among the processors that the daemon may use, from 0.
+        public var processor: Int
+        /// The processor's NUMA node; `nil` where the system does not tell.
+        public var node: Int?
+
+        public init(processor: Int, node: Int?) {
+            self.processor = processor
+            self.node = node
+        }
+    }
+
     /// As the configuration file has it.
     public var configuration: JSONValue
     /// The configuration file; empty if there is none.
@@ -141,18 +154,20 @@ public struct TargetState: Codable, Sendable {
     public var isSaved: Bool
     /// Threads that serve.
     public var reactors: Int
+    public var reactorPlaces: [ReactorPlace]
     public var listeners: [String]
     public var subsystems: [Subsystem]
     public var missing: [MissingReport]
 
     public init(
-        configuration: JSONValue, file: String, isSaved: Bool, reactors: Int, listeners: [String],
+        configuration: JSONValue, file: String, isSaved: Bool, reactorPlaces: [ReactorPlace], listeners: [String],
         subsystems: [Subsystem], missing: [MissingReport]
     ) {
         self.configuration = configuration
         self.file = file
         self.isSaved = isSaved
-        self.reactors = reactors
+        reactors = reactorPlaces.count
+        self.reactorPlaces = reactorPlaces
         self.listeners = listeners
         self.subsystems = subsystems
         self.missing = missing

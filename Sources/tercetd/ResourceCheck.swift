@@ -10,7 +10,8 @@ struct ResourceCheck {
     private let descriptorLimit: UInt64
 
     init(_ configuration: Configuration) {
-        needs = ResourceNeeds(configuration.definition, reactors: configuration.reactors.processors.count)
+        needs = ResourceNeeds(
+            configuration.definition, reactors: ProcessorPlaces.this.processors(for: configuration.reactors).count)
         memoryLimit = geteuid() == 0 ? .max : Self.limit(__RLIMIT_MEMLOCK)
         descriptorLimit = Self.limit(RLIMIT_NOFILE)
     }

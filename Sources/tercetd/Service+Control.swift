@@ -52,7 +52,7 @@ extension Service {
     private func state() -> TargetState {
         TargetState(
             configuration: JSONValue(written.document.value), file: written.file ?? "", isSaved: written.isSaved,
-            reactors: reactors.count, listeners: target.reached.listeners.map(\.description),
+            reactorPlaces: reactorPlaces, listeners: target.reached.listeners.map(\.description),
             subsystems: target.subsystems.map { subsystem in
                 TargetState.Subsystem(
                     nqn: subsystem.nqn, isDrained: drained.contains(subsystem.nqn),

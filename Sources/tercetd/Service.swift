@@ -27,6 +27,7 @@ actor Service {
     private let stateDirectory: StateDirectory?
     private let journal: EventJournal
     nonisolated let reactors: [Reactor]
+    let reactorPlaces: [TargetState.ReactorPlace]
     private var groups: [ReactorGroup] = []
     /// The configuration as it is written, and what it says.
     var written: WrittenConfiguration
@@ -88,9 +89,10 @@ actor Service {
             options: configuration.definition.options, surroundings: surroundings,
             bootInstance: Target.newBootInstance(),
             now: .now(), observe: { journal.record($0) })
-        reactors = configuration.reactors.processors.enumerated().map { position, processor in
-            Reactor(name: "reactor-\(position)", processor: processor)
-        }
+        let places = ProcessorPlaces.this
+        let processors = places.processors(for: configuration.reactors)
+        reactors = processors.enumerated().map { Reactor(name: "reactor-\($0)", processor: $1) }
+        reactorPlaces = processors.map { .init(processor: $0, node: places.node(of: $0)) }
         watch = ReactorWatch(reactors)
     }
 
@@ -167,17 +169,6 @@ actor Service {
         }
         journal.flush()
         control?.endConnections()
-    }
-}
-
-extension ReactorChoice {
-    /// Ordinals of the processors, among those that the process may use.
-    var processors: [Int] {
-        switch self {
-        case .automatic: Array(0..<max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))))
-        case .count(let count): Array(0..<count)
-        case .processors(let ordinals): ordinals
-        }
     }
 }
 

@@ -97,25 +97,15 @@ extension HostFacts.Port {
 extension HostFacts.Needs {
     fileprivate init(_ configuration: Configuration) {
         let online = max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN)))
-        let processors: [Int] =
-            switch configuration.reactors {
-            case .automatic: Array(0..<online)
-            case .count(let count): Array(0..<count)
-            case .processors(let ordinals): ordinals
-            }
+        let places = ProcessorPlaces.this
+        let processors = places.processors(for: configuration.reactors)
         let needs = ResourceNeeds(configuration.definition, reactors: processors.count)
-        let nodes = processors.compactMap { Self.node(ofProcessor: $0) }
+        let nodes = processors.compactMap { places.node(of: $0) }
         self.init(
             lockedBytes: needs.lockedBytes, descriptors: needs.descriptors, reactors: processors.count,
             sharedReceiveEntries: configuration.definition.options.sharedReceiveEntries,
             queuePairs: processors.count * TargetOptions.connections, listeners: configuration.definition.listeners,
             nodes: nodes.isEmpty ? nil : nodes, processors: online)
-    }
-
-    private static func node(ofProcessor number: Int) -> Int? {
-        let folder = "/sys/devices/system/cpu/cpu\(number)"
-        let links = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
-        return links.first { $0.hasPrefix("node") }.flatMap { Int($0.dropFirst(4)) }
     }
 }
 

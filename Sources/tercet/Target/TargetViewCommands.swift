@@ -45,7 +45,10 @@ struct TargetShowCommand: ParsableCommand {
         if nqn == nil {
             let file = state.file.isEmpty ? "no configuration file" : "configuration file \(state.file)"
             print("\(file), \(state.isSaved ? "saved" : "NOT saved: changes end with the daemon")")
-            print("reactors: \(state.reactors)")
+            let places = state.reactorPlaces.map { place in
+                "\(place.processor)" + (place.node.map { " of node \($0)" } ?? "")
+            }
+            print("reactors: \(state.reactors), on processors \(places.joined(separator: ", "))")
             print("listeners: \(state.listeners.joined(separator: ", "))")
         }
         for subsystem in state.subsystems {
