@@ -13,11 +13,14 @@ public struct Machine: Equatable, Sendable {
         self.productUUID = productUUID
     }
 
-    /// This machine.
+    /// This machine. A daemon without privileges gets what only the superuser may read from its service manager, as the credential
+    /// `product_uuid` (systemd.exec(5), LoadCredential).
     public static var this: Machine {
-        Machine(
+        let credentials = getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) }
+        return Machine(
             machineID: firstLine(of: "/etc/machine-id"),
-            productUUID: firstLine(of: "/sys/class/dmi/id/product_uuid"))
+            productUUID: firstLine(of: "/sys/class/dmi/id/product_uuid")
+                ?? credentials.flatMap { firstLine(of: $0 + "/product_uuid") })
     }
 
     /// Nothing tells it from others.

@@ -61,6 +61,11 @@ for unit in tercetd tercet-volumed; do
   printf '[Service]\nEnvironment=LD_PRELOAD=%s\n' "$softverbs" >"$machine/etc/systemd/system/$unit.service.d/softverbs.conf"
 done
 
+# The firmware's name of the machine, in the place of the one that it may have.
+echo 4c4c4544-0044-4a10-8036-b4c04f4d5931 >"$machine/srv/product_uuid"
+chmod 400 "$machine/srv/product_uuid"
+echo 'LoadCredential=product_uuid:/srv/product_uuid' >>"$machine/etc/systemd/system/tercetd.service.d/softverbs.conf"
+
 # What an operator does; each step says how it ended, and the log of the units follows.
 cat >"$machine/root/steps" <<STEPS
 #!/bin/bash
@@ -69,6 +74,7 @@ tercet() {
 }
 step() { local name=\$1; shift; "\$@" >/root/last 2>&1; echo "\$name: \$?"; sed "s/^/  /" /root/last; }
 step start-target systemctl start tercetd
+step identity grep -q 'product-uuid 4c4c4544-0044-4a10-8036-b4c04f4d5931' /var/lib/tercetd/identity
 step create tercet volume create $(sed 's/"\([^"]*\)",\{0,1\}/--member \1/g' <<<"$members")
 step start-volumes systemctl start tercet-volumed
 step serving sh -c 'for i in \$(seq 50); do "$release/tercet" volume list | grep -q "^db: serving" && exit 0; sleep 0.1; done; exit 1'
@@ -97,7 +103,7 @@ UNIT
 bound=(--bind-ro=/usr "--bind-ro=$project" "--bind-ro=$(readlink -f "$release")")
 runtime=$(ldd "$release/tercetd" | sed -n 's/.*=> \(.*\)\/libswiftCore.so.*/\1/p')
 [ -z "$runtime" ] || bound+=("--bind-ro=$runtime")
-timeout 60 systemd-nspawn -q -D "$machine" --register=no --keep-unit --kill-signal=SIGRTMIN+3 --link-journal=no "${bound[@]}" \
+timeout 60 systemd-nspawn -q -D "$machine" --register=no --keep-unit --kill-signal=SIGRTMIN+3 --link-journal=no --private-network "${bound[@]}" \
   -b systemd.unit=steps.service systemd.mask=systemd-firstboot.service >"$tap_folder/boot" 2>&1 </dev/null
 tap_logs+=("$tap_folder/boot")
 told=$tap_folder/told
@@ -105,6 +111,7 @@ cp "$machine/root/told" "$told" 2>/dev/null || : >"$told"
 succeeded() { grep -q "^$1: 0$" "$told"; }
 check "systemd boots" test -s "$told"
 check "tercetd starts" succeeded start-target
+check "... and knows by the firmware which machine this is" succeeded identity
 check "a volume is made" succeeded create
 check "tercet-volumed starts" succeeded start-volumes
 check "... and serves the volume" succeeded serving
