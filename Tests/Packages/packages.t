@@ -35,7 +35,7 @@ fi
 base=$cache/bookworm-1.tar
 if [ ! -e "$base" ]; then
   mkdir -p "$cache"
-  require "a Debian is made" mmdebstrap --variant=minbase bookworm "$base.$$" --include=systemd,systemd-sysv,dbus,procps,adduser \
+  require "a Debian is made" mmdebstrap --variant=minbase bookworm "$base.$$" --include=systemd,systemd-sysv,dbus,procps \
     --include=ibverbs-providers,libibverbs1,librdmacm1,libaio1,libuuid1,libssl3,libstdc++6,fio
   mv "$base.$$" "$base"
 fi
