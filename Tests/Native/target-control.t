@@ -92,6 +92,7 @@ expect_output "what it does just now" "^ +[1-9][0-9]* .* $nqn namespace 1" targe
 check "a trace is written" test -s "$(target trace)"
 
 # Metrics and health, by HTTP.
+expect_output "it is shown where reactors run" '^reactors: 2, on processors [0-9]+( of node [0-9]+)?, [0-9]+' target show
 scrape() { curl --silent --show-error --max-time 10 --unix-socket "$tap_folder/metrics.sock" "http://target/$1"; }
 expect_output "reactors live" "^ok$" scrape livez
 expect_output "the target is ready" "^\[\+\]listeners ok$" scrape "readyz?verbose"
