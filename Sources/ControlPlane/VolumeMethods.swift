@@ -122,10 +122,13 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
         public var since: String
         /// The event that brought it about.
         public var cause: String
+        /// Regions that are to be copied to it, and their bytes.
         public var behindRegions: Int
+        public var behindBytes: UInt64
 
         public init(
-            number: Int, address: String, state: String, since: String, cause: String, behindRegions: Int
+            number: Int, address: String, state: String, since: String, cause: String, behindRegions: Int = 0,
+            behindBytes: UInt64 = 0
         ) {
             self.number = number
             self.address = address
@@ -133,6 +136,7 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
             self.since = since
             self.cause = cause
             self.behindRegions = behindRegions
+            self.behindBytes = behindBytes
         }
     }
 
@@ -155,6 +159,10 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
     public var since: String
     public var cause: String
     public var members: [Member]
+    /// Regions in which members that are in sync may differ since an attachment ended without a detach, and their bytes: they are
+    /// made equal, each before it is read.
+    public var regionsToMakeEqual: Int
+    public var bytesToMakeEqual: UInt64
     /// Conditions for all to be well, a sentence each; empty if all is well.
     public var needs: [String]
     /// Risks of a step that forces it, a sentence each.
@@ -164,7 +172,8 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
 
     public init(
         name: String, uuid: String, phase: String, contents: String = "", since: String, cause: String,
-        members: [Member], needs: [String], risks: [String], events: [Event]
+        members: [Member], regionsToMakeEqual: Int = 0, bytesToMakeEqual: UInt64 = 0, needs: [String],
+        risks: [String], events: [Event]
     ) {
         self.name = name
         self.uuid = uuid
@@ -173,6 +182,8 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
         self.since = since
         self.cause = cause
         self.members = members
+        self.regionsToMakeEqual = regionsToMakeEqual
+        self.bytesToMakeEqual = bytesToMakeEqual
         self.needs = needs
         self.risks = risks
         self.events = events
@@ -182,7 +193,9 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
     public var lines: [String] {
         var lines = ["volume \(name)\(uuid.isEmpty ? "" : " (\(uuid))"): \(phase) since \(since): \(cause)"]
         for member in members {
-            let regions = member.behindRegions > 0 ? ", \(member.behindRegions) regions to copy" : ""
+            let regions =
+                member.behindRegions > 0
+                ? ", \(member.behindRegions) regions (\(member.behindBytes) bytes) to copy" : ""
             lines.append(
                 "member \(member.number) (\(member.address)): \(member.state)\(regions) since \(member.since): \(member.cause)"
             )

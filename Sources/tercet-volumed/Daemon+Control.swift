@@ -81,7 +81,7 @@ extension Daemon {
             let members = zip(addresses.indices, addresses).map { number, address in
                 VolumeExplanation.Member(
                     number: number, address: "\(address)", state: "not attached",
-                    since: moments.members[number].timeText, cause: moments.members[number].text, behindRegions: 0)
+                    since: moments.members[number].timeText, cause: moments.members[number].text)
             }
             let before = turns.before(name)
             return VolumeExplanation(
@@ -93,6 +93,7 @@ extension Daemon {
                 events: history.events)
         }
         let status = await volume.attachment.volume.status()
+        let regionSize = UInt64(status.regionSize)
         var members: [VolumeExplanation.Member] = []
         for number in 0..<memberCount {
             let member = status.members[MemberIndex(number)]
@@ -101,17 +102,19 @@ extension Daemon {
                     number: number, address: "\(volume.entry.members[number])",
                     state: member.phase != .active ? "away" : member.isInSync ? "in sync" : "behind",
                     since: moments.members[number].timeText, cause: moments.members[number].text,
-                    behindRegions: member.behindRegions))
+                    behindRegions: member.behindRegions, behindBytes: UInt64(member.behindRegions) * regionSize))
         }
+        let unequalBytes = UInt64(status.unreconciledRegions) * regionSize
         return VolumeExplanation(
             name: name, uuid: "\(volume.attachment.superblock.volume)", phase: "\(status.phase)",
             contents: await volume.attachment.contents().words,
             since: moments.phase.timeText, cause: moments.phase.text, members: members,
-            needs: needs(status.phase, members), risks: risks(members), events: history.events)
+            regionsToMakeEqual: status.unreconciledRegions, bytesToMakeEqual: unequalBytes,
+            needs: needs(status, members), risks: risks(members), events: history.events)
     }
 
-    private func needs(_ phase: VolumePhase, _ members: [VolumeExplanation.Member]) -> [String] {
-        if phase == .deposed { return ["another host has the volume: detach it here"] }
+    private func needs(_ status: VolumeStatusReport, _ members: [VolumeExplanation.Member]) -> [String] {
+        if status.phase == .deposed { return ["another host has the volume: detach it here"] }
         let away = members.filter { $0.state == "away" }.map { "\($0.number) (\($0.address))" }
         var needs: [String] = []
         if away.count > 1 {
@@ -122,6 +125,12 @@ extension Daemon {
         for member in members where member.state == "behind" {
             needs.append(
                 "member \(member.number) is being brought up to date: \(member.behindRegions) regions are left")
+        }
+        let unequal = status.unreconciledRegions
+        if unequal > 0 {
+            needs.append(
+                "the members are being made equal after a death: \(unequal) regions "
+                    + "(\(UInt64(unequal) * UInt64(status.regionSize)) bytes) are left")
         }
         return needs
     }

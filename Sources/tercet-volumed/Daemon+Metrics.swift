@@ -64,6 +64,12 @@ extension Daemon {
                 }
             }
         }
+        text.family(
+            "tercet_volume_regions_to_make_equal", .gauge,
+            "Regions in which members may differ since an attachment ended without a detach."
+        ) {
+            for volume in explanations { $0.sample([("volume", volume.name)], Double(volume.regionsToMakeEqual)) }
+        }
         return text
     }
 }

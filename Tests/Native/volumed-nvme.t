@@ -55,6 +55,24 @@ expect_output "... and attached again" '"phase":"serving"' \
 check "... for its clients" nbdinfo --size "$(uri db)"
 check "... and its hosts" "$tercet" identify -a "$address" -s "$front" -n "$front_nqn"
 
+# A death leaves regions that were being written. Slow members let it be seen how they are made equal.
+explained() { explain --json | python3 -c "import json, sys; e = json.load(sys.stdin); print($1)"; }
+expect_equal "nothing is to be made equal" "0 0" "$(explained "e['regionsToMakeEqual'], e['bytesToMakeEqual']")"
+check "a client writes here and there" fio --name=w --ioengine=nbd --uri="$(uri db)" --rw=randwrite --bs=4k --size=48M \
+  --io_size=2M --iodepth=32
+stop_volumed KILL
+export SOFTVERBS_FAULT=delay_us=20000
+require "the daemon dies and is started again" start_volumed --nbd "$nbd_socket" --control "$control" --take-over \
+  --volume "db=$(volume_members)"
+unset SOFTVERBS_FAULT
+is_uneven() { explain | tee "$tap_folder/uneven" | grep -q "needed: the members are being made equal after a death: [1-9]"; }
+check "explain tells that the members are being made equal" wait_until 10 is_uneven
+read -r regions bytes < <(sed -nE 's/.*death: ([0-9]+) regions \(([0-9]+) bytes\) are left/\1 \2/p' "$tap_folder/uneven")
+region=$(volume status | sed -nE 's/.* regions of ([0-9]+) bytes/\1/p')
+expect_equal "... how many regions and bytes are left" "$((regions * region))" "$bytes"
+is_even() { [ "$(explained "e['regionsToMakeEqual'], e['bytesToMakeEqual'], e['needs']")" = "0 0 []" ]; }
+check "... and in the end that nothing is needed" wait_until 30 is_even
+
 check "SIGTERM ends it in good order" stop_volumed
 check "the members are equal" members_are_equal
 check "the targets end in good order" stop_members

@@ -256,6 +256,7 @@ public struct VolumeEngine: ~Copyable {
             isRecordValid: parts.volume.record.isValid, dirtyRegions: parts.volume.maps.intents.count,
             unreconciledRegions: parts.volume.maps.unreconciledCount,
             quarantinedRegions: parts.volume.maps.quarantine.count,
+            regionSize: geometry.regionSize,
             members: MemberSet.all.map {
                 MemberStatusReport(
                     phase: parts.volume.members[$0].phase, isInSync: membersInSync.contains($0),

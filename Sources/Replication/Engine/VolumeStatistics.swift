@@ -56,5 +56,7 @@ public struct VolumeStatusReport: Equatable, Sendable {
     /// Regions in which members in sync may differ, not copied yet.
     public var unreconciledRegions: Int
     public var quarantinedRegions: Int
+    /// Bytes of a region.
+    public var regionSize: UInt32
     public var members: [MemberStatusReport]
 }
