@@ -93,7 +93,15 @@ actor Daemon {
         for server in servers { server.meet(servers) }
         kernel = KernelExports(configuration.kernel, servers: servers, reactors: reactors, journal: journal)
         listeners = inherited.filter { !TCPListener.isTCP($0.descriptor) }
-        tcpListeners = tcp
+        for listener in tcp {
+            if configuration.nbdAddresses.contains(where: { listener.name == "tcp://\($0)" }) {
+                tcpListeners.append(listener)
+            } else {
+                journal.write(
+                    .notice, "the former daemon's address is not served any more", ["address": "\(listener.name)"])
+                listener.close()
+            }
+        }
         for listener in inherited where TCPListener.isTCP(listener.descriptor) {
             tcpListeners.append(TCPListener(inherited: listener.descriptor))
         }

@@ -59,6 +59,59 @@ report $? "... nor has the NVMe host" || diagnose <"$tap_folder/bench"
 kill -INT "$bench_pid"
 wait "$bench_pid"
 check "new clients come to the last one" nbdinfo --size "$(uri db)"
+
+# A TCP listener goes to the next daemon as it is: a client that knocks meanwhile waits, and is not refused.
+keys=$tap_folder/keys.psk
+echo "alice:$(od -An -N32 -tx1 /dev/urandom | tr -d ' \n')" >"$keys"
+chmod 600 "$keys"
+tls_port=$((port + 20))
+tls=nbds://alice@$address:$tls_port/db?tls-psk-file=$keys
+# listener: the kernel's number of the socket that listens at the port.
+listener() { awk -v port="$(printf ':%04X' "$tls_port")" '$4 == "0A" && $2 ~ port "$" {print $10}' /proc/net/tcp; }
+require "the next daemon listens at a TCP port besides" serve --take-over-from "$control" --nbd "tcp://$address:$tls_port" \
+  --nbd-keys "$keys"
+expect_output "... with TLS" "protocol: newstyle-fixed with TLS" nbdinfo "$tls"
+number=$(listener)
+/usr/bin/python3 - "$tls" "$address" "$tls_port" "$tap_folder" >"$tap_folder/knocks" 2>&1 <<'PYTHON' &
+# Holds a session, and knocks at the port all the time, until it is told to stop; comes again once its session has ended.
+import nbd, os, socket, sys
+uri, address, port, folder = sys.argv[1:]
+def session():
+    h = nbd.NBD()
+    h.set_uri_allow_local_file(True)
+    h.connect_uri(uri)
+    return h
+h = session()
+h.pwrite(b"before" + bytes(506), 0)
+print("holds a session", flush=True)
+knocks = greeted = 0
+while not os.path.exists(f"{folder}/enough"):
+    # A knock that is refused, or gets no answer in time, ends this. One that the former daemon has let in ends with it.
+    with socket.create_connection((address, int(port)), 5) as s:
+        try: greeted += s.recv(8) == b"NBDMAGIC"
+        except ConnectionResetError: pass
+    knocks += 1
+assert knocks - greeted <= 1, (knocks, greeted)
+try: h.pread(512, 0); print("the session goes on")
+except nbd.Error: print("the session has ended")
+assert session().pread(512, 0)[:6] == b"before"
+print("all there", flush=True)
+PYTHON
+knocker=$!
+at_exit 'kill -KILL $knocker'
+require "a client holds a session, and knocks" wait_until 10 grep -q "holds a session" "$tap_folder/knocks"
+serve_there() { former=$volumed_pid && serve --take-over-from "$control" "$@" && wait "$former"; }
+require "another one takes over" serve_there --nbd "tcp://$address:$tls_port" --nbd-keys "$keys"
+expect_equal "... the same socket" "$number" "$(listener)"
+touch "$tap_folder/enough"
+wait "$knocker"
+report $? "who knocked came in at last, and the session of TLS was made anew" || diagnose <"$tap_folder/knocks"
+grep -q "the session has ended" "$tap_folder/knocks"
+report $? "... for no other process can go on with it"
+require "one that is to serve no TCP takes over" serve_there
+check "... says so" volumed_said "former daemon's address is not served any more .*tcp://$address:$tls_port"
+expect_equal "... and listens there no more" "" "$(listener)"
+check "... but at the Unix socket" nbdinfo --size "$(uri db)"
 check "SIGTERM ends it" stop_volumed
 [ ! -e "$nbd_socket" ]
 report $? "... and the socket is gone"
