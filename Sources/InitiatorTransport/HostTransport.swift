@@ -78,6 +78,9 @@ public protocol HostTransport: AnyObject {
     /// Clears the notifications after the reactor woke up.
     func acknowledgeNotifications()
 
+    /// Clears the notification at one of `descriptors`, which was readable when the reactor woke up; nothing for any other.
+    func acknowledgeNotification(_ descriptor: Int32)
+
     /// Ends what is left and frees everything. The transport must not be used again.
     func shutDown()
 }

@@ -177,9 +177,11 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     /// Asks for connection events in the next round: for one who polls without ever sleeping.
     package func expectEvents() { transport.expectEvents() }
 
+    public override var isDearToWake: Bool { true }
+
     public override func prepareToSleep() {
+        mailbox.arm()
         // Notifications of what has been seen would only wake the thread again.
-        mailbox.acknowledge()
         transport.acknowledgeNotifications()
         transport.armNotifications()
     }
@@ -187,6 +189,11 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     public override func wokeUp() {
         mailbox.acknowledge()
         transport.acknowledgeNotifications()
+    }
+
+    public override func becameReady(_ descriptor: Int32) {
+        if descriptor == mailbox.descriptor { return mailbox.acknowledge() }
+        transport.acknowledgeNotification(descriptor)
     }
 
     public override var descriptorGeneration: UInt64 { transport.descriptorGeneration }

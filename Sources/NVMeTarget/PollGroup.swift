@@ -82,9 +82,12 @@ public final class PollGroup: Poller {
         return transport.hasConnections ? nextTick : .distantFuture
     }
 
+    public override var isDearToWake: Bool { true }
+
     public override func prepareToSleep() {
         // A notice that is there keeps its descriptor readable, where it has one.
         if transport.noticeDescriptor < 0 { expectEvents() }
+        mailbox.arm()
         transport.armNotifications()
         blocks.armNotifications()
     }

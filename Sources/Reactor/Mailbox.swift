@@ -1,27 +1,21 @@
-import CLinux
-import Glibc
 import Synchronization
-import SystemPackage
 
 /// Work handed to a thread by other threads, in the order in which it was sent. For the control plane: sending takes a
 /// lock and allocates.
 public final class Mailbox: Sendable {
     private let messages = Mutex<[@Sendable () -> Void]>([])
     private let count = Atomic<Int>(0)
-    /// Becomes readable when work arrives; -1 where there is none.
-    public let descriptor: Int32
+    private let bell: Doorbell?
 
-    public init() {
-        descriptor = eventfd(0, Int32(EFD_NONBLOCK) | Int32(EFD_CLOEXEC))
-        if descriptor < 0 { fatalError("eventfd: \(Errno(rawValue: errno))") }
-    }
+    public init() { bell = Doorbell() }
 
-    private init(descriptor: Int32) { self.descriptor = descriptor }
+    private init(bell: Doorbell?) { self.bell = bell }
 
-    /// A mailbox of an owner that never sleeps, as in a simulation: nothing wakes it up, and a letter costs no system call.
-    public static func withoutDescriptor() -> Mailbox { Mailbox(descriptor: -1) }
+    /// A mailbox of an owner that never sleeps, as in a simulation: nothing wakes it up.
+    public static func withoutDescriptor() -> Mailbox { Mailbox(bell: nil) }
 
-    deinit { if descriptor >= 0 { close(descriptor) } }
+    /// Becomes readable when work arrives while its owner sleeps; -1 where there is none.
+    public var descriptor: Int32 { bell?.descriptor ?? -1 }
 
     /// Leaves `body` to be run by the mailbox's owner.
     public func send(_ body: @escaping @Sendable () -> Void) {
@@ -30,10 +24,11 @@ public final class Mailbox: Sendable {
             return count.add(1, ordering: .acquiringAndReleasing).oldValue == 0
         }
         // The owner looks once more before it sleeps: the first letter alone has to wake it.
-        guard isFirst, descriptor >= 0 else { return }
-        var one: UInt64 = 1
-        _ = write(descriptor, &one, 8)
+        if isFirst { bell?.ring() }
     }
+
+    /// The owner is about to sleep, and looks once more before it does. Awake it is not to be woken: a letter costs no system call.
+    public func arm() { bell?.arm() }
 
     /// Whether nothing has arrived.
     public var isEmpty: Bool { count.load(ordering: .acquiring) == 0 }
@@ -53,9 +48,5 @@ public final class Mailbox: Sendable {
     }
 
     /// Makes the descriptor unreadable until more work arrives.
-    public func acknowledge() {
-        guard descriptor >= 0 else { return }
-        var value: UInt64 = 0
-        _ = read(descriptor, &value, 8)
-    }
+    public func acknowledge() { bell?.acknowledge() }
 }

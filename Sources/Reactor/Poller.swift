@@ -13,6 +13,10 @@ open class Poller {
     /// When `poll` must be called again even if nothing happens.
     open var nextDeadline: MonotonicTime { .distantFuture }
 
+    /// Whether its notifications cost more than a descriptor that epoll watches: an interrupt, or another thread's step, as those
+    /// of an RDMA device do. A reactor with such a poller goes on polling for a while before it sleeps.
+    open var isDearToWake: Bool { false }
+
     /// Arms all notifications. Whatever arrived before is found by one more `poll`, which the reactor makes before it
     /// sleeps.
     open func prepareToSleep() {}

@@ -13,7 +13,7 @@ public struct ReactorOptions: Sendable {
     /// make our work. Also rounds with work after which the clock is read.
     public var roundsBeforeYield: Int
     /// `nil` to offer the processor with the first round without work, and to sleep after the idle spell: what suits a thread
-    /// that serves many peers.
+    /// that serves many peers. Where no poller is dear to wake it sleeps at once.
     public var waiting: Waiting?
 
     public init(idleSpellNanoseconds: UInt64 = 200_000, roundsBeforeYield: Int = 16, waiting: Waiting? = nil) {
@@ -40,6 +40,8 @@ public final class Reactor: PollerHost, @unchecked Sendable {
     private var pollers: [Poller] = []
     /// The same, for the rounds: counting references would cost more than many a round.
     private var rounds: [Unmanaged<Poller>] = []
+    /// A poller is dear to wake: the idle spell is worth its time.
+    private var isDearToWake = false
     /// Pollers that were removed in the round that is running, perhaps by themselves.
     private var removed: [Poller] = []
     private var watched: [Int32] = []
@@ -79,6 +81,7 @@ public final class Reactor: PollerHost, @unchecked Sendable {
     public func add(_ poller: Poller) {
         pollers.append(poller)
         rounds.append(.passUnretained(poller))
+        isDearToWake = isDearToWake || poller.isDearToWake
     }
 
     /// Removes a poller. On the reactor's thread only.
@@ -86,6 +89,7 @@ public final class Reactor: PollerHost, @unchecked Sendable {
         removed.append(poller)
         pollers.removeAll { $0 === poller }
         rounds = pollers.map { .passUnretained($0) }
+        isDearToWake = pollers.contains { $0.isDearToWake }
     }
 
     /// Ends the thread after the round that it is in and waits for it.
@@ -130,7 +134,7 @@ public final class Reactor: PollerHost, @unchecked Sendable {
                 spinNanoseconds = spin(learner)
                 if spinNanoseconds == 0 {
                     hasOffered = true
-                    sched_yield()
+                    if !sleepsAtOnce { sched_yield() }
                 }
                 now = noted(.now())
                 lastWork = now
@@ -140,12 +144,12 @@ public final class Reactor: PollerHost, @unchecked Sendable {
             // Woken for nothing, perhaps by a timer: there is nothing to wait for awake.
             let isInVain = hasSlept && options.waiting != .always
             hasSlept = false
-            guard emptyRounds >= options.roundsBeforeYield || options.waiting == .never || isInVain else { continue }
+            guard emptyRounds >= options.roundsBeforeYield || sleepsAtOnce || isInVain else { continue }
             emptyRounds = 0
             now = noted(.now())
             let waited = now.nanoseconds(since: lastWork)
             if waited < spinNanoseconds { continue }
-            if waited < options.idleSpellNanoseconds, options.waiting != .never, !isInVain {
+            if waited < options.idleSpellNanoseconds, !sleepsAtOnce, !isInVain {
                 hasOffered = true
                 sched_yield()
             } else {
@@ -159,6 +163,8 @@ public final class Reactor: PollerHost, @unchecked Sendable {
         rounds.removeAll()
         pollers.removeAll()
     }
+
+    private var sleepsAtOnce: Bool { options.waiting == .never || options.waiting == nil && !isDearToWake }
 
     /// How long the wait that begins is to be spun.
     private func spin(_ learner: SpinLearner) -> UInt64 {
@@ -189,6 +195,7 @@ public final class Reactor: PollerHost, @unchecked Sendable {
     /// Arms all notifications, looks once more, and sleeps until a notification, a deadline, or work from another thread.
     /// Returns whether it has slept: not where the last look has found work.
     private func sleep(_ now: MonotonicTime) -> Bool {
+        mailbox.arm()
         for poller in pollers { poller.prepareToSleep() }
         if round(now) > 0 { return false }
         watchDescriptors()

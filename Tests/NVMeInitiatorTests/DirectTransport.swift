@@ -143,6 +143,7 @@ final class DirectTransport: HostTransport {
     func expectEvents() {}
     func armNotifications() {}
     func acknowledgeNotifications() {}
+    func acknowledgeNotification(_ descriptor: Int32) {}
     func shutDown() {}
 
     // MARK: The target's side

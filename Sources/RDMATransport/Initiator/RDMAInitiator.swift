@@ -150,6 +150,13 @@ public final class RDMAInitiator: HostTransport {
         expectEvents()
         for device in devices { device.context.acknowledgeNotification() }
     }
+
+    public func acknowledgeNotification(_ descriptor: Int32) {
+        if descriptor == fabric.eventDescriptor { return expectEvents() }
+        for device in devices where device.context.notificationDescriptor == descriptor {
+            device.context.acknowledgeNotification()
+        }
+    }
 }
 
 /// The findings of a poll, on their way to the engine.
