@@ -53,8 +53,8 @@ is_connected() { [ "$(count_in_bench "connection lost")" -eq "$(count_in_bench "
 # Whether the bench has its three connections, each seen from both ends.
 connections() { [ "$(rdma resource show qp 2>/dev/null | grep -c 'state RTS')" -ge 6 ]; }
 
-# Packets are dropped where they arrive. If the sender's own queueing discipline dropped them, the rdma_rxe of Linux 6.12 would
-# know: its queue pair for management datagrams (GSI) ends in the error state, and no connection is ever made again.
+# Packets are dropped where they arrive, as a switch would. Where the sender's own queueing discipline drops them, the rdma_rxe of
+# Linux 6.12 puts its queue pair for management datagrams (GSI) into the error state, and no connection is ever made again.
 vanish() {
   local wire
   for wire in wire0 wire1; do
