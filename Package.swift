@@ -45,6 +45,7 @@ let package = Package(
         .systemLibrary(name: "CChecksum", path: "Sources/CChecksum"),
         .systemLibrary(name: "CUUID", path: "Sources/CUUID"),
         .systemLibrary(name: "CTLS", path: "Sources/CTLS"),
+        .systemLibrary(name: "CSQLite", path: "Sources/CSQLite"),
 
         // The rules of Sources/STYLE.md that a program can check, on the whole tree.
         tests("TidyTests", []),
@@ -205,6 +206,21 @@ let package = Package(
         // Metrics and health of a daemon, by HTTP.
         room("Metrics", ["Base", "UnixSockets"]),
         tests("MetricsTests", ["Base", "Metrics", "UnixSockets"]),
+
+        // The list of volumes that programs share, whatever keeps it, and the laws that every such list has to keep.
+        room("VolumeRegistry", ["Base", "VolumeDriver"]),
+        .target(
+            name: "RegistryLaws", dependencies: ["Base", "VolumeDriver", "VolumeRegistry"], path: "Tests/RegistryLaws",
+            swiftSettings: strict),
+        tests("VolumeRegistryTests", ["Base", "RegistryLaws", "VolumeDriver", "VolumeRegistry"]),
+        // That list in one SQLite file.
+        room("SQLiteRegistry", ["CSQLite", "VolumeRegistry"]),
+        tests(
+            "SQLiteRegistryTests",
+            ["Base", "CSQLite", "RegistryLaws", "SQLiteRegistry", "VolumeDriver", "VolumeRegistry"]),
+        .executableTarget(
+            name: "registry-writer", dependencies: ["Base", "SQLiteRegistry", "VolumeDriver", "VolumeRegistry"],
+            path: "Tests/RegistryWriter", swiftSettings: strict),
 
         // What is wrong with a host for targets and volumes, from facts that are given.
         room("HostDiagnosis", ["Base"]),

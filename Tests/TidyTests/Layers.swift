@@ -1,7 +1,7 @@
 /// The rooms from the ground up: a room imports rooms of lower layers only. The map in `Sources/ARCHITECTURE.md` shows the same.
 enum Layers {
     static let all: [[String]] = [
-        ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CTercet"],
+        ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CSQLite", "CTercet"],
         ["Base", "Terminal"],
         [
             "Trace", "UnixSockets", "HostDiagnosis", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol",
@@ -15,7 +15,8 @@ enum Layers {
         ["BlockBackend"],
         ["TargetConfiguration", "NVMeTarget", "NVMeInitiator"],
         ["VolumeDriver"],
-        ["VolumeSimulation", "LibTercet", "VolumedConfiguration"],
+        ["VolumeRegistry"],
+        ["SQLiteRegistry", "VolumeSimulation", "LibTercet", "VolumedConfiguration"],
         ["tercetd", "tercet-volumed", "tercet", "tercet-simulate", "tercet-fio"],
     ]
 }
