@@ -40,5 +40,15 @@ struct AscendingList<Element: Comparable & Sendable>: Sendable {
         if place < elements.count, elements[place] == element { elements.remove(at: place) }
     }
 
-    mutating func removeAll(where isGone: (Element) -> Bool) { elements.removeAll(where: isGone) }
+    /// Removes some of the elements from `first` to `last`; the others are not looked at.
+    mutating func removeAll(from first: Element, through last: Element, where isGone: (Element) -> Bool) {
+        let start = place(of: first)
+        let end = place(of: last) + (contains(last) ? 1 : 0)
+        var kept = start
+        for place in start..<max(start, end) where !isGone(elements[place]) {
+            elements[kept] = elements[place]
+            kept += 1
+        }
+        elements.removeSubrange(kept..<max(kept, end))
+    }
 }

@@ -194,8 +194,8 @@ final class ControlPath: CommandEngineOwner {
         finish(request, reservations.turn(command, namespace, control), controller)
     }
 
-    /// Hosts are to be told of something in the next round.
-    var hasNews: Bool { !announcements.isEmpty }
+    /// Hosts are to be told of something in the next round, or registrants to be looked at.
+    var hasNews: Bool { !announcements.isEmpty || reservations.isBusy }
 
     /// Answers wait to be written.
     var hasPages: Bool { !pages.isEmpty }
@@ -211,6 +211,7 @@ final class ControlPath: CommandEngineOwner {
             }
         }
         if _slowPath(!announcements.isEmpty) { work += announcements.goOn() }
+        if _slowPath(reservations.isDue) { work += reservations.goOn() }
         if _slowPath(!pages.isEmpty) { work += pages.goOn() }
         fences.check()
         return work

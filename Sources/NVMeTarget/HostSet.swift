@@ -16,14 +16,12 @@ struct HostSet: Sendable {
 
     mutating func insert(_ host: HostIndex) {
         let word = host.offset / 64
-        if word >= words.count { words += [UInt64](repeating: 0, count: word + 1 - words.count) }
+        while word >= words.count { words.append(0) }
         words[word] |= 1 << UInt64(host.offset % 64)
     }
 
-    mutating func remove(_ hosts: [KnownHost]) {
-        for host in hosts where contains(host.index) {
-            words[host.index.offset / 64] &= ~(1 << UInt64(host.index.offset % 64))
-        }
+    mutating func subtract(_ others: HostSet) {
+        for word in 0..<min(words.count, others.words.count) { words[word] &= ~others.words[word] }
         // An empty set has no words.
         if words.allSatisfy({ $0 == 0 }) { words = [] }
     }

@@ -9,7 +9,7 @@ struct KnownHost: BitwiseCopyable, Equatable, Sendable {
 /// The hosts of a subsystem that something of is here: a controller, commands of an ended one, a registration. Each has a place
 /// of its own as long, by which the I/O path and reservations know it.
 ///
-/// Hosts are added and found in a time that hardly grows with their number, and thousands are released at once in one pass.
+/// Hosts are added and found in a time that hardly grows with their number, and many are released in one pass.
 struct HostTable: Sendable {
     private struct Place: Sendable {
         var id = UUIDBytes()
@@ -54,11 +54,13 @@ struct HostTable: Sendable {
         free.append(index)
     }
 
-    /// The same for many hosts.
+    /// The same for many hosts, in one pass over those whose identifiers lie between theirs.
     mutating func release(_ hosts: [HostIndex]) {
         let gone = hosts.filter { letGo($0) }
-        guard !gone.isEmpty else { return }
-        names.removeAll { places[$0.index.offset].claims == 0 }
+        let places = places
+        let identifiers = gone.map { places[$0.offset].id }
+        guard let first = identifiers.min(), let last = identifiers.max() else { return }
+        names.removeAll(from: Name(id: first), through: Name(id: last)) { places[$0.index.offset].claims == 0 }
         free += gone
     }
 

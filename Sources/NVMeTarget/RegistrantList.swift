@@ -102,23 +102,28 @@ struct RegistrantList: Sendable {
         if blocks[block].isEmpty { blocks.remove(at: block) }
     }
 
-    /// Removes some, and returns their hosts.
-    mutating func removeAll(where isRemoved: (Registrant) -> Bool) -> [KnownHost] {
-        var removed: [KnownHost] = []
-        var kept: [[Registrant]] = []
-        for block in blocks {
-            guard block.contains(where: isRemoved) else {
-                kept.append(block)
-                continue
-            }
-            var rest: [Registrant] = []
-            rest.reserveCapacity(block.count)
-            for registrant in block {
-                if isRemoved(registrant) { removed.append(registrant.host) } else { rest.append(registrant) }
-            }
-            if !rest.isEmpty { kept.append(rest) }
+    /// Some are removed: a look at all of them, that can be interrupted after any block.
+    struct Removal: Sendable {
+        /// The block that is looked at next.
+        fileprivate var block = 0
+    }
+
+    /// Goes on with a removal, at a block of registrants. Returns how many they are; 0 where all have been looked at.
+    ///
+    /// - Parameter isRemoved: asked once for each.
+    mutating func advance(_ removal: inout Removal, removing isRemoved: (Registrant) -> Bool) -> Int {
+        guard removal.block < blocks.count else { return 0 }
+        let all = blocks[removal.block]
+        var rest: [Registrant] = []
+        rest.reserveCapacity(all.count)
+        for registrant in all where !isRemoved(registrant) { rest.append(registrant) }
+        count -= all.count - rest.count
+        if rest.isEmpty {
+            blocks.remove(at: removal.block)
+        } else {
+            if rest.count < all.count { blocks[removal.block] = rest }
+            removal.block += 1
         }
-        if !removed.isEmpty { (blocks, count) = (kept, count - removed.count) }
-        return removed
+        return all.count
     }
 }

@@ -17,8 +17,16 @@ struct Reservation: Sendable {
         var news: [News] = []
         /// The host is registered, and was not.
         var hasJoined = false
-        /// Hosts that are registered no longer: with "preempt and abort" their running commands end first.
+        /// Hosts that are registered no longer: with "preempt and abort" their running commands end first. And their places.
         var left: [KnownHost] = []
+        var leftPlaces = HostSet()
+    }
+
+    /// A command that is not refused.
+    enum Effect: Sendable {
+        case done(Outcome)
+        /// It takes registrations away.
+        case removes(Removal)
     }
 
     private(set) var generation: UInt32 = 0
@@ -87,6 +95,7 @@ struct Reservation: Sendable {
             guard let key, command.ignoresExistingKey || key == data.currentKey else { throw .conflict }
             outcome.news = unregister(host)
             outcome.left = [host]
+            outcome.leftPlaces = HostSet([host.index])
             generation &+= 1
         case .replace:
             guard let key, command.ignoresExistingKey || key == data.currentKey else { throw .conflict }
@@ -104,71 +113,35 @@ struct Reservation: Sendable {
     /// Reservation Acquire.
     mutating func acquire(
         _ command: ReservationAcquireCommand, data: ReservationAcquireData, host: KnownHost
-    ) throws(ReservationRefusal) -> Outcome {
+    ) throws(ReservationRefusal) -> Effect {
         guard !command.ignoresExistingKey else { throw .invalid }
         try check(data.currentKey, of: host)
         switch command.action {
         case .acquire:
             if let type {
                 guard isHolder(host.id), type == command.type else { throw .conflict }
-                return Outcome()
+            } else {
+                hold(command.type, by: host)
             }
-            hold(command.type, by: host)
-            return Outcome()
+            return .done(Outcome())
         case .preempt, .preemptAndAbort:
-            return try preempt(key: data.preemptKey, type: command.type, host: host)
+            return .removes(Removal(from: self, by: host, .preempt(key: data.preemptKey, command.type)))
         }
-    }
-
-    private mutating func preempt(
-        key preempted: UInt64, type newType: ReservationType, host: KnownHost
-    ) throws(ReservationRefusal) -> Outcome {
-        let takesReservation: Bool
-        if let type, type.isAllRegistrants {
-            takesReservation = preempted == 0
-        } else {
-            takesReservation = holder.flatMap { registrants[$0.id]?.key == preempted } ?? false
-        }
-        let takesAll = takesReservation && type?.isAllRegistrants == true
-        let victims = registrants.removeAll { $0.host != host && (takesAll || $0.key == preempted) }
-        guard takesReservation || !victims.isEmpty else {
-            throw preempted == 0 && type != nil ? .invalid : .conflict
-        }
-        var outcome = Outcome(news: [News(kind: .registrationPreempted, hosts: victims)], left: victims)
-        let oldType = type
-        if takesReservation {
-            hold(newType, by: host)
-            if let oldType, oldType != newType {
-                outcome.news.append(News(kind: .reservationReleased, hosts: othersThan(host)))
-            }
-        } else if let type, type.isAllRegistrants, registrants.isEmpty {
-            self.type = nil
-        }
-        generation &+= 1
-        return outcome
     }
 
     /// Reservation Release.
     mutating func release(
         _ command: ReservationReleaseCommand, data: ReservationReleaseData, host: KnownHost
-    ) throws(ReservationRefusal) -> Outcome {
+    ) throws(ReservationRefusal) -> Effect {
         guard !command.ignoresExistingKey else { throw .invalid }
         try check(data.currentKey, of: host)
-        var outcome = Outcome()
         switch command.action {
         case .release:
-            guard let type, isHolder(host.id) else { return outcome }
+            guard let type, isHolder(host.id) else { return .done(Outcome()) }
             guard type == command.type else { throw .invalid }
-            outcome.news = drop(except: host)
-        case .clear:
-            outcome.news = [News(kind: .reservationPreempted, hosts: othersThan(host))]
-            outcome.left = registrants.hosts()
-            registrants = RegistrantList()
-            type = nil
-            holder = nil
-            generation &+= 1
+            return .done(Outcome(news: drop(except: host)))
+        case .clear: return .removes(Removal(from: self, by: host, .clear))
         }
-        return outcome
     }
 
     // MARK: Parts
@@ -199,6 +172,81 @@ struct Reservation: Sendable {
     }
 
     private func othersThan(_ host: KnownHost) -> [KnownHost] { registrants.hosts(except: host) }
+}
+
+extension Reservation {
+    /// A command that takes registrations away, and looks at a few registrants in each round: there may be thousands. Nobody sees
+    /// anything of it before it is whole.
+    struct Removal: Sendable {
+        enum Purpose: Sendable {
+            case clear
+            case preempt(key: UInt64, ReservationType)
+        }
+
+        private var next: Reservation
+        private let host: KnownHost
+        private let purpose: Purpose
+        /// The key of those who lose their registration; `nil` where all others do.
+        private let key: UInt64?
+        private let takesReservation: Bool
+        private var progress = RegistrantList.Removal()
+        private var removed: [KnownHost] = []
+        private var places = HostSet()
+
+        /// - Parameter host: a registrant, whose command it is.
+        fileprivate init(from reservation: Reservation, by host: KnownHost, _ purpose: Purpose) {
+            (next, self.host, self.purpose) = (reservation, host, purpose)
+            switch purpose {
+            case .clear: (self.key, takesReservation) = (nil, false)
+            case .preempt(let key, _) where reservation.type?.isAllRegistrants == true:
+                (self.key, takesReservation) = (key == 0 ? nil : key, key == 0)
+            case .preempt(let key, _):
+                let held = reservation.holder.flatMap { reservation.registrants[$0.id]?.key }
+                (self.key, takesReservation) = (key, held == key)
+            }
+        }
+
+        /// Looks at some more registrants; returns how many, and 0 where it has looked at all.
+        mutating func advance() -> Int {
+            // Taken out, so that they grow where they are.
+            var (removed, places) = (removed, places)
+            (self.removed, self.places) = ([], HostSet())
+            defer { (self.removed, self.places) = (removed, places) }
+            let (host, key) = (host, key)
+            return next.registrants.advance(&progress) { registrant in
+                guard registrant.host != host, key == nil || registrant.key == key else { return false }
+                removed.append(registrant.host)
+                places.insert(registrant.host.index)
+                return true
+            }
+        }
+
+        /// The reservation that comes out when it has looked at all registrants.
+        func result() throws(ReservationRefusal) -> (Reservation, Outcome) {
+            var next = next
+            var outcome = Outcome(left: removed, leftPlaces: places)
+            next.generation &+= 1
+            switch purpose {
+            case .clear:
+                outcome.news = [News(kind: .reservationPreempted, hosts: removed)]
+                outcome.left.append(host)
+                outcome.leftPlaces.insert(host.index)
+                (next.registrants, next.type, next.holder) = (RegistrantList(), nil, nil)
+            case .preempt(let key, let newType):
+                let oldType = next.type
+                guard takesReservation || !removed.isEmpty else {
+                    throw key == 0 && oldType != nil ? .invalid : .conflict
+                }
+                outcome.news = [News(kind: .registrationPreempted, hosts: removed)]
+                guard takesReservation else { break }
+                next.hold(newType, by: host)
+                if let oldType, oldType != newType {
+                    outcome.news.append(News(kind: .reservationReleased, hosts: next.othersThan(host)))
+                }
+            }
+            return (next, outcome)
+        }
+    }
 }
 
 /// Why a reservation command is refused.

@@ -2,17 +2,26 @@ import Base
 import NVMeSpec
 import Synchronization
 
-/// A reservation command on its way through its steps.
-struct ReservationChange: Sendable {
+/// A reservation command that has the claim to change its namespace's reservation.
+struct ReservationClaim: Sendable {
     let namespace: Namespace
     let controller: Controller
+    let ticket: RequestTicket
+    /// Running commands of those who lose their registration end first.
+    let aborts: Bool
+}
+
+/// The same on its way through its steps.
+struct ReservationChange: Sendable {
+    let claim: ReservationClaim
     let next: Reservation
     let outcome: Reservation.Outcome
-    let aborts: Bool
-    let ticket: RequestTicket
+
+    var namespace: Namespace { claim.namespace }
+    var controller: Controller { claim.controller }
 
     /// The hosts whose running commands end first.
-    var victims: HostSet { aborts ? HostSet(outcome.left.map(\.index)) : HostSet() }
+    var victims: HostSet { claim.aborts ? outcome.leftPlaces : HostSet() }
 
     /// Makes the bytes that are to be stored, where they are: there may be thousands of registrants.
     var stored: (@Sendable () -> [UInt8])? {

@@ -9,10 +9,14 @@ import TargetInterface
 /// A command that changes something goes through three steps before it is answered: it is stored, where the reservation
 /// persists; every reactor takes on who may read and write; and with "preempt and abort" the commands of those who lost
 /// their registration have ended everywhere. So no host that was told that another is fenced can meet its writes later.
+///
+/// One that takes registrations away looks at a few registrants in each round before, and gives a few places up in each round
+/// behind. Nobody sees anything of it meanwhile: it has the claim, and reactors take it on as a whole.
 final class ReservationCommands {
     private let target: Target
     private let engines: EngineTable
     private let announcements: Announcements
+    private let rounds = RegistrantRounds()
 
     init(_ target: Target, _ engines: EngineTable, _ announcements: Announcements) {
         self.target = target
@@ -21,6 +25,15 @@ final class ReservationCommands {
     }
 
     private var here: GroupHandle { target.group(engines.group) }
+
+    /// Registrants are still to be looked at.
+    var isBusy: Bool { !rounds.isEmpty }
+    /// A round has something to begin with.
+    @inline(__always)
+    var isDue: Bool { rounds.isDue }
+
+    /// A round begins. Returns how much has been done.
+    func goOn() -> Int { rounds.goOn() }
 
     func reply(to command: IOCommand, _ request: ControlRequest) -> ControlReply {
         let controller = request.controller
@@ -64,38 +77,63 @@ final class ReservationCommands {
     private func change(_ command: IOCommand, _ namespace: Namespace, _ request: ControlRequest) -> ControlReply {
         let controller = request.controller
         var next = namespace.reservation.withLock { $0.current }
-        let outcome: Reservation.Outcome
+        let effect: Reservation.Effect
         do throws(ReservationRefusal) {
             if case .reservationRegister(let register) = command, register.powerLossPersistence == .persist,
                 namespace.definition.store == nil
             {
                 throw .invalid
             }
-            outcome = try perform(command, on: &next, request.reference.data, controller.host)
+            effect = try perform(command, on: &next, request.reference.data, controller.host)
         } catch {
             endChange(of: namespace)
             return .refused(error.status)
         }
-        // A place is a registrant's before its command is stored, while its controller surely keeps it, and another's only after
-        // every reactor has taken the change on: `takenOn`.
-        if outcome.hasJoined { controller.subsystem.register(controller.host.index) }
         request.reference.hold()
         var aborts = false
         if case .reservationAcquire(let acquire) = command { aborts = acquire.action == .preemptAndAbort }
-        store(
-            ReservationChange(
-                namespace: namespace, controller: controller, next: next, outcome: outcome, aborts: aborts,
-                ticket: engines.ticket(of: request.reference)))
+        let claim = ReservationClaim(
+            namespace: namespace, controller: controller, ticket: engines.ticket(of: request.reference), aborts: aborts)
+        switch effect {
+        case .done(let outcome):
+            // A place is a registrant's before its command is stored, while its controller surely keeps it, and another's only
+            // after every reactor has taken the change on: `takenOn`.
+            if outcome.hasJoined { controller.subsystem.register(controller.host.index) }
+            store(ReservationChange(claim: claim, next: next, outcome: outcome))
+        case .removes(var removal):
+            rounds.add { _ in
+                removal.advance()
+            } finish: { [unowned self] in
+                conclude(removal, claim)
+            }
+        }
         return .later
+    }
+
+    /// All registrants have been looked at.
+    private func conclude(_ removal: Reservation.Removal, _ claim: ReservationClaim) {
+        // The namespace may have gone meanwhile.
+        guard claim.controller.subsystem.namespace(claim.namespace.nsid) === claim.namespace else {
+            return refuse(claim, .invalidNamespaceOrFormat)
+        }
+        do throws(ReservationRefusal) {
+            let (next, outcome) = try removal.result()
+            store(ReservationChange(claim: claim, next: next, outcome: outcome))
+        } catch { refuse(claim, error.status) }
+    }
+
+    private func refuse(_ claim: ReservationClaim, _ status: Status) {
+        endChange(of: claim.namespace)
+        finish(claim, .refused(status))
     }
 
     private func perform(
         _ command: IOCommand, on reservation: inout Reservation, _ data: UnsafeRawBufferPointer, _ host: KnownHost
-    ) throws(ReservationRefusal) -> Reservation.Outcome {
+    ) throws(ReservationRefusal) -> Reservation.Effect {
         switch command {
         case .reservationRegister(let register):
             guard let keys = try? ReservationRegisterData(decoding: data) else { throw .invalid }
-            return try reservation.register(register, data: keys, host: host)
+            return .done(try reservation.register(register, data: keys, host: host))
         case .reservationAcquire(let acquire):
             guard let keys = try? ReservationAcquireData(decoding: data) else { throw .invalid }
             return try reservation.acquire(acquire, data: keys, host: host)
@@ -165,8 +203,7 @@ final class ReservationCommands {
                 subsystem: change.subsystem.nqn, nsid: change.namespace.nsid,
                 reason: "its reservation cannot be stored: \(problem)"))
         if change.outcome.hasJoined { change.subsystem.unregister([change.controller.host.index]) }
-        endChange(of: change.namespace)
-        finish(change, .refused(.internalError))
+        refuse(change.claim, .internalError)
     }
 
     /// Step two: every reactor takes the change on, and says so when the commands that had to end have ended.
@@ -193,14 +230,24 @@ final class ReservationCommands {
                 target.raise(.reservationLogAvailable, on: controller)
             }
         }
-        announcements.afterwards { [unowned self] in
-            change.subsystem.unregister(change.outcome.left.map(\.index))
+        announcements.afterwards { [unowned self] in giveUpPlaces(change) }
+    }
+
+    /// Others may get the places of those who are registered no longer; then the command is answered.
+    private func giveUpPlaces(_ change: ReservationChange) {
+        var left = change.outcome.left[...]
+        rounds.add { most in
+            let some = left.prefix(most)
+            change.subsystem.unregister(some.map(\.index))
+            left = left.dropFirst(some.count)
+            return some.count
+        } finish: { [unowned self] in
             endChange(of: change.namespace)
-            finish(change, .done)
+            finish(change.claim, .done)
         }
     }
 
-    private func finish(_ change: ReservationChange, _ reply: ControlReply) {
-        engines.request(of: change.ticket)?.finish(reply, change.controller)
+    private func finish(_ claim: ReservationClaim, _ reply: ControlReply) {
+        engines.request(of: claim.ticket)?.finish(reply, claim.controller)
     }
 }

@@ -22,7 +22,7 @@ struct ReservationState: Sendable {
     mutating func takeOn(_ change: ReservationChange) {
         current = change.next
         if change.outcome.hasJoined { registrants.insert(change.controller.host.index) }
-        registrants.remove(change.outcome.left)
+        registrants.subtract(change.outcome.leftPlaces)
     }
 
     enum Claim { case begun, waits, refused }
