@@ -47,7 +47,7 @@ public struct Statistics: Sendable, BitwiseCopyable {
 /// Unchecked: the memory is a `SubsystemView`'s, which takes the reference out of its subsystem before it frees it.
 struct StatisticsReference: @unchecked Sendable, BitwiseCopyable, Equatable {
     private let counters: UnsafeMutablePointer<Statistics>
-    /// Latencies of reads, and behind them those of writes.
+    /// Latencies of reads, and behind them those of writes, by `LatencyCounts.fineBucket`.
     private let latencies: UnsafeMutablePointer<UInt64>
 
     private init(
@@ -60,8 +60,8 @@ struct StatisticsReference: @unchecked Sendable, BitwiseCopyable, Equatable {
     static func allocate() -> StatisticsReference {
         let counters = UnsafeMutablePointer<Statistics>.allocate(capacity: 1)
         counters.initialize(to: Statistics())
-        let latencies = UnsafeMutablePointer<UInt64>.allocate(capacity: 2 * LatencyCounts.bucketCount)
-        latencies.initialize(repeating: 0, count: 2 * LatencyCounts.bucketCount)
+        let latencies = UnsafeMutablePointer<UInt64>.allocate(capacity: 2 * LatencyCounts.fineCount)
+        latencies.initialize(repeating: 0, count: 2 * LatencyCounts.fineCount)
         return StatisticsReference(counters, latencies)
     }
 
@@ -72,12 +72,13 @@ struct StatisticsReference: @unchecked Sendable, BitwiseCopyable, Equatable {
 
     /// How many reads or writes took as long as a bucket of `LatencyCounts` says.
     func latency(isWrite: Bool, _ bucket: Int) -> UInt64 {
-        latencies[(isWrite ? LatencyCounts.bucketCount : 0) + bucket]
+        let first = latencies + (isWrite ? LatencyCounts.fineCount : 0)
+        return LatencyCounts.fineBuckets(of: bucket).reduce(0) { $0 &+ first[$1] }
     }
 
     @inline(__always)
     func countLatency(isWrite: Bool, _ nanoseconds: UInt64) {
-        latencies[(isWrite ? LatencyCounts.bucketCount : 0) + LatencyCounts.bucket(of: nanoseconds)] &+= 1
+        latencies[(isWrite ? LatencyCounts.fineCount : 0) &+ LatencyCounts.fineBucket(of: nanoseconds)] &+= 1
     }
 
     var value: Statistics { counters.pointee }

@@ -16,6 +16,8 @@ public final class Subsystem: Sendable {
         var anaStates: ANAStates
         /// Each reactor's counters of each host; written by the reactor without a lock.
         var counters: [(host: String, reference: StatisticsReference)] = []
+        /// The names among them: a Connect asks for one, and may not take as long as there are hosts.
+        var countedNames: Set<String> = []
         /// Each reactor's namespaces, for their counters.
         var tables: [NamespaceTable] = []
     }
@@ -62,9 +64,25 @@ public final class Subsystem: Sendable {
     /// the same.
     func counterName(of host: String) -> String {
         state.withLock { state in
-            var names = Set(state.counters.map(\.host))
-            names.remove(Self.otherHosts)
-            return names.contains(host) || names.count < Self.countedHosts ? host : Self.otherHosts
+            let names = state.countedNames
+            let count = names.count - (names.contains(Self.otherHosts) ? 1 : 0)
+            return names.contains(host) || count < Self.countedHosts ? host : Self.otherHosts
+        }
+    }
+
+    /// Adds a reactor's counters of a host, by the name under which it is counted.
+    func add(_ counters: StatisticsReference, of name: String) {
+        state.withLock { state in
+            state.counters.append((name, counters))
+            state.countedNames.insert(name)
+        }
+    }
+
+    /// Takes counters out, which may be freed then.
+    func remove(_ counters: [StatisticsReference]) {
+        state.withLock { state in
+            state.counters.removeAll { counters.contains($0.reference) }
+            state.countedNames = Set(state.counters.map(\.host))
         }
     }
 

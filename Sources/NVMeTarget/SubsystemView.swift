@@ -28,20 +28,19 @@ final class SubsystemView {
 
     /// The counters of a host, made when it first connects.
     private func counters(of host: String) -> StatisticsReference {
+        if let known = counters[host] { return known }
         let name = subsystem.counterName(of: host)
         if let known = counters[name] { return known }
         let reference = StatisticsReference.allocate()
         counters[name] = reference
-        subsystem.state.withLock { $0.counters.append((name, reference)) }
+        subsystem.add(reference, of: name)
         return reference
     }
 
     deinit {
         let (own, table) = (Array(counters.values), namespaces)
-        subsystem.state.withLock { state in
-            state.counters.removeAll { own.contains($0.reference) }
-            state.tables.removeAll { $0 == table }
-        }
+        subsystem.remove(own)
+        subsystem.state.withLock { $0.tables.removeAll { $0 == table } }
         for nsid in open.keys { namespaces[nsid].reservation.deallocate() }
         namespaces.deallocate()
         for (_, table) in accessTables { table.deallocate() }

@@ -37,8 +37,11 @@ public struct CommandCount: Sendable, BitwiseCopyable, Equatable {
 /// Times that commands took: four buckets for each power of two, from a microsecond to 17 seconds.
 public struct LatencyCounts: Sendable, Equatable {
     static let bucketCount = 96
-    private static let smallest: UInt64 = 1 << 10
-    private static let largest: UInt64 = 1 << 34 - 1
+    /// Reactors count in buckets of the same kind for all powers of two, so that no I/O has to be told from the shortest and the
+    /// longest.
+    static let fineCount = 256
+    /// The fine bucket of a microsecond.
+    private static let firstFine = 40
 
     /// The counts of `upperNanoseconds`.
     public internal(set) var counts = [UInt64](repeating: 0, count: LatencyCounts.bucketCount)
@@ -50,10 +53,18 @@ public struct LatencyCounts: Sendable, Equatable {
     }
 
     @inline(__always)
-    static func bucket(of nanoseconds: UInt64) -> Int {
-        let time = min(max(nanoseconds, smallest), largest)
-        let octave = 63 - time.leadingZeroBitCount
-        return (octave - 10) << 2 | Int(truncatingIfNeeded: time >> UInt64(octave - 2)) & 3
+    static func fineBucket(of nanoseconds: UInt64) -> Int {
+        let time = nanoseconds | 1
+        let octave = 63 &- time.leadingZeroBitCount
+        // The two bits behind the highest one, and that one.
+        let quarter = Int(truncatingIfNeeded: (time &<< 2) &>> UInt64(truncatingIfNeeded: octave))
+        return octave &* 4 &+ quarter &- 4
+    }
+
+    /// The fine buckets that make up one.
+    static func fineBuckets(of bucket: Int) -> ClosedRange<Int> {
+        let fine = bucket + firstFine
+        return (bucket == 0 ? 0 : fine)...(bucket == bucketCount - 1 ? fineCount - 1 : fine)
     }
 }
 
