@@ -24,14 +24,14 @@ final class InProcessPort: TransportPort {
     /// Room before a capsule, so that the data in it is aligned as block devices want it.
     private static let capsuleOffset = 512 - SubmissionEntry.byteCount
 
-    init(_ options: TargetOptions) {
+    init(_ options: TargetOptions, connections: Int) {
         stride = 512 + (options.inCapsuleDataSize + 511) / 512 * 512
         capsules = .allocate(byteCount: stride * options.sharedReceiveEntries, alignment: 512)
         freeCapsules = (0..<UInt32(options.sharedReceiveEntries)).reversed()
-        queues = [InProcessQueue?](repeating: nil, count: TargetOptions.connections)
+        queues = [InProcessQueue?](repeating: nil, count: connections)
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: options.poolBytes, alignment: 4096)
         traits = PortTraits(
-            capsules: options.sharedReceiveEntries, requests: options.requests, connections: TargetOptions.connections,
+            capsules: options.sharedReceiveEntries, requests: options.requests, connections: connections,
             capsuleBytes: SubmissionEntry.byteCount + options.inCapsuleDataSize, maxPieces: options.maxDescriptors,
             memory: memory)
     }

@@ -16,7 +16,10 @@ public final class InProcessTransport: TargetTransport {
     /// Addresses that are not there.
     public var absent: Set<SocketAddress> = []
 
-    public init(_ options: TargetOptions) { port = InProcessPort(options) }
+    /// - Parameter connections: how many it can have at once.
+    public init(_ options: TargetOptions, connections: Int = TargetOptions.connections) {
+        port = InProcessPort(options, connections: connections)
+    }
 
     /// A host asks for a queue. It is open when the target has been polled.
     ///

@@ -6,7 +6,9 @@ import Testing
 /// RDMA Transport specification, "RDMA_CM_REJECT Private Data" (Linux: `enum nvme_rdma_cm_status`).
 @Suite struct ConnectionManagerTests {
     /// A host's wish, and the status that it is refused with.
-    static let cases: [(name: String, status: UInt8, change: @Sendable (RawQueue) -> Void)] = [
+    typealias Case = (name: String, status: UInt8, change: @Sendable (RawQueue) -> Void)
+
+    static let cases: [Case] = [
         ("another record format", 2, { $0.privateData[0] = 1 }),
         ("a queue identifier that is too high", 3, { $0.queueID = 9 }),
         ("the highest queue identifier", 3, { $0.queueID = 0xFFFF }),
@@ -18,24 +20,18 @@ import Testing
 
     private func rejection(_ queue: RawQueue) -> [UInt8]? { queue.rejection.map { Array($0.prefix(4)) } }
 
-    @Test func badPrivateDataIsRejected() throws {
-        let world = try TargetWorld()
-        let audit = try world.audit()
-        for row in Self.cases {
-            let queue = try world.open(world.addHost(), row.change)
+    /// On InfiniBand and RoCE private data arrives padded; on iWARP its length is what was sent.
+    @Test(arguments: [false, true]) func badPrivateDataIsRejected(isIWARP: Bool) throws {
+        let (world, audit) = try TargetWorld(limits: { $0.isIWARP = isIWARP }).audited()
+        let short = [0, 1, 10, 31].map { length in
+            ("\(length) bytes", 1, { $0.privateData.removeSubrange(length...) }) as Case
+        }
+        for row in Self.cases + (isIWARP ? short : []) {
+            let host = world.addHost()
+            host.device.limits.isIWARP = isIWARP
+            let queue = try world.open(host, row.change)
             #expect(queue.accepted == nil && rejection(queue) == [0, 0, row.status, 0], "\(row.name)")
         }
-        audit.end()
-    }
-
-    /// On InfiniBand and RoCE private data arrives padded; on iWARP its length is what was sent.
-    @Test(arguments: [0, 1, 10, 31]) func shortPrivateDataIsRejected(length: Int) throws {
-        let world = try TargetWorld(limits: { $0.isIWARP = true })
-        let audit = try world.audit()
-        let host = world.addHost()
-        host.device.limits.isIWARP = true
-        let queue = try world.open(host) { $0.privateData = Array($0.privateData.prefix(length)) }
-        #expect(rejection(queue) == [0, 0, 1, 0])
         audit.end()
     }
 
@@ -50,8 +46,7 @@ import Testing
     }
 
     @Test func aHostThatGivesUpWhileConnectingLeavesNothingBehind() throws {
-        let world = try TargetWorld(groups: 2)
-        let audit = try world.audit()
+        let (world, audit) = try TargetWorld(groups: 2).audited()
         for delay in stride(from: UInt64(5_000), through: 400_000, by: 5_000) {
             let host = world.addHost()
             _ = try host.open(world.address)
@@ -62,8 +57,7 @@ import Testing
     }
 
     @Test func aDeviceWithoutRoomRefusesAndGoesOn() throws {
-        let world = try TargetWorld()
-        let audit = try world.audit()
+        let (world, audit) = try TargetWorld().audited()
         world.targetDevice.limits.maxQueuePairs = world.targetDevice.existingQueuePairs
         let refused = try world.open(world.addHost())
         // Status 6: no resources.

@@ -21,32 +21,42 @@ final class EngineWorld: World {
     let groups: [PollGroup]
     let events = TargetEvents()
     private(set) var now = MonotonicTime(nanoseconds: 1_000_000_000)
+    private var queues: [InProcessQueue] = []
     typealias Queue = InProcessQueue
     var lastID: UInt16 = 0
 
-    /// - Parameter device: the namespace's; 4 MiB of memory in blocks of 512 bytes by default.
+    /// - Parameters:
+    ///   - namespaces: how many there are; all but the first are on disks that do at once what they are given.
+    ///   - device: the first namespace's; 4 MiB of memory in blocks of 512 bytes by default.
     init(
-        _ options: TargetOptions = .small(), groups count: Int = 1, reservations: (any ReservationStore)? = nil,
-        device: (any BlockDevice)? = nil
+        _ options: TargetOptions = .small(), groups count: Int = 1, namespaces: UInt32 = 1,
+        reservations: (any ReservationStore)? = nil, device: (any BlockDevice)? = nil,
+        connections: Int = TargetOptions.connections
     ) throws {
         let events = events
         target = Target(
             options: options, surroundings: BareSurroundings(reservations: reservations), bootInstance: 7, now: now,
             observe: { events.record($0) })
         state = DesiredState(target)
-        transports = (0..<count).map { _ in InProcessTransport(options) }
+        transports = (0..<count).map { _ in InProcessTransport(options, connections: connections) }
         groups = transports.map { [target] in PollGroup(target: target, transport: $0) }
         let device = try device ?? RAMDevice(byteCount: 4 << 20)
         try change { $0.subsystems = [Self.subsystem(device)] }
+        for nsid in 1..<namespaces { try add(Self.namespace(nsid + 1, SimulatedDisk.instant())) }
     }
 
-    /// A world whose device can be held up.
-    static func steered(_ options: TargetOptions = .small(), groups: Int = 1) throws -> (EngineWorld, SimulatedDisk) {
+    /// A world whose first device can be held up.
+    static func steered(
+        _ options: TargetOptions = .small(), groups: Int = 1, namespaces: UInt32 = 1
+    ) throws -> (EngineWorld, SimulatedDisk) {
         let disk = SimulatedDisk.instant()
-        return (try EngineWorld(options, groups: groups, device: disk), disk)
+        return (try EngineWorld(options, groups: groups, namespaces: namespaces, device: disk), disk)
     }
 
-    deinit { for group in groups { group.close() } }
+    deinit {
+        end { for queue in queues where !queue.isClosed { queue.disconnect() } }
+        for group in groups { group.close() }
+    }
 
     /// Polls until nothing is to be done, and the condition holds.
     func settle(until isOver: () -> Bool) {
@@ -77,6 +87,7 @@ final class EngineWorld: World {
     /// - Parameter address: the one of the target's that the host uses.
     func open(queueID: UInt16 = 0, entries: UInt32 = 32, at address: SocketAddress? = nil) -> InProcessQueue {
         let queue = transport.connect(queueID: queueID, entries: entries, localAddress: address)
+        queues.append(queue)
         settle()
         return queue
     }
@@ -107,6 +118,7 @@ final class EngineWorld: World {
     /// Buffers of capsules that have not been given back.
     var heldCapsules: Int { transports.reduce(0) { $0 + $1.ports[0].heldCapsules } }
     var transportUse: [String: [Int]] { ["capsules": [heldCapsules]] }
+    var isTransportEmpty: Bool { heldCapsules == 0 }
 
     static func address(_ port: UInt16) -> SocketAddress { SocketAddress(host: "192.0.2.1", port: port)! }
 

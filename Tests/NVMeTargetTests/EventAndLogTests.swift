@@ -1,4 +1,3 @@
-import Base
 import CLibNVMe
 import InProcessTransport
 import NVMeSpec
@@ -7,7 +6,7 @@ import Simulation
 import TargetInterface
 import Testing
 
-/// Asynchronous events and the log pages that they point at.
+/// Asynchronous events, the log pages that they point at, and counters.
 @Suite struct EventAndLogTests {
     /// A change, another one each time; the bit that asks to be told, the event and its log as NVMe Base and NVMe-oF number them.
     struct Notice: Sendable, CustomTestStringConvertible {
@@ -76,35 +75,6 @@ import Testing
         }
     }
 
-    @Test func theLogOfChangedNamespaces() throws {
-        let world = try EngineWorld(device: device)
-        let admin = try world.attach().admin
-        Self.resize(world, device, to: 16384)
-        try world.add(EngineWorld.namespace(2, SimulatedDisk.instant()))
-        let list = try world.log(NVME_LOG_LID_CHANGED_NS, 4096, on: admin)
-        #expect([0, 4, 8].map { list.number($0, 4) } == [1, 2, 0])
-        #expect(try world.log(NVME_LOG_LID_CHANGED_NS, 4096, on: admin).number(0, 4) == 0, "read once")
-        #expect(try world.identify(NVME_IDENTIFY_CNS_NS, nsid: 1, on: admin).number(0, 8) == 16384)
-    }
-
-    /// State, its number in the log, and the status that it gives to I/O (type 3h, path related).
-    @Test func theANALogFollowsTheGroupsStates() throws {
-        let (world, host) = try EngineWorld().attached()
-        var change: UInt64 = 0
-        for (state, number, code) in [
-            (.nonOptimized, 2, 0), (.inaccessible, 3, 0x302), (.persistentLoss, 4, 0x301), (.change, 15, 0x303),
-            (.inaccessible, 3, 0x302), (.optimized, 1, 0),
-        ] as [(ANAState, UInt64, UInt32)] {
-            try world.setANAState(state)
-            let page = try world.log(NVME_LOG_LID_ANA, 16 + 36, on: host.admin)
-            #expect(page.number(0, 8) > change, "the change count grows")
-            change = page.number(0, 8)
-            // One group: its identifier, one namespace, the state, and the namespace.
-            #expect([(8, 2), (16, 4), (20, 4), (32, 1), (48, 4)].map { page.number($0, $1) } == [1, 1, 1, number, 1])
-            #expect(host.status(of: host.sendRead()) == RawStatus(code: code), "\(state): another path may do it")
-        }
-    }
-
     @Test func theDiscoveryLogNamesWhatAHostMayUse() throws {
         let world = try EngineWorld()
         let admin = try world.admin(nqn: EngineWorld.discovery)
@@ -170,6 +140,11 @@ import Testing
         }
         Self.resize(world, device, to: 16384)
         try world.add(EngineWorld.namespace(2, SimulatedDisk.instant()))
+        for changed in [[1, 2], [0, 0]] as [[UInt64]] {
+            let list = try world.log(NVME_LOG_LID_CHANGED_NS, 4096, on: host.admin)
+            #expect([list.number(0, 4), list.number(4, 4)] == changed && list.number(8, 4) == 0, "it is read once")
+        }
+        #expect(try world.identify(NVME_IDENTIFY_CNS_NS, nsid: 1, on: host.admin).number(0, 8) == 16384)
         try expectEach(.io(nvme_cmd_verify, 16383), 0, "the new blocks")
         try expectEach(.flush(2), 0, "the new namespace")
         try world.setANAState(.inaccessible)
@@ -192,17 +167,25 @@ import Testing
         #expect(host.isThere)
     }
 
+    /// Latency buckets, from their definition: four for each power of two.
+    @Test func bucketsFollowEachOther() {
+        let bounds = LatencyCounts.upperNanoseconds
+        #expect(bounds.count == 96)
+        // A microsecond and a quarter, 1.5, 1.75, 2, and so on to 17 seconds.
+        #expect(bounds[..<5] == [1279, 1535, 1791, 2047, 2559])
+        #expect(bounds.last == 17_179_869_183)
+        #expect(zip(bounds, bounds.dropFirst()).allSatisfy { $0 < $1 })
+    }
+
     /// 200 reads and 100 writes of 64 KiB in two queues are those of the one host, and of the one namespace.
     private func expectCounters(_ world: EngineWorld) {
         let counters = world.target.counters[0]
-        let (readBytes, writtenBytes) = (200 * 65536 as UInt64, 100 * 65536 as UInt64)
         #expect(counters.hosts.map(\.statistics.readCommands) == [200])
         #expect(counters.hosts.map(\.statistics.writeCommands) == [100])
-        #expect(counters.hosts[0].reads.counts.reduce(0, +) == 200)
-        #expect(counters.hosts[0].writes.counts.reduce(0, +) == 100)
+        #expect([counters.hosts[0].reads, counters.hosts[0].writes].map { $0.counts.reduce(0, +) } == [200, 100])
         #expect(counters.namespaces.map(\.nsid) == [1])
-        #expect(counters.namespaces[0].reads.commands == 200 && counters.namespaces[0].reads.bytes == readBytes)
-        #expect(counters.namespaces[0].writes.commands == 100 && counters.namespaces[0].writes.bytes == writtenBytes)
+        #expect(counters.namespaces[0].reads.commands == 200 && counters.namespaces[0].reads.bytes == 200 * 65536)
+        #expect(counters.namespaces[0].writes.commands == 100 && counters.namespaces[0].writes.bytes == 100 * 65536)
         let host = counters.hosts[0].statistics
         #expect(counters.namespaces[0].reads.nanoseconds == host.readNanoseconds)
         #expect(counters.namespaces[0].writes.nanoseconds == host.writeNanoseconds)

@@ -62,12 +62,11 @@ import Testing
     }
 
     @Test func refusalsWriteNothing() throws {
-        let (world, host) = try EngineWorld().attached()
+        let host = try EngineWorld().attach()
         for row in Self.refusals {
             expect(row, host)
             #expect(try host.read()[0] == 0, "\(row.name)")
         }
-        world.expectIdle()
     }
 
     @Test func whatIsAsExpectedIsReplaced() throws {
@@ -86,7 +85,6 @@ import Testing
             name: "as much as NACWU says", halves: [Self.compare(1, 128), Self.write(1, 128)],
             data: [Self.data(0, blocks: 128), Self.data(3, blocks: 128)], ends: [.success, .success])
         expect(all, host)
-        world.expectIdle()
     }
 
     /// A write that fails had found what it expected; a read that fails had not.
@@ -96,7 +94,6 @@ import Testing
     ]) func aDeviceThatFailsIsTold(_ says: BlockStatus, _ compared: RawStatus, _ written: RawStatus) throws {
         let world = try EngineWorld(device: SimulatedDisk.instant(failing: says))
         expect(Row(name: "\(says)", ends: [compared, written]), try world.attach())
-        world.expectIdle()
     }
 
     /// A first half waits for the next command of its queue, for 10 s.
@@ -120,7 +117,6 @@ import Testing
         #expect(try host.manage(.abort(aborted, sq: 1)).dword0 == 0)
         #expect(host.status(of: aborted) == .generic(NVME_SC_ABORT_REQ))
         #expect(try host.read()[0] == 9)
-        world.expectIdle()
     }
 
     /// As many first halves as there are receive buffers.
@@ -135,15 +131,11 @@ import Testing
     }
 
     @Test func aHalfGoesWithAReset() throws {
-        let world = try EngineWorld()
-        let before = try world.baseline()
-        let host = try world.attach()
+        let (world, host) = try EngineWorld().attached()
         host.send(Self.compare(), Self.data(0))
         world.settle()
         #expect(try host.manage(.configure(0)).isSuccess)
         #expect(world.run(milliseconds: 1000) { host.io[0].isClosed })
-        host.admin.disconnect()
-        world.expectPools(before)
     }
 
     /// Halves that hold memory while they wait for more would wait for each other.
@@ -161,7 +153,6 @@ import Testing
         #expect(world.use.awaitsBuffer)
         world.isFull = false
         for (host, id) in sent { #expect(host.status(of: id) == .success) }
-        world.expectIdle()
     }
 
     // MARK: On a fabric
@@ -170,10 +161,8 @@ import Testing
     static let shapes: [(first: Int?, second: Int?, blocks: Int)] = [(1, 1, 16), (1, 4, 16), (nil, 1, 8), (4, 4, 16)]
 
     @Test func bothHalvesFetchTheirData() throws {
-        let world = try TargetWorld()
-        let host = try world.attach()
+        let (world, host) = try TargetWorld().attached()
         let queue = host.io[0]
-        let before = try world.baseline()
         func send(_ command: RawCommand, _ bytes: [UInt8], places: Int?) -> UInt16 {
             guard let places else { return world.send(command, .inCapsule(bytes), on: queue) }
             queue.pieces = Array(repeating: bytes.count / places, count: places - 1)
@@ -189,14 +178,12 @@ import Testing
             content.replaceSubrange(0..<512 * blocks, with: replacement)
             #expect(try host.read(32, blocks: 16) == content, "round \(round)")
         }
-        world.expectPools(before)
     }
 
     /// Hosts on two reactors count up; each success is one.
     @Test(arguments: [false, true]) func manyAtOnceExcludeEachOther(isRAM: Bool) throws {
         let world = try isRAM ? TargetWorld(groups: 2) : TargetWorld.onDisk(groups: 2).0
         let hosts = try (0..<4).map { _ in try world.attach() }
-        let before = try world.baseline()
         var counter: UInt8 = 0
         for round in 0..<20 {
             let sent = hosts.enumerated().map { number, host in
@@ -214,6 +201,5 @@ import Testing
             counter = winners.first ?? 0
             #expect(try hosts[0].read(9) == .blocks(of: counter))
         }
-        world.expectPools(before)
     }
 }

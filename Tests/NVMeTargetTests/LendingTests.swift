@@ -21,7 +21,6 @@ import Testing
         // Three pieces of 2 MiB.
         let world = try TargetWorld(device: try RAMDevice(byteCount: 6 << 20))
         let host = try Self.reader(world)
-        let before = try world.baseline()
         #expect(try host.write(7, at: 4096 + 8, blocks: 16) == .success)
         let reads: [(UInt64, UInt8, Bool)] = [(0, 0, false), (4104, 7, true), (4160, 0, true), (4088, 0, false)]
         for (lba, value, isLent) in reads {
@@ -31,23 +30,19 @@ import Testing
             try world.wait("the read") { world.use.requests[.answering] ?? 0 > 0 }
             #expect(world.loans == (isLent ? 1 : 0), "block \(lba)")
             #expect((world.use.bytesInUse == 0) == isLent, "block \(lba): no memory of the pool")
-            let answer = try #require(host.answer(to: read))
             let half = lba == 4096 - 8 ? 8 : 16
-            #expect(
-                answer.isSuccess && Array(answer.data.prefix(512 * half)) == .blocks(half, of: value), "block \(lba)")
+            #expect(try Array(host.data(of: read).prefix(512 * half)) == .blocks(half, of: value), "block \(lba)")
         }
         #expect(world.groups[0].keptRegions == 1)
         // From the second piece into the third, once that is written to.
         #expect(try host.write(9, at: 8192 - 8, blocks: 16) == .success)
         #expect(try host.read(8192 - 8, blocks: 16) == .blocks(16, of: 9))
-        world.expectPools(before)
     }
 
     /// Without that, the parts that are still to be sent would be the later write's.
     @Test(arguments: 1...12) func aReadSeesAWriteWholeOrNotAtAll(seed: UInt64) throws {
         let world = try TargetWorld(groups: 2, network: SimulatedNetwork(seed: seed))
         let hosts = try (0..<3).map { _ in try Self.reader(world) }
-        let before = try world.baseline()
         #expect(try hosts[0].write(1, blocks: 16) == .success)
         world.network.delays.transit = 1_000...40_000
         var wereLent = 0
@@ -59,15 +54,13 @@ import Testing
             let written = hosts[1].sendWrite(value, blocks: 16)
             let second = hosts[2].sendRead(blocks: 16)
             for (id, host) in [(first, hosts[0]), (second, hosts[2])] {
-                let read = try #require(host.answer(to: id))
-                let isWhole = read.data == .blocks(16, of: value) || read.data == .blocks(16, of: value - 1)
-                #expect(read.isSuccess && isWhole, "round \(round), seed \(seed)")
+                let read = try host.data(of: id)
+                let isWhole = read == .blocks(16, of: value) || read == .blocks(16, of: value - 1)
+                #expect(isWhole, "round \(round), seed \(seed)")
             }
             #expect(hosts[1].status(of: written) == .success)
         }
         #expect(wereLent > 0, "seed \(seed)")
-        world.slowDown(milliseconds: nil)
-        world.expectPools(before, "seed \(seed)")
     }
 
     /// The last command is that which changes the blocks.
@@ -79,26 +72,24 @@ import Testing
     ]
     private static let half = (RawCommand.io(nvme_cmd_write, flags: 0x42), InProcessData.inCapsule(.blocks(of: 6)))
 
-    @Test(arguments: 0..<4) func whatChangesTheBlocksWaitsForTheHostThatReadsThem(_ writer: Int) throws {
+    @Test(arguments: writers) func whatChangesTheBlocksWaitsForTheHostThatReadsThem(
+        _ name: String, _ commands: [(RawCommand, InProcessData)]
+    ) throws {
         let world = try TargetWorld(groups: 2)
         let (reader, other) = (try Self.reader(world), try world.attach())
-        let before = try world.baseline()
         #expect(try other.write(5, blocks: 16) == .success)
         world.slowDown(milliseconds: 3)
         let read = reader.sendRead(blocks: 16)
         try world.wait("a loan") { world.loans == 1 }
         world.slowDown(milliseconds: nil)
-        let (name, commands) = Self.writers[writer]
         let ids = commands.map { other.send($0.0, $0.1) }
         world.pass(milliseconds: 2)
         #expect(world.loans == 1 && other.io[0].answer(to: ids.last!) == nil, "the loan has not ended: \(name)")
         // Somewhere else there is nothing to wait for.
         #expect(try other.write(8, at: 1024, blocks: 16) == .success)
         #expect(world.loans == 1)
-        let answer = try #require(reader.answer(to: read))
-        #expect(answer.isSuccess && answer.data == .blocks(16, of: 5), "all of it is as it was: \(name)")
+        #expect(try reader.data(of: read) == .blocks(16, of: 5), "all of it is as it was: \(name)")
         #expect(other.status(of: ids.last!) == .success, "\(name)")
-        world.expectPools(before)
     }
 
     /// Its answers are not taken; what was lent to it comes back when a write has waited for long enough.
@@ -127,26 +118,21 @@ import Testing
 
     @Test(arguments: VanishingTests.Ending.allCases)
     func aHostThatGoesAwayGivesBackWhatItWasLent(_ ending: VanishingTests.Ending) throws {
-        let world = try TargetWorld(groups: 2)
-        let witness = try world.attach()
-        #expect(try witness.write(5, blocks: 16) == .success)
-        let before = try world.baseline()
+        let (world, audit) = try TargetWorld(groups: 2).audited()
+        #expect(try audit.witness.write(5, blocks: 16) == .success)
         let bad = try Self.reader(world, keepAlive: 1000)
         world.slowDown(milliseconds: 3)
         for _ in 0..<8 { _ = bad.sendRead(blocks: 16) }
         try world.wait("loans") { world.loans == 8 }
         world.slowDown(milliseconds: nil)
-        let written = witness.sendWrite(6, blocks: 16)
+        let written = audit.witness.sendWrite(6, blocks: 16)
         bad.host.end(ending)
-        world.expectPools(before, "\(ending)", within: 6000)
-        #expect(witness.status(of: written) == .success)
-        witness.expectServed("\(ending)")
+        audit.end("\(ending)", within: 6000)
+        #expect(audit.witness.status(of: written) == .success)
     }
 
     @Test func aNamespaceThatIsRemovedStaysUntilItsReadsAreOver() throws {
-        let world = try TargetWorld()
-        let attached = try world.attach()
-        let before = try world.baseline()
+        let (world, audit) = try TargetWorld().audited()
         weak var device: RAMDevice?
         do {
             let added = try RAMDevice(byteCount: 1 << 20)
@@ -154,29 +140,26 @@ import Testing
             try world.add(TargetWorld.namespace(2, added))
         }
         world.pass(milliseconds: 10)
-        #expect(try attached.write(5, blocks: 16, nsid: 2) == .success)
+        #expect(try audit.witness.write(5, blocks: 16, nsid: 2) == .success)
         world.slowDown(milliseconds: 3)
-        let id = attached.sendRead(blocks: 16, nsid: 2)
+        let id = audit.witness.sendRead(blocks: 16, nsid: 2)
         try world.wait("a loan") { world.loans == 1 }
         try world.change { $0[TargetWorld.nqn]?.namespaces.removeAll { $0.nsid == 2 } }
         world.pass(milliseconds: 1)
         #expect(world.loans == 1 && device != nil)
-        let answer = try #require(attached.answer(to: id))
-        #expect(answer.isSuccess && answer.data == .blocks(16, of: 5))
+        #expect(try audit.witness.data(of: id) == .blocks(16, of: 5))
         world.slowDown(milliseconds: nil)
-        world.expectPools(before)
-        #expect(device == nil, "it is closed")
+        #expect(world.run(milliseconds: 2000) { device == nil }, "it is closed")
         #expect(world.groups[0].keptRegions == 0, "nothing of it is registered any more")
+        audit.end()
     }
 
     @Test func aDeviceWithoutRoomForRegistrationsIsServedByCopying() throws {
         // The regions that a reactor needs for itself.
         let world = try TargetWorld(limits: { $0.maxMemoryRegions = 3 })
         let host = try Self.reader(world)
-        let before = try world.baseline()
         #expect(try host.write(5, blocks: 16) == .success)
         for _ in 0..<4 { #expect(try host.read(blocks: 16) == .blocks(16, of: 5)) }
         #expect(world.groups[0].keptRegions == 0)
-        world.expectPools(before)
     }
 }

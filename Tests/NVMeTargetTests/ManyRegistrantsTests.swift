@@ -1,7 +1,5 @@
 import CLibNVMe
 import InProcessTransport
-import NVMeTarget
-import Simulation
 import TargetInterface
 import Testing
 
@@ -11,12 +9,9 @@ import Testing
     private static let most = 4096
     private let register = NVME_RESERVATION_RREGA_REGISTER_KEY
     private let preempt = NVME_RESERVATION_RACQA_PREEMPT
-    private let persist = ReservingHost.persistence(NVME_RESERVATION_CPTPL_PERSIST)
 
     private func world(_ store: KeptReservations? = nil) throws -> EngineWorld {
-        let world = try EngineWorld(.small { $0.controlMemory = 1 << 20 }, reservations: store)
-        try world.add(EngineWorld.namespace(2, SimulatedDisk.instant()))
-        return world
+        try EngineWorld(.small { $0.controlMemory = 1 << 20 }, namespaces: 2, reservations: store)
     }
 
     private func attach(_ number: Int, _ world: EngineWorld) throws -> ReservingHost {
@@ -47,7 +42,7 @@ import Testing
     @Test func thousandsAreRegisteredReportedAndKept() throws {
         let store = KeptReservations()
         var world = try world(store)
-        try pass(3...Self.most, world, flags: persist)
+        try pass(3...Self.most, world, flags: ReservingHost.persist)
         let (holder, other) = (try attach(1, world), try attach(2, world))
         try holder.join(1)
         try other.join(2)
@@ -67,9 +62,11 @@ import Testing
         #expect(try late.access() == .none && holder.access() == .all && other.access() == .all)
 
         world = try self.world(store)
-        let stranger = try attach(Self.most + 1, world)
-        expectAll(try stranger.report(bytes: whole), holder: 1, present: [])
-        #expect(try stranger.access() == .none)
+        let strangers = try (1...64).map { try attach(Self.most + $0, world) }
+        expectAll(try strangers[0].report(bytes: whole), holder: 1, present: [])
+        for stranger in strangers {
+            #expect(try stranger.access() == .none && stranger.host.execute(.flush(1)) == .success)
+        }
         for number in [1, 64, 65, 2048, Self.most] {
             #expect(try attach(number, world).access() == .all, "host \(number)")
         }
@@ -95,10 +92,58 @@ import Testing
         }
     }
 
+    enum Meanwhile: CaseIterable { case anotherCommand, loss, reset }
+
+    /// A reactor looks at thousands of registrants in many rounds. Between any two of them come I/O of those who are preempted,
+    /// another host's command, and the end of the one who preempts: each meets all of it or nothing.
+    @Test(arguments: Meanwhile.allCases) func aPreemptionIsWholeOrNotThereAtAll(_ meanwhile: Meanwhile) throws {
+        let store = KeptReservations()
+        let world = try world(store)
+        try pass(1001...3000, world, flags: ReservingHost.persist)
+        var holder = try attach(1, world)
+        let other = try attach(2, world)
+        try holder.join(1)
+        try other.join(2)
+        try holder.hold(NVME_RESERVATION_RTYPE_EARO, key: 1)
+        // Their places among the registrants are far from each other: a report begins with the identifiers' lowest bytes.
+        let victims = try [3, 70, 128, 200, 255].map { try attach($0, world) }
+        func preemptVictims(_ host: ReservingHost, _ key: UInt64) -> UInt16 {
+            let type = NVME_RESERVATION_RTYPE_EARO.rawValue
+            return host.send(nvme_cmd_resv_acquire, preempt.rawValue, type, keys: key, 7)
+        }
+        var (rounds, isOver) = (0, false)
+        while !isOver, rounds < 100 {
+            for victim in victims { try victim.join(7) }
+            let (saves, id) = (store.saveCount, preemptVictims(holder, 1))
+            for _ in 0..<rounds { _ = world.poll() }
+            isOver = holder.host.io[0].answer(to: id) != nil
+            let writes = victims.map { ($0.host, $0.host.sendWrite(1, nsid: 2)) }
+            switch meanwhile {
+            case .anotherCommand:
+                let second = preemptVictims(other, 2)
+                #expect(other.host.status(of: second) == ReservingHost.conflict, "nobody has that key any more")
+            case .loss: for queue in holder.host.queues { queue.disconnect() }
+            case .reset: world.send(.configure(0), on: holder.host.admin)
+            }
+            let statuses = try writes.map { try #require($0.status(of: $1)) }
+            #expect(statuses.allSatisfy { $0 == statuses[0] }, "after \(rounds) rounds: \(statuses)")
+            #expect(!isOver || statuses[0] == ReservingHost.conflict)
+            world.pass(milliseconds: 100)
+            let (left, isGone) = (
+                try other.report(bytes: 1 << 17).registrants.count { $0.key == 7 }, holder.host.io[0].isClosed
+            )
+            #expect(left == 0 || left == 5 && isGone && rounds < 2, "\(left) are left after \(rounds) rounds")
+            #expect(store.saveCount == saves + (left == 0 ? 1 : 0), "it is stored once")
+            #expect(isGone || holder.host.status(of: id) == .success)
+            if isGone { holder = try attach(1, world) }
+            rounds += 1
+        }
+        #expect(isOver && rounds > 7, "it took \(rounds) rounds")
+    }
+
     /// Hosts on both sides of each word's end, every other one registered: each has its own access.
     @Test func eachOfManyHostsHasItsOwnAccess() throws {
-        let world = try EngineWorld(groups: 2)
-        try world.add(EngineWorld.namespace(2, SimulatedDisk.instant()))
+        let world = try EngineWorld(groups: 2, namespaces: 2)
         let hosts = try (1...260).map { try attach($0, world) }
         let registered = Set(hosts.indices.filter { $0 % 2 == 0 || $0 % 64 > 60 })
         for place in registered.sorted() { try hosts[place].join(5) }

@@ -17,7 +17,9 @@ struct ReservingHost {
     static let ignoringKey: UInt32 = 1 << 3
 
     /// CPTPL, bits 31:30 of dword 10.
-    static func persistence(_ value: nvme_resv_cptpl) -> UInt32 { value.rawValue << 30 }
+    static let (persist, doNotPersist) = (
+        NVME_RESERVATION_CPTPL_PERSIST.rawValue << 30, NVME_RESERVATION_CPTPL_CLEAR.rawValue << 30
+    )
 
     /// Dword 10 has the action and, in bits 15:8, RTYPE.
     func send(
@@ -112,6 +114,10 @@ struct ReservingHost {
 
         var keys: Set<UInt64> { Set(registrants.map(\.key)) }
         var holders: Set<UInt64> { Set(registrants.filter(\.isHolder).map(\.key)) }
+
+        func has(keys: Set<UInt64>, holders: Set<UInt64>, _ type: nvme_resv_rtype) -> Bool {
+            self.keys == keys && self.holders == holders && self.type == type.rawValue
+        }
     }
 }
 
@@ -120,6 +126,8 @@ final class KeptReservations: ReservationStore {
     private let kept = Mutex<[UInt32: [UInt8]]>([:])
     private let waiting = Mutex<[@Sendable (String?) -> Void]>([])
     private let hangs: Bool
+    private let saves = Mutex(0)
+    var saveCount: Int { saves.withLock { $0 } }
     var waitingCount: Int { waiting.withLock { $0.count } }
 
     init(hangs: Bool = false) { self.hangs = hangs }
@@ -130,6 +138,7 @@ final class KeptReservations: ReservationStore {
         _ bytes: (@Sendable () -> [UInt8])?, subsystem: String, nsid: UInt32,
         completion: @escaping @Sendable (String?) -> Void
     ) {
+        saves.withLock { $0 += 1 }
         kept.withLock { $0[nsid] = bytes?() }
         waiting.withLock { $0.append(completion) }
         if !hangs { answer() }

@@ -1,4 +1,3 @@
-import Base
 import BlockInterface
 import FabricInterface
 import MemoryBlock
@@ -21,7 +20,8 @@ final class TargetWorld: World {
     private let fabrics: [SimulatedFabric]
     let address = EngineWorld.address(4420)
     let events = TargetEvents()
-    private var hostCount = 0
+    private var hosts: [RawHost] = []
+    private let sharedReceives: Int
     typealias Queue = RawQueue
     var lastID: UInt16 = 0
 
@@ -41,6 +41,7 @@ final class TargetWorld: World {
         limits change: (inout DeviceLimits) -> Void = { _ in }
     ) throws {
         self.network = network
+        sharedReceives = options.sharedReceiveEntries
         simulation = Simulation(network: network)
         var limits = DeviceLimits.simulated
         change(&limits)
@@ -60,12 +61,15 @@ final class TargetWorld: World {
         }
     }
 
+    deinit { end { for host in hosts { host.destroyAll() } } }
+
     var loans: Int { groups.reduce(0) { $0 + $1.loans } }
 
     func addHost() -> RawHost {
-        hostCount += 1
-        let device = network.makeDevice("host\(hostCount)", addresses: ["192.0.2.\(10 + hostCount)"])
-        let host = RawHost(hostCount, device)
+        let number = hosts.count + 1
+        let device = network.makeDevice("host\(number)", addresses: ["192.0.2.\(10 + number)"])
+        let host = RawHost(number, device)
+        hosts.append(host)
         simulation.add(host)
         return host
     }
@@ -114,6 +118,8 @@ final class TargetWorld: World {
         }
     }
 
+    func attached() throws -> (TargetWorld, AttachedHost) { (self, try attach()) }
+
     func attachWitness(ioQueues: UInt16) throws -> AttachedHost { try attach(ioQueues: ioQueues) }
 
     /// - Parameter length: bytes of the capsule that are sent, where they are not all.
@@ -135,6 +141,13 @@ final class TargetWorld: World {
             "queue pairs": [targetDevice.existingQueuePairs], "loans": groups.map(\.loans),
             "regions": [targetDevice.registeredRegions - groups.reduce(0) { $0 + $1.keptRegions }],
         ]
+    }
+
+    /// A reactor has three registered regions for itself.
+    var isTransportEmpty: Bool {
+        let contexts = fabrics.flatMap(\.contexts)
+        return contexts.allSatisfy { $0.postedSharedReceives == sharedReceives }
+            && transportUse["regions"] == [3 * contexts.count] && transportUse["queue pairs"] == [0] && loans == 0
     }
 }
 

@@ -18,6 +18,8 @@ protocol World: AnyObject {
     /// The identifier of the last command.
     var lastID: UInt16 { get set }
     var transportUse: [String: [Int]] { get }
+    /// The transport has everything back that it has for hosts.
+    var isTransportEmpty: Bool { get }
 
     /// Lets time go by until the condition holds, or is over. Returns whether it holds.
     @discardableResult
@@ -194,35 +196,36 @@ extension World {
             subsystemControllers: target.subsystems.map { $0.controllerCount })
     }
 
-    /// The used places when nothing is under way, with all that a reactor makes only once already made.
-    func baseline() throws -> Pools {
-        if groups.contains(where: { $0.poolUse.isEmpty }) {
-            try attachWitness(ioQueues: UInt16(groups.count)).leave()
-        }
-        pass(milliseconds: 500)
-        return pools
-    }
-
-    func expectPools(
-        _ expected: Pools, _ what: String = "", within milliseconds: UInt64 = 2000,
-        sourceLocation: SourceLocation = #_sourceLocation
-    ) {
-        run(milliseconds: milliseconds) { pools == expected }
-        #expect(pools == expected, "\(what)", sourceLocation: sourceLocation)
-    }
-
     func audit() throws -> Audit<Self> {
+        // All is made that a reactor makes only once.
+        try attachWitness(ioQueues: UInt16(groups.count)).leave()
         let witness = try attachWitness(ioQueues: 1)
-        return Audit(world: self, witness: witness, before: try baseline())
+        pass(milliseconds: 500)
+        return Audit(world: self, witness: witness, before: pools)
     }
 
-    /// Everything is back in its pools when the hosts' queues idle.
-    func expectIdle(sourceLocation: SourceLocation = #_sourceLocation) {
-        settle { true }
-        for use in groups.flatMap(\.poolUse) {
-            #expect(use.requests.filter { $0.key != .held }.isEmpty, sourceLocation: sourceLocation)
-            #expect(use.bytesInUse == 0 && use.lateCapsules == 0, sourceLocation: sourceLocation)
+    func audited() throws -> (Self, Audit<Self>) { (self, try audit()) }
+
+    /// A world ends with what the target owes to each test: nothing is under way when its hosts wait for nothing, and nothing is
+    /// left when they have gone.
+    func end(_ goAway: () -> Void) {
+        run(milliseconds: 2000) { isIdle }
+        #expect(isIdle, "the hosts wait for nothing: \(pools)")
+        goAway()
+        run(milliseconds: 10_000) { isEmpty }
+        #expect(isEmpty, "the hosts have gone: \(pools)")
+    }
+
+    private var isIdle: Bool {
+        pools.uses.joined().allSatisfy {
+            $0.requests.allSatisfy { $0.key == .held } && $0.bytesInUse == 0 && $0.lateCapsules == 0
         }
+    }
+
+    private var isEmpty: Bool {
+        isIdle && isTransportEmpty && pools.controllers.allSatisfy { $0 == 0 }
+            && pools.subsystemControllers.allSatisfy { $0 == 0 }
+            && pools.uses.joined().allSatisfy { $0.requests.isEmpty && $0.boundConnections == 0 }
     }
 }
 
@@ -239,11 +242,10 @@ struct Audit<W: World> {
     let witness: Host<W>
     let before: Pools
 
-    func end(
-        _ what: String = "", within milliseconds: UInt64 = 2000, sourceLocation: SourceLocation = #_sourceLocation
-    ) {
-        world.expectPools(before, what, within: milliseconds, sourceLocation: sourceLocation)
-        witness.expectServed(what, sourceLocation: sourceLocation)
+    func end(_ what: String = "", within milliseconds: UInt64 = 2000) {
+        world.run(milliseconds: milliseconds) { world.pools == before }
+        #expect(world.pools == before, "\(what)")
+        witness.expectServed(what)
     }
 }
 
@@ -292,6 +294,13 @@ struct Host<W: World> {
     }
 
     func answer(to id: UInt16, queue: Int = 0) -> InProcessAnswer? { world.answer(to: id, on: io[queue]) }
+    /// The data of a read that has to succeed.
+    func data(of id: UInt16, queue: Int = 0) throws -> [UInt8] {
+        guard let answer = answer(to: id, queue: queue), answer.isSuccess else {
+            throw WorldError("the read has not succeeded; \(world.events.all.suffix(5))")
+        }
+        return answer.data
+    }
     func status(of id: UInt16, queue: Int = 0) -> RawStatus? { answer(to: id, queue: queue)?.status }
 
     func sendWrite(_ value: UInt8, at lba: UInt64 = 0, blocks: Int = 1, nsid: UInt32 = 1, queue: Int = 0) -> UInt16 {
@@ -307,16 +316,13 @@ struct Host<W: World> {
     }
 
     func read(_ lba: UInt64 = 0, blocks: Int = 1, nsid: UInt32 = 1) throws -> [UInt8] {
-        try world.execute(.io(nvme_cmd_read, lba, blocks, nsid: nsid), .toHost(512 * blocks), on: io[0]).data
+        try data(of: sendRead(lba, blocks: blocks, nsid: nsid))
     }
 
-    /// It is still served: it writes and reads it back.
-    func expectServed(_ what: String = "", sourceLocation: SourceLocation = #_sourceLocation) {
-        do {
-            let value = UInt8.random(in: 1...255)
-            #expect(try write(value, at: 64, blocks: 8) == .success, "\(what)", sourceLocation: sourceLocation)
-            let isRight = try read(64, blocks: 8).allSatisfy { $0 == value }
-            #expect(isRight, "it reads what it wrote, \(what)", sourceLocation: sourceLocation)
-        } catch { Issue.record("another host is not served, \(what): \(error)", sourceLocation: sourceLocation) }
+    /// It is still served: it writes, and reads what it wrote.
+    func expectServed(_ what: String = "") {
+        let value = UInt8.random(in: 1...255)
+        #expect((try? write(value, at: 64, blocks: 8)) == .success, "\(what); \(world.events.all.suffix(3))")
+        #expect((try? read(64, blocks: 8)) == .blocks(8, of: value), "\(what)")
     }
 }
