@@ -149,7 +149,7 @@ def turns(options, loads, running, length, say, store):
                 done[name] = event
                 say(event)
             if bound := one_after_the_other(done.get("volume"), done.get("nbd")):
-                say({**bound, "peer": "volume+nbd"})
+                say({**bound, "event": "sample", "peer": "volume+nbd"})
 
 
 def one_after_the_other(first, second):
