@@ -1,7 +1,7 @@
 /// Work on the registrants of namespaces, which may be thousands: a few are looked at in each round, for a reactor does others' I/O
 /// between two.
 ///
-/// What comes first is finished first, and at once as long as a round has time for it.
+/// The work that comes first is finished first, and at once as long as a round has time for it.
 final class RegistrantRounds {
     private struct Work {
         /// Does a part of it, on no more registrants than are given where it can; returns on how many, and 0 where all is done.
