@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The units: what systemd says of them, and both daemons at work under them, in a container that systemd boots.
 . "$(dirname "$0")/../tap.sh"
+. "$(dirname "$0")/../machine.sh"
 
 release=$project/.build/release
 softverbs=${SOFTVERBS:-$project/Tools/softverbs/build/libsoftverbs.so}
@@ -26,7 +27,6 @@ check "... and systemd finds nothing wrong with it" \
   systemd-analyze verify --man=no "$units/kernel/tercet-volumed.service"
 
 # A machine of its own: this one's programs, read only, and an /etc with little more than the units.
-machine=$tap_folder/machine
 if [ "$(id -u)" -ne 0 ] || ! command -v systemd-nspawn >/dev/null; then
   skip "both daemons serve under their units" "root and systemd-nspawn are needed"
   done_testing
@@ -72,7 +72,7 @@ cat >"$machine/root/steps" <<STEPS
 tercet() {
   LD_PRELOAD=$softverbs timeout 20 setpriv --reuid tercet --regid tercet --clear-groups "$release/tercet" "\$@"
 }
-step() { local name=\$1; shift; "\$@" >/root/last 2>&1; echo "\$name: \$?"; sed "s/^/  /" /root/last; }
+$step
 step start-target systemctl start tercetd
 step identity grep -q 'product-uuid 4c4c4544-0044-4a10-8036-b4c04f4d5931' /var/lib/tercetd/identity
 step create tercet volume create $(sed 's/"\([^"]*\)",\{0,1\}/--member \1/g' <<<"$members")
@@ -89,26 +89,10 @@ step state systemctl show -p User,Result,ExecMainStatus tercetd tercet-volumed
 echo "saved: \$(grep -c $nqn.d /etc/tercet/tercetd.json)"
 journalctl -u tercetd -u tercet-volumed -o cat
 STEPS
-chmod +x "$machine/root/steps"
-cat >"$machine/etc/systemd/system/steps.service" <<UNIT
-[Unit]
-SuccessAction=poweroff
-FailureAction=poweroff
-[Service]
-Type=oneshot
-ExecStart=/root/steps
-StandardOutput=file:/root/told
-StandardError=file:/root/told
-UNIT
 bound=(--bind-ro=/usr "--bind-ro=$project" "--bind-ro=$(readlink -f "$release")")
 runtime=$(ldd "$release/tercetd" | sed -n 's/.*=> \(.*\)\/libswiftCore.so.*/\1/p')
 [ -z "$runtime" ] || bound+=("--bind-ro=$runtime")
-timeout 60 systemd-nspawn -q -D "$machine" --register=no --keep-unit --kill-signal=SIGRTMIN+3 --link-journal=no --private-network "${bound[@]}" \
-  -b systemd.unit=steps.service systemd.mask=systemd-firstboot.service >"$tap_folder/boot" 2>&1 </dev/null
-tap_logs+=("$tap_folder/boot")
-told=$tap_folder/told
-cp "$machine/root/told" "$told" 2>/dev/null || : >"$told"
-succeeded() { grep -q "^$1: 0$" "$told"; }
+boot_for_steps 60 "${bound[@]}"
 check "systemd boots" test -s "$told"
 check "tercetd starts" succeeded start-target
 check "... and knows by the firmware which machine this is" succeeded identity

@@ -2,6 +2,7 @@
 # The Debian packages: made twice to the same bytes, clean of lintian's errors, and installed, used, upgraded, removed and purged
 # on a Debian that has nothing else of ours, under its own systemd.
 . "$(dirname "$0")/../tap.sh"
+. "$(dirname "$0")/../machine.sh"
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tercet/packages
 first=$tap_folder/first second=$tap_folder/second
@@ -39,7 +40,6 @@ if [ ! -e "$base" ]; then
     --include=ibverbs-providers,libibverbs1,librdmacm1,libaio1,libuuid1,libssl3,libstdc++6,fio
   mv "$base.$$" "$base"
 fi
-machine=$tap_folder/machine
 mkdir "$machine"
 require "it is unpacked" tar -C "$machine" -xf "$base"
 mkdir "$machine/root/first" "$machine/root/newer"
@@ -59,7 +59,7 @@ check "a program is built with the header and the library of the package" build_
 nqn=nqn.2026-11.io.tercet:packages
 cat >"$machine/root/steps" <<STEPS
 #!/bin/bash
-step() { local name=\$1; shift; "\$@" >/root/last 2>&1; echo "\$name: \$?"; sed "s/^/  /" /root/last; }
+$step
 as_tercet() { LD_PRELOAD=/usr/lib/tercet/libsoftverbs.so timeout 60 setpriv --reuid tercet --regid tercet --clear-groups "\$@"; }
 soft() {
   mkdir -p "/etc/systemd/system/\$1.service.d"
@@ -102,23 +102,7 @@ rm -rf /etc/systemd/system/tercet*.d
 step nothing sh -c 'found=\$(find / -xdev -name "*tercet*" -not -path "/proc/*" -not -path "/root/*" -not -path "/run/*"); echo "\$found"; [ -z "\$found" ]'
 journalctl -u tercetd -u tercet-volumed -o cat
 STEPS
-chmod +x "$machine/root/steps"
-cat >"$machine/etc/systemd/system/steps.service" <<UNIT
-[Unit]
-SuccessAction=poweroff
-FailureAction=poweroff
-After=basic.target
-[Service]
-Type=oneshot
-ExecStart=/root/steps
-StandardOutput=file:/root/told
-StandardError=file:/root/told
-UNIT
-timeout 300 systemd-nspawn -q -D "$machine" --register=no --keep-unit --kill-signal=SIGRTMIN+3 --link-journal=no --private-network \
-  -b systemd.unit=steps.service >"$tap_folder/boot" 2>&1 </dev/null
-told=$tap_folder/told
-cp "$machine/root/told" "$told" 2>/dev/null || : >"$told"
-succeeded() { grep -q "^$1: 0$" "$told" && ! grep -q "^$1: [^0]" "$told"; }
+boot_for_steps 300
 while read -r name what; do check "$what" succeeded "$name"; done <<'CHECKS'
 install they are installed
 user ... and have made their user
