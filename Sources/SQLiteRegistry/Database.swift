@@ -141,5 +141,5 @@ final class Database {
     }
 
     static let remedy =
-        "take a copy of it away, and put a backup back"
+        "take a copy of it away, and put a backup back: a copy of the file, or an export by tercet registry import"
 }

@@ -64,7 +64,7 @@ public final class SQLiteRegistry: Registry, @unchecked Sendable {
     private static func missing(_ path: String) -> RegistryError {
         RegistryError(
             .notFound,
-            "\(path): there is no registry"
+            "\(path): there is no registry; tercet volume create NAME, tercet registry add and tercet registry import make one"
         )
     }
 

@@ -12,11 +12,15 @@ extension MemberProbe {
     /// last, on all members: a creation that dies before leaves no volume, and one that dies among the records leaves one that
     /// was never attached and that the next creation with the same members may do anew.
     ///
-    /// - Parameter progress: called with a share from 0 to 1.
+    /// - Parameters:
+    ///   - beforeWriting: called once all checks have passed, before anything is written; if it throws, nothing is.
+    ///   - progress: called with a share from 0 to 1.
     public func create(
-        _ creation: VolumeCreation, progress: @Sendable (Double) -> Void
+        _ creation: VolumeCreation, beforeWriting: () async throws(TercetError) -> Void = {},
+        progress: @Sendable (Double) -> Void
     ) async throws(TercetError) -> VolumeGeometry {
         let format = try await checkedFormat(creation)
+        try await beforeWriting()
         try await exclusively(fencing: creation.fencing) { () async throws(TercetError) in
             for member in places { try await wipeRecords(member) }
             try await zeroData(format.geometry, progress)
@@ -28,10 +32,27 @@ extension MemberProbe {
     }
 
     /// Wipes the superblocks: the namespaces are members of nothing afterwards; their data stays.
-    public func destroy() async throws(TercetError) {
+    ///
+    /// - Parameter beforeWriting: called once all checks have passed, before anything is written; if it throws, nothing is.
+    public func destroy(
+        beforeWriting: () async throws(TercetError) -> Void = {}
+    ) async throws(TercetError) {
         for member in places { try checkWritable(member) }
+        try await beforeWriting()
         try await exclusively(fencing: .none) { () async throws(TercetError) in
             for member in places { try await wipeRecords(member) }
+        }
+    }
+
+    /// Gives up reservations that a creation or a destruction has left which died. A member at which anybody else is registered
+    /// is left as it is.
+    public func clearAbandonedReservations() async throws(TercetError) {
+        for member in places {
+            guard offersReservations(member), let found = try? await report(member), !found.registrants.isEmpty,
+                found.registrants.allSatisfy({ $0.key == Self.key })
+            else { continue }
+            try await takeOver(member, reserving: false)
+            await release(member)
         }
     }
 

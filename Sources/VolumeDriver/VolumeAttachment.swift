@@ -63,7 +63,11 @@ public final class VolumeAttachment: @unchecked Sendable {
     ) async throws(VolumeError) -> VolumeAttachment {
         let deadline =
             options.attachTimeoutMilliseconds.map { group.now.advanced(byMilliseconds: $0) } ?? .distantFuture
-        let superblock = try newest(try await survey(options, group, deadline))
+        let surveys = try await survey(options, group, deadline)
+        if let problem = options.expected?.objection(options.members, surveys, excluded: options.excluded) {
+            throw VolumeError(.invalid, problem)
+        }
+        let superblock = try newest(surveys)
         guard group.now < deadline else {
             throw VolumeError(.timedOut, "the members took all the time to say what they hold")
         }

@@ -24,7 +24,7 @@ extension VolumeEntry {
         } catch {
             throw RegistryError(
                 .damaged,
-                "\(place()) cannot be read: \(Self.problem(error)); nothing was changed")
+                "\(place()) cannot be read: \(Self.problem(error)); tercet registry remove --unreadable takes it out")
         }
         guard self.name == name else {
             throw RegistryError(.damaged, "\(place()) says that it is that of \(Self.printable(self.name))")

@@ -35,6 +35,8 @@ public struct VolumedConfiguration: Equatable, Sendable {
         public var takesOver = false
         public var exports: Set<ExportKind> = [.nbd]
         public var limits = VolumeLimits()
+        /// What a registry says of it; `nil` if it comes from none.
+        public var expected: ExpectedVolume?
 
         public init(
             name: String, members: [MemberAddress], takesOver: Bool = false, exports: Set<ExportKind> = [.nbd],
@@ -106,11 +108,20 @@ public struct VolumedConfiguration: Equatable, Sendable {
     /// Reads the options of a command line.
     ///
     /// - Parameters:
-    ///   - volumes: `NAME=MEMBER,MEMBER,MEMBER` each.
+    ///   - volumes: `NAME=MEMBER,MEMBER,MEMBER` each, or a `NAME` alone.
+    ///   - registered: the volumes that are given by a name alone, by that.
     ///   - devices: `NAME=PATH` each, or `PATH` alone for an export without a name.
-    public init(volumes: [String], devices: [String]) throws(TercetError) {
+    public init(
+        volumes: [String], registered: [String: VolumeEntry] = [:], devices: [String]
+    ) throws(TercetError) {
         self.init()
-        for text in volumes { self.volumes.append(try Self.volume(text)) }
+        for text in volumes {
+            if let volume = registered[text] {
+                self.volumes.append(volume)
+            } else {
+                self.volumes.append(try Self.volume(text))
+            }
+        }
         for text in devices { self.devices.append(try Self.device(text)) }
         if self.volumes.isEmpty && self.devices.isEmpty {
             throw TercetError(.invalid, "nothing to serve: --volume, --device or --config is needed")

@@ -144,6 +144,7 @@ extension Daemon {
         let identity = HostIdentity(nqn: configuration.hostNQN, id: .random())
         var options = VolumeAttachmentOptions(members: entry.members, hostNQN: identity.nqn, hostID: identity.id)
         options.takesOver = entry.takesOver
+        options.expected = entry.expected
         options.queueDepth = 256
         options.keepAliveMilliseconds = keepAliveMilliseconds
         let nonce = UInt32.random(in: 1...UInt32.max)

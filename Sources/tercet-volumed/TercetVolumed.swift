@@ -36,9 +36,14 @@ struct TercetVolumed: ParsableCommand {
     @Option(
         name: .long,
         help: ArgumentHelp(
-            "A volume, by the name of its export and its members ADDRESS:PORT/SUBNQN/NSID. Repeatable.",
-            valueName: "NAME=MEMBER,MEMBER,MEMBER"))
+            "A volume, by the name of its export and its members ADDRESS:PORT/SUBNQN/NSID, or by its name in the registry. "
+                + "Repeatable.", valueName: "NAME[=MEMBER,MEMBER,MEMBER]"))
     var volume: [String] = []
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp("The registry of volumes (default: TERCET_REGISTRY).", valueName: "sqlite:PATH"))
+    var registry: String?
 
     @Option(name: .long, help: ArgumentHelp("A device of this machine to serve. Repeatable.", valueName: "[NAME=]PATH"))
     var device: [String] = []
@@ -128,10 +133,11 @@ extension TercetVolumed {
         Foundation.exit(await command.serve(signals))
     }
 
-    private func configuration() throws(TercetError) -> VolumedConfiguration {
+    private func configuration() async throws(TercetError) -> VolumedConfiguration {
         var configuration: VolumedConfiguration
         if let config {
-            guard volume.isEmpty, device.isEmpty, nbd.isEmpty, nbdKeys == nil, !nbdInsecure, reactors == nil,
+            guard volume.isEmpty, registry == nil, device.isEmpty, nbd.isEmpty, nbdKeys == nil, !nbdInsecure,
+                reactors == nil,
                 hostnqn == nil, !takeOver,
                 clientPatience == nil, control == nil, nvme == nil, !kernelNBD
             else {
@@ -140,7 +146,10 @@ extension TercetVolumed {
             }
             return try VolumedConfiguration(contentsOf: config)
         }
-        configuration = try VolumedConfiguration(volumes: volume, devices: device)
+        configuration = try VolumedConfiguration(
+            volumes: volume,
+            registered: try await RegisteredVolumes.find(volume.filter { !$0.contains("=") }, in: registry),
+            devices: device)
         for place in nbd { try configuration.serveNBD(at: place) }
         configuration.nbdKeyFile = nbdKeys
         configuration.isNBDInsecure = nbdInsecure
@@ -211,7 +220,7 @@ extension TercetVolumed {
         TraceDump.prepare(program: "tercet-volumed", folder: TraceDump.temporaryFolder)
         TraceDump.catchTraps()
         let configuration: VolumedConfiguration
-        do throws(TercetError) { configuration = try self.configuration() } catch {
+        do throws(TercetError) { configuration = try await self.configuration() } catch {
             journal.flush()
             return refuse(error.description, isCommandLine: config == nil)
         }

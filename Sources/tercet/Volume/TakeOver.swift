@@ -13,6 +13,13 @@ struct TakeOver: ParsableArguments {
     )
     var isAsked = false
 
+    /// Hosts that have a volume attached are left alone.
+    static var none: TakeOver {
+        var takeOver = TakeOver()
+        takeOver.isAsked = false
+        return takeOver
+    }
+
     /// Why members are to be left alone: another host has one of them attached, and taking over was not asked for.
     ///
     /// - Parameter look: finds the hosts that are present, by member; called at least once.

@@ -48,7 +48,8 @@ struct VolumeBenchCommand: AsyncParsableCommand {
         TraceDump.dump(on: SIGUSR1)
         let session = try Session(waiting: poll.waiting)
         defer { session.end() }
-        let attached = try await VolumeSession(volume, takeOver, depth: max(depth, 64), session: session)
+        let attached = try await VolumeSession(
+            try await volume.chosen(), takeOver, depth: max(depth, 64), session: session)
         try await attached.use { try await bench(attached, session) }
     }
 

@@ -26,7 +26,7 @@ struct VolumeHealCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let attached = try await VolumeSession(volume, takeOver, session: session)
+        let attached = try await VolumeSession(try await volume.chosen(), takeOver, session: session)
         try await attached.use {
             await attached.limitRate(rate)
             let end = seconds.map { MonotonicTime.now().advanced(byMilliseconds: UInt64($0 * 1000)) } ?? .distantFuture
@@ -114,7 +114,7 @@ struct VolumeScrubCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let attached = try await VolumeSession(volume, takeOver, session: session)
+        let attached = try await VolumeSession(try await volume.chosen(), takeOver, session: session)
         try await attached.use {
             try await attached.bringIntoSync()
             let result = try await attached.scrub(repairingFrom: source.map { MemberIndex($0) })
@@ -141,7 +141,7 @@ struct VolumeDetachCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let attached = try await VolumeSession(volume, takeOver, session: session)
+        let attached = try await VolumeSession(try await volume.chosen(), takeOver, session: session)
         let status = await attached.volume.status()
         let left = try await attached.detach()
         let behind = status.members.indices.filter { !status.members[$0].isInSync }

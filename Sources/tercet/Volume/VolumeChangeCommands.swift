@@ -4,6 +4,7 @@ import Foundation
 import NVMeInitiator
 import Replication
 import VolumeDriver
+import VolumeRegistry
 
 struct VolumeReplaceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -40,7 +41,9 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
         let session = try Session()
         defer { session.end() }
         let group = session.groups[0]
+        let volume = try await volume.chosen()
         let found = await volume.survey(group)
+        try volume.check(found, excluded: [MemberIndex(member)])
         guard let newest = found.compactMap({ try? $0.superblock.get() }).max(by: { $0.stamp < $1.stamp }) else {
             throw TercetError(.unavailable, "no member can be read: see tercet volume status")
         }
@@ -49,16 +52,25 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
             throw TercetError(
                 .unavailable, "member \(other) is behind: bring it into sync first, with tercet volume heal")
         }
-        let uuid = try await checkNew(newest, group)
+        let uuid = try await checkNew(newest, volume, group)
         // A volume of three copies is suspended until it has the new member.
         let attached = try await VolumeSession(
             volume, takeOver, excluded: [member], mayBeSuspended: true, acceptsLoss: acceptLoss, session: session)
         let copied = try await attached.use {
             await attached.limitRate(rate)
+            // From here on a check has to find out which of the two is the member.
+            try await volume.registration?.begin(
+                VolumeOperation(.replace, member: member.number, address: address))
             guard await attached.volume.replaceMember(member, with: address, uuid: uuid) else {
+                try await volume.registration?.change { $0.operation = nil }
                 throw TercetError(.unavailable, "the other members are not in sync, or \(address) is one of them")
             }
             try await attached.bringIntoSync()
+            try await volume.registration?.change { entry in
+                entry.members[member].address = address
+                entry.members[member].identity = uuid
+                entry.operation = nil
+            }
             return await attached.volume.statistics().bytesCopied
         }
         if json {
@@ -69,7 +81,9 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
     }
 
     /// Refuses a namespace that does not fit, or that is in use; returns what it is known by.
-    private func checkNew(_ record: Superblock, _ group: InitiatorGroup) async throws -> UUIDBytes {
+    private func checkNew(
+        _ record: Superblock, _ volume: ChosenVolume, _ group: InitiatorGroup
+    ) async throws -> UUIDBytes {
         try await volume.probe(group, at: [address]) { probe throws(TercetError) in
             try await takeOver.check(probe)
             let (blocks, blockSize) = (probe.blocks(of: 0), probe.blockSize(of: 0))
@@ -131,9 +145,17 @@ struct VolumeGrowCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
-        let largest = try await largestVolume(session.groups[0])
+        let volume = try await volume.chosen()
+        let largest = try await largestVolume(volume, session.groups[0])
         let attached = try await VolumeSession(volume, takeOver, session: session)
-        let (old, geometry) = try await attached.use { try await grow(attached, largest) }
+        let (old, geometry) = try await attached.use {
+            let sizes = try await grow(attached, largest, volume.registration)
+            try await volume.registration?.change { entry in
+                entry.size = sizes.new.byteCount
+                entry.operation = nil
+            }
+            return sizes
+        }
         if json {
             try printJSON(
                 GrowResult(blocks: geometry.dataBlocks, blockSize: geometry.blockSize, regions: geometry.regionCount))
@@ -146,7 +168,7 @@ struct VolumeGrowCommand: AsyncParsableCommand {
 
     /// Grows the attached volume; returns what it was and what it is.
     private func grow(
-        _ attached: VolumeSession, _ largest: (VolumeGeometry) -> UInt64
+        _ attached: VolumeSession, _ largest: (VolumeGeometry) -> UInt64, _ registration: Registration?
     ) async throws -> (old: VolumeGeometry, new: VolumeGeometry) {
         try await attached.bringIntoSync()
         let old = await attached.volume.geometry()
@@ -155,7 +177,9 @@ struct VolumeGrowCommand: AsyncParsableCommand {
             throw TercetError(
                 .invalid, "the volume has \(old.dataBlocks) blocks already; the members hold \(largest(old)) at most")
         }
+        try await registration?.begin(VolumeOperation(.grow))
         guard await attached.volume.grow(dataBlocks: blocks) else {
+            try await registration?.change { $0.operation = nil }
             throw TercetError(
                 .invalid,
                 "the members are too small for \(blocks) blocks, or have grown by less than the metadata takes")
@@ -163,6 +187,7 @@ struct VolumeGrowCommand: AsyncParsableCommand {
         var clock = StallClock(attached.patience)
         while try attached.outcome().hasGrown == nil { try await attached.check(&clock, "the volume is growing") }
         guard try attached.outcome().hasGrown == true else {
+            try await registration?.change { $0.operation = nil }
             throw TercetError(.unavailable, "a member was lost meanwhile; the volume has its old size")
         }
         try await attached.bringIntoSync()
@@ -170,7 +195,9 @@ struct VolumeGrowCommand: AsyncParsableCommand {
     }
 
     /// The largest volume that the smallest of the members holds.
-    private func largestVolume(_ group: InitiatorGroup) async throws -> (VolumeGeometry) -> UInt64 {
+    private func largestVolume(
+        _ volume: ChosenVolume, _ group: InitiatorGroup
+    ) async throws -> (VolumeGeometry) -> UInt64 {
         let blocks = try await volume.probe(group) { probe throws(TercetError) in
             volume.members.indices.map { probe.blocks(of: MemberIndex($0)) }.min() ?? 0
         }

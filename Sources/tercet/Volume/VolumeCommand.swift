@@ -5,13 +5,15 @@ struct VolumeCommand: AsyncParsableCommand {
         commandName: "volume", abstract: "One volume on three targets: create, look at, use, measure, heal, change.",
         discussion: """
             A volume keeps every write on three members, each a namespace of its own target, and survives the loss of \
-            any one of them. Members are named in their order: --member ADDRESS:PORT/SUBNQN/NSID, three times.
+            any one of them. Members are named in their order: --member ADDRESS:PORT/SUBNQN/NSID, three times. With a \
+            registry (--registry sqlite:PATH, or the variable TERCET_REGISTRY) a volume has a NAME, which takes their place.
             """,
         subcommands: [
             VolumeCreateCommand.self, VolumeStatusCommand.self, VolumeWriteCommand.self, VolumeReadCommand.self,
             VolumeBenchCommand.self, VolumeExerciseCommand.self, VolumeHealCommand.self,
             VolumeScrubCommand.self, VolumeReplaceCommand.self, VolumeGrowCommand.self, VolumeDetachCommand.self,
-            VolumeDestroyCommand.self, VolumeListCommand.self, VolumeExplainCommand.self, VolumeMarkCommand.self,
+            VolumeDestroyCommand.self, VolumeListCommand.self, VolumeShowCommand.self, VolumeExplainCommand.self,
+            VolumeMarkCommand.self,
             VolumeLimitCommand.self,
         ])
 }

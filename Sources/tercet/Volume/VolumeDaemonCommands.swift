@@ -4,8 +4,10 @@ import ControlPlane
 
 /// The control socket of a volume daemon.
 struct DaemonArguments: ParsableArguments {
-    @Option(name: .long, help: ArgumentHelp("Control socket of tercet-volumed.", valueName: "PATH"))
-    var socket = "/run/tercet/volumed.sock"
+    @Option(
+        name: .long,
+        help: ArgumentHelp("Control socket of tercet-volumed (default: /run/tercet/volumed.sock).", valueName: "PATH"))
+    var socket: String?
 
     @Flag(name: .long, help: "Print JSON.")
     var json = false
@@ -13,18 +15,23 @@ struct DaemonArguments: ParsableArguments {
     func call<Result: Decodable>(
         _ method: String, _ parameters: some Encodable, returning type: Result.Type
     ) throws -> Result {
-        try withDaemon(at: socket) { try $0.call(method, parameters, returning: type) }
+        try withDaemon(at: socket ?? "/run/tercet/volumed.sock") { try $0.call(method, parameters, returning: type) }
     }
 }
 
-/// The volumes of a daemon.
-struct VolumeListCommand: ParsableCommand {
+/// The volumes of a registry, or of a daemon.
+struct VolumeListCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "list", abstract: "List the volumes of a running tercet-volumed.")
+        commandName: "list", abstract: "List the volumes of a registry, or of a running tercet-volumed.",
+        discussion: "Where a registry is given and no --socket, its volumes are listed; otherwise the daemon's.")
 
     @OptionGroup var daemon: DaemonArguments
+    @OptionGroup var registry: RegistryArguments
 
-    func run() throws {
+    func run() async throws {
+        if registry.place != nil, daemon.socket == nil {
+            return try await showRegistry(registry.open(), json: daemon.json)
+        }
         let volumes = try daemon.call(VolumeMethod.list, NoParameters(), returning: [VolumeSummary].self)
         if daemon.json { return try printJSON(volumes) }
         for volume in volumes {

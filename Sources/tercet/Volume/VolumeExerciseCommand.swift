@@ -21,10 +21,13 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
             \(TakeOver.discussion)
             """)
 
+    @Argument(help: "The volume's name in the registry, in the place of its members.")
+    var name: String?
     @Option(
         name: [.customShort("m"), .customLong("member")],
         help: ArgumentHelp("A member; three times, in order.", valueName: "ADDRESS:PORT/SUBNQN/NSID"))
     var members: [MemberAddress] = []
+    @OptionGroup var registry: RegistryArguments
     @OptionGroup var takeOver: TakeOver
     @Option(name: [.customShort("q"), .customLong("hostnqn")], help: "NQN of this host (default: /etc/nvme/hostnqn).")
     var hostNQN: String?
@@ -50,8 +53,8 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
             throw ValidationError("--block-size is a power of two from 512")
         }
         guard size.value / blockSize.value >= 1024 else { throw ValidationError("--size is at least 1024 blocks") }
-        guard check.isEmpty == (members.count == memberCount) else {
-            throw ValidationError("either --check or three members are given")
+        guard check.isEmpty == (members.count == memberCount || name != nil) else {
+            throw ValidationError("either --check or three members, or a name, are given")
         }
     }
 
@@ -68,11 +71,15 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
         let session = try Session()
         defer { session.end() }
         var arguments = VolumeArguments()
+        arguments.name = name
         arguments.members = members
+        arguments.registry = registry
         arguments.hostNQN = hostNQN
         arguments.oldSize = oldSize
         arguments.patience = patience
-        let attached = try await VolumeSession(arguments, takeOver, depth: max(depth, 64), session: session)
+        try arguments.validate()
+        let attached = try await VolumeSession(
+            try await arguments.chosen(), takeOver, depth: max(depth, 64), session: session)
         let line = try await attached.use { try await exercise(attached, record, session) }
         print(line)
     }

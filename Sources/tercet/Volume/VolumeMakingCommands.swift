@@ -1,15 +1,20 @@
 import ArgumentParser
 import Base
+import NVMeInitiator
 import Replication
 import Terminal
 import VolumeDriver
+import VolumeRegistry
 
 struct VolumeCreateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "create", abstract: "Format three namespaces as one volume. THEIR CONTENTS ARE LOST.",
-        discussion:
-            "Where a host has one of them reserved and is connected to it, nothing is changed unless --take-over is given."
-    )
+        discussion: """
+            Where a host has one of them reserved and is connected to it, nothing is changed unless --take-over is given.
+
+            With a NAME the volume is entered in the registry, which is made if it is not there. Where the command dies, tercet \
+            registry check finishes what it has begun, or removes it.
+            """)
 
     @OptionGroup var volume: VolumeArguments
     @OptionGroup var takeOver: TakeOver
@@ -31,6 +36,9 @@ struct VolumeCreateCommand: AsyncParsableCommand {
         help: "What keeps other hosts out. With none, for targets without reservations, nothing stops a second writer.")
     var fencing = Fencing.reservations
     @Flag(help: "Format members that hold a volume all the same.") var overwrite = false
+    @Option(
+        name: .customLong("label"), help: ArgumentHelp("A label of the entry in the registry.", valueName: "key=value"))
+    var labels: [String] = []
     @Flag(help: "Print JSON.") var json = false
 
     enum Fencing: String, ExpressibleByArgument, CaseIterable {
@@ -41,6 +49,24 @@ struct VolumeCreateCommand: AsyncParsableCommand {
         if let uuid, UUIDBytes(uuid) == nil { throw ValidationError("\"\(uuid)\" is not a UUID") }
         guard (1...memberCount).contains(minimumCopies) else { throw ValidationError("--minimum-copies is 1, 2 or 3") }
         guard regionSize.value <= 1 << 30 else { throw ValidationError("--region-size is at most 1g") }
+        guard volume.members.count == memberCount else {
+            throw ValidationError("\(volume.members.count) members are given; a volume has \(memberCount)")
+        }
+        _ = try labelValues()
+    }
+
+    private func labelValues() throws -> [String: String] {
+        var values: [String: String] = [:]
+        for label in labels {
+            guard let split = label.firstIndex(of: "="), split > label.startIndex else {
+                throw ValidationError("--label \(label): allowed: KEY=VALUE")
+            }
+            values[String(label[..<split])] = String(label[label.index(after: split)...])
+        }
+        guard values.isEmpty || volume.name != nil else {
+            throw ValidationError("--label belongs to a NAME in a registry")
+        }
+        return values
     }
 
     func run() async throws {
@@ -51,12 +77,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
             volume: identifier, regionSize: UInt32(regionSize.value), byteCount: size.map { UInt64($0.value) },
             fencing: fencing == .none ? .none : .reservations, minimumCopies: minimumCopies, overwrite: overwrite)
         creation.overwriteConsent = "say --overwrite"
-        let geometry = try await volume.probe(session.groups[0]) { probe throws(TercetError) in
-            let progress = ProgressLine()
-            defer { progress.clear() }
-            try await takeOver.check(probe)
-            return try await probe.create(creation) { progress.show("formatting: \(Int($0 * 100)) %") }
-        }
+        let geometry = try await create(creation, session.groups[0])
         if fencing == .none { warn("fencing is none: see to it that one host alone attaches the volume") }
         if json {
             return try printJSON(
@@ -68,6 +89,51 @@ struct VolumeCreateCommand: AsyncParsableCommand {
         print(
             "volume \(identifier): \(geometry.dataBlocks) blocks of \(geometry.blockSize) bytes, "
                 + "\(geometry.regionCount) regions of \(geometry.regionSize) bytes")
+    }
+
+    /// Makes the volume, and its entry if it has a name: as being created, before anything is written, and then as ready.
+    private func create(_ creation: VolumeCreation, _ group: InitiatorGroup) async throws -> VolumeGeometry {
+        let list = try volume.name.map { _ in try volume.registry.open(makes: true) }
+        let labels = try labelValues()
+        var registration: Registration?
+        do throws(TercetError) {
+            return try await ChosenVolume(volume, volume.members).probe(group) { probe throws(TercetError) in
+                let progress = ProgressLine()
+                defer { progress.clear() }
+                try await takeOver.check(probe)
+                let geometry = try await probe.create(creation) { () async throws(TercetError) in
+                    guard let list, var entry = newEntry(creation, probe) else { return }
+                    entry.labels = labels
+                    registration = try await Registration.make(entry, in: list)
+                } progress: {
+                    progress.show("formatting: \(Int($0 * 100)) %")
+                }
+                try await registration?.change { entry in
+                    entry.size = geometry.byteCount
+                    entry.state = .ready
+                    entry.operation = nil
+                }
+                return geometry
+            }
+        } catch {
+            guard let registration else { throw error }
+            throw TercetError(
+                error.code,
+                "\(error.message); the registry has \(registration.entry.name) as being created: tercet registry check finishes or "
+                    + "removes it", cause: error.cause)
+        }
+    }
+
+    private func newEntry(_ creation: VolumeCreation, _ probe: MemberProbe) -> VolumeEntry? {
+        guard let name = volume.name else { return nil }
+        let members = volume.members.enumerated().map { place, address in
+            VolumeEntry.Member(address, identity: probe.identity(MemberIndex(place)))
+        }
+        var entry = VolumeEntry(
+            name: name, uuid: creation.volume, state: .creating, members: members, regionSize: creation.regionSize,
+            fencing: creation.fencing == .none ? .none : .reservations, minimumCopies: creation.minimumCopies)
+        entry.operation = VolumeOperation(.create)
+        return entry
     }
 
     private func warn(_ text: String) {
@@ -96,7 +162,10 @@ struct CreateResult: Encodable {
 struct VolumeDestroyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "destroy", abstract: "Wipe the volume's metadata from its members; their data stays.",
-        discussion: "Where a host has the volume attached, nothing is changed unless --take-over is given.")
+        discussion: """
+            Where a host has the volume attached, nothing is changed unless --take-over is given. A volume that is named leaves \
+            the registry, too.
+            """)
 
     @OptionGroup var volume: VolumeArguments
     @OptionGroup var takeOver: TakeOver
@@ -104,9 +173,15 @@ struct VolumeDestroyCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
+        let volume = try await volume.chosen([.ready, .deleting])
+        let registration = volume.registration
+        try volume.check(await volume.survey(session.groups[0]))
         try await volume.probe(session.groups[0]) { probe throws(TercetError) in
             try await takeOver.check(probe)
-            try await probe.destroy()
+            try await probe.destroy { () async throws(TercetError) in
+                try await registration?.begin(VolumeOperation(.destroy), state: .deleting)
+            }
         }
+        try await registration?.remove()
     }
 }

@@ -62,20 +62,21 @@ final class VolumeSession {
     /// Attaches the volume, without the members in `excluded`, unless another host has it and is not to be fenced. Returns
     /// when it is served, or where it `mayBeSuspended` when it is only waiting for enough members.
     init(
-        _ arguments: VolumeArguments, _ takeOver: TakeOver, depth: Int = 64, excluded: MemberSet = [],
+        _ chosen: ChosenVolume, _ takeOver: TakeOver, depth: Int = 64, excluded: MemberSet = [],
         mayBeSuspended: Bool = false, acceptsLoss: Bool = false, session: Session
     ) async throws {
         self.session = session
-        patience = arguments.patience
-        let host = arguments.host
-        var options = VolumeAttachmentOptions(members: arguments.members, hostNQN: host.nqn, hostID: host.id)
+        patience = chosen.patience
+        let host = chosen.host
+        var options = VolumeAttachmentOptions(members: chosen.members, hostNQN: host.nqn, hostID: host.id)
+        options.expected = chosen.registration?.expected
         options.takesOver = takeOver.isAsked
         options.queueDepth = depth
         options.excluded = excluded
         options.acceptsLoss = acceptsLoss
-        options.formattedBytes = UInt64(arguments.oldSize?.value ?? 0)
+        options.formattedBytes = UInt64(chosen.oldSize?.value ?? 0)
         options.mayBeSuspended = mayBeSuspended
-        options.patienceMilliseconds = arguments.patience.milliseconds
+        options.patienceMilliseconds = chosen.patience.milliseconds
         let log = EventLog()
         self.log = log
         let waiting = Task {

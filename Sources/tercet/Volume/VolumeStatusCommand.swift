@@ -22,21 +22,23 @@ struct VolumeStatusCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
+        let volume = try await volume.chosen()
         let surveys = await volume.survey(session.groups[0])
         let health = VolumeHealth(volume.members, surveys)
         if json {
             try printJSON(StatusResult(volume.members, surveys, health))
         } else {
-            show(surveys, health)
+            show(volume.members, surveys, health)
         }
+        try volume.check(surveys)
         guard health.grade == .healthy else { throw ExitCode(1) }
     }
 
-    private func show(_ surveys: [MemberSurvey], _ health: VolumeHealth) {
+    private func show(_ members: [MemberAddress], _ surveys: [MemberSurvey], _ health: VolumeHealth) {
         for (index, survey) in surveys.enumerated() {
             switch survey.superblock {
             case .failure(let error): print(error)
-            case .success(let superblock): show(superblock, index)
+            case .success(let superblock): show(superblock, index, members[index])
             }
             if let slot = survey.damagedSlot { print("member \(index): \(slotDamage(slot))") }
         }
@@ -64,10 +66,10 @@ struct VolumeStatusCommand: AsyncParsableCommand {
         for problem in health.problems { print("  \(problem)") }
     }
 
-    private func show(_ superblock: Superblock, _ index: Int) {
+    private func show(_ superblock: Superblock, _ index: Int, _ address: MemberAddress) {
         let states = superblock.members.map { $0.state == .inSync ? "in sync" : "behind" }
         print(
-            "member \(index) (\(volume.members[index])): volume \(superblock.volume), record \(superblock.stamp), "
+            "member \(index) (\(address)): volume \(superblock.volume), record \(superblock.stamp), "
                 + "\(superblock.isClean ? "clean" : "in use"), members: " + states.joined(separator: ", ")
                 + (superblock.fencing == .none ? ", fencing: none" : "")
                 + (superblock.contents == .written ? "" : ", contents: \(superblock.contents.words)")

@@ -27,7 +27,7 @@ struct VolumeWriteCommand: AsyncParsableCommand {
         let session = try Session()
         defer { session.end() }
         let file = try InputFile(input)
-        let attached = try await VolumeSession(volume, takeOver, session: session)
+        let attached = try await VolumeSession(try await volume.chosen(), takeOver, session: session)
         let end = try await attached.use { try await write(file, attached) }
         print("\(end - startBlock) blocks written")
     }
@@ -68,7 +68,7 @@ struct VolumeReadCommand: AsyncParsableCommand {
         let session = try Session()
         defer { session.end() }
         let file = try OutputFile(output)
-        let attached = try await VolumeSession(volume, takeOver, session: session)
+        let attached = try await VolumeSession(try await volume.chosen(), takeOver, session: session)
         try await attached.use { try await read(attached, to: file) }
     }
 

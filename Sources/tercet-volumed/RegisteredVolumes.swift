@@ -1,0 +1,52 @@
+import Base
+import Foundation
+import SQLiteRegistry
+import VolumeDriver
+import VolumeRegistry
+import VolumedConfiguration
+
+/// Volumes that are given by their names in a registry.
+enum RegisteredVolumes {
+    /// Looks volumes up.
+    ///
+    /// - Parameter place: the registry as it was given; `nil` for that of the variable `TERCET_REGISTRY`.
+    static func find(
+        _ names: [String], in place: String?
+    ) async throws(TercetError) -> [String: VolumedConfiguration.VolumeEntry] {
+        guard !names.isEmpty else { return [:] }
+        guard let place = place ?? ProcessInfo.processInfo.environment["TERCET_REGISTRY"] else {
+            throw TercetError(
+                .invalid,
+                "--volume \(names[0]): no members; allowed: NAME=MEMBER,MEMBER,MEMBER, or a name in a registry, with --registry "
+                    + "sqlite:PATH")
+        }
+        guard let path = SQLiteRegistry.path(ofPlace: place) else {
+            throw TercetError(.invalid, "--registry \(place): is no registry; allowed: sqlite:PATH")
+        }
+        do throws(RegistryError) {
+            let registry = try SQLiteRegistry(path: path)
+            var found: [String: VolumedConfiguration.VolumeEntry] = [:]
+            for name in names { found[name] = try await volume(name, registry) }
+            return found
+        } catch {
+            throw TercetError(.invalid, "--volume: \(error.message)")
+        }
+    }
+
+    private static func volume(
+        _ name: String, _ registry: SQLiteRegistry
+    ) async throws(RegistryError) -> VolumedConfiguration.VolumeEntry {
+        guard let entry = try await registry.get(name)?.entry else {
+            throw RegistryError(.notFound, "volume \(name): there is none in the registry \(registry.path)")
+        }
+        guard entry.state == .ready else {
+            throw RegistryError(
+                .invalid,
+                "volume \(name): is \(entry.state); if that was interrupted, tercet registry check finishes or removes it"
+            )
+        }
+        var volume = VolumedConfiguration.VolumeEntry(name: name, members: entry.members.map(\.address))
+        volume.expected = ExpectedVolume(name: name, volume: entry.uuid, byteCount: entry.size)
+        return volume
+    }
+}
