@@ -33,11 +33,11 @@ if [ "$(id -u)" -ne 0 ] || ! command -v systemd-nspawn >/dev/null || ! command -
   done_testing
 fi
 # The Debian, with what the packages depend on; it is kept.
-base=$cache/bookworm-1.tar
+base=$cache/bookworm-2.tar
 if [ ! -e "$base" ]; then
   mkdir -p "$cache"
   require "a Debian is made" mmdebstrap --variant=minbase bookworm "$base.$$" --include=systemd,systemd-sysv,dbus,procps \
-    --include=ibverbs-providers,libibverbs1,librdmacm1,libaio1,libuuid1,libssl3,libstdc++6,fio
+    --include=ibverbs-providers,libibverbs1,librdmacm1,libaio1,libuuid1,libssl3,libsqlite3-0,libstdc++6,fio
   mv "$base.$$" "$base"
 fi
 mkdir "$machine"
