@@ -4,7 +4,7 @@ import Replication
 /// Which volume to attach, as whom, and how long to wait. The volume's own properties are read from its members.
 public struct VolumeAttachmentOptions: Sendable {
     public var members: [MemberAddress]
-    /// What the volume has to be, if that is known from elsewhere: otherwise it is not attached.
+    /// A registry's word on the volume: a volume that is another one is not attached; `nil` if there is none.
     public var expected: ExpectedVolume?
     public var hostNQN: String
     /// Fresh for each attachment: to a reservation, a host identifier is a host.

@@ -35,7 +35,7 @@ public struct VolumedConfiguration: Equatable, Sendable {
         public var takesOver = false
         public var exports: Set<ExportKind> = [.nbd]
         public var limits = VolumeLimits()
-        /// What a registry says of it; `nil` if it comes from none.
+        /// A registry's word on it; `nil` if it comes from none.
         public var expected: ExpectedVolume?
 
         public init(
