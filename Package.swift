@@ -66,6 +66,8 @@ let package = Package(
         tests("TraceTests", ["Base", "Trace"]),
         room("Reactor", ["Base", "CLinux", "Trace", system]),
         tests("ReactorTests", ["Base", "Reactor"]),
+        // Any value of JSON.
+        room("JSON"),
         // Buffers cut from memory that is given.
         room("Buffers", ["Base"]),
 
@@ -201,14 +203,14 @@ let package = Package(
 
         // Unix sockets that listen, and the control methods of a daemon on one.
         room("UnixSockets", ["Base", "CLinux"]),
-        room("ControlPlane", ["Base", "UnixSockets"]),
-        tests("ControlPlaneTests", ["Base", "ControlPlane", "UnixSockets"]),
+        room("ControlPlane", ["Base", "JSON", "UnixSockets"]),
+        tests("ControlPlaneTests", ["Base", "ControlPlane", "JSON", "UnixSockets"]),
         // Metrics and health of a daemon, by HTTP.
         room("Metrics", ["Base", "UnixSockets"]),
         tests("MetricsTests", ["Base", "Metrics", "UnixSockets"]),
 
         // The list of volumes that programs share, whatever keeps it, and the laws that every such list has to keep.
-        room("VolumeRegistry", ["Base", "VolumeDriver"]),
+        room("VolumeRegistry", ["Base", "JSON", "VolumeDriver"]),
         .target(
             name: "RegistryLaws", dependencies: ["Base", "VolumeDriver", "VolumeRegistry"], path: "Tests/RegistryLaws",
             swiftSettings: strict),
@@ -251,7 +253,8 @@ let package = Package(
         .executableTarget(
             name: "tercetd",
             dependencies: [
-                "Base", "BlockBackend", "BlockInterface", "CLinux", "ControlPlane", "FabricInterface", "Metrics",
+                "Base", "BlockBackend", "BlockInterface", "CLinux", "ControlPlane", "FabricInterface", "JSON",
+                "Metrics",
                 "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "TargetConfiguration", "TargetInterface",
                 "Terminal", "Trace",
                 "UnixSockets", "VerbsFabric",
@@ -299,6 +302,7 @@ let package = Package(
             name: "tercet",
             dependencies: [
                 "Base", "BlockInterface", "ControlPlane", "FabricInterface", "HostDiagnosis", "InitiatorTransport",
+                "JSON",
                 "Memory", "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "Replication", "SQLiteRegistry",
                 "TargetConfiguration", "TargetInterface", "Terminal", "Trace", "VerbsFabric", "VolumeDriver",
                 "VolumeRegistry",

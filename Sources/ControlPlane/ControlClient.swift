@@ -1,6 +1,7 @@
 import Base
 import Foundation
 import Glibc
+import JSON
 import UnixSockets
 
 /// Calls methods of a control socket, and waits for their answers.
@@ -23,7 +24,7 @@ public final class ControlClient {
     ) throws -> Result {
         calls += 1
         let request = ControlRequest(
-            jsonrpc: "2.0", method: method, params: try JSONValue(encoding: parameters), id: .number(Double(calls)))
+            jsonrpc: "2.0", method: method, params: try JSONValue(encoding: parameters), id: .integer(Int64(calls)))
         let line = Array(try JSONEncoder().encode(request)) + [UInt8(ascii: "\n")]
         guard writeAll(descriptor, line), let bytes = reader.next() else {
             throw TercetError(.unavailable, "the daemon has closed the control connection")

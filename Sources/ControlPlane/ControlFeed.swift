@@ -1,5 +1,6 @@
 import Dispatch
 import Foundation
+import JSON
 import Synchronization
 
 /// Notifications of JSON-RPC 2.0 for one client, which come as they happen. From any thread.

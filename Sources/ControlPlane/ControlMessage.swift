@@ -1,5 +1,6 @@
 import Base
 import Foundation
+import JSON
 
 /// A failure of a control method, as JSON-RPC 2.0 has it ("5.1 Error object").
 public struct ControlError: Error, Codable, Equatable, CustomStringConvertible, Sendable {

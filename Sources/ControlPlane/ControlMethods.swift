@@ -1,5 +1,6 @@
 import Base
 import Foundation
+import JSON
 
 /// The methods of a control socket, by their names. Parameters and results are Codable types.
 public struct ControlMethods: Sendable {

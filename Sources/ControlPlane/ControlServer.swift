@@ -1,6 +1,7 @@
 import Base
 import Foundation
 import Glibc
+import JSON
 import Synchronization
 import UnixSockets
 

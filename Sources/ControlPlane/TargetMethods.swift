@@ -1,3 +1,5 @@
+import JSON
+
 /// The methods of `tercetd`'s control socket beside those that change the configuration (`ConfigurationEdit.all`, each of which
 /// returns a `ChangeReport`), with their parameters and results.
 public enum TargetMethod {

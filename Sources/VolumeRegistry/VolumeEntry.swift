@@ -1,4 +1,5 @@
 import Base
+import JSON
 import VolumeDriver
 
 /// An entry of a registry: one volume.

@@ -1,5 +1,6 @@
 import Base
 import Glibc
+import JSON
 import VolumeDriver
 
 /// A change of a volume in several steps, which may be interrupted between any two.

@@ -2,6 +2,7 @@ import Base
 import BlockInterface
 import ControlPlane
 import Glibc
+import JSON
 import Logging
 import NVMeTarget
 import TargetConfiguration
@@ -126,8 +127,9 @@ extension ConfigurationValue {
             switch value {
             case .null: .null
             case .boolean(let value): .boolean(value)
-            // Whole numbers are written without a fraction.
-            case .number(let value): .number(Int(exactly: value).map(String.init) ?? "\(value)")
+            case .integer(let value): .number(String(value))
+            case .unsigned(let value): .number(String(value))
+            case .number(let value): .number("\(value)")
             case .text(let text): .text(text)
             case .array(let elements): .array(elements.map { ConfigurationValue($0) })
             case .object(let object):
@@ -142,7 +144,8 @@ extension JSONValue {
             switch value {
             case .null: .null
             case .boolean(let value): .boolean(value)
-            case .number(let text): .number(Double(text) ?? 0)
+            case .number(let text):
+                Int64(text).map { .integer($0) } ?? UInt64(text).map { .unsigned($0) } ?? .number(Double(text) ?? 0)
             case .text(let text): .text(text)
             case .array(let elements): .array(elements.map { JSONValue($0) })
             case .object(let entries):

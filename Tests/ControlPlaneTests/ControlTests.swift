@@ -47,6 +47,18 @@ import UnixSockets
         return String(decoding: answer[..<max(0, count)], as: UTF8.self)
     }
 
+    @Test func wholeNumbersOf64BitsAreExact() async throws {
+        let path = path()
+        let server = try serve(path)
+        defer { server.stop() }
+        // 2^53 + 1 is no Double, nor is 2^64 - 1.
+        for (id, left) in [("9007199254740993", 9_007_199_254_740_992), ("18446744073709551615", 1), ("-1.5", 2)] {
+            let answer = try await raw(
+                path, #"{"jsonrpc":"2.0","id":\#(id),"method":"add","params":{"left":\#(left),"right":1}}"#)
+            #expect(answer.contains(#""id":\#(id)"#) && answer.contains(#""result":\#(left + 1)"#), "\(answer)")
+        }
+    }
+
     @Test func callsAndFailures() async throws {
         let path = path()
         let server = try serve(path)

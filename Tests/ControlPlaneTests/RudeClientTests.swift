@@ -2,6 +2,7 @@ import Base
 import ControlPlane
 import Foundation
 import Glibc
+import JSON
 import Testing
 import UnixSockets
 

@@ -2,7 +2,7 @@
 enum Layers {
     static let all: [[String]] = [
         ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CSQLite", "CTercet"],
-        ["Base", "Terminal"],
+        ["Base", "JSON", "Terminal"],
         [
             "Trace", "UnixSockets", "HostDiagnosis", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol",
             "KernelNBD",

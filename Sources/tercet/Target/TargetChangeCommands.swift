@@ -1,5 +1,6 @@
 import ArgumentParser
 import ControlPlane
+import JSON
 
 struct TargetAddCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

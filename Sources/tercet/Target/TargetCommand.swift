@@ -2,6 +2,7 @@ import ArgumentParser
 import Base
 import ControlPlane
 import Foundation
+import JSON
 import Terminal
 
 /// A running target: what it is, and what it is to be.
@@ -57,7 +58,7 @@ extension JSONValue {
             throw ValidationError(
                 "'\(text)' is no address; allowed: ADDRESS, ADDRESS:PORT, [IPV6] or [IPV6]:PORT, in numbers")
         }
-        return ["address": .text(address.host), "port": .number(Double(address.port))]
+        return ["address": .text(address.host), "port": .integer(Int64(address.port))]
     }
 
     /// `KEY=VALUE` pairs. A value is JSON, or text if it is no JSON or the key takes text.

@@ -1,9 +1,14 @@
 import Foundation
 
-/// A value of JSON.
+/// Any value of JSON, for what a program passes on or keeps without knowing it. Whole numbers of 64 bits are exact.
 public enum JSONValue: Codable, Equatable, Sendable {
     case null
     case boolean(Bool)
+    /// Any whole number that fits.
+    case integer(Int64)
+    /// A whole number above those of `integer`.
+    case unsigned(UInt64)
+    /// Any other number.
     case number(Double)
     case text(String)
     case array([JSONValue])
@@ -15,6 +20,10 @@ public enum JSONValue: Codable, Equatable, Sendable {
             self = .null
         } else if let value = try? container.decode(Bool.self) {
             self = .boolean(value)
+        } else if let value = try? container.decode(Int64.self) {
+            self = .integer(value)
+        } else if let value = try? container.decode(UInt64.self) {
+            self = .unsigned(value)
         } else if let value = try? container.decode(Double.self) {
             self = .number(value)
         } else if let value = try? container.decode(String.self) {
@@ -31,9 +40,9 @@ public enum JSONValue: Codable, Equatable, Sendable {
         switch self {
         case .null: try container.encodeNil()
         case .boolean(let value): try container.encode(value)
-        // Whole numbers are written without a fraction.
-        case .number(let value):
-            if let whole = Int(exactly: value) { try container.encode(whole) } else { try container.encode(value) }
+        case .integer(let value): try container.encode(value)
+        case .unsigned(let value): try container.encode(value)
+        case .number(let value): try container.encode(value)
         case .text(let value): try container.encode(value)
         case .array(let value): try container.encode(value)
         case .object(let value): try container.encode(value)
