@@ -36,7 +36,7 @@ fi
 base=$cache/bookworm-2.tar
 if [ ! -e "$base" ]; then
   mkdir -p "$cache"
-  require "a Debian is made" mmdebstrap --variant=minbase bookworm "$base.$$" --include=systemd,systemd-sysv,dbus,procps \
+  require "a Debian is made" mmdebstrap --format=tar --variant=minbase bookworm "$base.$$" --include=systemd,systemd-sysv,dbus,procps \
     --include=ibverbs-providers,libibverbs1,librdmacm1,libaio1,libuuid1,libssl3,libsqlite3-0,libstdc++6,fio
   mv "$base.$$" "$base"
 fi
