@@ -65,7 +65,7 @@ let package = Package(
         room("Trace", ["Base", "CLinux"]),
         tests("TraceTests", ["Base", "Trace"]),
         room("Reactor", ["Base", "CLinux", "Trace", system]),
-        tests("ReactorTests", ["Base", "Reactor"]),
+        tests("ReactorTests", ["Base", "CLinux", "Reactor"]),
         // Any value of JSON.
         room("JSON"),
         // Buffers cut from memory that is given.

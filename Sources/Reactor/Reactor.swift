@@ -13,7 +13,7 @@ public struct ReactorOptions: Sendable {
     /// make our work. Also rounds with work after which the clock is read.
     public var roundsBeforeYield: Int
     /// `nil` to offer the processor with the first round without work, and to sleep after the idle spell: what suits a thread
-    /// that serves many peers. Where no poller is dear to wake it sleeps at once.
+    /// that serves many peers. It sleeps at once where no poller is dear to wake, and while its waits are longer than the spell.
     public var waiting: Waiting?
 
     public init(idleSpellNanoseconds: UInt64 = 200_000, roundsBeforeYield: Int = 16, waiting: Waiting? = nil) {
@@ -40,8 +40,9 @@ public final class Reactor: PollerHost, @unchecked Sendable {
     private var pollers: [Poller] = []
     /// The same, for the rounds: counting references would cost more than many a round.
     private var rounds: [Unmanaged<Poller>] = []
-    /// A poller is dear to wake: the idle spell is worth its time.
+    /// A poller is dear to wake: the idle spell may be worth its time.
     private var isDearToWake = false
+    private var idleSpell = IdleSpell()
     /// Pollers that were removed in the round that is running, perhaps by themselves.
     private var removed: [Poller] = []
     private var watched: [Int32] = []
@@ -118,9 +119,9 @@ public final class Reactor: PollerHost, @unchecked Sendable {
         var hasSlept = false
         while !stopping.load(ordering: .acquiring) {
             if round(now) > 0 {
-                if workRounds == 0, options.waiting == .adaptive {
-                    now = noted(.now())
-                    learner.waited(now.nanoseconds(since: lastWork), hasOffered: hasOffered)
+                if workRounds == 0 {
+                    if options.waiting == .adaptive { now = noted(.now()) }
+                    learn(now.nanoseconds(since: lastWork), &learner, hasOffered: hasOffered)
                 }
                 workRounds += 1
                 emptyRounds = 0
@@ -155,8 +156,11 @@ public final class Reactor: PollerHost, @unchecked Sendable {
             } else {
                 hasOffered = true
                 hasSlept = sleep(now)
-                // Work that the last look has found is followed by more, as any.
-                if !hasSlept { workRounds = 1 }
+                if !hasSlept {
+                    // Work that the last look has found is followed by more, as any.
+                    workRounds = 1
+                    idleSpell.waited(isShort: waited < options.idleSpellNanoseconds)
+                }
                 now = noted(.now())
             }
         }
@@ -164,7 +168,15 @@ public final class Reactor: PollerHost, @unchecked Sendable {
         pollers.removeAll()
     }
 
-    private var sleepsAtOnce: Bool { options.waiting == .never || options.waiting == nil && !isDearToWake }
+    private var sleepsAtOnce: Bool {
+        options.waiting == .never || options.waiting == nil && !(isDearToWake && idleSpell.isWorthwhile)
+    }
+
+    /// A wait is over. Awake, the clock was read a few rounds before its end at most; after a sleep, when that ended.
+    private func learn(_ waited: UInt64, _ learner: inout SpinLearner, hasOffered: Bool) {
+        if options.waiting == .adaptive { learner.waited(waited, hasOffered: hasOffered) }
+        idleSpell.waited(isShort: waited < options.idleSpellNanoseconds)
+    }
 
     /// How long the wait that begins is to be spun.
     private func spin(_ learner: SpinLearner) -> UInt64 {
@@ -196,11 +208,11 @@ public final class Reactor: PollerHost, @unchecked Sendable {
     /// Returns whether it has slept: not where the last look has found work.
     private func sleep(_ now: MonotonicTime) -> Bool {
         mailbox.arm()
-        for poller in pollers { poller.prepareToSleep() }
+        for round in rounds { round._withUnsafeGuaranteedRef { $0.prepareToSleep() } }
         if round(now) > 0 { return false }
         watchDescriptors()
         var deadline = MonotonicTime.distantFuture
-        for poller in pollers { deadline = min(deadline, poller.nextDeadline) }
+        for round in rounds { deadline = min(deadline, round._withUnsafeGuaranteedRef { $0.nextDeadline }) }
         var timeoutMilliseconds: Int32 = -1
         if deadline < .distantFuture {
             let wait = deadline.nanoseconds(since: now)
@@ -211,7 +223,7 @@ public final class Reactor: PollerHost, @unchecked Sendable {
             for index in 0..<Int(max(count, 0)) {
                 let descriptor = events[index].data.fd
                 if descriptor == mailbox.descriptor { mailbox.acknowledge() }
-                for poller in pollers { poller.becameReady(descriptor) }
+                for round in rounds { round._withUnsafeGuaranteedRef { $0.becameReady(descriptor) } }
             }
         }
         return true
@@ -220,7 +232,9 @@ public final class Reactor: PollerHost, @unchecked Sendable {
     /// Brings the epoll set up to date; descriptors seldom change.
     private func watchDescriptors() {
         var generation = UInt64(pollers.count) &+ 1
-        for poller in pollers { generation = generation &* 1_000_003 &+ poller.descriptorGeneration }
+        for round in rounds {
+            generation = generation &* 1_000_003 &+ round._withUnsafeGuaranteedRef { $0.descriptorGeneration }
+        }
         guard generation != watchedGeneration else { return }
         watchedGeneration = generation
         for descriptor in watched { epoll_ctl(epoll, EPOLL_CTL_DEL, descriptor, nil) }

@@ -83,18 +83,23 @@ print("each has its own")
 PYTHON
 expect_output "all are served" "each has its own" /usr/bin/python3 "$tap_folder/all.py" "$(uri NAME)" "$volumes"
 
-# idle SECONDS: the processor that the daemon takes, in hundredths of a percent.
-ticks() { awk '{print $14 + $15}' "/proc/$volumed_pid/stat"; }
-before=$(ticks)
-sleep "${IDLE_SECONDS:-2}"
-echo "idle, in percent of a processor: $(awk -v used=$(($(ticks) - before)) -v seconds="${IDLE_SECONDS:-2}" \
-  'BEGIN {printf "%.2f", used / seconds}')" | diagnose
-
 last=$(sed 's/--member /"/; s/ --member /", "/g; s/$/"/' "$tap_folder/members" | tail -1)
 expect_output "one more is attached while one waits" '"phase":"serving"' \
   call '{"method": "attach", "params": {"name": "more", "members": ['"$last"']}}'
 expect_output "the one that waits is taken back" '"result"' call '{"method": "detach", "params": {"name": "away"}}'
 expect_output "... and gone" 'there is no volume' call '{"method": "explain", "params": {"name": "away"}}'
+
+# processor: nanoseconds that the daemon's threads have had, a line for each with its name.
+processor() { for task in /proc/"$volumed_pid"/task/*; do echo "${task##*/} $(cut -d ' ' -f 1 "$task/schedstat") $(<"$task/comm")"; done; }
+sleep 1
+processor >"$tap_folder/before"
+sleep "${IDLE_SECONDS:-2}"
+processor >"$tap_folder/after"
+awk -v seconds="${IDLE_SECONDS:-2}" '
+  NR == FNR {before[$1] = $2; next}
+  {used = ($2 - before[$1]) / seconds / 1e7; all += used; $1 = $2 = ""; own[$0] += used}
+  END {printf "idle, in percent of a processor: %.2f", all; for (name in own) printf ", %s %.2f", name, own[name]; print ""}' \
+  "$tap_folder/before" "$tap_folder/after" | diagnose
 check "SIGTERM detaches them all" stop_volumed
 expect_output "... each" "^$((volumes + 1))\$" grep -c "notice: volume detached" "$volumed_log"
 kill "${target_pids[@]}"

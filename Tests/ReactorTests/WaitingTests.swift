@@ -1,4 +1,6 @@
 import Base
+import CLinux
+import Glibc
 import Reactor
 import Testing
 
@@ -67,50 +69,86 @@ import Testing
         #expect(seen.polls <= 4 * (seen.sleeps + 10), "\(seen)")
     }
 
-    /// Counts the rounds from its work until it is to arm its notifications.
+    /// Has work at the end of each wait of a given time, and counts the rounds from its work until it is to arm its notifications.
     ///
     /// Unchecked: the reactor's thread alone uses what changes.
     private final class Counter: Poller, @unchecked Sendable {
         let isDear: Bool
-        var work = 0
+        let timer = timerfd_create(CLOCK_MONOTONIC, Int32(TFD_NONBLOCK))
+        /// How long each wait is, in nanoseconds.
+        var wait = 20_000
         var rounds = 0
         var isWaiting = false
+        /// The rounds of each wait that has come to a sleep.
         var spells: [Int] = []
+        /// Waits since one has come to a sleep.
+        var awake = 0
 
         init(isDear: Bool) { self.isDear = isDear }
 
+        deinit { close(timer) }
+
         override var isDearToWake: Bool { isDear }
+
+        override var descriptors: [Int32] { [timer] }
 
         override func poll(now: MonotonicTime) -> Int {
             rounds += 1
-            guard work > 0 else { return 0 }
-            (work, rounds, isWaiting) = (0, 0, true)
+            var ends: UInt64 = 0
+            guard read(timer, &ends, 8) == 8 else { return 0 }
+            begin()
             return 1
+        }
+
+        func begin() {
+            (rounds, isWaiting) = (0, true)
+            awake += 1
+            var time = itimerspec(it_interval: timespec(), it_value: timespec(tv_sec: 0, tv_nsec: wait))
+            timerfd_settime(timer, 0, &time, nil)
         }
 
         override func prepareToSleep() {
             if isWaiting { spells.append(rounds) }
-            isWaiting = false
+            (isWaiting, awake) = (false, 0)
         }
     }
 
-    private func spells(isDear: Bool) async -> [Int] {
-        let counter = Counter(isDear: isDear)
+    /// Lets a counter's reactor wait for so many nanoseconds each time, until it is seen to do what it is to; whether it was.
+    private func wait(
+        _ nanoseconds: Int, _ reactor: Reactor, _ counter: Counter, until isSeen: @escaping @Sendable (Counter) -> Bool
+    ) async -> Bool {
+        await reactor.run {
+            counter.wait = nanoseconds
+            counter.spells = []
+            counter.begin()
+        }
+        for _ in 0..<1000 {
+            if await reactor.run({ isSeen(counter) }) { return true }
+            try? await Task.sleep(for: .milliseconds(20))
+        }
+        return false
+    }
+
+    /// Before a sleep a reactor polls for 16 rounds at the least where one of its pollers is dear to wake, until its waits have
+    /// been too long for that several times; where they are short again, it polls through them.
+    @Test func oneThatIsDearToWakePollsWhileItsWaitsAreShort() async {
+        let counter = Counter(isDear: true)
         let reactor = Reactor(name: "spells")
         reactor.add(counter)
         reactor.start()
-        for count in 1...10 {
-            await reactor.run { counter.work = 1 }
-            while await reactor.run({ counter.spells.count }) < count { try? await Task.sleep(for: .milliseconds(2)) }
-        }
-        let spells = await reactor.run { counter.spells }
+        #expect(await wait(3_000_000, reactor, counter) { ($0.spells.first ?? 0) >= 16 })
+        #expect(await wait(3_000_000, reactor, counter) { $0.spells.suffix(3).filter { $0 <= 2 }.count == 3 })
+        #expect(await wait(20_000, reactor, counter) { $0.awake >= 20 })
+        #expect(await wait(3_000_000, reactor, counter) { $0.spells.suffix(3).filter { $0 <= 2 }.count == 3 })
         reactor.stop()
-        return spells
     }
 
-    /// A reactor one of whose pollers is dear to wake goes on for 16 rounds at the least; without one it arms at once.
-    @Test func oneThatIsDearToWakePollsForAWhile() async {
-        #expect(await spells(isDear: true).allSatisfy { $0 >= 16 })
-        #expect(await spells(isDear: false).contains { $0 <= 2 })
+    @Test func oneThatIsNotDearSleepsAtOnce() async {
+        let counter = Counter(isDear: false)
+        let reactor = Reactor(name: "spells")
+        reactor.add(counter)
+        reactor.start()
+        #expect(await wait(3_000_000, reactor, counter) { $0.spells.contains { $0 <= 2 } })
+        reactor.stop()
     }
 }
