@@ -46,6 +46,7 @@ let package = Package(
         .systemLibrary(name: "CUUID", path: "Sources/CUUID"),
         .systemLibrary(name: "CTLS", path: "Sources/CTLS"),
         .systemLibrary(name: "CSQLite", path: "Sources/CSQLite"),
+        .systemLibrary(name: "CUring", path: "Sources/CUring"),
 
         // The rules of Sources/STYLE.md that a program can check, on the whole tree.
         tests("TidyTests", []),
@@ -182,6 +183,9 @@ let package = Package(
         room("KernelNBD", ["Base", "CLinux"]),
         tests("KernelNBDTests", ["Base", "KernelNBD"]),
 
+        // Block devices of the kernel's ublk driver: their requests are done on a reactor.
+        room("UblkServer", ["Base", "BlockInterface", "CLinux", "CUring", "Reactor"]),
+
         // What a target is told, from a file or a command line.
         room(
             "TargetConfiguration",
@@ -245,7 +249,7 @@ let package = Package(
                 "NBDProtocol",
                 "NBDServer", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication",
                 "SQLiteRegistry", "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
-                "UnixSockets", "VerbsFabric", "VolumeDriver", "VolumeRegistry", "VolumedConfiguration",
+                "UblkServer", "UnixSockets", "VerbsFabric", "VolumeDriver", "VolumeRegistry", "VolumedConfiguration",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: strict),

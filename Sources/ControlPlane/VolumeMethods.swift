@@ -74,7 +74,7 @@ public struct ExportRequest: Codable, Equatable, Sendable {
     public var name: String
     /// The name that clients know it by; the volume's where not given.
     public var exportName: String?
-    /// `nbd`, which it is where not given, or `kernel-nbd`.
+    /// `nbd`, which it is where not given, `kernel-nbd`, or `ublk`.
     public var kind: String?
 
     public init(name: String, exportName: String? = nil, kind: String? = nil) {

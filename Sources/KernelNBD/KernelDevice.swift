@@ -35,8 +35,8 @@ public enum KernelDevice {
     }
 
     /// Whether somebody has it mounted, or open for himself alone. Blocks: the first to open a device has its partitions looked for.
-    public static func isInUse(_ index: Int32) -> Bool {
-        let descriptor = open(path(index), O_RDONLY | O_EXCL | O_CLOEXEC)
+    public static func isInUse(_ path: String) -> Bool {
+        let descriptor = open(path, O_RDONLY | O_EXCL | O_CLOEXEC)
         if descriptor >= 0 { close(descriptor) }
         return descriptor < 0 && errno == EBUSY
     }

@@ -12,7 +12,7 @@ public final class Export: Sendable {
     /// The server that its sessions run on: best on the reactor that the device lives on.
     public let home: Int
     /// Keeps changes of parts of a block apart from all other changes of it.
-    let ranges = RangeLock()
+    public let ranges = RangeLock()
     private let sessions = Atomic<Int>(0)
 
     /// Sessions that an export has at once.

@@ -49,7 +49,7 @@ public struct VolumeEntry: Equatable, Sendable {
     public var fencing: Fencing
     /// Copies that hold a write before it is acknowledged.
     public var minimumCopies: Int
-    /// As what the volume is offered: `nbd`, `kernel-nbd`, `nvme`, or what later releases know.
+    /// As what the volume is offered: `nbd`, `kernel-nbd`, `ublk`, `nvme`, or what later releases know.
     public var exports: [String] = []
     /// The mark of the volume's contents as it was last seen: `blank`, `being formatted` or `written`.
     public var contents: String?

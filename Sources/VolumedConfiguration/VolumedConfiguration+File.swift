@@ -65,6 +65,7 @@ extension VolumedConfiguration {
         }
         if let value = values["kernelNBD"] { kernel = try Self.kernel(value) }
         try checkNames { "\(file): '\($0)'" }
+        try checkBlockDevices { "\(file): '\($0)'" }
     }
 
     private static func volume(_ entry: Element) throws(TercetError) -> VolumeEntry {

@@ -11,6 +11,11 @@ public struct VolumedConfiguration: Equatable, Sendable {
         case nbd
         /// A block device of this machine, of the kernel's NBD client.
         case kernelNBD = "kernel-nbd"
+        /// A block device of this machine, of the kernel's ublk driver.
+        case ublk
+
+        /// It is a device under a path of this machine.
+        public var isBlockDevice: Bool { self != .nbd }
     }
 
     /// How block devices of the kernel's NBD client are to be.
@@ -99,8 +104,21 @@ public struct VolumedConfiguration: Equatable, Sendable {
     public var kernel = KernelSettings()
 
     /// Something is to be a block device of this machine.
-    public var usesKernelNBD: Bool {
-        volumes.contains { $0.exports.contains(.kernelNBD) } || devices.contains { $0.exports.contains(.kernelNBD) }
+    public var usesKernelNBD: Bool { has(.kernelNBD) }
+    public var usesUblk: Bool { has(.ublk) }
+
+    private func has(_ kind: ExportKind) -> Bool {
+        volumes.contains { $0.exports.contains(kind) } || devices.contains { $0.exports.contains(kind) }
+    }
+
+    /// There is one path of a name, and so one block device.
+    func checkBlockDevices(_ place: (String) -> String) throws(TercetError) {
+        let entries = volumes.map { ($0.name, $0.exports) } + devices.map { ($0.name, $0.exports) }
+        for (name, exports) in entries where exports.filter(\.isBlockDevice).count > 1 {
+            throw TercetError(
+                .invalid,
+                "\(place(name)): kernel-nbd and ublk would make two block devices of one name; allowed: one of them")
+        }
     }
 
     public init() {}

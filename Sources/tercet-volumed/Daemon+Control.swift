@@ -67,7 +67,7 @@ extension Daemon {
         _ name: String, _ device: any BlockDevice, _ uuid: String, _ phase: String
     ) async -> VolumeSummary {
         let own = exports.all.filter { $0.device === device }
-        let blockDevices = await kernel.exports(of: device)
+        let blockDevices = await kernel.exports(of: device) + ublk.exports(of: device)
         return VolumeSummary(
             name: name, uuid: uuid, bytes: device.geometry.byteCount, phase: phase, exports: own.map(\.name),
             sessions: own.map(\.sessionCount).reduce(0, +), blockDevices: blockDevices.map(\.path))
@@ -226,6 +226,7 @@ extension Daemon {
         guard wanted[name] != nil else { throw unknown(name) }
         if let volume = volumes.first(where: { $0.entry.name == name }) {
             for export in await kernel.exports(of: volume.device) { try await kernel.remove(export.name) }
+            for export in await ublk.exports(of: volume.device) { try await ublk.remove(export.name) }
         }
         guard wanted.removeValue(forKey: name) != nil else { throw unknown(name) }
         turns.withdraw(name)
@@ -271,11 +272,12 @@ extension Daemon {
 
     private func export(_ given: ExportRequest) async throws(TercetError) -> ExportRequest {
         let name = given.exportName ?? given.name
-        switch try kind(given) {
-        case .nbd:
+        let kind = try kind(given)
+        if kind.isBlockDevice {
+            try await export(name, of: given.name, as: kind)
+        } else {
             let (device, place) = try found(given.name)
             try exports.add(Export(name: name, text: device.name, device: device, home: place))
-        case .kernelNBD: try await exportToKernel(name, of: given.name)
         }
         journal.write(.notice, "exported", ["volume": "\(given.name)", "export": "\(name)"])
         return ExportRequest(name: given.name, exportName: name, kind: given.kind)
@@ -291,29 +293,39 @@ extension Daemon {
     }
 
     /// Makes a volume, or a device, a block device of this machine.
-    func exportToKernel(_ name: String, of source: String) async throws(TercetError) {
+    func export(
+        _ name: String, of source: String, as kind: VolumedConfiguration.ExportKind
+    ) async throws(TercetError) {
         let (device, place) = try found(source)
+        guard await kernel.path(of: name) == nil, await ublk.path(of: name) == nil else {
+            throw TercetError(.exists, "\"\(name)\" is a block device already")
+        }
         // NBD clients of the same name change parts of blocks under one lock with it.
         let export =
             exports.all.first { $0.name == name && $0.device === device }
             ?? Export(name: name, text: device.name, device: device, home: place)
         guard let volume = volumes.first(where: { $0.device === device }) else {
             // A device in memory does not hold what another daemon's held under this name.
-            return try await kernel.add(export, backend: "tercet-device:\(UUIDBytes.random())")
+            let backend = "tercet-device:\(UUIDBytes.random())"
+            return kind == .ublk
+                ? try await ublk.add(export, backend: backend) : try await kernel.add(export, backend: backend)
         }
         let keys = await volume.attachment.keys()
-        try await kernel.add(
-            export, backend: "tercet:\(volume.attachment.superblock.volume):\(name)", attachment: keys.own,
-            predecessor: keys.predecessor)
+        let backend = "tercet:\(volume.attachment.superblock.volume):\(name)"
+        if kind == .ublk {
+            try await ublk.add(export, backend: backend, attachment: keys.own, predecessor: keys.predecessor)
+        } else {
+            try await kernel.add(export, backend: backend, attachment: keys.own, predecessor: keys.predecessor)
+        }
     }
 
     private func unexport(_ given: ExportRequest) async throws(TercetError) -> ExportRequest {
         let name = given.exportName ?? given.name
-        if try kind(given) == .kernelNBD {
-            guard await kernel.path(of: name) != nil else {
-                throw TercetError(.notFound, "there is no block device \"\(name)\"")
-            }
-            try await kernel.remove(name)
+        let kind = try kind(given)
+        if kind.isBlockDevice {
+            let path = kind == .ublk ? await ublk.path(of: name) : await kernel.path(of: name)
+            guard path != nil else { throw TercetError(.notFound, "there is no block device \"\(name)\"") }
+            if kind == .ublk { try await ublk.remove(name) } else { try await kernel.remove(name) }
             journal.write(.notice, "no longer a block device", ["export": "\(name)"])
             return ExportRequest(name: given.name, exportName: name, kind: given.kind)
         }

@@ -156,7 +156,7 @@ extension Daemon {
         histories[entry.name] = history
         let observer = VolumeObserver(name: entry.name, members: entry.members, history: history, journal: journal)
         do throws(TercetError) {
-            if entry.exports.contains(.kernelNBD) { try kernel.link(entry.name).noteAttempt(nonce) }
+            if entry.exports.contains(where: \.isBlockDevice) { try kernel.link(entry.name).noteAttempt(nonce) }
         } catch {
             throw VolumeError(.notAttachable, error.description)
         }
@@ -190,8 +190,8 @@ extension Daemon {
                 "volume": "\(entry.name)", "uuid": "\(attachment.superblock.volume)",
                 "bytes": "\(volume.device.geometry.byteCount)", "milliseconds": "\(milliseconds)",
             ])
-        if entry.exports.contains(.kernelNBD) {
-            do throws(TercetError) { try await exportToKernel(entry.name, of: entry.name) } catch {
+        for kind in entry.exports where kind.isBlockDevice {
+            do throws(TercetError) { try await export(entry.name, of: entry.name, as: kind) } catch {
                 histories[entry.name]?.note("not a block device: \(error)")
                 journal.write(.error, "volume cannot be a block device: \(error)", ["volume": "\(entry.name)"])
             }

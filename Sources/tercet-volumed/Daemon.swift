@@ -51,6 +51,7 @@ actor Daemon {
     var isHandedOver = false
     /// Block devices of this machine.
     let kernel: KernelExports
+    let ublk: UblkExports
     /// The target, where volumes are offered to NVMe hosts.
     var reexport: Reexport?
     var isStopping = false
@@ -92,6 +93,7 @@ actor Daemon {
         self.servers = servers
         for server in servers { server.meet(servers) }
         kernel = KernelExports(configuration.kernel, servers: servers, reactors: reactors, journal: journal)
+        ublk = UblkExports(folder: configuration.kernel.folder, reactors: reactors, journal: journal)
         listeners = inherited.filter { !TCPListener.isTCP($0.descriptor) }
         for listener in tcp {
             if configuration.nbdAddresses.contains(where: { listener.name == "tcp://\($0)" }) {
@@ -110,6 +112,7 @@ actor Daemon {
     /// Opens the devices and takes the sockets. Clients wait at them until `accept`.
     func start() async throws(TercetError) {
         if configuration.usesKernelNBD { try await kernel.check() }
+        if configuration.usesUblk { try await ublk.check() }
         for entry in configuration.devices {
             let device = try entry.specification.open()
             for remark in device.remarks { journal.write(.warning, remark) }
@@ -124,8 +127,10 @@ actor Daemon {
         }
         try openTCP()
         for reactor in reactors { reactor.start() }
-        for entry in configuration.devices where entry.exports.contains(.kernelNBD) {
-            try await exportToKernel(entry.name, of: entry.name)
+        for entry in configuration.devices {
+            for kind in entry.exports where kind.isBlockDevice {
+                try await export(entry.name, of: entry.name, as: kind)
+            }
         }
         if let address = configuration.nvmeAddress {
             let made = Reexport(reactors: reactors, journal: journal)
@@ -213,6 +218,7 @@ actor Daemon {
         } else {
             for listener in listeners { listener.close() }
             await kernel.stop()
+            await ublk.stop()
             await drainClients()
             unclean = await detachAll()
         }

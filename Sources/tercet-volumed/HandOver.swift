@@ -157,6 +157,7 @@ extension Daemon {
         relay?.stopListening()
         await kernel.leave()
         let stoppedAt = MonotonicTime.now()
+        await ublk.leave()
         journal.write(.notice, "handing over to the next daemon")
         var sessions: [HandedSession] = []
         for (server, reactor) in zip(servers, reactors) {

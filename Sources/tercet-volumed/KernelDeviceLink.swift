@@ -1,11 +1,10 @@
 import Base
 import Foundation
 import Glibc
-import KernelNBD
 
 /// The state of a kernel's block device that the next daemon has to know, should this one die.
 struct KernelDeviceState: Codable, Equatable {
-    /// N of `/dev/nbdN`.
+    /// N of `/dev/nbdN`, or of `/dev/ublkbN`.
     var index: Int32
     /// The reservation key of the volume's attachment that served it last; 0 for a device of this machine.
     var attachment: UInt64
@@ -57,11 +56,11 @@ struct KernelDeviceLink {
     }
 
     /// Writes the state, and then points the name at the device. Each is there whole or not at all.
-    func write(_ state: KernelDeviceState) throws(TercetError) {
+    func write(_ state: KernelDeviceState, device: String) throws(TercetError) {
         try save(state)
         let fresh = "\(folder)/.\((path as NSString).lastPathComponent).link"
         unlink(fresh)
-        guard symlink(KernelDevice.path(state.index), fresh) == 0, rename(fresh, path) == 0 else {
+        guard symlink(device, fresh) == 0, rename(fresh, path) == 0 else {
             throw problem("\(path) cannot be made", errno)
         }
     }

@@ -110,7 +110,8 @@ actor KernelExports {
             entry.index = try await connect(entry)
             entries[export.name] = entry
         }
-        try link.write(KernelDeviceState(index: entry.index, attachment: attachment))
+        try link.write(
+            KernelDeviceState(index: entry.index, attachment: attachment), device: KernelDevice.path(entry.index))
         journal.write(
             .notice, found == nil ? "block device made" : "block device served again",
             ["export": "\(export.name)", "device": "\(KernelDevice.path(entry.index))", "link": "\(link.path)"])
@@ -223,7 +224,7 @@ actor KernelExports {
     /// Throws `inUse` where an export's device is mounted, or open for somebody alone.
     func checkIsFree(_ name: String) async throws(TercetError) {
         guard let entry = entries[name] else { return }
-        if try await call({ () throws(TercetError) in KernelDevice.isInUse(entry.index) }) {
+        if try await call({ () throws(TercetError) in KernelDevice.isInUse(KernelDevice.path(entry.index)) }) {
             throw TercetError(
                 .inUse, "\(entry.link.path) (\(KernelDevice.path(entry.index))) is mounted or in use: end that first")
         }

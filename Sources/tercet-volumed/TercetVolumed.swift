@@ -84,6 +84,13 @@ struct TercetVolumed: ParsableCommand {
             "Make each volume and device a block device of this machine, /dev/tercet/NAME, by the kernel's NBD client.")
     var kernelNBD = false
 
+    @Flag(
+        name: .long,
+        help:
+            "Make each volume and device a block device of this machine, /dev/tercet/NAME, by the kernel's ublk driver (Linux 6.5)."
+    )
+    var ublk = false
+
     @Option(
         name: .long, help: ArgumentHelp("Unix socket for control, as tercet volume list uses it.", valueName: "PATH"))
     var control: String?
@@ -139,7 +146,7 @@ extension TercetVolumed {
             guard volume.isEmpty, registry == nil, device.isEmpty, nbd.isEmpty, nbdKeys == nil, !nbdInsecure,
                 reactors == nil,
                 hostnqn == nil, !takeOver,
-                clientPatience == nil, control == nil, nvme == nil, !kernelNBD
+                clientPatience == nil, control == nil, nvme == nil, !kernelNBD, !ublk
             else {
                 throw TercetError(
                     .invalid, "--config is given with other options; allowed: all of it in the file, or nothing")
@@ -170,9 +177,14 @@ extension TercetVolumed {
         }
         if let clientPatience { configuration.clientPatienceMilliseconds = max(1, clientPatience) }
         for place in configuration.volumes.indices { configuration.volumes[place].takesOver = takeOver }
-        if kernelNBD {
-            for place in configuration.volumes.indices { configuration.volumes[place].exports.insert(.kernelNBD) }
-            for place in configuration.devices.indices { configuration.devices[place].exports.insert(.kernelNBD) }
+        guard !kernelNBD || !ublk else {
+            throw TercetError(
+                .invalid, "--kernel-nbd and --ublk would make two block devices of one name; allowed: one of them")
+        }
+        if kernelNBD || ublk {
+            let kind = ublk ? VolumedConfiguration.ExportKind.ublk : .kernelNBD
+            for place in configuration.volumes.indices { configuration.volumes[place].exports.insert(kind) }
+            for place in configuration.devices.indices { configuration.devices[place].exports.insert(kind) }
         }
         return configuration
     }
@@ -181,10 +193,10 @@ extension TercetVolumed {
     private func problem(_ configuration: VolumedConfiguration, hasInherited: Bool) -> String? {
         let hasPlace = configuration.nbdSocket != nil || !configuration.nbdAddresses.isEmpty
         if !hasPlace, configuration.nvmeAddress == nil, !hasInherited,
-            !configuration.usesKernelNBD, !single
+            !configuration.usesKernelNBD, !configuration.usesUblk, !single
         {
             return
-                "no client could come: --nbd PATH, a service manager's socket, --nvme ADDRESS, --kernel-nbd or --single is needed"
+                "no client could come: --nbd PATH, a service manager's socket, --nvme ADDRESS, --kernel-nbd, --ublk or --single is needed"
         }
         if single, hasPlace || hasInherited || takeOverFrom != nil {
             return

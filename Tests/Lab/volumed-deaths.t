@@ -16,9 +16,9 @@ mount_point=$tap_folder/mount
 sums=$tap_folder/sums
 mkdir "$mount_point"
 lab_fabric
-pids=(0 0 0)
+pids=()
 writer=
-at_exit 'kill -KILL "${pids[@]}" $volumed_pid $writer'
+at_exit '[ -z "${pids[*]}$volumed_pid$writer" ] || kill -KILL "${pids[@]}" $volumed_pid $writer'
 at_exit 'for device in /dev/nbd?; do nbd-client -d "$device"; done'
 at_exit 'umount -l "$mount_point"'
 store=$(mktemp -d /dev/shm/tercet.XXXXXX)

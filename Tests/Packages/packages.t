@@ -32,12 +32,13 @@ if [ "$(id -u)" -ne 0 ] || ! command -v systemd-nspawn >/dev/null || ! command -
   skip "the packages are installed" "root, systemd-nspawn and mmdebstrap are needed"
   done_testing
 fi
-# The Debian, with what the packages depend on; it is kept.
-base=$cache/bookworm-2.tar
+# The Debian, with what the packages depend on; it is kept under a name that changes with the list.
+there=systemd,systemd-sysv,dbus,procps,ibverbs-providers,libibverbs1,librdmacm1,libaio1,libuuid1,libssl3,libsqlite3-0,libstdc++6
+there+=,liburing2,fio
+base=$cache/bookworm-$(cksum <<<"$there" | cut -d ' ' -f 1).tar
 if [ ! -e "$base" ]; then
   mkdir -p "$cache"
-  require "a Debian is made" mmdebstrap --format=tar --variant=minbase bookworm "$base.$$" --include=systemd,systemd-sysv,dbus,procps \
-    --include=ibverbs-providers,libibverbs1,librdmacm1,libaio1,libuuid1,libssl3,libsqlite3-0,libstdc++6,fio
+  require "a Debian is made" mmdebstrap --format=tar --variant=minbase bookworm "$base.$$" --include="$there"
   mv "$base.$$" "$base"
 fi
 mkdir "$machine"

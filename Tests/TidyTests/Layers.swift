@@ -1,7 +1,7 @@
 /// The rooms from the ground up: a room imports rooms of lower layers only. The map in `Sources/ARCHITECTURE.md` shows the same.
 enum Layers {
     static let all: [[String]] = [
-        ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CSQLite", "CTercet"],
+        ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CSQLite", "CUring", "CTercet"],
         ["Base", "JSON", "Terminal"],
         [
             "Trace", "UnixSockets", "HostDiagnosis", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol",
@@ -11,7 +11,7 @@ enum Layers {
             "Memory", "Reactor", "Replication", "Buffers", "ControlPlane", "Metrics", "InitiatorTransport",
             "TargetInterface", "TargetTransport", "NBDOverTCP",
         ],
-        ["VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport", "NBDServer"],
+        ["VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport", "NBDServer", "UblkServer"],
         ["BlockBackend"],
         ["TargetConfiguration", "NVMeTarget", "NVMeInitiator"],
         ["VolumeDriver"],

@@ -79,8 +79,12 @@ import VolumedConfiguration
 
     @Test(arguments: [
         (
-            "{ \"devices\": [ { \"name\": \"a\", \"path\": \"ram:1M\", \"exports\": [\"ublk\"] } ] }",
-            "'ublk' is no kind of export; allowed: nbd, kernel-nbd"
+            "{ \"devices\": [ { \"name\": \"a\", \"path\": \"ram:1M\", \"exports\": [\"vhost\"] } ] }",
+            "'vhost' is no kind of export; allowed: nbd, kernel-nbd, ublk"
+        ),
+        (
+            "{ \"devices\": [ { \"name\": \"a\", \"path\": \"ram:1M\", \"exports\": [\"ublk\", \"kernel-nbd\"] } ] }",
+            "'a': kernel-nbd and ublk would make two block devices of one name; allowed: one of them"
         ),
         ("{ \"kernelNBD\": { \"folder\": \"disks\" } }", "'disks' is no absolute path"),
         ("{ \"kernelNBD\": { \"requestTimeoutSeconds\": 0 } }", "requestTimeoutSeconds: 0 is out of range"),
