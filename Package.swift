@@ -47,6 +47,7 @@ let package = Package(
         .systemLibrary(name: "CTLS", path: "Sources/CTLS"),
         .systemLibrary(name: "CSQLite", path: "Sources/CSQLite"),
         .systemLibrary(name: "CUring", path: "Sources/CUring"),
+        .systemLibrary(name: "CCurl", path: "Sources/CCurl"),
 
         // The rules of Sources/STYLE.md that a program can check, on the whole tree.
         tests("TidyTests", []),
@@ -224,6 +225,11 @@ let package = Package(
         tests(
             "SQLiteRegistryTests",
             ["Base", "CSQLite", "RegistryLaws", "SQLiteRegistry", "VolumeDriver", "VolumeRegistry"]),
+        // That list in etcd.
+        room("EtcdRegistry", ["Base", "CCurl", "VolumeRegistry"]),
+        tests("EtcdRegistryTests", ["Base", "EtcdRegistry", "RegistryLaws", "VolumeDriver", "VolumeRegistry"]),
+        // A registry of whichever kind a place names.
+        room("RegistryBackend", ["EtcdRegistry", "SQLiteRegistry", "VolumeRegistry"]),
         .executableTarget(
             name: "registry-writer", dependencies: ["Base", "SQLiteRegistry", "VolumeDriver", "VolumeRegistry"],
             path: "Tests/RegistryWriter", swiftSettings: strict),
@@ -248,7 +254,7 @@ let package = Package(
                 "Base", "BlockBackend", "BlockInterface", "ControlPlane", "KernelNBD", "Metrics", "NBDOverTCP",
                 "NBDProtocol",
                 "NBDServer", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication",
-                "SQLiteRegistry", "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
+                "RegistryBackend", "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
                 "UblkServer", "UnixSockets", "VerbsFabric", "VolumeDriver", "VolumeRegistry", "VolumedConfiguration",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -307,7 +313,7 @@ let package = Package(
             dependencies: [
                 "Base", "BlockInterface", "ControlPlane", "FabricInterface", "HostDiagnosis", "InitiatorTransport",
                 "JSON",
-                "Memory", "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "Replication", "SQLiteRegistry",
+                "Memory", "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "RegistryBackend", "Replication",
                 "TargetConfiguration", "TargetInterface", "Terminal", "Trace", "VerbsFabric", "VolumeDriver",
                 "VolumeRegistry",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),

@@ -118,6 +118,10 @@ public struct RegistryError: Error, Equatable, CustomStringConvertible, Sendable
         case inUse
         /// The process has no right to it.
         case notPermitted
+        /// The registry does not answer. It may later; it is not known whether the change was made.
+        case unavailable
+        /// The lease has ended, or was never there.
+        case leaseLost
         /// The system failed. It is not known whether the change was made.
         case failed
     }

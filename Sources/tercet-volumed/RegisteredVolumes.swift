@@ -1,6 +1,6 @@
 import Base
 import Foundation
-import SQLiteRegistry
+import RegistryBackend
 import VolumeDriver
 import VolumeRegistry
 import VolumedConfiguration
@@ -14,30 +14,27 @@ enum RegisteredVolumes {
         _ names: [String], in place: String?
     ) async throws(TercetError) -> [String: VolumedConfiguration.VolumeEntry] {
         guard !names.isEmpty else { return [:] }
-        guard let place = place ?? ProcessInfo.processInfo.environment["TERCET_REGISTRY"] else {
+        guard let place = place ?? ProcessInfo.processInfo.environment[RegistryBackend.variable] else {
             throw TercetError(
                 .invalid,
                 "--volume \(names[0]): no members; allowed: NAME=MEMBER,MEMBER,MEMBER, or a name in a registry, with --registry "
-                    + "sqlite:PATH")
-        }
-        guard let path = SQLiteRegistry.path(ofPlace: place) else {
-            throw TercetError(.invalid, "--registry \(place): is no registry; allowed: sqlite:PATH")
+                    + RegistryBackend.allowed)
         }
         do throws(RegistryError) {
-            let registry = try SQLiteRegistry(path: path)
+            let registry = try await RegistryBackend.open(place)
             var found: [String: VolumedConfiguration.VolumeEntry] = [:]
             for name in names { found[name] = try await volume(name, registry) }
             return found
         } catch {
-            throw TercetError(.invalid, "--volume: \(error.message)")
+            throw TercetError(.invalid, error.message)
         }
     }
 
     private static func volume(
-        _ name: String, _ registry: SQLiteRegistry
+        _ name: String, _ registry: any Registry
     ) async throws(RegistryError) -> VolumedConfiguration.VolumeEntry {
         guard let entry = try await registry.get(name)?.entry else {
-            throw RegistryError(.notFound, "volume \(name): there is none in the registry \(registry.path)")
+            throw RegistryError(.notFound, "volume \(name): there is none in the registry")
         }
         guard entry.state == .ready else {
             throw RegistryError(

@@ -3,6 +3,7 @@ import Base
 import ControlPlane
 import Foundation
 import Logging
+import RegistryBackend
 import TargetConfiguration
 import Terminal
 import Trace
@@ -42,7 +43,8 @@ struct TercetVolumed: ParsableCommand {
 
     @Option(
         name: .long,
-        help: ArgumentHelp("The registry of volumes (default: TERCET_REGISTRY).", valueName: "sqlite:PATH"))
+        help: ArgumentHelp(
+            "The registry of volumes: \(RegistryBackend.allowed) (default: TERCET_REGISTRY).", valueName: "place"))
     var registry: String?
 
     @Option(name: .long, help: ArgumentHelp("A device of this machine to serve. Repeatable.", valueName: "[NAME=]PATH"))

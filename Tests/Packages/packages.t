@@ -34,7 +34,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v systemd-nspawn >/dev/null || ! command -
 fi
 # The Debian, with what the packages depend on; it is kept under a name that changes with the list.
 there=systemd,systemd-sysv,dbus,procps,ibverbs-providers,libibverbs1,librdmacm1,libaio1,libuuid1,libssl3,libsqlite3-0,libstdc++6
-there+=,liburing2,fio
+there+=,libcurl4,liburing2,fio
 base=$cache/bookworm-$(cksum <<<"$there" | cut -d ' ' -f 1).tar
 if [ ! -e "$base" ]; then
   mkdir -p "$cache"

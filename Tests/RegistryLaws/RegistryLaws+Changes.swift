@@ -53,7 +53,12 @@ extension RegistryLaws {
         let start = try await registry.list().revision
         var revision = try await registry.put(Self.entry("c"), expecting: nil)
         let first = revision
-        for _ in 0..<keptChanges { revision = try await registry.put(Self.entry("c"), expecting: revision) }
+        var second = first
+        for number in 0..<keptChanges {
+            revision = try await registry.put(Self.entry("c"), expecting: revision)
+            if number == 0 { second = revision }
+        }
+        await compact(second)
         for stale in [start, Revision(0), Revision(-1), Revision(.min)] where stale < first {
             law(
                 await fails({ $0 == .compacted }) { () async throws(RegistryError) in

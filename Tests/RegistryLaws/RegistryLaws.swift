@@ -9,12 +9,14 @@ import VolumeRegistry
 ///   - other: another client of the same registry.
 ///   - keptChanges: changes that the registry knows; at most 64.
 ///   - write: puts any text in the place of an entry, as another release or a mistake might.
+///   - compact: makes the registry forget the changes before a revision, where it does not do that by itself.
 ///   - seed: of the random part.
 public func checkRegistryLaws(
     _ registry: any Registry, other: any Registry, keptChanges: Int,
-    write: @escaping (_ text: String, _ name: String) async -> Void, seed: UInt64
+    write: @escaping (_ text: String, _ name: String) async -> Void,
+    compact: @escaping (_ oldest: Revision) async -> Void = { _ in }, seed: UInt64
 ) async -> [String] {
-    let laws = RegistryLaws(registry: registry, other: other, keptChanges: keptChanges, write: write)
+    let laws = RegistryLaws(registry: registry, other: other, keptChanges: keptChanges, write: write, compact: compact)
     do throws(RegistryError) {
         try await laws.checkEmpty()
         try await laws.checkCompareAndSet()
@@ -39,16 +41,18 @@ final class RegistryLaws {
     let other: any Registry
     let keptChanges: Int
     let write: (String, String) async -> Void
+    let compact: (Revision) async -> Void
     var violations: [String] = []
 
     init(
         registry: any Registry, other: any Registry, keptChanges: Int,
-        write: @escaping (String, String) async -> Void
+        write: @escaping (String, String) async -> Void, compact: @escaping (Revision) async -> Void
     ) {
         self.registry = registry
         self.other = other
         self.keptChanges = keptChanges
         self.write = write
+        self.compact = compact
     }
 
     func law(_ holds: Bool, _ words: @autoclosure () -> String) {

@@ -1,7 +1,7 @@
 /// The rooms from the ground up: a room imports rooms of lower layers only. The map in `Sources/ARCHITECTURE.md` shows the same.
 enum Layers {
     static let all: [[String]] = [
-        ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CSQLite", "CUring", "CTercet"],
+        ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CSQLite", "CUring", "CCurl", "CTercet"],
         ["Base", "JSON", "Terminal"],
         [
             "Trace", "UnixSockets", "HostDiagnosis", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol",
@@ -16,7 +16,8 @@ enum Layers {
         ["TargetConfiguration", "NVMeTarget", "NVMeInitiator"],
         ["VolumeDriver"],
         ["VolumeRegistry"],
-        ["SQLiteRegistry", "VolumeSimulation", "LibTercet", "VolumedConfiguration"],
+        ["SQLiteRegistry", "EtcdRegistry", "VolumeSimulation", "LibTercet", "VolumedConfiguration"],
+        ["RegistryBackend"],
         ["tercetd", "tercet-volumed", "tercet", "tercet-simulate", "tercet-fio"],
     ]
 }

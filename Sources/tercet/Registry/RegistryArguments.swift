@@ -1,42 +1,43 @@
 import ArgumentParser
 import Base
 import Foundation
-import SQLiteRegistry
+import RegistryBackend
 import VolumeRegistry
 
 /// Which registry of volumes.
 struct RegistryArguments: ParsableArguments {
     @Option(
         name: .customLong("registry"),
-        help: ArgumentHelp("The registry of volumes (default: TERCET_REGISTRY).", valueName: "sqlite:PATH"))
+        help: ArgumentHelp(
+            "The registry of volumes: \(RegistryBackend.allowed) (default: TERCET_REGISTRY).", valueName: "place"))
     var option: String?
-
-    /// The variable that names the registry where the option does not.
-    static let variable = "TERCET_REGISTRY"
 
     /// The registry's place as it was given; `nil` if none was.
     var place: String? {
         if let option { return option }
-        let value = ProcessInfo.processInfo.environment[Self.variable] ?? ""
+        let value = ProcessInfo.processInfo.environment[RegistryBackend.variable] ?? ""
         return value.isEmpty ? nil : value
     }
 
     func validate() throws {
         guard let place else { return }
-        guard SQLiteRegistry.path(ofPlace: place) != nil else {
-            let source = option == nil ? Self.variable : "--registry"
-            throw ValidationError("\(source) \"\(place)\": is no registry; allowed: sqlite:PATH")
+        do throws(RegistryError) {
+            try RegistryBackend.validate(place)
+        } catch {
+            throw ValidationError("\(option == nil ? RegistryBackend.variable : "--registry") \(error.message)")
         }
     }
 
     /// - Parameter makes: a registry that is not there is made.
-    func open(makes: Bool = false) throws -> any Registry {
-        guard let path = place.flatMap({ SQLiteRegistry.path(ofPlace: $0) }) else {
-            throw ValidationError("no registry is given: --registry sqlite:PATH, or the variable \(Self.variable)")
+    func open(makes: Bool = false) async throws -> any Registry {
+        guard let place else {
+            throw ValidationError(
+                "no registry is given: --registry, or the variable \(RegistryBackend.variable), says which; allowed: "
+                    + RegistryBackend.allowed)
         }
-        do throws(RegistryError) {
-            return try SQLiteRegistry(path: path, makes: makes)
-        } catch { throw TercetError(error) }
+        return try await callRegistry { () async throws(RegistryError) in
+            try await RegistryBackend.open(place, makes: makes)
+        }
     }
 }
 
@@ -52,7 +53,8 @@ extension TercetError {
             case .damaged: .damaged
             case .inUse: .inUse
             case .notPermitted: .notPermitted
-            case .failed: .failed
+            case .unavailable: .unavailable
+            case .leaseLost, .failed: .failed
             }
         self.init(code, error.message)
     }

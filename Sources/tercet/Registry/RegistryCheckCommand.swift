@@ -24,7 +24,7 @@ struct RegistryCheckCommand: AsyncParsableCommand {
     var takesOver = false
 
     func run() async throws {
-        let list = try registry.open()
+        let list = try await registry.open()
         let listing = try await callRegistry { () async throws(RegistryError) in try await list.list() }
         for name in names where !listing.volumes.contains(where: { $0.entry.name == name }) {
             throw TercetError(.notFound, "volume \(name): there is none in the registry")

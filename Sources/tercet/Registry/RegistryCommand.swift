@@ -9,8 +9,8 @@ struct RegistryCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "registry", abstract: "The registry of volumes: add, remove, check, export, import.",
         discussion: """
-            A registry has the names of volumes and their members. It is named by --registry sqlite:PATH or by the variable \
-            TERCET_REGISTRY. What the members say of a volume is right, whatever the registry says.
+            A registry has the names of volumes and their members. It is one SQLite file, or lies in etcd: \
+            --registry, or the variable TERCET_REGISTRY, says which. What the members say of a volume is right, whatever the registry says.
             """,
         subcommands: [
             RegistryAddCommand.self, RegistryRemoveCommand.self, RegistryCheckCommand.self, RegistryExportCommand.self,
@@ -55,7 +55,7 @@ struct RegistryAddCommand: AsyncParsableCommand {
             members: zip(chosen.members, newest.members).map { VolumeEntry.Member($0, identity: $1.uuid) },
             regionSize: newest.geometry.regionSize, fencing: newest.fencing == .none ? .none : .reservations,
             minimumCopies: newest.minimumCopies)
-        let list = try volume.registry.open(makes: true)
+        let list = try await volume.registry.open(makes: true)
         let present = try await replace ? Registration.find(name, in: list) : nil
         if let present {
             try await present.change { former in
@@ -86,7 +86,7 @@ struct RegistryRemoveCommand: AsyncParsableCommand {
         false
 
     func run() async throws {
-        let list = try registry.open()
+        let list = try await registry.open()
         if unreadable {
             let listing = try await callRegistry { () async throws(RegistryError) in try await list.list() }
             guard let entry = listing.unreadable.first(where: { $0.name == name }) else {
@@ -122,7 +122,7 @@ struct RegistryExportCommand: AsyncParsableCommand {
     @OptionGroup var registry: RegistryArguments
 
     func run() async throws {
-        let list = try registry.open()
+        let list = try await registry.open()
         let listing = try await callRegistry { () async throws(RegistryError) in try await list.list() }
         try printJSON(RegistryExport(revision: listing.revision.number, volumes: listing.volumes.map(\.entry)))
         try listing.refuseUnreadable()
@@ -144,7 +144,7 @@ struct RegistryImportCommand: AsyncParsableCommand {
 
     func run() async throws {
         let volumes = try read()
-        let list = try registry.open(makes: true)
+        let list = try await registry.open(makes: true)
         var expected: [Revision?] = []
         var unchanged = 0
         for entry in volumes {

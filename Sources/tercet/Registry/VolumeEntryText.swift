@@ -41,7 +41,7 @@ struct VolumeShowCommand: AsyncParsableCommand {
     @Flag(help: "Print JSON.") var json = false
 
     func run() async throws {
-        let registration = try await Registration.find(name, in: try registry.open())
+        let registration = try await Registration.find(name, in: try await registry.open())
         let entry = registration.entry
         if json { return try printJSON(entry) }
         print("volume \(entry.name): \(entry.uuid), \(entry.state), revision \(registration.present.revision)")

@@ -2,6 +2,7 @@ import ArgumentParser
 import Base
 import NVMeInitiator
 import NVMeSpec
+import RegistryBackend
 import Replication
 import VolumeDriver
 import VolumeRegistry
@@ -45,8 +46,8 @@ struct VolumeArguments: ParsableArguments {
             }
             guard registry.place != nil else {
                 throw ValidationError(
-                    "\(name) is a name in a registry: --registry sqlite:PATH, or the variable \(RegistryArguments.variable), says "
-                        + "in which")
+                    "\(name) is a name in a registry: --registry, or the variable \(RegistryBackend.variable), says in which; "
+                        + "allowed: \(RegistryBackend.allowed)")
             }
             if members.isEmpty { return }
         }
@@ -64,7 +65,7 @@ struct VolumeArguments: ParsableArguments {
         guard members.isEmpty else {
             throw ValidationError("\(name) and --member: one of them says which volume it is")
         }
-        let registration = try await Registration.find(name, in: try registry.open())
+        let registration = try await Registration.find(name, in: try await registry.open())
         let entry = registration.entry
         guard states.contains(entry.state) else {
             throw TercetError(

@@ -6,7 +6,7 @@ struct VolumeCommand: AsyncParsableCommand {
         discussion: """
             A volume keeps every write on three members, each a namespace of its own target, and survives the loss of \
             any one of them. Members are named in their order: --member ADDRESS:PORT/SUBNQN/NSID, three times. With a \
-            registry (--registry sqlite:PATH, or the variable TERCET_REGISTRY) a volume has a NAME, which takes their place.
+            registry (--registry, or the variable TERCET_REGISTRY) a volume has a NAME, which takes their place.
             """,
         subcommands: [
             VolumeCreateCommand.self, VolumeStatusCommand.self, VolumeWriteCommand.self, VolumeReadCommand.self,

@@ -30,7 +30,7 @@ struct VolumeListCommand: AsyncParsableCommand {
 
     func run() async throws {
         if registry.place != nil, daemon.socket == nil {
-            return try await showRegistry(registry.open(), json: daemon.json)
+            return try await showRegistry(try await registry.open(), json: daemon.json)
         }
         let volumes = try daemon.call(VolumeMethod.list, NoParameters(), returning: [VolumeSummary].self)
         if daemon.json { return try printJSON(volumes) }

@@ -93,7 +93,7 @@ struct VolumeCreateCommand: AsyncParsableCommand {
 
     /// Makes the volume, and its entry if it has a name: as being created, before anything is written, and then as ready.
     private func create(_ creation: VolumeCreation, _ group: InitiatorGroup) async throws -> VolumeGeometry {
-        let list = try volume.name.map { _ in try volume.registry.open(makes: true) }
+        let list = volume.name == nil ? nil : try await volume.registry.open(makes: true)
         let labels = try labelValues()
         var registration: Registration?
         do throws(TercetError) {
