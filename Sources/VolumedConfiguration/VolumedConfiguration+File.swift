@@ -17,10 +17,13 @@ extension VolumedConfiguration {
     public init(parsing text: String, file: String) throws(TercetError) {
         let root = try Element.root(of: text, file: file, needs: "volumes or devices are needed")
         let values = try root.object(keys: [
-            "reactors", "hostNQN", "controlSocket", "nbd", "nvme", "kernelNBD", "volumes", "devices",
+            "reactors", "hostNQN", "controlSocket", "nbd", "nvme", "kernelNBD", "registry", "volumes", "devices",
         ])
         self.init()
-        for entry in try values["volumes"]?.array() ?? [] { volumes.append(try Self.volume(entry)) }
+        registry = try values["registry"]?.string()
+        for entry in try values["volumes"]?.array() ?? [] {
+            volumes.append(try Self.volume(entry, hasRegistry: registry != nil))
+        }
         for entry in try values["devices"]?.array() ?? [] { devices.append(try Self.device(entry)) }
         if let value = values["reactors"] { reactors = try value.integer(in: 1...256) }
         if let value = values["hostNQN"] {
@@ -68,13 +71,21 @@ extension VolumedConfiguration {
         try checkBlockDevices { "\(file): '\($0)'" }
     }
 
-    private static func volume(_ entry: Element) throws(TercetError) -> VolumeEntry {
+    private static func volume(_ entry: Element, hasRegistry: Bool) throws(TercetError) -> VolumeEntry {
         let values = try entry.object(keys: ["name", "members", "takeOver", "exports", "limits"])
-        guard let name = values["name"], let list = values["members"] else {
+        guard let name = values["name"], hasRegistry || values["members"] != nil else {
             throw entry.error(
-                "a name or the members are missing; allowed: { name, members: [ 3 of them ], takeOver, exports, limits }"
-            )
+                "a name or the members are missing; allowed: { name, members: [ 3 of them ], takeOver, exports, limits }, "
+                    + "without members where there is a registry")
         }
+        return VolumeEntry(
+            name: try name.string(),
+            members: try values["members"].map { list throws(TercetError) in try members(list) } ?? [],
+            takesOver: try values["takeOver"]?.boolean() ?? false,
+            exports: try exports(values["exports"]), limits: try limits(values["limits"]))
+    }
+
+    private static func members(_ list: Element) throws(TercetError) -> [MemberAddress] {
         var members: [MemberAddress] = []
         for element in try list.array() {
             let text = try element.string()
@@ -85,9 +96,7 @@ extension VolumedConfiguration {
             }
         }
         guard members.count == 3 else { throw list.error("\(members.count) members; allowed: 3") }
-        return VolumeEntry(
-            name: try name.string(), members: members, takesOver: try values["takeOver"]?.boolean() ?? false,
-            exports: try exports(values["exports"]), limits: try limits(values["limits"]))
+        return members
     }
 
     private static func limits(_ value: Element?) throws(TercetError) -> VolumeLimits {

@@ -34,7 +34,7 @@ public struct VolumedConfiguration: Equatable, Sendable {
     public struct VolumeEntry: Equatable, Sendable {
         /// The name of its export.
         public var name: String
-        /// Three, in order.
+        /// Three, in order; none as long as the registry has not told them.
         public var members: [MemberAddress]
         /// A host that has it attached is fenced.
         public var takesOver = false
@@ -81,6 +81,8 @@ public struct VolumedConfiguration: Equatable, Sendable {
 
     public var volumes: [VolumeEntry] = []
     public var devices: [DeviceEntry] = []
+    /// The registry that tells the members of volumes that have none here; `nil` for none.
+    public var registry: String?
     /// Threads that serve, each on a processor of its own.
     public var reactors = 1
     /// The NQN of this host towards the members; `nil` for the machine's.

@@ -30,6 +30,17 @@ enum RegisteredVolumes {
         }
     }
 
+    /// Looks up the volumes of a configuration that have no members there.
+    static func complete(_ configuration: inout VolumedConfiguration) async throws(TercetError) {
+        let places = configuration.volumes.indices.filter { configuration.volumes[$0].members.isEmpty }
+        let found = try await find(places.map { configuration.volumes[$0].name }, in: configuration.registry)
+        for place in places {
+            guard let volume = found[configuration.volumes[place].name] else { continue }
+            configuration.volumes[place].members = volume.members
+            configuration.volumes[place].expected = volume.expected
+        }
+    }
+
     private static func volume(
         _ name: String, _ registry: any Registry
     ) async throws(RegistryError) -> VolumedConfiguration.VolumeEntry {

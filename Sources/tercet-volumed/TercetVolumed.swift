@@ -153,7 +153,9 @@ extension TercetVolumed {
                 throw TercetError(
                     .invalid, "--config is given with other options; allowed: all of it in the file, or nothing")
             }
-            return try VolumedConfiguration(contentsOf: config)
+            configuration = try VolumedConfiguration(contentsOf: config)
+            try await RegisteredVolumes.complete(&configuration)
+            return configuration
         }
         configuration = try VolumedConfiguration(
             volumes: volume,

@@ -57,9 +57,14 @@ expect_output "its members are asked" "health: healthy" by_name status db
 check "it is written by its name" by_name bench db --runtime 0.5 --size 4m
 expect_refusal "a name is used once" "is in the registry already" by_name create db "${members[@]}" --overwrite
 expect_output "nothing is half done" "0 half done and settled, 0 left" registry check
-require "the daemon serves it by its name" start_volumed --nbd "$nbd_socket" --volume db
+cat >"$tap_folder/volumed.json" <<JSON
+{ "registry": "$secure", "nbd": { "socket": "$nbd_socket" }, "volumes": [ { "name": "db" } ] }
+JSON
+require "the daemon serves it by its name" start_volumed --config "$tap_folder/volumed.json"
 expect_output "... with its size" "^[1-9][0-9]+$" nbdinfo --size "$(uri db)"
 check "... and ends" stop_volumed
+sed -i 's/"db"/"other"/' "$tap_folder/volumed.json"
+expect_refusal "... and no other" "volume other: there is none in the registry" "$volumed" --config "$tap_folder/volumed.json"
 
 expect_refusal "without a user nothing is shown" "add user=NAME" by_name list --registry "$place?ca=$tap_folder/ca.pem"
 expect_refusal "a wrong password is refused" "see user=NAME and password-file" by_name list --registry "${secure/password-file=*/}password-file=$tap_folder/wrong"

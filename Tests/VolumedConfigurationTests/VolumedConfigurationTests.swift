@@ -77,6 +77,13 @@ import VolumedConfiguration
         #expect(configuration.kernel.deadConnectionTimeoutSeconds == 60)
     }
 
+    @Test func membersMayBeTheRegistrys() throws {
+        let configuration = try VolumedConfiguration(
+            parsing: #"{ "volumes": [ { "name": "a", "takeOver": true } ], "registry": "sqlite:/srv/r" }"#, file: "f")
+        #expect(configuration.registry == "sqlite:/srv/r")
+        #expect(configuration.volumes[0].members.isEmpty && configuration.volumes[0].takesOver)
+    }
+
     @Test(arguments: [
         (
             "{ \"devices\": [ { \"name\": \"a\", \"path\": \"ram:1M\", \"exports\": [\"vhost\"] } ] }",
@@ -91,6 +98,7 @@ import VolumedConfiguration
         ("{ \"volume\": [] }", "f:1:3: volume: unknown key; did you mean 'volumes'?"),
         ("{ \"volumes\": [ { \"name\": \"a\", \"members\": [\"x\"] } ] }", "'x' is no member"),
         ("{ \"devices\": [ { \"name\": \"a\" } ] }", "devices[0]: a name or a path is missing"),
+        ("{ \"volumes\": [ { \"name\": \"a\" } ] }", "volumes[0]: a name or the members are missing"),
         ("{ \"nbd\": { \"memory\": 1 } }", "nbd.memory: 1 is out of range"),
     ])
     func mistakesInTheFile(text: String, words: String) {
