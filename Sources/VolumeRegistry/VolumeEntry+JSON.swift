@@ -11,17 +11,14 @@ extension VolumeEntry {
         let data = Data(text)
         func place() -> String { "the registry's entry of \(Self.printable(name))" }
         do {
-            let version = try decoder.decode(VersionOnly.self, from: data).version
-            guard version == Self.version else {
+            self = try decoder.decode(VolumeEntry.self, from: data)
+        } catch {
+            if let version = (try? decoder.decode(VersionOnly.self, from: data))?.version, version != Self.version {
                 throw RegistryError(
                     .unknownVersion,
                     "\(place()) has version \(version), and this release knows \(Self.version): use the release that wrote it, "
                         + "or a later one; nothing was changed")
             }
-            self = try decoder.decode(VolumeEntry.self, from: data)
-        } catch let error as RegistryError {
-            throw error
-        } catch {
             throw RegistryError(
                 .damaged,
                 "\(place()) cannot be read: \(Self.problem(error)); tercet registry remove --unreadable takes it out")
