@@ -7,18 +7,23 @@
 by_name() { timeout 120 "$tercet" volume "$@"; }
 registry() { timeout 60 "$tercet" registry "$@"; }
 
-# start_etcd NUMBER SCHEME PEERS [OPTION...]: starts a member; its clients are served at the port 50 + NUMBER of this file.
+# etcd has a loopback address of this file's own, whose ports no other program gets by chance, and keeps its files in memory
+# where it can: neither is what is tested.
+etcd_address=127.9.$((port_slot / 200)).$((port_slot % 200 + 1))
+etcd_folder=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo "$tap_folder")/tercet-etcd.XXXXXX")
+at_exit 'rm -rf "$etcd_folder"'
 etcd_pids=()
 at_exit '[ ${#etcd_pids[@]} -eq 0 ] || kill -KILL "${etcd_pids[@]}"'
+
+# start_etcd NUMBER SCHEME PEERS [OPTION...]: starts a member, which serves clients at the port 2379 + NUMBER.
 start_etcd() {
   local number=$1 scheme=$2 peers=$3
-  etcd --name "m$number" --data-dir "$tap_folder/etcd$number" --logger zap --heartbeat-interval 50 --election-timeout 500 \
-    --listen-client-urls "$scheme://$address:$((port + 50 + number))" \
-    --advertise-client-urls "$scheme://$address:$((port + 50 + number))" \
-    --listen-peer-urls "http://$address:$((port + 60 + number))" \
-    --initial-advertise-peer-urls "http://$address:$((port + 60 + number))" --initial-cluster "$peers" "${@:4}" \
-    >>"$tap_folder/etcd$number.log" 2>&1 </dev/null &
+  local clients=$scheme://$etcd_address:$((2379 + number)) peer=http://$etcd_address:$((2389 + number))
+  etcd --name "m$number" --data-dir "$etcd_folder/$number" --logger zap --heartbeat-interval 50 --election-timeout 500 \
+    --listen-client-urls "$clients" --advertise-client-urls "$clients" --listen-peer-urls "$peer" \
+    --initial-advertise-peer-urls "$peer" --initial-cluster "$peers" "${@:4}" >>"$tap_folder/etcd$number.log" 2>&1 </dev/null &
   etcd_pids[$number]=$!
+  tap_logs+=("$tap_folder/etcd$number.log")
 }
 kill_etcd() { kill -KILL "${etcd_pids[$1]}" && wait "${etcd_pids[$1]}" 2>/dev/null; return 0; }
 etcd_client() { ETCDCTL_API=3 etcdctl --command-timeout 5s --endpoints "$@"; }
@@ -30,11 +35,11 @@ certificates() {
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=etcd -keyout "$tap_folder/etcd.key" \
       -out "$tap_folder/etcd.csr" &&
     openssl x509 -req -in "$tap_folder/etcd.csr" -CA "$tap_folder/ca.pem" -CAkey "$tap_folder/ca.key" -CAcreateserial -days 2 \
-      -extfile <(echo "subjectAltName=IP:$address") -out "$tap_folder/etcd.pem"
+      -extfile <(echo "subjectAltName=IP:$etcd_address") -out "$tap_folder/etcd.pem"
 }
 require "an authority signs a certificate" certificates
-start_etcd 0 https "m0=http://$address:$((port + 60))" --cert-file "$tap_folder/etcd.pem" --key-file "$tap_folder/etcd.key"
-as_root() { etcd_client "https://$address:$((port + 50))" --cacert "$tap_folder/ca.pem" "$@"; }
+start_etcd 0 https "m0=http://$etcd_address:2389" --cert-file "$tap_folder/etcd.pem" --key-file "$tap_folder/etcd.key"
+as_root() { etcd_client "https://$etcd_address:2379" --cacert "$tap_folder/ca.pem" "$@"; }
 require "etcd starts" wait_until 30 as_root get x
 users() {
   as_root user add root:secret && as_root user grant-role root root && as_root role add tercet &&
@@ -44,7 +49,7 @@ users() {
 require "it has users" users
 echo password >"$tap_folder/password"
 echo wrong >"$tap_folder/wrong"
-place=etcd://$address:$((port + 50))
+place=etcd://$etcd_address:2379
 secure=$place'?ca='$tap_folder/ca.pem'&deadline=5&user=tercet&password-file='$tap_folder/password
 
 for number in 0 1 2; do require "target $number starts" start_member "$number"; done
@@ -75,13 +80,13 @@ registry export >"$tap_folder/export"
 check "the volume is destroyed by its name" by_name destroy db
 expect_equal "... and has left the registry" "" "$(by_name list)"
 kill_etcd 0
-rm -r "$tap_folder/etcd0"
+rm -r "$etcd_folder/0"
 expect_refusal "nobody is there" "no member could answer within 1.0 s .*more than half" by_name list --registry "$place?deadline=1"
 
 # A cluster of three.
-peers=$(for number in 0 1 2; do printf 'm%s=http://%s:%s,' "$number" "$address" $((port + 60 + number)); done)
+peers=$(for number in 0 1 2; do printf 'm%s=http://%s:%s,' "$number" "$etcd_address" $((2389 + number)); done)
 for number in 0 1 2; do start_etcd "$number" http "${peers%,}"; done
-endpoints=$address:$((port + 50)),$address:$((port + 51)),$address:$((port + 52))
+endpoints=$etcd_address:2379,$etcd_address:2380,$etcd_address:2381
 require "a cluster starts" wait_until 30 etcd_client "$endpoints" endpoint health
 export TERCET_REGISTRY=etcd://$endpoints
 python3 - "$tap_folder/export" >"$tap_folder/many" <<'PYTHON'
@@ -100,7 +105,7 @@ check "it goes on without the member that it spoke with" wait "$import"
 expect_equal "... to the end" "300 volumes entered, 0 were there" "$(cat "$tap_folder/import")"
 expect_equal "all are there" 300 "$(by_name list | wc -l)"
 kill_etcd 1
-expect_refusal "one of three is no cluster" "no member could answer within 2.0 s .*$address:$((port + 52))" \
+expect_refusal "one of three is no cluster" "no member could answer within 2.0 s .*$etcd_address:2381" \
   registry remove v7 --registry "$TERCET_REGISTRY?deadline=2"
 start_etcd 1 http "${peers%,}"
 check "two of three are one" wait_until 20 registry remove v8
