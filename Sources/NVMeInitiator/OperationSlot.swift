@@ -114,6 +114,21 @@ struct OperationSlot: ListedSlot {
     /// Both halves of a Compare and Write leave together.
     @inline(__always) var isFused: Bool { kind == .compareAndWrite && !marks.contains(.isCommand) }
 
+    /// Forgets what the operation before has left, but for the fields that each operation brings itself. Field by field: a whole
+    /// slot that is copied here costs more than all of them.
+    @inline(__always)
+    mutating func forget() {
+        marks = []
+        retries = 0
+        commands = 0
+        deadline = .distantFuture
+        retryAt = .distantFuture
+        memory.piece = 0
+        memory.offset = 0
+        status = .success
+        result = 0
+    }
+
     /// Goes back to the beginning, to be done again.
     mutating func rewind() {
         range = OperationRange(startingLBA: range.startingLBA, blockCount: range.blockCount)

@@ -136,8 +136,7 @@ struct QueueEngine: ~Copyable {
         guard namespace.isPresent, isSound(operation, blockShift: namespace.blockShift) else { return .invalid }
         guard terms.optional.include(operation.kind) else { return .unsupported }
         guard let index = operations.take() else { return .full }
-        // Set in its place: a copy would cost more than all of the fields.
-        operations[index] = OperationSlot()
+        operations[index].forget()
         operations[index].kind = operation.kind
         operations[index].flags = operation.flags
         if !namespace.mayDeallocateZeroes { operations[index].flags.remove(.mayDeallocate) }
