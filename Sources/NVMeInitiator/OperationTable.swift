@@ -58,8 +58,9 @@ struct OperationTable: ~Copyable {
     @inline(__always)
     mutating func append(_ index: OperationIndex) {
         if slots[index].state != .pending { slots[index].state.move(to: .pending) }
+        // The group knows of those that wait already: it forgets a queue only once nothing does.
+        if pending.isEmpty { seat.hasPending() }
         pending.append(index, in: slots)
-        seat.hasPending()
     }
 
     /// All commands of the first operation have been issued.
@@ -89,14 +90,16 @@ struct OperationTable: ~Copyable {
         let completion = IOCompletion(
             tag: slots[index].tag, outcome: outcome, failure: failure, status: slots[index].status,
             result: slots[index].result)
+        // The first one alone is told to the group: it takes all of them.
         if slots[index].marks.contains(.isAwaited) {
+            if awaitedCount == 0 { seat.hasCompleted() }
             awaitedCount += 1
             completions[slots.capacity - awaitedCount] = completion
         } else {
+            if completedCount == 0 { seat.hasCompleted() }
             completions[completedCount] = completion
             completedCount += 1
         }
-        seat.hasCompleted()
         slots[index].state.move(to: .free)
         slots.give(index)
     }
