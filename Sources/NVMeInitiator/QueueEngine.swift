@@ -133,7 +133,9 @@ struct QueueEngine: ~Copyable {
         guard isOpen else { return .notConnected }
         guard operation.namespace >= 0, operation.namespace < namespaces.count else { return .invalid }
         let namespace = namespaces[operation.namespace]
-        guard namespace.isPresent, isSound(operation, blockShift: namespace.blockShift) else { return .invalid }
+        guard namespace.isPresent, Self.isSound(operation, blockShift: namespace.blockShift, terms.limits) else {
+            return .invalid
+        }
         guard terms.optional.include(operation.kind) else { return .unsupported }
         guard let index = operations.take() else { return .full }
         operations[index].forget()
@@ -188,8 +190,10 @@ struct QueueEngine: ~Copyable {
     func single(_ index: OperationIndex) -> SubmissionEntry { singles[index.offset] }
 
     /// Whether the operation's lengths fit together.
+    ///
+    /// Static, as is what it calls: a call that is not inlined would have all of the engine copied before it.
     @inline(__always)
-    private func isSound(_ operation: IOOperation, blockShift: UInt8) -> Bool {
+    private static func isSound(_ operation: IOOperation, blockShift: UInt8, _ limits: TransferLimits) -> Bool {
         let shift = UInt64(blockShift)
         let (bytes, overflow) = operation.blockCount.multipliedReportingOverflow(by: UInt64(1) << shift)
         let (_, wraps) = operation.startingLBA.addingReportingOverflow(operation.blockCount)
@@ -201,18 +205,20 @@ struct QueueEngine: ~Copyable {
             return data.length >= Int(operation.blockCount) * DatasetManagementRange.byteCount
         case .compareAndWrite:
             guard let data = operation.data, let second = operation.second, operation.blockCount > 0, !wraps,
-                bytes <= terms.limits.maxBytes, operation.blockCount <= 65536
+                bytes <= limits.maxBytes, operation.blockCount <= 65536
             else { return false }
             return !overflow && data.length == Int(bytes) && second.length == Int(bytes)
         case .read, .write, .compare:
             guard operation.blockCount > 0, !overflow, !wraps, bytes <= UInt64(Int.max) else { return false }
             if let data = operation.data, operation.segments == nil { return data.length == Int(bytes) }
-            return segmentsAreSound(operation, Int(bytes), blockMask: (1 << Int(shift)) - 1)
+            return segmentsAreSound(operation, Int(bytes), blockMask: (1 << Int(shift)) - 1, limits)
         }
     }
 
     /// Pieces add up to the operation's length, and none of them ends within a block, unless all go into one command.
-    private func segmentsAreSound(_ operation: IOOperation, _ bytes: Int, blockMask: Int) -> Bool {
+    private static func segmentsAreSound(
+        _ operation: IOOperation, _ bytes: Int, blockMask: Int, _ limits: TransferLimits
+    ) -> Bool {
         guard let segments = operation.segments, operation.segmentCount > 0 else { return false }
         var left = bytes
         var isAligned = true
@@ -222,7 +228,7 @@ struct QueueEngine: ~Copyable {
             left -= length
             if length & blockMask != 0 { isAligned = false }
         }
-        let fitsOne = operation.segmentCount <= terms.limits.maxPieces && UInt64(bytes) <= terms.limits.maxBytes
+        let fitsOne = operation.segmentCount <= limits.maxPieces && UInt64(bytes) <= limits.maxBytes
         return left == 0 && (isAligned || fitsOne)
     }
 
