@@ -73,7 +73,8 @@ extension Profile {
         seed: UInt64, family: ProfileFamily? = nil, broken variant: BrokenVariant?, isBroken: Bool = true,
         faults chosen: Set<FaultKind>? = nil
     ) {
-        self.init(seed: seed, family: family ?? variant?.family ?? .small)
+        // The seeds of variants were counted in sparse worlds.
+        self.init(seed: seed, family: family ?? variant?.family ?? .small, isSparse: family == nil && variant != nil)
         if let variant {
             if family == nil {
                 faults = variant.faults
