@@ -187,6 +187,10 @@ let package = Package(
         // Block devices of the kernel's ublk driver: their requests are done on a reactor.
         room("UblkServer", ["Base", "BlockInterface", "CLinux", "CUring", "Reactor"]),
 
+        // Small files that are replaced as a whole.
+        room("DurableFiles", ["Base"]),
+        tests("DurableFilesTests", ["Base", "DurableFiles"]),
+
         // What a target is told, from a file or a command line.
         room(
             "TargetConfiguration",
@@ -263,7 +267,8 @@ let package = Package(
         .executableTarget(
             name: "tercetd",
             dependencies: [
-                "Base", "BlockBackend", "BlockInterface", "CLinux", "ControlPlane", "FabricInterface", "JSON",
+                "Base", "BlockBackend", "BlockInterface", "CLinux", "ControlPlane", "DurableFiles", "FabricInterface",
+                "JSON",
                 "Metrics",
                 "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "TargetConfiguration", "TargetInterface",
                 "Terminal", "Trace",

@@ -1,4 +1,5 @@
 import Dispatch
+import DurableFiles
 import Foundation
 import NVMeSpec
 import TargetInterface
@@ -10,7 +11,7 @@ struct FileReservationStore: ReservationStore {
 
     init(folder: String) { self.folder = folder }
 
-    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { try DurableFile.read(path(subsystem, nsid)) }
+    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { try FileContents.read(path(subsystem, nsid)) }
 
     func save(
         _ bytes: (@Sendable () -> [UInt8])?, subsystem: String, nsid: UInt32,

@@ -1,5 +1,6 @@
 import Base
 import CLinux
+import DurableFiles
 import Glibc
 import TargetConfiguration
 
@@ -45,7 +46,7 @@ final class StateDirectory: Sendable {
     /// - Returns: and what the operator should know.
     func identity(of machine: Machine) throws(TercetError) -> (kept: UUIDBytes, remarks: [String]) {
         var remarks: [String] = []
-        if let stored = try DurableFile.read(identityPath) {
+        if let stored = try FileContents.read(identityPath) {
             guard let (kept, origin) = Self.parse(String(decoding: stored, as: UTF8.self)) else {
                 throw TercetError(
                     .damaged, "\(identityPath): is damaged; restore it, or remove it: hosts then see other namespaces")

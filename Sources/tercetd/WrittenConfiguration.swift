@@ -1,4 +1,5 @@
 import Base
+import DurableFiles
 import Glibc
 import TargetConfiguration
 

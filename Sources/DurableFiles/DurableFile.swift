@@ -2,34 +2,12 @@ import Base
 import Glibc
 
 /// A small file that is replaced as a whole: after a power loss there is the old one or the new one.
-enum DurableFile {
-    /// The contents of a file; `nil` if there is none.
-    static func read(_ path: String) throws(TercetError) -> [UInt8]? {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else {
-            // Only this says that nothing was stored. A folder that cannot be searched or read says nothing.
-            if errno == ENOENT { return nil }
-            throw failure("open", path)
-        }
-        defer { close(descriptor) }
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 4096)
-        while true {
-            let count = Glibc.read(descriptor, &buffer, buffer.count)
-            if count == 0 { return bytes }
-            if count > 0 {
-                bytes += buffer[..<count]
-            } else if errno != EINTR {
-                throw failure("read", path)
-            }
-        }
-    }
-
+public enum DurableFile {
     /// Writes beside the file, makes that durable, renames, and makes the renaming durable; `nil` bytes remove the file.
     /// Returns what went wrong.
     ///
     /// - Parameter mode: permissions of the file.
-    static func replace(
+    public static func replace(
         _ path: String, in folder: String, with bytes: [UInt8]?, mode: mode_t = 0o600
     ) -> String? {
         if mkdir(folder, 0o700) != 0 && errno != EEXIST { return problem("mkdir", folder) }
@@ -54,7 +32,7 @@ enum DurableFile {
     }
 
     /// A system call that has failed just now.
-    static func failure(_ call: String, _ path: String, _ code: Int32 = errno) -> TercetError {
+    public static func failure(_ call: String, _ path: String, _ code: Int32 = errno) -> TercetError {
         TercetError(call: "\(call) \(path)", errno: code, reason: String(cString: strerror(code)))
     }
 
