@@ -35,6 +35,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", from: "1.0.2"),
     ],
     targets: [
         // Header-only shims: only what Swift cannot import.
@@ -262,6 +263,20 @@ let package = Package(
                 "UblkServer", "UnixSockets", "VerbsFabric", "VolumeDriver", "VolumeRegistry", "VolumedConfiguration",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
+            ], swiftSettings: strict),
+
+        // Volumes of tercet-volumed as CSI's node service has them: staged, published, looked at; and the same as a command.
+        room(
+            "NodeAgent",
+            [
+                "Base", "ControlPlane", "DurableFiles", system,
+                .product(name: "Subprocess", package: "swift-subprocess"),
+            ]),
+        tests("NodeAgentTests", ["NodeAgent"]),
+        .executableTarget(
+            name: "tercet-node",
+            dependencies: [
+                "NodeAgent", "Terminal", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 
         .executableTarget(

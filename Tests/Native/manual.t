@@ -27,6 +27,8 @@ commands() { "$@" --help | sed -n '/^SUBCOMMANDS/,/^$/s/^  \([a-z-]*\)\( .*\|$\)
 
 expect_equal "tercetd(8) has each option" "" "$(missing_options 8 tercetd "$tercetd")"
 expect_equal "tercet-volumed(8) too" "" "$(missing_options 8 tercet-volumed "$project/.build/release/tercet-volumed")"
+node=$project/.build/release/tercet-node
+expect_equal "tercet-node-stage(8) too" "" "$(missing_options 8 tercet-node-stage "$node" stage)"
 expect_equal "tercet-fio(1) too" "" "$(missing_options 1 tercet-fio "$project/.build/release/tercet-fio")"
 without=() count=0
 for command in $(commands "$tercet"); do
@@ -36,8 +38,11 @@ for command in $(commands "$tercet"); do
     [ -s "$pages/man1/tercet-$command-$inner.1" ] || without+=("$command $inner")
   done
 done
+for command in $(commands "$node"); do
+  [ -s "$pages/man8/tercet-node-$command.8" ] || without+=("node $command")
+done
 check "there are commands of commands" test "$count" -ge 20
-expect_equal "each command of tercet has a page" "" "${without[*]}"
+expect_equal "each command of tercet and tercet-node has a page" "" "${without[*]}"
 expect_equal "tercet-volume-create(1) has each option" "" "$(missing_options 1 tercet-volume-create "$tercet" volume create)"
 expect_equal "... and tercet-target-add-namespace(1)" "" \
   "$(missing_options 1 tercet-target-add-namespace "$tercet" target add namespace)"

@@ -1,10 +1,7 @@
 /// The rooms from the ground up: a room imports rooms of lower layers only. The map in `Sources/ARCHITECTURE.md` shows the same.
 enum Layers {
     static let all: [[String]] = [
-        [
-            "CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CSQLite", "CUring", "CCurl",
-            "CTercet",
-        ],
+        ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CSQLite", "CUring", "CCurl", "CTercet"],
         ["Base", "JSON", "Terminal"],
         [
             "Trace", "UnixSockets", "HostDiagnosis", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol",
@@ -14,13 +11,15 @@ enum Layers {
             "Memory", "Reactor", "Replication", "Buffers", "ControlPlane", "Metrics", "InitiatorTransport",
             "TargetInterface", "TargetTransport", "NBDOverTCP",
         ],
-        ["VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport", "NBDServer", "UblkServer"],
+        [
+            "VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport", "NBDServer", "UblkServer", "NodeAgent",
+        ],
         ["BlockBackend"],
         ["TargetConfiguration", "NVMeTarget", "NVMeInitiator"],
         ["VolumeDriver"],
         ["VolumeRegistry"],
         ["SQLiteRegistry", "EtcdRegistry", "VolumeSimulation", "LibTercet", "VolumedConfiguration"],
         ["RegistryBackend"],
-        ["tercetd", "tercet-volumed", "tercet", "tercet-simulate", "tercet-fio"],
+        ["tercetd", "tercet-volumed", "tercet-node", "tercet", "tercet-simulate", "tercet-fio"],
     ]
 }

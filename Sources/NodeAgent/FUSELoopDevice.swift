@@ -1,0 +1,109 @@
+import Foundation
+import Glibc
+
+/// A volume as a file of nbdfuse, and that file as a loop device. The volume's UUID and name are in the file's path, which the kernel
+/// tells of each loop device.
+struct FUSELoopDevice {
+    private let volume: VolumeID
+    private let folder: String
+    private let socket: String
+
+    private var file: String { "\(folder)/\(volume)" }
+
+    init(_ volume: VolumeID, _ uuid: String, _ settings: NodeSettings) {
+        self.volume = volume
+        folder = "\(settings.runFolder)/\(uuid)"
+        socket = settings.nbdSocket
+    }
+
+    /// Whether this host has what it takes.
+    static var isPossible: Bool {
+        access("/dev/fuse", R_OK | W_OK) == 0 && access("/dev/loop-control", R_OK | W_OK) == 0
+            && (access("/usr/bin/nbdfuse", X_OK) == 0 || access("/usr/local/bin/nbdfuse", X_OK) == 0)
+    }
+
+    /// The device, where its file is still served: one whose nbdfuse has died stays, and fails each I/O.
+    func find() -> HostDevice? { isServed ? loop() : nil }
+
+    /// Whether the file's server answers. The kernel tells of a file from memory for a while after its server has died; to open it, it has
+    /// to ask.
+    private var isServed: Bool {
+        let descriptor = open(file, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return false }
+        close(descriptor)
+        return true
+    }
+
+    /// The loop device of the file, whether that is served or not.
+    private func loop() -> HostDevice? {
+        guard let devices = try? FileManager.default.contentsOfDirectory(atPath: "/sys/block") else { return nil }
+        for name in devices where name.hasPrefix("loop") {
+            guard
+                let backing = try? String(contentsOfFile: "/sys/block/\(name)/loop/backing_file", encoding: .utf8),
+                backing.trimmingCharacters(in: .newlines) == file,
+                let number = HostPath.deviceNumber("/dev/\(name)")
+            else { continue }
+            return HostDevice(kind: .fuseLoop, path: "/dev/\(name)", number: number)
+        }
+        return nil
+    }
+
+    /// Starts nbdfuse, where its file is not there, and makes the file a loop device.
+    func make(_ programs: HostProgram) async throws(NodeError) {
+        try VolumeLock.make(folder)
+        if !isServed {
+            // A server that has died leaves its mount, and a loop device that would find no other.
+            if let dead = loop() { try await programs.succeed("losetup", ["--detach", dead.path]) }
+            if try MountTable.current().mount(at: folder) != nil {
+                try await programs.succeed("umount", ["--lazy", folder])
+            }
+            // It outlives this call, and does not hold its lock.
+            let uri = "nbd+unix:///\(volume)?socket=\(socket)"
+            let starter = HostProgram(lock: nil, deadline: programs.deadline)
+            try await starter.succeed(
+                "setsid",
+                [
+                    "--fork", "sh", "-c", "exec nbdfuse \"$1\" \"$2\" </dev/null >\"$3\" 2>&1", "sh", file, uri,
+                    log,
+                ], .unavailable)
+            try await appear(before: programs.deadline)
+        }
+        try await programs.succeed("losetup", ["--find", "--direct-io=on", file], .resourceExhausted)
+    }
+
+    private var log: String { "\(folder).log" }
+
+    private func appear(before deadline: ContinuousClock.Instant) async throws(NodeError) {
+        while !isServed {
+            if let text = try? String(contentsOfFile: log, encoding: .utf8),
+                let line = text.split(separator: "\n").first
+            {
+                throw NodeError(.unavailable, "nbdfuse has not begun: \(line)")
+            }
+            guard ContinuousClock.now < deadline else {
+                throw NodeError(.deadlineExceeded, "nbdfuse has not begun within the time of the call")
+            }
+            try? await Task.sleep(for: .milliseconds(5))
+        }
+    }
+
+    /// Ends the loop device, and then nbdfuse, which ends with its mount.
+    func remove(_ programs: HostProgram) async throws(NodeError) {
+        let isServed = isServed
+        if let device = loop() {
+            try await programs.succeed("losetup", ["--detach", device.path])
+            // The kernel lets go of it when nobody has it open any more.
+            while loop() != nil {
+                guard ContinuousClock.now < programs.deadline else {
+                    throw NodeError(.deadlineExceeded, "\(device.path) is still in use: who has it open?")
+                }
+                try? await Task.sleep(for: .milliseconds(5))
+            }
+        }
+        if try MountTable.current().mount(at: folder) != nil {
+            try await programs.succeed("umount", isServed ? [folder] : ["--lazy", folder])
+        }
+        rmdir(folder)
+        unlink(log)
+    }
+}

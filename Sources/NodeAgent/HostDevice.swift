@@ -1,0 +1,79 @@
+import Glibc
+
+/// A way to make a volume a block device of this host.
+public enum HostDeviceKind: String, CaseIterable, Codable, Sendable {
+    /// The kernel's NBD client, which tercet-volumed connects.
+    case kernelNBD = "kernel-nbd"
+    /// nbdfuse, whose file is a loop device's: for kernels without an NBD client.
+    case fuseLoop = "nbdfuse"
+}
+
+/// The block device that a volume is.
+struct HostDevice: Sendable {
+    var kind: HostDeviceKind
+    /// The path for programs; `number` is what it is called now.
+    var path: String
+    var number: DeviceNumber
+
+    /// The device's size.
+    func byteCount() throws(NodeError) -> UInt64 {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw HostPath.failure("open", path) }
+        defer { close(descriptor) }
+        let size = lseek(descriptor, 0, SEEK_END)
+        guard size >= 0 else { throw HostPath.failure("lseek", path) }
+        return UInt64(size)
+    }
+}
+
+/// The block devices of this host that are volumes. A device is found by the volume's name and UUID each time, never by its number.
+struct HostDevices {
+    let daemon: VolumeDaemon
+    let settings: NodeSettings
+    let programs: HostProgram
+
+    /// The best way that this host has.
+    func probe() -> HostDeviceKind? { HostDeviceKind.allCases.first { isPossible($0) } }
+
+    func isPossible(_ kind: HostDeviceKind) -> Bool {
+        switch kind {
+        case .kernelNBD: KernelNBDDevice.isPossible
+        case .fuseLoop: FUSELoopDevice.isPossible
+        }
+    }
+
+    /// The device that a volume is; `nil` where it is none.
+    func find(_ kind: HostDeviceKind, _ volume: VolumeID, uuid: String) -> HostDevice? {
+        switch kind {
+        case .kernelNBD: KernelNBDDevice(volume, uuid).find()
+        case .fuseLoop: FUSELoopDevice(volume, uuid, settings).find()
+        }
+    }
+
+    /// Makes the volume a device, or returns the one that it is.
+    func make(_ kind: HostDeviceKind, _ volume: VolumeID, uuid: String) async throws(NodeError) -> HostDevice {
+        if let device = find(kind, volume, uuid: uuid) { return device }
+        try daemon.export(volume, asKernelDevice: kind == .kernelNBD)
+        switch kind {
+        case .kernelNBD: break
+        case .fuseLoop: try await FUSELoopDevice(volume, uuid, settings).make(programs)
+        }
+        guard let device = find(kind, volume, uuid: uuid) else {
+            throw NodeError(
+                .unavailable, "the device of the volume \(volume) is not there, though it was made: try again")
+        }
+        return device
+    }
+
+    /// Ends the device. Nothing where there is none; throws where it is still there afterwards.
+    func remove(_ kind: HostDeviceKind, _ volume: VolumeID, uuid: String) async throws(NodeError) {
+        switch kind {
+        case .kernelNBD:
+            if find(kind, volume, uuid: uuid) != nil { try daemon.unexportKernelDevice(volume) }
+        case .fuseLoop: try await FUSELoopDevice(volume, uuid, settings).remove(programs)
+        }
+        if let left = find(kind, volume, uuid: uuid) {
+            throw NodeError(.internal, "the volume \(volume) is still the device \(left.path): who uses it?")
+        }
+    }
+}

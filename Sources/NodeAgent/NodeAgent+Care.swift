@@ -1,0 +1,98 @@
+import ControlPlane
+import Glibc
+
+/// How much of a volume is used.
+public struct NodeStatistics: Codable, Equatable, Sendable {
+    public struct Usage: Codable, Equatable, Sendable {
+        public var total: UInt64
+        /// `nil` for a block device, of which only its user knows.
+        public var used: UInt64?
+        public var available: UInt64?
+    }
+
+    public var volume: String
+    public var bytes: Usage
+    /// `nil` for a block device.
+    public var inodes: Usage?
+    /// Whether something is wrong with the volume.
+    public var isAbnormal: Bool
+    /// The volume's condition, in a sentence.
+    public var condition: String
+}
+
+/// Volumes in use are looked at (CSI 1.12, "NodeGetVolumeStats") and enlarged ("NodeExpandVolume").
+extension NodeAgent {
+    /// - Parameter path: where the volume is staged or published.
+    public func statistics(_ volume: VolumeID, path: String) throws(NodeError) -> NodeStatistics {
+        let path = try HostPath.resolve(path, "volume's path")
+        let (summary, device) = try used(volume, at: path)
+        let needs = try daemon.explain(volume).needs
+        let condition = needs.isEmpty ? "the volume is whole" : needs.joined(separator: "; ")
+        let isAbnormal = !needs.isEmpty
+        if HostPath.kind(path) == .blockDevice {
+            return NodeStatistics(
+                volume: volume.name, bytes: .init(total: summary.bytes), isAbnormal: isAbnormal, condition: condition)
+        }
+        var state = statvfs()
+        guard statvfs(path, &state) == 0 else {
+            throw NodeError(
+                .unavailable, "\(path) cannot be looked at (\(device.path)): \(String(cString: strerror(errno)))")
+        }
+        let size = UInt64(state.f_frsize)
+        return NodeStatistics(
+            volume: volume.name,
+            bytes: .init(
+                total: UInt64(state.f_blocks) * size, used: UInt64(state.f_blocks - state.f_bfree) * size,
+                available: UInt64(state.f_bavail) * size),
+            inodes: .init(
+                total: UInt64(state.f_files), used: UInt64(state.f_files - state.f_ffree),
+                available: UInt64(state.f_favail)), isAbnormal: isAbnormal, condition: condition)
+    }
+
+    /// The volume and its device, where a path is the volume's. Throws `notFound` where it is not.
+    private func used(
+        _ volume: VolumeID, at path: String
+    ) throws(NodeError) -> (summary: NodeVolume, device: HostDevice) {
+        let devices = HostDevices(daemon: daemon, settings: settings, programs: programs(nil))
+        for found in try list() where found.volume == volume.name && found.paths.contains(path) {
+            guard let kind = HostDeviceKind(rawValue: found.kind),
+                let device = devices.find(kind, volume, uuid: found.uuid)
+            else { continue }
+            return (found, device)
+        }
+        throw NodeError(.notFound, "the volume \(volume) is neither staged nor published at \(path)")
+    }
+
+    /// Makes the file system of a volume that has grown as large as it. Nothing where it is as large already.
+    ///
+    /// - Parameters:
+    ///   - path: where the volume is staged or published.
+    ///   - requiredBytes: the size that the volume has to have at least.
+    /// - Returns: the volume's size in bytes.
+    public func expand(_ volume: VolumeID, path: String, requiredBytes: UInt64 = 0) async throws(NodeError) -> UInt64 {
+        let path = try HostPath.resolve(path, "volume's path")
+        let call = try begin(volume)
+        let (summary, device) = try used(volume, at: path)
+        guard summary.bytes >= requiredBytes else {
+            throw NodeError(
+                .outOfRange,
+                "the volume \(volume) has \(summary.bytes) bytes, and \(requiredBytes) are asked for: grow it first with "
+                    + "\"tercet volume grow\"")
+        }
+        let bytes = try device.byteCount()
+        guard bytes >= summary.bytes else {
+            throw NodeError(
+                .failedPrecondition,
+                "the device \(device.path) has \(bytes) bytes, and the volume \(volume) \(summary.bytes): unstage and stage it, for a device by \(device.kind.rawValue) keeps its size"
+            )
+        }
+        guard HostPath.kind(path) == .folder else { return bytes }
+        guard let mount = try MountTable.current().mount(at: path), let type = FileSystemType(rawValue: mount.type)
+        else {
+            throw NodeError(.failedPrecondition, "there is no file system at \(path) that this agent knows")
+        }
+        report("enlarge the file system at \(path)")
+        try await FileSystem(type: type, device: device, programs: call.programs).grow(at: path)
+        return bytes
+    }
+}

@@ -1,0 +1,221 @@
+import ControlPlane
+import Glibc
+
+/// A volume is attached, becomes a device, is formatted where it is blank, and is mounted (CSI 1.12, "NodeStageVolume"); and the way back
+/// ("NodeUnstageVolume").
+extension NodeAgent {
+    public func stage(_ request: StageRequest) async throws(NodeError) {
+        let path = try HostPath.resolve(request.stagingPath, "staging path")
+        let call = try begin(request.volume)
+        var record =
+            try record(request.volume, at: path)
+            ?? StageRecord(volume: request.volume.name, stagingPath: path, capability: request.capability)
+        guard record.capability == request.capability else {
+            throw NodeError(
+                .alreadyExists,
+                "the volume \(request.volume) is staged at \(path) as \(record.capability.text), not as \(request.capability.text)"
+            )
+        }
+        if record.isComplete, try isStaged(record, call) { return }
+        try await clear(record, call)
+        let summary = try attach(request, &record, call)
+        guard record.uuid.isEmpty || record.uuid == summary.uuid else {
+            throw NodeError(
+                .failedPrecondition,
+                "the volume \(request.volume) was \(record.uuid) when it was staged at \(path), and is \(summary.uuid) now: unstage it first"
+            )
+        }
+        record.uuid = summary.uuid
+        let device = try await makeDevice(&record, call)
+        try checkIsFree(device, except: path, request.volume)
+        if case .fileSystem(let type, let options) = request.capability {
+            let fileSystem = FileSystem(type: type, device: device, programs: call.programs)
+            try await prepare(fileSystem, request, &record, call)
+            try await mount(fileSystem, options, at: path, call)
+        }
+        record.isComplete = true
+        record.isFormatting = false
+        try record.save()
+    }
+
+    /// Whether a stage that was done still holds: the device is this volume's, and what is mounted is on it.
+    private func isStaged(_ record: StageRecord, _ call: Call) throws(NodeError) -> Bool {
+        guard let kind = record.device, let device = call.devices.find(kind, call.volume, uuid: record.uuid) else {
+            return false
+        }
+        guard case .fileSystem = record.capability else { return true }
+        guard HostPath.kind(record.stagingPath) != .corrupted else { return false }
+        return try MountTable.current().mount(at: record.stagingPath)?.device == device.number
+    }
+
+    /// Takes a mount away whose device is gone, or is another one now: nothing can be written through it any more.
+    private func clear(_ record: StageRecord, _ call: Call) async throws(NodeError) {
+        guard let mount = try MountTable.current().mount(at: record.stagingPath) else { return }
+        if let kind = record.device, let device = call.devices.find(kind, call.volume, uuid: record.uuid),
+            device.number == mount.device, HostPath.kind(record.stagingPath) != .corrupted
+        {
+            return
+        }
+        guard record.device != nil else {
+            throw NodeError(
+                .alreadyExists, "\(mount.source) is mounted at \(record.stagingPath), and is not this volume")
+        }
+        report("the mount at \(record.stagingPath) has lost its device: it is taken away")
+        try await call.programs.succeed("umount", ["--lazy", record.stagingPath])
+    }
+
+    /// Attaches the volume, where tercet-volumed does not have it.
+    private func attach(
+        _ request: StageRequest, _ record: inout StageRecord, _ call: Call
+    ) throws(NodeError) -> VolumeSummary {
+        if try daemon.summary(of: request.volume) == nil {
+            guard !request.members.isEmpty else {
+                throw NodeError(
+                    .notFound,
+                    "tercet-volumed has no volume \(request.volume): name its members, or put it into the daemon's configuration"
+                )
+            }
+            record.isAttachedByStage = true
+            try record.save()
+            report("attach \(request.volume)")
+            try daemon.attach(request.volume, request.members, takesOver: request.takesOver)
+        }
+        guard let summary = try daemon.summary(of: request.volume), !summary.uuid.isEmpty else {
+            throw NodeError(
+                .unavailable,
+                "the volume \(request.volume) is not attached yet: \"tercet volume explain \(request.volume)\" says why"
+            )
+        }
+        return summary
+    }
+
+    /// Makes the volume a device, the same kind as before.
+    private func makeDevice(_ record: inout StageRecord, _ call: Call) async throws(NodeError) -> HostDevice {
+        guard let kind = record.device ?? settings.deviceKind ?? call.devices.probe(), call.devices.isPossible(kind)
+        else {
+            throw NodeError(
+                .resourceExhausted,
+                "this host has no way to make a volume a block device: load the kernel module nbd, or install nbdfuse")
+        }
+        record.device = kind
+        try record.save()
+        report("make \(call.volume) a block device by \(kind.rawValue)")
+        return try await call.devices.make(kind, call.volume, uuid: record.uuid)
+    }
+
+    /// Throws where the device is mounted at a path that this stage knows nothing of.
+    private func checkIsFree(_ device: HostDevice, except path: String, _ volume: VolumeID) throws(NodeError) {
+        let table = try MountTable.current()
+        let mounts = table.mounts(of: device.number)
+        guard !mounts.isEmpty, !mounts.contains(where: { $0.path == path }) else { return }
+        throw NodeError(
+            .alreadyExists, "the volume \(volume) is mounted at \(mounts[0].path) already: unstage it there first")
+    }
+
+    /// Sees to it that the file system is there. It is made on a volume that is blank, by the volume's own word and by a look at it, and
+    /// on no other.
+    private func prepare(
+        _ fileSystem: FileSystem, _ request: StageRequest, _ record: inout StageRecord, _ call: Call
+    ) async throws(NodeError) {
+        if try MountTable.current().mount(at: record.stagingPath) != nil { return }
+        let device = fileSystem.device
+        let contents = try daemon.explain(request.volume).contents
+        let mayContinue = contents == "being formatted" && (record.isFormatting || request.continuesFormat)
+        let finding = try await SignatureProbe(device: device, programs: call.programs).look()
+        switch (contents, finding) {
+        case ("blank", .nothing): break
+        case ("being formatted", _) where mayContinue: break
+        case ("being formatted", _):
+            throw NodeError(
+                .failedPrecondition,
+                "the volume \(request.volume) is being formatted by another call, or one has died at it; once it is sure that none "
+                    + "is at work, stage it with --continue-format")
+        case ("blank", _):
+            throw NodeError(
+                .failedPrecondition,
+                "the volume \(request.volume) is marked as blank, but there is something on it: it was not formatted")
+        case (_, .signature(fileSystem.type.rawValue)): return try await fileSystem.check()
+        case (_, .signature(let type)):
+            throw NodeError(
+                .failedPrecondition,
+                "there is \(type) on the volume \(request.volume), not \(fileSystem.type.rawValue): it was neither mounted nor formatted"
+            )
+        default:
+            throw NodeError(
+                .failedPrecondition,
+                "the volume \(request.volume) has been written, and no file system is found on it: it was not formatted"
+            )
+        }
+        record.isFormatting = true
+        try record.save()
+        report("format \(request.volume) as \(fileSystem.type.rawValue)")
+        try daemon.mark(request.volume, "being formatted")
+        try await fileSystem.make()
+        try daemon.mark(request.volume, "written")
+    }
+
+    private func mount(
+        _ fileSystem: FileSystem, _ options: [String], at path: String, _ call: Call
+    ) async throws(NodeError) {
+        if try MountTable.current().mount(at: path)?.device == fileSystem.device.number { return }
+        switch HostPath.kind(path) {
+        case .folder: break
+        case .nothing: guard mkdir(path, 0o750) == 0 else { throw HostPath.failure("mkdir", path) }
+        default: throw NodeError(.invalidArgument, "the staging path \(path) is not a folder")
+        }
+        report("mount \(call.volume) at \(path)")
+        let given = options.isEmpty ? [] : ["-o", options.joined(separator: ",")]
+        try await call.programs.succeed(
+            "mount", ["-t", fileSystem.type.rawValue] + given + [fileSystem.device.path, path])
+        guard try MountTable.current().mount(at: path)?.device == fileSystem.device.number else {
+            throw NodeError(
+                .internal, "\(path) is not the mount of \(fileSystem.device.path), though mount(8) succeeded")
+        }
+    }
+
+    /// Undoes all of a stage. Done only when exactly this volume's device is gone.
+    public func unstage(_ volume: VolumeID, stagingPath: String) async throws(NodeError) {
+        let path = try HostPath.resolve(stagingPath, "staging path")
+        let call = try begin(volume)
+        guard let record = try record(volume, at: path) else {
+            if let mount = try MountTable.current().mount(at: path) {
+                throw NodeError(
+                    .failedPrecondition,
+                    "\(mount.source) is mounted at \(path), and no stage of this agent is known there: unmount it by hand"
+                )
+            }
+            return
+        }
+        if let kind = record.device {
+            if let device = call.devices.find(kind, volume, uuid: record.uuid) {
+                try checkIsUnpublished(device, path, volume)
+            }
+            try await unmount(path, of: record, call)
+            report("end the device of \(volume)")
+            try await call.devices.remove(kind, volume, uuid: record.uuid)
+        }
+        if record.isAttachedByStage, try daemon.summary(of: volume) != nil {
+            report("detach \(volume)")
+            try daemon.detach(volume)
+        }
+        // The caller may make the folder, and removes it then; one that is not empty was never ours.
+        rmdir(path)
+        try record.remove()
+    }
+
+    private func checkIsUnpublished(_ device: HostDevice, _ path: String, _ volume: VolumeID) throws(NodeError) {
+        let table = try MountTable.current()
+        let others = (table.mounts(of: device.number) + table.nodes(of: device.number)).filter { $0.path != path }
+        guard let other = others.first else { return }
+        throw NodeError(
+            .failedPrecondition, "the volume \(volume) is still published at \(other.path): unpublish it there first")
+    }
+
+    private func unmount(_ path: String, of record: StageRecord, _ call: Call) async throws(NodeError) {
+        while try MountTable.current().mount(at: path) != nil {
+            let isLost = HostPath.kind(path) == .corrupted
+            report(isLost ? "take the mount at \(path) away, which has lost its device" : "unmount \(path)")
+            try await call.programs.succeed("umount", isLost ? ["--lazy", path] : [path], .failedPrecondition)
+        }
+    }
+}

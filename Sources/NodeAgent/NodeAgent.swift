@@ -1,0 +1,118 @@
+import ControlPlane
+import Glibc
+
+/// Makes volumes usable on this host, as CSI's node service has it: staged once, published to each pod. Each call may be made again,
+/// whatever happened to the one before; what is done already is not done twice.
+public struct NodeAgent: Sendable {
+    let settings: NodeSettings
+    /// Told what is done, a line each.
+    let report: @Sendable (String) -> Void
+    /// Calls end by then.
+    let deadline: ContinuousClock.Instant
+
+    /// An agent for one call, whose time begins now.
+    ///
+    /// - Parameter report: called with each step, before it.
+    public init(_ settings: NodeSettings, report: @escaping @Sendable (String) -> Void = { _ in }) {
+        self.settings = settings
+        self.report = report
+        deadline = .now + .seconds(Int(settings.timeoutSeconds))
+    }
+
+    var daemon: VolumeDaemon { VolumeDaemon(socket: settings.controlSocket, deadline: deadline) }
+
+    /// The tools of one call.
+    struct Call {
+        let volume: VolumeID
+        let programs: HostProgram
+        let devices: HostDevices
+        let lock: VolumeLock
+    }
+
+    /// Begins a call for a volume. Throws `aborted` where another one is under way.
+    func begin(_ volume: VolumeID) throws(NodeError) -> Call {
+        let lock = try VolumeLock(volume, in: "\(settings.runFolder)/locks")
+        let programs = programs(lock)
+        return Call(
+            volume: volume, programs: programs,
+            devices: HostDevices(daemon: daemon, settings: settings, programs: programs), lock: lock)
+    }
+
+    func programs(_ lock: VolumeLock?) -> HostProgram {
+        HostProgram(lock: lock, deadline: deadline)
+    }
+
+    /// The device of a staged volume, which has to be there.
+    func device(of record: StageRecord, _ call: Call) throws(NodeError) -> HostDevice {
+        guard let kind = record.device, let device = call.devices.find(kind, call.volume, uuid: record.uuid) else {
+            throw NodeError(
+                .failedPrecondition,
+                "the volume \(call.volume) is staged at \(record.stagingPath), but its device is gone: stage it again")
+        }
+        return device
+    }
+
+    /// The record of a volume's stage at a path; `nil` where there is none. Throws where another volume is staged there.
+    func record(_ volume: VolumeID, at stagingPath: String) throws(NodeError) -> StageRecord? {
+        guard let record = try StageRecord.read(stagingPath) else { return nil }
+        guard record.volume == volume.name else {
+            throw NodeError(.alreadyExists, "the volume \(record.volume) is staged at \(stagingPath), not \(volume)")
+        }
+        return record
+    }
+
+    // MARK: Looking
+
+    /// This node, and its ways to make volumes devices.
+    public func info() -> NodeInfo {
+        let devices = HostDevices(daemon: daemon, settings: settings, programs: programs(nil))
+        var name = utsname()
+        uname(&name)
+        let node = withUnsafeBytes(of: name.nodename) { String(cString: $0.bindMemory(to: CChar.self).baseAddress!) }
+        let kind = settings.deviceKind ?? devices.probe()
+        return NodeInfo(
+            node: node, device: kind?.rawValue,
+            possibleDevices: HostDeviceKind.allCases.filter { devices.isPossible($0) }.map(\.rawValue))
+    }
+
+    /// The volumes of this host's daemon that are devices, and where they are mounted.
+    public func list() throws(NodeError) -> [NodeVolume] {
+        let table = try MountTable.current()
+        let devices = HostDevices(daemon: daemon, settings: settings, programs: programs(nil))
+        var volumes: [NodeVolume] = []
+        for summary in try daemon.list() where !summary.uuid.isEmpty {
+            guard let volume = try? VolumeID(summary.name) else { continue }
+            for kind in HostDeviceKind.allCases {
+                guard let device = devices.find(kind, volume, uuid: summary.uuid) else { continue }
+                let mounts = table.mounts(of: device.number) + table.nodes(of: device.number)
+                volumes.append(
+                    NodeVolume(
+                        volume: summary.name, uuid: summary.uuid, bytes: summary.bytes, phase: summary.phase,
+                        device: device.path, kind: kind.rawValue, paths: mounts.map(\.path).sorted()))
+            }
+        }
+        return volumes
+    }
+}
+
+/// A node, and its ways to make volumes devices.
+public struct NodeInfo: Codable, Equatable, Sendable {
+    /// The host's name, which is the node's.
+    public var node: String
+    /// The kind of device that volumes become; none where the host has no way.
+    public var device: String?
+    public var possibleDevices: [String]
+}
+
+/// A volume that is a device of this host.
+public struct NodeVolume: Codable, Equatable, Sendable {
+    public var volume: String
+    public var uuid: String
+    public var bytes: UInt64
+    /// As tercet-volumed lists it.
+    public var phase: String
+    public var device: String
+    public var kind: String
+    /// Paths at which it is mounted: staged, and published.
+    public var paths: [String]
+}

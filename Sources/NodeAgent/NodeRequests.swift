@@ -1,0 +1,92 @@
+import Base
+
+/// A volume's name: its name in tercet-volumed, and the `volume_id` of CSI.
+public struct VolumeID: Equatable, Sendable, CustomStringConvertible {
+    public let name: String
+
+    /// Throws where a file or an export could not be called so.
+    public init(_ name: String) throws(NodeError) {
+        guard !name.isEmpty else { throw NodeError(.invalidArgument, "the volume's name is empty") }
+        let isName =
+            name.utf8.count <= 128 && !name.hasPrefix(".")
+            && name.utf8.allSatisfy {
+                (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0)
+                    || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0)
+                    || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || "._-".utf8.contains($0)
+            }
+        guard isName else {
+            throw NodeError(
+                .invalidArgument,
+                "\"\(name.prefix(140))\" is no volume's name; allowed: up to 128 letters, digits, '.', '_' and '-', not beginning with '.'"
+            )
+        }
+        self.name = name
+    }
+
+    public var description: String { name }
+}
+
+/// A file system that volumes are formatted with.
+public enum FileSystemType: String, CaseIterable, Codable, Sendable {
+    case ext4
+    case xfs
+}
+
+/// How a volume is used.
+public enum VolumeCapability: Equatable, Codable, Sendable {
+    /// As a block device.
+    case block
+    /// By a file system on it, with options of mount(8).
+    case fileSystem(FileSystemType, options: [String] = [])
+
+    var text: String {
+        switch self {
+        case .block: "a block device"
+        case .fileSystem(let type, let options):
+            "\(type.rawValue)" + (options.isEmpty ? "" : " with the options \(options.joined(separator: ","))")
+        }
+    }
+}
+
+/// The parameters of a stage.
+public struct StageRequest: Sendable {
+    public var volume: VolumeID
+    /// The folder at which the file system is mounted for all pods of this node; for a block volume only its state lies there. Its parent
+    /// exists.
+    public var stagingPath: String
+    public var capability: VolumeCapability
+    /// `ADDRESS:PORT/SUBNQN/NSID`, three; empty where tercet-volumed has the volume already.
+    public var members: [String]
+    /// A host that has it attached is fenced.
+    public var takesOver: Bool
+    /// A format that another call began, and did not live to end, is begun anew.
+    public var continuesFormat: Bool
+
+    public init(
+        volume: VolumeID, stagingPath: String, capability: VolumeCapability, members: [String] = [],
+        takesOver: Bool = false, continuesFormat: Bool = false
+    ) {
+        self.volume = volume
+        self.stagingPath = stagingPath
+        self.capability = capability
+        self.members = members
+        self.takesOver = takesOver
+        self.continuesFormat = continuesFormat
+    }
+}
+
+/// The parameters of a publish.
+public struct PublishRequest: Sendable {
+    public var volume: VolumeID
+    public var stagingPath: String
+    /// The place at which the pod finds the volume: a folder, or a file for a block device. Its parent exists.
+    public var targetPath: String
+    public var isReadOnly: Bool
+
+    public init(volume: VolumeID, stagingPath: String, targetPath: String, isReadOnly: Bool = false) {
+        self.volume = volume
+        self.stagingPath = stagingPath
+        self.targetPath = targetPath
+        self.isReadOnly = isReadOnly
+    }
+}

@@ -1,0 +1,91 @@
+import ArgumentParser
+import Foundation
+import NodeAgent
+import Terminal
+
+/// A failure that has been told already.
+struct ReportedFailure: Error { let code: NodeCode }
+
+/// The options that every call takes.
+struct CallArguments: ParsableArguments {
+    @Option(name: .long, help: ArgumentHelp("Control socket of tercet-volumed.", valueName: "PATH"))
+    var socket = "/run/tercet/volumed.sock"
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Socket at which tercet-volumed serves NBD clients, for devices by nbdfuse.", valueName: "PATH"))
+    var nbdSocket = "/run/tercet/nbd.sock"
+
+    @Option(name: .long, help: ArgumentHelp("Folder of the agent for locks and devices.", valueName: "PATH"))
+    var runFolder = "/run/tercet/node"
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Way to make volumes block devices, kernel-nbd or nbdfuse (default: the first that this host has).",
+            valueName: "KIND"))
+    var device: HostDeviceKind?
+
+    @Option(
+        name: .customLong("timeout"), help: ArgumentHelp("Seconds that the call may take.", valueName: "SECONDS"))
+    var timeoutSeconds: UInt32 = 120
+
+    @Flag(name: .long, help: "Print JSON, failures with it.")
+    var json = false
+
+    func validate() throws {
+        guard timeoutSeconds > 0 else {
+            throw ValidationError("--timeout 0: a call needs some time; allowed: 1 and more seconds")
+        }
+    }
+
+    private var agent: NodeAgent {
+        var settings = NodeSettings()
+        settings.controlSocket = socket
+        settings.nbdSocket = nbdSocket
+        settings.runFolder = runFolder
+        settings.deviceKind = device
+        settings.timeoutSeconds = timeoutSeconds
+        return NodeAgent(settings) { step in writeToStandardError("tercet-node: \(step)\n") }
+    }
+
+    /// Makes a call, and prints what it returns.
+    func call<Result: Encodable>(
+        _ body: (NodeAgent) async throws -> Result, text: (Result) -> [String]
+    ) async throws {
+        do {
+            let result = try await body(agent)
+            if json { return try printJSON(result) }
+            for line in text(result) { print(line) }
+        } catch let error as NodeError {
+            if json { try printJSON(Failure(code: error.code.rawValue, name: error.code.name, message: error.message)) }
+            writeToStandardError("tercet-node: \(error.code.name): \(error.message)\n")
+            throw ReportedFailure(code: error.code)
+        }
+    }
+
+    private struct Failure: Encodable {
+        var code: Int32
+        var name: String
+        var message: String
+    }
+
+    private func printJSON(_ value: some Encodable) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
+        print(String(decoding: try encoder.encode(value), as: UTF8.self))
+    }
+}
+
+extension HostDeviceKind: ExpressibleByArgument {}
+extension FileSystemType: ExpressibleByArgument {}
+
+/// The result of a call that changes something.
+struct Done: Encodable {
+    var volume: String
+    /// Steps that would be done; not there where they have been done.
+    var steps: [String]?
+
+    var lines: [String] { (steps ?? []).map { "would \($0)" } }
+}

@@ -1,0 +1,65 @@
+import ArgumentParser
+import NodeAgent
+
+struct PublishCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "publish", abstract: "Make a staged volume visible to a pod.",
+        discussion:
+            "The parent of the target path exists. A block device is mounted on a file, a file system on a folder.")
+
+    @Argument(help: "The volume's name in tercet-volumed.")
+    var volume: String
+
+    @Option(name: .long, help: ArgumentHelp("Where it is staged.", valueName: "PATH"))
+    var staging: String
+
+    @Option(name: .long, help: ArgumentHelp("Where the pod finds it.", valueName: "PATH"))
+    var target: String
+
+    @Flag(name: .long, help: "The pod may not write.")
+    var readOnly = false
+
+    @Flag(name: .long, help: "Say what would be done, and do nothing.")
+    var dryRun = false
+
+    @OptionGroup var call: CallArguments
+
+    func run() async throws {
+        try await call.call { agent in
+            let request = PublishRequest(
+                volume: try VolumeID(volume), stagingPath: staging, targetPath: target, isReadOnly: readOnly)
+            if dryRun { return Done(volume: volume, steps: try agent.planPublish(request)) }
+            try await agent.publish(request)
+            return Done(volume: volume)
+        } text: {
+            $0.lines
+        }
+    }
+}
+
+struct UnpublishCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "unpublish", abstract: "Take a volume away from a pod, and remove what was made for it.")
+
+    @Argument(help: "The volume's name in tercet-volumed.")
+    var volume: String
+
+    @Option(name: .long, help: ArgumentHelp("Where the pod finds it.", valueName: "PATH"))
+    var target: String
+
+    @Flag(name: .long, help: "Say what would be done, and do nothing.")
+    var dryRun = false
+
+    @OptionGroup var call: CallArguments
+
+    func run() async throws {
+        try await call.call { agent in
+            let id = try VolumeID(volume)
+            if dryRun { return Done(volume: volume, steps: try agent.planUnpublish(id, targetPath: target)) }
+            try await agent.unpublish(id, targetPath: target)
+            return Done(volume: volume)
+        } text: {
+            $0.lines
+        }
+    }
+}

@@ -1,0 +1,91 @@
+import ArgumentParser
+import NodeAgent
+
+struct StageCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "stage",
+        abstract: "Make a volume a device of this host, format it if it is blank, and mount it.",
+        discussion: """
+            The parent of the staging path exists; beside the path lies the state of the stage, .NAME.tercet.json. A volume is \
+            formatted only where it is marked as blank, each read of it succeeds, and nothing is found on it. Its file system is \
+            looked at before it is mounted, and never repaired.
+            """)
+
+    @Argument(help: "The volume's name in tercet-volumed.")
+    var volume: String
+
+    @Option(name: .long, help: ArgumentHelp("Where it is mounted for all pods of this host.", valueName: "PATH"))
+    var staging: String
+
+    @Option(name: .long, help: ArgumentHelp("File system, ext4 or xfs.", valueName: "TYPE"))
+    var fs: FileSystemType = .ext4
+
+    @Flag(help: "Use the volume as a block device: nothing is formatted or mounted.")
+    var block = false
+
+    @Option(
+        name: [.customShort("o"), .long], help: ArgumentHelp("Option of mount(8). Repeatable.", valueName: "OPTION"))
+    var mountOption: [String] = []
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "A member, three times, where tercet-volumed does not have the volume.",
+            valueName: "ADDRESS:PORT/SUBNQN/NSID"))
+    var member: [String] = []
+
+    @Flag(name: .long, help: "Fence a host that has the volume attached.")
+    var takeOver = false
+
+    @Flag(name: .long, help: "Begin a format anew that another call began and did not live to end.")
+    var continueFormat = false
+
+    @Flag(name: .long, help: "Say what would be done, and do nothing.")
+    var dryRun = false
+
+    @OptionGroup var call: CallArguments
+
+    func run() async throws {
+        try await call.call { agent in
+            let request = StageRequest(
+                volume: try VolumeID(volume), stagingPath: staging,
+                capability: block ? .block : .fileSystem(fs, options: mountOption), members: member,
+                takesOver: takeOver,
+                continuesFormat: continueFormat)
+            if dryRun { return Done(volume: volume, steps: try agent.planStage(request)) }
+            try await agent.stage(request)
+            return Done(volume: volume)
+        } text: {
+            $0.lines
+        }
+    }
+}
+
+struct UnstageCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "unstage",
+        abstract: "Undo a stage: unmount the volume, end its device, and detach it where the stage attached it.",
+        discussion: "It succeeds only when exactly this volume's device is gone, or the volume is not staged there.")
+
+    @Argument(help: "The volume's name in tercet-volumed.")
+    var volume: String
+
+    @Option(name: .long, help: ArgumentHelp("Where it is staged.", valueName: "PATH"))
+    var staging: String
+
+    @Flag(name: .long, help: "Say what would be done, and do nothing.")
+    var dryRun = false
+
+    @OptionGroup var call: CallArguments
+
+    func run() async throws {
+        try await call.call { agent in
+            let id = try VolumeID(volume)
+            if dryRun { return Done(volume: volume, steps: try agent.planUnstage(id, stagingPath: staging)) }
+            try await agent.unstage(id, stagingPath: staging)
+            return Done(volume: volume)
+        } text: {
+            $0.lines
+        }
+    }
+}

@@ -1,0 +1,208 @@
+#!/usr/bin/env bash
+# A volume in the steps of the Container Storage Interface, with real mounts: staged, published, taken away, each call twice and some
+# killed on the way; and no file system is ever made on a volume that holds something.
+
+. "$(dirname "$0")/volume.sh"
+. "$(dirname "$0")/volumed.sh"
+
+program=${NODE:-$project/.build/release/tercet-node}
+if [ "$(id -u)" -ne 0 ] || [ ! -w /dev/fuse ] || [ ! -w /dev/loop-control ] || ! command -v nbdfuse >/dev/null; then
+  skip "volumes are staged" "this needs root, /dev/fuse, loop devices and nbdfuse (Debian's libnbd-bin)"
+  done_testing
+fi
+control=$tap_folder/control.sock
+run=$tap_folder/run
+pods=$tap_folder/pods
+staging=$tap_folder/plugins/db/globalmount
+mkdir -p "$pods" "$(dirname "$staging")" "$tap_folder/plugins/raw"
+at_exit 'for path in $(awk "{print \$5}" /proc/self/mountinfo | grep "^$tap_folder" | sort -r); do umount -l "$path"; done'
+at_exit 'for device in $(losetup -n -O NAME,BACK-FILE | awk -v f="$tap_folder" "index(\$2, f) {print \$1}"); do losetup -d "$device"; done'
+
+# node VERB VOLUME OPTION...: the agent, by nbdfuse and loop devices.
+node() {
+  local verb=$1
+  shift
+  timeout 60 "$program" "$verb" "$@" --socket "$control" --nbd-socket "$nbd_socket" --run-folder "$run" --device nbdfuse
+}
+# expect_code NAME CODE PATTERN COMMAND...: passes if the command ends with that exit status and says what the pattern matches.
+expect_code() {
+  local name=$1 code=$2 pattern=$3
+  shift 3
+  tap_run "$@"
+  [ "$tap_status" -eq "$code" ] && tap_matches "$pattern"
+  tap_conclude $? "$name" "exit status $code and: $pattern" "$@"
+}
+contents() { "$tercet" volume explain "$1" --socket "$control" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["contents"])'; }
+loops() { losetup -n -O BACK-FILE | grep -c "^$run"; }
+servers() { pgrep -fc "nbdfuse $run"; }
+
+# Members with two disks each: for a volume with a file system, and for one without.
+xfs_bytes=340M
+raw_members=()
+start_two() {
+  truncate -s $xfs_bytes "$tap_folder/disk$1"
+  truncate -s $xfs_bytes "$tap_folder/raw$1"
+  "$tercetd" --reactors 1 --listen "$address:$((port + $1))" --state-directory "$tap_folder/state$1" \
+    --export "$nqn.$1=$tap_folder/disk$1,buffered" --export "$nqn.raw$1=$tap_folder/raw$1,buffered" \
+    >>"$tap_folder/target$1.log" 2>&1 </dev/null &
+  target_pids[$1]=$!
+  wait_until 30 "$tercet" discover -a "$address" -s "$((port + $1))"
+}
+for number in 0 1 2; do
+  require "target $number starts" start_two "$number"
+  raw_members+=(--member "$address:$((port + number))/$nqn.raw$number/1")
+done
+require "a volume is created" volume create
+require "another is" timeout 120 "$tercet" volume create "${raw_members[@]}"
+
+expect_code "without the daemon nothing is staged" 14 "UNAVAILABLE: tercet-volumed at $control" \
+  node stage db --staging "$staging" "${members[@]}"
+require "the daemon starts" start_volumed --nbd "$nbd_socket" --control "$control" --device spare=ram:1M
+
+# Bad input: the code that the specification names, and nothing changed.
+expect_code "a name with a slash" 3 'INVALID_ARGUMENT: "a/b" is no volume' node stage a/b --staging "$staging"
+expect_code "a name of 129 bytes" 3 "INVALID_ARGUMENT" node stage "$(printf 'n%.0s' {1..129})" --staging "$staging"
+expect_code "a path with .." 3 'INVALID_ARGUMENT: the staging path .* without ".."' node stage db --staging "$staging/../x"
+expect_code "a path that is not absolute" 3 "INVALID_ARGUMENT" node stage db --staging plugins/x
+expect_code "a parent that is not there" 9 "FAILED_PRECONDITION: .*/nowhere, in which" node stage db --staging "$tap_folder/nowhere/x"
+expect_code "a volume that is not there" 5 "NOT_FOUND: tercet-volumed has no volume db" node stage db --staging "$staging"
+expect_code "a publish before its stage" 9 "FAILED_PRECONDITION: the volume db is not staged" \
+  node publish db --staging "$staging" --target "$pods/a"
+expect_code "two members" 3 "INVALID_ARGUMENT: .*volume has three" node stage db --staging "$staging" "${members[@]:0:4}"
+expect_code "wrong usage" 2 "Usage" node stage db
+expect_code "a failure in JSON" 5 '"name" : "NOT_FOUND"' node stage db --staging "$staging" --json
+check "unstage of what is not staged" node unstage db --staging "$staging"
+check "unpublish of what is not published" node unpublish db --target "$pods/a"
+expect_equal "nothing was made" "0 0" "$(loops) $(servers)"
+
+expect_output "the node says what it is" "^volumes become devices by: nbdfuse$" node info
+expect_output "a stage can be told before" "^would format db as ext4" node stage db --staging "$staging" "${members[@]}" --dry-run
+check_fails "... and does nothing" test -e "$staging"
+check "a blank volume is staged" node stage db --staging "$staging" "${members[@]}"
+output_has "... formatted" "tercet-node: format db as ext4"
+expect_equal "... and counts as written" written "$(contents db)"
+expect_output "... as ext4" "^ext4$" findmnt -n -o FSTYPE "$staging"
+check "the same again" node stage db --staging "$staging" "${members[@]}"
+expect_equal "... does nothing" "" "$(cat "$tap_folder/output")"
+expect_code "... but not as xfs" 6 "ALREADY_EXISTS: the volume db is staged at .* as ext4, not as xfs" \
+  node stage db --staging "$staging" --fs xfs
+mkdir "$tap_folder/plugins/other"
+expect_code "... and not at another path" 6 "ALREADY_EXISTS: the volume db is mounted at $staging already" \
+  node stage db --staging "$tap_folder/plugins/other/globalmount"
+expect_output "it is listed" "^db: serving, [0-9]+ bytes, /dev/loop[0-9]+ by nbdfuse, at: $staging, " node list
+
+check "it is published" node publish db --staging "$staging" --target "$pods/a"
+check "... twice" node publish db --staging "$staging" --target "$pods/a"
+expect_equal "... which mounts it once" 1 "$(grep -c " $pods/a " /proc/self/mountinfo)"
+check "... and read-only for another pod" node publish db --staging "$staging" --target "$pods/b" --read-only
+expect_code "... which stays so" 6 "ALREADY_EXISTS: .*mounted at $pods/b read-only" node publish db --staging "$staging" --target "$pods/b"
+cp "$program" "$pods/a/data" && sync -f "$pods/a"
+check "one pod reads what another wrote" cmp "$program" "$pods/b/data"
+check_fails "... and cannot write" touch "$pods/b/x"
+expect_output "the usage is told" "^inodes: [0-9]+, used: 1[0-9], available" node stats db --path "$pods/a"
+output_has "... and the condition" "^condition: the volume is whole"
+expect_code "of no other path" 5 "NOT_FOUND" node stats db --path "$pods/c"
+expect_output "expand has nothing to do" "^db: [0-9]+ bytes" node expand db --path "$staging"
+expect_code "... or too much" 11 "OUT_OF_RANGE: .*grow it first" node expand db --path "$staging" --bytes 1000000000000
+expect_code "a published volume stays staged" 9 "still published at $pods/[ab]: unpublish it there first" node unstage db --staging "$staging"
+uuid=$(findmnt -n -o UUID "$staging")
+for pod in a b; do
+  check "pod $pod is gone" node unpublish db --target "$pods/$pod"
+  check "... twice" node unpublish db --target "$pods/$pod"
+done
+check_fails "... with its folder" test -e "$pods/a"
+check "it is unstaged" node unstage db --staging "$staging"
+check "... twice" node unstage db --staging "$staging"
+expect_equal "... and nothing is left" "0 0 0 0" \
+  "$(loops) $(servers) $(grep -c "$tap_folder" /proc/self/mountinfo) $(find "$tap_folder/plugins/db" -mindepth 1 | wc -l)"
+check_fails "... at the daemon" eval '"$tercet" volume list --socket "$control" | grep "^db:"'
+
+# It is found again with what it holds, by an agent that knows nothing of the one before.
+check "it is staged again" node stage db --staging "$staging" "${members[@]}" -o noatime
+expect_equal "... with the same file system" "$uuid" "$(findmnt -n -o UUID "$staging")"
+check "... and what was written" cmp "$program" "$staging/data"
+expect_output "... with the mount's options" "noatime" findmnt -n -o OPTIONS "$staging"
+# The server of the device dies: the mount is taken away, and a stage makes all anew.
+pkill -KILL -f "nbdfuse $run"
+wait_until 10 eval '[ "$(servers)" -eq 0 ]'
+check_fails "the server of the device dies" cat "$run"/*/db
+check "a dead device is made anew" node stage db --staging "$staging" "${members[@]}" -o noatime
+check "... with a server" test "$(servers)" -eq 1
+check "... with what was written" cmp "$program" "$staging/data"
+require "it is unstaged" node unstage db --staging "$staging"
+
+
+# A file system that is broken is neither mounted nor repaired.
+require "it is staged as a block device" node stage db --staging "$staging" "${members[@]}" --block
+device=$(losetup -n -O NAME,BACK-FILE | awk -v f="$run" 'index($2, f) {print $1}')
+check "its root folder is lost" debugfs -w -R "clri <2>" "$device"
+check "... and it says so" debugfs -w -R "ssv state 2" "$device"
+sum() { dd if="$device" iflag=direct bs=1M count=64 status=none | sha256sum; }
+before=$(sum)
+require "it is unstaged" node unstage db --staging "$staging"
+expect_code "a broken file system is not mounted" 9 'FAILED_PRECONDITION: the file system on .* has errors, and was not mounted' \
+  node stage db --staging "$staging" "${members[@]}"
+device=$(losetup -n -O NAME,BACK-FILE | awk -v f="$run" 'index($2, f) {print $1}')
+expect_equal "... nor changed" "$before" "$(sum)"
+check "a stage that failed is undone" node unstage db --staging "$staging"
+expect_equal "... and nothing is left" "0 0" "$(loops) $(servers)"
+
+# A block device in a pod, on a volume that holds something else.
+raw_staging=$tap_folder/plugins/raw/globalmount
+raw() { local verb=$1; shift; node "$verb" raw --staging "$raw_staging" "$@"; }
+check "another volume is staged as xfs" raw stage "${raw_members[@]}" --fs xfs
+expect_output "... and is" "^xfs$" findmnt -n -o FSTYPE "$raw_staging"
+require "it is unstaged" raw unstage
+expect_code "a file system of another kind is not formatted" 9 "there is xfs on the volume raw, not ext4: it was neither" \
+  raw stage "${raw_members[@]}"
+require "that is undone" raw unstage
+check "it is staged as a block device" raw stage "${raw_members[@]}" --block
+check "... and published on a file" raw publish --target "$pods/block"
+check "... twice" raw publish --target "$pods/block"
+check "the pod writes" dd if="$program" of="$pods/block" bs=1M count=8 oflag=direct conv=notrunc status=none
+expect_output "its size is told" "^bytes: [0-9]+$" node stats raw --path "$pods/block"
+expect_code "it is not unstaged meanwhile" 9 "still published at $pods/block" raw unstage
+check "the pod is gone" node unpublish raw --target "$pods/block"
+check_fails "... with its file" test -e "$pods/block"
+require "it is unstaged" raw unstage
+expect_code "data that nobody knows is not formatted" 9 "has been written, and no file system is found on it: it was not formatted" \
+  raw stage "${raw_members[@]}"
+require "that is undone" raw unstage
+check "it is a block device again" raw stage "${raw_members[@]}" --block
+device=$(losetup -n -O NAME,BACK-FILE | awk -v f="$run" 'index($2, f) {print $1}')
+check "... with all of it" cmp -n 8388608 "$program" "$device"
+
+# Two members do not answer: the call ends with its time, and formats nothing.
+kill -STOP "${target_pids[0]}" "${target_pids[1]}"
+require_gone() { raw unstage; }
+expect_code "a call ends with its time" 4 "DEADLINE_EXCEEDED" \
+  timeout 40 "$program" stage db --staging "$staging" "${members[@]}" --socket "$control" --nbd-socket "$nbd_socket" \
+  --run-folder "$run" --device nbdfuse --timeout 4
+kill -CONT "${target_pids[0]}" "${target_pids[1]}"
+check "what it began is undone" wait_until 40 node unstage db --staging "$staging"
+check "the other volume too" wait_until 40 require_gone
+expect_equal "... and nothing is left" "0 0" "$(loops) $(servers)"
+
+# Killed on the way, the next call does the rest. A volume that is blank for each: its members are made anew.
+for moment in 1 2 3 4 5 6; do
+  name=k$moment
+  kept=$tap_folder/plugins/$name
+  mkdir "$kept"
+  check "a blank volume" timeout 120 "$tercet" volume create "${raw_members[@]}" --overwrite
+  node stage "$name" --staging "$kept/mount" "${raw_members[@]}" >/dev/null 2>&1 &
+  sleep "0.$((RANDOM % 4))$((RANDOM % 10))"
+  pkill -KILL -f "$program stage $name"
+  wait $! 2>/dev/null
+  check "killed on the way ($moment), it is staged by the next call" wait_until 30 node stage "$name" --staging "$kept/mount" "${raw_members[@]}"
+  expect_output "... as ext4" "^ext4$" findmnt -n -o FSTYPE "$kept/mount"
+  node unstage "$name" --staging "$kept/mount" >/dev/null 2>&1 &
+  sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
+  pkill -KILL -f "$program unstage $name"
+  wait $! 2>/dev/null
+  check "... and unstaged by the one after" wait_until 30 node unstage "$name" --staging "$kept/mount"
+  expect_equal "... with nothing left" "0 0 0" "$(loops) $(servers) $(grep -c "$kept" /proc/self/mountinfo)"
+done
+
+check "SIGTERM ends the daemon" stop_volumed
+check "the targets end in good order" stop_members
+done_testing
