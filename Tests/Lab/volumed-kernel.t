@@ -13,8 +13,8 @@ link=/dev/tercet/db
 mount_point=$tap_folder/mount
 mkdir "$mount_point"
 lab_fabric
-pids=(0 0 0)
-at_exit 'kill -KILL "${pids[@]}" $volumed_pid'
+pids=()
+at_exit '[ -z "${pids[*]}$volumed_pid" ] || kill -KILL "${pids[@]}" $volumed_pid'
 at_exit 'for device in /dev/nbd?; do nbd-client -d "$device"; done'
 at_exit 'umount -l "$mount_point"'
 
