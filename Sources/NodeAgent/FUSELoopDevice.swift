@@ -7,6 +7,8 @@ struct FUSELoopDevice {
     private let volume: VolumeID
     private let folder: String
     private let socket: String
+    /// The export's name at tercet-volumed: no other volume has an export of it.
+    let exportName: String
 
     private var file: String { "\(folder)/\(volume)" }
 
@@ -14,16 +16,29 @@ struct FUSELoopDevice {
         self.volume = volume
         folder = "\(settings.runFolder)/\(uuid)"
         socket = settings.nbdSocket
+        exportName = "\(volume).\(uuid)"
     }
 
     /// Whether this host has what it takes.
     static var isPossible: Bool {
         access("/dev/fuse", R_OK | W_OK) == 0 && access("/dev/loop-control", R_OK | W_OK) == 0
-            && (access("/usr/bin/nbdfuse", X_OK) == 0 || access("/usr/local/bin/nbdfuse", X_OK) == 0)
+            && access("/usr/bin/nbdfuse", X_OK) == 0
     }
 
-    /// The device, where its file is still served: one whose nbdfuse has died stays, and fails each I/O.
-    func find() -> HostDevice? { isServed ? loop() : nil }
+    /// The device, whether its file is still served or not: one whose nbdfuse has died stays while somebody uses it, and fails each I/O.
+    func find() -> HostDevice? {
+        guard let devices = try? FileManager.default.contentsOfDirectory(atPath: "/sys/block") else { return nil }
+        for name in devices where name.hasPrefix("loop") {
+            guard
+                let line = try? String(contentsOfFile: "/sys/block/\(name)/loop/backing_file", encoding: .utf8),
+                // The kernel says so of a file that it cannot find at its path any more.
+                [file, "\(file) (deleted)"].contains(line.trimmingCharacters(in: .newlines)),
+                let number = HostPath.deviceNumber("/dev/\(name)")
+            else { continue }
+            return HostDevice(kind: .fuseLoop, path: "/dev/\(name)", number: number)
+        }
+        return nil
+    }
 
     /// Whether the file's server answers. The kernel tells of a file from memory for a while after its server has died; to open it, it has
     /// to ask.
@@ -34,37 +49,19 @@ struct FUSELoopDevice {
         return true
     }
 
-    /// The loop device of the file, whether that is served or not.
-    private func loop() -> HostDevice? {
-        guard let devices = try? FileManager.default.contentsOfDirectory(atPath: "/sys/block") else { return nil }
-        for name in devices where name.hasPrefix("loop") {
-            guard
-                let backing = try? String(contentsOfFile: "/sys/block/\(name)/loop/backing_file", encoding: .utf8),
-                backing.trimmingCharacters(in: .newlines) == file,
-                let number = HostPath.deviceNumber("/dev/\(name)")
-            else { continue }
-            return HostDevice(kind: .fuseLoop, path: "/dev/\(name)", number: number)
-        }
-        return nil
-    }
-
-    /// Starts nbdfuse, where its file is not there, and makes the file a loop device.
+    /// Starts nbdfuse, and makes its file a loop device. The former ones are gone.
     func make(_ programs: HostProgram) async throws(NodeError) {
         try VolumeLock.make(folder)
         if !isServed {
-            // A server that has died leaves its mount, and a loop device that would find no other.
-            if let dead = loop() { try await programs.succeed("losetup", ["--detach", dead.path]) }
-            if try MountTable.current().mount(at: folder) != nil {
-                try await programs.succeed("umount", ["--lazy", folder])
-            }
+            unlink(log)
+            let place = socket.addingPercentEncoding(withAllowedCharacters: .urlPathAllowed) ?? socket
             // It outlives this call, and does not hold its lock.
-            let uri = "nbd+unix:///\(volume)?socket=\(socket)"
             let starter = HostProgram(lock: nil, deadline: programs.deadline)
             try await starter.succeed(
                 "setsid",
                 [
-                    "--fork", "sh", "-c", "exec nbdfuse \"$1\" \"$2\" </dev/null >\"$3\" 2>&1", "sh", file, uri,
-                    log,
+                    "--fork", "sh", "-c", "exec nbdfuse \"$1\" \"$2\" </dev/null >\"$3\" 2>&1", "sh", file,
+                    "nbd+unix:///\(exportName)?socket=\(place)", log,
                 ], .unavailable)
             try await appear(before: programs.deadline)
         }
@@ -88,12 +85,13 @@ struct FUSELoopDevice {
     }
 
     /// Ends the loop device, and then nbdfuse, which ends with its mount.
-    func remove(_ programs: HostProgram) async throws(NodeError) {
-        let isServed = isServed
-        if let device = loop() {
+    ///
+    /// - Parameter isDead: nobody serves the file any more; a device that somebody still has open then stays to its last close.
+    func remove(_ programs: HostProgram, isDead: Bool) async throws(NodeError) {
+        if let device = find() {
             try await programs.succeed("losetup", ["--detach", device.path])
             // The kernel lets go of it when nobody has it open any more.
-            while loop() != nil {
+            while !isDead, find() != nil {
                 guard ContinuousClock.now < programs.deadline else {
                     throw NodeError(.deadlineExceeded, "\(device.path) is still in use: who has it open?")
                 }
@@ -101,7 +99,7 @@ struct FUSELoopDevice {
             }
         }
         if try MountTable.current().mount(at: folder) != nil {
-            try await programs.succeed("umount", isServed ? [folder] : ["--lazy", folder])
+            try await programs.succeed("umount", isDead ? ["--lazy", folder] : [folder])
         }
         rmdir(folder)
         unlink(log)

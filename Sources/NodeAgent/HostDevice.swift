@@ -42,7 +42,7 @@ struct HostDevices {
         }
     }
 
-    /// The device that a volume is; `nil` where it is none.
+    /// The device that a volume is; `nil` where it is none. It may be dead: `isAlive` asks it.
     func find(_ kind: HostDeviceKind, _ volume: VolumeID, uuid: String) -> HostDevice? {
         switch kind {
         case .kernelNBD: KernelNBDDevice(volume, uuid).find()
@@ -50,17 +50,26 @@ struct HostDevices {
         }
     }
 
-    /// Makes the volume a device, or returns the one that it is.
+    /// Whether a device answers a read. Throws where it answers neither with data nor with an error.
+    func isAlive(_ device: HostDevice) async throws(NodeError) -> Bool {
+        try await programs.run("dd", ["if=\(device.path)", "iflag=direct", "bs=4k", "count=1", "status=none"]).bytes
+            .count == 4096
+    }
+
+    /// Makes the volume a device, or returns the one that it is. One that is dead is replaced.
     func make(_ kind: HostDeviceKind, _ volume: VolumeID, uuid: String) async throws(NodeError) -> HostDevice {
-        if let device = find(kind, volume, uuid: uuid) { return device }
-        try daemon.export(volume, asKernelDevice: kind == .kernelNBD)
+        if let device = find(kind, volume, uuid: uuid), try await isAlive(device) { return device }
         switch kind {
-        case .kernelNBD: break
-        case .fuseLoop: try await FUSELoopDevice(volume, uuid, settings).make(programs)
+        case .kernelNBD: try daemon.export(volume, as: volume.name, kind: "kernel-nbd")
+        case .fuseLoop:
+            let device = FUSELoopDevice(volume, uuid, settings)
+            try await device.remove(programs, isDead: true)
+            try daemon.export(volume, as: device.exportName, kind: "nbd")
+            try await device.make(programs)
         }
-        guard let device = find(kind, volume, uuid: uuid) else {
+        guard let device = find(kind, volume, uuid: uuid), try await isAlive(device) else {
             throw NodeError(
-                .unavailable, "the device of the volume \(volume) is not there, though it was made: try again")
+                .unavailable, "the device of the volume \(volume) does not answer, though it was made: try again")
         }
         return device
     }
@@ -68,9 +77,13 @@ struct HostDevices {
     /// Ends the device. Nothing where there is none; throws where it is still there afterwards.
     func remove(_ kind: HostDeviceKind, _ volume: VolumeID, uuid: String) async throws(NodeError) {
         switch kind {
-        case .kernelNBD:
-            if find(kind, volume, uuid: uuid) != nil { try daemon.unexportKernelDevice(volume) }
-        case .fuseLoop: try await FUSELoopDevice(volume, uuid, settings).remove(programs)
+        case .kernelNBD: try daemon.unexport(volume, as: volume.name, kind: "kernel-nbd")
+        case .fuseLoop:
+            let device = FUSELoopDevice(volume, uuid, settings)
+            var isDead = false
+            if let found = device.find() { isDead = try await !isAlive(found) }
+            try await device.remove(programs, isDead: isDead)
+            try daemon.unexport(volume, as: device.exportName, kind: "nbd")
         }
         if let left = find(kind, volume, uuid: uuid) {
             throw NodeError(.internal, "the volume \(volume) is still the device \(left.path): who uses it?")

@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 
 /// Paths of this host that a caller has named.
@@ -6,8 +7,17 @@ enum HostPath {
     ///
     /// - Parameter name: what the path is, for messages.
     static func resolve(_ path: String, _ name: String) throws(NodeError) -> String {
+        guard let resolved = try resolveIfThere(path, name) else {
+            throw NodeError(
+                .failedPrecondition, "the folder in which the \(name) \(path) is to be is not there: make it first")
+        }
+        return resolved
+    }
+
+    /// The same; `nil` where the folder in which it would be is not there.
+    static func resolveIfThere(_ path: String, _ name: String) throws(NodeError) -> String? {
         guard !path.isEmpty else { throw NodeError(.invalidArgument, "the \(name) is missing") }
-        let parts = path.split(separator: "/", omittingEmptySubsequences: true)
+        let parts = path.split(separator: "/").filter { $0 != "." }
         guard path.hasPrefix("/"), let last = parts.last, !parts.contains(".."), path.utf8.count < 4096,
             !path.utf8.contains(0)
         else {
@@ -15,10 +25,7 @@ enum HostPath {
                 .invalidArgument, "the \(name) \(path.prefix(200)) is not an absolute path without \"..\"")
         }
         let parent = "/" + parts.dropLast().joined(separator: "/")
-        guard let resolved = realpath(parent, nil) else {
-            throw NodeError(
-                .failedPrecondition, "\(parent), in which the \(name) is to be, is not there: make it first")
-        }
+        guard let resolved = realpath(parent, nil) else { return nil }
         defer { free(resolved) }
         let folder = String(cString: resolved)
         return folder == "/" ? "/\(last)" : "\(folder)/\(last)"
@@ -48,6 +55,13 @@ enum HostPath {
         }
     }
 
+    /// Whether a folder has nothing in it, or a file no bytes.
+    static func isEmpty(_ path: String) -> Bool {
+        if let names = try? FileManager.default.contentsOfDirectory(atPath: path) { return names.isEmpty }
+        var state = stat()
+        return lstat(path, &state) == 0 && state.st_size == 0
+    }
+
     /// The number of a block device; `nil` where the path is none.
     static func deviceNumber(_ path: String) -> DeviceNumber? {
         var state = stat()
@@ -64,7 +78,7 @@ enum HostPath {
 }
 
 /// A block device, as the kernel numbers it. It is another device's when that one has come in its place.
-struct DeviceNumber: Equatable, Sendable {
+struct DeviceNumber: Codable, Equatable, Sendable {
     var major: UInt32
     var minor: UInt32
 

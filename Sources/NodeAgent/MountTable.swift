@@ -13,6 +13,8 @@ struct Mount: Equatable, Sendable {
     var options: [String]
 
     var isReadOnly: Bool { options.contains("ro") }
+    /// It may be a device's node, mounted on a file: nodes lie in a file system of devices.
+    var isOfNode: Bool { ["devtmpfs", "tmpfs"].contains(type) && root != "/" }
 }
 
 /// The mounts of this process (proc(5), "/proc/pid/mountinfo").
@@ -66,6 +68,9 @@ struct MountTable: Sendable {
     /// The mount at a path; the last one if several lie over each other.
     func mount(at path: String) -> Mount? { mounts.last { $0.path == path } }
 
+    /// The paths at which a device is in use: mounts of its file system, and of its node.
+    func uses(of number: DeviceNumber) -> [String] { (mounts(of: number) + nodes(of: number)).map(\.path) }
+
     /// All mounts of a device's file system.
     func mounts(of device: DeviceNumber) -> [Mount] { mounts.filter { $0.device == device } }
 
@@ -73,7 +78,7 @@ struct MountTable: Sendable {
     /// hang the look.
     func nodes(of number: DeviceNumber) -> [Mount] {
         mounts.filter {
-            ["devtmpfs", "tmpfs"].contains($0.type) && $0.root != "/" && HostPath.deviceNumber($0.path) == number
+            $0.isOfNode && HostPath.deviceNumber($0.path) == number
         }
     }
 }

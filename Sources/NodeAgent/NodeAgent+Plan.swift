@@ -5,12 +5,7 @@ extension NodeAgent {
     public func planStage(_ request: StageRequest) throws(NodeError) -> [String] {
         let path = try HostPath.resolve(request.stagingPath, "staging path")
         let record = try record(request.volume, at: path)
-        if let record, record.capability != request.capability {
-            throw NodeError(
-                .alreadyExists,
-                "the volume \(request.volume) is staged at \(path) as \(record.capability.text), not as \(request.capability.text)"
-            )
-        }
+        if let record { try check(record, request) }
         let devices = HostDevices(daemon: daemon, settings: settings, programs: programs(nil))
         let summary = try daemon.summary(of: request.volume)
         let kind = record?.device ?? settings.deviceKind ?? devices.probe()
@@ -51,10 +46,7 @@ extension NodeAgent {
     public func planPublish(_ request: PublishRequest) throws(NodeError) -> [String] {
         let staging = try HostPath.resolve(request.stagingPath, "staging path")
         let target = try HostPath.resolve(request.targetPath, "target path")
-        guard try record(request.volume, at: staging)?.isComplete == true else {
-            throw NodeError(
-                .failedPrecondition, "the volume \(request.volume) is not staged at \(staging): stage it first")
-        }
+        _ = try stagedRecord(request.volume, at: staging)
         if let mount = try MountTable.current().mount(at: target), mount.isReadOnly == request.isReadOnly { return [] }
         return ["mount \(request.volume) at \(target)\(request.isReadOnly ? ", read-only" : "")"]
     }

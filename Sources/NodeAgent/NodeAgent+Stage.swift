@@ -6,17 +6,16 @@ import Glibc
 extension NodeAgent {
     public func stage(_ request: StageRequest) async throws(NodeError) {
         let path = try HostPath.resolve(request.stagingPath, "staging path")
+        guard [.nothing, .folder, .corrupted].contains(HostPath.kind(path)) else {
+            throw NodeError(.invalidArgument, "the staging path \(path) is not a folder")
+        }
         let call = try begin(request.volume)
+        try checkIsStagedNowhereElse(request.volume, path)
         var record =
             try record(request.volume, at: path)
             ?? StageRecord(volume: request.volume.name, stagingPath: path, capability: request.capability)
-        guard record.capability == request.capability else {
-            throw NodeError(
-                .alreadyExists,
-                "the volume \(request.volume) is staged at \(path) as \(record.capability.text), not as \(request.capability.text)"
-            )
-        }
-        if record.isComplete, try isStaged(record, call) { return }
+        try check(record, request)
+        if record.isComplete, try await isStaged(record, call) { return }
         try await clear(record, call)
         let summary = try attach(request, &record, call)
         guard record.uuid.isEmpty || record.uuid == summary.uuid else {
@@ -26,6 +25,7 @@ extension NodeAgent {
             )
         }
         record.uuid = summary.uuid
+        if request.capability == .block { try checkIsNoHalfFileSystem(request.volume) }
         let device = try await makeDevice(&record, call)
         try checkIsFree(device, except: path, request.volume)
         if case .fileSystem(let type, let options) = request.capability {
@@ -38,27 +38,51 @@ extension NodeAgent {
         try record.save()
     }
 
-    /// Whether a stage that was done still holds: the device is this volume's, and what is mounted is on it.
-    private func isStaged(_ record: StageRecord, _ call: Call) throws(NodeError) -> Bool {
-        guard let kind = record.device, let device = call.devices.find(kind, call.volume, uuid: record.uuid) else {
-            return false
-        }
+    /// Throws where a stage was begun there for another use.
+    func check(_ record: StageRecord, _ request: StageRequest) throws(NodeError) {
+        guard record.capability != request.capability else { return }
+        throw NodeError(
+            .alreadyExists,
+            "the volume \(request.volume) \(record.isComplete ? "is" : "was begun to be") staged at \(record.stagingPath) as "
+                + "\(record.capability.text), not as \(request.capability.text): unstage it first")
+    }
+
+    private func checkIsStagedNowhereElse(_ volume: VolumeID, _ path: String) throws(NodeError) {
+        guard let other = try owner(of: volume).stagingPath(), other != path,
+            try StageRecord.read(other)?.volume == volume.name
+        else { return }
+        throw NodeError(.alreadyExists, "the volume \(volume) is staged at \(other) already: unstage it there first")
+    }
+
+    /// A pod that wrote to a volume whose format has not ended would lose all of it when the format is begun anew.
+    private func checkIsNoHalfFileSystem(_ volume: VolumeID) throws(NodeError) {
+        guard try daemon.explain(volume).contents == "being formatted" else { return }
+        throw NodeError(
+            .failedPrecondition,
+            "the volume \(volume) is being formatted by a call that has not ended: stage it with a file system and --continue-format first"
+        )
+    }
+
+    /// Whether a stage that was done still holds: the device is this volume's and answers, and what is mounted is on it.
+    private func isStaged(_ record: StageRecord, _ call: Call) async throws(NodeError) -> Bool {
+        guard try daemon.summary(of: call.volume)?.uuid == record.uuid, let kind = record.device,
+            let device = call.devices.find(kind, call.volume, uuid: record.uuid), try await call.devices.isAlive(device)
+        else { return false }
         guard case .fileSystem = record.capability else { return true }
         guard HostPath.kind(record.stagingPath) != .corrupted else { return false }
         return try MountTable.current().mount(at: record.stagingPath)?.device == device.number
     }
 
-    /// Takes a mount away whose device is gone, or is another one now: nothing can be written through it any more.
+    /// Takes this volume's mount away where its device is dead, or gone: nothing can be written through it any more.
     private func clear(_ record: StageRecord, _ call: Call) async throws(NodeError) {
         guard let mount = try MountTable.current().mount(at: record.stagingPath) else { return }
-        if let kind = record.device, let device = call.devices.find(kind, call.volume, uuid: record.uuid),
-            device.number == mount.device, HostPath.kind(record.stagingPath) != .corrupted
-        {
-            return
-        }
-        guard record.device != nil else {
+        guard try numbers(of: call.volume, record, call.devices).contains(mount.device) else {
             throw NodeError(
-                .alreadyExists, "\(mount.source) is mounted at \(record.stagingPath), and is not this volume")
+                .alreadyExists,
+                "\(mount.source) is mounted at \(record.stagingPath), and is not this volume: unmount it by hand")
+        }
+        for device in try devices(of: call.volume, record, call.devices) where device.number == mount.device {
+            if try await call.devices.isAlive(device) { return }
         }
         report("the mount at \(record.stagingPath) has lost its device: it is taken away")
         try await call.programs.succeed("umount", ["--lazy", record.stagingPath])
@@ -78,7 +102,16 @@ extension NodeAgent {
             record.isAttachedByStage = true
             try record.save()
             report("attach \(request.volume)")
-            try daemon.attach(request.volume, request.members, takesOver: request.takesOver)
+            do throws(NodeError) {
+                try daemon.attach(request.volume, request.members, takesOver: request.takesOver)
+            } catch {
+                // One that is late may still be done.
+                if error.code != .deadlineExceeded {
+                    record.isAttachedByStage = false
+                    try record.save()
+                }
+                throw error
+            }
         }
         guard let summary = try daemon.summary(of: request.volume), !summary.uuid.isEmpty else {
             throw NodeError(
@@ -91,25 +124,31 @@ extension NodeAgent {
 
     /// Makes the volume a device, the same kind as before.
     private func makeDevice(_ record: inout StageRecord, _ call: Call) async throws(NodeError) -> HostDevice {
-        guard let kind = record.device ?? settings.deviceKind ?? call.devices.probe(), call.devices.isPossible(kind)
+        let present = try devices(of: call.volume, record, call.devices).first?.kind
+        guard let kind = record.device ?? present ?? settings.deviceKind ?? call.devices.probe(),
+            call.devices.isPossible(kind)
         else {
             throw NodeError(
                 .resourceExhausted,
                 "this host has no way to make a volume a block device: load the kernel module nbd, or install nbdfuse")
         }
         record.device = kind
+        try owner(of: call.volume).set(record.stagingPath)
         try record.save()
         report("make \(call.volume) a block device by \(kind.rawValue)")
-        return try await call.devices.make(kind, call.volume, uuid: record.uuid)
+        let device = try await call.devices.make(kind, call.volume, uuid: record.uuid)
+        record.see(device)
+        try record.save()
+        return device
     }
 
     /// Throws where the device is mounted at a path that this stage knows nothing of.
     private func checkIsFree(_ device: HostDevice, except path: String, _ volume: VolumeID) throws(NodeError) {
         let table = try MountTable.current()
-        let mounts = table.mounts(of: device.number)
-        guard !mounts.isEmpty, !mounts.contains(where: { $0.path == path }) else { return }
+        guard table.mount(at: path)?.device != device.number else { return }
+        guard let other = table.uses(of: device.number).first(where: { $0 != path }) else { return }
         throw NodeError(
-            .alreadyExists, "the volume \(volume) is mounted at \(mounts[0].path) already: unstage it there first")
+            .alreadyExists, "the volume \(volume) is in use at \(other) already: end that first")
     }
 
     /// Sees to it that the file system is there. It is made on a volume that is blank, by the volume's own word and by a look at it, and
@@ -175,22 +214,13 @@ extension NodeAgent {
 
     /// Undoes all of a stage. Done only when exactly this volume's device is gone.
     public func unstage(_ volume: VolumeID, stagingPath: String) async throws(NodeError) {
-        let path = try HostPath.resolve(stagingPath, "staging path")
+        guard let path = try HostPath.resolveIfThere(stagingPath, "staging path") else { return }
         let call = try begin(volume)
-        guard let record = try record(volume, at: path) else {
-            if let mount = try MountTable.current().mount(at: path) {
-                throw NodeError(
-                    .failedPrecondition,
-                    "\(mount.source) is mounted at \(path), and no stage of this agent is known there: unmount it by hand"
-                )
-            }
-            return
-        }
+        guard let record = try record(volume, at: path) else { return try checkIsNotStaged(volume, path) }
         if let kind = record.device {
-            if let device = call.devices.find(kind, volume, uuid: record.uuid) {
-                try checkIsUnpublished(device, path, volume)
-            }
-            try await unmount(path, of: record, call)
+            let numbers = try numbers(of: volume, record, call.devices)
+            try checkIsUnpublished(numbers, path, volume)
+            try await unmount(path, of: record, numbers, call)
             report("end the device of \(volume)")
             try await call.devices.remove(kind, volume, uuid: record.uuid)
         }
@@ -200,20 +230,47 @@ extension NodeAgent {
         }
         // The caller may make the folder, and removes it then; one that is not empty was never ours.
         rmdir(path)
+        if try owner(of: volume).stagingPath() == path { try owner(of: volume).set(nil) }
         try record.remove()
     }
 
-    private func checkIsUnpublished(_ device: HostDevice, _ path: String, _ volume: VolumeID) throws(NodeError) {
-        let table = try MountTable.current()
-        let others = (table.mounts(of: device.number) + table.nodes(of: device.number)).filter { $0.path != path }
-        guard let other = others.first else { return }
-        throw NodeError(
-            .failedPrecondition, "the volume \(volume) is still published at \(other.path): unpublish it there first")
+    /// Throws where the stage's state has been lost, or something else is there.
+    private func checkIsNotStaged(_ volume: VolumeID, _ path: String) throws(NodeError) {
+        if try owner(of: volume).stagingPath() == path {
+            throw NodeError(
+                .failedPrecondition,
+                "the volume \(volume) is staged at \(path), and the state of its stage, \(StageRecord.path(of: path)), is gone: stage it "
+                    + "there again, which writes it anew, and then unstage it")
+        }
+        if let mount = try MountTable.current().mount(at: path) {
+            throw NodeError(
+                .failedPrecondition,
+                "\(mount.source) is mounted at \(path), and no stage of this agent is known there: unmount it by hand")
+        }
     }
 
-    private func unmount(_ path: String, of record: StageRecord, _ call: Call) async throws(NodeError) {
-        while try MountTable.current().mount(at: path) != nil {
-            let isLost = HostPath.kind(path) == .corrupted
+    private func checkIsUnpublished(_ numbers: [DeviceNumber], _ path: String, _ volume: VolumeID) throws(NodeError) {
+        let table = try MountTable.current()
+        for number in numbers {
+            guard let other = table.uses(of: number).first(where: { $0 != path }) else { continue }
+            throw NodeError(
+                .failedPrecondition, "the volume \(volume) is still published at \(other): unpublish it there first")
+        }
+    }
+
+    private func unmount(
+        _ path: String, of record: StageRecord, _ numbers: [DeviceNumber], _ call: Call
+    ) async throws(NodeError) {
+        while let mount = try MountTable.current().mount(at: path) {
+            guard numbers.contains(mount.device) else {
+                throw NodeError(
+                    .failedPrecondition,
+                    "\(mount.source) is mounted at \(path), and is not this volume: unmount it by hand")
+            }
+            var isLost = true
+            for device in try devices(of: call.volume, record, call.devices) where device.number == mount.device {
+                isLost = try await !call.devices.isAlive(device)
+            }
             report(isLost ? "take the mount at \(path) away, which has lost its device" : "unmount \(path)")
             try await call.programs.succeed("umount", isLost ? ["--lazy", path] : [path], .failedPrecondition)
         }

@@ -13,10 +13,26 @@ public struct NodeAgent: Sendable {
     /// An agent for one call, whose time begins now.
     ///
     /// - Parameter report: called with each step, before it.
-    public init(_ settings: NodeSettings, report: @escaping @Sendable (String) -> Void = { _ in }) {
+    public init(
+        _ settings: NodeSettings, report: @escaping @Sendable (String) -> Void = { _ in }
+    ) throws(NodeError) {
+        var settings = settings
+        settings.runFolder = try Self.resolved(settings.runFolder)
         self.settings = settings
         self.report = report
         deadline = .now + .seconds(Int(settings.timeoutSeconds))
+    }
+
+    /// The agent's folder as the kernel writes it in its tables; made where it is not there.
+    private static func resolved(_ folder: String) throws(NodeError) -> String {
+        guard folder.hasPrefix("/") else {
+            throw NodeError(.invalidArgument, "the agent's folder \(folder) is not an absolute path")
+        }
+        let plain = "/" + folder.split(separator: "/").joined(separator: "/")
+        try VolumeLock.make(plain)
+        guard let path = realpath(plain, nil) else { throw HostPath.failure("realpath", plain) }
+        defer { free(path) }
+        return String(cString: path)
     }
 
     var daemon: VolumeDaemon { VolumeDaemon(socket: settings.controlSocket, deadline: deadline) }
@@ -40,6 +56,26 @@ public struct NodeAgent: Sendable {
 
     func programs(_ lock: VolumeLock?) -> HostProgram {
         HostProgram(lock: lock, deadline: deadline)
+    }
+
+    func owner(of volume: VolumeID) -> StageOwner { StageOwner(volume, in: settings.runFolder) }
+
+    /// The numbers by which the kernel's tables may call a volume's device: as it is now, and as its stage has last seen it.
+    func numbers(of volume: VolumeID, _ record: StageRecord?, _ devices: HostDevices) throws(NodeError)
+        -> [DeviceNumber]
+    {
+        var numbers = [record?.lastNumber].compactMap { $0 }
+        numbers += try self.devices(of: volume, record, devices).map(\.number)
+        return numbers
+    }
+
+    /// The devices that a volume is now: one, unless somebody has made another by hand.
+    func devices(of volume: VolumeID, _ record: StageRecord?, _ devices: HostDevices) throws(NodeError) -> [HostDevice]
+    {
+        var uuid = record?.uuid ?? ""
+        if uuid.isEmpty { uuid = try daemon.summary(of: volume)?.uuid ?? "" }
+        guard !uuid.isEmpty else { return [] }
+        return HostDeviceKind.allCases.compactMap { devices.find($0, volume, uuid: uuid) }
     }
 
     /// The device of a staged volume, which has to be there.
@@ -84,11 +120,11 @@ public struct NodeAgent: Sendable {
             guard let volume = try? VolumeID(summary.name) else { continue }
             for kind in HostDeviceKind.allCases {
                 guard let device = devices.find(kind, volume, uuid: summary.uuid) else { continue }
-                let mounts = table.mounts(of: device.number) + table.nodes(of: device.number)
+                let paths = table.uses(of: device.number)
                 volumes.append(
                     NodeVolume(
                         volume: summary.name, uuid: summary.uuid, bytes: summary.bytes, phase: summary.phase,
-                        device: device.path, kind: kind.rawValue, paths: mounts.map(\.path).sorted()))
+                        device: device.path, kind: kind.rawValue, paths: paths.sorted()))
             }
         }
         return volumes

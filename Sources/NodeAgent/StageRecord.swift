@@ -17,6 +17,11 @@ struct StageRecord: Codable, Equatable, Sendable {
     var isAttachedByStage = false
     /// The kind of device that is made, or is there; `nil` before.
     var device: HostDeviceKind?
+    /// The device as it was last seen, and the start of the system for which that counts.
+    private var number: DeviceNumber?
+    private var boot = ""
+    /// A target path whose mount may still be writable, and is to be read-only.
+    var halfPublished: String?
     /// The volume was blank when this stage began to format it.
     var isFormatting = false
     /// The stage has been done.
@@ -26,6 +31,22 @@ struct StageRecord: Codable, Equatable, Sendable {
         self.volume = volume
         self.stagingPath = stagingPath
         self.capability = capability
+    }
+
+    /// The device as it was last seen; `nil` where that was before the system was started anew, which may have given its number to
+    /// another one.
+    var lastNumber: DeviceNumber? { boot == Self.thisBoot ? number : nil }
+
+    /// Notes the device.
+    mutating func see(_ device: HostDevice) {
+        self.device = device.kind
+        number = device.number
+        boot = Self.thisBoot
+    }
+
+    private static var thisBoot: String {
+        let bytes = (try? FileContents.read("/proc/sys/kernel/random/boot_id")) ?? nil
+        return bytes.map { String(decoding: $0, as: UTF8.self) } ?? "unknown"
     }
 
     /// The file that describes a staging path.

@@ -29,9 +29,9 @@ struct VolumeDaemon {
         _ = try call(VolumeMethod.detach, VolumeName(name: volume.name), returning: VolumeName.self)
     }
 
-    /// Makes the volume an export; nothing where it is one already.
-    func export(_ volume: VolumeID, asKernelDevice: Bool) throws(NodeError) {
-        let request = ExportRequest(name: volume.name, kind: asKernelDevice ? "kernel-nbd" : "nbd")
+    /// Makes the volume an export, or a device of the kernel; nothing where it is one already.
+    func export(_ volume: VolumeID, as name: String, kind: String) throws(NodeError) {
+        let request = ExportRequest(name: volume.name, exportName: name, kind: kind)
         do throws(NodeError) {
             _ = try call(VolumeMethod.export, request, returning: ExportRequest.self)
         } catch {
@@ -39,9 +39,9 @@ struct VolumeDaemon {
         }
     }
 
-    /// Takes a device of the kernel back; nothing where there is none.
-    func unexportKernelDevice(_ volume: VolumeID) throws(NodeError) {
-        let request = ExportRequest(name: volume.name, kind: "kernel-nbd")
+    /// Takes an export back; nothing where there is none.
+    func unexport(_ volume: VolumeID, as name: String, kind: String) throws(NodeError) {
+        let request = ExportRequest(name: volume.name, exportName: name, kind: kind)
         do throws(NodeError) {
             _ = try call(VolumeMethod.unexport, request, returning: ExportRequest.self)
         } catch {

@@ -27,7 +27,9 @@ final class VolumeLock: Sendable {
         var path = ""
         for part in folder.split(separator: "/") {
             path += "/\(part)"
-            guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw HostPath.failure("mkdir", path) }
+            guard mkdir(path, path == folder ? 0o700 : 0o755) == 0 || errno == EEXIST else {
+                throw HostPath.failure("mkdir", path)
+            }
         }
     }
 }

@@ -40,14 +40,14 @@ struct CallArguments: ParsableArguments {
         }
     }
 
-    private var agent: NodeAgent {
+    private func agent() throws(NodeError) -> NodeAgent {
         var settings = NodeSettings()
         settings.controlSocket = socket
         settings.nbdSocket = nbdSocket
         settings.runFolder = runFolder
         settings.deviceKind = device
         settings.timeoutSeconds = timeoutSeconds
-        return NodeAgent(settings) { step in writeToStandardError("tercet-node: \(step)\n") }
+        return try NodeAgent(settings) { step in writeToStandardError("tercet-node: \(step)\n") }
     }
 
     /// Makes a call, and prints what it returns.
@@ -55,7 +55,7 @@ struct CallArguments: ParsableArguments {
         _ body: (NodeAgent) async throws -> Result, text: (Result) -> [String]
     ) async throws {
         do {
-            let result = try await body(agent)
+            let result = try await body(try agent())
             if json { return try printJSON(result) }
             for line in text(result) { print(line) }
         } catch let error as NodeError {

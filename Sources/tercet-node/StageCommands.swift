@@ -37,7 +37,9 @@ struct StageCommand: AsyncParsableCommand {
     @Flag(name: .long, help: "Fence a host that has the volume attached.")
     var takeOver = false
 
-    @Flag(name: .long, help: "Begin a format anew that another call began and did not live to end.")
+    @Flag(
+        name: .long,
+        help: "Format anew, where another call began to format and died; no host may be at it. What is there is lost.")
     var continueFormat = false
 
     @Flag(name: .long, help: "Say what would be done, and do nothing.")

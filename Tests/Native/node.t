@@ -11,7 +11,10 @@ if [ "$(id -u)" -ne 0 ] || [ ! -w /dev/fuse ] || [ ! -w /dev/loop-control ] || !
   done_testing
 fi
 control=$tap_folder/control.sock
-run=$tap_folder/run
+# A link, and a slash too many: the kernel writes the folder's path otherwise.
+mkdir "$tap_folder/real"
+ln -s real "$tap_folder/run"
+run=$tap_folder/run/
 pods=$tap_folder/pods
 staging=$tap_folder/plugins/db/globalmount
 mkdir -p "$pods" "$(dirname "$staging")" "$tap_folder/plugins/raw"
@@ -33,8 +36,10 @@ expect_code() {
   tap_conclude $? "$name" "exit status $code and: $pattern" "$@"
 }
 contents() { "$tercet" volume explain "$1" --socket "$control" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["contents"])'; }
-loops() { losetup -n -O BACK-FILE | grep -c "^$run"; }
-servers() { pgrep -fc "nbdfuse $run"; }
+uuid_of() { "$tercet" volume list --socket "$control" --json | python3 -c 'import json, sys; print([v["uuid"] for v in json.load(sys.stdin) if v["name"] == sys.argv[1]][0])' "$1"; }
+loops() { cat /sys/block/loop*/loop/backing_file 2>/dev/null | grep -c "^$tap_folder/real/"; }
+servers() { pgrep -fc "nbdfuse $tap_folder/real"; }
+device() { losetup -n -O NAME,BACK-FILE | awk -v f="$tap_folder/real/" 'index($2, f) {print $1}'; }
 
 # Members with two disks each: for a volume with a file system, and for one without.
 xfs_bytes=340M
@@ -64,7 +69,7 @@ expect_code "a name with a slash" 3 'INVALID_ARGUMENT: "a/b" is no volume' node 
 expect_code "a name of 129 bytes" 3 "INVALID_ARGUMENT" node stage "$(printf 'n%.0s' {1..129})" --staging "$staging"
 expect_code "a path with .." 3 'INVALID_ARGUMENT: the staging path .* without ".."' node stage db --staging "$staging/../x"
 expect_code "a path that is not absolute" 3 "INVALID_ARGUMENT" node stage db --staging plugins/x
-expect_code "a parent that is not there" 9 "FAILED_PRECONDITION: .*/nowhere, in which" node stage db --staging "$tap_folder/nowhere/x"
+expect_code "a parent that is not there" 9 "FAILED_PRECONDITION: the folder in which .*/nowhere/x is to be is not there: make it first" node stage db --staging "$tap_folder/nowhere/x"
 expect_code "a volume that is not there" 5 "NOT_FOUND: tercet-volumed has no volume db" node stage db --staging "$staging"
 expect_code "a publish before its stage" 9 "FAILED_PRECONDITION: the volume db is not staged" \
   node publish db --staging "$staging" --target "$pods/a"
@@ -87,7 +92,7 @@ expect_equal "... does nothing" "" "$(cat "$tap_folder/output")"
 expect_code "... but not as xfs" 6 "ALREADY_EXISTS: the volume db is staged at .* as ext4, not as xfs" \
   node stage db --staging "$staging" --fs xfs
 mkdir "$tap_folder/plugins/other"
-expect_code "... and not at another path" 6 "ALREADY_EXISTS: the volume db is mounted at $staging already" \
+expect_code "... and not at another path" 6 "ALREADY_EXISTS: the volume db is staged at $staging already" \
   node stage db --staging "$tap_folder/plugins/other/globalmount"
 expect_output "it is listed" "^db: serving, [0-9]+ bytes, /dev/loop[0-9]+ by nbdfuse, at: $staging, " node list
 
@@ -95,6 +100,10 @@ check "it is published" node publish db --staging "$staging" --target "$pods/a"
 check "... twice" node publish db --staging "$staging" --target "$pods/a"
 expect_equal "... which mounts it once" 1 "$(grep -c " $pods/a " /proc/self/mountinfo)"
 check "... and read-only for another pod" node publish db --staging "$staging" --target "$pods/b" --read-only
+expect_code "... which it is not at the place of one that writes" 6 "ALREADY_EXISTS" \
+  node publish db --staging "$staging" --target "$pods/a" --read-only
+mkdir "$pods/full" && touch "$pods/full/x"
+expect_code "... or over other files" 3 "not an empty folder" node publish db --staging "$staging" --target "$pods/full"
 expect_code "... which stays so" 6 "ALREADY_EXISTS: .*mounted at $pods/b read-only" node publish db --staging "$staging" --target "$pods/b"
 cp "$program" "$pods/a/data" && sync -f "$pods/a"
 check "one pod reads what another wrote" cmp "$program" "$pods/b/data"
@@ -104,6 +113,15 @@ output_has "... and the condition" "^condition: the volume is whole"
 expect_code "of no other path" 5 "NOT_FOUND" node stats db --path "$pods/c"
 expect_output "expand has nothing to do" "^db: [0-9]+ bytes" node expand db --path "$staging"
 expect_code "... or too much" 11 "OUT_OF_RANGE: .*grow it first" node expand db --path "$staging" --bytes 1000000000000
+echo precious >"$tap_folder/precious"
+expect_code "a file of somebody's is left alone" 9 "left alone" node unpublish db --target "$tap_folder/precious"
+expect_equal "... with what is in it" precious "$(cat "$tap_folder/precious")"
+mkdir "$tap_folder/foreign" && mount -t tmpfs foreign "$tap_folder/foreign"
+expect_code "... and a mount" 9 "foreign is mounted at .* and is not the volume db: it was left alone" \
+  node unpublish db --target "$tap_folder/foreign"
+check "... which stays" umount "$tap_folder/foreign"
+check "paths with dots and slashes are the same paths" node publish db --staging "$staging/." --target "$pods//a/."
+expect_equal "... mounted once" 1 "$(grep -c " $pods/a " /proc/self/mountinfo)"
 expect_code "a published volume stays staged" 9 "still published at $pods/[ab]: unpublish it there first" node unstage db --staging "$staging"
 uuid=$(findmnt -n -o UUID "$staging")
 for pod in a b; do
@@ -122,19 +140,37 @@ check "it is staged again" node stage db --staging "$staging" "${members[@]}" -o
 expect_equal "... with the same file system" "$uuid" "$(findmnt -n -o UUID "$staging")"
 check "... and what was written" cmp "$program" "$staging/data"
 expect_output "... with the mount's options" "noatime" findmnt -n -o OPTIONS "$staging"
+# Somebody else's mount over the stage.
+mount -t tmpfs foreign "$staging"
+expect_code "a foreign mount over it is not taken away" 6 "foreign is mounted at $staging, and is not this volume" \
+  node stage db --staging "$staging" "${members[@]}" -o noatime
+expect_code "... by an unstage neither" 9 "foreign is mounted at $staging, and is not this volume" node unstage db --staging "$staging"
+umount "$staging"
 # The server of the device dies: the mount is taken away, and a stage makes all anew.
-pkill -KILL -f "nbdfuse $run"
+check "it is published" node publish db --staging "$staging" --target "$pods/a"
+pkill -KILL -f "nbdfuse $tap_folder/real"
 wait_until 10 eval '[ "$(servers)" -eq 0 ]'
-check_fails "the server of the device dies" cat "$run"/*/db
+check_fails "the server of the device dies" cat "$tap_folder/real/$(uuid_of db)/db"
+expect_code "a pod that has it yet holds the unstage off" 9 "still published at $pods/a" node unstage db --staging "$staging"
+check "the pod is gone" node unpublish db --target "$pods/a"
 check "a dead device is made anew" node stage db --staging "$staging" "${members[@]}" -o noatime
 check "... with a server" test "$(servers)" -eq 1
 check "... with what was written" cmp "$program" "$staging/data"
+stop_volumed KILL
+require "the daemon dies, and another one begins" start_volumed --nbd "$nbd_socket" --control "$control" --device spare=ram:1M
+check "a stage makes all anew" wait_until 40 node stage db --staging "$staging" "${members[@]}" -o noatime --take-over
+check "... with what was written" cmp "$program" "$staging/data"
+expect_equal "... on one device" "1 1" "$(loops) $(servers)"
 require "it is unstaged" node unstage db --staging "$staging"
-
+expect_equal "... and nothing is left" "0 0" "$(loops) $(servers)"
+check "an unstage of a path whose folder is gone" node unstage db --staging "$tap_folder/gone/mount"
+check "... and an unpublish" node unpublish db --target "$tap_folder/gone/pod"
+touch "$tap_folder/plugins/other/file"
+expect_code "a staging path that is a file" 3 "is not a folder" node stage db --staging "$tap_folder/plugins/other/file" "${members[@]}"
 
 # A file system that is broken is neither mounted nor repaired.
 require "it is staged as a block device" node stage db --staging "$staging" "${members[@]}" --block
-device=$(losetup -n -O NAME,BACK-FILE | awk -v f="$run" 'index($2, f) {print $1}')
+device=$(device)
 check "its root folder is lost" debugfs -w -R "clri <2>" "$device"
 check "... and it says so" debugfs -w -R "ssv state 2" "$device"
 sum() { dd if="$device" iflag=direct bs=1M count=64 status=none | sha256sum; }
@@ -142,7 +178,7 @@ before=$(sum)
 require "it is unstaged" node unstage db --staging "$staging"
 expect_code "a broken file system is not mounted" 9 'FAILED_PRECONDITION: the file system on .* has errors, and was not mounted' \
   node stage db --staging "$staging" "${members[@]}"
-device=$(losetup -n -O NAME,BACK-FILE | awk -v f="$run" 'index($2, f) {print $1}')
+device=$(device)
 expect_equal "... nor changed" "$before" "$(sum)"
 check "a stage that failed is undone" node unstage db --staging "$staging"
 expect_equal "... and nothing is left" "0 0" "$(loops) $(servers)"
@@ -159,6 +195,10 @@ require "that is undone" raw unstage
 check "it is staged as a block device" raw stage "${raw_members[@]}" --block
 check "... and published on a file" raw publish --target "$pods/block"
 check "... twice" raw publish --target "$pods/block"
+expect_code "... but not read-only" 3 "cannot be published read-only" raw publish --target "$pods/block" --read-only
+expect_code "it is staged at one path" 6 "staged at $raw_staging already" \
+  node stage raw --staging "$tap_folder/plugins/other/raw" --block
+expect_code "... for one use" 6 "as a block device, not as ext4" raw stage
 check "the pod writes" dd if="$program" of="$pods/block" bs=1M count=8 oflag=direct conv=notrunc status=none
 expect_output "its size is told" "^bytes: [0-9]+$" node stats raw --path "$pods/block"
 expect_code "it is not unstaged meanwhile" 9 "still published at $pods/block" raw unstage
@@ -169,7 +209,7 @@ expect_code "data that nobody knows is not formatted" 9 "has been written, and n
   raw stage "${raw_members[@]}"
 require "that is undone" raw unstage
 check "it is a block device again" raw stage "${raw_members[@]}" --block
-device=$(losetup -n -O NAME,BACK-FILE | awk -v f="$run" 'index($2, f) {print $1}')
+device=$(device)
 check "... with all of it" cmp -n 8388608 "$program" "$device"
 
 # Two members do not answer: the call ends with its time, and formats nothing.
@@ -182,6 +222,18 @@ kill -CONT "${target_pids[0]}" "${target_pids[1]}"
 check "what it began is undone" wait_until 40 node unstage db --staging "$staging"
 check "the other volume too" wait_until 40 require_gone
 expect_equal "... and nothing is left" "0 0" "$(loops) $(servers)"
+
+# A format that has not ended: nobody may write there before it has.
+check "a blank volume" timeout 120 "$tercet" volume create "${raw_members[@]}" --overwrite
+check "... is staged as a block device" raw stage "${raw_members[@]}" --block
+check "... and somebody begins to format it" "$tercet" volume mark raw "being formatted" --socket "$control"
+require "it is unstaged, and detached" raw unstage
+expect_code "it is no block device for a pod meanwhile" 9 "being formatted by a call that has not ended" raw stage "${raw_members[@]}" --block
+require "that is undone" raw unstage
+expect_code "... nor formatted by a call that knows nothing of it" 9 "with --continue-format" raw stage "${raw_members[@]}"
+check "... but by one that is told to" raw stage "${raw_members[@]}" --continue-format
+expect_output "... as ext4" "^ext4$" findmnt -n -o FSTYPE "$raw_staging"
+require "it is unstaged" raw unstage
 
 # Killed on the way, the next call does the rest. A volume that is blank for each: its members are made anew.
 for moment in 1 2 3 4 5 6; do
