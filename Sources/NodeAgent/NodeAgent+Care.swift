@@ -83,7 +83,8 @@ extension NodeAgent {
         guard bytes >= summary.bytes else {
             throw NodeError(
                 .failedPrecondition,
-                "the device \(device.path) has \(bytes) bytes, and the volume \(volume) \(summary.bytes): unstage and stage it, for a device by \(device.kind.rawValue) keeps its size"
+                "the device \(device.path) has \(bytes) bytes, and the volume \(volume) \(summary.bytes): unstage and stage it, for a "
+                    + "device by \(device.kind.rawValue) keeps its size"
             )
         }
         guard HostPath.kind(path) == .folder else { return bytes }
