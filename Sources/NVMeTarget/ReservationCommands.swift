@@ -202,13 +202,21 @@ final class ReservationCommands {
             .namespaceFailed(
                 subsystem: change.subsystem.nqn, nsid: change.namespace.nsid,
                 reason: "its reservation cannot be stored: \(problem)"))
+        abandon(change, .internalError)
+    }
+
+    /// A change does not come about: the place that it has taken for its host goes back.
+    private func abandon(_ change: ReservationChange, _ status: Status) {
         if change.outcome.hasJoined { change.subsystem.unregister([change.controller.host.index]) }
-        refuse(change.claim, .internalError)
+        refuse(change.claim, status)
     }
 
     /// Step two: every reactor takes the change on, and says so when the commands that had to end have ended.
     private func apply(_ change: ReservationChange) {
-        change.namespace.reservation.withLock { $0.takeOn(change) }
+        // A namespace that has gone has given the places of its registrants back: those who would have left with them.
+        guard change.namespace.reservation.withLock({ $0.takeOn(change) }) else {
+            return abandon(change, .invalidNamespaceOrFormat)
+        }
         let (here, victims) = (here, change.victims)
         let groups =
             target.options.deliberateDefect == .reservationTakenOnByOneReactor ? [here] : target.groups

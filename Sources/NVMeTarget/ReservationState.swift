@@ -11,6 +11,8 @@ struct ReservationState: Sendable {
     /// The registrants of `current`, as reactors take them on.
     private(set) var registrants: HostSet
     private var isChanging = false
+    /// The namespace has gone.
+    private var isOver = false
     private var waiters: [ReservationWaiter] = []
 
     init(_ current: Reservation) {
@@ -18,11 +20,19 @@ struct ReservationState: Sendable {
         registrants = HostSet(current.registrants.hosts().map(\.index))
     }
 
-    /// Takes on what a change has made of the reservation.
-    mutating func takeOn(_ change: ReservationChange) {
+    /// Takes on what a change has made of the reservation; `false` where the namespace has gone meanwhile: then nothing of it counts.
+    mutating func takeOn(_ change: ReservationChange) -> Bool {
+        guard !isOver else { return false }
         current = change.next
         if change.outcome.hasJoined { registrants.insert(change.controller.host.index) }
         registrants.subtract(change.outcome.leftPlaces)
+        return true
+    }
+
+    /// The namespace goes. Returns the registrants, whose places are to be given back: a change that is under way does not do it any more.
+    mutating func end() -> [KnownHost] {
+        isOver = true
+        return current.registrants.hosts()
     }
 
     enum Claim { case begun, waits, refused }

@@ -118,7 +118,7 @@ extension Target {
         guard let subsystem = subsystem(nqn),
             let namespace = subsystem.state.withLock({ $0.namespaces.remove(nsid) })
         else { return }
-        let registrants = namespace.reservation.withLock { $0.current.registrants }.hosts()
+        let registrants = namespace.reservation.withLock { $0.end() }
         for registrant in registrants {
             for controller in subsystem.controllers(of: registrant) { end(controller, .namespaceRemoved) }
         }

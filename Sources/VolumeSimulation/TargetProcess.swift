@@ -15,6 +15,9 @@ final class TargetProcess {
     /// The target is what it was told to be.
     private var isSettled = false
 
+    /// Why the target is not all that it was told to be, a line for each part.
+    var missing: [String] { state.report.missing.map { "\($0.part): \($0.reason)" } }
+
     /// Lets the target become something else.
     func apply(_ definition: TargetDefinition, reopening reopened: [TargetPart] = []) throws(TercetError) {
         isSettled = false

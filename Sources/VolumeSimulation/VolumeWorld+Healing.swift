@@ -59,7 +59,11 @@ extension VolumeWorld {
                 "h\(initiator.number) \(initiator.phase), \(initiator.workload?.running.count ?? 0) I/Os under way, "
                     + (initiator.volume.map { "\($0.engine.status)" } ?? "")
             }
-            return fail(.notWhole, "not whole \(healingBound / 1_000_000) ms after the faults stopped: \(states)")
+            let missing = targets.flatMap { target in
+                (target.process?.missing ?? []).map { "target \(target.index): \($0)" }
+            }
+            return fail(
+                .notWhole, "not whole \(healingBound / 1_000_000) ms after the faults stopped: \(missing) \(states)")
         }
         initiator.workload?.isStopped = true
         let deadline = network.now.advanced(byNanoseconds: endingBound)

@@ -1,6 +1,7 @@
 import CLibNVMe
 import InProcessTransport
 import Simulation
+import TargetInterface
 import Testing
 
 /// Reservations: what each type lets whom do, and what each command does to whom (NVMe Base 2.0, "Reservations").
@@ -221,6 +222,52 @@ import Testing
         after = try now[0].report()
         #expect(after.registrants.isEmpty && after.type == 0)
         for host in now { #expect(try host.access() == .all) }
+    }
+
+    /// A command is being stored when its namespace is taken out and put back: nothing of it counts, and the registrants stay what they are.
+    /// Their places went to others once: a stranger had a registrant's rights, and the next start could not read what was stored.
+    @Test(arguments: [nvme_cmd_resv_register, nvme_cmd_resv_acquire, nvme_cmd_resv_release])
+    func aChangeEndsWithItsNamespace(opcode: nvme_io_opcode) throws {
+        let store = KeptReservations(hangs: true)
+        let world = try EngineWorld(namespaces: 2, reservations: store)
+        func stored(_ host: ReservingHost, _ id: UInt16) -> RawStatus? {
+            world.settle { store.waitingCount > 0 }
+            store.answer()
+            return host.host.status(of: id)
+        }
+        let first = try (1...2).map { ReservingHost(try world.attach(host: .init($0)), nsid: 2) }
+        for (place, host) in first.enumerated() {
+            let id = host.send(
+                nvme_cmd_resv_register, register.rawValue, keys: 0, UInt64(place + 1), flags: ReservingHost.persist)
+            #expect(stored(host, id) == .success)
+        }
+        let type = NVME_RESERVATION_RTYPE_EARO
+        #expect(stored(first[0], first[0].send(nvme_cmd_resv_acquire, 0, type.rawValue, keys: 1, 0)) == .success)
+
+        // The second unregisters, preempts the first, or takes all registrations away.
+        switch opcode {
+        case nvme_cmd_resv_register: _ = first[1].send(opcode, unregister.rawValue, keys: 2, 0)
+        case nvme_cmd_resv_acquire: _ = first[1].send(opcode, 1, type.rawValue, keys: 2, 1)
+        default: _ = first[1].send(opcode, 1, type.rawValue, keys: 2)
+        }
+        world.settle { store.waitingCount > 0 }
+        #expect(store.waitingCount == 1)
+        let definition = EngineWorld.namespace(2, SimulatedDisk.instant())
+        try world.change { $0[EngineWorld.nqn]?.namespaces.removeAll { $0.nsid == 2 } }
+        try world.add(definition)
+        store.answer()
+        world.settle()
+        for host in first { host.host.leave() }
+        world.pass(milliseconds: 500)
+
+        // Those who come now are strangers, whatever places they get.
+        let strangers = try (3...6).map { ReservingHost(try world.attach(host: .init($0)), nsid: 2) }
+        for stranger in strangers { #expect(try stranger.access() == .none) }
+        let back = ReservingHost(try world.attach(host: .init(1)), nsid: 2)
+        #expect(try back.access() == .all)
+        #expect(try back.report().has(keys: [1, 2], holders: [1], type))
+        // The next start can read what is stored, and has the namespace.
+        #expect(throws: Never.self) { try EngineWorld(namespaces: 2, reservations: store) }
     }
 
     /// Those who lose something are told with the log page of the kind (NVMe Base, "Reservation Notification").

@@ -121,7 +121,7 @@ struct ReservingHost {
     }
 }
 
-/// Reservations that outlive a target, in memory. A store that hangs answers when it is told to.
+/// Reservations that outlive a target, in memory. A store that hangs stores and answers when it is told to.
 final class KeptReservations: ReservationStore {
     private let kept = Mutex<[UInt32: [UInt8]]>([:])
     private let waiting = Mutex<[@Sendable (String?) -> Void]>([])
@@ -139,12 +139,16 @@ final class KeptReservations: ReservationStore {
         completion: @escaping @Sendable (String?) -> Void
     ) {
         saves.withLock { $0 += 1 }
-        kept.withLock { $0[nsid] = bytes?() }
-        waiting.withLock { $0.append(completion) }
+        waiting.withLock {
+            $0.append { problem in
+                self.kept.withLock { $0[nsid] = bytes?() }
+                completion(problem)
+            }
+        }
         if !hangs { answer() }
     }
 
-    /// Answers all that wait.
+    /// Stores and answers all that wait.
     func answer() {
         while let next = waiting.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) { next(nil) }
     }
