@@ -69,13 +69,14 @@ public struct NodeAgent: Sendable {
         return numbers
     }
 
-    /// The devices that a volume is now: one, unless somebody has made another by hand.
+    /// The devices that a volume is now, of the kind of its stage, or of any kind that this agent makes.
     func devices(of volume: VolumeID, _ record: StageRecord?, _ devices: HostDevices) throws(NodeError) -> [HostDevice]
     {
         var uuid = record?.uuid ?? ""
         if uuid.isEmpty { uuid = try daemon.summary(of: volume)?.uuid ?? "" }
         guard !uuid.isEmpty else { return [] }
-        return HostDeviceKind.allCases.compactMap { devices.find($0, volume, uuid: uuid) }
+        let kinds = (record?.device ?? settings.deviceKind).map { [$0] } ?? HostDeviceKind.allCases
+        return kinds.compactMap { devices.find($0, volume, uuid: uuid) }
     }
 
     /// The device of a staged volume, which has to be there.

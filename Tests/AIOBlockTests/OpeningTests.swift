@@ -77,14 +77,14 @@ struct OpeningTests {
     @Test("Opening and closing leaves the number of descriptors where it was")
     func descriptors() throws {
         let file = try TemporaryFile(byteCount: 1 << 20)
-        func open() -> Int { (0..<4096).count { fcntl($0, F_GETFD) >= 0 } }
+        func open() -> Int { (0..<16384).count { fcntl($0, F_GETFD) >= 0 } }
         let before = open()
-        for _ in 0..<25 {
+        for _ in 0..<400 {
             let device = try AIODevice(path: file.path)
             for _ in 0..<4 { try device.openChannel(depth: 4).close() }
         }
-        // Each round opens 13 descriptors; other tests, which run beside this one, have some too.
-        #expect(open() < before + 200)
+        // Each round opens 13 descriptors, 5,200 in all; other tests, which run beside this one, have hundreds too.
+        #expect(open() < before + 1000)
     }
 }
 
