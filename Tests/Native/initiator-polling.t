@@ -25,7 +25,13 @@ for mode in always adaptive never; do
   diagnose "--poll $mode: $((many - few)) I/Os more take $((after - before)) yields and sleeps more"
 done
 expect_at_most "one that polls always gives nothing away" "$some" "$always"
-# On a busy machine an answer may be there before the thread could sleep for it.
+# On a busy machine an answer may be there before the thread could sleep for it: it is given two more chances.
+for chance in 2 3; do
+  [ "$never" -lt $(((many - few) / 2)) ] || break
+  before=$(calls never $few) after=$(calls never $many)
+  never=$((after - before))
+  diagnose "--poll never, for the time $chance: $never"
+done
 check "one that never polls gives its processor away for most I/Os" [ "$never" -ge $(((many - few) / 2)) ]
 check_fails "another word is refused" bench --poll often --number-ios 1
 check "the target ends in good order" stop_tercetd
