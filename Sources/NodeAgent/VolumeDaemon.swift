@@ -67,7 +67,9 @@ struct VolumeDaemon {
             throw NodeError(NodeCode(code), "tercet-volumed: \(error.message)")
         } catch let error as TercetError {
             let code: NodeCode = error.code == .timedOut ? .deadlineExceeded : .unavailable
-            throw NodeError(code, "tercet-volumed at \(socket): \(error)")
+            // A socket that cannot be reached is named already.
+            let place = error.message.hasPrefix(socket) ? "" : " at \(socket)"
+            throw NodeError(code, "tercet-volumed\(place): \(error)")
         } catch {
             throw NodeError(.internal, "tercet-volumed at \(socket): \(error)")
         }

@@ -8,7 +8,7 @@ struct StageCommand: AsyncParsableCommand {
         discussion: """
             The parent of the staging path exists; beside the path lies the state of the stage, .NAME.tercet.json. A volume is \
             formatted only where it is marked as blank, each read of it succeeds, and nothing is found on it. Its file system is \
-            looked at before it is mounted, and never repaired.
+            looked at before it is mounted, and never repaired. A stage that failed is made again, or undone with unstage.
             """)
 
     @Argument(help: "The volume's name in tercet-volumed.")

@@ -60,7 +60,7 @@ done
 require "a volume is created" volume create
 require "another is" timeout 120 "$tercet" volume create "${raw_members[@]}"
 
-expect_code "without the daemon nothing is staged" 14 "UNAVAILABLE: tercet-volumed at $control" \
+expect_code "without the daemon nothing is staged" 14 "UNAVAILABLE: tercet-volumed: $control: nobody serves at this socket" \
   node stage db --staging "$staging" "${members[@]}"
 require "the daemon starts" start_volumed --nbd "$nbd_socket" --control "$control" --device spare=ram:1M
 
