@@ -53,11 +53,7 @@ extension NodeAgent {
     private func used(
         _ volume: VolumeID, at path: String
     ) throws(NodeError) -> (summary: NodeVolume, device: HostDevice) {
-        let devices = HostDevices(daemon: daemon, settings: settings, programs: programs(nil))
-        for found in try list() where found.volume == volume.name && found.paths.contains(path) {
-            guard let kind = HostDeviceKind(rawValue: found.kind),
-                let device = devices.find(kind, volume, uuid: found.uuid)
-            else { continue }
+        for (found, device) in try found() where found.volume == volume.name && found.paths.contains(path) {
             return (found, device)
         }
         throw NodeError(.notFound, "the volume \(volume) is neither staged nor published at \(path)")

@@ -113,22 +113,24 @@ public struct NodeAgent: Sendable {
     }
 
     /// The volumes of this host's daemon that are devices, and where they are mounted.
-    public func list() throws(NodeError) -> [NodeVolume] {
+    public func list() throws(NodeError) -> [NodeVolume] { try found().map(\.volume) }
+
+    /// The same, with their devices.
+    func found() throws(NodeError) -> [(volume: NodeVolume, device: HostDevice)] {
         let table = try MountTable.current()
         let devices = HostDevices(daemon: daemon, settings: settings, programs: programs(nil))
-        var volumes: [NodeVolume] = []
+        var found: [(NodeVolume, HostDevice)] = []
         for summary in try daemon.list() where !summary.uuid.isEmpty {
             guard let volume = try? VolumeID(summary.name) else { continue }
             for kind in HostDeviceKind.allCases {
                 guard let device = devices.find(kind, volume, uuid: summary.uuid) else { continue }
-                let paths = table.uses(of: device.number)
-                volumes.append(
-                    NodeVolume(
-                        volume: summary.name, uuid: summary.uuid, bytes: summary.bytes, phase: summary.phase,
-                        device: device.path, kind: kind.rawValue, paths: paths.sorted()))
+                let volume = NodeVolume(
+                    volume: summary.name, uuid: summary.uuid, bytes: summary.bytes, phase: summary.phase,
+                    device: device.path, kind: kind.rawValue, paths: table.uses(of: device.number).sorted())
+                found.append((volume, device))
             }
         }
-        return volumes
+        return found
     }
 }
 

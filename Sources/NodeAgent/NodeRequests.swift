@@ -1,4 +1,4 @@
-import Base
+import ControlPlane
 
 /// A volume's name: its name in tercet-volumed, and the `volume_id` of CSI.
 public struct VolumeID: Equatable, Sendable, CustomStringConvertible {
@@ -7,14 +7,7 @@ public struct VolumeID: Equatable, Sendable, CustomStringConvertible {
     /// Throws where a file or an export could not be called so.
     public init(_ name: String) throws(NodeError) {
         guard !name.isEmpty else { throw NodeError(.invalidArgument, "the volume's name is empty") }
-        let isName =
-            name.utf8.count <= 128 && !name.hasPrefix(".")
-            && name.utf8.allSatisfy {
-                (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0)
-                    || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0)
-                    || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || "._-".utf8.contains($0)
-            }
-        guard isName else {
+        guard FileNames.allow(name) else {
             throw NodeError(
                 .invalidArgument,
                 "\"\(name.prefix(140))\" is no volume's name; allowed: up to 128 letters, digits, '.', '_' and '-', not beginning with '.'"

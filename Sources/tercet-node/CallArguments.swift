@@ -65,6 +65,28 @@ struct CallArguments: ParsableArguments {
         }
     }
 
+    /// Makes a call that changes something, or prints its steps.
+    func change(
+        _ volume: String, isDryRun: Bool, plan: (NodeAgent, VolumeID) throws -> [String],
+        _ body: (NodeAgent, VolumeID) async throws -> Void
+    ) async throws {
+        try await call { agent -> Done in
+            let id = try VolumeID(volume)
+            if isDryRun { return Done(volume: volume, steps: try plan(agent, id)) }
+            try await body(agent, id)
+            return Done(volume: volume)
+        } text: { done in
+            (done.steps ?? []).map { "would \($0)" }
+        }
+    }
+
+    /// The result of a call that changes something.
+    private struct Done: Encodable {
+        var volume: String
+        /// Steps that would be done; not there where they have been done.
+        var steps: [String]?
+    }
+
     private struct Failure: Encodable {
         var code: Int32
         var name: String
@@ -80,12 +102,3 @@ struct CallArguments: ParsableArguments {
 
 extension HostDeviceKind: ExpressibleByArgument {}
 extension FileSystemType: ExpressibleByArgument {}
-
-/// The result of a call that changes something.
-struct Done: Encodable {
-    var volume: String
-    /// Steps that would be done; not there where they have been done.
-    var steps: [String]?
-
-    var lines: [String] { (steps ?? []).map { "would \($0)" } }
-}

@@ -25,14 +25,13 @@ struct PublishCommand: AsyncParsableCommand {
     @OptionGroup var call: CallArguments
 
     func run() async throws {
-        try await call.call { agent in
-            let request = PublishRequest(
-                volume: try VolumeID(volume), stagingPath: staging, targetPath: target, isReadOnly: readOnly)
-            if dryRun { return Done(volume: volume, steps: try agent.planPublish(request)) }
-            try await agent.publish(request)
-            return Done(volume: volume)
-        } text: {
-            $0.lines
+        func request(_ id: VolumeID) -> PublishRequest {
+            PublishRequest(volume: id, stagingPath: staging, targetPath: target, isReadOnly: readOnly)
+        }
+        try await call.change(volume, isDryRun: dryRun) { agent, id in
+            try agent.planPublish(request(id))
+        } _: { agent, id in
+            try await agent.publish(request(id))
         }
     }
 }
@@ -53,13 +52,10 @@ struct UnpublishCommand: AsyncParsableCommand {
     @OptionGroup var call: CallArguments
 
     func run() async throws {
-        try await call.call { agent in
-            let id = try VolumeID(volume)
-            if dryRun { return Done(volume: volume, steps: try agent.planUnpublish(id, targetPath: target)) }
+        try await call.change(volume, isDryRun: dryRun) { agent, id in
+            try agent.planUnpublish(id, targetPath: target)
+        } _: { agent, id in
             try await agent.unpublish(id, targetPath: target)
-            return Done(volume: volume)
-        } text: {
-            $0.lines
         }
     }
 }

@@ -48,17 +48,15 @@ struct StageCommand: AsyncParsableCommand {
     @OptionGroup var call: CallArguments
 
     func run() async throws {
-        try await call.call { agent in
-            let request = StageRequest(
-                volume: try VolumeID(volume), stagingPath: staging,
-                capability: block ? .block : .fileSystem(fs, options: mountOption), members: member,
-                takesOver: takeOver,
-                continuesFormat: continueFormat)
-            if dryRun { return Done(volume: volume, steps: try agent.planStage(request)) }
-            try await agent.stage(request)
-            return Done(volume: volume)
-        } text: {
-            $0.lines
+        func request(_ id: VolumeID) -> StageRequest {
+            StageRequest(
+                volume: id, stagingPath: staging, capability: block ? .block : .fileSystem(fs, options: mountOption),
+                members: member, takesOver: takeOver, continuesFormat: continueFormat)
+        }
+        try await call.change(volume, isDryRun: dryRun) { agent, id in
+            try agent.planStage(request(id))
+        } _: { agent, id in
+            try await agent.stage(request(id))
         }
     }
 }
@@ -81,13 +79,10 @@ struct UnstageCommand: AsyncParsableCommand {
     @OptionGroup var call: CallArguments
 
     func run() async throws {
-        try await call.call { agent in
-            let id = try VolumeID(volume)
-            if dryRun { return Done(volume: volume, steps: try agent.planUnstage(id, stagingPath: staging)) }
+        try await call.change(volume, isDryRun: dryRun) { agent, id in
+            try agent.planUnstage(id, stagingPath: staging)
+        } _: { agent, id in
             try await agent.unstage(id, stagingPath: staging)
-            return Done(volume: volume)
-        } text: {
-            $0.lines
         }
     }
 }

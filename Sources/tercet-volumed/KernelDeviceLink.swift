@@ -1,4 +1,5 @@
 import Base
+import ControlPlane
 import Foundation
 import Glibc
 
@@ -31,14 +32,7 @@ struct KernelDeviceLink {
 
     /// - Parameter name: of the export: a file is called so.
     init(folder: String, name: String) throws(TercetError) {
-        let isName =
-            !name.isEmpty && name.utf8.count <= 128 && !name.hasPrefix(".")
-            && name.utf8.allSatisfy {
-                (UInt8(ascii: "a")...UInt8(ascii: "z")).contains($0)
-                    || (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains($0)
-                    || (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) || "._-".utf8.contains($0)
-            }
-        guard isName else {
+        guard FileNames.allow(name) else {
             throw TercetError(
                 .invalid,
                 "\"\(name)\" cannot be the name of a block device; allowed: letters, digits, '.', '_' and '-', not beginning with '.'"
