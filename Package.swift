@@ -27,7 +27,9 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 let package = Package(
     name: "tercet",
     products: [
-        .library(name: "Tercet", type: .dynamic, targets: ["LibTercet"])
+        .library(name: "Tercet", type: .dynamic, targets: ["LibTercet"]),
+        // For Sources/tercet-csi, a package of its own.
+        .library(name: "NodeAgent", targets: ["Base", "NodeAgent", "Terminal", "UnixSockets"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),

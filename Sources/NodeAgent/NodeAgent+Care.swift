@@ -64,8 +64,11 @@ extension NodeAgent {
     /// - Parameters:
     ///   - path: where the volume is staged or published.
     ///   - requiredBytes: the size that the volume has to have at least.
+    ///   - limitBytes: the size that it has at most.
     /// - Returns: the volume's size in bytes.
-    public func expand(_ volume: VolumeID, path: String, requiredBytes: UInt64 = 0) async throws(NodeError) -> UInt64 {
+    public func expand(
+        _ volume: VolumeID, path: String, requiredBytes: UInt64 = 0, limitBytes: UInt64 = .max
+    ) async throws(NodeError) -> UInt64 {
         let path = try HostPath.resolve(path, "volume's path")
         let call = try begin(volume)
         let (summary, device) = try used(volume, at: path)
@@ -74,6 +77,12 @@ extension NodeAgent {
                 .outOfRange,
                 "the volume \(volume) has \(summary.bytes) bytes, and \(requiredBytes) are asked for: grow it first with "
                     + "\"tercet volume grow\"")
+        }
+        guard summary.bytes <= limitBytes else {
+            throw NodeError(
+                .outOfRange,
+                "the volume \(volume) has \(summary.bytes) bytes, and at most \(limitBytes) are asked for: it does not shrink"
+            )
         }
         let bytes = try device.byteCount()
         guard bytes >= summary.bytes else {

@@ -10,7 +10,22 @@ extension NodeAgent {
         }
         let call = try begin(request.volume)
         var record = try stagedRecord(request.volume, at: staging)
+        if let capability = request.capability, capability != record.capability {
+            throw NodeError(
+                .failedPrecondition,
+                "the volume \(request.volume) is staged as \(record.capability.text), and cannot be published as \(capability.text): "
+                    + "unstage and stage it")
+        }
         let device = try device(of: record, call)
+        if request.isExclusive {
+            let uses = try MountTable.current().uses(of: device.number)
+            if let other = uses.first(where: { $0 != staging && $0 != target }) {
+                throw NodeError(
+                    .failedPrecondition,
+                    "the volume \(request.volume) is for one pod alone, and is published at \(other): unpublish it there first"
+                )
+            }
+        }
         switch record.capability {
         case .block: try await publishBlock(request, device, target, call)
         case .fileSystem: try await publishFileSystem(request, device, &record, target, call)

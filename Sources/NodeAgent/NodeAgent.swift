@@ -112,6 +112,9 @@ public struct NodeAgent: Sendable {
             possibleDevices: HostDeviceKind.allCases.filter { devices.isPossible($0) }.map(\.rawValue))
     }
 
+    /// Asks tercet-volumed whether it is there; throws what is wrong where it is not.
+    public func checkDaemon() throws(NodeError) { _ = try daemon.list() }
+
     /// The volumes of this host's daemon that are devices, and where they are mounted.
     public func list() throws(NodeError) -> [NodeVolume] { try found().map(\.volume) }
 

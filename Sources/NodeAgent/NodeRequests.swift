@@ -75,11 +75,20 @@ public struct PublishRequest: Sendable {
     /// The place at which the pod finds the volume: a folder, or a file for a block device. Its parent exists.
     public var targetPath: String
     public var isReadOnly: Bool
+    /// No other pod has the volume, nor gets it by this call.
+    public var isExclusive: Bool
+    /// The use that is expected, which has to be that of the stage; `nil` for that, whichever it is.
+    public var capability: VolumeCapability?
 
-    public init(volume: VolumeID, stagingPath: String, targetPath: String, isReadOnly: Bool = false) {
+    public init(
+        volume: VolumeID, stagingPath: String, targetPath: String, isReadOnly: Bool = false, isExclusive: Bool = false,
+        capability: VolumeCapability? = nil
+    ) {
         self.volume = volume
         self.stagingPath = stagingPath
         self.targetPath = targetPath
         self.isReadOnly = isReadOnly
+        self.isExclusive = isExclusive
+        self.capability = capability
     }
 }

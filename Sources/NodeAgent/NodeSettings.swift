@@ -1,5 +1,5 @@
 /// The places and limits of an agent.
-public struct NodeSettings: Sendable {
+public struct NodeSettings: Codable, Equatable, Sendable {
     /// Control socket of tercet-volumed.
     public var controlSocket = "/run/tercet/volumed.sock"
     /// Socket at which tercet-volumed serves NBD clients; for hosts whose kernel is none.

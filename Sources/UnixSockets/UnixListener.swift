@@ -21,12 +21,15 @@ public final class UnixListener: Sendable {
 
     /// Makes a socket at a path.
     ///
-    /// - Parameter mode: who may connect, as the permissions of a file.
-    public init(path: String, mode: mode_t = 0o660) throws(TercetError) {
+    /// - Parameters:
+    ///   - mode: who may connect, as the permissions of a file.
+    ///   - lockPath: the lock on the path, where nothing else may lie in the socket's folder; beside the socket where it is `nil`.
+    public init(path: String, mode: mode_t = 0o660, lockPath: String? = nil) throws(TercetError) {
         self.path = path
         let address = try Self.address(path)
-        lock = open(path + ".lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        if lock < 0 { throw Self.problem("its lock \(path).lock cannot be made", path) }
+        let lockPath = lockPath ?? path + ".lock"
+        lock = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        if lock < 0 { throw Self.problem("its lock \(lockPath) cannot be made", path) }
         var made: Int32 = -1
         do throws(TercetError) {
             guard flock(lock, LOCK_EX | LOCK_NB) == 0 else {

@@ -6,8 +6,8 @@ import Terminal
 /// A failure that has been told already.
 struct ReportedFailure: Error { let code: NodeCode }
 
-/// The options that every call takes.
-struct CallArguments: ParsableArguments {
+/// The options that say what an agent works with.
+struct AgentArguments: ParsableArguments {
     @Option(name: .long, help: ArgumentHelp("Control socket of tercet-volumed.", valueName: "PATH"))
     var socket = "/run/tercet/volumed.sock"
 
@@ -28,11 +28,8 @@ struct CallArguments: ParsableArguments {
     var device: HostDeviceKind?
 
     @Option(
-        name: .customLong("timeout"), help: ArgumentHelp("Seconds that the call may take.", valueName: "SECONDS"))
+        name: .customLong("timeout"), help: ArgumentHelp("Seconds that a call may take.", valueName: "SECONDS"))
     var timeoutSeconds: UInt32 = 120
-
-    @Flag(name: .long, help: "Print JSON, failures with it.")
-    var json = false
 
     func validate() throws {
         guard timeoutSeconds > 0 else {
@@ -40,14 +37,26 @@ struct CallArguments: ParsableArguments {
         }
     }
 
-    private func agent() throws(NodeError) -> NodeAgent {
+    var settings: NodeSettings {
         var settings = NodeSettings()
         settings.controlSocket = socket
         settings.nbdSocket = nbdSocket
         settings.runFolder = runFolder
         settings.deviceKind = device
         settings.timeoutSeconds = timeoutSeconds
-        return try NodeAgent(settings) { step in writeToStandardError("tercet-node: \(step)\n") }
+        return settings
+    }
+}
+
+/// The options that every call takes.
+struct CallArguments: ParsableArguments {
+    @OptionGroup var agentArguments: AgentArguments
+
+    @Flag(name: .long, help: "Print JSON, failures with it.")
+    var json = false
+
+    private func agent() throws(NodeError) -> NodeAgent {
+        try NodeAgent(agentArguments.settings) { step in writeToStandardError("tercet-node: \(step)\n") }
     }
 
     /// Makes a call, and prints what it returns.

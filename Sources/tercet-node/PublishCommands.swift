@@ -19,6 +19,9 @@ struct PublishCommand: AsyncParsableCommand {
     @Flag(name: .long, help: "The pod may not write.")
     var readOnly = false
 
+    @Flag(name: .long, help: "Refuse where another pod has the volume.")
+    var exclusive = false
+
     @Flag(name: .long, help: "Say what would be done, and do nothing.")
     var dryRun = false
 
@@ -26,7 +29,8 @@ struct PublishCommand: AsyncParsableCommand {
 
     func run() async throws {
         func request(_ id: VolumeID) -> PublishRequest {
-            PublishRequest(volume: id, stagingPath: staging, targetPath: target, isReadOnly: readOnly)
+            PublishRequest(
+                volume: id, stagingPath: staging, targetPath: target, isReadOnly: readOnly, isExclusive: exclusive)
         }
         try await call.change(volume, isDryRun: dryRun) { agent, id in
             try agent.planPublish(request(id))

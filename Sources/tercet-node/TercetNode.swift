@@ -21,7 +21,7 @@ struct TercetNode: AsyncParsableCommand {
         version: "0.1",
         subcommands: [
             StageCommand.self, UnstageCommand.self, PublishCommand.self, UnpublishCommand.self, StatsCommand.self,
-            ExpandCommand.self, InfoCommand.self, ListCommand.self,
+            ExpandCommand.self, InfoCommand.self, ListCommand.self, ServeCommand.self,
         ])
 }
 

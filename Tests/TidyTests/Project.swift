@@ -48,9 +48,9 @@ enum Project {
             .sorted()
     }
 
-    /// All Swift files, each with its code and comments apart.
+    /// All Swift files that somebody has written, each with its code and comments apart.
     static let swift: [(file: File, text: SwiftText)] = (paths("Sources") + paths("Tests")).filter {
-        $0.hasSuffix(".swift")
+        $0.hasSuffix(".swift") && !$0.hasPrefix(Exceptions.generated)
     }
     .map { path in
         let file = read(path)
