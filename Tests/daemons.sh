@@ -13,6 +13,11 @@ times_in_bench() { [ "$(grep -c "$1" "$tap_folder/bench")" -ge "$2" ]; }
 tercetd_ticks() { awk '{print $14 + $15}' "/proc/$tercetd_pid/stat"; }
 tercetd_switches() { cat "/proc/$tercetd_pid"/task/*/status | awk '/ctxt_switches/ {sum += $2} END {print sum}'; }
 tercetd_descriptors() { find "/proc/$tercetd_pid/fd" -mindepth 1 | wc -l; }
+# own_threads PID: how many threads a daemon has that are its own. Those of libdispatch's pool (it names them by their quality of
+# service) come with the work and end when they had none for some seconds; how many there are says nothing of what was left.
+own_threads() { cat "/proc/$1"/task/*/comm 2>/dev/null | grep -cv 'qos'; }
+pool_threads() { cat "/proc/$1"/task/*/comm 2>/dev/null | grep -c 'qos'; }
+has_own_threads() { [ "$(own_threads "$1")" -le "$2" ]; }
 # Whether its threads are switched no more often in a second than its timers and silent hosts make them: ten rounds a second
 # in each of two reactors, two switches each, and as many again.
 tercetd_rests() {

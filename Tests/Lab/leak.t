@@ -22,10 +22,6 @@ cycle() {
 rdma_objects() { rdma resource show | sed 's/^[0-9]*: //'; }
 settled() { [ "$(rdma_objects)" = "$before" ]; }
 
-# A thread that has had nothing to do for some seconds ends by itself.
-tercetd_threads() { ls "/proc/$tercetd_pid/task" | wc -l; }
-has_threads_of_before() { [ "$(tercetd_threads)" -le "$threads" ]; }
-
 everything() {
   rdma_objects
   if [ "$target" = tercetd ]; then tercetd_descriptors; fi
@@ -37,7 +33,7 @@ require "what they had is given back" wait_until 30 unchanged everything
 before=$(rdma_objects)
 if [ "$target" = tercetd ]; then
   descriptors=$(tercetd_descriptors)
-  threads=$(tercetd_threads)
+  threads=$(own_threads "$tercetd_pid")
   resident=$(awk '/^VmRSS/ {print $2}' "/proc/$tercetd_pid/status")
 fi
 diagnose "$before"
@@ -48,8 +44,9 @@ wait_until 20 settled
 expect_equal "the RDMA objects are what they were" "$before" "$(rdma_objects)"
 if [ "$target" = tercetd ]; then
   expect_equal "the daemon has as many file descriptors" "$descriptors" "$(tercetd_descriptors)"
-  wait_until 30 has_threads_of_before
-  expect_at_most "... and no more threads" "$threads" "$(tercetd_threads)"
+  wait_until 30 has_own_threads "$tercetd_pid" "$threads"
+  expect_at_most "... and no more threads" "$threads" "$(own_threads "$tercetd_pid")"
+  expect_at_most "... and the pool has as many as its work needs at most" 16 "$(pool_threads "$tercetd_pid")"
   expect_at_most "... and at most 1 MiB of memory more (KiB)" $((resident + 1024)) \
     "$(awk '/^VmRSS/ {print $2}' "/proc/$tercetd_pid/status")"
 fi

@@ -74,7 +74,6 @@ expect_refusal "what somebody has changed is found" "verify" \
   fio_at namespace "${words[@]}" --filename=tercet --rw=randwrite --verify_only
 
 descriptors() { find "/proc/$namespace_pid/fd" -mindepth 1 | wc -l; }
-threads() { find "/proc/$namespace_pid/task" -mindepth 1 -maxdepth 1 | wc -l; }
 mappings() { wc -l <"/proc/$namespace_pid/maps"; }
 resident() { awk '/^VmRSS/ {print $2}' "/proc/$namespace_pid/status"; }
 settled() { [ "$(descriptors)" -le "$1" ]; }
@@ -87,12 +86,14 @@ come_and_go() {
 }
 require "eight jobs come and go" come_and_go 2 --thread
 wait_until 5 settled 0
-first=("$(descriptors)" "$(threads)" "$(mappings)" "$(resident)")
+first=("$(descriptors)" "$(own_threads "$namespace_pid")" "$(mappings)" "$(resident)")
 check "eight jobs, as threads, come and go 10 times" come_and_go 10 --thread
 check "eight jobs, as processes, come and go 10 times" come_and_go 10
 wait_until 10 settled "${first[0]}"
 expect_at_most "no descriptor is left in the target" "${first[0]}" "$(descriptors)"
-expect_at_most "no thread is left" "${first[1]}" "$(threads)"
+wait_until 10 has_own_threads "$namespace_pid" "${first[1]}"
+expect_at_most "no thread is left" "${first[1]}" "$(own_threads "$namespace_pid")"
+expect_at_most "... and the pool has as many as its work needs at most" 16 "$(pool_threads "$namespace_pid")"
 expect_at_most "no mapping is left, but for the allocator's own few" $((first[2] + 16)) "$(mappings)"
 expect_at_most "resident memory (KiB) has grown by 4 MiB at most" $((first[3] + 4096)) "$(resident)"
 check "the targets end in good order" eval 'stop_members && stop_namespace'

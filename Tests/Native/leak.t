@@ -7,7 +7,6 @@
 cycles=${CYCLES:-1000}
 require "the target starts" export_target ram:16M
 
-threads() { find "/proc/$tercetd_pid/task" -mindepth 1 -maxdepth 1 | wc -l; }
 mappings() { wc -l <"/proc/$tercetd_pid/maps"; }
 resident() { awk '/^VmRSS/ {print $2}' "/proc/$tercetd_pid/status"; }
 
@@ -23,11 +22,13 @@ settled() { [ "$(tercetd_descriptors)" -le "$1" ]; }
 require "all buffers have been used" bench --rw randrw --queues 2 --iodepth 128 --bs 16K --runtime 3
 require "the first hosts come and go" hosts_come_and_go $((cycles / 4))
 require "what the first ones had is given back" wait_until 30 unchanged tercetd_descriptors
-first_descriptors=$(tercetd_descriptors) first_threads=$(threads) first_mappings=$(mappings) first_resident=$(resident)
+first_descriptors=$(tercetd_descriptors) first_threads=$(own_threads "$tercetd_pid") first_mappings=$(mappings) first_resident=$(resident)
 check "$cycles hosts come and go" hosts_come_and_go "$cycles"
 wait_until 10 settled "$first_descriptors"
 expect_at_most "no descriptor is left" "$first_descriptors" "$(tercetd_descriptors)"
-expect_at_most "no thread is left" "$first_threads" "$(threads)"
+wait_until 10 has_own_threads "$tercetd_pid" "$first_threads"
+expect_at_most "no thread is left" "$first_threads" "$(own_threads "$tercetd_pid")"
+expect_at_most "... and the pool has as many as its work needs at most" 16 "$(pool_threads "$tercetd_pid")"
 expect_at_most "no mapping is left, but for the allocator's own few" $((first_mappings + 16)) "$(mappings)"
 expect_at_most "resident memory (KiB) has grown by 2 MiB at most" $((first_resident + 2048)) "$(resident)"
 diagnose "resident before: $first_resident KiB, after: $(resident) KiB; descriptors $first_descriptors, $(tercetd_descriptors)"
