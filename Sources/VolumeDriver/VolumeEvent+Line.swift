@@ -57,8 +57,6 @@ extension WaitReason {
         case .tooFew: ""
         case .lostCaches:
             ": the others have lost what they had not flushed, and these may have kept it; \(Self.wayOut)"
-        case .damagedRecord(let member):
-            ": a slot of member \(member)'s record is damaged, and they may hold a newer record; \(Self.wayOut)"
         }
     }
 

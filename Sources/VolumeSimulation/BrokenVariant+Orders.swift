@@ -46,7 +46,7 @@ extension BrokenVariant {
     static let seldom: [BrokenVariant] = [
         BrokenVariant(
             .engine(.readOfInFlightBlock), "a read is served while a write that overlaps it is in flight",
-            faults: [.slowDisk, .slowLink], within: 2000, by: .contents, seed: 251),
+            faults: [.slowDisk, .slowLink], interval: 10_000_000, within: 2000, by: .contents),
         BrokenVariant(
             .engine(.recordSentIsBelieved), "a record counts as soon as it has been sent: DRBD 7bc900858",
             faults: [.crashAtLoss, .slowRecords], within: 2000, by: .contents, seed: 340),
@@ -54,8 +54,8 @@ extension BrokenVariant {
             .engine(.lostCacheInSync), "a member that lost its cache stays in sync beside one that kept it",
             faults: [.targetPowerLoss, .initiatorCrash], interval: 12_000_000, within: 2000, by: .contents, seed: 566),
         BrokenVariant(
-            .engine(.damagedRecordTrusted),
-            "the older of two records is believed where the newer is damaged and another member that has it is away",
+            .engine(.recordInOneSlot),
+            "a member counts as holding a record that is in one of its slots only, while the other holds the one before",
             faults: [.misreadRecords, .targetKill, .partition, .initiatorCrash], within: 2000, by: .contents,
             family: .wide, seed: 804),
         BrokenVariant(

@@ -86,7 +86,8 @@ import VolumeSimulation
             }
         }
         world.run(milliseconds: 10_000) { ends[0].all.count == 400 || ends[1].all.count == 400 }
-        #expect(ends.map(\.all.count).min()! > 200)
+        // Of two writes of one block the later waits for the earlier.
+        #expect(ends.map(\.all.count).min()! > 100)
         for (io, end) in zip(users, ends) {
             run(io, end, 400)
             #expect(end.all.allSatisfy { $0.status == .success })

@@ -27,10 +27,6 @@ extension Attachment {
             wait(for: MemberSet.all.subtracting(ready), &volume)
             return []
         }
-        if let damaged = hidesRecord(of: ready, voters, volume) {
-            wait(for: MemberSet.all.subtracting(voters), because: .damagedRecord(damaged), &volume)
-            return []
-        }
         let present = best.inSync.intersection(ready).subtracting(volume.record.fresh)
         guard present != [] else {
             wait(for: best.inSync, &volume)
@@ -87,17 +83,6 @@ extension Attachment {
         return effects + ready.map { .mayHaveJoined($0) }
     }
 
-    /// The member whose newest record may be in a slot that is damaged, and is not known from the others either: a valid record is
-    /// on two members at least, so that all three have to be there. `nil` where there is none.
-    private func hidesRecord(
-        of ready: MemberSet, _ voters: MemberSet, _ volume: borrowing VolumeState
-    ) -> MemberIndex? {
-        guard voters != .all, volume.rules.mustDoubtDamagedRecords, !volume.configuration.acceptsLoss else {
-            return nil
-        }
-        return ready.first { volume.members[$0].joining.damagedSlot != nil }
-    }
-
     /// The newest record that was found.
     private func believed(of ready: MemberSet, _ volume: borrowing VolumeState) -> Superblock? {
         var highest: Superblock?
@@ -144,7 +129,8 @@ extension Attachment {
 
     /// The newest record that may have been valid. One is valid once every member that it names in sync has confirmed it:
     /// where such a member holds an older one, nothing was ever acknowledged by the newer, and the one before it holds.
-    /// To believe the newer could make a member the truth that was named when it had lost its cache already.
+    /// To believe the newer could make a member the truth that was named when it had lost its cache already. A member that shows
+    /// an older one beside a damaged slot holds an older one: both of its slots hold what it has confirmed.
     private func lastValid(
         _ newest: Superblock, _ ready: MemberSet, _ volume: borrowing VolumeState
     ) -> Superblock {

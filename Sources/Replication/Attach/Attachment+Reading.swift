@@ -4,7 +4,7 @@ extension Attachment {
     /// Reads a member's superblock and maps, now that nobody else writes to it.
     mutating func startReading(_ member: MemberIndex, _ volume: inout VolumeState) -> Effect? {
         volume.become(member, .reading)
-        volume.members[member].record.confirmedVersion = 0
+        volume.members[member].record.distrust()
         volume.members[member].record.versionInFlight = 0
         volume.members[member].record.isWipingStale = false
         volume.members[member].record.isSignposting = false

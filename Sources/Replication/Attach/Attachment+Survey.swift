@@ -12,7 +12,6 @@ extension Attachment {
     /// the greater is the member's.
     mutating func lookForRecord(_ member: MemberIndex, _ volume: inout VolumeState) -> Effect? {
         volume.members[member].joining.found = nil
-        volume.members[member].joining.damagedSlot = nil
         volume.members[member].joining.layout = nil
         volume.members[member].joining.staleBlocks = 0
         let blocks = volume.members[member].connection.blocks
@@ -55,12 +54,9 @@ extension Attachment {
             try found.validate(
                 as: member, volume: volume.configuration.volume, blockSize: volume.configuration.blockSize,
                 memberBlocks: volume.members[member].connection.blocks)
-            if let damaged {
-                volume.members[member].joining.damagedSlot = damaged
-                if volume.members[member].phase == .reading {
-                    volume.outbox.statistics.recordsDamaged += 1
-                    volume.notice(.recordDamaged(member, slot: damaged))
-                }
+            if let damaged, volume.members[member].phase == .reading {
+                volume.outbox.statistics.recordsDamaged += 1
+                volume.notice(.recordDamaged(member, slot: damaged))
             }
             return .success(found)
         } catch {

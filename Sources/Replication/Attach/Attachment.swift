@@ -176,7 +176,7 @@ struct Attachment: ~Copyable {
         volume.members.useNone()
         volume.life.isDeciding = true
         for member in MemberSet.all {
-            volume.members[member].record.confirmedVersion = 0
+            volume.members[member].record.distrust()
             if let effect = startJoining(member, &volume) { effects.append(effect) }
         }
         return effects

@@ -79,8 +79,6 @@ public enum WaitReason: Equatable, Sendable {
     case tooFew
     /// Those that are there have lost their caches, and the others may have kept what was not flushed.
     case lostCaches
-    /// A slot of this member's record is damaged. A newer record may have been there, which the others may hold.
-    case damagedRecord(MemberIndex)
 }
 
 /// A thing that the engine asks of its driver outside of the I/O path.

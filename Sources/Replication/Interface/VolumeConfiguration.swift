@@ -22,8 +22,8 @@ public struct VolumeConfiguration: Sendable {
     /// one has been taken in, it has no vote: both others are needed. A namespace that was a member of the volume before
     /// is to be wiped first.
     public var fresh: MemberSet = []
-    /// Serve even though acknowledged writes may be lost, because the members that might have them are not there: where those
-    /// that are there have lost their caches, or one's record is damaged and an absent one may hold a newer one.
+    /// Serve even though acknowledged writes may be lost, because the members that might have them are not there, and those that
+    /// are there have lost their caches.
     public var acceptsLoss = false
     public var suspendPolicy = SuspendPolicy.wait
     /// Host I/Os that may run at once; one more is refused until one has ended.

@@ -66,8 +66,8 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case compareUnordered
     /// The newest record found is believed, also where a member that it names in sync never confirmed it.
     case unconfirmedRecordBelieved
-    /// The older of a member's records is believed where the newer is damaged, and the third member, that has the newer too, is away.
-    case damagedRecordTrusted
+    /// A member counts as holding a record that is in one of its slots only, while the other holds the one before.
+    case recordInOneSlot
     /// A member is taken into sync that has not confirmed the valid record.
     case unconfirmedMemberTaken
     /// That another initiator has taken a member over is not heeded until a command says so.

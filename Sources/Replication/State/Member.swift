@@ -30,8 +30,6 @@ enum JoinStep: UInt8, BitwiseCopyable {
 struct MemberJoining {
     var step = JoinStep.idle
     var found: Superblock?
-    /// The slot of its record that is damaged beside one that is not: a newer record may have been there.
-    var damagedSlot: Int?
     /// The places of its metadata.
     var layout: MemberLayout?
     /// The size at whose end a record is that is not the member's any more; 0 for none. It is wiped once the member's own is
@@ -49,7 +47,10 @@ struct MemberRecordState: BitwiseCopyable {
     var sequence: UInt64 = 0
     var versionInFlight: UInt64 = 0
     var issuedAt = MonotonicTime(nanoseconds: 0)
+    /// The record that both of the member's slots hold; 0 where they may hold different ones.
     var confirmedVersion: UInt64 = 0
+    /// The record that one of its slots holds, and the other not yet; 0 where there is none.
+    var halfConfirmedVersion: UInt64 = 0
     var isWipingStale = false
     /// A signpost is being written (`VolumeState.putSignpost`).
     var isSignposting = false
@@ -57,6 +58,12 @@ struct MemberRecordState: BitwiseCopyable {
     var signpostedBlocks: UInt64 = 0
     /// Since when it has taken no metadata, though it is connected.
     var refusedSince = MonotonicTime.distantFuture
+
+    /// The member's slots may hold anything: they have been read anew, or are elsewhere.
+    mutating func distrust() {
+        confirmedVersion = 0
+        halfConfirmedVersion = 0
+    }
 }
 
 /// When regions are copied to a member again after one could not be.

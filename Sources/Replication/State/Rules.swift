@@ -154,8 +154,8 @@ package struct Rules: Sendable, BitwiseCopyable {
     /// Whether a record counts only where the members in sync that it names have confirmed it.
     var mustBeConfirmed: Bool { broken != .unconfirmedRecordBelieved }
 
-    /// Whether a member's record may have been a newer one where one of its slots is damaged.
-    var mustDoubtDamagedRecords: Bool { broken != .damagedRecordTrusted }
+    /// Whether a member holds a record only when both of its slots do.
+    var mustFillBothSlots: Bool { broken != .recordInOneSlot && broken != .recordSentIsBelieved }
 
     /// Whether set bits force copies where all records agree (invariant 7).
     var mustHeedBitsOfEqualRecords: Bool { broken != .equalEpochsTrusted }

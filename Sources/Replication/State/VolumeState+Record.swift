@@ -18,13 +18,14 @@ extension VolumeState {
         for member in members.active { writeRecord(to: member) }
     }
 
-    /// Writes the wanted record to a member, unless a write of it is on its way: then it follows.
+    /// Writes the wanted record to a member, unless a write of it is on its way: then it follows. It is written twice, into one
+    /// slot after the other, before the member counts as holding it: where one is damaged later, the other tells the same.
     mutating func writeRecord(to member: MemberIndex) {
         guard members[member].record.versionInFlight == 0, members[member].record.confirmedVersion != record.version,
             phase != .deposed
         else { return }
         guard let layout = members[member].joining.layout else { invariantViolated("an active member has a layout") }
-        // The slot that holds the valid record is never written: the sequence is raised when its write has succeeded.
+        // The slot that holds the newest record is never written: the sequence is raised when its write has succeeded.
         let sequence = members[member].record.sequence + 1
         var blocks = PerMember<UInt64>(repeating: 0)
         for other in MemberSet.all { blocks[other] = other == member ? layout.memberBlocks : memberBlocks(other) }
@@ -76,6 +77,11 @@ extension VolumeState {
             members[member].joining.staleBlocks = 0
         } else if !wasSignpost {
             members[member].record.sequence += 1
+            if members[member].record.halfConfirmedVersion != version, rules.mustFillBothSlots {
+                members[member].record.halfConfirmedVersion = version
+                writeRecord(to: member)
+                return .nothing
+            }
             if wipeStaleRecord(member, version) { return .nothing }
         }
         if putSignpost(member, version) { return .nothing }

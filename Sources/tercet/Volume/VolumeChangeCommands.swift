@@ -27,8 +27,8 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
     @Flag(help: "Take a namespace that holds a volume all the same.") var overwrite = false
     @Flag(
         help: """
-            Go on where the old member alone may have acknowledged writes, because the others have lost their caches or a \
-            record is damaged. THEY ARE LOST THEN: bring the old member back if that is possible at all.
+            Go on where the old member alone may have acknowledged writes, because the others have lost their caches. \
+            THEY ARE LOST THEN: bring the old member back if that is possible at all.
             """)
     var acceptLoss = false
     @Flag(help: "Print JSON.") var json = false
