@@ -70,7 +70,8 @@ block='"volume_capability": {"block": {}, "access_mode": {"mode": 1}}'
 secrets='"secrets": {"password": "swordfish"}'
 request() { local IFS=,; echo "{$*}"; }
 at_staging="\"volume_id\": \"db\", \"staging_target_path\": \"$staging\""
-stage=$(request "$at_staging" "$file_system" "$context" "$secrets")
+stage_fields=$at_staging,$file_system,$secrets
+stage=$(request "$stage_fields" "$context")
 stage_block=$(request "$at_staging" "$block" "$context")
 unstage=$(request "$at_staging")
 publish() { request "$at_staging" "$file_system" "$secrets" "\"target_path\": \"$pods/$1\"" "${@:2}"; }
@@ -90,6 +91,7 @@ require "a volume is created" volume create
 require "the driver starts" start_driver
 expect_equal "nobody else may connect" 600 "$(stat -c %a "$endpoint")"
 expect_equal "nothing lies beside the socket" csi.sock "$(ls -A "$(dirname "$endpoint")")"
+expect_code "... by the environment's endpoint too" 1 "another process serves at this socket" env CSI_ENDPOINT="unix://$endpoint" "${serving[@]}"
 expect_code "a second driver is refused" 1 "another process serves at this socket" serve --endpoint "unix://$endpoint"
 expect_code "without tercet-volumed it is not ready" 0 '"ready": false' csi Probe
 expect_code "... and nothing is staged" 14 "tercet-volumed: $control: nobody serves" csi NodeStageVolume "$stage"
@@ -126,6 +128,24 @@ bad "a group that is not offered" 3 "group for the mount is not supported" '"vol
 bad "a key of the context that is not known" 3 '"member" of the volume.s context is not known' '"volume_context": {"member": "x"}'
 bad "two members" 3 "'a:1/b/1' is no member" '"volume_context": {"members": "a:1/b/1,c:1/d/1"}'
 bad "a volume that is not there" 5 "has no volume db" '"volume_context": {"example.io/key": "somebody else'"'"'s"}'
+check_garbage() {
+  python3 - "$endpoint" <<'PYTHON'
+import os, socket, sys
+preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+settings = bytes(3) + b"\4" + bytes(5)
+for data in os.urandom(100000), preface + os.urandom(100000), preface + settings + b"\xff\xff\xff\0\0" + b"\0\0\0\1", settings * 10000:
+    peer = socket.socket(socket.AF_UNIX)
+    peer.settimeout(20)
+    peer.connect(sys.argv[1])
+    try:
+        peer.sendall(data)
+        while peer.recv(65536): pass
+    except (BrokenPipeError, ConnectionResetError): pass
+PYTHON
+}
+check "a client that speaks no gRPC loses its connection" check_garbage
+expect_code "... and others do not" 0 '"ready": true' csi Probe
+expect_code "a request that is too large is refused" 1 "." csi NodeUnstageVolume "{\"volume_id\": \"$(head -c 300000 /dev/zero | tr '\0' a)\"}"
 for call in NodeUnstageVolume NodePublishVolume NodeUnpublishVolume NodeGetVolumeStats NodeExpandVolume; do
   expect_code "$call of no volume" 3 "." csi "$call" '{}'
 done
@@ -192,6 +212,21 @@ check "a call after it succeeds" wait_until 30 csi NodeStageVolume "$stage"
 check "... with what was written" cmp "$node" "$staging/data"
 expect_code "it is unstaged" 0 "{}" csi NodeUnstageVolume "$unstage"
 
+# Another host has the volume: only a stage that may take it over does so.
+other_log=$tap_folder/other.log
+tap_logs+=("$other_log")
+"$volumed" --hostnqn nqn.2026-11.io.tercet:another-host --volume "db=$(volume_members)" --nbd "$tap_folder/other.sock" >"$other_log" 2>&1 </dev/null &
+other_pid=$!
+at_exit 'kill -KILL "$other_pid"'
+require "another host has the volume" wait_until 30 grep -q "volume attached" "$other_log"
+expect_code "a stage does not fence it by itself" 9 "has the volume" csi NodeStageVolume "$stage"
+expect_code "... but where it may" 0 "{}" \
+  csi NodeStageVolume "$(request "$stage_fields" "\"volume_context\": {\"members\": \"$(volume_members)\", \"takeOver\": \"true\"}")"
+check "... with what was written" cmp "$node" "$staging/data"
+expect_code "it is unstaged" 0 "{}" csi NodeUnstageVolume "$unstage"
+expect_equal "... and nothing is left" "0 0" "$(loops) $(mounts)"
+kill -KILL "$other_pid" && wait "$other_pid" 2>/dev/null
+
 # SIGTERM while a call runs: it is answered, and then the driver ends.
 said() { [ "$(grep -c "$1" "$log")" -gt "$2" ]; }
 times=$(grep -c "mount db at" "$log")
@@ -203,8 +238,8 @@ check "... which is done" cmp "$node" "$staging/data"
 require "another one begins" start_driver
 expect_code "it is unstaged" 0 "{}" csi NodeUnstageVolume "$unstage"
 
-# Killed in the middle of a stage, and of what follows. The socket that it leaves is nobody's.
-for moment in 1 2 3; do
+# Killed in the middle of a stage, and of what follows. The socket that it leaves is nobody's. CSI_KILLS asks for more of them.
+for moment in $(seq "${CSI_KILLS:-3}"); do
   require "a blank volume" volume create --overwrite
   require "a stage begins" csi begin NodeStageVolume "$stage"
   outlast_milliseconds=$((RANDOM % 500))

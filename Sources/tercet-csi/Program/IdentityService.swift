@@ -61,7 +61,7 @@ extension RunningCalls {
             noteDaemon(nil)
             return true
         } catch {
-            noteDaemon("\(error)")
+            noteDaemon((error as? RPCError)?.message ?? "\(error)")
             return false
         }
     }

@@ -86,6 +86,8 @@ enum TercetCSI {
             config: .defaults { config in
                 config.rpc.maxRequestPayloadSize = longestRequest
                 config.http2.maxConcurrentStreams = mostStreams
+                // A client that comes back connects again; one that never says anything would keep its descriptor.
+                config.connection.maxIdleTime = .seconds(600)
                 config.connection.keepalive.clientBehavior.allowWithoutCalls = true
                 config.connection.keepalive.clientBehavior.minPingIntervalWithoutCalls = .seconds(10)
             })
