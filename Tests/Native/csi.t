@@ -163,6 +163,7 @@ expect_equal "nothing was made" "0 0 db" "$(loops) $(mounts) $(cd "$tap_folder/p
 # The life of a volume. Two calls for it at once exclude each other.
 expect_code "a blank volume is staged by two calls at once" 0 "^(0 0|0 10)$" csi both NodeStageVolume "$stage"
 expect_equal "... as ext4" ext4 "$(findmnt -n -o FSTYPE "$staging")"
+expect_equal "... by a program that holds none of the driver's sockets" 0 "$(ss -xpH | grep -F "$endpoint" | grep -c nbdfuse)"
 expect_code "... twice" 0 "{}" csi NodeStageVolume "$stage"
 expect_code "... but not for another use" 6 "as ext4, not as a block device" csi NodeStageVolume "$stage_block"
 expect_code "it is published" 0 "{}" csi NodePublishVolume "$(publish a)"
