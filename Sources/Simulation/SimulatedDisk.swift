@@ -151,8 +151,15 @@ public final class SimulatedDisk: BlockDevice, @unchecked Sendable {
         loseCache()
     }
 
-    /// Each block that was written and not flushed is kept or lost, as the seed decides. What is running goes on.
-    public func loseCache() {
+    /// The drive is taken out. What is running may have been done or not, and fails: nothing of it happens when the drive is back.
+    public func takeOut() {
+        for channel in channels { channel.takeUnretainedValue().failAll() }
+        behaviour.failure = .deviceGone
+        loseCache()
+    }
+
+    /// Each block that was written and not flushed is kept or lost, as the seed decides.
+    private func loseCache() {
         let size = Int(geometry.blockSize)
         for block in unflushed where isUnflushed[Int(block)] {
             let offset = Int(block) * size

@@ -82,4 +82,14 @@ final class SimulatedDiskChannel: BlockChannel {
         ended = []
         nextCompletion = .distantFuture
     }
+
+    /// Running requests are carried out in part, and end in `deviceGone`.
+    func failAll() {
+        for (request, _, _) in queued {
+            disk.performPartly(request)
+            if !disk.answersEarly(request) { ended.append(BlockCompletion(tag: request.tag, status: .deviceGone)) }
+        }
+        queued = []
+        nextCompletion = ended.isEmpty ? .distantFuture : disk.network.now
+    }
 }

@@ -157,8 +157,7 @@ final class TargetMachine {
     func takeDriveOut() -> Bool {
         guard let process, !isDriveOut else { return false }
         isDriveOut = true
-        disk.behaviour.failure = .deviceGone
-        disk.loseCache()
+        disk.takeOut()
         lastStop = network.now.nanoseconds
         guard defect != .reseatUnnoticed else { return true }
         apply(process)
