@@ -7,6 +7,7 @@ import Logging
 import NBDServer
 import Reactor
 import UblkServer
+import VolumeDriver
 
 /// Devices as block devices of this machine, by the kernel's ublk driver.
 ///
@@ -165,10 +166,21 @@ actor UblkExports {
         }
     }
 
-    /// Ends an export's device. Throws where it is in use.
+    /// Throws `unavailable` where a device's volume waits for members. The kernel writes back what it has cached of a device before
+    /// it lets go of it, and would wait for that as long, with everybody who ends the device.
+    private func checkIsServed(_ entry: Entry) throws(TercetError) {
+        guard let volume = entry.export.device as? VolumeBlockDevice, volume.availability == .unavailable else { return }
+        throw TercetError(
+            .unavailable,
+            "\(entry.link.path) (\(UblkControl.path(entry.index))): its volume waits for members, and what this machine has cached "
+                + "cannot be written: bring them back first, or stop the daemon, which leaves the device to the next one")
+    }
+
+    /// Ends an export's device. Throws where it is in use, or cannot be written.
     func remove(_ name: String) async throws(TercetError) {
         try await checkIsFree(name)
         guard let entry = entries[name] else { return }
+        try checkIsServed(entry)
         // Its last requests are answered meanwhile.
         try await withDriver { driver throws(TercetError) in try driver.stop(entry.index) }
         await end(name)
@@ -194,7 +206,7 @@ actor UblkExports {
         spare.append(entry.memory)
     }
 
-    /// The daemon ends. Devices that nobody uses end too; the others wait for the next daemon.
+    /// The daemon ends. Devices that nobody uses and whose volumes are served end too; the others wait for the next daemon.
     func stop() async {
         for name in entries.keys.sorted() {
             do throws(TercetError) { try await remove(name) } catch {

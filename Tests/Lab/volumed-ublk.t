@@ -126,6 +126,21 @@ report $? "... with its link"
 expect_output "... and made anew" '"result"' call '{"method": "export", "params": {"name": "db", "kind": "ublk"}}'
 check "... with the same file system" e2fsck -fn "$link"
 
+# The volume waits for members: what this machine has cached of it cannot be written, and the device cannot end.
+kill -KILL "${pids[1]}" "${pids[2]}"
+wait "${pids[1]}" "${pids[2]}" 2>/dev/null
+check "two targets are killed: the volume waits for them" wait_until 60 volumed_said "waiting for members"
+expect_output "the device is not taken back: that would have to wait too" "its volume waits for members" \
+  call '{"method": "unexport", "params": {"name": "db", "kind": "ublk"}}'
+kill -TERM "$volumed_pid"
+volumed_has_ended() { ! kill -0 "$volumed_pid" 2>/dev/null; }
+check "SIGTERM ends the daemon all the same" wait_until 60 volumed_has_ended
+check "... which leaves the device to the next one" volumed_said "block device left to the next daemon"
+for number in 1 2; do require "target $number starts again" start_member "$number"; done
+require "the next daemon starts" serve --take-over
+check "... and serves it again" volumed_said "block device served again"
+check "... with its file system" e2fsck -fn "$link"
+
 # Another host has the volume between a death and the next start: what this one has cached must not come over that.
 require "it is mounted" mount "$link" "$mount_point"
 kill -KILL "$volumed_pid"
