@@ -38,6 +38,8 @@ public final class ControlServer: Sendable {
     /// Answers no new clients, and removes the socket. A second call does nothing.
     public func stop() {
         guard !isStopping.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        // A service manager's own goes on listening, for the next process.
+        guard listener.isOwn else { return }
         shutdown(listener.descriptor, Int32(SHUT_RDWR))
         listener.close()
     }

@@ -9,6 +9,11 @@ public enum LogFormat: String, CaseIterable, Sendable {
     case text
     /// A JSON object a line, for machines.
     case json
+    /// Entries of this machine's journal, with the details as fields; as text where there is no journal.
+    case journal
+
+    /// The form where none is asked for.
+    public static var usual: LogFormat { SystemJournal.takesStandardError ? .journal : .text }
 }
 
 /// The least level that is logged, which may be changed while loggers are in use. From any thread.
@@ -32,18 +37,23 @@ public struct LogLine: Sendable {
     public var details: [String: String]
 }
 
-/// Writes log lines to standard error.
+/// Writes log lines to standard error, or to the journal.
 public struct LineLogHandler: LogHandler {
     private let format: LogFormat
+    private let journal: SystemJournal?
     private let threshold: LogThreshold
     private let reader: (@Sendable (LogLine) -> Void)?
     public var metadata: Logger.Metadata = [:]
 
     /// - Parameters:
+    ///   - identifier: the program's name, for the journal.
     ///   - threshold: shared with all copies of the logger.
     ///   - reader: gets each line that is written; must not wait.
-    public init(format: LogFormat, threshold: LogThreshold, reader: (@Sendable (LogLine) -> Void)? = nil) {
+    public init(
+        _ identifier: String, format: LogFormat, threshold: LogThreshold, reader: (@Sendable (LogLine) -> Void)? = nil
+    ) {
         self.format = format
+        journal = format == .journal ? SystemJournal(identifier: identifier) : nil
         self.threshold = threshold
         self.reader = reader
     }
@@ -61,12 +71,14 @@ public struct LineLogHandler: LogHandler {
     public func log(event: LogEvent) {
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
         let details = all.sorted { $0.key < $1.key }.map { ($0.key, $0.value.description) }
-        let line =
-            switch format {
-            case .text: text(event, details)
-            case .json: json(event, details)
+        switch format {
+        case .json: writeToStandardError(json(event, details) + "\n")
+        case .text: writeToStandardError(Self.timed(event, details) + "\n")
+        case .journal:
+            if journal?.add(event.level, Self.text(event, details), details) != true {
+                writeToStandardError(Self.timed(event, details) + "\n")
             }
-        writeToStandardError(line + "\n")
+        }
         guard let reader else { return }
         let object = Dictionary(details) { first, _ in first }
         reader(LogLine(time: Self.time, level: event.level, message: event.message.description, details: object))
@@ -76,9 +88,12 @@ public struct LineLogHandler: LogHandler {
         Date().formatted(.iso8601.time(includingFractionalSeconds: true).dateSeparator(.dash).year().month().day())
     }
 
-    private func text(_ event: LogEvent, _ details: [(String, String)]) -> String {
-        let suffix = details.map { " \($0.0)=\($0.1)" }.joined()
-        return Self.escaped("\(Self.time) \(event.level): \(event.message)\(suffix)")
+    private static func timed(_ event: LogEvent, _ details: [(String, String)]) -> String {
+        "\(time) \(event.level): \(text(event, details))"
+    }
+
+    private static func text(_ event: LogEvent, _ details: [(String, String)]) -> String {
+        escaped("\(event.message)\(details.map { " \($0.0)=\($0.1)" }.joined())")
     }
 
     /// The text in one line that shows what is in it. Names that hosts send may have any characters: a line feed would begin

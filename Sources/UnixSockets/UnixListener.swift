@@ -18,6 +18,8 @@ public final class UnixListener: Sendable {
     /// Ending it twice would remove the socket of the next process, whose file may have the same inode, and close its descriptors.
     private let isOpen = Atomic<Bool>(true)
     private let inode: (device: UInt64, number: UInt64)?
+    /// Made here, or handed over for good; not a service manager's.
+    public var isOwn: Bool { inode != nil }
 
     /// Makes a socket at a path.
     ///
@@ -89,17 +91,23 @@ public final class UnixListener: Sendable {
         if lock >= 0 { Glibc.close(lock) }
     }
 
-    /// The sockets that a service manager has opened for this process (LISTEN_PID, LISTEN_FDS; sd_listen_fds(3)).
-    public static func inherited() throws(TercetError) -> [UnixListener] {
+    /// The sockets that a service manager has opened for this process, and what it calls them (LISTEN_PID, LISTEN_FDS,
+    /// LISTEN_FDNAMES; sd_listen_fds(3)).
+    public static func inherited() throws(TercetError) -> [(name: String, listener: UnixListener)] {
         guard let owner = getenv("LISTEN_PID").flatMap({ Int32(String(cString: $0)) }), owner == getpid(),
             let count = getenv("LISTEN_FDS").flatMap({ Int32(String(cString: $0)) }), count > 0, count < 1024
         else { return [] }
+        let names = getenv("LISTEN_FDNAMES").map { String(cString: $0) } ?? ""
+        let parts = names.split(separator: ":", omittingEmptySubsequences: false)
         unsetenv("LISTEN_PID")
         unsetenv("LISTEN_FDS")
         unsetenv("LISTEN_FDNAMES")
-        var listeners: [UnixListener] = []
-        for descriptor in 3..<3 + count { listeners.append(try UnixListener(inherited: descriptor)) }
-        return listeners
+        var found: [(name: String, listener: UnixListener)] = []
+        for place in 0..<Int(count) {
+            let listener = try UnixListener(inherited: 3 + Int32(place))
+            found.append((place < parts.count ? String(parts[place]) : "", listener))
+        }
+        return found
     }
 
     /// The user of the process at the other end of a connection (unix(7), SO_PEERCRED); `nil` if that is not known.

@@ -244,10 +244,10 @@ actor Daemon {
     }
 
     /// Answers control methods at a socket. `events` are those of the log.
-    func answer(at path: String, events: ControlBroadcast) throws(TercetError) {
+    func answer(at listener: UnixListener, events: ControlBroadcast) {
         var methods = methods
         methods.addWatch(events)
-        let server = ControlServer(try UnixListener(path: path, mode: 0o600), methods)
+        let server = ControlServer(listener, methods)
         server.start()
         control = server
     }

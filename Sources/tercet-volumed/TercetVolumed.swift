@@ -127,8 +127,12 @@ struct TercetVolumed: ParsableCommand {
             valueName: "ADDRESS:PORT|PATH"))
     var metrics: String?
 
-    @Option(name: .long, help: "Form of the log on standard error.")
-    var logFormat: LogFormat = .text
+    @Option(
+        name: .long,
+        help:
+            "Form of the log on standard error; journal: entries of systemd's journal (default: journal under systemd, else text)."
+    )
+    var logFormat: LogFormat?
 
     @Option(name: .long, help: "Least level that is logged.")
     var logLevel: Logger.Level = .info
@@ -221,11 +225,11 @@ extension TercetVolumed {
     /// Serves until it is told to stop; returns the exit status.
     @MainActor
     private func serve(_ signals: Signals) async -> Int32 {
-        let (level, format) = (logLevel, logFormat)
+        let (level, format) = (logLevel, logFormat ?? .usual)
         let threshold = LogThreshold(level)
         let events = ControlBroadcast(method: DaemonEvent.notification)
         let logger = Logger(label: "tercet-volumed") { _ in
-            LineLogHandler(format: format, threshold: threshold) { line in
+            LineLogHandler("tercet-volumed", format: format, threshold: threshold) { line in
                 events.tell {
                     DaemonEvent(
                         time: line.time, level: line.level.rawValue, message: line.message, details: line.details)
@@ -242,7 +246,9 @@ extension TercetVolumed {
         }
         let daemon: Daemon
         do {
-            let inherited = try UnixListener.inherited()
+            let all = try UnixListener.inherited()
+            let controls = all.filter { $0.name == Self.controlName }.map(\.listener)
+            let inherited = all.filter { $0.name != Self.controlName }.map(\.listener)
             if let problem = problem(configuration, hasInherited: !inherited.isEmpty) {
                 journal.flush()
                 return refuse(problem, isCommandLine: config == nil)
@@ -253,7 +259,11 @@ extension TercetVolumed {
                 configuration, inherited: inherited + (taken?.listeners ?? []), tcp: taken?.tcpListeners ?? [],
                 single: only, journal: journal)
             try await daemon.start()
-            if let path = configuration.controlSocket { try await daemon.answer(at: path, events: events) }
+            if let control = controls.first {
+                await daemon.answer(at: control, events: events)
+            } else if let path = configuration.controlSocket {
+                await daemon.answer(at: try UnixListener(path: path, mode: 0o600), events: events)
+            }
             if let metrics { try await daemon.answerMetrics(at: metrics) }
             if let taken { await daemon.kernel.take(taken.sessions) }
             await daemon.begin(taken)
@@ -302,6 +312,8 @@ extension TercetVolumed {
         }
     }
 
+    /// The name of the socket that a service manager passes for control (FileDescriptorName=, systemd.socket(5)).
+    private static let controlName = "control"
     /// How often it is looked whether the volumes are attached.
     private static let beginningMilliseconds = 2
 }

@@ -12,8 +12,8 @@ import UnixSockets
 /// The methods of the control socket.
 extension Service {
     /// Answers control methods at a socket. `events` are those of the log.
-    func answer(at path: String, events: ControlBroadcast) throws(TercetError) {
-        let server = ControlServer(try UnixListener(path: path, mode: 0o600), methods(events))
+    func answer(at listener: UnixListener, events: ControlBroadcast) {
+        let server = ControlServer(listener, methods(events))
         server.start()
         control = server
     }

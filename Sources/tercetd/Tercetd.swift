@@ -9,6 +9,7 @@ import TargetConfiguration
 import TargetInterface
 import Terminal
 import Trace
+import UnixSockets
 
 @main
 struct Tercetd: ParsableCommand {
@@ -75,8 +76,12 @@ struct Tercetd: ParsableCommand {
             valueName: "ADDRESS:PORT|PATH"))
     var metrics: String?
 
-    @Option(name: .long, help: "Form of the log on standard error.")
-    var logFormat: LogFormat = .text
+    @Option(
+        name: .long,
+        help:
+            "Form of the log on standard error; journal: entries of systemd's journal (default: journal under systemd, else text)."
+    )
+    var logFormat: LogFormat?
 
     @Option(name: .long, help: "Least level that is logged.")
     var logLevel: Logger.Level = .info
@@ -109,11 +114,12 @@ extension Tercetd {
     /// Serves until it is told to stop; returns the exit status.
     @MainActor
     private func serve(_ signals: Signals) async -> Int32 {
-        let format = logFormat
+        let format = logFormat ?? .usual
         let threshold = LogThreshold(logLevel)
         let events = ControlBroadcast(method: DaemonEvent.notification)
         let logger = Logger(label: "tercetd") { _ in
-            LineLogHandler(format: format, threshold: threshold) { line in events.tell { DaemonEvent(line) } }
+            LineLogHandler("tercetd", format: format, threshold: threshold) { line in events.tell { DaemonEvent(line) }
+            }
         }
         let notification = ServiceNotification()
 
@@ -195,15 +201,28 @@ extension Tercetd {
         }.start()
     }
 
-    /// Opens the control socket. Without one the daemon serves as well: one that was not asked for is left out if it is taken.
+    /// Opens the control socket, or takes the one that a service manager listens at. Without one the daemon serves as well: one that was not asked for is left out if it is taken.
     @MainActor
     private func openControl(_ service: Service, _ events: ControlBroadcast) async throws(TercetError) {
+        let inherited = try UnixListener.inherited()
+        guard inherited.count < 2 else {
+            throw TercetError(
+                .invalid, "the service manager passes \(inherited.count) sockets: tercetd takes one, for control")
+        }
+        if let (_, listener) = inherited.first {
+            await service.answer(at: listener, events: events)
+            return
+        }
         if let control {
-            if control != "none" { try await service.answer(at: control, events: events) }
+            if control != "none" {
+                await service.answer(at: try UnixListener(path: control, mode: 0o600), events: events)
+            }
             return
         }
         guard let path = Self.defaultControlPath else { return }
-        do throws(TercetError) { try await service.answer(at: path, events: events) } catch {
+        do throws(TercetError) {
+            await service.answer(at: try UnixListener(path: path, mode: 0o600), events: events)
+        } catch {
             service.logger.warning("there is no control socket: \(error)")
         }
     }

@@ -56,7 +56,7 @@ cat >"$machine/etc/tercet/tercet-volumed.json" <<JSON
   "volumes": [ { "name": "db", "members": [ $members ] } ] }
 JSON
 for unit in tercetd tercet-volumed; do
-  cp "$units/$unit.service" "$machine/etc/systemd/system/"
+  cp "$units/$unit.service" "$project/Deploy/$unit.socket" "$machine/etc/systemd/system/"
   mkdir "$machine/etc/systemd/system/$unit.service.d"
   printf '[Service]\nEnvironment=LD_PRELOAD=%s\n' "$softverbs" >"$machine/etc/systemd/system/$unit.service.d/softverbs.conf"
 done
@@ -85,9 +85,17 @@ step reload systemctl reload tercetd
 step dump systemctl kill -s USR1 tercetd tercet-volumed
 step dumped sh -c 'for i in \$(seq 50); do [ -s /var/lib/tercetd/*.trace ] && [ -s /var/lib/tercet-volumed/*.trace ] && exit 0; sleep 0.1; done; exit 1'
 step stop systemctl stop tercet-volumed tercetd
+step sockets systemctl start tercetd.socket tercet-volumed.socket
+step list-target tercet target list
+step list-volumes tercet volume list
+step restart systemctl restart tercetd
+step list-again tercet target list
+step fields sh -c 'journalctl -u tercetd TERCET_SUBSYSTEM=$nqn.b -o json | grep "namespace exported"'
+step levels sh -c 'journalctl -u tercetd -p notice -o cat | grep "^serving"'
+step stop-activated systemctl stop tercetd.socket tercet-volumed.socket tercetd tercet-volumed
 step state systemctl show -p User,Result,ExecMainStatus tercetd tercet-volumed
 echo "saved: \$(grep -c $nqn.d /etc/tercet/tercetd.json)"
-journalctl -u tercetd -u tercet-volumed -o cat
+journalctl -u tercetd -u tercet-volumed -o short
 STEPS
 bound=(--bind-ro=/usr "--bind-ro=$project" "--bind-ro=$(readlink -f "$release")")
 runtime=$(ldd "$release/tercetd" | sed -n 's/.*=> \(.*\)\/libswiftCore.so.*/\1/p')
@@ -107,6 +115,17 @@ check "the target reloads" succeeded reload
 check "both write their traces" succeeded dump
 check "... where they outlive the daemon" succeeded dumped
 check "both stop" succeeded stop
+check "the service manager listens for control" succeeded sockets
+check "... and a command starts the target" succeeded list-target
+check "... and the volumes' daemon" succeeded list-volumes
+check "the target starts again" succeeded restart
+check "... behind the same socket" succeeded list-again
+check "the journal knows the lines of one subsystem" succeeded fields
+for field in TERCET_NSID:1 TERCET_BLOCK_SIZE:512 TERCET_DEVICE:ram:64M PRIORITY:6 SYSLOG_IDENTIFIER:tercetd; do
+  check "... with ${field%%:*}" grep -q "\"${field%%:*}\" *: *\"${field#*:}\"" "$told"
+done
+check "... and its level" succeeded levels
+check "both stop with their sockets" succeeded stop-activated
 expect_equal "... as users without rights of their own, with status 0" 2 "$(grep -c 'ExecMainStatus=0' "$told")"
 # Limits can only be raised where this machine's root may (CAP_SYS_RESOURCE): a thread's priority is one of them.
 unraised='^$'

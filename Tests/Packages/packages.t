@@ -101,7 +101,7 @@ step left test -s /etc/tercet/tercetd.json -a -d /var/lib/tercetd
 step purge dpkg -P tercet-volumed tercet-target
 rm -rf /etc/systemd/system/tercet*.d
 step nothing sh -c 'found=\$(find / -xdev -name "*tercet*" -not -path "/proc/*" -not -path "/root/*" -not -path "/run/*"); echo "\$found"; [ -z "\$found" ]'
-journalctl -u tercetd -u tercet-volumed -o cat
+journalctl -u tercetd -u tercet-volumed -o short
 STEPS
 boot_for_steps 300
 while read -r name what; do check "$what" succeeded "$name"; done <<'CHECKS'

@@ -31,7 +31,7 @@ enum TercetCSI {
         }
         let threshold = LogThreshold(level)
         let logger = Logger(label: "tercet-csi") { _ in
-            LineLogHandler(format: settings.logsJSON ? .json : .text, threshold: threshold)
+            LineLogHandler("tercet-csi", format: settings.logsJSON ? .json : .usual, threshold: threshold)
         }
         do { try serve(settings, logger) } catch { end("\(error)", 1) }
     }
