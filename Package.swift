@@ -228,7 +228,7 @@ let package = Package(
             swiftSettings: strict),
         tests("VolumeRegistryTests", ["Base", "RegistryLaws", "VolumeDriver", "VolumeRegistry"]),
         // That list in one SQLite file.
-        room("SQLiteRegistry", ["CSQLite", "VolumeRegistry"]),
+        room("SQLiteRegistry", ["Base", "CSQLite", "VolumeRegistry"]),
         tests(
             "SQLiteRegistryTests",
             ["Base", "CSQLite", "RegistryLaws", "SQLiteRegistry", "VolumeDriver", "VolumeRegistry"]),

@@ -107,4 +107,5 @@ public struct EtcdPlace: Equatable, Sendable {
     var changeKey: String { prefix + "/change" }
     var volumes: String { prefix + "/volumes/" }
     var owners: String { prefix + "/owners/" }
+    var daemons: String { prefix + "/daemons/" }
 }

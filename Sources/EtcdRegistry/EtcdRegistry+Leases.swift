@@ -1,30 +1,6 @@
 import Foundation
 import VolumeRegistry
 
-/// A right for some time, which ends by itself where nobody renews it. Keys that are bound to it are removed then.
-///
-/// A lease never proves that another has stopped: a process may sleep, and not know that its lease has ended.
-public struct Lease: Equatable, Sendable {
-    public var id: Int64
-    /// The time that it lasts without a renewal, as the cluster has granted it.
-    public var seconds: Int64
-}
-
-/// A volume's owner, as long as its lease lasts.
-public struct VolumeOwner: Equatable, Sendable {
-    /// The owner's name, as it was claimed.
-    public var name: String
-    public var lease: Int64
-    /// The revision of the claim.
-    public var revision: Revision
-
-    public init(name: String, lease: Int64, revision: Revision) {
-        self.name = name
-        self.lease = lease
-        self.revision = revision
-    }
-}
-
 extension EtcdRegistry {
     /// Begins a lease.
     ///
@@ -71,7 +47,7 @@ extension EtcdRegistry {
         )
         // An ended lease is told by a time of 0 or less, or by none.
         guard let seconds = answer.result?.seconds?.value, seconds > 0, answer.result?.id?.value == lease.id else {
-            throw RegistryError(.leaseLost, "lease \(lease.id) has ended")
+            throw .leaseLost(lease.id)
         }
         return seconds
     }
@@ -107,27 +83,100 @@ extension EtcdRegistry {
             {
                 return Revision(revision)
             }
-            guard let found = answer.responses?.first?.range?.kvs?.first, let revision = found.modRevision?.value else {
+            guard let steps = answer.responses, steps.count == 1, let range = steps[0].range else {
                 throw RegistryError(.failed, "\(words): the answer to a claim is none of etcd's")
             }
+            let found = range.kvs?.first.flatMap { Self.owner($0) }
             // The lease is this process's alone: so it was this claim, whose answer was lost.
-            if found.lease?.value == lease.id, found.value == put.value { return Revision(revision) }
-            throw RegistryError(
-                .conflict(present: Revision(revision)),
-                "volume \(volume): \(String(decoding: (found.value ?? Data()).prefix(200), as: UTF8.self)) owns it")
+            if let found, found.lease == lease.id { return found.revision }
+            throw .owned(volume, by: found)
         }
     }
 
-    /// A volume's owner; `nil` if it has none.
-    public func owner(of volume: String) async throws(RegistryError) -> VolumeOwner? {
-        try VolumeEntry.validate(name: volume)
-        let request = RangeRequest(key: Data((place.owners + volume).utf8))
-        let found = try await performForLeases { client throws(RegistryError) in
-            try Self.range(client, request).kvs?.first
-        }
-        guard let found, let revision = found.modRevision?.value else { return nil }
+    private static func owner(_ found: KeyValue) -> VolumeOwner? {
+        guard let revision = found.modRevision?.value else { return nil }
         return VolumeOwner(
-            name: String(decoding: found.value ?? Data(), as: UTF8.self), lease: found.lease?.value ?? 0,
+            name: String(decoding: (found.value ?? Data()).prefix(256), as: UTF8.self), lease: found.lease?.value ?? 0,
             revision: Revision(revision))
+    }
+
+    public func pass(
+        _ volume: String, claim: Revision, to daemon: PresentDaemon
+    ) async throws(RegistryError) -> Revision {
+        let put = PutRequest(
+            key: Data((place.owners + volume).utf8), value: Data(daemon.record.name.utf8),
+            lease: WireInteger(daemon.lease))
+        return try await change(volume, claim: claim, TransactionStep(put: put)) { $0?.lease == daemon.lease }
+    }
+
+    @discardableResult
+    public func release(_ volume: String, claim: Revision) async throws(RegistryError) -> Revision {
+        let step = TransactionStep(deleteRange: DeleteRangeRequest(key: Data((place.owners + volume).utf8)))
+        return try await change(volume, claim: claim, step) { $0 == nil }
+    }
+
+    /// Changes a volume's owner, if the present claim is the expected one.
+    ///
+    /// - Parameter isDone: tells whether the present owner is the one that the change makes: its answer may have been lost.
+    private func change(
+        _ volume: String, claim: Revision, _ step: TransactionStep,
+        isDone: @escaping @Sendable (VolumeOwner?) -> Bool
+    ) async throws(RegistryError) -> Revision {
+        try VolumeEntry.validate(name: volume)
+        let key = place.owners + volume
+        let words = place.words
+        // Etcd takes 0 for a key that is not there.
+        guard claim.number > 0 else { throw RegistryError(.invalid, "volume \(volume): \(claim.number) is no claim") }
+        return try await performForLeases { client throws(RegistryError) in
+            let answer = try client.transact(
+                TransactionRequest(
+                    compare: [Guard(key, revision: claim.number)], success: [step],
+                    failure: [TransactionStep(range: RangeRequest(key: Data(key.utf8)))]))
+            guard let revision = answer.header?.revision?.value, let steps = answer.responses, steps.count == 1 else {
+                throw RegistryError(.failed, "\(words): the answer to a change of the owner is none of etcd's")
+            }
+            if answer.succeeded == true { return Revision(revision) }
+            let found = steps[0].range?.kvs?.first.flatMap { Self.owner($0) }
+            if isDone(found) { return found?.revision ?? Revision(revision) }
+            throw .owned(volume, by: found)
+        }
+    }
+
+    public func announce(_ daemon: DaemonRecord, _ lease: Lease) async throws(RegistryError) {
+        let key = place.daemons + daemon.name
+        let put = PutRequest(
+            key: Data(key.utf8), value: Data(try daemon.text().utf8), lease: WireInteger(lease.id))
+        try await performForLeases { client throws(RegistryError) in
+            _ = try client.transact(
+                TransactionRequest(compare: [], success: [TransactionStep(put: put)], failure: []))
+        }
+    }
+
+    public func owners() async throws(RegistryError) -> OwnersListing {
+        let (owners, daemons, words) = (place.owners, place.daemons, place.words)
+        return try await perform { client throws(RegistryError) in
+            let answer = try client.transact(
+                TransactionRequest(
+                    compare: [],
+                    success: [owners, daemons].map { beginning in
+                        TransactionStep(
+                            range: RangeRequest(
+                                key: Data(beginning.utf8), rangeEnd: Self.end(ofKeysFrom: beginning)))
+                    }, failure: []))
+            guard let revision = answer.header?.revision?.value, let steps = answer.responses, steps.count == 2,
+                let claims = steps[0].range, let present = steps[1].range
+            else {
+                throw RegistryError(.failed, "\(words): the answer to a look at the owners is none of etcd's")
+            }
+            var listing = OwnersListing(revision: Revision(revision))
+            for found in claims.kvs ?? [] {
+                let volume = String(decoding: found.key.dropFirst(owners.utf8.count), as: UTF8.self)
+                listing.owners[volume] = Self.owner(found)
+            }
+            for found in present.kvs ?? [] {
+                listing.append(daemon: found.value ?? Data(), lease: found.lease?.value ?? 0)
+            }
+            return listing
+        }
     }
 }

@@ -20,10 +20,18 @@ public enum RegistryBackend {
 
     /// Opens a registry.
     ///
-    /// - Parameter makes: a registry that is not there is made.
-    public static func open(_ place: String, makes: Bool = false) async throws(RegistryError) -> any Registry {
+    /// - Parameters:
+    ///   - makes: a registry that is not there is made.
+    ///   - milliseconds: how long a call waits for the registry, or for others that change it, instead of the usual time.
+    public static func open(
+        _ place: String, makes: Bool = false, milliseconds: Int? = nil
+    ) async throws(RegistryError) -> any Registry {
         try validate(place)
-        if let path = SQLiteRegistry.path(ofPlace: place) { return try SQLiteRegistry(path: path, makes: makes) }
-        return try await EtcdRegistry(try EtcdPlace(place), makes: makes)
+        if let path = SQLiteRegistry.path(ofPlace: place) {
+            return try SQLiteRegistry(
+                path: path, makes: makes,
+                busyMilliseconds: milliseconds.map { Int32(clamping: $0) } ?? SQLiteRegistry.busyMilliseconds)
+        }
+        return try await EtcdRegistry(try EtcdPlace(place), makes: makes, milliseconds: milliseconds)
     }
 }

@@ -13,6 +13,9 @@ public final class SQLiteRegistry: Registry, @unchecked Sendable {
     private let keptChanges: Int
     public let path: String
 
+    /// The time for which a change waits for others.
+    public static let busyMilliseconds: Int32 = 10_000
+
     /// The path in a registry's place as operators write it, `sqlite:PATH`; `nil` for anything else.
     public static func path(ofPlace place: String) -> String? {
         let scheme = "sqlite:"
@@ -28,7 +31,7 @@ public final class SQLiteRegistry: Registry, @unchecked Sendable {
     /// - Throws: `notFound` if there is none, `damaged` if the file is damaged or no registry, `unknownVersion`, `notPermitted`,
     ///   `inUse`. The file is as it was then.
     public init(
-        path: String, makes: Bool = false, keptChanges: Int = 1000, busyMilliseconds: Int32 = 10_000
+        path: String, makes: Bool = false, keptChanges: Int = 1000, busyMilliseconds: Int32 = busyMilliseconds
     ) throws(RegistryError) {
         self.path = path
         self.keptChanges = keptChanges
@@ -92,6 +95,7 @@ public final class SQLiteRegistry: Registry, @unchecked Sendable {
             try Schema.migrate(database)
         }
         try database.run("PRAGMA synchronous = FULL")
+        try database.run("PRAGMA foreign_keys = ON")
         let findings = try database.run("PRAGMA quick_check(1)") { $0.text(0) }
         guard findings == ["ok"] else {
             throw RegistryError(
@@ -196,7 +200,7 @@ public final class SQLiteRegistry: Registry, @unchecked Sendable {
     }
 
     /// Runs `body` on the registry's thread.
-    private func perform<Value: Sendable>(
+    func perform<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws(RegistryError) -> Value
     ) async throws(RegistryError) -> Value {
         let result = await withCheckedContinuation {

@@ -5,7 +5,7 @@ enum Schema {
     /// `application_id` of the file: "Trct".
     static let applicationID: Int64 = 0x5472_6374
     /// `user_version` of the file.
-    static let version: Int64 = 1
+    static let version: Int64 = 2
 
     /// Statements that take a file from each version to the next.
     static let migrations: [[String]] = [
@@ -16,7 +16,18 @@ enum Schema {
             "CREATE TABLE volume (name TEXT PRIMARY KEY, revision INTEGER NOT NULL, entry TEXT NOT NULL) WITHOUT ROWID",
             // Without an entry, it was removed.
             "CREATE TABLE change (revision INTEGER PRIMARY KEY, name TEXT NOT NULL, entry TEXT)",
-        ]
+        ],
+        [
+            // The revision of the last claim. Claims are no changes of entries.
+            "CREATE TABLE claims (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL)",
+            "INSERT INTO claims VALUES (1, 0)",
+            // The end is in nanoseconds of the clock of the boot that the holder runs in; the holder is a process.
+            "CREATE TABLE lease (id INTEGER PRIMARY KEY, seconds INTEGER NOT NULL, end INTEGER NOT NULL, holder TEXT NOT NULL)",
+            "CREATE TABLE owner (volume TEXT PRIMARY KEY, name TEXT NOT NULL, revision INTEGER NOT NULL, lease INTEGER NOT NULL "
+                + "REFERENCES lease (id) ON DELETE CASCADE) WITHOUT ROWID",
+            "CREATE TABLE daemon (name TEXT PRIMARY KEY, record TEXT NOT NULL, lease INTEGER NOT NULL "
+                + "REFERENCES lease (id) ON DELETE CASCADE) WITHOUT ROWID",
+        ],
     ]
 
     /// The kinds of files.

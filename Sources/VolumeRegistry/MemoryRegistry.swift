@@ -1,3 +1,4 @@
+import Base
 import Synchronization
 
 /// A registry in the memory of one process, for tests and simulations. It keeps entries as text, as others do.
@@ -20,9 +21,15 @@ public final class MemoryRegistry: Registry {
 
     private let state = Mutex(State())
     private let keptChanges: Int
+    let claims: MemoryOwners
 
-    /// - Parameter keptChanges: how many changes are known to those that ask for them.
-    public init(keptChanges: Int = 1000) { self.keptChanges = keptChanges }
+    /// - Parameters:
+    ///   - keptChanges: how many changes are known to those that ask for them.
+    ///   - now: the clock by which leases end.
+    public init(keptChanges: Int = 1000, now: @escaping @Sendable () -> MonotonicTime = { .now() }) {
+        self.keptChanges = keptChanges
+        claims = MemoryOwners(now: now)
+    }
 
     public func list() async throws(RegistryError) -> RegistryListing {
         state.withLock { state in

@@ -2,7 +2,7 @@
 ///
 /// A registry tells where volumes are. It never decides who may write: the fencing at the members does, whatever a registry
 /// says. Every implementation keeps the same laws, which one suite checks.
-public protocol Registry: Sendable {
+public protocol Registry: VolumeOwners {
     /// All entries, by name in the order of its bytes, as they were at one moment.
     func list() async throws(RegistryError) -> RegistryListing
 

@@ -182,7 +182,7 @@ struct EtcdRegistryTests {
         #expect(try await registry.claim("db", for: "one", lease) == claim)
         let short = try await other.grantLease(seconds: 1)
         #expect((1...10).contains(short.seconds))
-        await fails(.conflict(present: claim), "one owns it") { try await other.claim("db", for: "two", short) }
+        await fails(.conflict(present: claim), "'one' owns it") { try await other.claim("db", for: "two", short) }
         #expect(try await registry.keepAlive(lease) == 60)
         try await registry.revoke(lease)
         #expect(try await other.owner(of: "db") == nil)

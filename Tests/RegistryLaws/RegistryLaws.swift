@@ -28,6 +28,7 @@ public func checkRegistryLaws(
         try await laws.checkChanges()
         try await laws.checkWaiting()
         try await laws.checkCompaction()
+        try await laws.checkOwners()
         try await laws.checkContention()
         try await laws.checkRandomOperations(seed: seed)
     } catch {
