@@ -241,6 +241,16 @@ let package = Package(
             name: "registry-writer", dependencies: ["Base", "SQLiteRegistry", "VolumeDriver", "VolumeRegistry"],
             path: "Tests/RegistryWriter", swiftSettings: strict),
 
+        .executableTarget(
+            name: "path-writer",
+            dependencies: [
+                "Base", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator", "NVMeSpec", "RDMATransport",
+                "Reactor", "VerbsFabric",
+            ], path: "Tests/PathWriter", swiftSettings: strict),
+        // Which of several daemons serves a volume: values in, values out.
+        room("Succession", ["Base"]),
+        tests("SuccessionTests", ["Base", "Succession"]),
+
         // What is wrong with a host for targets and volumes, from facts that are given.
         room("HostDiagnosis", ["Base"]),
         tests("HostDiagnosisTests", ["Base", "HostDiagnosis"]),
@@ -249,7 +259,7 @@ let package = Package(
         room(
             "VolumedConfiguration",
             [
-                "Base", "BlockInterface", "NVMeSpec", "TargetConfiguration", "VolumeDriver",
+                "Base", "BlockInterface", "NVMeSpec", "TargetConfiguration", "VolumeDriver", "VolumeRegistry",
             ]),
         tests(
             "VolumedConfigurationTests",
@@ -261,7 +271,7 @@ let package = Package(
                 "Base", "BlockBackend", "BlockInterface", "ControlPlane", "KernelNBD", "Metrics", "NBDOverTCP",
                 "NBDProtocol",
                 "NBDServer", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication",
-                "RegistryBackend", "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
+                "RegistryBackend", "Succession", "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
                 "UblkServer", "UnixSockets", "VerbsFabric", "VolumeDriver", "VolumeRegistry", "VolumedConfiguration",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -357,7 +367,7 @@ let package = Package(
         room(
             "VolumeDriver",
             [
-                "Base", "BlockInterface", "Buffers", "FabricInterface", "InitiatorTransport", "Memory",
+                "Base", "BlockInterface", "Buffers", "CLinux", "FabricInterface", "InitiatorTransport", "Memory",
                 "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "Replication", "Trace",
             ]),
         tests(

@@ -18,6 +18,59 @@ public enum VolumeMethod {
     public static let mark = "mark"
     /// `LimitsRequest` to `LimitsRequest`, in which all are given.
     public static let limit = "limit"
+    /// `VolumeHandOver` to `VolumeHandOver`, in which all is given.
+    public static let handOverVolume = "handOverVolume"
+}
+
+/// A volume that goes from one daemon to another that stands by.
+public struct VolumeHandOver: Codable, Equatable, Sendable {
+    public var name: String
+    /// The daemon that is to serve it; `nil` for any.
+    public var successor: String?
+    /// The time from the last moment at which this daemon served it to the moment at which it was the other's.
+    public var milliseconds: Double?
+
+    public init(name: String, successor: String? = nil, milliseconds: Double? = nil) {
+        self.name = name
+        self.successor = successor
+        self.milliseconds = milliseconds
+    }
+}
+
+/// A volume's place among several daemons.
+public struct VolumeOwnership: Codable, Equatable, Sendable {
+    /// The asked daemon.
+    public var daemon: String
+    /// Its part: `serving`, `standing by`, `attaching` and so on.
+    public var role: String
+    /// The daemon that owns the volume; `nil` if none does, or the registry has not been seen.
+    public var owner: String?
+    /// The moment at which the asked daemon has seen that, in RFC 3339.
+    public var since: String?
+    /// The moment until which the asked daemon's lease lasts if it is not renewed, in RFC 3339; `nil` if it has none.
+    public var leaseEnd: String?
+    /// The daemons that stand by.
+    public var standbys: [String]
+
+    public init(
+        daemon: String, role: String, owner: String?, since: String?, leaseEnd: String?, standbys: [String]
+    ) {
+        self.daemon = daemon
+        self.role = role
+        self.owner = owner
+        self.since = since
+        self.leaseEnd = leaseEnd
+        self.standbys = standbys
+    }
+
+    /// The same in words.
+    public var words: String {
+        let owned = owner.map { "\($0) owns it" + (since.map { " since \($0)" } ?? "") } ?? "nobody owns it"
+        let lease = leaseEnd.map { "leased until \($0) unless renewed" } ?? "without a lease"
+        return
+            "\(owned); this daemon, \(daemon): \(role), \(lease); standing by: "
+            + (standbys.isEmpty ? "none" : standbys.joined(separator: ", "))
+    }
 }
 
 /// Limits of a volume's users; those that are not given stay as they are.
@@ -96,11 +149,14 @@ public struct VolumeSummary: Codable, Equatable, Sendable {
     public var sessions: Int
     /// Paths of the block devices of this machine that it is.
     public var blockDevices: [String]
+    /// `nil` for a volume that is not shared with other daemons.
+    public var ownership: VolumeOwnership?
 
     public init(
         name: String, uuid: String, bytes: UInt64, phase: String, exports: [String], sessions: Int,
-        blockDevices: [String] = []
+        blockDevices: [String] = [], ownership: VolumeOwnership? = nil
     ) {
+        self.ownership = ownership
         self.name = name
         self.uuid = uuid
         self.bytes = bytes
@@ -169,6 +225,8 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
     public var risks: [String]
     /// The last events, oldest first.
     public var events: [Event]
+    /// `nil` for a volume that is not shared with other daemons.
+    public var ownership: VolumeOwnership?
 
     public init(
         name: String, uuid: String, phase: String, contents: String = "", since: String, cause: String,
@@ -200,6 +258,7 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
                 "member \(member.number) (\(member.address)): \(member.state)\(regions) since \(member.since): \(member.cause)"
             )
         }
+        if let ownership { lines.append("owner: \(ownership.words)") }
         if !contents.isEmpty, contents != "written" { lines.append("contents: \(contents)") }
         lines += needs.map { "needed: \($0)" } + risks.map { "risk: \($0)" }
         return lines

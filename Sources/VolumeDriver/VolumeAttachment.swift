@@ -118,6 +118,19 @@ public final class VolumeAttachment: @unchecked Sendable {
         }
     }
 
+    /// Looks at the members of a volume that another host may have, and leaves everything as it is. Returns the newest record.
+    public static func look(
+        _ options: VolumeAttachmentOptions, group: InitiatorGroup
+    ) async throws(VolumeError) -> Superblock {
+        let surveys = await group.onExecutor {
+            await MemberProbe.survey(
+                options.members, hostNQN: options.hostNQN, hostID: options.hostID, group: group,
+                formattedBytes: options.formattedBytes)
+        }
+        if let problem = options.expected?.objection(options.members, surveys) { throw VolumeError(.invalid, problem) }
+        return try newest(surveys)
+    }
+
     /// The newest of the records that were found.
     private static func newest(_ surveys: [MemberSurvey]) throws(VolumeError) -> Superblock {
         let found = surveys.map(\.superblock)

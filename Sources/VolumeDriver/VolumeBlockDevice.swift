@@ -59,13 +59,17 @@ public final class VolumeBlockDevice: BlockDevice {
         volume.door.gate = VolumeGate(share)
         state = Mutex(
             State(
-                geometry: BlockGeometry(
-                    blockSize: configuration.blockSize, blockCount: volume.dataBlocks,
-                    // Members may have one, and do not say so of each write.
-                    hasVolatileWriteCache: true, memoryAlignment: 4, canDeallocate: true, deallocatedReadsZeroes: true),
+                geometry: Self.geometry(blockSize: configuration.blockSize, blocks: volume.dataBlocks),
                 known: known))
         volume.changed = { [weak self] in self?.note() }
         note()
+    }
+
+    static func geometry(blockSize: UInt32, blocks: UInt64) -> BlockGeometry {
+        BlockGeometry(
+            blockSize: blockSize, blockCount: blocks,
+            // Members may have one, and do not say so of each write.
+            hasVolatileWriteCache: true, memoryAlignment: 4, canDeallocate: true, deallocatedReadsZeroes: true)
     }
 
     public var geometry: BlockGeometry { state.withLock { $0.geometry } }

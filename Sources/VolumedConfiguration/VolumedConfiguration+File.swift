@@ -18,6 +18,7 @@ extension VolumedConfiguration {
         let root = try Element.root(of: text, file: file, needs: "volumes or devices are needed")
         let values = try root.object(keys: [
             "reactors", "hostNQN", "controlSocket", "nbd", "nvme", "kernelNBD", "registry", "volumes", "devices",
+            "succession",
         ])
         self.init()
         registry = try values["registry"]?.string()
@@ -66,6 +67,7 @@ extension VolumedConfiguration {
                 nvmeAddress = address
             }
         }
+        if let value = values["succession"] { succession = try Self.succession(value) }
         if let value = values["kernelNBD"] { kernel = try Self.kernel(value) }
         try checkNames { "\(file): '\($0)'" }
         try checkBlockDevices { "\(file): '\($0)'" }
@@ -128,6 +130,25 @@ extension VolumedConfiguration {
             kinds.insert(kind)
         }
         return kinds
+    }
+
+    private static func succession(_ value: Element) throws(TercetError) -> SuccessionSettings {
+        let settings = try value.object(keys: ["name", "place", "leaseSeconds", "failBack"])
+        guard let name = settings["name"], let place = settings["place"] else {
+            throw value.error("a name or a place is missing; allowed: { name, place, leaseSeconds, failBack }")
+        }
+        if let failBack = settings["failBack"], try failBack.string() != "never" {
+            throw failBack.error(
+                "'\(try failBack.string())': a volume stays where it is until it is handed over; allowed: never")
+        }
+        var seconds = SuccessionSettings.usualLeaseSeconds
+        if let lease = settings["leaseSeconds"] { seconds = Int64(try lease.integer(in: SuccessionSettings.leases)) }
+        let number = try place.integer(in: SuccessionSettings.places)
+        do throws(TercetError) {
+            return try SuccessionSettings(name: try name.string(), place: number, leaseSeconds: seconds)
+        } catch {
+            throw name.error(error.description)
+        }
     }
 
     private static func kernel(_ value: Element) throws(TercetError) -> KernelSettings {

@@ -104,6 +104,8 @@ public struct VolumedConfiguration: Equatable, Sendable {
     /// An NBD client that keeps the daemon waiting loses its connection after so long.
     public var clientPatienceMilliseconds: UInt64 = 30_000
     public var kernel = KernelSettings()
+    /// How the volumes are shared with other daemons; `nil` if they are this daemon's alone.
+    public var succession: SuccessionSettings?
 
     /// Something is to be a block device of this machine.
     public var usesKernelNBD: Bool { has(.kernelNBD) }

@@ -39,6 +39,9 @@ extension Daemon {
         methods.add(VolumeMethod.limit, LimitsRequest.self) { (given) async throws(TercetError) -> LimitsRequest in
             try await self.limit(given)
         }
+        methods.add(VolumeMethod.handOverVolume, VolumeHandOver.self) {
+            (given) async throws(TercetError) -> VolumeHandOver in try await self.handOverVolume(given)
+        }
         methods.add("handOver", HandOverRequest.self) { (given) async throws(TercetError) -> HandOverRequest in
             try await self.handOver(to: given.socket)
             return given
@@ -57,7 +60,16 @@ extension Daemon {
         }
         for name in wanted.keys.sorted() where !volumes.contains(where: { $0.entry.name == name }) {
             summaries.append(
-                VolumeSummary(name: name, uuid: "", bytes: 0, phase: "waiting", exports: [], sessions: 0))
+                VolumeSummary(
+                    name: name, uuid: "", bytes: 0, phase: "waiting", exports: [],
+                    sessions: 0))
+        }
+        for place in summaries.indices {
+            guard let ownership = await ownership(summaries[place].name) else { continue }
+            summaries[place].ownership = ownership
+            if summaries[place].uuid.isEmpty, let owner = ownership.owner, owner != ownership.daemon {
+                summaries[place].phase = "standing by"
+            }
         }
         for entry in devices { summaries.append(await summary(entry.name, entry.device, "", "device")) }
         return summaries
@@ -74,6 +86,18 @@ extension Daemon {
     }
 
     func explain(_ name: String) async throws(TercetError) -> VolumeExplanation {
+        var explanation = try await explainAttachment(name)
+        guard let ownership = await ownership(name) else { return explanation }
+        explanation.ownership = ownership
+        if let owner = ownership.owner, owner != ownership.daemon {
+            // It is not to be attached here.
+            explanation.phase = "standing by"
+            explanation.needs = []
+        }
+        return explanation
+    }
+
+    private func explainAttachment(_ name: String) async throws(TercetError) -> VolumeExplanation {
         guard let history = histories[name] else { throw unknown(name) }
         let moments = history.moments
         guard let volume = volumes.first(where: { $0.entry.name == name }) else {
@@ -154,6 +178,10 @@ extension Daemon {
     // MARK: Changing
 
     private func attach(_ given: VolumeToAttach) async throws(TercetError) -> VolumeSummary {
+        guard successor == nil else {
+            throw TercetError(
+                .invalid, "this daemon's volumes are shared with others: name it in the configuration of each")
+        }
         guard wanted[given.name] == nil, !exports.all.contains(where: { $0.name == given.name }) else {
             throw TercetError(.exists, "there is \"\(given.name)\" already")
         }
@@ -224,6 +252,11 @@ extension Daemon {
 
     private func detach(_ name: String) async throws(TercetError) {
         guard wanted[name] != nil else { throw unknown(name) }
+        guard successor == nil else {
+            throw TercetError(
+                .invalid,
+                "\"\(name)\" is shared with other daemons: tercet volume hand-over \(name) gives it to one of them")
+        }
         if let volume = volumes.first(where: { $0.entry.name == name }) {
             for export in await kernel.exports(of: volume.device) { try await kernel.remove(export.name) }
             for export in await ublk.exports(of: volume.device) { try await ublk.remove(export.name) }
@@ -235,14 +268,19 @@ extension Daemon {
             return
         }
         let volume = volumes.remove(at: place)
-        for export in exports.all where export.device === volume.device {
-            _ = exports.remove(export.name)
-            await end(export)
-        }
+        await takeBack(volume)
         histories[name] = nil
         if await detach(volume) != nil {
             throw TercetError(
                 .failed, "the volume was let go without being clean; the next attach makes its members equal")
+        }
+    }
+
+    /// Takes back what NBD clients have of a volume.
+    func takeBack(_ volume: AttachedVolume) async {
+        for export in exports.all where export.device === volume.device {
+            _ = exports.remove(export.name)
+            await end(export)
         }
     }
 

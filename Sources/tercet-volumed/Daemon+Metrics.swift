@@ -28,7 +28,9 @@ extension Daemon {
 
     /// One volume that is away does not make the others less ready.
     private var volumeCheck: HealthReport.Check {
-        .init("volumes", volumes.isEmpty && !wanted.isEmpty ? "none of \(wanted.count) is attached" : nil)
+        .init(
+            "volumes",
+            successor == nil && volumes.isEmpty && !wanted.isEmpty ? "none of \(wanted.count) is attached" : nil)
     }
 
     private func metricsText() async -> MetricsText {
@@ -70,6 +72,26 @@ extension Daemon {
         ) {
             for volume in explanations { $0.sample([("volume", volume.name)], Double(volume.regionsToMakeEqual)) }
         }
+        await addSuccession(&text)
         return text
+    }
+
+    private func addSuccession(_ text: inout MetricsText) async {
+        guard let successor else { return }
+        var reports: [(volume: String, report: SuccessionReport)] = []
+        for name in wanted.keys.sorted() {
+            if let report = await successor.ownership(name) { reports.append((name, report)) }
+        }
+        text.family("tercet_volume_owned", .gauge, "1 if this daemon owns a volume that it shares, and serves it.") {
+            for (volume, report) in reports { $0.sample([("volume", volume)], report.isServing ? 1 as UInt64 : 0) }
+        }
+        text.family(
+            "tercet_volume_owner_changes_total", .counter, "Changes of the owner of a shared volume, as seen here."
+        ) {
+            for (volume, report) in reports { $0.sample([("volume", volume)], UInt64(report.changes)) }
+        }
+        text.family("tercet_volume_standbys", .gauge, "Daemons that stand by for a shared volume.") {
+            for (volume, report) in reports { $0.sample([("volume", volume)], UInt64(report.standbys.count)) }
+        }
     }
 }

@@ -69,7 +69,7 @@ extension Daemon {
         }
     }
 
-    private func tell(_ entry: VolumedConfiguration.VolumeEntry, _ reason: String, isRepeated: Bool) {
+    func tell(_ entry: VolumedConfiguration.VolumeEntry, _ reason: String, isRepeated: Bool) {
         histories[entry.name]?.note("not attached: \(reason)")
         journal.write(
             .error, "volume cannot be attached" + (isRepeated ? "; it is tried again" : ""),
@@ -138,13 +138,23 @@ extension Daemon {
         return volume
     }
 
-    private func open(_ entry: VolumedConfiguration.VolumeEntry) async throws(VolumeError) -> AttachedVolume {
-        let place = takePlace()
-        let group = try await group(place)
+    private func options(_ entry: VolumedConfiguration.VolumeEntry) -> VolumeAttachmentOptions {
         let identity = HostIdentity(nqn: configuration.hostNQN, id: .random())
         var options = VolumeAttachmentOptions(members: entry.members, hostNQN: identity.nqn, hostID: identity.id)
         options.takesOver = entry.takesOver
         options.expected = entry.expected
+        return options
+    }
+
+    /// Asks the members of a volume for what it is.
+    func look(_ entry: VolumedConfiguration.VolumeEntry) async throws(VolumeError) -> Superblock {
+        try await VolumeAttachment.look(options(entry), group: try await group(takePlace()))
+    }
+
+    private func open(_ entry: VolumedConfiguration.VolumeEntry) async throws(VolumeError) -> AttachedVolume {
+        let place = takePlace()
+        let group = try await group(place)
+        var options = options(entry)
         options.queueDepth = 256
         options.keepAliveMilliseconds = keepAliveMilliseconds
         let nonce = UInt32.random(in: 1...UInt32.max)
@@ -173,13 +183,13 @@ extension Daemon {
         let (entry, attachment) = (volume.entry, volume.attachment)
         volume.device.change(entry.limits)
         do throws(TercetError) {
-            try await reexport?.add(volume.device, attachment.superblock.volume)
+            if successor == nil { try await reexport?.add(volume.device, attachment.superblock.volume) }
             if entry.exports.contains(.nbd) {
                 try exports.add(
                     Export(name: entry.name, text: volume.device.name, device: volume.device, home: volume.place))
             }
         } catch {
-            await reexport?.remove(attachment.superblock.volume)
+            if successor == nil { await reexport?.remove(attachment.superblock.volume) }
             try? await attachment.detach()
             throw VolumeError(.notAttachable, error.description)
         }

@@ -54,6 +54,8 @@ actor Daemon {
     let ublk: UblkExports
     /// The target, where volumes are offered to NVMe hosts.
     var reexport: Reexport?
+    /// The succession of the volumes, where they are shared with other daemons.
+    var successor: Successor?
     var isStopping = false
     nonisolated let watch: ReactorWatch
     var metrics: HTTPServer?
@@ -151,7 +153,13 @@ actor Daemon {
     /// Attaches the volumes, and then lets clients in and goes on with those of the former daemon; `beginning` tells how that goes.
     func begin(_ taken: TakenOver?) {
         Task {
-            do throws(VolumeError) { try await attachAll() } catch {
+            do throws(VolumeError) {
+                if let settings = configuration.succession {
+                    try await beginSuccession(settings)
+                } else {
+                    try await attachAll()
+                }
+            } catch {
                 beginning = .failed(error)
                 return
             }
@@ -208,6 +216,7 @@ actor Daemon {
     func stop() async -> [String] {
         isStopping = true
         await settle()
+        await successor?.stop()
         relay?.stopListening()
         for (server, reactor) in zip(servers, reactors) { await reactor.run { server.stopListening() } }
         control?.stop()
@@ -254,7 +263,8 @@ actor Daemon {
 
     /// Detaches a volume whose sessions have ended. Returns its name where it is not left clean.
     func detach(_ volume: AttachedVolume) async -> String? {
-        await reexport?.remove(volume.attachment.superblock.volume)
+        // A shared one stays there for its hosts.
+        if successor == nil { await reexport?.remove(volume.attachment.superblock.volume) }
         do throws(VolumeError) {
             try await volume.attachment.detach()
             journal.write(.notice, "volume detached", ["volume": "\(volume.entry.name)"])

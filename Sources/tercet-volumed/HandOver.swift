@@ -144,6 +144,12 @@ extension Daemon {
     /// Gives the next daemon everything that clients hold; volumes are detached before. The process ends afterwards.
     func handOver(to path: String) async throws(TercetError) {
         guard !isStopping else { throw TercetError(.inUse, "the daemon is stopping already") }
+        guard successor == nil else {
+            throw TercetError(
+                .unsupported,
+                "the daemon's volumes are shared with others: hand them over (tercet volume hand-over), and start it anew"
+            )
+        }
         if let device = devices.first {
             throw TercetError(
                 .unsupported,

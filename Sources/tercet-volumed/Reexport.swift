@@ -19,7 +19,21 @@ actor Reexport {
     /// The target as it is to be.
     private var definition: TargetDefinition
     /// The volumes that are offered, by the names of their subsystems.
-    private var devices: [String: VolumeBlockDevice] = [:]
+    private var offers: [String: Offer] = [:]
+
+    private struct Offer {
+        /// The block device of one that other daemons offer too; `nil` for one that is this daemon's alone.
+        var front: VolumeFront?
+        /// The volume as far as it is served here.
+        var device: VolumeBlockDevice?
+
+        /// A host is never told that it is for good while another daemon may serve it.
+        var state: ANAState {
+            guard let device else { return .inaccessible }
+            let state = ANAState(device.availability)
+            return front != nil && state == .persistentLoss ? .inaccessible : state
+        }
+    }
     /// The target is being made what the definition says; these wait for their turn.
     private var isApplying = false
     private var waiting: [CheckedContinuation<Void, Never>] = []
@@ -69,37 +83,89 @@ actor Reexport {
         return (try? await target.apply(definition))?.missing ?? []
     }
 
-    /// Offers a volume.
+    /// Offers a volume that is attached.
     func add(_ device: VolumeBlockDevice, _ volume: UUIDBytes) async throws(TercetError) {
+        device.observeAvailability { [weak self] _ in Task { [weak self] in await self?.changed(NQN.uuid(volume)) } }
+        try await add(Offer(device: device), device, SubsystemDefinition.allControllerIDs, volume)
+    }
+
+    /// Offers a volume that other daemons offer too. It is inaccessible until `show`.
+    func add(
+        _ front: VolumeFront, _ volume: UUIDBytes, controllerIDs: ClosedRange<UInt16>
+    ) async throws(TercetError) { try await add(Offer(front: front), front, controllerIDs, volume) }
+
+    private func add(
+        _ offer: Offer, _ device: any BlockDevice, _ controllerIDs: ClosedRange<UInt16>, _ volume: UUIDBytes
+    ) async throws(TercetError) {
         let nqn = NQN.uuid(volume)
         let digits = "\(volume)".filter { $0 != "-" }
-        devices[nqn] = device
+        offers[nqn] = offer
         definition[nqn] = SubsystemDefinition(
             nqn: nqn, serialNumber: String(digits.prefix(20)), modelNumber: "Tercet volume",
-            anaStates: [ANAGroupPlace(group: Self.anaGroup): ANAState(device.availability)],
+            anaStates: [ANAGroupPlace(group: Self.anaGroup): offer.state], controllerIDs: controllerIDs,
             namespaces: [
                 NamespaceDefinition(
                     nsid: Self.nsid, backing: .device(device), identity: device.identity, anaGroup: Self.anaGroup)
             ])
-        device.observeAvailability { [weak self] _ in Task { [weak self] in await self?.changed(nqn) } }
         if let missing = await bringAbout().first(where: { $0.part.subsystemNQN == nqn }) {
             throw TercetError(.unavailable, "it cannot be offered to NVMe hosts: \(missing.reason)")
         }
         await changed(nqn)
     }
 
+    /// Serves a volume that is attached, through its front, and tells hosts to come here.
+    ///
+    /// - Parameter lost: told when another host has taken it over.
+    func show(
+        _ device: VolumeBlockDevice, _ volume: UUIDBytes, lost: @escaping @Sendable () -> Void
+    ) async {
+        let nqn = NQN.uuid(volume)
+        guard let front = offers[nqn]?.front else { return }
+        front.lead(to: device)
+        for reactor in reactors { await reactor.run { _ = front.follow() } }
+        target.refreshNamespaces()
+        offers[nqn]?.device = device
+        device.observeAvailability { [weak self] availability in
+            if availability == .fenced { lost() }
+            Task { [weak self] in await self?.changed(nqn) }
+        }
+        if device.availability == .fenced { lost() }
+        await changed(nqn)
+    }
+
+    /// Tells hosts not to come here.
+    func hide(_ volume: UUIDBytes) async {
+        let nqn = NQN.uuid(volume)
+        offers[nqn]?.device = nil
+        await changed(nqn)
+    }
+
+    /// Ends the use of a volume that hosts have been told not to come here for: what is under way has some time to end.
+    func quiet(_ volume: UUIDBytes) async {
+        guard let front = offers[NQN.uuid(volume)]?.front else { return }
+        front.lead(to: nil)
+        let end = ContinuousClock.now + .seconds(Self.quietSeconds)
+        for reactor in reactors {
+            while !(await reactor.run { front.follow() }), ContinuousClock.now < end {
+                try? await Task.sleep(for: .milliseconds(1))
+            }
+        }
+    }
+
+    /// I/O that waits for members has so long; the detach ends it then.
+    private static let quietSeconds = 2.0
+
     /// Takes a volume back, and returns when no reactor uses it any more.
     func remove(_ volume: UUIDBytes) async {
         let nqn = NQN.uuid(volume)
-        guard devices.removeValue(forKey: nqn) != nil else { return }
+        guard offers.removeValue(forKey: nqn) != nil else { return }
         definition[nqn] = nil
         await bringAbout()
     }
 
     /// Tells hosts of what use a volume is now.
     private func changed(_ nqn: String) async {
-        guard let device = devices[nqn] else { return }
-        let state = ANAState(device.availability)
+        guard let state = offers[nqn]?.state else { return }
         let place = ANAGroupPlace(group: Self.anaGroup)
         guard definition[nqn]?.anaStates[place] != state else { return }
         definition[nqn]?.anaStates[place] = state

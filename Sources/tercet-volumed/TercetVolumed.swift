@@ -80,6 +80,25 @@ struct TercetVolumed: ParsableCommand {
             valueName: "ADDRESS[:PORT]"))
     var nvme: String?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The name of this daemon among several that share the volumes of a registry: one at a time serves each.",
+            valueName: "NAME"))
+    var daemon: String?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp("A number of this daemon's own among those, 0 to 15.", valueName: "NUMBER"))
+    var place: Int?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Seconds without a sign of life after which another of those takes the volumes over (default: 2).",
+            valueName: "SECONDS"))
+    var lease: Int?
+
     @Flag(
         name: .customLong("kernel-nbd"),
         help:
@@ -152,13 +171,15 @@ extension TercetVolumed {
             guard volume.isEmpty, registry == nil, device.isEmpty, nbd.isEmpty, nbdKeys == nil, !nbdInsecure,
                 reactors == nil,
                 hostnqn == nil, !takeOver,
-                clientPatience == nil, control == nil, nvme == nil, !kernelNBD, !ublk
+                clientPatience == nil, control == nil, nvme == nil, !kernelNBD, !ublk, daemon == nil, place == nil,
+                lease == nil
             else {
                 throw TercetError(
                     .invalid, "--config is given with other options; allowed: all of it in the file, or nothing")
             }
             configuration = try VolumedConfiguration(contentsOf: config)
             try await RegisteredVolumes.complete(&configuration)
+            try configuration.checkSuccession(isTakingOver: takeOverFrom != nil)
             return configuration
         }
         configuration = try VolumedConfiguration(
@@ -166,6 +187,7 @@ extension TercetVolumed {
             registered: try await RegisteredVolumes.find(volume.filter { !$0.contains("=") }, in: registry),
             devices: device)
         for place in nbd { try configuration.serveNBD(at: place) }
+        configuration.registry = registry
         configuration.nbdKeyFile = nbdKeys
         configuration.isNBDInsecure = nbdInsecure
         try configuration.checkNBDKeys(keys: "--nbd-keys FILE", insecure: "--nbd-insecure")
@@ -194,7 +216,27 @@ extension TercetVolumed {
             for place in configuration.volumes.indices { configuration.volumes[place].exports.insert(kind) }
             for place in configuration.devices.indices { configuration.devices[place].exports.insert(kind) }
         }
+        configuration.succession = try succession()
+        try configuration.checkSuccession(isTakingOver: takeOverFrom != nil)
         return configuration
+    }
+
+    private func succession() throws(TercetError) -> SuccessionSettings? {
+        guard let daemon else {
+            guard place == nil, lease == nil else {
+                throw TercetError(
+                    .invalid, "--place and --lease are those of a daemon among several: give --daemon NAME too")
+            }
+            return nil
+        }
+        guard let place, SuccessionSettings.places.contains(place) else {
+            throw TercetError(.invalid, "--daemon \(daemon): needs a place of its own: --place 0 to 15")
+        }
+        let seconds = lease ?? Int(SuccessionSettings.usualLeaseSeconds)
+        guard SuccessionSettings.leases.contains(seconds) else {
+            throw TercetError(.invalid, "--lease \(seconds): is out of range; allowed: 1 to 600 seconds")
+        }
+        return try SuccessionSettings(name: daemon, place: place, leaseSeconds: Int64(seconds))
     }
 
     /// Why no client can come, or in more than one way; `nil` where all is well.

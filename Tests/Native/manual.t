@@ -76,7 +76,7 @@ for text in '{ "zz": 1 }' '{ "listeners": [{ "zz": 1 }], "subsystems": [] }' "{ 
 done
 volumed=$(on_softverbs "$project/.build/release/tercet-volumed")
 member='"127.0.0.1:4420/nqn.2026-11.io.tercet:a/1"'
-for text in '{ "zz": 1 }' '{ "nbd": { "zz": 1 } }' '{ "nvme": { "zz": 1 } }' '{ "kernelNBD": { "zz": 1 } }' \
+for text in '{ "zz": 1 }' '{ "nbd": { "zz": 1 } }' '{ "nvme": { "zz": 1 } }' '{ "kernelNBD": { "zz": 1 } }' '{ "succession": { "zz": 1 } }' \
   '{ "volumes": [{ "zz": 1 }] }' '{ "devices": [{ "zz": 1 }] }' \
   "{ \"volumes\": [{ \"name\": \"a\", \"members\": [$member, $member, $member], \"limits\": { \"zz\": 1 } }] }"; do
   expect_equal "tercet-volumed.conf(5) has the keys of $text" "" "$(untold tercet-volumed.conf "$volumed" "$text")"

@@ -1,18 +1,22 @@
 /// The rooms from the ground up: a room imports rooms of lower layers only. The map in `Sources/ARCHITECTURE.md` shows the same.
 enum Layers {
     static let all: [[String]] = [
-        ["CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CSQLite", "CUring", "CCurl", "CTercet"],
+        [
+            "CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CSQLite", "CUring", "CCurl",
+            "CTercet",
+        ],
         ["Base", "JSON", "Terminal"],
         [
             "Trace", "UnixSockets", "HostDiagnosis", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol",
-            "KernelNBD", "DurableFiles",
+            "KernelNBD", "DurableFiles", "Succession",
         ],
         [
             "Memory", "Reactor", "Replication", "Buffers", "ControlPlane", "Metrics", "InitiatorTransport",
             "TargetInterface", "TargetTransport", "NBDOverTCP",
         ],
         [
-            "VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport", "NBDServer", "UblkServer", "NodeAgent",
+            "VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport", "NBDServer", "UblkServer",
+            "NodeAgent",
         ],
         ["BlockBackend"],
         ["TargetConfiguration", "NVMeTarget", "NVMeInitiator"],

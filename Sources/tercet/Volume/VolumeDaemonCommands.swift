@@ -1,6 +1,7 @@
 import ArgumentParser
 import Base
 import ControlPlane
+import Foundation
 
 /// The control socket of a volume daemon.
 struct DaemonArguments: ParsableArguments {
@@ -36,10 +37,13 @@ struct VolumeListCommand: AsyncParsableCommand {
         if daemon.json { return try printJSON(volumes) }
         for volume in volumes {
             let exports = volume.exports.map { "\"\($0)\"" }.joined(separator: ", ")
-            print(
+            var line =
                 "\(volume.name): \(volume.phase), \(volume.bytes) bytes, exports: \(exports.isEmpty ? "none" : exports), "
-                    + (volume.blockDevices.isEmpty ? "" : volume.blockDevices.joined(separator: ", ") + ", ")
-                    + "sessions: \(volume.sessions)" + (volume.uuid.isEmpty ? "" : ", \(volume.uuid)"))
+            if !volume.blockDevices.isEmpty { line += volume.blockDevices.joined(separator: ", ") + ", " }
+            line += "sessions: \(volume.sessions)"
+            if !volume.uuid.isEmpty { line += ", \(volume.uuid)" }
+            if let ownership = volume.ownership { line += ", \(ownership.words)" }
+            print(line)
         }
     }
 }
@@ -65,6 +69,34 @@ struct VolumeExplainCommand: ParsableCommand {
             for line in explanation.lines { print(line) }
         }
         if !explanation.needs.isEmpty { throw ExitCode(1) }
+    }
+}
+
+/// Has another daemon serve a volume.
+struct VolumeHandOverCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "hand-over",
+        abstract: "Hand a volume over from a running tercet-volumed to another one that stands by.",
+        discussion: """
+            The daemon tells NVMe-oF hosts that its path is inaccessible, ends what is under way, and detaches; then the volume is \
+            the other daemon's, which attaches it. Hosts with paths to both go on by themselves. This prints how long the first \
+            part took.
+            """)
+
+    @Argument(help: "The volume's name.")
+    var name: String
+
+    @Option(help: "The daemon that is to serve it (default: any that stands by).")
+    var to: String?
+
+    @OptionGroup var daemon: DaemonArguments
+
+    func run() throws {
+        let done = try daemon.call(
+            VolumeMethod.handOverVolume, VolumeHandOver(name: name, successor: to), returning: VolumeHandOver.self)
+        if daemon.json { return try printJSON(done) }
+        let time = (done.milliseconds ?? 0).formatted(.number.precision(.fractionLength(0)).grouping(.never))
+        print("\(done.name): handed over to \(done.successor ?? "another daemon"), detached and passed in \(time) ms")
     }
 }
 

@@ -1,0 +1,138 @@
+import Base
+import ControlPlane
+import Foundation
+import Logging
+import RegistryBackend
+import Replication
+import VolumeDriver
+import VolumeRegistry
+import VolumedConfiguration
+
+/// Volumes that are shared with other daemons: offered always, and attached while this daemon owns them.
+extension Daemon {
+    /// Between two attempts to learn from the members what a volume is.
+    private static let lookSeconds = 2.0
+
+    /// Offers the volumes, and takes part in their succession. Returns when each has been looked at once.
+    func beginSuccession(_ settings: SuccessionSettings) async throws(VolumeError) {
+        let made: Successor
+        do {
+            let place = configuration.registry ?? ProcessInfo.processInfo.environment[RegistryBackend.variable] ?? ""
+            let registry = try await RegistryBackend.open(
+                place, milliseconds: Successor.callMilliseconds(settings))
+            made = Successor(settings, registry, daemon: self, journal: journal)
+            try await made.begin()
+        } catch {
+            throw VolumeError(.notAttachable, "\(error)")
+        }
+        successor = made
+        await withTaskGroup(of: Void.self) { tasks in
+            for entry in configuration.volumes {
+                wanted[entry.name] = entry
+                histories[entry.name] = VolumeHistory()
+                tasks.addTask { await self.offerShared(entry, settings, made) }
+            }
+        }
+    }
+
+    /// Offers a volume, now or as soon as its members say what it is.
+    private func offerShared(
+        _ entry: VolumedConfiguration.VolumeEntry, _ settings: SuccessionSettings, _ successor: Successor
+    ) async {
+        do throws(VolumeError) {
+            let superblock = try await look(entry)
+            do throws(TercetError) {
+                try await reexport?.add(
+                    VolumeFront(superblock), superblock.volume, controllerIDs: settings.controllerIDs)
+            } catch {
+                throw VolumeError(.notAttachable, error.description)
+            }
+            journal.write(
+                .notice, "volume offered, and inaccessible until this daemon owns it",
+                ["volume": "\(entry.name)", "uuid": "\(superblock.volume)"])
+            await successor.add(entry.name)
+        } catch {
+            tell(entry, error.message, isRepeated: true)
+            Task {
+                try? await Task.sleep(for: .seconds(Self.lookSeconds))
+                guard !self.isStopping else { return }
+                await self.offerShared(entry, settings, successor)
+            }
+        }
+    }
+
+    // MARK: What the succession orders
+
+    /// Attaches a volume.
+    ///
+    /// - Parameter takesOver: a host that has it attached is fenced.
+    func attachOwned(_ name: String, takesOver: Bool) async -> Bool {
+        guard var entry = wanted[name], !isStopping else { return false }
+        entry.takesOver = takesOver
+        wanted[name] = entry
+        let number = turns.join(name)
+        guard await hasTurn(entry, number) else { return false }
+        do throws(VolumeError) {
+            _ = try await attach(entry, number)
+            return true
+        } catch {
+            tell(entry, error.message, isRepeated: true)
+            return false
+        }
+    }
+
+    /// Has hosts come here.
+    ///
+    /// - Parameter lost: told when another host has taken the volume over.
+    func showOwned(_ name: String, lost: @escaping @Sendable () -> Void) async {
+        guard let volume = volumes.first(where: { $0.entry.name == name }) else { return }
+        let device = volume.device
+        await reexport?.show(device, volume.attachment.superblock.volume) { [weak self] in
+            Task { [weak self] in
+                // One that was attached before has nothing to say.
+                guard await self?.isAttached(name, device) == true else { return }
+                lost()
+            }
+        }
+    }
+
+    private func isAttached(_ name: String, _ device: VolumeBlockDevice) -> Bool {
+        volumes.contains { $0.entry.name == name && $0.device === device }
+    }
+
+    /// Has hosts go elsewhere.
+    func hideOwned(_ name: String) async {
+        guard let volume = volumes.first(where: { $0.entry.name == name }) else { return }
+        await reexport?.hide(volume.attachment.superblock.volume)
+    }
+
+    /// Lets what is under way end, and detaches a volume that is hidden.
+    func detachOwned(_ name: String) async {
+        guard let place = volumes.firstIndex(where: { $0.entry.name == name }) else { return }
+        let volume = volumes.remove(at: place)
+        await reexport?.quiet(volume.attachment.superblock.volume)
+        await takeBack(volume)
+        _ = await detach(volume)
+    }
+
+    func noteOwned(_ name: String, _ text: String) { histories[name]?.note("volume: \(text)", isPhase: true) }
+
+    // MARK: Operators
+
+    func handOverVolume(_ given: VolumeHandOver) async throws(TercetError) -> VolumeHandOver {
+        guard let successor else {
+            throw TercetError(
+                .invalid, "this daemon shares no volumes with others; see \"succession\" in its configuration")
+        }
+        let (other, milliseconds) = try await successor.handOver(given.name, to: given.successor)
+        return VolumeHandOver(name: given.name, successor: other, milliseconds: milliseconds)
+    }
+
+    func ownership(_ name: String) async -> VolumeOwnership? {
+        guard let report = await successor?.ownership(name) else { return nil }
+        return VolumeOwnership(
+            daemon: report.daemon, role: report.role, owner: report.owner,
+            since: report.owner == nil ? nil : report.since.formatted(.iso8601),
+            leaseEnd: report.leaseEnd?.formatted(.iso8601), standbys: report.standbys)
+    }
+}
