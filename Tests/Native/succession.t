@@ -31,7 +31,7 @@ mark=0
 writing() { wc -l <"$tap_folder/writer"; }
 went_on() { tail -n "+$((mark + 1))" "$tap_folder/writer" | grep -q "gap: .*by path $1"; }
 longest_gap() { tail -n "+$((mark + 1))" "$tap_folder/writer" | sed -n 's/^gap: \([0-9]*\) ms.*/\1/p' | sort -n | tail -n 1; }
-# gap_of LIMIT NAME: the longest gap since the mark, in milliseconds.
+# gap_of LIMIT NAME: the longest gap since the mark, in milliseconds. The limits are those of a machine that does much else.
 gap_of() {
   local gap
   gap=$(longest_gap)
@@ -69,12 +69,12 @@ expect_output "the volume is handed over" "db: handed over to b, detached and pa
 check "... and served by the other" wait_until 10 serves 1
 expect_output "... and back" "handed over to a" asked hand-over 1 db
 check "... served by the first" wait_until 10 serves 0
-gap_of 1500 "two planned hand-overs"
+gap_of 8000 "two planned hand-overs"
 
 kill -KILL "${daemon_pids[0]}" && wait "${daemon_pids[0]}" 2>/dev/null
 check "its daemon is killed: the other serves it" wait_until 15 serves 1
 check "... and the host goes on" wait_until 15 went_on 1
-gap_of 6000 "the owner is killed"
+gap_of 20000 "the owner is killed"
 require "the first comes back" start_daemon 0
 check "... and stands by" wait_until 10 stands_by 0
 
@@ -84,7 +84,7 @@ check "... and the host goes on" wait_until 15 went_on 0
 kill -CONT "${daemon_pids[1]}"
 check "... it wakes up, and stands by" wait_until 15 stands_by 1
 check "... as it knows itself" grep -q "volume not served any more" "$tap_folder/b.log"
-gap_of 8000 "the owner hangs"
+gap_of 20000 "the owner hangs"
 
 kill_etcd 0
 check "etcd is away for longer than the lease: nobody serves it" wait_until 10 grep -q "not served any more: the lease has ended" "$tap_folder/a.log"
@@ -92,7 +92,7 @@ start_etcd 0 http "m0=http://$etcd_address:2389"
 somebody_serves() { serves 0 || serves 1; }
 check "... it is back: somebody does" wait_until 20 somebody_serves
 check "... and the host goes on" wait_until 15 went_on '[01]'
-gap_of 20000 "etcd is away, and started again"
+gap_of 30000 "etcd is away, and started again"
 
 owner=1
 serves 0 && owner=0
@@ -100,7 +100,7 @@ kill -TERM "${daemon_pids[$owner]}"
 wait "${daemon_pids[$owner]}"
 expect_equal "its daemon ends in good order" 0 $?
 check "... and the other serves it" wait_until 10 serves $((1 - owner))
-gap_of 3000 "the owner is told to end"
+gap_of 8000 "the owner is told to end"
 kill -TERM "$writer_pid"
 wait "$writer_pid"
 report $? "nothing that was acknowledged is lost, and nothing old was read" || diagnose <"$tap_folder/writer"
