@@ -193,6 +193,9 @@ let package = Package(
         // Small files that are replaced as a whole.
         room("DurableFiles", ["Base"]),
         tests("DurableFilesTests", ["Base", "DurableFiles"]),
+        // The connections that this host is to have, in nvme-cli's form.
+        room("FabricsConfiguration", ["Base", "DurableFiles"]),
+        tests("FabricsConfigurationTests", ["Base", "FabricsConfiguration"]),
 
         // What a target is told, from a file or a command line.
         room(
@@ -343,8 +346,8 @@ let package = Package(
         .executableTarget(
             name: "tercet",
             dependencies: [
-                "Base", "BlockInterface", "ControlPlane", "FabricInterface", "HostDiagnosis", "InitiatorTransport",
-                "JSON",
+                "Base", "BlockInterface", "ControlPlane", "FabricInterface", "FabricsConfiguration", "HostDiagnosis",
+                "InitiatorTransport", "JSON",
                 "Memory", "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "RegistryBackend", "Replication",
                 "TargetConfiguration", "TargetInterface", "Terminal", "Trace", "VerbsFabric", "VolumeDriver",
                 "VolumeRegistry",

@@ -5,6 +5,9 @@ import NVMeInitiator
 import NVMeSpec
 import Terminal
 
+/// The source of this host's name.
+let hostNQNHelp: ArgumentHelp = "NQN of this host (default: that of nvme-fabrics.conf, else /etc/nvme/hostnqn)."
+
 /// The target's address, named as in nvme-cli.
 struct AddressArguments: ParsableArguments {
     @Option(name: [.short, .customLong("transport")], help: "Transport; only rdma.")
@@ -19,7 +22,7 @@ struct AddressArguments: ParsableArguments {
     @Option(name: [.customShort("w"), .customLong("host-traddr")], help: "Local address to connect from.")
     var hostAddress: String?
 
-    @Option(name: [.customShort("q"), .customLong("hostnqn")], help: "NQN of this host (default: /etc/nvme/hostnqn).")
+    @Option(name: [.customShort("q"), .customLong("hostnqn")], help: hostNQNHelp)
     var hostNQN: String?
 
     @Option(
@@ -34,7 +37,7 @@ struct AddressArguments: ParsableArguments {
         help: "How long the target may take to answer when it is first connected to, in seconds.")
     var connectTimeoutSeconds: UInt32 = 30
 
-    func validate() throws {
+    mutating func validate() throws {
         guard transport == "rdma" else { throw ValidationError("transport \"\(transport)\": only rdma is supported") }
         guard SocketAddress(host: address, port: port) != nil else {
             throw ValidationError("\"\(address)\" is not an IPv4 or IPv6 address")
@@ -43,9 +46,7 @@ struct AddressArguments: ParsableArguments {
             throw ValidationError("\"\(hostAddress)\" is not an IPv4 or IPv6 address")
         }
         guard connectTimeoutSeconds > 0 else { throw ValidationError("--connect-timeout: at least 1 second") }
-        if let hostNQN {
-            try checkNQN(hostNQN, "host NQN")
-        }
+        if let hostNQN { try checkNQN(hostNQN, "host NQN") } else { hostNQN = try FabricsFile.hostNQN() }
         if let hostID, UUIDBytes(hostID) == nil { throw ValidationError("\"\(hostID)\" is not a UUID") }
     }
 

@@ -12,7 +12,7 @@ enum Layers {
         ],
         [
             "Memory", "Reactor", "Replication", "Buffers", "ControlPlane", "Metrics", "InitiatorTransport",
-            "TargetInterface", "TargetTransport", "NBDOverTCP",
+            "TargetInterface", "TargetTransport", "NBDOverTCP", "FabricsConfiguration",
         ],
         [
             "VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport", "NBDServer", "UblkServer",

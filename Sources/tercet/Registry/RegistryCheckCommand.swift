@@ -15,13 +15,17 @@ struct RegistryCheckCommand: AsyncParsableCommand {
 
     @Argument(help: "The volumes' names (default: all).") var names: [String] = []
     @OptionGroup var registry: RegistryArguments
-    @Option(name: [.customShort("q"), .customLong("hostnqn")], help: "NQN of this host (default: /etc/nvme/hostnqn).")
+    @Option(name: [.customShort("q"), .customLong("hostnqn")], help: hostNQNHelp)
     var hostNQN: String?
     @OptionGroup var patience: Patience
     @Flag(
         name: .customLong("take-over"),
         help: "Take a command for dead that cannot be seen from here, because it ran on another machine.")
     var takesOver = false
+
+    mutating func validate() throws {
+        if let hostNQN { try checkNQN(hostNQN, "host NQN") } else { hostNQN = try FabricsFile.hostNQN() }
+    }
 
     func run() async throws {
         let list = try await registry.open()

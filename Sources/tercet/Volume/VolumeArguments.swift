@@ -7,10 +7,6 @@ import Replication
 import VolumeDriver
 import VolumeRegistry
 
-extension MemberAddress: ExpressibleByArgument {
-    public init?(argument: String) { self.init(argument) }
-}
-
 /// Which volume: by its name in a registry, or by its members.
 struct VolumeArguments: ParsableArguments {
     @Argument(help: "The volume's name in the registry, in the place of its members.")
@@ -18,12 +14,15 @@ struct VolumeArguments: ParsableArguments {
 
     @Option(
         name: [.customShort("m"), .customLong("member")],
-        help: ArgumentHelp("A member; three times, in order.", valueName: "ADDRESS:PORT/SUBNQN/NSID"))
+        help: ArgumentHelp(
+            "A member; three times, in order. SUBNQN/NSID will do where nvme-fabrics.conf of nvme-cli 3 knows the subsystem.",
+            valueName: "ADDRESS:PORT/SUBNQN/NSID"),
+        transform: FabricsFile.member)
     var members: [MemberAddress] = []
 
     @OptionGroup var registry: RegistryArguments
 
-    @Option(name: [.customShort("q"), .customLong("hostnqn")], help: "NQN of this host (default: /etc/nvme/hostnqn).")
+    @Option(name: [.customShort("q"), .customLong("hostnqn")], help: hostNQNHelp)
     var hostNQN: String?
 
     @Option(name: .customLong("old-size"), help: VolumeArguments.oldSizeHelp)
@@ -34,9 +33,9 @@ struct VolumeArguments: ParsableArguments {
     static let oldSizeHelp = ByteCount.help(
         "Size that the namespaces had when the volume was last attached, where they have been enlarged since.")
 
-    func validate() throws {
+    mutating func validate() throws {
         try validateMembers()
-        if let hostNQN { try checkNQN(hostNQN, "host NQN") }
+        if let hostNQN { try checkNQN(hostNQN, "host NQN") } else { hostNQN = try FabricsFile.hostNQN() }
     }
 
     private func validateMembers() throws {

@@ -20,7 +20,9 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
     @OptionGroup var volume: VolumeArguments
     @OptionGroup var takeOver: TakeOver
     @Option(name: .customLong("replace"), help: ArgumentHelp("Which: 0, 1 or 2.", valueName: "member")) var member: Int
-    @Option(name: .customLong("with"), help: ArgumentHelp("The new one.", valueName: "ADDRESS:PORT/SUBNQN/NSID"))
+    @Option(
+        name: .customLong("with"), help: ArgumentHelp("The new one.", valueName: "ADDRESS:PORT/SUBNQN/NSID"),
+        transform: FabricsFile.member)
     var address: MemberAddress
     @Option(help: ByteCount.help("Copy at most so much in a second."))
     var rate: ByteCount?

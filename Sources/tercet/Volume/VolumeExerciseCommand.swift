@@ -25,11 +25,12 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
     var name: String?
     @Option(
         name: [.customShort("m"), .customLong("member")],
-        help: ArgumentHelp("A member; three times, in order.", valueName: "ADDRESS:PORT/SUBNQN/NSID"))
+        help: ArgumentHelp("A member; three times, in order.", valueName: "ADDRESS:PORT/SUBNQN/NSID"),
+        transform: FabricsFile.member)
     var members: [MemberAddress] = []
     @OptionGroup var registry: RegistryArguments
     @OptionGroup var takeOver: TakeOver
-    @Option(name: [.customShort("q"), .customLong("hostnqn")], help: "NQN of this host (default: /etc/nvme/hostnqn).")
+    @Option(name: [.customShort("q"), .customLong("hostnqn")], help: hostNQNHelp)
     var hostNQN: String?
     @Option(name: .customLong("old-size"), help: VolumeArguments.oldSizeHelp)
     var oldSize: ByteCount?
