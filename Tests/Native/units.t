@@ -40,16 +40,16 @@ systemd-id128 new >"$machine/etc/machine-id"
 # As the package makes it: the daemon may replace its configuration.
 chown 0:990 "$machine/etc/tercet"
 chmod 2775 "$machine/etc/tercet"
-truncate -s 64M "$machine/srv/image"
+truncate -s 64M "$machine"/srv/image-{a,b,c}
 head -c 4M /dev/urandom >"$machine/root/data"
-chown 990:990 "$machine/srv/image"
+chown 990:990 "$machine"/srv/image-?
 nqn=nqn.2026-11.io.tercet:units
 members=
 for name in a b c; do members+="${members:+, }\"127.0.0.1:4420/$nqn.$name/1\""; done
 subsystem() { echo "{ \"nqn\": \"$nqn.$1\", \"allowAnyHost\": true, \"namespaces\": [{ \"nsid\": 1, \"backing\": \"$2\" }] }"; }
 cat >"$machine/etc/tercet/tercetd.json" <<JSON
 { "reactors": 1, "stateDirectory": "/var/lib/tercetd", "listeners": [{ "address": "127.0.0.1" }],
-  "subsystems": [ $(subsystem a /srv/image), $(subsystem b ram:64M), $(subsystem c ram:64M) ] }
+  "subsystems": [ $(subsystem a /srv/image-a), $(subsystem b /srv/image-b), $(subsystem c /srv/image-c) ] }
 JSON
 cat >"$machine/etc/tercet/tercet-volumed.json" <<JSON
 { "reactors": 1, "controlSocket": "/run/tercet/volumed.sock", "nbd": { "socket": "/run/tercet/nbd.sock" },
@@ -85,14 +85,17 @@ step reload systemctl reload tercetd
 step dump systemctl kill -s USR1 tercetd tercet-volumed
 step dumped sh -c 'for i in \$(seq 50); do [ -s /var/lib/tercetd/*.trace ] && [ -s /var/lib/tercet-volumed/*.trace ] && exit 0; sleep 0.1; done; exit 1'
 step stop systemctl stop tercet-volumed tercetd
-step sockets systemctl start tercetd.socket tercet-volumed.socket
+step sockets systemctl start tercetd.socket
 step list-target tercet target list
-step list-volumes tercet volume list
 step restart systemctl restart tercetd
 step list-again tercet target list
+step sockets systemctl start tercet-volumed.socket
+step list-volumes tercet volume list
+step serving sh -c 'for i in \$(seq 100); do "$release/tercet" volume list | grep -q "^db: serving" && exit 0; sleep 0.1; done; exit 1'
 step fields sh -c 'journalctl -u tercetd TERCET_SUBSYSTEM=$nqn.b -o json | grep "namespace exported"'
 step levels sh -c 'journalctl -u tercetd -p notice -o cat | grep "^serving"'
-step stop-activated systemctl stop tercetd.socket tercet-volumed.socket tercetd tercet-volumed
+step stop-activated systemctl stop tercet-volumed.socket tercet-volumed
+step stop-activated systemctl stop tercetd.socket tercetd
 step state systemctl show -p User,Result,ExecMainStatus tercetd tercet-volumed
 echo "saved: \$(grep -c $nqn.d /etc/tercet/tercetd.json)"
 journalctl -u tercetd -u tercet-volumed -o short
@@ -121,7 +124,7 @@ check "... and the volumes' daemon" succeeded list-volumes
 check "the target starts again" succeeded restart
 check "... behind the same socket" succeeded list-again
 check "the journal knows the lines of one subsystem" succeeded fields
-for field in TERCET_NSID:1 TERCET_BLOCK_SIZE:512 TERCET_DEVICE:ram:64M PRIORITY:6 SYSLOG_IDENTIFIER:tercetd; do
+for field in TERCET_NSID:1 TERCET_BLOCK_SIZE:512 TERCET_DEVICE:/srv/image-b PRIORITY:6 SYSLOG_IDENTIFIER:tercetd; do
   check "... with ${field%%:*}" grep -q "\"${field%%:*}\" *: *\"${field#*:}\"" "$told"
 done
 check "... and its level" succeeded levels
