@@ -24,6 +24,6 @@ expect_equal "it is still the same controller" "$first" "$(controllers "$nqn")"
 check "disconnect" disconnect
 check "the target ends in good order" stop_target
 check_kernel_log "the kernel has nothing to complain about, but for the lost connection" \
-  'starting error recovery|no usable path - requeuing|callbacks suppressed|Connect rejected: status 8|failed nvme_keep_alive_end_io|[Kk]eep.?[Aa]live|Reconnecting in|rdma_resolve_route failed'
+  'starting error recovery|no usable path - requeuing|Connect rejected: status 8|failed nvme_keep_alive_end_io|[Kk]eep.?[Aa]live|Reconnecting in|rdma_resolve_route failed'
 
 done_testing
