@@ -18,6 +18,13 @@ tercetd_descriptors() { find "/proc/$tercetd_pid/fd" -mindepth 1 | wc -l; }
 own_threads() { cat "/proc/$1"/task/*/comm 2>/dev/null | grep -cv 'qos'; }
 pool_threads() { cat "/proc/$1"/task/*/comm 2>/dev/null | grep -c 'qos'; }
 has_own_threads() { [ "$(own_threads "$1")" -le "$2" ]; }
+# expect_threads NAME SECONDS PID COUNT: passes if within that time the daemon has no more threads of its own than so many, and the
+# pool as many as its work may need.
+expect_threads() {
+  wait_until "$2" has_own_threads "$3" "$4"
+  expect_at_most "$1" "$4" "$(own_threads "$3")"
+  expect_at_most "... and the pool has as many as its work needs at most" 16 "$(pool_threads "$3")"
+}
 # Whether its threads are switched no more often in a second than its timers and silent hosts make them: ten rounds a second
 # in each of two reactors, two switches each, and as many again.
 tercetd_rests() {

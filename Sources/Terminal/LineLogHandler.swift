@@ -71,12 +71,12 @@ public struct LineLogHandler: LogHandler {
     public func log(event: LogEvent) {
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
         let details = all.sorted { $0.key < $1.key }.map { ($0.key, $0.value.description) }
-        switch format {
-        case .json: writeToStandardError(json(event, details) + "\n")
-        case .text: writeToStandardError(Self.timed(event, details) + "\n")
-        case .journal:
-            if journal?.add(event.level, Self.text(event, details), details) != true {
-                writeToStandardError(Self.timed(event, details) + "\n")
+        if format == .json {
+            writeToStandardError(json(event, details) + "\n")
+        } else {
+            let text = Self.text(event, details)
+            if journal?.add(event.level, text, details) != true {
+                writeToStandardError("\(Self.time) \(event.level): \(text)\n")
             }
         }
         guard let reader else { return }
@@ -86,10 +86,6 @@ public struct LineLogHandler: LogHandler {
 
     private static var time: String {
         Date().formatted(.iso8601.time(includingFractionalSeconds: true).dateSeparator(.dash).year().month().day())
-    }
-
-    private static func timed(_ event: LogEvent, _ details: [(String, String)]) -> String {
-        "\(time) \(event.level): \(text(event, details))"
     }
 
     private static func text(_ event: LogEvent, _ details: [(String, String)]) -> String {

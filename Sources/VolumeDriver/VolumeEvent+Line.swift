@@ -56,12 +56,10 @@ extension WaitReason {
         switch self {
         case .tooFew: ""
         case .lostCaches:
-            ": the others have lost what they had not flushed, and these may have kept it; \(Self.wayOut)"
+            ": the others have lost what they had not flushed, and these may have kept it; where one is gone for good, replace "
+                + "it, and say with --accept-loss that acknowledged writes may be lost"
         }
     }
-
-    private static let wayOut =
-        "where one is gone for good, replace it, and say with --accept-loss that acknowledged writes may be lost"
 }
 
 /// The meaning of a damaged slot of a member's record, in words.

@@ -46,7 +46,7 @@ struct AddressArguments: ParsableArguments {
             throw ValidationError("\"\(hostAddress)\" is not an IPv4 or IPv6 address")
         }
         guard connectTimeoutSeconds > 0 else { throw ValidationError("--connect-timeout: at least 1 second") }
-        if let hostNQN { try checkNQN(hostNQN, "host NQN") } else { hostNQN = try FabricsFile.hostNQN() }
+        hostNQN = try FabricsFile.hostNQN(given: hostNQN)
         if let hostID, UUIDBytes(hostID) == nil { throw ValidationError("\"\(hostID)\" is not a UUID") }
     }
 

@@ -27,8 +27,12 @@ enum FabricsFile {
         }
     }
 
-    /// The host's name in the file; `nil` where it has none there.
-    static func hostNQN() throws -> String? {
+    /// The host's name: the one that is given, which is checked, else that in the file; `nil` where it has none there either.
+    static func hostNQN(given: String?) throws -> String? {
+        if let given {
+            try checkNQN(given, "host NQN")
+            return given
+        }
         let found: String?
         do throws(TercetError) { found = try read().hostNQN } catch { throw ValidationError(error.description) }
         if let found { try checkNQN(found, "host NQN of \(FabricsConfiguration.usualPath)") }

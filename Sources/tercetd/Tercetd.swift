@@ -201,7 +201,8 @@ extension Tercetd {
         }.start()
     }
 
-    /// Opens the control socket, or takes the one that a service manager listens at. Without one the daemon serves as well: one that was not asked for is left out if it is taken.
+    /// Opens the control socket, or takes the one that a service manager listens at. Without one the daemon serves as well: one that
+    /// was not asked for is left out if it is taken.
     @MainActor
     private func openControl(_ service: Service, _ events: ControlBroadcast) async throws(TercetError) {
         let inherited = try UnixListener.inherited()

@@ -44,9 +44,7 @@ wait_until 20 settled
 expect_equal "the RDMA objects are what they were" "$before" "$(rdma_objects)"
 if [ "$target" = tercetd ]; then
   expect_equal "the daemon has as many file descriptors" "$descriptors" "$(tercetd_descriptors)"
-  wait_until 30 has_own_threads "$tercetd_pid" "$threads"
-  expect_at_most "... and no more threads" "$threads" "$(own_threads "$tercetd_pid")"
-  expect_at_most "... and the pool has as many as its work needs at most" 16 "$(pool_threads "$tercetd_pid")"
+  expect_threads "... and no more threads" 30 "$tercetd_pid" "$threads"
   expect_at_most "... and at most 1 MiB of memory more (KiB)" $((resident + 1024)) \
     "$(awk '/^VmRSS/ {print $2}' "/proc/$tercetd_pid/status")"
 fi

@@ -91,9 +91,7 @@ check "eight jobs, as threads, come and go 10 times" come_and_go 10 --thread
 check "eight jobs, as processes, come and go 10 times" come_and_go 10
 wait_until 10 settled "${first[0]}"
 expect_at_most "no descriptor is left in the target" "${first[0]}" "$(descriptors)"
-wait_until 10 has_own_threads "$namespace_pid" "${first[1]}"
-expect_at_most "no thread is left" "${first[1]}" "$(own_threads "$namespace_pid")"
-expect_at_most "... and the pool has as many as its work needs at most" 16 "$(pool_threads "$namespace_pid")"
+expect_threads "no thread is left" 10 "$namespace_pid" "${first[1]}"
 expect_at_most "no mapping is left, but for the allocator's own few" $((first[2] + 16)) "$(mappings)"
 expect_at_most "resident memory (KiB) has grown by 4 MiB at most" $((first[3] + 4096)) "$(resident)"
 check "the targets end in good order" eval 'stop_members && stop_namespace'

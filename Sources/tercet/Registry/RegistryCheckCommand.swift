@@ -23,9 +23,7 @@ struct RegistryCheckCommand: AsyncParsableCommand {
         help: "Take a command for dead that cannot be seen from here, because it ran on another machine.")
     var takesOver = false
 
-    mutating func validate() throws {
-        if let hostNQN { try checkNQN(hostNQN, "host NQN") } else { hostNQN = try FabricsFile.hostNQN() }
-    }
+    mutating func validate() throws { hostNQN = try FabricsFile.hostNQN(given: hostNQN) }
 
     func run() async throws {
         let list = try await registry.open()

@@ -35,7 +35,7 @@ struct VolumeArguments: ParsableArguments {
 
     mutating func validate() throws {
         try validateMembers()
-        if let hostNQN { try checkNQN(hostNQN, "host NQN") } else { hostNQN = try FabricsFile.hostNQN() }
+        hostNQN = try FabricsFile.hostNQN(given: hostNQN)
     }
 
     private func validateMembers() throws {
