@@ -135,10 +135,19 @@ public final class UblkQueue: Poller, @unchecked Sendable {
         tellIfQuiet()
     }
 
-    /// Lets the kernel know that nobody serves the device any more. On the reactor's thread, once it is removed from the reactor.
+    /// Lets the kernel know that nobody serves the device any more, which has been stopped. On the reactor's thread, once it is
+    /// removed from the reactor.
     public func end() {
-        for tag in 0..<Self.depth { unlock(tag) }
+        part()
         Self.close(Opened(descriptor: descriptor, descriptions: descriptions, bell: bell, ring: ring))
+    }
+
+    /// Has no more to do with the block device, after `leave`. On the reactor's thread, once it is removed from the reactor.
+    ///
+    /// The kernel hears of it by the end of that thread and of the process. A ring that is closed before loses requests that it is
+    /// being given at that moment: the kernel waits for them for ever, and lets nobody take the device over (seen on Linux 6.12).
+    public func part() {
+        for tag in 0..<Self.depth { unlock(tag) }
         channel.close()
     }
 
@@ -162,8 +171,9 @@ public final class UblkQueue: Poller, @unchecked Sendable {
     public override var isDearToWake: Bool { false }
 
     public override var nextDeadline: MonotonicTime {
-        // Nothing tells when a range is free.
-        unsubmitted != 0 || channel.isBlocked ? now.advanced(byMilliseconds: 1) : .distantFuture
+        // Nothing tells when a range is free, or the kernel takes an answer that it did not take before.
+        unsubmitted != 0 || channel.isBlocked || io_uring_sq_ready(ring) > 0
+            ? now.advanced(byMilliseconds: 1) : .distantFuture
     }
 
     public override func prepareToSleep() { if channel.running > 0 { channel.armNotification() } }

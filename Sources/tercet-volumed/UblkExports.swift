@@ -28,6 +28,8 @@ actor UblkExports {
     /// Commands block: they have a thread of their own.
     private let thread = DispatchQueue(label: "ublk")
     private var entries: [String: Entry] = [:]
+    /// Queues of devices that are left to the next daemon: they end with the process.
+    private var left: [UblkQueue] = []
     /// Memory of queues that have ended: the volumes' devices have it registered.
     private var spare: [UblkMemory] = []
 
@@ -169,11 +171,14 @@ actor UblkExports {
     /// Throws `unavailable` where a device's volume waits for members. The kernel writes back what it has cached of a device before
     /// it lets go of it, and would wait for that as long, with everybody who ends the device.
     private func checkIsServed(_ entry: Entry) throws(TercetError) {
-        guard let volume = entry.export.device as? VolumeBlockDevice, volume.availability == .unavailable else { return }
+        guard let volume = entry.export.device as? VolumeBlockDevice, volume.availability == .unavailable else {
+            return
+        }
         throw TercetError(
             .unavailable,
             "\(entry.link.path) (\(UblkControl.path(entry.index))): its volume waits for members, and what this machine has cached "
-                + "cannot be written: bring them back first, or stop the daemon, which leaves the device to the next one")
+                + "cannot be written: bring them back first, or stop the daemon, which leaves the device to the next one"
+        )
     }
 
     /// Ends an export's device. Throws where it is in use, or cannot be written.
@@ -229,7 +234,12 @@ actor UblkExports {
             }
             for await _ in quiet {}
             timer.cancel()
-            await end(name)
+            entries[name] = nil
+            left.append(queue)
+            await reactor.run {
+                reactor.remove(queue)
+                queue.part()
+            }
         }
     }
 
