@@ -267,7 +267,7 @@ int sv_req_notify_cq(struct ibv_cq *base, int solicited_only) {
     atomic_store(&cq->shared->kick_wanted, 1);
     if (atomic_load(&cq->shared->doorbell)) progress_locked(cq);
     bool waiting = false;
-    for (int group = 0; group < 64 && !waiting; group++)
+    for (int group = 0; group < 64 && !waiting && atomic_load(&cq->waiting); group++)
         for (struct sv_cq_link *link = cq->groups[group]; link && !waiting; link = link->next)
             waiting = sv_qp_awaits_peer(link->qp);
     pthread_mutex_unlock(&cq->list_lock);

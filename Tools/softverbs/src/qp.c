@@ -172,6 +172,7 @@ static void reset(struct sv_qp *qp) {
     atomic_store(&qp->shared->link, SV_LINK_CLOSED);
     disconnect(qp);
     qp->send_head = qp->send_issued = qp->send_tail = 0;
+    sv_send_note(qp);
     qp->receives.head = qp->receives.tail = 0;
     qp->deadline = qp->delay_until = 0;
     qp->starved = qp->last_wqe_reported = false;

@@ -272,7 +272,15 @@ static bool must_wait(struct sv_qp *qp, const struct sv_send *send, uint32_t cou
     return (immediate || send->flags & IBV_SEND_FENCE) && (int32_t)(qp->last_read - count) > 0;
 }
 
-void sv_send_progress(struct sv_qp *qp) {
+// Keeps count of the queue pairs of a completion queue that wait for a peer: who sleeps would else look at each of a thousand.
+void sv_send_note(struct sv_qp *qp) {
+    bool waits = qp->send_head != qp->send_issued;
+    if (waits == qp->is_counted) return;
+    qp->is_counted = waits;
+    atomic_fetch_add(&sv_cq(qp->qp.qp_base.send_cq)->waiting, waits ? 1 : -1);
+}
+
+static void send_progress(struct sv_qp *qp) {
     if (qp->qp.qp_base.state != IBV_QPS_RTS && qp->qp.qp_base.state != IBV_QPS_SQD) return;
     if (qp->send_head == qp->send_tail) return;
     if (qp->send_head != qp->send_issued) sv_send_retire(qp);
@@ -318,6 +326,11 @@ void sv_send_progress(struct sv_qp *qp) {
     if (qp->send_head != qp->send_tail) wait_for_peer(qp, ready);
 }
 
+void sv_send_progress(struct sv_qp *qp) {
+    send_progress(qp);
+    sv_send_note(qp);
+}
+
 // All that is left, in order; the first with the reason.
 void sv_send_flush(struct sv_qp *qp, enum ibv_wc_status first) {
     while (qp->send_head != qp->send_tail) {
@@ -326,6 +339,7 @@ void sv_send_flush(struct sv_qp *qp, enum ibv_wc_status first) {
         first = IBV_WC_WR_FLUSH_ERR;
     }
     qp->send_issued = qp->send_head;
+    sv_send_note(qp);
 }
 
 // Messages whose data is still in this process would be lost if the queue pair closed now. An adapter would have sent

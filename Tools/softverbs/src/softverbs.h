@@ -182,6 +182,7 @@ struct sv_cq {
     struct sv_cq_shared *shared;
     pthread_mutex_t list_lock;
     struct sv_cq_link *groups[64];
+    _Atomic int waiting; // queue pairs that sent what their peers have not answered
     alignas(SV_CACHE_LINE) pthread_mutex_t lock;
     struct ibv_wc *entries;
     uint32_t capacity, size; // power of two; what was asked for
@@ -296,6 +297,7 @@ struct sv_qp {
     uint8_t *send_inline;
     uint32_t send_mask, send_capacity;
     uint32_t send_head, send_issued, send_tail;
+    bool is_counted; // among those of the completion queue that wait for a peer
     uint32_t sent; // messages put into the peer's ring
     uint32_t last_reference; // of them, the last by reference
     uint32_t last_read; // of them, the last that brings data back
@@ -333,6 +335,7 @@ void sv_send_progress(struct sv_qp *qp);
 void sv_send_retire(struct sv_qp *qp);
 void sv_send_linger(struct sv_qp *qp);
 void sv_send_flush(struct sv_qp *qp, enum ibv_wc_status first);
+void sv_send_note(struct sv_qp *qp);
 void sv_receive_progress(struct sv_qp *qp);
 void sv_receive_flush(struct sv_qp *qp);
 void sv_receive_lost(struct sv_qp *qp);
