@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Many volumes in one daemon on one reactor, VOLUMES of them (64): all attach, in turns, and serve. One more, and one whose targets are
-# away, keep nobody waiting.
+# away, keep nobody waiting. What the idle daemon uses is told, over IDLE_SECONDS (2) from SETTLE_SECONDS (1) on; what was written has
+# been flushed, and its intents cleared, after some 4.
 
 . "$(dirname "$0")/native.sh"
 . "$(dirname "$0")/volumed.sh"
@@ -91,7 +92,7 @@ expect_output "... and gone" 'there is no volume' call '{"method": "explain", "p
 
 # processor: nanoseconds that the daemon's threads have had, a line for each with its name.
 processor() { for task in /proc/"$volumed_pid"/task/*; do echo "${task##*/} $(cut -d ' ' -f 1 "$task/schedstat") $(<"$task/comm")"; done; }
-sleep 1
+sleep "${SETTLE_SECONDS:-1}"
 processor >"$tap_folder/before"
 sleep "${IDLE_SECONDS:-2}"
 processor >"$tap_folder/after"

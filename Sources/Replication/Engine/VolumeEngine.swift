@@ -78,7 +78,7 @@ public struct VolumeEngine: ~Copyable {
 
     /// Between ticks where nothing runs, and where time brings nothing about either.
     private static let idleMilliseconds: UInt64 = 50
-    private static let quietMilliseconds: UInt64 = 1000
+    private static let quietMilliseconds: UInt64 = 5000
 
     /// Lets time pass.
     public mutating func tick(now: MonotonicTime) {
