@@ -163,8 +163,8 @@ let package = Package(
             "NVMeTargetTests",
             [
                 "AllocationProbe", "Base", "BlockInterface", "CLibNVMe", "FabricInterface", "InProcessTransport",
-                "MemoryBlock", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Simulation", "TargetInterface",
-                "TargetTransport",
+                "MemoryBlock", "NVMeSpec", "NVMeTarget", "NamespacePool", "RDMATransport", "Reactor", "Simulation",
+                "TargetInterface", "TargetTransport",
             ]),
 
         // The NBD protocol: bytes and rules, no I/O.
@@ -193,6 +193,9 @@ let package = Package(
         // Small files that are replaced as a whole.
         room("DurableFiles", ["Base"]),
         tests("DurableFilesTests", ["Base", "DurableFiles"]),
+        // The namespaces of a pool, kept in a folder.
+        room("NamespacePool", ["Base", "DurableFiles", "TargetInterface"]),
+        tests("NamespacePoolTests", ["Base", "DurableFiles", "NamespacePool", "TargetInterface"]),
         // The connections that this host is to have, in nvme-cli's form.
         room("FabricsConfiguration", ["Base", "DurableFiles"]),
         tests("FabricsConfigurationTests", ["Base", "FabricsConfiguration"]),
@@ -300,8 +303,8 @@ let package = Package(
                 "Base", "BlockBackend", "BlockInterface", "CLinux", "ControlPlane", "DurableFiles", "FabricInterface",
                 "JSON",
                 "Metrics",
-                "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "TargetConfiguration", "TargetInterface",
-                "Terminal", "Trace",
+                "NVMeSpec", "NVMeTarget", "NamespacePool", "RDMATransport", "Reactor", "TargetConfiguration",
+                "TargetInterface", "Terminal", "Trace",
                 "UnixSockets", "VerbsFabric",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),

@@ -126,12 +126,17 @@ public struct TargetState: Codable, Sendable {
         public var isDrained: Bool
         public var namespaces: [Namespace]
         public var controllers: [Controller]
+        /// The pool that it is, if it is one.
+        public var pool: PoolState?
 
-        public init(nqn: String, isDrained: Bool, namespaces: [Namespace], controllers: [Controller]) {
+        public init(
+            nqn: String, isDrained: Bool, namespaces: [Namespace], controllers: [Controller], pool: PoolState? = nil
+        ) {
             self.nqn = nqn
             self.isDrained = isDrained
             self.namespaces = namespaces
             self.controllers = controllers
+            self.pool = pool
         }
     }
 

@@ -8,6 +8,8 @@ public enum AdminCommand: Hashable, Sendable, BitwiseCopyable {
     case setFeatures(SetFeaturesCommand)
     case getFeatures(GetFeaturesCommand)
     case asynchronousEventRequest
+    case namespaceManagement(NamespaceManagementCommand)
+    case namespaceAttachment(NamespaceAttachmentCommand)
     case keepAlive
     case quiesce(QuiesceCommand)
     /// Not a command that a controller of ours executes: answer with the status.
@@ -25,6 +27,10 @@ public enum AdminCommand: Hashable, Sendable, BitwiseCopyable {
         case .setFeatures: self = .setFeatures(SetFeaturesCommand(entry))
         case .getFeatures: self = .getFeatures(GetFeaturesCommand(entry))
         case .asynchronousEventRequest: self = .asynchronousEventRequest
+        case .namespaceManagement:
+            self = NamespaceManagementCommand(entry).map { .namespaceManagement($0) } ?? .invalid(.invalidField)
+        case .namespaceAttachment:
+            self = NamespaceAttachmentCommand(entry).map { .namespaceAttachment($0) } ?? .invalid(.invalidField)
         case .keepAlive: self = .keepAlive
         default:
             self = entry.opcode == QuiesceCommand.opcode ? .quiesce(QuiesceCommand(entry)) : .invalid(.invalidOpcode)
@@ -229,6 +235,13 @@ extension SubmissionEntry {
             cdw11 = command.value
             cdw14 = UInt32(command.uuidIndex & 0x7F)
         case .asynchronousEventRequest: opcode = AdminOpcode.asynchronousEventRequest.rawValue
+        case .namespaceManagement(let command):
+            opcode = AdminOpcode.namespaceManagement.rawValue
+            cdw10 = UInt32(command.action.rawValue)
+            cdw11 = UInt32(command.commandSet.rawValue) << 24
+        case .namespaceAttachment(let command):
+            opcode = AdminOpcode.namespaceAttachment.rawValue
+            cdw10 = UInt32(command.action.rawValue)
         case .keepAlive: opcode = AdminOpcode.keepAlive.rawValue
         case .quiesce(let command):
             opcode = QuiesceCommand.opcode

@@ -108,11 +108,14 @@ final class Application {
         for nsid in change.removedNamespaces {
             removed.append { [unowned self] in remove(nsid, from: change.nqn) }
         }
+        // A host that is told that it has a namespace may use it at once, by any of its queues.
+        if change.pool != nil { steps.append { [unowned self] in Pending(event: self.target.settled) } }
         steps.append { [unowned self] in
             do throws(TercetError) {
                 if let access = change.access { try self.target.setAccess(access, of: change.nqn) }
                 if !change.anaStates.isEmpty { try self.target.setANAStates(change.anaStates, of: change.nqn) }
                 if let range = change.controllerIDs { try self.target.setControllerIDs(range, of: change.nqn) }
+                if let pool = change.pool { try self.target.setPool(pool, of: change.nqn) }
             } catch {
                 fail(.subsystem(change.nqn), error.description)
             }

@@ -22,6 +22,7 @@ final class ControlPath: CommandEngineOwner {
     private let events: EventRequests
     private let aborts: AbortCommands
     private let reservations: ReservationCommands
+    private let pools: PoolCommands
     private let fences: Fences
     private let announcements = Announcements()
     private let pages: PageAnswers
@@ -39,6 +40,7 @@ final class ControlPath: CommandEngineOwner {
         events = EventRequests(engines: engines)
         aborts = AbortCommands(target: target, engines: engines, controllers: controllers)
         reservations = ReservationCommands(target, engines, announcements)
+        pools = PoolCommands(target: target, engines: engines)
         fences = Fences(target.options, engines, views)
         pages = PageAnswers(engines)
     }
@@ -139,6 +141,8 @@ final class ControlPath: CommandEngineOwner {
         case .keepAlive: .done
         case .asynchronousEventRequest: events.hold(request)
         case .abort(let command): aborts.reply(to: command, request)
+        case .namespaceManagement(let command): pools.reply(to: command, request)
+        case .namespaceAttachment(let command): pools.reply(to: command, request)
         case .quiesce(let command): quiesce(command, request)
         }
     }
@@ -175,6 +179,10 @@ final class ControlPath: CommandEngineOwner {
     func abort(_ commandID: UInt16, in queue: QueueLocation) -> Bool { aborts.withdraw(commandID, in: queue) }
 
     func finishAbort(_ ticket: RequestTicket, isAborted: Bool) { aborts.finish(ticket, isAborted: isAborted) }
+
+    func poolChanged(
+        _ ticket: RequestTicket, _ outcome: Result<UInt32, PoolRefusal>, of controller: Controller, returns: Bool
+    ) { pools.finish(ticket, outcome, of: controller, returns: returns) }
 
     func fence(_ subsystem: Subsystem, nsid: UInt32, victims: HostSet, barrier: FenceBarrier) {
         fences.add(subsystem, nsid: nsid, victims: victims, barrier: barrier)

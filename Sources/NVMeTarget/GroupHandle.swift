@@ -1,5 +1,6 @@
 import Base
 import Reactor
+import TargetInterface
 import TargetTransport
 
 /// Requests of the target and of other reactors to a poll group, on its own thread.
@@ -24,6 +25,11 @@ protocol PollGroupDuties: AnyObject {
     func abort(_ commandID: UInt16, in queue: QueueLocation) -> Bool
     /// Answers an Abort command that another reactor has carried out.
     func finishAbort(_ ticket: RequestTicket, isAborted: Bool)
+    /// A pool has been changed for one of the group's commands, or has not.
+    ///
+    /// - Parameter returns: the answer says the identifier of the namespace.
+    func poolChanged(
+        _ ticket: RequestTicket, _ outcome: Result<UInt32, PoolRefusal>, of controller: Controller, returns: Bool)
     /// Takes on who may read and write a namespace, ends waiting commands of `victims`, and arrives at the barrier when
     /// their running ones have ended.
     func fence(_ subsystem: Subsystem, nsid: UInt32, victims: HostSet, barrier: FenceBarrier)

@@ -34,6 +34,10 @@ struct IdentifyPages {
             page = bytes
         case .activeNamespaces, .commandSetActiveNamespaces, .allocatedNamespaces:
             guard nsid < 0xFFFF_FFFE else { return .refused(.invalidNamespaceOrFormat.doNotRetry) }
+            if command.structure == .allocatedNamespaces, let pool = controller.pool {
+                page = NamespaceList(ascending: pool.namespaces(from: nsid + 1).lazy.map(\.nsid)).encoded
+                break
+            }
             let identifiers = controller.subsystem.state.withLock { $0.namespaces.identifiers(from: nsid + 1) }
             page = NamespaceList(ascending: identifiers).encoded
         case .commandSetController: page = commandSetController.encoded
@@ -45,6 +49,12 @@ struct IdentifyPages {
             page = ControllerList(ascending: identifiers).encoded
         case .namespace, .allocatedNamespace, .namespaceDescriptors, .commandSetNamespace, .independentNamespace,
             .namespaceControllers:
+            if nsid == NamespaceManagementCommand.allNamespaces, command.structure == .namespace,
+                let pool = controller.managedPool
+            {
+                page = IdentifyNamespace(commonTo: pool).encoded
+                break
+            }
             guard nsid >= 1, nsid <= UInt32(target.options.maxNamespaces) else {
                 return .refused(.invalidNamespaceOrFormat.doNotRetry)
             }
@@ -102,6 +112,7 @@ struct IdentifyPages {
         page.anaGroupCount = UInt32(Limits.anaGroups)
         page.namespaceCount = UInt32(options.maxNamespaces)
         page.maxAllowedNamespaces = UInt32(options.maxNamespaceCount)
+        if let pool = definition.pool { page.note(pool, isManager: controller.managedPool != nil) }
         page.nvmCommands = [.compare, .datasetManagement, .writeZeroes, .verify, .reservations]
         // Bit 0: Compare and Write. ACWU stays 0, a block; namespaces say more.
         page.fusedOperations = 1
@@ -121,6 +132,10 @@ struct IdentifyPages {
     private func identifyNamespace(_ nsid: UInt32, _ structure: IdentifyStructure, _ controller: Controller) -> [UInt8]?
     {
         guard let namespace = controller.subsystem.namespace(nsid) else {
+            if let unattached = controller.pool?[nsid] {
+                if structure == .allocatedNamespace { return IdentifyNamespace(unattached: unattached).encoded }
+                if structure == .namespaceControllers { return ControllerList([]).encoded }
+            }
             // NVMe Base: Identify Namespace of an inactive namespace is zeroes; the other structures have nothing to
             // say.
             return structure == .namespace || structure == .allocatedNamespace

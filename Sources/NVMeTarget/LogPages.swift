@@ -54,7 +54,7 @@ struct LogPages {
             }
             return DataPage(NamespaceList(changed: changed).encoded)
         case .commandsSupportedAndEffects:
-            return DataPage(effectsLog().encoded)
+            return DataPage(effectsLog(isManager: controller.managedPool != nil).encoded)
         case .reservationNotification:
             return DataPage(controller.takeNotification(retains: command.retainsEvent).encoded)
         case .ana:
@@ -92,7 +92,8 @@ struct LogPages {
         return page
     }
 
-    private func effectsLog() -> CommandEffectsLog {
+    /// - Parameter isManager: the host may make and delete namespaces.
+    private func effectsLog(isManager: Bool) -> CommandEffectsLog {
         var log = CommandEffectsLog()
         for opcode: AdminOpcode in [
             .getLogPage, .identify, .abort, .setFeatures, .getFeatures, .asynchronousEventRequest, .keepAlive,
@@ -110,6 +111,11 @@ struct LogPages {
             log[opcode] = .supported
         }
         log.fabrics = .supported
+        if isManager {
+            for opcode: AdminOpcode in [.namespaceManagement, .namespaceAttachment] {
+                log[opcode] = [.supported, .changesNamespaceInventory]
+            }
+        }
         return log
     }
 

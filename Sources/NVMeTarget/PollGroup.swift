@@ -222,6 +222,10 @@ extension PollGroup: PollGroupDuties {
 
     func finishAbort(_ ticket: RequestTicket, isAborted: Bool) { control.finishAbort(ticket, isAborted: isAborted) }
 
+    func poolChanged(
+        _ ticket: RequestTicket, _ outcome: Result<UInt32, PoolRefusal>, of controller: Controller, returns: Bool
+    ) { control.poolChanged(ticket, outcome, of: controller, returns: returns) }
+
     func fence(_ subsystem: Subsystem, nsid: UInt32, victims: HostSet, barrier: FenceBarrier) {
         control.fence(subsystem, nsid: nsid, victims: victims, barrier: barrier)
     }

@@ -50,6 +50,12 @@ extension Target {
         discoveryChanged()
     }
 
+    /// Changes what hosts are told of a pool, and which of them may change it.
+    func setPool(_ pool: PoolDefinition, of nqn: String) throws(TercetError) {
+        guard let subsystem = subsystem(nqn) else { throw TercetError(.notFound, "there is no subsystem \(nqn)") }
+        subsystem.state.withLock { $0.definition.pool = pool }
+    }
+
     func addNamespace(_ definition: NamespaceDefinition, to nqn: String) throws(TercetError) {
         guard let subsystem = subsystem(nqn), !subsystem.isDiscovery else {
             throw TercetError(.notFound, "there is no subsystem \(nqn)")

@@ -17,6 +17,11 @@ extension TargetDefinition {
             if let twice = Self.firstTwice(subsystem.namespaces.map(\.nsid)) {
                 throw TercetError(.invalid, "subsystem \(subsystem.nqn): namespace \(twice) is there twice")
             }
+            if let pool = subsystem.pool,
+                !zip(pool.namespaces, pool.namespaces.dropFirst()).allSatisfy({ $0.nsid < $1.nsid })
+            {
+                throw TercetError(.invalid, "subsystem \(subsystem.nqn): the pool's namespaces do not ascend")
+            }
             let groups = subsystem.anaStates.keys.map(\.group) + subsystem.namespaces.map(\.anaGroup)
             for group in groups where group < 1 || group > Limits.anaGroups {
                 throw TercetError(

@@ -13,6 +13,7 @@ extension Configuration {
             for (position, subsystem) in definition.subsystems.enumerated() {
                 try Self.check(subsystem, at: "subsystems[\(position)]")
                 try checkANAStates(of: subsystem, at: "subsystems[\(position)].anaGroups")
+                try Self.checkPool(of: subsystem, at: "subsystems[\(position)]")
             }
             try checkUniqueness()
             return nil
@@ -116,6 +117,19 @@ extension Configuration {
         }
     }
 
+    private static func checkPool(of subsystem: SubsystemDefinition, at path: String) throws(Violation) {
+        guard let pool = subsystem.pool else { return }
+        if !subsystem.namespaces.isEmpty {
+            throw Violation(
+                path: "\(path).namespaces",
+                text: "a pool makes its namespaces itself; allowed: \"namespaces\" or \"pool\"")
+        }
+        guard let stranger = pool.managers.sorted().first(where: { !subsystem.access.allows($0) }) else { return }
+        throw Violation(
+            path: "\(path).pool.managers",
+            text: "'\(stranger)' may not connect; allowed: hosts of the subsystem")
+    }
+
     private static func check(_ text: String, isPrintableUpTo limit: Int, at path: String) throws(Violation) {
         let isPrintable = text.utf8.allSatisfy { (0x20...0x7e).contains($0) }
         if !isPrintable || text.isEmpty || text.utf8.count > limit {
@@ -134,6 +148,9 @@ extension Configuration {
         }
         for (position, subsystem) in definition.subsystems.enumerated() {
             try claim("'\(subsystem.nqn)'", "subsystems[\(position)].nqn", "each NQN once")
+            if let pool = subsystem.pool {
+                try claim("the folder '\(pool.folder)'", "subsystems[\(position)].pool.folder", "each pool its own")
+            }
             for (number, namespace) in subsystem.namespaces.enumerated() {
                 let path = "subsystems[\(position)].namespaces[\(number)]"
                 let identity = namespace.identity

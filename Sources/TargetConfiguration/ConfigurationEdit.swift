@@ -330,7 +330,10 @@ extension ConfigurationValue {
         case .array(let elements): return .array(elements.map(\.ordered))
         case .object(let entries):
             let schema =
-                [ConfigurationKeys.namespace, ConfigurationKeys.subsystem, ConfigurationKeys.all]
+                [
+                    ConfigurationKeys.namespace, ConfigurationKeys.subsystem, ConfigurationKeys.pool,
+                    ConfigurationKeys.all,
+                ]
                 .first { keys in entries.allSatisfy { keys.contains($0.key) } }
                 ?? ["address", "port", "id", "state", "listener", "first", "last"]
             let ranked = entries.map { entry in (schema.firstIndex(of: entry.key) ?? schema.count, entry) }

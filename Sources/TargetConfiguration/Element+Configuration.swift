@@ -14,7 +14,9 @@ enum ConfigurationKeys {
     static let all = settings + ["listeners", "discovery", "subsystems"]
     static let subsystem = [
         "nqn", "serial", "model", "allowAnyHost", "hosts", "maxIOQueues", "anaGroups", "controllerIDs", "namespaces",
+        "pool",
     ]
+    static let pool = ["folder", "capacity", "maxNamespaces", "blockSize", "managers"]
     static let namespace = [
         "nsid", "backing", "blockSize", "readOnly", "uuid", "nguid", "eui64", "identifiers", "anaGroup",
     ]
@@ -121,7 +123,23 @@ extension Element {
         if let groups = values["anaGroups"] { subsystem.anaStates = try groups.anaStates() }
         if let range = values["controllerIDs"] { subsystem.controllerIDs = try range.controllerIDs() }
         for element in try values["namespaces"]?.array() ?? [] { subsystem.namespaces.append(try element.namespace()) }
+        if let pool = values["pool"] { subsystem.pool = try pool.pool() }
         return subsystem
+    }
+
+    private func pool() throws(TercetError) -> PoolDefinition {
+        let values = try object(keys: ConfigurationKeys.pool)
+        let folder = try require("folder", in: values, as: "the path of a folder")
+        guard try folder.string().hasPrefix("/") else {
+            throw folder.error("'\(try folder.string())' is no path from the root; allowed: \"/...\"")
+        }
+        let capacity = try require("capacity", in: values, as: "bytes of all namespaces, such as \"1T\"")
+        var pool = PoolDefinition(
+            folder: try folder.string(), capacity: UInt64(try capacity.byteCount(in: (1 << 20)...(1 << 56))))
+        if let count = values["maxNamespaces"] { pool.maxNamespaces = try count.integer(in: 1...8192) }
+        if let size = values["blockSize"] { pool.blockSize = try size.blockSize() }
+        if let managers = values["managers"] { pool.managers = try managers.hosts() }
+        return pool
     }
 
     private func access(_ values: [String: Element]) throws(TercetError) -> HostAccess {
@@ -131,13 +149,17 @@ extension Element {
             throw error("nobody may connect; allowed: \"hosts\": [ host NQNs ], or \"allowAnyHost\": true")
         }
         if allowsAny { throw list.error("hosts are listed although any host is allowed; allowed: one of the two") }
+        return .hosts(try list.hosts())
+    }
+
+    private func hosts() throws(TercetError) -> Set<String> {
         var hosts: Set<String> = []
-        for element in try list.array() {
+        for element in try array() {
             let host = try element.string()
             if let text = Configuration.violation(ofNQN: host) { throw element.error(text) }
             if !hosts.insert(host).inserted { throw element.error("'\(host)' is there twice; allowed: each host once") }
         }
-        return .hosts(hosts)
+        return hosts
     }
 
     private func anaStates() throws(TercetError) -> [ANAGroupPlace: ANAState] {

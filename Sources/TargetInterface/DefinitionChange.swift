@@ -47,6 +47,7 @@ public struct DefinitionChange: Equatable, Sendable {
 
     private static func mustReplace(_ old: SubsystemDefinition, by new: SubsystemDefinition) -> Bool {
         old.serialNumber != new.serialNumber || old.modelNumber != new.modelNumber || old.maxIOQueues != new.maxIOQueues
+            || old.pool?.folder != new.pool?.folder
     }
 
     /// A difference in a namespace takes effect by making it anew. That would empty memory, which a person who changes a name
@@ -82,7 +83,7 @@ public struct DefinitionChange: Equatable, Sendable {
     }
 }
 
-/// The differences of a subsystem that stays.
+/// The differences of a subsystem that stays; it is a pool, of the same folder, or not, as before.
 public struct SubsystemChange: Equatable, Sendable {
     public var nqn: String
     /// The hosts that may connect from now on; `nil` if that has not changed.
@@ -94,6 +95,9 @@ public struct SubsystemChange: Equatable, Sendable {
     public var anaStates: [ANAGroupPlace: ANAState?]
     /// The identifiers that controllers get from now on; `nil` if that has not changed.
     public var controllerIDs: ClosedRange<UInt16>?
+    /// The pool, with the namespaces that there are from now on; `nil` if it has not changed.
+    public var pool: PoolDefinition?
+    private let formerPool: PoolDefinition?
 
     /// `nil` if nothing differs.
     init?(from old: SubsystemDefinition, to new: SubsystemDefinition) {
@@ -104,6 +108,8 @@ public struct SubsystemChange: Equatable, Sendable {
         removedNamespaces = old.namespaces.filter { wanted[$0.nsid] != $0 }.map(\.nsid)
         anaStates = [:]
         controllerIDs = old.controllerIDs == new.controllerIDs ? nil : new.controllerIDs
+        pool = old.pool == new.pool ? nil : new.pool
+        formerPool = old.pool
         for place in Set(old.anaStates.keys).union(new.anaStates.keys) {
             let (state, formerState) = (new.anaStates[place], old.anaStates[place])
             // A group of which nothing is said for all listeners is optimized there.
@@ -111,10 +117,23 @@ public struct SubsystemChange: Equatable, Sendable {
             if state ?? unsaid != formerState ?? unsaid { anaStates.updateValue(state, forKey: place) }
         }
         if access == nil && addedNamespaces.isEmpty && removedNamespaces.isEmpty && anaStates.isEmpty
-            && controllerIDs == nil
+            && controllerIDs == nil && pool == nil
         {
             return nil
         }
+    }
+}
+
+extension SubsystemChange {
+    fileprivate var poolLines: [String] {
+        guard let pool, let formerPool else { return [] }
+        let (former, present) = (Set(formerPool.namespaces.map(\.nsid)), Set(pool.namespaces.map(\.nsid)))
+        var lines = former.subtracting(present).sorted().map { "namespace \($0) deleted from the pool" }
+        lines += present.subtracting(former).sorted().map { "namespace \($0) made in the pool" }
+        var limits = formerPool
+        limits.namespaces = pool.namespaces
+        if limits != pool { lines.append("limits or managers of the pool differ") }
+        return lines
     }
 }
 
@@ -159,6 +178,7 @@ extension DefinitionChange {
             if let range = change.controllerIDs {
                 lines.append("subsystem \(change.nqn): new controllers are \(range.lowerBound) to \(range.upperBound)")
             }
+            lines += change.poolLines.map { "subsystem \(change.nqn): \($0)" }
         }
         lines += keysThatNeedRestart.map(Self.lineForRestart)
         return lines

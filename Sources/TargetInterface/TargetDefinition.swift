@@ -54,14 +54,16 @@ public struct SubsystemDefinition: Equatable, Sendable {
     /// Identifiers that its controllers may have. Two targets that serve one subsystem to a host share them out: a host takes
     /// equal ones for a mistake.
     public var controllerIDs: ClosedRange<UInt16>
-    /// Each namespace identifier once.
+    /// Each namespace identifier once. Of a pool, those that are attached.
     public var namespaces: [NamespaceDefinition]
+    /// Its namespaces are made while the target runs; `nil` if they are those of the configuration.
+    public var pool: PoolDefinition?
 
     public init(
         nqn: String, serialNumber: String? = nil, modelNumber: String = "Tercet", access: HostAccess = .anyHost,
         maxIOQueues: Int? = nil, anaStates: [ANAGroupPlace: ANAState] = [:],
         controllerIDs: ClosedRange<UInt16> = SubsystemDefinition.allControllerIDs,
-        namespaces: [NamespaceDefinition] = []
+        namespaces: [NamespaceDefinition] = [], pool: PoolDefinition? = nil
     ) {
         self.nqn = nqn
         self.serialNumber = serialNumber
@@ -71,6 +73,7 @@ public struct SubsystemDefinition: Equatable, Sendable {
         self.anaStates = anaStates
         self.controllerIDs = controllerIDs
         self.namespaces = namespaces
+        self.pool = pool
     }
 
     /// 1 to FFEFh; those above are reserved (NVMe Base, "Controller ID").
@@ -184,13 +187,23 @@ public protocol TargetSurroundings: Sendable {
     func serialNumber(of nqn: String, in definition: TargetDefinition) -> String
     /// The place where reservations that persist through power loss are kept; without it no namespace offers that.
     var reservations: (any ReservationStore)? { get }
+    /// The process's part that changes pools; without it hosts manage none.
+    var pools: (any PoolKeeper)? { get }
+}
+
+extension TargetSurroundings {
+    public var pools: (any PoolKeeper)? { nil }
 }
 
 /// Surroundings in which nothing is opened and nothing kept: for namespaces whose devices are given open, with identifiers.
 public struct BareSurroundings: TargetSurroundings {
     public let reservations: (any ReservationStore)?
+    public let pools: (any PoolKeeper)?
 
-    public init(reservations: (any ReservationStore)? = nil) { self.reservations = reservations }
+    public init(reservations: (any ReservationStore)? = nil, pools: (any PoolKeeper)? = nil) {
+        self.reservations = reservations
+        self.pools = pools
+    }
 
     public func open(_ specification: BlockSpecification) throws(TercetError) -> any BlockDevice {
         throw TercetError(.invalid, "\(specification): this target opens no devices itself")

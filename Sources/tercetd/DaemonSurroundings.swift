@@ -4,10 +4,11 @@ import BlockInterface
 import TargetConfiguration
 import TargetInterface
 
-/// How this daemon opens devices, names what has no name, and keeps reservations.
+/// How this daemon opens devices, names what has no name, keeps reservations and changes pools.
 struct DaemonSurroundings: TargetSurroundings {
     let seed: IdentitySeed
     let reservations: (any ReservationStore)?
+    let pools: (any PoolKeeper)?
 
     func open(_ specification: BlockSpecification) throws(TercetError) -> any BlockDevice { try specification.open() }
 

@@ -46,7 +46,7 @@ extension Service {
                 logger.warning("reload: changes that were made since the last save are replaced by what the file says")
             }
             for remark in new.configuration.remarks { logger.warning("reload: \(remark)") }
-            let returned = returnedNamespaces(new.configuration.definition)
+            let returned = returnedNamespaces(await filled(new.configuration.definition).definition)
             let lines = try await apply(new.configuration, reopening: returned)
             written = new
             let reopened = returned.map { "\($0): its device had vanished or failed, and has been opened anew" }

@@ -46,8 +46,24 @@ extension Service {
             kill(getpid(), SIGTERM)
             return given
         }
+        addPoolMethods(to: &methods)
         methods.addWatch(events)
         return methods
+    }
+
+    private nonisolated func addPoolMethods(to methods: inout ControlMethods) {
+        methods.add(PoolMethod.create, PoolCreateRequest.self) {
+            (given) async throws(TercetError) -> PoolState.Namespace in try await self.createInPool(given)
+        }
+        for (method, change) in [
+            (PoolMethod.attach, PoolChange.attach), (PoolMethod.detach, PoolChange.detach),
+            (PoolMethod.delete, PoolChange.delete),
+        ] as [(String, @Sendable (UInt32) -> PoolChange)] {
+            methods.add(method, PoolNamespaceRequest.self) { (given) async throws(TercetError) -> NoParameters in
+                try await self.change(given.subsystem, change(given.nsid))
+                return NoParameters()
+            }
+        }
     }
 
     private func state() -> TargetState {
@@ -66,7 +82,7 @@ extension Service {
                         TargetState.Controller(
                             id: controller.id, host: controller.host, address: controller.address?.description ?? "",
                             ioQueues: controller.ioQueues)
-                    })
+                    }, pool: poolState(of: subsystem.nqn))
             }, missing: missing.map { MissingReport($0) })
     }
 }

@@ -35,6 +35,9 @@ actor Service {
     private(set) var told: Configuration
     /// Subsystems whose hosts are to go to other paths; not part of the configuration.
     var drained: Set<String> = []
+    /// The pools that are open.
+    var pools: [OpenPool] = []
+    let poolDoor = PoolDoor()
     /// The parts that failed when the target was told what to be.
     private var failed: [MissingPart] = []
     /// The parts that the target lacks of what it was told last.
@@ -81,7 +84,7 @@ actor Service {
             seed = IdentitySeed(kept: nil, machine: machine)
         }
         surroundings = DaemonSurroundings(
-            seed: seed, reservations: directory.map { FileReservationStore(folder: $0.path) })
+            seed: seed, reservations: directory.map { FileReservationStore(folder: $0.path) }, pools: poolDoor)
         told = configuration
         let journal = EventJournal(logger)
         self.journal = journal
@@ -110,6 +113,7 @@ actor Service {
             group.join()
             reactor.start()
         }
+        openPoolDoor()
     }
 
     /// Makes the target what a configuration says. Returns, for people, what has been done; `missing` is what has failed.
@@ -119,8 +123,10 @@ actor Service {
     func apply(
         _ desired: Configuration, reopening reopened: [TargetPart] = []
     ) async throws(TercetError) -> [String] {
-        let report = try await target.apply(desired.definition.draining(drained), reopening: reopened)
-        failed = report.missing
+        let (definition, unopened) = await filled(desired.definition)
+        let report = try await target.apply(definition.draining(drained), reopening: reopened)
+        failed = unopened + report.missing
+        forgetPools(notIn: desired.definition)
         defer { told = desired }
         let level = desired.logLevel.map(Logger.Level.init) ?? levelOfCommandLine
         var lines = report.done + desired.linesForRestart(since: told)

@@ -17,6 +17,9 @@ extension FuzzTarget {
             SubmissionEntry(.propertySet(PropertySetCommand(.configuration, value: 0x460001)), commandID: 5),
             SubmissionEntry(.getLogPage(GetLogPageCommand(.discovery, byteCount: 1024)), commandID: 6, data: keyed),
             SubmissionEntry(.setFeatures(SetFeaturesCommand(.numberOfQueues, value: 0x70007)), commandID: 7),
+            SubmissionEntry(.namespaceManagement(NamespaceManagementCommand(.create)), commandID: 8, data: keyed),
+            SubmissionEntry(
+                .namespaceAttachment(NamespaceAttachmentCommand(.detach)), nsid: 1, commandID: 9, data: keyed),
         ]
         return [
             FuzzTarget(name: "SubmissionEntry", seeds: commands.map(bytes), run: submissionEntry),

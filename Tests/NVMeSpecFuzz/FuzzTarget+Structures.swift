@@ -59,6 +59,7 @@ extension FuzzTarget {
                 NamespaceDescriptors(
                     eui64: 1, nguid: UUIDBytes(high: 1, low: 2), uuid: UUIDBytes(high: 3, low: 4), commandSet: .nvm),
                 encode: \.encoded, decode: { try NamespaceDescriptors(decoding: $0) }),
+            structure(NamespaceCreationData(blockCount: 0x1_0000_0001)),
             list(
                 "NamespaceList", NamespaceList([1, 2, 9]), encode: \.encoded,
                 decode: { try NamespaceList(decoding: $0) }),

@@ -7,7 +7,7 @@ import Testing
 @Suite("Commands as libnvme builds them")
 struct CommandTests {
     /// Expects that `build` made libnvme send what `entry` says, and that the entry decodes to what it came from.
-    private func expectCaptured(
+    func expectCaptured(
         _ entry: SubmissionEntry, isAdmin: Bool, data: [UInt8] = [], _ comment: Comment, build: () -> Void
     ) {
         build()
@@ -26,9 +26,9 @@ struct CommandTests {
         #expect(entry.usesSGL && !entry.isFused)
     }
 
-    private func expectAdmin(_ command: AdminCommand, nsid: UInt32 = 0, build: () -> Void) {
+    func expectAdmin(_ command: AdminCommand, nsid: UInt32 = 0, data: [UInt8] = [], build: () -> Void) {
         let entry = SubmissionEntry(command, nsid: nsid, commandID: 1)
-        expectCaptured(entry, isAdmin: true, "\(command)", build: build)
+        expectCaptured(entry, isAdmin: true, data: data, "\(command)", build: build)
         #expect(AdminCommand(entry) == command)
     }
 

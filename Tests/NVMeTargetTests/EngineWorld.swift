@@ -30,12 +30,13 @@ final class EngineWorld: World {
     ///   - device: the first namespace's; 4 MiB of memory in blocks of 512 bytes by default.
     init(
         _ options: TargetOptions = .small(), groups count: Int = 1, namespaces: UInt32 = 1,
-        reservations: (any ReservationStore)? = nil, device: (any BlockDevice)? = nil,
+        reservations: (any ReservationStore)? = nil, pools: (any PoolKeeper)? = nil, device: (any BlockDevice)? = nil,
         connections: Int = TargetOptions.connections
     ) throws {
         let events = events
         target = Target(
-            options: options, surroundings: BareSurroundings(reservations: reservations), bootInstance: 7, now: now,
+            options: options, surroundings: BareSurroundings(reservations: reservations, pools: pools), bootInstance: 7,
+            now: now,
             observe: { events.record($0) })
         state = DesiredState(target)
         transports = (0..<count).map { _ in InProcessTransport(options, connections: connections) }

@@ -95,8 +95,31 @@ struct RawCommand {
         RawCommand(opcode: nvme_admin_abort_cmd.rawValue).with(10, UInt32(sq) | UInt32(id) << 16)
     }
 
+    static func manage(_ action: nvme_ns_mgmt_sel, nsid: UInt32 = 0) -> RawCommand {
+        RawCommand(opcode: nvme_admin_ns_mgmt.rawValue, nsid: nsid).with(10, action.rawValue)
+    }
+
+    static func attachment(_ action: nvme_ns_attach_sel, nsid: UInt32) -> RawCommand {
+        RawCommand(opcode: nvme_admin_ns_attach.rawValue, nsid: nsid).with(10, action.rawValue)
+    }
+
     static var keepAlive: RawCommand { RawCommand(opcode: nvme_admin_keep_alive.rawValue) }
     static var event: RawCommand { RawCommand(opcode: nvme_admin_async_event.rawValue) }
+}
+
+extension InProcessData {
+    /// NSZE and NCAP of a namespace that is to be made, changed as a test wants it.
+    static func create(_ blocks: UInt64, _ change: (inout [UInt8]) -> Void = { _ in }) -> InProcessData {
+        var page = little(blocks, 8) + little(blocks, 8) + [UInt8](repeating: 0, count: 4080)
+        change(&page)
+        return .fromHost(page)
+    }
+
+    /// A controller list.
+    static func list(_ controllers: [UInt16]) -> InProcessData {
+        let words = ([UInt16(controllers.count)] + controllers).flatMap { little($0, 2) }
+        return .fromHost(words + [UInt8](repeating: 0, count: 4096 - words.count))
+    }
 }
 
 /// A Connect command with its data (`struct nvmf_connect_data` of libnvme), each field as a test wants it.

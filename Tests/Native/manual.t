@@ -68,6 +68,7 @@ for text in '{ "zz": 1 }' '{ "listeners": [{ "zz": 1 }], "subsystems": [] }' "{ 
   "{ $listeners, \"subsystems\": [{ $subsystem, \"namespaces\": [{ \"zz\": 1 }] }] }" \
   "{ $listeners, \"subsystems\": [{ $subsystem, \"anaGroups\": [{ \"zz\": 1 }] }] }" \
   "{ $listeners, \"subsystems\": [{ $subsystem, \"controllerIDs\": { \"zz\": 1 } }] }" \
+  "{ $listeners, \"subsystems\": [{ $subsystem, \"pool\": { \"zz\": 1 } }] }" \
   "{ $listeners, \"subsystems\": [], \"keepAlive\": { \"zz\": 1 } }" \
   "{ $listeners, \"subsystems\": [], \"discovery\": { \"zz\": 1 } }"; do
   # The keys of a range are explained with it.

@@ -16,7 +16,7 @@ enum Layers {
         ],
         [
             "VerbsFabric", "Simulation", "AIOBlock", "MemoryBlock", "RDMATransport", "NBDServer", "UblkServer",
-            "NodeAgent",
+            "NodeAgent", "NamespacePool",
         ],
         ["BlockBackend"],
         ["TargetConfiguration", "NVMeTarget", "NVMeInitiator"],

@@ -18,7 +18,8 @@ struct TargetCommand: ParsableCommand {
             """,
         subcommands: [
             TargetListCommand.self, TargetShowCommand.self, TargetAddCommand.self, TargetRemoveCommand.self,
-            TargetSetCommand.self, TargetDrainCommand.self, TargetStatsCommand.self, TargetTopCommand.self,
+            TargetSetCommand.self, TargetPoolCommand.self, TargetDrainCommand.self, TargetStatsCommand.self,
+            TargetTopCommand.self,
             TargetWatchCommand.self, TargetTraceCommand.self, TargetSaveCommand.self, TargetReloadCommand.self,
             TargetShutdownCommand.self, TargetImportCommand.self,
         ])
