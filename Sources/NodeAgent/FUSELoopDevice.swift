@@ -31,13 +31,18 @@ struct FUSELoopDevice {
         for name in devices where name.hasPrefix("loop") {
             guard
                 let line = try? String(contentsOfFile: "/sys/block/\(name)/loop/backing_file", encoding: .utf8),
-                // The kernel says so of a file that it cannot find at its path any more.
-                [file, "\(file) (deleted)"].contains(line.trimmingCharacters(in: .newlines)),
+                isFile(line.trimmingCharacters(in: .newlines)),
                 let number = HostPath.deviceNumber("/dev/\(name)")
             else { continue }
             return HostDevice(kind: .fuseLoop, path: "/dev/\(name)", number: number)
         }
         return nil
+    }
+
+    /// Whether the kernel means the volume's file.
+    func isFile(_ text: String) -> Bool {
+        // It says so of a file that it cannot find at its path any more.
+        [file, "\(file) (deleted)"].contains(text)
     }
 
     /// Whether the file's server answers. The kernel tells of a file from memory for a while after its server has died; to open it, it has

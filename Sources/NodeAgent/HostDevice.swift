@@ -1,3 +1,4 @@
+import Foundation
 import Glibc
 
 /// A way to make a volume a block device of this host.
@@ -48,6 +49,18 @@ struct HostDevices {
         case .kernelNBD: KernelNBDDevice(volume, uuid).find()
         case .fuseLoop: FUSELoopDevice(volume, uuid, settings).find()
         }
+    }
+
+    /// Whether the device that has a number now is known, and is none of a volume's.
+    func isAnothers(_ number: DeviceNumber, _ volume: VolumeID, uuid: String) -> Bool {
+        let folder = "/sys/dev/block/\(number.major):\(number.minor)"
+        func line(_ name: String) -> String? {
+            (try? String(contentsOfFile: "\(folder)/\(name)", encoding: .utf8))?.trimmingCharacters(
+                in: .whitespacesAndNewlines)
+        }
+        if let file = line("loop/backing_file") { return !FUSELoopDevice(volume, uuid, settings).isFile(file) }
+        if let backend = line("backend") { return !KernelNBDDevice(volume, uuid).isBackend(backend) }
+        return false
     }
 
     /// Whether a device answers a read. Throws where it answers neither with data nor with an error.

@@ -45,13 +45,16 @@ struct HostProgram: Sendable {
     }
 
     /// Runs a program that has to succeed.
+    ///
+    /// - Parameter hidden: arguments that are nobody's business; no message has them.
     @discardableResult
-    func succeed(_ name: String, _ arguments: [String], _ code: NodeCode = .internal) async throws(NodeError) -> Outcome
-    {
+    func succeed(
+        _ name: String, _ arguments: [String], _ code: NodeCode = .internal, hiding hidden: Set<String> = []
+    ) async throws(NodeError) -> Outcome {
         let outcome = try await run(name, arguments)
         guard outcome.status == 0 else {
-            throw NodeError(
-                code, "\(name) \(arguments.joined(separator: " ")) failed (\(outcome.status)): \(outcome.line)")
+            let words = arguments.map { hidden.contains($0) ? "..." : $0 }.joined(separator: " ")
+            throw NodeError(code, "\(name) \(words) failed (\(outcome.status)): \(outcome.line)")
         }
         return outcome
     }

@@ -27,8 +27,11 @@ struct KernelNBDDevice {
         guard let number = HostPath.deviceNumber(path),
             let backend = try? String(
                 contentsOfFile: "/sys/dev/block/\(number.major):\(number.minor)/backend", encoding: .utf8),
-            backend.trimmingCharacters(in: .whitespacesAndNewlines) == "tercet:\(uuid):\(volume)"
+            isBackend(backend.trimmingCharacters(in: .whitespacesAndNewlines))
         else { return nil }
         return HostDevice(kind: .kernelNBD, path: path, number: number)
     }
+
+    /// Whether what is behind a device is the volume.
+    func isBackend(_ text: String) -> Bool { text == "tercet:\(uuid):\(volume)" }
 }

@@ -8,7 +8,7 @@ extension NodeAgent {
         guard staging != target else {
             throw NodeError(.invalidArgument, "the staging path and the target path are the same")
         }
-        let call = try begin(request.volume)
+        let call = try begin(request.volume, at: target)
         var record = try stagedRecord(request.volume, at: staging)
         if let capability = request.capability, capability != record.capability {
             throw NodeError(
@@ -110,7 +110,7 @@ extension NodeAgent {
     /// Takes a volume away from a pod, and removes what was made for it: nothing that is not the volume's, and nothing that holds data.
     public func unpublish(_ volume: VolumeID, targetPath: String) async throws(NodeError) {
         guard let target = try HostPath.resolveIfThere(targetPath, "target path") else { return }
-        let call = try begin(volume)
+        let call = try begin(volume, at: target)
         if try MountTable.current().mount(at: target) != nil {
             var record: StageRecord?
             if let staged = try owner(of: volume).stagingPath() { record = try StageRecord.read(staged) }

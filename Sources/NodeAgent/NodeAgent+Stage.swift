@@ -1,3 +1,4 @@
+import Base
 import ControlPlane
 import Glibc
 
@@ -9,12 +10,13 @@ extension NodeAgent {
         guard [.nothing, .folder, .corrupted].contains(HostPath.kind(path)) else {
             throw NodeError(.invalidArgument, "the staging path \(path) is not a folder")
         }
-        let call = try begin(request.volume)
+        let call = try begin(request.volume, at: path)
         try checkIsStagedNowhereElse(request.volume, path)
         var record =
             try record(request.volume, at: path)
             ?? StageRecord(volume: request.volume.name, stagingPath: path, capability: request.capability)
         try check(record, request)
+        try checkMembers(request)
         if record.isComplete, try await isStaged(record, call) { return }
         try await clear(record, call)
         let summary = try attach(request, &record, call)
@@ -41,10 +43,29 @@ extension NodeAgent {
     /// Throws where a stage was begun there for another use.
     func check(_ record: StageRecord, _ request: StageRequest) throws(NodeError) {
         guard record.capability != request.capability else { return }
+        let wanted =
+            record.capability.text == request.capability.text ? "with others" : "as \(request.capability.text)"
         throw NodeError(
             .alreadyExists,
             "the volume \(request.volume) \(record.isComplete ? "is" : "was begun to be") staged at \(record.stagingPath) as "
-                + "\(record.capability.text), not as \(request.capability.text): unstage it first")
+                + "\(record.capability.text), not \(wanted): unstage it first")
+    }
+
+    /// Throws where the volume of that name is another one. One member in common is enough: others may have been replaced since.
+    private func checkMembers(_ request: StageRequest) throws(NodeError) {
+        guard !request.members.isEmpty, try daemon.summary(of: request.volume) != nil else { return }
+        let present = try daemon.explain(request.volume).members.map(\.address)
+        let wanted = request.members.map { member in
+            guard let end = member.firstIndex(of: "/"),
+                let address = SocketAddress(String(member[..<end]), defaultPort: 4420)
+            else { return member }
+            return "\(address)\(member[end...])"
+        }
+        guard Set(present).isDisjoint(with: wanted) else { return }
+        throw NodeError(
+            .alreadyExists,
+            "tercet-volumed has another volume by the name \(request.volume), with the members \(present.joined(separator: ", ")): name "
+                + "those, or stage this one by another name")
     }
 
     private func checkIsStagedNowhereElse(_ volume: VolumeID, _ path: String) throws(NodeError) {
@@ -101,6 +122,8 @@ extension NodeAgent {
             }
             record.isAttachedByStage = true
             try record.save()
+            // From here on no other path's stage may use what this one will take away again.
+            try owner(of: request.volume).set(record.stagingPath)
             report("attach \(request.volume)")
             do throws(NodeError) {
                 try daemon.attach(request.volume, request.members, takesOver: request.takesOver)
@@ -108,6 +131,7 @@ extension NodeAgent {
                 // One that is late may still be done.
                 if error.code != .deadlineExceeded {
                     record.isAttachedByStage = false
+                    try owner(of: request.volume).set(nil)
                     try record.save()
                 }
                 throw error
@@ -205,7 +229,8 @@ extension NodeAgent {
         report("mount \(call.volume) at \(path)")
         let given = options.isEmpty ? [] : ["-o", options.joined(separator: ",")]
         try await call.programs.succeed(
-            "mount", ["-t", fileSystem.type.rawValue] + given + [fileSystem.device.path, path])
+            "mount", ["-t", fileSystem.type.rawValue] + given + [fileSystem.device.path, path],
+            hiding: Set(given.dropFirst()))
         guard try MountTable.current().mount(at: path)?.device == fileSystem.device.number else {
             throw NodeError(
                 .internal, "\(path) is not the mount of \(fileSystem.device.path), though mount(8) succeeded")
@@ -215,7 +240,7 @@ extension NodeAgent {
     /// Undoes all of a stage. Done only when exactly this volume's device is gone.
     public func unstage(_ volume: VolumeID, stagingPath: String) async throws(NodeError) {
         guard let path = try HostPath.resolveIfThere(stagingPath, "staging path") else { return }
-        let call = try begin(volume)
+        let call = try begin(volume, at: path)
         guard let record = try record(volume, at: path) else { return try checkIsNotStaged(volume, path) }
         if let kind = record.device {
             let numbers = try numbers(of: volume, record, call.devices)
@@ -224,13 +249,15 @@ extension NodeAgent {
             report("end the device of \(volume)")
             try await call.devices.remove(kind, volume, uuid: record.uuid)
         }
-        if record.isAttachedByStage, try daemon.summary(of: volume) != nil {
+        // A stage that another one has come before has neither.
+        let owner = try owner(of: volume).stagingPath() ?? path
+        if record.isAttachedByStage, owner == path, try daemon.summary(of: volume) != nil {
             report("detach \(volume)")
             try daemon.detach(volume)
         }
         // The caller may make the folder, and removes it then; one that is not empty was never ours.
         rmdir(path)
-        if try owner(of: volume).stagingPath() == path { try owner(of: volume).set(nil) }
+        if owner == path { try self.owner(of: volume).set(nil) }
         try record.remove()
     }
 

@@ -43,15 +43,20 @@ public struct NodeAgent: Sendable {
         let programs: HostProgram
         let devices: HostDevices
         let lock: VolumeLock
+        let pathLock: PathLock?
     }
 
-    /// Begins a call for a volume. Throws `aborted` where another one is under way.
-    func begin(_ volume: VolumeID) throws(NodeError) -> Call {
-        let lock = try VolumeLock(volume, in: "\(settings.runFolder)/locks")
+    /// Begins a call for a volume, which mounts it at a path or takes it away there. Throws `aborted` where another one is under way for
+    /// either.
+    func begin(_ volume: VolumeID, at path: String? = nil) throws(NodeError) -> Call {
+        let folder = "\(settings.runFolder)/locks"
+        let lock = try VolumeLock(volume, in: folder)
+        let pathLock = try path.map { path throws(NodeError) in try PathLock(path, in: folder) }
         let programs = programs(lock)
         return Call(
             volume: volume, programs: programs,
-            devices: HostDevices(daemon: daemon, settings: settings, programs: programs), lock: lock)
+            devices: HostDevices(daemon: daemon, settings: settings, programs: programs), lock: lock,
+            pathLock: pathLock)
     }
 
     func programs(_ lock: VolumeLock?) -> HostProgram {
@@ -64,7 +69,10 @@ public struct NodeAgent: Sendable {
     func numbers(of volume: VolumeID, _ record: StageRecord?, _ devices: HostDevices) throws(NodeError)
         -> [DeviceNumber]
     {
-        var numbers = [record?.lastNumber].compactMap { $0 }
+        // The kernel gives the number of a device that is gone to the next one.
+        var numbers = [record?.lastNumber].compactMap { $0 }.filter {
+            !devices.isAnothers($0, volume, uuid: record?.uuid ?? "")
+        }
         numbers += try self.devices(of: volume, record, devices).map(\.number)
         return numbers
     }

@@ -36,7 +36,8 @@ public enum VolumeCapability: Equatable, Codable, Sendable {
         switch self {
         case .block: "a block device"
         case .fileSystem(let type, let options):
-            "\(type.rawValue)" + (options.isEmpty ? "" : " with the options \(options.joined(separator: ","))")
+            // Options may be secret (CSI 1.12, "MountVolume").
+            type.rawValue + (options.isEmpty ? "" : " with mount options")
         }
     }
 }

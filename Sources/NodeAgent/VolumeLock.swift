@@ -33,3 +33,26 @@ final class VolumeLock: Sendable {
         }
     }
 }
+
+/// One call at a time for a path of this host, of all processes: those for two volumes would mount one over the other.
+final class PathLock: Sendable {
+    private let descriptor: Int32
+
+    /// Throws `aborted` where another call is at work at the path.
+    ///
+    /// - Parameter path: as the kernel writes it.
+    init(_ path: String, in folder: String) throws(NodeError) {
+        try VolumeLock.make(folder)
+        // Two paths of one number exclude each other, which does no harm.
+        let number = path.utf8.reduce(0xcbf2_9ce4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01b3 }
+        let file = "\(folder)/\(String(number, radix: 16)).path"
+        descriptor = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else { throw HostPath.failure("open", file) }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            close(descriptor)
+            throw NodeError(.aborted, "another call for the path \(path) is under way: try again later")
+        }
+    }
+
+    deinit { close(descriptor) }
+}

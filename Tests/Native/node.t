@@ -91,6 +91,8 @@ check "the same again" node stage db --staging "$staging" "${members[@]}"
 expect_equal "... does nothing" "" "$(cat "$tap_folder/output")"
 expect_code "... but not as xfs" 6 "ALREADY_EXISTS: the volume db is staged at .* as ext4, not as xfs" \
   node stage db --staging "$staging" --fs xfs
+expect_code "... nor as another volume of its name" 6 "ALREADY_EXISTS: tercet-volumed has another volume by the name db" \
+  node stage db --staging "$staging" "${raw_members[@]}"
 mkdir "$tap_folder/plugins/other"
 expect_code "... and not at another path" 6 "ALREADY_EXISTS: the volume db is staged at $staging already" \
   node stage db --staging "$tap_folder/plugins/other/globalmount"
@@ -135,6 +137,21 @@ expect_equal "... and nothing is left" "0 0 0 0" \
   "$(loops) $(servers) $(grep -c "$tap_folder" /proc/self/mountinfo) $(find "$tap_folder/plugins/db" -mindepth 1 | wc -l)"
 check_fails "... at the daemon" eval '"$tercet" volume list --socket "$control" | grep "^db:"'
 
+# Mount options may be secret.
+expect_code "a mount option that is not known" 13 "INTERNAL: mount -t ext4 -o \.\.\. /dev/loop" \
+  node stage db --staging "$staging" "${members[@]}" -o password=sturgeon
+check_fails "... is not told" grep -q sturgeon "$tap_folder/output"
+expect_code "a stage with other options" 6 "as ext4 with mount options, not with others" \
+  node stage db --staging "$staging" "${members[@]}" -o noatime
+check_fails "... does not tell them either" grep -q sturgeon "$tap_folder/output"
+require "that is undone" node unstage db --staging "$staging"
+
+# A stage that has got no further than the attach: it takes away what it has attached, and no other path's stage may use that.
+node stage db --staging "$staging" "${members[@]}" --device kernel-nbd --block >"$tap_folder/output" 2>&1
+expect_code "a stage elsewhere waits for the end of one that was begun" 6 "db is staged at $staging already" \
+  node stage db --staging "$tap_folder/plugins/other/globalmount" "${members[@]}"
+require "that is undone" node unstage db --staging "$staging"
+
 # It is found again with what it holds, by an agent that knows nothing of the one before.
 check "it is staged again" node stage db --staging "$staging" "${members[@]}" -o noatime
 expect_equal "... with the same file system" "$uuid" "$(findmnt -n -o UUID "$staging")"
@@ -168,6 +185,33 @@ check "... and an unpublish" node unpublish db --target "$tap_folder/gone/pod"
 touch "$tap_folder/plugins/other/file"
 expect_code "a staging path that is a file" 3 "is not a folder" node stage db --staging "$tap_folder/plugins/other/file" "${members[@]}"
 
+raw_staging=$tap_folder/plugins/raw/globalmount
+raw() { local verb=$1; shift; node "$verb" raw --staging "$raw_staging" "$@"; }
+# Two volumes at one path at once: one of them comes there.
+both=$tap_folder/plugins/other/both
+node stage raw --staging "$both" "${raw_members[@]}" --fs xfs >"$tap_folder/output" 2>&1 &
+first=$!
+node stage db --staging "$both" "${members[@]}" >"$tap_folder/output2" 2>&1
+codes=$?
+wait $first
+codes="$? $codes"
+report "$(grep -qxE '0 (6|10)|(6|10) 0' <<<"$codes"; echo $?)" "of two volumes at one path one is staged, and the other one refused" || diagnose "$codes"
+expect_equal "... mounted once" 1 "$(grep -c " $both " /proc/self/mountinfo)"
+winner=raw
+[ "${codes% *}" -eq 0 ] || winner=db
+require "it is unstaged" node unstage "$winner" --staging "$both"
+expect_equal "... and nothing is left" "0 0" "$(loops) $(servers)"
+
+# A device whose number has become another one's.
+require "a volume is staged" node stage db --staging "$staging" "${members[@]}"
+umount "$staging" && losetup -d "$(device)"
+check "it is staged as a block device" raw stage "${raw_members[@]}" --block
+check "... and published on a file" raw publish --target "$pods/block"
+check "... which holds off no unstage of the volume whose device is gone" node unstage db --staging "$staging"
+check "the pod is gone" node unpublish raw --target "$pods/block"
+require "it is unstaged" raw unstage
+expect_equal "... and nothing is left" "0 0" "$(loops) $(servers)"
+
 # A file system that is broken is neither mounted nor repaired.
 require "it is staged as a block device" node stage db --staging "$staging" "${members[@]}" --block
 device=$(device)
@@ -184,8 +228,6 @@ check "a stage that failed is undone" node unstage db --staging "$staging"
 expect_equal "... and nothing is left" "0 0" "$(loops) $(servers)"
 
 # A block device in a pod, on a volume that holds something else.
-raw_staging=$tap_folder/plugins/raw/globalmount
-raw() { local verb=$1; shift; node "$verb" raw --staging "$raw_staging" "$@"; }
 check "another volume is staged as xfs" raw stage "${raw_members[@]}" --fs xfs
 expect_output "... and is" "^xfs$" findmnt -n -o FSTYPE "$raw_staging"
 require "it is unstaged" raw unstage
