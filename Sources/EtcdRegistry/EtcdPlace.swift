@@ -108,4 +108,5 @@ public struct EtcdPlace: Equatable, Sendable {
     var volumes: String { prefix + "/volumes/" }
     var owners: String { prefix + "/owners/" }
     var daemons: String { prefix + "/daemons/" }
+    var reservations: String { prefix + "/reservations/" }
 }

@@ -1,3 +1,4 @@
+import Base
 import Foundation
 import VolumeRegistry
 
@@ -144,11 +145,54 @@ extension EtcdRegistry {
 
     public func announce(_ daemon: DaemonRecord, _ lease: Lease) async throws(RegistryError) {
         let key = place.daemons + daemon.name
+        let words = place.words
         let put = PutRequest(
             key: Data(key.utf8), value: Data(try daemon.text().utf8), lease: WireInteger(lease.id))
         try await performForLeases { client throws(RegistryError) in
-            _ = try client.transact(
-                TransactionRequest(compare: [], success: [TransactionStep(put: put)], failure: []))
+            // Nobody else writes to a key of this lease; where there is another's, its lease may end meanwhile.
+            let found = try Self.range(client, RangeRequest(key: Data(key.utf8))).kvs?.first
+            guard found.map({ $0.lease?.value == lease.id }) ?? true else { throw .nameInUse(daemon.name) }
+            let answer = try client.transact(
+                TransactionRequest(
+                    compare: [Guard(key, revision: found?.modRevision?.value ?? 0)],
+                    success: [TransactionStep(put: put)],
+                    failure: [TransactionStep(range: RangeRequest(key: Data(key.utf8)))]))
+            if answer.succeeded == true { return }
+            guard let range = answer.responses?.first?.range else {
+                throw RegistryError(.failed, "\(words): the answer to a daemon's word is none of etcd's")
+            }
+            // It was this call, whose first answer was lost.
+            guard range.kvs?.first?.lease?.value == lease.id else { throw .nameInUse(daemon.name) }
+        }
+    }
+
+    public func hostReservation(of volume: UUIDBytes) async throws(RegistryError) -> [UInt8]? {
+        let request = RangeRequest(key: Data("\(place.reservations)\(volume)".utf8))
+        return try await perform { client throws(RegistryError) in
+            try Self.range(client, request).kvs?.first.map { Array($0.value ?? Data()) }
+        }
+    }
+
+    public func keep(
+        hostReservation reservation: [UInt8]?, of volume: UUIDBytes, _ name: String, claim: Revision
+    ) async throws(RegistryError) {
+        try VolumeEntry.validate(name: name)
+        let (owner, words) = (place.owners + name, place.words)
+        guard claim.number > 0 else { throw RegistryError(.invalid, "volume \(name): \(claim.number) is no claim") }
+        let key = Data("\(place.reservations)\(volume)".utf8)
+        let step =
+            reservation.map { TransactionStep(put: PutRequest(key: key, value: Data($0))) }
+            ?? TransactionStep(deleteRange: DeleteRangeRequest(key: key))
+        try await perform { client throws(RegistryError) in
+            let answer = try client.transact(
+                TransactionRequest(
+                    compare: [Guard(owner, revision: claim.number)], success: [step],
+                    failure: [TransactionStep(range: RangeRequest(key: Data(owner.utf8)))]))
+            guard let steps = answer.responses, steps.count == 1 else {
+                throw RegistryError(.failed, "\(words): the answer to a change of a reservation is none of etcd's")
+            }
+            if answer.succeeded == true { return }
+            throw .owned(name, by: steps[0].range?.kvs?.first.flatMap { Self.owner($0) })
         }
     }
 

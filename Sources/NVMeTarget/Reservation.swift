@@ -38,7 +38,7 @@ struct Reservation: Sendable {
 
     init() {}
 
-    /// Takes on what was stored: a reservation that persists.
+    /// Takes on what was stored.
     ///
     /// - Parameter place: of a host in the subsystem.
     init(_ stored: StoredReservation, place: (UUIDBytes) -> HostIndex) {
@@ -47,7 +47,7 @@ struct Reservation: Sendable {
         generation = stored.generation
         type = stored.type
         holder = stored.holder.flatMap { registrants[$0]?.host }
-        persistsThroughPowerLoss = true
+        persistsThroughPowerLoss = stored.persistsThroughPowerLoss
     }
 
     func isHolder(_ host: UUIDBytes) -> Bool {

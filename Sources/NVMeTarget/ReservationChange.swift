@@ -1,6 +1,7 @@
 import Base
 import NVMeSpec
 import Synchronization
+import TargetInterface
 
 /// A reservation command that has the claim to change its namespace's reservation.
 struct ReservationClaim: Sendable {
@@ -25,7 +26,7 @@ struct ReservationChange: Sendable {
 
     /// Makes the bytes that are to be stored, where they are: there may be thousands of registrants.
     var stored: (@Sendable () -> [UInt8])? {
-        guard next.persistsThroughPowerLoss else { return nil }
+        guard next.persistsThroughPowerLoss || namespace.definition.store?.keepsAll == true else { return nil }
         return { [next] in StoredReservation.bytes(of: next) }
     }
 

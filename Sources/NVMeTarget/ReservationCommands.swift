@@ -174,9 +174,9 @@ final class ReservationCommands {
     /// Step one: what persists is stored before anybody acts on it.
     private func store(_ change: ReservationChange) {
         let persisted = change.namespace.reservation.withLock { $0.current.persistsThroughPowerLoss }
-        guard change.next.persistsThroughPowerLoss || persisted, let store = change.namespace.definition.store else {
-            return apply(change)
-        }
+        guard let store = change.namespace.definition.store,
+            change.next.persistsThroughPowerLoss || persisted || store.keepsAll
+        else { return apply(change) }
         if target.options.deliberateDefect == .reservationBelievedBeforeStored {
             store.save(
                 change.stored,

@@ -29,6 +29,15 @@ struct ReservationState: Sendable {
         return true
     }
 
+    /// Takes on what another target has made of the reservation; returns the former registrants. `nil` while a command is at work on it.
+    mutating func replace(with other: Reservation) -> [KnownHost]? {
+        guard !isChanging, !isOver else { return nil }
+        let former = current.registrants.hosts()
+        current = other
+        registrants = HostSet(other.registrants.hosts().map(\.index))
+        return former
+    }
+
     /// The namespace goes. Returns the registrants, whose places are to be given back: a change that is under way does not do it any more.
     mutating func end() -> [KnownHost] {
         isOver = true

@@ -2,21 +2,23 @@ import Base
 import CChecksum
 import NVMeSpec
 
-/// A reservation that persists through power loss, as it is stored.
+/// A reservation as it is stored: one that persists through power loss, or one that another target goes on with.
 ///
 /// Little-endian: magic, version, count, generation, type, holder's place or FFFFFFFFh; then for each registrant its host
-/// identifier and key; CRC32C of all before it at the end.
+/// identifier and key; CRC32C of all before it at the end. Bit 8 of the type is set where it does not persist.
 struct StoredReservation {
     private static let magic: UInt32 = 0x5245_5354
     private static let version: UInt32 = 1
     private static let headerByteCount = 24
     private static let registrantByteCount = 24
+    private static let doesNotPersist: UInt32 = 1 << 8
 
     var generation: UInt32
     var type: ReservationType?
     var registrants: [(host: UUIDBytes, key: UInt64)]
     /// `nil` without a reservation and with one that all registrants hold.
     var holder: UUIDBytes?
+    var persistsThroughPowerLoss: Bool
 
     /// Reads the stored form; a torn or foreign one is refused, whatever its bytes.
     init(decoding bytes: [UInt8]) throws(TercetError) {
@@ -52,6 +54,7 @@ struct StoredReservation {
         }
         generation = word(12)
         type = ReservationType(rawValue: UInt8(truncatingIfNeeded: word(16)))
+        persistsThroughPowerLoss = word(16) & Self.doesNotPersist == 0
         let place = Int(word(20))
         holder = place < count && type?.isAllRegistrants != true ? registrants[place].host : nil
         guard type == nil || type?.isAllRegistrants == true || holder != nil else {
@@ -77,7 +80,8 @@ struct StoredReservation {
             }
             for word in [
                 magic, version, UInt32(registrants.count), reservation.generation,
-                UInt32(reservation.type?.rawValue ?? 0), holder,
+                UInt32(reservation.type?.rawValue ?? 0) | (reservation.persistsThroughPowerLoss ? 0 : doesNotPersist),
+                holder,
             ] {
                 append(word)
             }

@@ -81,9 +81,41 @@ extension SQLiteRegistry {
         let text = try daemon.text()
         try await change { database throws(RegistryError) in
             try Self.check(lease.id, database)
+            let present = try database.integer("SELECT lease FROM daemon WHERE name = ?", [.text(daemon.name)])
+            guard present == nil || present == lease.id else { throw .nameInUse(daemon.name) }
             try database.run(
                 "INSERT OR REPLACE INTO daemon (name, record, lease) VALUES (?, ?, ?)",
                 [.text(daemon.name), .text(text), .integer(lease.id)])
+        }
+    }
+
+    public func hostReservation(of volume: UUIDBytes) async throws(RegistryError) -> [UInt8]? {
+        let path = path
+        return try await perform { database throws(RegistryError) in
+            let found = try database.run("SELECT bytes FROM reservation WHERE volume = ?", [.text("\(volume)")]) {
+                $0.text(0)
+            }
+            guard let text = found.first else { return nil }
+            guard let data = Data(base64Encoded: text) else {
+                throw RegistryError(.damaged, "\(path): the reservation of the volume \(volume) is damaged")
+            }
+            return Array(data)
+        }
+    }
+
+    public func keep(
+        hostReservation reservation: [UInt8]?, of volume: UUIDBytes, _ name: String, claim: Revision
+    ) async throws(RegistryError) {
+        try VolumeEntry.validate(name: name)
+        try await change { database throws(RegistryError) in
+            let present = try Self.owner(name, database)
+            guard present?.revision == claim else { throw .owned(name, by: present) }
+            guard let reservation else {
+                return try database.run("DELETE FROM reservation WHERE volume = ?", [.text("\(volume)")])
+            }
+            try database.run(
+                "INSERT OR REPLACE INTO reservation (volume, bytes) VALUES (?, ?)",
+                [.text("\(volume)"), .text(Data(reservation).base64EncodedString())])
         }
     }
 

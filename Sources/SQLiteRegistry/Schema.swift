@@ -5,7 +5,7 @@ enum Schema {
     /// `application_id` of the file: "Trct".
     static let applicationID: Int64 = 0x5472_6374
     /// `user_version` of the file.
-    static let version: Int64 = 2
+    static let version: Int64 = 3
 
     /// Statements that take a file from each version to the next.
     static let migrations: [[String]] = [
@@ -27,6 +27,10 @@ enum Schema {
                 + "REFERENCES lease (id) ON DELETE CASCADE) WITHOUT ROWID",
             "CREATE TABLE daemon (name TEXT PRIMARY KEY, record TEXT NOT NULL, lease INTEGER NOT NULL "
                 + "REFERENCES lease (id) ON DELETE CASCADE) WITHOUT ROWID",
+        ],
+        [
+            // By the volumes' UUIDs; in base64.
+            "CREATE TABLE reservation (volume TEXT PRIMARY KEY, bytes TEXT NOT NULL) WITHOUT ROWID"
         ],
     ]
 

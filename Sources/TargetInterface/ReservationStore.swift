@@ -2,6 +2,9 @@
 ///
 /// A reservation command is answered only after its effect is stored.
 public protocol ReservationStore: Sendable {
+    /// All reservations are kept, whether they persist through power loss or not: another target may go on with the namespace.
+    var keepsAll: Bool { get }
+
     /// The last that was stored for a namespace; `nil` if nothing was.
     func load(subsystem: String, nsid: UInt32) throws -> [UInt8]?
 
@@ -12,4 +15,8 @@ public protocol ReservationStore: Sendable {
     func save(
         _ bytes: (@Sendable () -> [UInt8])?, subsystem: String, nsid: UInt32,
         completion: @escaping @Sendable (String?) -> Void)
+}
+
+extension ReservationStore {
+    public var keepsAll: Bool { false }
 }

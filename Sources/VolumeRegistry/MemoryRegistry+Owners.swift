@@ -7,6 +7,7 @@ final class MemoryOwners: Sendable {
         var leases: [Int64: (lease: Lease, end: MonotonicTime)] = [:]
         var owners: [String: VolumeOwner] = [:]
         var daemons: [String: PresentDaemon] = [:]
+        var reservations: [UUIDBytes: [UInt8]] = [:]
         var revision = Revision(0)
         var lastLease: Int64 = 0
 
@@ -105,7 +106,22 @@ final class MemoryOwners: Sendable {
         _ = try daemon.text()
         try change { state, _ throws(RegistryError) in
             guard state.leases[lease.id] != nil else { throw .leaseLost(lease.id) }
+            guard state.daemons[daemon.name].map({ $0.lease == lease.id }) ?? true else {
+                throw .nameInUse(daemon.name)
+            }
             state.daemons[daemon.name] = PresentDaemon(daemon, lease: lease.id)
+        }
+    }
+
+    func reservation(_ volume: UUIDBytes) -> [UInt8]? { state.withLock { $0.reservations[volume] } }
+
+    func keep(
+        _ reservation: [UInt8]?, _ volume: UUIDBytes, _ name: String, claim: Revision
+    ) throws(RegistryError) {
+        try change { state, _ throws(RegistryError) in
+            let present = state.owners[name]
+            guard present?.revision == claim else { throw .owned(name, by: present) }
+            state.reservations[volume] = reservation
         }
     }
 
@@ -143,6 +159,14 @@ extension MemoryRegistry {
     public func announce(_ daemon: DaemonRecord, _ lease: Lease) async throws(RegistryError) {
         try claims.announce(daemon, lease)
     }
+
+    public func hostReservation(of volume: UUIDBytes) async throws(RegistryError) -> [UInt8]? {
+        claims.reservation(volume)
+    }
+
+    public func keep(
+        hostReservation reservation: [UInt8]?, of volume: UUIDBytes, _ name: String, claim: Revision
+    ) async throws(RegistryError) { try claims.keep(reservation, volume, name, claim: claim) }
 
     public func owners() async throws(RegistryError) -> OwnersListing { try claims.listing() }
 }

@@ -1,3 +1,4 @@
+import Base
 import Foundation
 
 /// The owners of volumes, and the daemons that stand by: what several daemons agree on through a registry.
@@ -42,8 +43,23 @@ public protocol VolumeOwners: Sendable {
     @discardableResult
     func release(_ volume: String, claim: Revision) async throws(RegistryError) -> Revision
 
-    /// Says that a daemon is there, for as long as its lease lasts. Throws `leaseLost`.
+    /// Says that a daemon is there, for as long as its lease lasts. Throws `leaseLost`; `inUse` while the lease of another one with its
+    /// name lasts.
     func announce(_ daemon: DaemonRecord, _ lease: Lease) async throws(RegistryError)
+
+    /// The reservation of a volume's hosts, as an owner has kept it; `nil` if there is none.
+    func hostReservation(of volume: UUIDBytes) async throws(RegistryError) -> [UInt8]?
+
+    /// Keeps the reservation of a volume's hosts, for the owners to come. It is durable when this returns.
+    ///
+    /// - Parameters:
+    ///   - reservation: as the owners write it; `nil` for none.
+    ///   - name: the volume's.
+    ///   - claim: the revision of the owner's claim.
+    /// - Throws: `conflict` if the present claim is another one: then nothing is changed.
+    func keep(
+        hostReservation reservation: [UInt8]?, of volume: UUIDBytes, _ name: String, claim: Revision
+    ) async throws(RegistryError)
 
     /// All owners and daemons, as they were at one moment.
     func owners() async throws(RegistryError) -> OwnersListing
@@ -159,6 +175,14 @@ extension RegistryError {
         RegistryError(
             .conflict(present: owner?.revision),
             "volume \(volume): " + (owner.map { "\(VolumeEntry.printable($0.name)) owns it" } ?? "nobody owns it"))
+    }
+
+    /// A daemon's name is another one's.
+    public static func nameInUse(_ name: String) -> RegistryError {
+        RegistryError(
+            .inUse,
+            "daemon \(name): there is one with this name; each needs a name of its own, and one that died keeps its name until its lease "
+                + "has ended")
     }
 
     /// A lease is not there any more.

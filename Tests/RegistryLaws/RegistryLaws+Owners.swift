@@ -1,3 +1,4 @@
+import Base
 import VolumeRegistry
 
 /// Leases, owners and daemons.
@@ -21,6 +22,12 @@ extension RegistryLaws {
         try await other.announce(record, second)
         let successor = PresentDaemon(record, lease: second.id)
         law(try await registry.owners().daemons == [successor], "others see a daemon")
+        try await other.announce(record, second)
+        law(
+            await fails({ $0 == .inUse }) { () async throws(RegistryError) in
+                try await registry.announce(record, lease)
+            }, "a daemon's name is its own while it is there")
+        law(try await registry.owners().daemons == [successor], "a daemon is not replaced by one of its name")
         let passed = try await registry.pass("db", claim: claim, to: successor)
         law(passed > claim, "what is passed is claimed later")
         let view = try await registry.owners()
@@ -38,6 +45,7 @@ extension RegistryLaws {
         await refused(present: passed, "a former owner releases nothing") { () async throws(RegistryError) in
             try await registry.release("db", claim: claim)
         }
+        try await checkReservation(claim: passed, former: claim)
         let released = try await other.release("db", claim: passed)
         law(released > passed, "a release is later than its claim")
         law(try await registry.owner(of: "db") == nil, "what is released is nobody's")
@@ -46,6 +54,24 @@ extension RegistryLaws {
         try await checkEndOfLease(second, successor)
         try await registry.revoke(lease)
         try await checkExpiry()
+    }
+
+    /// A volume's hosts have a reservation, which belongs to the volume and is changed by its owner alone.
+    private func checkReservation(claim: Revision, former: Revision) async throws(RegistryError) {
+        let volume = UUIDBytes(high: 7, low: 8)
+        law(try await registry.hostReservation(of: volume) == nil, "a volume has no reservation at first")
+        let bytes = [UInt8](0...255)
+        try await other.keep(hostReservation: bytes, of: volume, "db", claim: claim)
+        law(try await registry.hostReservation(of: volume) == bytes, "a reservation is kept byte for byte")
+        law(try await registry.hostReservation(of: UUIDBytes(high: 7, low: 9)) == nil, "it is one volume's")
+        await refused(present: claim, "a former owner keeps no reservation") { () async throws(RegistryError) in
+            try await registry.keep(hostReservation: nil, of: volume, "db", claim: former)
+        }
+        try await other.keep(hostReservation: [1], of: volume, "db", claim: claim)
+        law(try await registry.hostReservation(of: volume) == [1], "the last reservation counts")
+        try await other.keep(hostReservation: nil, of: volume, "db", claim: claim)
+        try await other.keep(hostReservation: nil, of: volume, "db", claim: claim)
+        law(try await registry.hostReservation(of: volume) == nil, "a reservation is given up")
     }
 
     private func checkEndOfLease(
