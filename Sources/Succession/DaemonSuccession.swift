@@ -62,7 +62,7 @@ public struct DaemonSuccession: Equatable, Sendable {
             if lease == self.lease?.number { effects += endTerm(now, isKnown: true) }
         case .seen(let view):
             for name in names {
-                effects += change(name) { $0.seen(view.owners[name], at: view.moment, now: now) }
+                effects += change(name) { $0.seen(view.owners[name], view, now: now) }
             }
         case .ready(let name):
             guard volumes[name] == nil, !isStopping else { break }

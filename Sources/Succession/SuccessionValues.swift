@@ -31,13 +31,16 @@ public struct SeenOwner: Equatable, Sendable {
 
 /// The owners of all volumes at one moment of the registry.
 public struct OwnersView: Equatable, Sendable {
-    /// Not below any claim that was made, passed or given back before.
+    /// Not below any claim that was made, passed or given back before; unless the registry has been set back to an earlier state.
     public var moment: ClaimNumber
     public var owners: [String: SeenOwner]
+    /// The moment before the registry was asked.
+    public var asked: MonotonicTime
 
-    public init(moment: ClaimNumber, owners: [String: SeenOwner]) {
+    public init(moment: ClaimNumber, owners: [String: SeenOwner], asked: MonotonicTime) {
         self.moment = moment
         self.owners = owners
+        self.asked = asked
     }
 }
 
@@ -49,6 +52,8 @@ public enum Departure: Equatable, Sendable {
     case claimLost
     /// Another host has attached the volume.
     case deposed
+    /// The volume could not be served for a while, and another daemon may fare better.
+    case stalled
     case handOver(to: String)
     case stopping
 }

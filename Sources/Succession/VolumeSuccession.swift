@@ -39,6 +39,8 @@ public struct VolumeSuccession: Equatable, Sendable {
         case attachFailed
         /// The volume was taken over by another host.
         case deposed
+        /// The volume could not be served for a while.
+        case stalled
         case detached
         case handOver(to: String)
         /// - Parameter moment: the revision at which the claim was another's, or nobody's.
@@ -59,8 +61,9 @@ public struct VolumeSuccession: Equatable, Sendable {
     public private(set) var state = State.standingBy
     /// The daemon's lease.
     private var lease: LeaseNumber?
-    /// Views of the registry before this moment are out of date.
+    /// Views of the registry before this moment are out of date; and when it was heard of.
     private var newest = ClaimNumber(0)
+    private var newestHeard = MonotonicTime(nanoseconds: 0)
     /// After a failed attach, and while another host has the volume, it is left alone.
     private var restsUntil = MonotonicTime(nanoseconds: 0)
     private var isStopping = false
@@ -85,6 +88,14 @@ public struct VolumeSuccession: Equatable, Sendable {
         switch state {
         case .serving, .deposed: true
         default: false
+        }
+    }
+
+    /// Why it is being left; `nil` where it is not.
+    public var departure: Departure? {
+        switch state {
+        case .attachingInVain(_, let departure), .leaving(_, let departure): departure
+        case .standingBy, .claiming, .attaching, .serving, .givingUp, .deposed, .ended: nil
         }
     }
 
@@ -130,15 +141,19 @@ public struct VolumeSuccession: Equatable, Sendable {
 
     // MARK: The registry
 
-    mutating func seen(_ owner: SeenOwner?, at moment: ClaimNumber, now: MonotonicTime) -> [Effect] {
-        guard moment >= newest else { return [] }
+    mutating func seen(_ owner: SeenOwner?, _ view: OwnersView, now: MonotonicTime) -> [Effect] {
+        if view.moment < newest {
+            // An answer that was overtaken. A registry that was asked afterwards, and knows nothing of it, was restored from a copy.
+            guard view.asked > newestHeard else { return [] }
+            newest = view.moment
+        }
         let own = owner.flatMap { $0.lease == lease ? $0.claim : nil }
         switch state {
         case .standingBy:
             guard let lease, now >= restsUntil else { return [] }
             if let own {
                 // It was passed to this daemon.
-                newest = own
+                note(own, now)
                 state = .attaching(own, .fences)
                 return [.attach(.fences)]
             }
@@ -158,7 +173,9 @@ public struct VolumeSuccession: Equatable, Sendable {
 
     mutating func take(_ event: Event, now: MonotonicTime) -> [Effect] {
         switch (event, state) {
-        case (.claimed(let claim, let claimer), .claiming): return claimed(claim, claimer)
+        case (.claimed(let claim, let claimer), .claiming):
+            note(claim, now)
+            return claimed(claim, claimer)
         case (.claimFailed, .claiming): rest()
         case (.attached, .attaching(let claim, _)):
             state = .serving(claim)
@@ -172,8 +189,11 @@ public struct VolumeSuccession: Equatable, Sendable {
         case (.deposed, .serving(let claim)):
             state = .leaving(claim, .deposed)
             return [.hide(.deposed), .detach]
+        case (.stalled, .serving(let claim)):
+            state = .leaving(claim, .stalled)
+            return [.hide(.stalled), .detach]
         // It leaves already, or is not attached.
-        case (.deposed, _): break
+        case (.deposed, _), (.stalled, _): break
         case (.detached, .leaving(let claim, let departure)): return detached(claim, departure, now)
         case (.handOver(let successor), .serving(let claim)):
             state = .leaving(claim, .handOver(to: successor))
@@ -186,7 +206,7 @@ public struct VolumeSuccession: Equatable, Sendable {
         // The lease has ended just now.
         case (.handOver, _): break
         case (.gaveUp(let moment), .givingUp):
-            newest = max(newest, moment)
+            note(moment, now)
             rest()
         // The next look at the registry says whose it is.
         case (.givingUpFailed, .givingUp): rest()
@@ -195,8 +215,14 @@ public struct VolumeSuccession: Equatable, Sendable {
         return []
     }
 
+    /// Notes the moment of a change that was made.
+    private mutating func note(_ moment: ClaimNumber, _ now: MonotonicTime) {
+        guard moment > newest else { return }
+        newest = moment
+        newestHeard = now
+    }
+
     private mutating func claimed(_ claim: ClaimNumber, _ claimer: LeaseNumber) -> [Effect] {
-        newest = max(newest, claim)
         // A claim with a lease that has ended meanwhile is none.
         guard claimer == lease else {
             rest()
@@ -234,6 +260,7 @@ public struct VolumeSuccession: Equatable, Sendable {
         case .deposed:
             standOff(claim, now)
             return []
+        case .stalled: return failed(claim, now)
         case .leaseLost, .claimLost, .stopping: return giveBack(claim)
         }
     }

@@ -13,6 +13,12 @@ public final class VolumeFront: BlockDevice {
     public let name: String
     public let identity: BlockIdentity
 
+    /// The attached volume, and how long what it says counts.
+    struct Lead: Sendable {
+        let device: VolumeBlockDevice
+        let term: ServingTerm
+    }
+
     /// A channel, and the only thread that uses it.
     private struct Place: @unchecked Sendable {
         // Unchecked: the channel is used on its thread only.
@@ -22,7 +28,7 @@ public final class VolumeFront: BlockDevice {
 
     private struct State {
         var geometry: BlockGeometry
-        var device: VolumeBlockDevice?
+        var lead: Lead?
         var isResized = false
         var places: [Place] = []
     }
@@ -40,25 +46,30 @@ public final class VolumeFront: BlockDevice {
 
     public var geometry: BlockGeometry { state.withLock { $0.geometry } }
 
-    /// Leads to an attached volume, or to none: channels follow when their threads call `follow`.
-    public func lead(to device: VolumeBlockDevice?) {
+    /// Leads to an attached volume: channels follow when their threads call `follow`.
+    ///
+    /// - Parameter term: how long this is the volume to ask.
+    public func lead(to device: VolumeBlockDevice, during term: ServingTerm) {
         state.withLock { state in
-            state.device = device
-            guard let device, device.geometry != state.geometry else { return }
+            state.lead = Lead(device: device, term: term)
+            guard device.geometry != state.geometry else { return }
             state.geometry = device.geometry
             state.isResized = true
         }
     }
 
+    /// Leads to no volume; channels follow as they do to one.
+    public func leadNowhere() { state.withLock { $0.lead = nil } }
+
     /// Has the channels of the calling thread go where the front leads.
     ///
-    /// - Returns: `false` while I/O is under way at the volume to which they have led before.
+    /// - Returns: `false` while I/O is under way at the volume to which they have led before, or where the other one gives no channel.
     public func follow() -> Bool {
         let thread = pthread_self()
-        let (places, device) = state.withLock { ($0.places, $0.device) }
+        let (places, lead) = state.withLock { ($0.places, $0.lead) }
         var isOver = true
         for place in places where pthread_equal(place.thread, thread) != 0 {
-            if !place.channel.follow(device) { isOver = false }
+            if !place.channel.follow(lead) { isOver = false }
         }
         return isOver
     }
@@ -66,11 +77,14 @@ public final class VolumeFront: BlockDevice {
     public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
         let channel = try FrontChannel(self, depth: depth)
         let place = Place(channel: channel, thread: pthread_self())
-        let device = state.withLock { state in
+        let lead = state.withLock { state in
             state.places.append(place)
-            return state.device
+            return state.lead
         }
-        _ = channel.follow(device)
+        guard channel.follow(lead) else {
+            channel.close()
+            throw TercetError(.exhausted, "\(name): it is attached, and gives no further channel")
+        }
         return channel
     }
 
@@ -81,7 +95,7 @@ public final class VolumeFront: BlockDevice {
 
     public func refresh() -> BlockDeviceChange {
         state.withLock { state in
-            if let device = state.device, device.refresh() == .resized {
+            if let device = state.lead?.device, device.refresh() == .resized {
                 state.geometry = device.geometry
                 state.isResized = true
             }
@@ -91,8 +105,22 @@ public final class VolumeFront: BlockDevice {
     }
 
     public func extent(at offset: UInt64, length: UInt64) -> BlockExtent {
-        state.withLock { $0.device }?.extent(at: offset, length: length) ?? BlockExtent(length: length)
+        state.withLock { $0.lead }?.device.extent(at: offset, length: length) ?? BlockExtent(length: length)
     }
+}
+
+/// The time for which a daemon is the one that serves a volume, as far as it knows: it is renewed with a lease, and ends by itself.
+///
+/// The members refuse a former owner's writes for good, and no reads: what it reads may be old, where a member was left behind since. So
+/// nothing that was read counts after the end, which is before any other daemon attaches the volume.
+public final class ServingTerm: Sendable {
+    private let end: Atomic<UInt64>
+
+    public init(end: MonotonicTime) { self.end = Atomic(end.nanoseconds) }
+
+    public func extend(to end: MonotonicTime) { self.end.store(end.nanoseconds, ordering: .relaxed) }
+
+    var isOver: Bool { MonotonicTime.now().nanoseconds >= end.load(ordering: .relaxed) }
 }
 
 /// One thread's channel to a volume that may be attached, or not.
@@ -102,7 +130,7 @@ final class FrontChannel: BlockChannel {
     /// Readable while the present channel's descriptor is: its own one stays the same.
     private let epoll: Int32
     private var announced: [UnsafeMutableRawBufferPointer] = []
-    private var device: VolumeBlockDevice?
+    private var lead: VolumeFront.Lead?
     private var channel: BlockChannel?
     /// The channel takes no further requests.
     private var isLeaving = false
@@ -126,9 +154,9 @@ final class FrontChannel: BlockChannel {
         refused.deallocate()
     }
 
-    /// Goes to a volume, or to none. Returns `false` while I/O is under way at the former one.
-    func follow(_ wanted: VolumeBlockDevice?) -> Bool {
-        guard device !== wanted else { return true }
+    /// Goes to a volume, or to none. Returns `false` while I/O is under way at the former one, or where the other one gives no channel.
+    func follow(_ wanted: VolumeFront.Lead?) -> Bool {
+        guard lead?.device !== wanted?.device || lead?.term !== wanted?.term else { return true }
         if let channel {
             isLeaving = true
             guard channel.running == 0 else { return false }
@@ -136,15 +164,16 @@ final class FrontChannel: BlockChannel {
             channel.close()
         }
         channel = nil
-        device = nil
+        lead = nil
         isLeaving = false
         // Without a channel I/O ends in `unavailable`, and hosts ask another daemon.
-        guard let wanted, let opened = try? wanted.openChannel(depth: depth) else { return true }
+        guard let wanted else { return true }
+        guard let opened = try? wanted.device.openChannel(depth: depth) else { return false }
         for area in announced { opened.announce(area) }
         var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(u64: 0))
         epoll_ctl(epoll, EPOLL_CTL_ADD, opened.notificationDescriptor, &event)
         channel = opened
-        device = wanted
+        lead = wanted
         return true
     }
 
@@ -170,7 +199,8 @@ final class FrontChannel: BlockChannel {
         }
         guard let channel, found < completions.count else { return found }
         let ended = channel.poll(into: UnsafeMutableBufferPointer(rebasing: completions[found...]))
-        for place in found..<found + ended where completions[place].status == .fenced {
+        let isLate = ended > 0 && lead?.term.isOver != false
+        for place in found..<found + ended where isLate || completions[place].status == .fenced {
             completions[place].status = .unavailable
         }
         return found + ended
@@ -189,7 +219,7 @@ final class FrontChannel: BlockChannel {
     override func close() {
         channel?.close()
         channel = nil
-        device = nil
+        lead = nil
         front.forget(self)
     }
 }

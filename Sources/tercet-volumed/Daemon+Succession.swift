@@ -12,6 +12,8 @@ import VolumedConfiguration
 extension Daemon {
     /// Between two attempts to learn from the members what a volume is.
     private static let lookSeconds = 2.0
+    /// How long the detach of a volume that cannot be used may go on without coming any further.
+    private static let stalledPatienceMilliseconds: UInt64 = 1000
 
     /// Offers the volumes, and takes part in their succession. Returns when each has been looked at once.
     func beginSuccession(_ settings: SuccessionSettings) async throws(VolumeError) {
@@ -26,6 +28,10 @@ extension Daemon {
             throw VolumeError(.notAttachable, "\(error)")
         }
         successor = made
+        sharedReservations?.begin { [weak made] subsystem, reservation in
+            guard let made else { return "the daemon ends" }
+            return await made.keep(reservation, ofHostsAt: subsystem)
+        }
         await withTaskGroup(of: Void.self) { tasks in
             for entry in configuration.volumes {
                 wanted[entry.name] = entry
@@ -50,7 +56,7 @@ extension Daemon {
             journal.write(
                 .notice, "volume offered, and inaccessible until this daemon owns it",
                 ["volume": "\(entry.name)", "uuid": "\(superblock.volume)"])
-            await successor.add(entry.name)
+            await successor.add(entry.name, superblock.volume)
         } catch {
             tell(entry, error.message, isRepeated: true)
             Task {
@@ -81,13 +87,20 @@ extension Daemon {
         }
     }
 
-    /// Has hosts come here.
+    /// Takes on the reservation of a volume's hosts, before they come.
+    func takeOnOwned(_ reservation: [UInt8]?, of volume: UUIDBytes) async throws(TercetError) {
+        try await reexport?.takeOn(reservation: reservation, of: volume)
+    }
+
+    /// Has hosts come here. Returns `false` where the volume cannot be served.
     ///
-    /// - Parameter lost: told when another host has taken the volume over.
-    func showOwned(_ name: String, lost: @escaping @Sendable () -> Void) async {
-        guard let volume = volumes.first(where: { $0.entry.name == name }) else { return }
+    /// - Parameters:
+    ///   - term: how long the volume is this daemon's.
+    ///   - lost: told when another host has taken the volume over.
+    func showOwned(_ name: String, during term: ServingTerm, lost: @escaping @Sendable () -> Void) async -> Bool {
+        guard let volume = volumes.first(where: { $0.entry.name == name }), let reexport else { return false }
         let device = volume.device
-        await reexport?.show(device, volume.attachment.superblock.volume) { [weak self] in
+        return await reexport.show(device, volume.attachment.superblock.volume, during: term) { [weak self] in
             Task { [weak self] in
                 // One that was attached before has nothing to say.
                 guard await self?.isAttached(name, device) == true else { return }
@@ -106,16 +119,25 @@ extension Daemon {
         await reexport?.hide(volume.attachment.superblock.volume)
     }
 
-    /// Lets what is under way end, and detaches a volume that is hidden.
+    /// Lets what is under way end, and detaches a volume that is hidden. One whose members are away is let go soon: others wait for it.
     func detachOwned(_ name: String) async {
         guard let place = volumes.firstIndex(where: { $0.entry.name == name }) else { return }
         let volume = volumes.remove(at: place)
         await reexport?.quiet(volume.attachment.superblock.volume)
         await takeBack(volume)
-        _ = await detach(volume)
+        let isStalled = volume.device.availability == .unavailable
+        _ = await detach(
+            volume,
+            patienceMilliseconds: isStalled
+                ? Self.stalledPatienceMilliseconds : VolumeAttachment.detachPatienceMilliseconds)
     }
 
     func noteOwned(_ name: String, _ text: String) { histories[name]?.note("volume: \(text)", isPhase: true) }
+
+    /// Whether too few members of an attached volume can be reached.
+    func isStalled(_ name: String) -> Bool {
+        volumes.first { $0.entry.name == name }?.device.availability == .unavailable
+    }
 
     // MARK: Operators
 

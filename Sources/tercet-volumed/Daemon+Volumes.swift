@@ -21,6 +21,8 @@ extension Daemon {
     private static let turnSeconds = 1.0
     /// Clients are let in without a volume that takes longer, from the beginning of its turn.
     private static let patienceSeconds = 10.0
+    /// An attach of a volume that other daemons could serve is given up when its members do not come any further for so long.
+    private static let sharedPatienceMilliseconds: UInt64 = 8000
     /// How long an attach under way has to come to an end when the daemon stops.
     private static let settleSeconds = 2.0
 
@@ -159,6 +161,8 @@ extension Daemon {
         options.keepAliveMilliseconds = keepAliveMilliseconds
         let nonce = UInt32.random(in: 1...UInt32.max)
         options.nonce = nonce
+        // Another daemon may reach members that this one does not.
+        options.patienceMilliseconds = successor == nil ? nil : Self.sharedPatienceMilliseconds
         options.registrations = registrations[place]
         // Memory that servers announce needs no copy: this is for the rest, and each volume has its own.
         options.bufferBytes = 16 << 20

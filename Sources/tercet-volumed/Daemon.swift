@@ -54,8 +54,9 @@ actor Daemon {
     let ublk: UblkExports
     /// The target, where volumes are offered to NVMe hosts.
     var reexport: Reexport?
-    /// The succession of the volumes, where they are shared with other daemons.
+    /// The succession of the volumes, where they are shared with other daemons; and where the reservations of their hosts are kept.
     var successor: Successor?
+    let sharedReservations: SharedReservations?
     var isStopping = false
     nonisolated let watch: ReactorWatch
     var metrics: HTTPServer?
@@ -95,6 +96,7 @@ actor Daemon {
         self.servers = servers
         for server in servers { server.meet(servers) }
         kernel = KernelExports(configuration.kernel, servers: servers, reactors: reactors, journal: journal)
+        sharedReservations = configuration.succession == nil ? nil : SharedReservations()
         ublk = UblkExports(folder: configuration.kernel.folder, reactors: reactors, journal: journal)
         listeners = inherited.filter { !TCPListener.isTCP($0.descriptor) }
         for listener in tcp {
@@ -135,7 +137,7 @@ actor Daemon {
             }
         }
         if let address = configuration.nvmeAddress {
-            let made = Reexport(reactors: reactors, journal: journal)
+            let made = Reexport(reactors: reactors, reservations: sharedReservations, journal: journal)
             try await made.start(at: address)
             reexport = made
         }
@@ -262,11 +264,15 @@ actor Daemon {
     }
 
     /// Detaches a volume whose sessions have ended. Returns its name where it is not left clean.
-    func detach(_ volume: AttachedVolume) async -> String? {
+    ///
+    /// - Parameter patienceMilliseconds: how long it may go on without coming any further.
+    func detach(
+        _ volume: AttachedVolume, patienceMilliseconds: UInt64 = VolumeAttachment.detachPatienceMilliseconds
+    ) async -> String? {
         // A shared one stays there for its hosts.
         if successor == nil { await reexport?.remove(volume.attachment.superblock.volume) }
         do throws(VolumeError) {
-            try await volume.attachment.detach()
+            try await volume.attachment.detach(patienceMilliseconds: patienceMilliseconds)
             journal.write(.notice, "volume detached", ["volume": "\(volume.entry.name)"])
             return nil
         } catch {

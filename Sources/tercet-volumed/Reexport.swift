@@ -42,10 +42,12 @@ actor Reexport {
     private static let nsid: UInt32 = 1
     private static let anaGroup: UInt32 = 1
 
-    init(reactors: [Reactor], journal: Journal) {
+    /// - Parameter reservations: where those of hosts are kept for other daemons; `nil` where there are none.
+    init(reactors: [Reactor], reservations: SharedReservations?, journal: Journal) {
         let options = TargetOptions(maxNamespaces: 1)
         target = Target(
-            options: options, bootInstance: Target.newBootInstance(), now: .now(),
+            options: options, surroundings: BareSurroundings(reservations: reservations),
+            bootInstance: Target.newBootInstance(), now: .now(),
             observe: { journal.write($0) })
         definition = TargetDefinition(options: options)
         self.reactors = reactors
@@ -113,16 +115,17 @@ actor Reexport {
         await changed(nqn)
     }
 
-    /// Serves a volume that is attached, through its front, and tells hosts to come here.
+    /// Serves a volume that is attached, through its front, and tells hosts to come here. Returns `false` where a reactor cannot do I/O
+    /// on it: hosts have to find it elsewhere.
     ///
     /// - Parameter lost: told when another host has taken it over.
     func show(
-        _ device: VolumeBlockDevice, _ volume: UUIDBytes, lost: @escaping @Sendable () -> Void
-    ) async {
+        _ device: VolumeBlockDevice, _ volume: UUIDBytes, during term: ServingTerm, lost: @escaping @Sendable () -> Void
+    ) async -> Bool {
         let nqn = NQN.uuid(volume)
-        guard let front = offers[nqn]?.front else { return }
-        front.lead(to: device)
-        for reactor in reactors { await reactor.run { _ = front.follow() } }
+        guard let front = offers[nqn]?.front else { return false }
+        front.lead(to: device, during: term)
+        guard await follow(front) else { return false }
         target.refreshNamespaces()
         offers[nqn]?.device = device
         device.observeAvailability { [weak self] availability in
@@ -131,6 +134,12 @@ actor Reexport {
         }
         if device.availability == .fenced { lost() }
         await changed(nqn)
+        return true
+    }
+
+    /// Takes on the reservation of a volume's hosts, before it is shown to them.
+    func takeOn(reservation: [UInt8]?, of volume: UUIDBytes) async throws(TercetError) {
+        try await target.takeOn(reservation: reservation, of: Self.nsid, in: NQN.uuid(volume))
     }
 
     /// Tells hosts not to come here.
@@ -143,13 +152,23 @@ actor Reexport {
     /// Ends the use of a volume that hosts have been told not to come here for: what is under way has some time to end.
     func quiet(_ volume: UUIDBytes) async {
         guard let front = offers[NQN.uuid(volume)]?.front else { return }
-        front.lead(to: nil)
+        front.leadNowhere()
+        _ = await follow(front)
+    }
+
+    /// Has the channels of all reactors go where a front leads. Returns `false` where one has not in time.
+    private func follow(_ front: VolumeFront) async -> Bool {
         let end = ContinuousClock.now + .seconds(Self.quietSeconds)
+        var haveAll = true
         for reactor in reactors {
-            while !(await reactor.run { front.follow() }), ContinuousClock.now < end {
+            var has = await reactor.run { front.follow() }
+            while !has, ContinuousClock.now < end {
                 try? await Task.sleep(for: .milliseconds(1))
+                has = await reactor.run { front.follow() }
             }
+            haveAll = haveAll && has
         }
+        return haveAll
     }
 
     /// I/O that waits for members has so long; the detach ends it then.

@@ -2,36 +2,50 @@ import Base
 import Foundation
 import Logging
 import Succession
+import VolumeDriver
 import VolumeRegistry
 import VolumedConfiguration
 
 /// Does what the succession of this daemon's volumes says: calls the registry, and has the daemon attach, serve, hide and detach.
 actor Successor {
-    private let settings: SuccessionSettings
-    private let registry: any Registry
-    private unowned let daemon: Daemon
+    let settings: SuccessionSettings
+    let registry: any Registry
+    unowned let daemon: Daemon
     private let journal: Journal
-    private var state = DaemonSuccession()
+    var state = DaemonSuccession()
     private var leases: [LeaseNumber: Lease] = [:]
+    /// The time of the present lease, for the volumes that are served during it.
+    private var term: (lease: LeaseNumber, end: ServingTerm)?
+    /// Leases that are being given back.
+    private var revocations: [LeaseNumber: Task<Void, Never>] = [:]
+    /// Changes of owners that are under way, and those that wait for their turn.
+    private var changes = 0
+    private var changesToCome: [CheckedContinuation<Void, Never>] = []
+    /// The volumes' UUIDs, by their names.
+    var identities: [String: UUIDBytes] = [:]
+    /// Volumes that are served and cannot be used, since when.
+    private var stalls: [String: ContinuousClock.Instant] = [:]
     /// The steps of each volume, one after another.
     private var steps: [String: Task<Void, Never>] = [:]
     private var care: [Task<Void, Never>] = []
     /// The owners and daemons as they were last seen.
-    private var listing = OwnersListing(revision: Revision(0))
-    private var sightings: [String: Sighting] = [:]
+    var listing = OwnersListing(revision: Revision(0))
+    var sightings: [String: Sighting] = [:]
     /// Hand-overs that were asked for, by their volumes.
-    private var handOvers: [String: HandOver] = [:]
-    private var registryProblem: String?
+    var handOvers: [String: HandOver] = [:]
+    private var registryProblems: [RegistryCalls: String] = [:]
+
+    private enum RegistryCalls { case looks, leases }
 
     /// A volume's owner, as it was seen.
-    private struct Sighting {
+    struct Sighting {
         var owner: String?
         var since = Date()
         /// How often it has changed.
         var changes = 0
     }
 
-    private struct HandOver {
+    struct HandOver {
         let successor: String
         let began = ContinuousClock.now
         let answer: CheckedContinuation<Result<Double, TercetError>, Never>
@@ -42,6 +56,11 @@ actor Successor {
     /// Between two looks at the time, in milliseconds.
     private static let tickMilliseconds = 20
     private static let stopSeconds = 25.0
+    /// Changes of owners that the registry is asked for at a time: the renewal of the lease waits behind no more of them.
+    private static let mostChanges = 4
+    /// A volume that is served, and cannot be used for so long, is left to another daemon.
+    private static let stallSeconds = 5.0
+    private static let mostCallMilliseconds = 5000
 
     init(_ settings: SuccessionSettings, _ registry: any Registry, daemon: Daemon, journal: Journal) {
         self.settings = settings
@@ -50,8 +69,11 @@ actor Successor {
         self.journal = journal
     }
 
-    /// The time in which a call of the registry has to be answered, in milliseconds: a part of the lease.
-    static func callMilliseconds(_ settings: SuccessionSettings) -> Int { Int(settings.leaseSeconds) * 1000 / 4 }
+    /// The time in which a call of the registry has to be answered, in milliseconds: a part of the lease, and no longer than an operator
+    /// waits.
+    static func callMilliseconds(_ settings: SuccessionSettings) -> Int {
+        min(Int(settings.leaseSeconds) * 1000 / 4, mostCallMilliseconds)
+    }
 
     // MARK: Begin and end
 
@@ -79,6 +101,7 @@ actor Successor {
             Task {
                 while !Task.isCancelled {
                     await self.look()
+                    await self.lookForStalls()
                     try? await Task.sleep(for: .milliseconds(Self.lookMilliseconds))
                 }
             },
@@ -86,11 +109,10 @@ actor Successor {
     }
 
     /// A volume is offered here, and may be owned from now on.
-    func add(_ volume: String) {
+    func add(_ volume: String, _ uuid: UUIDBytes) {
+        identities[volume] = uuid
         sightings[volume] = Sighting()
         take(.ready(volume))
-        guard let lease = state.lease, let held = leases[lease.number] else { return }
-        Task { try? await self.registry.announce(self.record, held) }
     }
 
     /// Gives all volumes to others, and the lease back.
@@ -100,6 +122,8 @@ actor Successor {
         while !state.isOver, ContinuousClock.now < end { try? await Task.sleep(for: .milliseconds(5)) }
         for task in care { task.cancel() }
         for task in care { await task.value }
+        // Others see at once that this daemon is gone.
+        for task in revocations.values { await task.value }
     }
 
     private var record: DaemonRecord {
@@ -108,8 +132,10 @@ actor Successor {
 
     // MARK: Events and effects
 
-    private func take(_ event: SuccessionEvent) {
-        for effect in state.take(event, now: .now()) { perform(effect) }
+    func take(_ event: SuccessionEvent) {
+        let effects = state.take(event, now: .now())
+        renewTerm()
+        for effect in effects { perform(effect) }
         for (volume, handOver) in handOvers {
             switch state.volumes[volume]?.state {
             case .leaving, .givingUp: continue
@@ -117,9 +143,22 @@ actor Successor {
                 handOvers[volume] = nil
                 handOver.answer.resume(
                     returning: .failure(
-                        TercetError(.failed, "it was not handed over: this daemon's lease ended meanwhile")))
+                        TercetError(
+                            .failed,
+                            "it was not handed over: this daemon's lease ended meanwhile, or it was told to end; another daemon that "
+                                + "stands by takes it")))
             }
         }
+    }
+
+    /// Volumes are served for as long as the lease lasts. A term that has ended is never extended.
+    private func renewTerm() {
+        guard let lease = state.lease else {
+            term = nil
+            return
+        }
+        if let term, term.lease == lease.number { return term.end.extend(to: lease.end) }
+        term = (lease.number, ServingTerm(end: lease.end))
     }
 
     private func perform(_ effect: SuccessionEffect) {
@@ -128,14 +167,16 @@ actor Successor {
         case .renew(let lease): Task { await self.renew(lease) }
         case .revoke(let lease):
             guard let held = leases.removeValue(forKey: lease) else { break }
-            Task { try? await self.registry.revoke(held) }
+            revoke(held)
         case .claim(let volume, let lease): step(volume) { await self.claim(volume, lease) }
         case .attach(let volume, let fencing):
             step(volume) {
                 let isAttached = await self.daemon.attachOwned(volume, takesOver: fencing == .fences)
                 await self.take(.volume(volume, isAttached ? .attached : .attachFailed))
             }
-        case .serve(let volume): step(volume) { await self.serve(volume) }
+        case .serve(let volume):
+            guard let term else { break }
+            step(volume) { await self.serve(volume, term.end) }
         case .hide(let volume, let departure):
             note(volume, .warning, "not served any more: \(words(departure))")
             step(volume) { await self.daemon.hideOwned(volume) }
@@ -147,7 +188,7 @@ actor Successor {
         case .pass(let volume, let claim, let successor): step(volume) { await self.pass(volume, claim, successor) }
         case .release(let volume, let claim):
             step(volume) {
-                await self.giveUp(volume) { () async throws(RegistryError) in
+                await self.giveUp(volume, to: nil) { () async throws(RegistryError) in
                     try await self.registry.release(volume, claim: Revision(claim.number))
                 }
             }
@@ -162,7 +203,7 @@ actor Successor {
         }
     }
 
-    private func note(_ volume: String, _ level: Logger.Level, _ text: String) {
+    func note(_ volume: String, _ level: Logger.Level, _ text: String) {
         journal.write(level, "volume \(text)", ["volume": "\(volume)", "daemon": "\(settings.name)"])
         Task { await self.daemon.noteOwned(volume, text) }
     }
@@ -172,6 +213,7 @@ actor Successor {
         case .leaseLost: "the lease has ended, or could not be renewed in time"
         case .claimLost: "the registry names another owner, or none"
         case .deposed: "another host has attached it"
+        case .stalled: "too few of its members can be reached from here"
         case .handOver(let successor): "it is handed over to \(successor)"
         case .stopping: "the daemon stops"
         }
@@ -183,13 +225,25 @@ actor Successor {
         let asked = MonotonicTime.now()
         do throws(RegistryError) {
             let lease = try await registry.grantLease(seconds: settings.leaseSeconds)
-            try await registry.announce(record, lease)
+            do throws(RegistryError) { try await registry.announce(record, lease) } catch {
+                revoke(lease)
+                throw error
+            }
             let number = LeaseNumber(lease.id)
             leases[number] = lease
+            answered(.leases)
             take(.granted(number, seconds: lease.seconds, asked: asked))
         } catch {
-            tell(error)
+            tell(error, .leases)
             take(.grantFailed)
+        }
+    }
+
+    private func revoke(_ lease: Lease) {
+        let number = LeaseNumber(lease.id)
+        revocations[number] = Task {
+            try? await self.registry.revoke(lease)
+            self.revocations[number] = nil
         }
     }
 
@@ -198,33 +252,67 @@ actor Successor {
         let asked = MonotonicTime.now()
         do throws(RegistryError) {
             let seconds = try await registry.keepAlive(held)
+            answered(.leases)
             take(.renewed(lease, seconds: seconds, asked: asked))
         } catch {
-            tell(error)
+            tell(error, .leases)
             take(error.code == .leaseLost ? .leaseLost(lease) : .renewalFailed(lease))
         }
     }
 
     private func claim(_ volume: String, _ lease: LeaseNumber) async {
         guard let held = leases[lease] else { return take(.volume(volume, .claimFailed)) }
+        await beginChange()
+        defer { endChange() }
         do throws(RegistryError) {
             let claim = try await registry.claim(volume, for: settings.name, held)
             take(.volume(volume, .claimed(ClaimNumber(claim.number), lease)))
         } catch {
-            if case .conflict = error.code {} else { tell(error) }
+            if case .conflict = error.code {} else { tell(error, .leases) }
             take(.volume(volume, .claimFailed))
         }
     }
 
-    private func serve(_ volume: String) async {
-        await daemon.showOwned(volume) { [weak self] in Task { [weak self] in await self?.lost(volume) } }
+    /// Waits for the turn to change an owner.
+    private func beginChange() async {
+        while changes >= Self.mostChanges { await withCheckedContinuation { changesToCome.append($0) } }
+        changes += 1
+    }
+
+    private func endChange() {
+        changes -= 1
+        if !changesToCome.isEmpty { changesToCome.removeFirst().resume() }
+    }
+
+    private func serve(_ volume: String, _ term: ServingTerm) async {
+        guard await takeOnReservation(volume) else { return take(.volume(volume, .stalled)) }
+        let isShown = await daemon.showOwned(volume, during: term) { [weak self] in
+            Task { [weak self] in await self?.lost(volume) }
+        }
+        guard isShown else { return take(.volume(volume, .stalled)) }
         note(volume, .notice, "served: this daemon owns it")
+    }
+
+    /// Leaves volumes to other daemons that cannot be used here, and perhaps there.
+    private func lookForStalls() async {
+        for volume in state.volumes.keys.sorted() {
+            guard state.volumes[volume]?.isServing == true, !standbys(volume).isEmpty, await daemon.isStalled(volume)
+            else {
+                stalls[volume] = nil
+                continue
+            }
+            let since = stalls[volume, default: .now]
+            stalls[volume] = since
+            guard ContinuousClock.now - since >= .seconds(Self.stallSeconds) else { continue }
+            stalls[volume] = nil
+            take(.volume(volume, .stalled))
+        }
     }
 
     private func lost(_ volume: String) { take(.volume(volume, .deposed)) }
 
     private func pass(_ volume: String, _ claim: ClaimNumber, _ successor: String) async {
-        await giveUp(volume) { () async throws(RegistryError) in
+        await giveUp(volume, to: successor) { () async throws(RegistryError) in
             guard let other = await self.daemonNamed(successor) else {
                 throw RegistryError(.leaseLost, "daemon \(successor): is not there any more")
             }
@@ -235,11 +323,13 @@ actor Successor {
     private func daemonNamed(_ name: String) -> PresentDaemon? { listing.daemons.first { $0.record.name == name } }
 
     private func giveUp(
-        _ volume: String, _ body: @Sendable () async throws(RegistryError) -> Revision
+        _ volume: String, to successor: String?, _ body: @Sendable () async throws(RegistryError) -> Revision
     ) async {
+        await beginChange()
+        defer { endChange() }
         do throws(RegistryError) {
             let moment = try await body()
-            if let handOver = handOvers.removeValue(forKey: volume) {
+            if successor != nil, let handOver = handOvers.removeValue(forKey: volume) {
                 let time = (ContinuousClock.now - handOver.began) / .milliseconds(1)
                 handOver.answer.resume(returning: .success(time))
             }
@@ -253,13 +343,11 @@ actor Successor {
     }
 
     private func look() async {
+        let asked = MonotonicTime.now()
         do throws(RegistryError) {
             let seen = try await registry.owners()
             listing = seen
-            if registryProblem != nil {
-                registryProblem = nil
-                journal.write(.notice, "registry answers again")
-            }
+            answered(.looks)
             for volume in state.volumes.keys { sight(volume, seen.owners[volume]?.name) }
             take(
                 .seen(
@@ -268,9 +356,15 @@ actor Successor {
                         owners: seen.owners.mapValues {
                             SeenOwner(
                                 name: $0.name, lease: LeaseNumber($0.lease), claim: ClaimNumber($0.revision.number))
-                        })))
+                        }, asked: asked)))
+            // It has a volume more, or its word has been lost.
+            if let lease = state.lease, let held = leases[lease.number],
+                !seen.daemons.contains(PresentDaemon(record, lease: held.id))
+            {
+                try await registry.announce(record, held)
+            }
         } catch {
-            tell(error)
+            tell(error, .looks)
         }
     }
 
@@ -283,85 +377,18 @@ actor Successor {
                 ?? "owned by nobody, before by \(former.owner ?? "nobody")")
     }
 
-    /// Tells a problem of the registry once, until it answers again.
-    private func tell(_ error: RegistryError) {
-        guard registryProblem != error.message else { return }
+    /// Tells a problem of the registry once, until calls of that kind are answered again: one that is locked can be looked at.
+    private func tell(_ error: RegistryError, _ kind: RegistryCalls) {
+        guard registryProblems[kind] != error.message else { return }
         // An outage has many words, and one line is enough.
-        if registryProblem == nil || error.code != .unavailable {
+        if registryProblems[kind] == nil || error.code != .unavailable {
             journal.write(.warning, "registry: \(error.message)", ["daemon": "\(settings.name)"])
         }
-        registryProblem = error.message
+        registryProblems[kind] = error.message
     }
 
-    // MARK: Operators
-
-    /// Hands a volume over. Returns the successor, and how long it took to give it up, in milliseconds.
-    func handOver(_ volume: String, to wanted: String?) async throws(TercetError) -> (String, Double) {
-        guard let present = state.volumes[volume] else {
-            throw TercetError(.notFound, "volume \(volume): is not shared with other daemons")
-        }
-        let standbys = standbys(volume)
-        guard present.canHandOver else {
-            let owner = sightings[volume]?.owner.map { "\($0) owns it: ask that daemon" } ?? "nobody owns it yet"
-            throw TercetError(.unavailable, "volume \(volume): is not served here; \(owner)")
-        }
-        guard let successor = wanted ?? standbys.first, standbys.contains(successor) else {
-            let names = standbys.isEmpty ? "none" : standbys.joined(separator: ", ")
-            throw TercetError(
-                .invalid,
-                "volume \(volume): \(wanted.map { "daemon \($0)" } ?? "no daemon") stands by for it; standing by: \(names)"
-            )
-        }
-        let result = await withCheckedContinuation {
-            (continuation: CheckedContinuation<Result<Double, TercetError>, Never>) in
-            handOvers[volume] = HandOver(successor: successor, answer: continuation)
-            take(.volume(volume, .handOver(to: successor)))
-        }
-        return (successor, try result.get())
-    }
-
-    private func standbys(_ volume: String) -> [String] {
-        let owner = state.volumes[volume]?.canHandOver == true ? settings.name : sightings[volume]?.owner
-        return listing.daemons.map(\.record).filter { $0.volumes.contains(volume) && $0.name != owner }.map(\.name)
-    }
-
-    /// A volume's place among the daemons, in the words of the control socket.
-    func ownership(_ volume: String) -> SuccessionReport? {
-        guard let present = state.volumes[volume], let sighting = sightings[volume] else { return nil }
-        let now = MonotonicTime.now()
-        return SuccessionReport(
-            daemon: settings.name, role: present.words, isServing: present.isServing, owner: sighting.owner,
-            since: sighting.since,
-            leaseEnd: state.lease.map { Date(timeIntervalSinceNow: Double($0.end.nanoseconds(since: now)) / 1e9) },
-            standbys: standbys(volume), changes: sighting.changes)
-    }
-}
-
-/// A volume's place among several daemons.
-struct SuccessionReport: Sendable {
-    var daemon: String
-    var role: String
-    var isServing: Bool
-    var owner: String?
-    var since: Date
-    var leaseEnd: Date?
-    var standbys: [String]
-    var changes: Int
-}
-
-extension VolumeSuccession {
-    var isServing: Bool { if case .serving = state { true } else { false } }
-
-    var words: String {
-        switch state {
-        case .standingBy: "standing by"
-        case .claiming: "claiming it"
-        case .attaching, .attachingInVain: "attaching it"
-        case .serving: "serving"
-        case .leaving: "detaching it"
-        case .givingUp: "giving it up"
-        case .deposed: "waiting for the host that has taken it over"
-        case .ended: "stopping"
-        }
+    private func answered(_ kind: RegistryCalls) {
+        guard registryProblems.removeValue(forKey: kind) != nil else { return }
+        journal.write(.notice, "registry answers again", ["daemon": "\(settings.name)"])
     }
 }

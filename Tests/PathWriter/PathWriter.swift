@@ -13,16 +13,17 @@ import VerbsFabric
 /// A host with several paths to one namespace: writes and reads through the path that serves it, whatever becomes of the others, and looks
 /// whether every acknowledged write is there, from then on.
 ///
-/// Usage: `path-writer ADDRESS PORT,PORT... NQN`. It tells each gap between two completions of 100 ms and more, and ends with SIGTERM. A
+/// Usage: `path-writer ADDRESS PORT,PORT... NQN [reserve|check|release]`; with one of these words it is two hosts of which one reserves the
+/// namespace (`Reservers`), and ends. Without one it tells each gap between two completions of 100 ms and more, and ends with SIGTERM. A
 /// status that a host with several paths would give to its users ends it.
 @main
 enum PathWriter {
     static func main() async {
         let arguments = CommandLine.arguments
-        let ports = arguments.count == 4 ? arguments[2].split(separator: ",").compactMap { UInt16($0) } : []
+        let ports = (4...5) ~= arguments.count ? arguments[2].split(separator: ",").compactMap { UInt16($0) } : []
         let addresses = ports.compactMap { SocketAddress(host: arguments[1], port: $0) }
         guard !addresses.isEmpty else {
-            print("usage: path-writer ADDRESS PORT,PORT... NQN")
+            print("usage: path-writer ADDRESS PORT,PORT... NQN [reserve|check|release]")
             exit(2)
         }
         signal(SIGTERM) { _ in PathWriter.isTold.store(true, ordering: .relaxed) }
@@ -31,6 +32,11 @@ enum PathWriter {
             let reactor = Reactor(name: "paths")
             reactor.add(group)
             reactor.start()
+            if arguments.count == 5 {
+                let hosts = try await Reservers(addresses, arguments[3], group)
+                print(try await hosts.perform(arguments[4]))
+                exit(0)
+            }
             var paths: [Path] = []
             for address in addresses { paths.append(try await Path(address, arguments[3], group)) }
             try await run(paths)
@@ -81,8 +87,10 @@ final class Path: Sendable {
     private let incoming: MemoryRegion
     private let outgoing: MemoryRegion
 
-    init(_ address: SocketAddress, _ nqn: String, _ group: InitiatorGroup) async throws {
-        let host = UUIDBytes(high: 0x6d1a_6a1e_0000_4000, low: 0x8000_0000_0000_0033)
+    init(
+        _ address: SocketAddress, _ nqn: String, _ group: InitiatorGroup,
+        host: UUIDBytes = UUIDBytes(high: 0x6d1a_6a1e_0000_4000, low: 0x8000_0000_0000_0033)
+    ) async throws {
         controller = Controller(
             ControllerOptions(
                 address: address, subsystemNQN: nqn, hostNQN: NQN.uuid(host), hostID: host, queueEntries: 32,

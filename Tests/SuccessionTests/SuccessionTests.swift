@@ -6,7 +6,8 @@ import Testing
 private struct Bench {
     var succession = DaemonSuccession()
     var now = MonotonicTime(nanoseconds: 1_000_000_000)
-    private var asked = MonotonicTime(nanoseconds: 1_000_000_000)
+    /// The moment at which the registry is asked for what is seen.
+    var asked = MonotonicTime(nanoseconds: 1_000_000_000)
 
     static let lease = LeaseNumber(1)
 
@@ -20,7 +21,7 @@ private struct Bench {
     mutating func volume(_ event: VolumeSuccession.Event) -> [SuccessionEffect] { take(.volume("db", event)) }
 
     mutating func seen(_ owner: SeenOwner?, at moment: Int64) -> [SuccessionEffect] {
-        take(.seen(OwnersView(moment: ClaimNumber(moment), owners: owner.map { ["db": $0] } ?? [:])))
+        take(.seen(OwnersView(moment: ClaimNumber(moment), owners: owner.map { ["db": $0] } ?? [:], asked: asked)))
     }
 
     mutating func pass(_ milliseconds: UInt64) { now = now.advanced(byMilliseconds: milliseconds) }
@@ -96,7 +97,11 @@ struct SuccessionTests {
     @Test("Whatever it hears of after a sleep, it hides the volume first")
     func wakingUp() {
         let events: [SuccessionEvent] = [
-            .time, .seen(OwnersView(moment: ClaimNumber(11), owners: ["db": Bench.own(10)])),
+            .time,
+            .seen(
+                OwnersView(
+                    moment: ClaimNumber(11), owners: ["db": Bench.own(10)],
+                    asked: MonotonicTime(nanoseconds: 1_000_000_000))),
             .renewed(Bench.lease, seconds: 2, asked: MonotonicTime(nanoseconds: 2_900_000_000)),
             .renewalFailed(Bench.lease), .leaseLost(Bench.lease), .volume("db", .deposed), .stop,
         ]
@@ -211,6 +216,34 @@ struct SuccessionTests {
         #expect(bench.volume(.attachFailed) == [.release("db", claim)])
         #expect(bench.volume(.gaveUp(ClaimNumber(12))) == [])
         #expect(bench.seen(nil, at: 13) == [])
+        for _ in 0..<4 {
+            bench.pass(1300)
+            _ = bench.take(.renewed(Bench.lease, seconds: 2, asked: bench.now))
+        }
+        #expect(bench.seen(nil, at: 13) == [.claim("db", Bench.lease)])
+    }
+
+    @Test("A registry that was restored from a copy is believed, though it is behind what was seen of it")
+    func restored() {
+        var bench = Bench.attaching()
+        _ = bench.volume(.attached)
+        #expect(bench.seen(nil, at: 4) == [], "an answer that was overtaken says nothing")
+        bench.pass(10)
+        bench.asked = bench.now
+        #expect(bench.seen(nil, at: 4) == [.hide("db", .claimLost), .detach("db")])
+        #expect(bench.volume(.detached) == [])
+        #expect(bench.seen(nil, at: 4) == [.claim("db", Bench.lease)])
+        #expect(bench.volume(.claimed(ClaimNumber(5), Bench.lease)) == [.attach("db", .fences)])
+    }
+
+    @Test("A volume that cannot be used here is left to others for a while")
+    func stalled() {
+        var bench = Bench.serving()
+        #expect(bench.volume(.stalled) == [.hide("db", .stalled), .detach("db")])
+        #expect(bench.volume(.stalled) == [])
+        #expect(bench.volume(.detached) == [.release("db", claim)])
+        #expect(bench.volume(.gaveUp(ClaimNumber(12))) == [])
+        #expect(bench.seen(nil, at: 13) == [], "another one has the time to claim it")
         for _ in 0..<4 {
             bench.pass(1300)
             _ = bench.take(.renewed(Bench.lease, seconds: 2, asked: bench.now))

@@ -78,6 +78,11 @@ struct SuccessionWorld {
         now = now.advanced(byMilliseconds: 10)
         if chance(1) { isReachable = false }
         if !isReachable, !hasFaults || random.next() % 100 < 2 { isReachable = true }
+        // It is restored from a copy.
+        if chance(1), random.next() % 10 == 0 {
+            (leases, owner) = ([:], nil)
+            moment.number /= 2
+        }
         leases = leases.filter { $0.value > now }
         if let present = owner, leases[present.lease] == nil { owner = nil }
         for daemon in daemons.indices {
@@ -88,9 +93,12 @@ struct SuccessionWorld {
                 let successor = Int(random.next() % UInt64(daemons.count))
                 deliver(.volume("db", .handOver(to: "\(successor)")), to: daemon)
             }
+            if chance(1), random.next() % 4 == 0, daemons[daemon].isShown {
+                deliver(.volume("db", .stalled), to: daemon)
+            }
             deliver(.time, to: daemon)
             if isReachable {
-                let view = OwnersView(moment: moment, owners: owner.map { ["db": $0] } ?? [:])
+                let view = OwnersView(moment: moment, owners: owner.map { ["db": $0] } ?? [:], asked: now)
                 send(.seen(view), to: daemon, at: soon(400))
             }
         }
