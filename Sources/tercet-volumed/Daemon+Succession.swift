@@ -80,9 +80,13 @@ extension Daemon {
         guard await hasTurn(entry, number) else { return false }
         do throws(VolumeError) {
             _ = try await attach(entry, number)
+            refusals[name] = nil
             return true
         } catch {
-            tell(entry, error.message, isRepeated: true)
+            // A host that has taken the volume over may have it for long.
+            if refusals.updateValue(error.message, forKey: name) != error.message {
+                tell(entry, error.message, isRepeated: true)
+            }
             return false
         }
     }
@@ -100,10 +104,12 @@ extension Daemon {
     func showOwned(_ name: String, during term: ServingTerm, lost: @escaping @Sendable () -> Void) async -> Bool {
         guard let volume = volumes.first(where: { $0.entry.name == name }), let reexport else { return false }
         let device = volume.device
-        return await reexport.show(device, volume.attachment.superblock.volume, during: term) { [weak self] in
-            Task { [weak self] in
+        // The device keeps the observer: one that kept the device would keep both, and all memory of the volume.
+        return await reexport.show(device, volume.attachment.superblock.volume, during: term) {
+            [weak self, weak device] in
+            Task { [weak self, weak device] in
                 // One that was attached before has nothing to say.
-                guard await self?.isAttached(name, device) == true else { return }
+                guard let device, await self?.isAttached(name, device) == true else { return }
                 lost()
             }
         }

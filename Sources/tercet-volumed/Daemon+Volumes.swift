@@ -22,7 +22,7 @@ extension Daemon {
     /// Clients are let in without a volume that takes longer, from the beginning of its turn.
     private static let patienceSeconds = 10.0
     /// An attach of a volume that other daemons could serve is given up when its members do not come any further for so long.
-    private static let sharedPatienceMilliseconds: UInt64 = 8000
+    private static let sharedPatienceMilliseconds: UInt64 = 15_000
     /// How long an attach under way has to come to an end when the daemon stops.
     private static let settleSeconds = 2.0
 

@@ -57,6 +57,8 @@ actor Daemon {
     /// The succession of the volumes, where they are shared with other daemons; and where the reservations of their hosts are kept.
     var successor: Successor?
     let sharedReservations: SharedReservations?
+    /// The last reasons why shared volumes could not be attached.
+    var refusals: [String: String] = [:]
     var isStopping = false
     nonisolated let watch: ReactorWatch
     var metrics: HTTPServer?

@@ -27,6 +27,8 @@ serves() { asked list "$1" | grep -q "this daemon, ${daemons[$1]}: serving"; }
 stands_by() { asked list "$1" | grep -q "this daemon, ${daemons[$1]}: standing by, leased"; }
 somebody_serves() { serves 0 || serves 1; }
 hosts() { timeout 40 "$writer" "$address" "$((port + 10)),$((port + 11))" "nqn.2014-08.org.nvmexpress:uuid:$uuid" "$1"; }
+# One of a volume's own; connections have others.
+descriptors() { ls -l "/proc/${daemon_pids[$1]}/fd" | grep -c eventfd; }
 end_daemon() { kill -TERM "${daemon_pids[$1]}" && wait "${daemon_pids[$1]}"; }
 
 for number in 0 1 2; do require "target $number starts" start_member "$number"; done
@@ -41,6 +43,11 @@ expect_output "a host reserves the volume" "^reserved$" hosts reserve
 expect_output "... which keeps others from writing" "^kept$" hosts check
 expect_output "the volume is handed over" "handed over to b" asked hand-over 0 db
 expect_output "... with the reservation" "^kept$" hosts check
+to_and_fro() { asked hand-over 1 db >/dev/null && wait_until 10 serves 0 && asked hand-over 0 db >/dev/null && wait_until 10 serves 1; }
+require "it goes to and fro" to_and_fro
+before=$(descriptors 1)
+for turn in 1 2 3; do to_and_fro; done
+expect_at_most "... and leaves nothing open" "$before" "$(descriptors 1)"
 kill -KILL "${daemon_pids[1]}" && wait "${daemon_pids[1]}" 2>/dev/null
 require "its daemon is killed: the other serves it" wait_until 15 serves 0
 expect_output "... with the reservation" "^kept$" hosts check
