@@ -3,6 +3,8 @@
 public enum PoolMethod {
     /// `PoolCreateRequest` to `PoolState.Namespace`.
     public static let create = "pool.create"
+    /// `PoolGrowRequest` to `NoParameters`.
+    public static let grow = "pool.grow"
     /// `PoolNamespaceRequest` to `NoParameters`, as the next two.
     public static let attach = "pool.attach"
     public static let detach = "pool.detach"
@@ -39,6 +41,20 @@ public struct PoolNamespaceRequest: Codable, Sendable {
     }
 }
 
+/// A namespace of a pool that is to be larger.
+public struct PoolGrowRequest: Codable, Sendable {
+    public var subsystem: String
+    public var nsid: UInt32
+    /// Bytes, a multiple of its block size; no fewer than it has.
+    public var size: UInt64
+
+    public init(subsystem: String, nsid: UInt32, size: UInt64) {
+        self.subsystem = subsystem
+        self.nsid = nsid
+        self.size = size
+    }
+}
+
 /// A pool as it is.
 public struct PoolState: Codable, Sendable {
     public struct Namespace: Codable, Sendable {
@@ -66,18 +82,22 @@ public struct PoolState: Codable, Sendable {
     public var capacity: UInt64
     /// Bytes of them that no namespace has.
     public var unallocated: UInt64
+    /// Bytes that are free in its file system; `nil` where that is not known. Where it is less than what namespaces may still take,
+    /// writes may find no room.
+    public var free: UInt64?
     public var maxNamespaces: Int
     /// Bytes of a logical block of new namespaces.
     public var blockSize: UInt32
     public var namespaces: [Namespace]
 
     public init(
-        folder: String, capacity: UInt64, unallocated: UInt64, maxNamespaces: Int, blockSize: UInt32,
+        folder: String, capacity: UInt64, unallocated: UInt64, free: UInt64?, maxNamespaces: Int, blockSize: UInt32,
         namespaces: [Namespace]
     ) {
         self.folder = folder
         self.capacity = capacity
         self.unallocated = unallocated
+        self.free = free
         self.maxNamespaces = maxNamespaces
         self.blockSize = blockSize
         self.namespaces = namespaces

@@ -128,7 +128,7 @@ extension PoolRefusal {
     /// The status that a host is told (NVMe Base, "Namespace Management command", "Namespace Attachment command").
     var status: Status {
         switch self {
-        case .empty: .invalidField
+        case .empty, .cannotShrink: .invalidField
         case .insufficientCapacity: .namespaceInsufficientCapacity
         case .noIdentifier: .namespaceIdentifierUnavailable
         case .uuidInUse: .identifierUnavailable

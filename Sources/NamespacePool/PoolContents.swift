@@ -64,13 +64,7 @@ public struct PoolContents: Equatable, Sendable {
             else { throw .uuidInUse(wanted) }
             return known
         }
-        let size = blockCount.multipliedReportingOverflow(by: UInt64(limits.blockSize))
-        // A namespace that is being removed still takes its place.
-        let taken = entries.reduce(0 as UInt64) { $0 + $1.namespace.byteCount }
-        let unallocated = limits.capacity - min(limits.capacity, taken)
-        guard !size.overflow, size.partialValue <= unallocated else {
-            throw .insufficientCapacity(needed: size.overflow ? .max : size.partialValue, unallocated: unallocated)
-        }
+        try checkRoom(for: blockCount, limits.blockSize, within: limits)
         guard entries.count < limits.maxNamespaces else { throw .noIdentifier(max: limits.maxNamespaces) }
         let place = entries.enumerated().first { $0.element.namespace.nsid != UInt32($0.offset + 1) }?.offset
         let free = place ?? entries.count
@@ -93,6 +87,29 @@ public struct PoolContents: Equatable, Sendable {
             throw isAttached ? .alreadyAttached(nsid) : .notAttached(nsid)
         }
         entries[place].namespace.isAttached = isAttached
+    }
+
+    /// Gives a namespace more blocks.
+    public mutating func grow(
+        _ nsid: UInt32, blockCount: UInt64, within limits: PoolLimits
+    ) throws(PoolRefusal) {
+        guard let place = place(of: nsid), entries[place].stage == .there else { throw .notFound(nsid) }
+        let former = entries[place].namespace
+        guard blockCount >= former.blockCount else { throw .cannotShrink(nsid, blockCount: former.blockCount) }
+        try checkRoom(for: blockCount - former.blockCount, former.blockSize, within: limits)
+        entries[place].namespace.blockCount = blockCount
+    }
+
+    private func checkRoom(
+        for blockCount: UInt64, _ blockSize: UInt32, within limits: PoolLimits
+    ) throws(PoolRefusal) {
+        let size = blockCount.multipliedReportingOverflow(by: UInt64(blockSize))
+        // A namespace that is being removed still takes its place.
+        let taken = entries.reduce(0 as UInt64) { $0.addingReportingOverflow($1.namespace.byteCount).partialValue }
+        let unallocated = limits.capacity - min(limits.capacity, taken)
+        guard !size.overflow, size.partialValue <= unallocated else {
+            throw .insufficientCapacity(needed: size.overflow ? .max : size.partialValue, unallocated: unallocated)
+        }
     }
 
     /// Begins to remove a namespace: nobody sees it from now on.

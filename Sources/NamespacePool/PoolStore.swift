@@ -14,7 +14,7 @@ public final class PoolStore: Sendable {
     private let descriptor: Int32
     private let contents: Mutex<PoolContents>
     private let forget: @Sendable (UInt32) -> String?
-    /// Lines for the operator about files that the pool does not know.
+    /// Lines for the operator about files that the pool does not know, or that are shorter than their namespaces.
     public let remarks: [String]
 
     /// Opens the pool of a folder that is there, and takes it: one process has it at a time. `finish` follows.
@@ -26,7 +26,8 @@ public final class PoolStore: Sendable {
         self.forget = forget
         descriptor = try Self.take(folder)
         do throws(TercetError) {
-            let (found, remarks) = try Self.read(folder)
+            var (found, remarks) = try Self.read(folder)
+            remarks += found.namespaces.compactMap { Self.extend($0, in: folder)?.description }
             self.remarks = remarks
             contents = Mutex(found)
         } catch {
@@ -42,6 +43,13 @@ public final class PoolStore: Sendable {
 
     /// The path of a namespace's file.
     public func path(of namespace: PoolNamespace) -> String { Self.path(of: namespace.uuid, in: folder) }
+
+    /// Bytes that are free in the folder's file system; `nil` where that is not known.
+    public var freeBytes: UInt64? {
+        var status = statvfs()
+        guard fstatvfs(descriptor, &status) == 0 else { return nil }
+        return UInt64(status.f_bavail) * UInt64(status.f_frsize)
+    }
 
     // MARK: Changes
 
@@ -70,6 +78,21 @@ public final class PoolStore: Sendable {
         var changed = contents.withLock { $0 }
         try changed.setAttached(isAttached, nsid)
         if isAttached { try keep(changed) } else { try keepWhateverIsFree(changed) }
+    }
+
+    /// Gives a namespace more blocks. A death in between is made up for at the next start.
+    public func grow(_ nsid: UInt32, blockCount: UInt64, within limits: PoolLimits) throws(PoolRefusal) {
+        let former = contents.withLock { $0 }
+        var changed = former
+        try changed.grow(nsid, blockCount: blockCount, within: limits)
+        guard changed != former, let namespace = changed.namespaces.first(where: { $0.nsid == nsid }) else { return }
+        try keep(changed)
+        if let problem = Self.extend(namespace, in: folder) {
+            try keepWhateverIsFree(former)
+            let hasNoRoom = [ENOSPC, EDQUOT, EFBIG].contains(problem.errno)
+            throw hasNoRoom
+                ? .insufficientCapacity(needed: namespace.byteCount, unallocated: 0) : .failed(problem.description)
+        }
     }
 
     /// Begins to delete a namespace: it is not there any more, whatever happens. `finish` follows, when nobody uses its file.
@@ -199,6 +222,18 @@ public final class PoolStore: Sendable {
         guard file >= 0 else { return }
         defer { close(file) }
         if posix_fallocate(file, 0, Self.reserveSize) != 0 { unlink(reservePath) }
+    }
+
+    /// Makes the file of a namespace as long as the namespace is. One that is missing is another matter.
+    private static func extend(_ namespace: PoolNamespace, in folder: String) -> TercetError? {
+        let path = path(of: namespace.uuid, in: folder)
+        var status = stat()
+        guard stat(path, &status) == 0, status.st_size < off_t(namespace.byteCount) else { return nil }
+        let file = open(path, O_RDWR | O_NOFOLLOW | O_CLOEXEC)
+        guard file >= 0 else { return DurableFile.failure("open", path) }
+        defer { close(file) }
+        guard ftruncate(file, off_t(namespace.byteCount)) == 0 else { return DurableFile.failure("ftruncate", path) }
+        return fsync(file) == 0 ? nil : DurableFile.failure("fsync", path)
     }
 
     private func makeFile(of namespace: PoolNamespace, _ limits: PoolLimits) throws(PoolRefusal) {

@@ -15,7 +15,9 @@ public struct PoolDefinition: Equatable, Sendable {
     /// NQNs of the hosts that may make and delete.
     public var managers: Set<String>
     /// The namespaces that there are, attached or not, in the order of their identifiers.
-    public var namespaces: [PoolNamespace]
+    public var namespaces: [PoolNamespace] { didSet { promised = Self.bytes(of: namespaces) } }
+    /// Bytes of all namespaces: hosts ask for it, and may not wait until they have been added up.
+    private var promised: UInt64
 
     public init(
         folder: String, capacity: UInt64, maxNamespaces: Int = 1024, blockSize: UInt32 = 4096,
@@ -27,10 +29,15 @@ public struct PoolDefinition: Equatable, Sendable {
         self.blockSize = blockSize
         self.managers = managers
         self.namespaces = namespaces
+        promised = Self.bytes(of: namespaces)
+    }
+
+    private static func bytes(of namespaces: [PoolNamespace]) -> UInt64 {
+        namespaces.reduce(0) { $0.addingReportingOverflow($1.byteCount).partialValue }
     }
 
     /// Bytes that no namespace has been promised (UNVMCAP).
-    public var unallocated: UInt64 { capacity - min(capacity, namespaces.reduce(0) { $0 + $1.byteCount }) }
+    public var unallocated: UInt64 { capacity - min(capacity, promised) }
 
     /// Finds a namespace in a time that hardly depends on how many there are.
     public subscript(nsid: UInt32) -> PoolNamespace? {
@@ -82,6 +89,8 @@ public enum PoolChange: Equatable, Sendable {
     case deleteAll
     case attach(UInt32)
     case detach(UInt32)
+    /// The namespace gets so many blocks; it never shrinks.
+    case grow(UInt32, blockCount: UInt64)
 }
 
 /// Why a pool was not changed.
@@ -97,6 +106,8 @@ public enum PoolRefusal: Error, Equatable, Sendable, CustomStringConvertible {
     case notFound(UInt32)
     case alreadyAttached(UInt32)
     case notAttached(UInt32)
+    /// The namespace has so many blocks already.
+    case cannotShrink(UInt32, blockCount: UInt64)
     /// The pool is not there at present.
     case unavailable(String)
     /// The change may have been made or not; the pool says.
@@ -112,6 +123,8 @@ public enum PoolRefusal: Error, Equatable, Sendable, CustomStringConvertible {
         case .notFound(let nsid): "there is no namespace \(nsid)"
         case .alreadyAttached(let nsid): "namespace \(nsid) is attached already"
         case .notAttached(let nsid): "namespace \(nsid) is not attached"
+        case .cannotShrink(let nsid, let blockCount):
+            "namespace \(nsid) has \(blockCount) blocks already; allowed: as many or more"
         case .unavailable(let reason), .failed(let reason): reason
         }
     }

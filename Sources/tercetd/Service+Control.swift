@@ -55,6 +55,10 @@ extension Service {
         methods.add(PoolMethod.create, PoolCreateRequest.self) {
             (given) async throws(TercetError) -> PoolState.Namespace in try await self.createInPool(given)
         }
+        methods.add(PoolMethod.grow, PoolGrowRequest.self) { (given) async throws(TercetError) -> NoParameters in
+            try await self.growInPool(given)
+            return NoParameters()
+        }
         for (method, change) in [
             (PoolMethod.attach, PoolChange.attach), (PoolMethod.detach, PoolChange.detach),
             (PoolMethod.delete, PoolChange.delete),
@@ -66,8 +70,10 @@ extension Service {
         }
     }
 
-    private func state() -> TargetState {
-        TargetState(
+    private func state() async -> TargetState {
+        var pools: [String: PoolState] = [:]
+        for subsystem in target.subsystems { pools[subsystem.nqn] = await poolState(of: subsystem.nqn) }
+        return TargetState(
             configuration: JSONValue(written.document.value), file: written.file ?? "", isSaved: written.isSaved,
             reactorPlaces: reactorPlaces, listeners: target.reached.listeners.map(\.description),
             subsystems: target.subsystems.map { subsystem in
@@ -82,7 +88,7 @@ extension Service {
                         TargetState.Controller(
                             id: controller.id, host: controller.host, address: controller.address?.description ?? "",
                             ioQueues: controller.ioQueues)
-                    }, pool: poolState(of: subsystem.nqn))
+                    }, pool: pools[subsystem.nqn])
             }, missing: missing.map { MissingReport($0) })
     }
 }

@@ -30,12 +30,19 @@ extension Service {
         var listeners: Int
         var reactors: Int
         var startSeconds: Double
+        var pools: [(nqn: String, state: PoolState)]
     }
 
     private var metricsFacts: MetricsFacts {
-        MetricsFacts(
-            missingParts: missing.count, listeners: target.reached.listeners.count, reactors: reactors.count,
-            startSeconds: startSeconds)
+        get async {
+            var states: [(nqn: String, state: PoolState)] = []
+            for nqn in pools.map(\.nqn).sorted() {
+                if let state = await poolState(of: nqn) { states.append((nqn, state)) }
+            }
+            return MetricsFacts(
+                missingParts: missing.count, listeners: target.reached.listeners.count, reactors: reactors.count,
+                startSeconds: startSeconds, pools: states)
+        }
     }
 
     private nonisolated var reactorCheck: HealthReport.Check {
@@ -74,8 +81,24 @@ extension MetricsText {
                 family.sample([("subsystem", subsystem.nqn)], Double(subsystem.controllers))
             }
         }
+        addPools(facts)
         addHosts(statistics)
         addNamespaces(statistics)
+    }
+
+    private mutating func addPools(_ facts: Service.MetricsFacts) {
+        guard !facts.pools.isEmpty else { return }
+        func gauge(_ name: String, _ help: String, _ value: (PoolState) -> UInt64?) {
+            family("tercet_target_pool_\(name)", .gauge, help) { family in
+                for (nqn, state) in facts.pools {
+                    if let value = value(state) { family.sample([("subsystem", nqn)], Double(value)) }
+                }
+            }
+        }
+        gauge("capacity_bytes", "Bytes that all namespaces of a pool may have together.") { $0.capacity }
+        gauge("unallocated_bytes", "Bytes of a pool's capacity that no namespace has.") { $0.unallocated }
+        gauge("free_bytes", "Bytes that are free in a pool's file system.") { $0.free }
+        gauge("namespaces", "Namespaces of a pool, attached or not.") { UInt64($0.namespaces.count) }
     }
 
     private mutating func addHosts(_ statistics: TargetStatistics) {

@@ -3,6 +3,7 @@ import BlockInterface
 import ControlPlane
 import Dispatch
 import Logging
+import NVMeTarget
 import NamespacePool
 import Synchronization
 import TargetConfiguration
@@ -137,6 +138,13 @@ extension Service {
             try await set(false, nsid, store)
             try await bringAbout()
             return nsid
+        case .grow(let nsid, let blockCount):
+            try await onDisk { () throws(PoolRefusal) in
+                try store.grow(nsid, blockCount: blockCount, within: limits)
+            }
+            try await bringAbout()
+            target.refreshNamespaces()
+            return nsid
         case .delete(let nsid): return try await delete([nsid], nqn, store)
         case .deleteAll: return try await delete(store.namespaces.map(\.nsid), nqn, store)
         }
@@ -162,11 +170,7 @@ extension Service {
     /// Makes a namespace, and attaches it if that is wanted. A call that is repeated finds what is there.
     func createInPool(_ given: PoolCreateRequest) async throws(TercetError) -> PoolState.Namespace {
         guard let pool = told.definition[given.subsystem]?.pool else { throw noPool(given.subsystem) }
-        guard given.size % UInt64(pool.blockSize) == 0 else {
-            throw TercetError(
-                .invalid,
-                "size: \(given.size) is no multiple of the block size; allowed: multiples of \(pool.blockSize)")
-        }
+        let blockCount = try blocks(of: given.size, blockSize: pool.blockSize)
         var uuid: UUIDBytes?
         if let text = given.uuid {
             uuid = UUIDBytes(text)
@@ -176,8 +180,7 @@ extension Service {
                     "uuid: '\(text)' is no UUID; allowed: \"xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx\", not all zeroes")
             }
         }
-        let nsid = try await change(
-            given.subsystem, .create(blockCount: given.size / UInt64(pool.blockSize), uuid: uuid))
+        let nsid = try await change(given.subsystem, .create(blockCount: blockCount, uuid: uuid))
         if given.isAttached ?? false, namespace(nsid, of: given.subsystem)?.isAttached == false {
             _ = try await change(given.subsystem, .attach(nsid))
         }
@@ -185,6 +188,22 @@ extension Service {
             throw TercetError(.notFound, "pool '\(given.subsystem)': namespace \(nsid) has been deleted meanwhile")
         }
         return PoolState.Namespace(made)
+    }
+
+    /// Gives a namespace more blocks; hosts are told.
+    func growInPool(_ given: PoolGrowRequest) async throws(TercetError) {
+        // A namespace that is not there is refused with the change.
+        let size = namespace(given.nsid, of: given.subsystem)?.blockSize ?? 1
+        let blockCount = try blocks(of: given.size, blockSize: size)
+        try await change(given.subsystem, .grow(given.nsid, blockCount: blockCount))
+    }
+
+    private func blocks(of size: UInt64, blockSize: UInt32) throws(TercetError) -> UInt64 {
+        guard size % UInt64(blockSize) == 0 else {
+            throw TercetError(
+                .invalid, "size: \(size) is no multiple of the block size; allowed: multiples of \(blockSize)")
+        }
+        return size / UInt64(blockSize)
     }
 
     /// A change that the operator asks for.
@@ -208,13 +227,14 @@ extension Service {
     }
 
     /// A pool as it is; `nil` if the subsystem is none, or is not open.
-    func poolState(of nqn: String) -> PoolState? {
+    func poolState(of nqn: String) async -> PoolState? {
         guard var pool = told.definition[nqn]?.pool, let store = pools.first(where: { $0.nqn == nqn })?.store else {
             return nil
         }
         pool.namespaces = store.namespaces
+        let free = await onDisk { store.freeBytes }
         return PoolState(
-            folder: pool.folder, capacity: pool.capacity, unallocated: pool.unallocated,
+            folder: pool.folder, capacity: pool.capacity, unallocated: pool.unallocated, free: free,
             maxNamespaces: pool.maxNamespaces, blockSize: pool.blockSize,
             namespaces: pool.namespaces.map { PoolState.Namespace($0) })
     }
@@ -268,6 +288,7 @@ extension PoolChange {
         case .deleteAll: "all deleted"
         case .attach: "attached"
         case .detach: "detached"
+        case .grow: "grown"
         }
     }
 }
@@ -275,7 +296,7 @@ extension PoolChange {
 extension PoolRefusal {
     fileprivate var code: TercetError.Code {
         switch self {
-        case .empty: .invalid
+        case .empty, .cannotShrink: .invalid
         case .insufficientCapacity, .noIdentifier: .exhausted
         case .uuidInUse, .alreadyAttached: .exists
         case .notFound, .notAttached: .notFound

@@ -79,6 +79,9 @@ final class TestPool: PoolKeeper {
         case .attach(let nsid), .detach(let nsid):
             try contents.setAttached(change == .attach(nsid), nsid)
             return nsid
+        case .grow(let nsid, let blockCount):
+            try contents.grow(nsid, blockCount: blockCount, within: limits)
+            return nsid
         case .delete(let nsid):
             try contents.remove(nsid)
             contents.removed(nsid)

@@ -100,6 +100,24 @@ import Testing
         #expect(pool.leftovers.allSatisfy { !$0.isAttached })
     }
 
+    @Test func aNamespaceGrowsAndNeverShrinks() throws {
+        var pool = try pool(1024, 1024)
+        func grow(_ nsid: UInt32, _ blocks: UInt64) -> PoolRefusal? {
+            refusal { () throws(PoolRefusal) in try pool.grow(nsid, blockCount: blocks, within: Self.limits) }
+        }
+        #expect(grow(1, 1023) == .cannotShrink(1, blockCount: 1024))
+        #expect(grow(1, 1024) == nil, "nothing changes")
+        #expect(grow(1, 1537) == .insufficientCapacity(needed: 513 * 4096, unallocated: 2 << 20))
+        #expect(grow(1, .max) == .insufficientCapacity(needed: .max, unallocated: 2 << 20))
+        #expect(grow(1, 1536) == nil)
+        #expect(pool.namespaces.map(\.blockCount) == [1536, 1024])
+        #expect(grow(3, 1) == .notFound(3))
+        // Its blocks stay as large as they are.
+        let limits = PoolLimits(capacity: 20 << 20, maxNamespaces: 4, blockSize: 512)
+        #expect(refusal { () throws(PoolRefusal) in try pool.grow(2, blockCount: 2048, within: limits) } == nil)
+        #expect(pool.namespaces[1].byteCount == 8 << 20)
+    }
+
     @Test func contentsThatContradictThemselvesAreRefused() {
         func entry(_ nsid: UInt32, _ uuid: UInt64, blocks: UInt64 = 1) -> PoolContents.Entry {
             .init(

@@ -73,6 +73,22 @@ import Testing
         #expect(try store.make(blockCount: 1, within: Self.limits).nsid == 1)
     }
 
+    /// A namespace grows, and one whose process died before its file was longer is as long as was written down.
+    @Test func namespacesGrow() throws {
+        let folder = try Folder()
+        try folder.write(record(stage: "there"), "pool.json")
+        try folder.write("contents", "\(Self.uuid).namespace")
+        let store = try open(folder)
+        let path = "\(folder.path)/\(Self.uuid).namespace"
+        func size() throws -> UInt64? { try FileManager.default.attributesOfItem(atPath: path)[.size] as? UInt64 }
+        #expect(try size() == 1 << 20)
+        try store.grow(1, blockCount: 1 << 20, within: Self.limits)
+        #expect(try size() == 4 << 30)
+        #expect(store.namespaces[0].blockCount == 1 << 20)
+        let bytes = try #require(try FileHandle(forReadingAtPath: path)?.read(upToCount: 9))
+        #expect(bytes == Data("contents\0".utf8))
+    }
+
     @Test func whatElseIsKeptGoesBeforeTheIdentifierIsFree() throws {
         let folder = try Folder()
         try folder.write(record(stage: "removing"), "pool.json")

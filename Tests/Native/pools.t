@@ -24,7 +24,7 @@ configure() {
 JSON
 }
 start() {
-  start_tercetd --config "$configuration" --control "$control"
+  start_tercetd --config "$configuration" --control "$control" --metrics "$tap_folder/metrics.sock"
   wait_until 20 target_listens
 }
 target() { timeout 60 "$tercet" target "$@" --socket "$control"; }
@@ -34,7 +34,7 @@ refusal() { expect_refusal "$1" "$2" pool "${@:3}"; }
 
 configure '"capacity": "1G", "maxNamespaces": 4'
 require "a target with an empty pool starts" start
-expect_output "it is listed" "^$nqn: 0 of 4 namespaces, 1G of 1G not allocated, in $folder\$" pool list
+expect_output "it is listed" "^$nqn: 0 of 4 namespaces, 1G of 1G not allocated, in $folder \([0-9]+M free\)\$" pool list
 
 # A namespace, from its making to its end.
 expect_output "a namespace is made" "^namespace 1: 256M in blocks of 4096, not attached, [0-9a-f-]{36}\$" pool create "$nqn" 256M
@@ -50,9 +50,16 @@ expect_output "the pool has so much less" "^$nqn: 2 of 4 namespaces, 256M of 1G 
 first=$(uuid_of 1)
 expect_output "hosts know it by its UUID" "$first" tercet identify --nsid 1
 
+check "a namespace grows while hosts use it" pool grow "$nqn" 2 --size 640M
+expect_output "... and hosts hear of it" "671088640|640M|163840" tercet identify --nsid 2
+check "it is written to its end" tercet write --nsid 2 --start-block 163824 --input "$tap_folder/pattern"
+refusal "it never shrinks" "namespace 2 has 163840 blocks already; allowed: as many or more" grow "$nqn" 2 --size 512M
+check "the same size is no change" pool grow "$nqn" 2 --size 640M
+refusal "it grows by what is left" "1073741824 bytes are needed, and 134217728 are not allocated" grow "$nqn" 2 --size 1664M
+
 # What cannot be.
-refusal "more than is left is refused" "268439552 bytes are needed, and 268435456 are not allocated; delete a namespace, or raise 'capacity'" \
-  create "$nqn" 268439552
+refusal "more than is left is refused" "134221824 bytes are needed, and 134217728 are not allocated; delete a namespace, or raise 'capacity'" \
+  create "$nqn" 134221824
 refusal "a part of a block too" "size: 5000 is no multiple of the block size; allowed: multiples of 4096" create "$nqn" 5000
 refusal "... and nothing" "the size is 0" create "$nqn" 0
 refusal "what is attached cannot be attached" "namespace 1 is attached already" attach "$nqn" 1
@@ -66,10 +73,14 @@ expect_output "a namespace has the UUID that was asked for" "^namespace 3: 1M .*
 expect_output "the same call again finds it" "^namespace 3: 1M .*, attached, $named\$" pool create "$nqn" 1M --uuid "$named" --attach
 refusal "... unless the size is another" "a namespace of another size has the UUID $named" create "$nqn" 2M --uuid "$named"
 
+metrics() { curl --silent --unix-socket "$tap_folder/metrics.sock" http://localhost/metrics; }
+expect_output "metrics tell what the pool has" "^tercet_target_pool_unallocated_bytes\{subsystem=\"$nqn\"\} 133169152\$" metrics
+output_has "... and how much room there is" "^tercet_target_pool_free_bytes\{subsystem=\"$nqn\"\} [0-9]+"
+
 # Restarts and reloads.
 check "the daemon ends" stop_tercetd
 require "it starts again" start
-expect_output "the namespaces are there" "^$nqn: 3 of 4 namespaces, 255M of 1G not allocated" pool list
+expect_output "the namespaces are there" "^$nqn: 3 of 4 namespaces, 127M of 1G not allocated" pool list
 expect_equal "... with their UUIDs" "$first $named" "$(uuid_of 1) $(uuid_of 3)"
 check "... and their data" tercet read --nsid 1 --start-block 5000 --block-count 16 -o "$tap_folder/read"
 expect_equal "... which is what was written" "$(sha256sum <"$tap_folder/pattern")" "$(sha256sum <"$tap_folder/read")"
@@ -99,7 +110,12 @@ expect_output "... and names what is missing" "missing: subsystem $nqn: the fold
 mv "$folder.away" "$folder"
 expect_output "the folder comes back, and the pool with it" "subsystem $nqn added" target reload
 expect_output "... with its namespace" "^$nqn: 1 of 8" pool list
-check "the namespace is deleted" pool delete "$nqn" 1
+check "another namespace is made" pool create "$nqn" 2M
+rm "$folder/$(uuid_of 2).namespace"
+refusal "one whose file has gone is not attached" "there is no such file" attach "$nqn" 2
+expect_output "... and says so" "^  namespace 2: 2M .*, not attached" pool list
+check "... and the other one is used" bench --nsid 1 --rw randwrite --bs 4k --iodepth 4 --size 1m --runtime 1
+check "both are deleted" eval 'pool delete "$nqn" 1 && pool delete "$nqn" 2'
 
 # Killed at any step.
 pause() { read -r -t "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))" <> <(:) || :; }

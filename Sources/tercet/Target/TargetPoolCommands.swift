@@ -13,7 +13,7 @@ struct TargetPoolCommand: ParsableCommand {
             are the pool's managers do the same with nvme create-ns, attach-ns, detach-ns and delete-ns.
             """,
         subcommands: [
-            PoolList.self, PoolCreate.self, PoolAttach.self, PoolDetach.self, PoolDelete.self,
+            PoolList.self, PoolCreate.self, PoolAttach.self, PoolDetach.self, PoolGrow.self, PoolDelete.self,
         ])
 
     struct PoolList: ParsableCommand {
@@ -39,7 +39,7 @@ struct TargetPoolCommand: ParsableCommand {
                 print(
                     "\(subsystem.nqn): \(pool.namespaces.count) of \(pool.maxNamespaces) namespaces, "
                         + "\(ByteSize.format(pool.unallocated)) of \(ByteSize.format(pool.capacity)) not allocated, in \(pool.folder)"
-                )
+                        + (pool.free.map { " (\($0 >> 20)M free)" } ?? ""))
                 for namespace in pool.namespaces { print("  \(namespace.line)") }
             }
         }
@@ -59,9 +59,7 @@ struct TargetPoolCommand: ParsableCommand {
         @OptionGroup var target: TargetArguments
 
         func run() throws {
-            guard let bytes = ByteSize.parse(size[...]) else {
-                throw ValidationError("'\(size)' is no size; allowed: a number of bytes, or with K, M, G or T")
-            }
+            let bytes = try poolSize(size)
             let made = try target.call(
                 PoolMethod.create, PoolCreateRequest(subsystem: nqn, size: bytes, uuid: uuid, isAttached: attach),
                 returning: PoolState.Namespace.self)
@@ -84,12 +82,35 @@ struct TargetPoolCommand: ParsableCommand {
         func run() throws { try namespace.change(PoolMethod.detach) }
     }
 
+    struct PoolGrow: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "grow", abstract: "Make a namespace of a pool larger, while hosts use it.",
+            discussion: "Hosts are told. A namespace never shrinks; the same size again changes nothing.")
+        @OptionGroup var namespace: PoolNamespaceArguments
+        @Option(name: .long, help: "Bytes that it is to have, with K, M, G or T: a multiple of its block size.")
+        var size: String
+
+        func run() throws {
+            let given = PoolGrowRequest(
+                subsystem: namespace.nqn, nsid: namespace.nsid, size: try poolSize(size))
+            _ = try namespace.target.call(PoolMethod.grow, given, returning: NoParameters.self)
+        }
+    }
+
     struct PoolDelete: ParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "delete", abstract: "Delete a namespace of a pool, with its data, attached or not.")
         @OptionGroup var namespace: PoolNamespaceArguments
         func run() throws { try namespace.change(PoolMethod.delete) }
     }
+}
+
+/// A size as people write it, in bytes.
+private func poolSize(_ text: String) throws -> UInt64 {
+    guard let bytes = ByteSize.parse(text[...]) else {
+        throw ValidationError("'\(text)' is no size; allowed: a number of bytes, or with K, M, G or T")
+    }
+    return bytes
 }
 
 /// A namespace of a pool of a running target.
