@@ -71,9 +71,14 @@ extension Daemon {
 
     /// Attaches a volume.
     ///
-    /// - Parameter takesOver: a host that has it attached is fenced.
-    func attachOwned(_ name: String, takesOver: Bool) async -> Bool {
+    /// - Parameters:
+    ///   - present: the volume as the registry has it; `nil` where that is not known.
+    ///   - takesOver: a host that has it attached is fenced.
+    func attachOwned(
+        _ name: String, _ present: VolumedConfiguration.VolumeEntry?, takesOver: Bool
+    ) async -> Bool {
         guard var entry = wanted[name], !isStopping else { return false }
+        if let present { (entry.members, entry.expected) = (present.members, present.expected) }
         entry.takesOver = takesOver
         wanted[name] = entry
         let number = turns.join(name)

@@ -41,7 +41,8 @@ enum RegisteredVolumes {
         }
     }
 
-    private static func volume(
+    /// A volume as the registry has it now. Throws `notFound`; `invalid` where it is being created or removed.
+    static func volume(
         _ name: String, _ registry: any Registry
     ) async throws(RegistryError) -> VolumedConfiguration.VolumeEntry {
         guard let entry = try await registry.get(name)?.entry else {

@@ -171,7 +171,7 @@ actor Successor {
         case .claim(let volume, let lease): step(volume) { await self.claim(volume, lease) }
         case .attach(let volume, let fencing):
             step(volume) {
-                let isAttached = await self.daemon.attachOwned(volume, takesOver: fencing == .fences)
+                let isAttached = await self.attach(volume, fencing)
                 await self.take(.volume(volume, isAttached ? .attached : .attachFailed))
             }
         case .serve(let volume):

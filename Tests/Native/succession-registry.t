@@ -77,6 +77,21 @@ check "... and stands by at once" wait_until 10 stands_by 1
 expect_output "the reservation is still there" "^kept$" hosts check
 expect_output "the host gives it up" "^released$" hosts release
 
+# The registry says what the volume has become since the daemons began.
+for number in 0 1 2; do truncate -s 80M "$tap_folder/disk$number"; done
+target_is_larger() { "$tercet" connect-test -a "$address" -s "$((port + $1))" -n "$nqn.$1" | grep -q " 163840 blocks"; }
+for number in 0 1 2; do require "namespace $number is enlarged" wait_until 30 target_is_larger "$number"; done
+expect_output "the volume grows, by a host that takes it over" "the volume has 16[0-9]* blocks" timeout 60 "$tercet" volume grow db --take-over
+check "its owner serves it again" wait_until 20 serves 0
+expect_output "... as large as it is" "^db: serving, 83[0-9]* bytes" asked list 0
+expect_output "it is handed over" "handed over to b" asked hand-over 0 db
+check "... and served by the other" wait_until 10 serves 1
+expect_output "... as large as it is" "^db: serving, 83[0-9]* bytes" asked list 1
+expect_output "hosts go on" "^reserved$" hosts reserve
+expect_output "... with it" "^released$" hosts release
+expect_output "... and back" "handed over to a" asked hand-over 1 db
+require "... and served by the first" wait_until 10 serves 0
+
 kill_member 1
 kill_member 2
 check "two members are away: the owner leaves the volume to others" wait_until 20 grep -q "not served any more: too few of its members" "$tap_folder/a.log"

@@ -3,6 +3,22 @@ import Logging
 import NVMeSpec
 import Succession
 import VolumeRegistry
+import VolumedConfiguration
+
+/// A volume is attached as the registry has it now: it may have grown, or have another member, since this daemon began.
+extension Successor {
+    func attach(_ volume: String, _ fencing: VolumeSuccession.Fencing) async -> Bool {
+        var present: VolumedConfiguration.VolumeEntry?
+        do throws(RegistryError) { present = try await RegisteredVolumes.volume(volume, registry) } catch {
+            // Then the entry that is known has to do: the members have the last word.
+            guard error.code == .unavailable || error.code == .inUse else {
+                note(volume, .error, "cannot be attached: \(error.message)")
+                return false
+            }
+        }
+        return await daemon.attachOwned(volume, present, takesOver: fencing == .fences)
+    }
+}
 
 /// Reservations of hosts belong to the volume: each owner takes on what the one before it has kept, and keeps what hosts change.
 extension Successor {
