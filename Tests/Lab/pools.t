@@ -77,7 +77,8 @@ whole() {
   python3 - "$tap_folder/large" "$second" <<'PYTHON'
 import sys
 wanted, found = (open(name, "rb").read(40 << 20) for name in sys.argv[1:])
-kinds = ["new" if found[p:p + 4096] == wanted[p:p + 4096] else "torn" if any(found[p:p + 4096]) else "old"
+zeroes = bytes(4096)
+kinds = ["new" if found[p:p + 4096] == wanted[p:p + 4096] else "old" if found[p:p + 4096] == zeroes else "torn"
          for p in range(0, len(wanted), 4096)]
 print(kinds.count("new"), "blocks are there,", kinds.count("torn"), "are torn")
 sys.exit(kinds.count("torn") > 0 or kinds.count("new") < 4000)

@@ -152,7 +152,8 @@ whole() {
   python3 - "$tap_folder/large" "$tap_folder/read" <<'PYTHON'
 import sys
 wanted, found = (open(name, "rb").read() for name in sys.argv[1:])
-kinds = ["new" if found[p:p + 4096] == wanted[p:p + 4096] else "old" if not any(found[p:p + 4096]) else "torn"
+zeroes = bytes(4096)
+kinds = ["new" if found[p:p + 4096] == wanted[p:p + 4096] else "old" if found[p:p + 4096] == zeroes else "torn"
          for p in range(0, len(wanted), 4096)]
 count = kinds.count("new")
 print(count, "blocks are there,", kinds.count("torn"), "are torn")
