@@ -9,7 +9,7 @@ public enum TargetMethod {
     public static let save = "state.save"
     /// `NoParameters` to `ChangeReport`: reads the configuration file again, as SIGHUP does.
     public static let reload = "state.reload"
-    /// `NoParameters` to `TargetStatistics`.
+    /// `StatisticsRequest` to `TargetStatistics`.
     public static let statistics = "statistics.get"
     /// `NoParameters` to `TraceFileName`.
     public static let dumpTrace = "trace.dump"
@@ -24,6 +24,13 @@ public struct SaveRequest: Codable, Sendable {
     /// An absolute path; the file that the daemon was started with if not given.
     public var path: String?
     public init(path: String? = nil) { self.path = path }
+}
+
+/// Which counters are wanted.
+public struct StatisticsRequest: Codable, Sendable {
+    /// The queues of hosts too, for which each reactor is asked; not if not given.
+    public var queues: Bool?
+    public init(queues: Bool? = nil) { self.queues = queues }
 }
 
 /// The file that a trace was written to.

@@ -86,17 +86,48 @@ public struct TargetStatistics: Codable, Sendable {
         }
     }
 
+    /// A queue of a host, as it is at the moment.
+    public struct Queue: Codable, Sendable {
+        public var host: String
+        public var controller: UInt16
+        /// 0 for the admin queue.
+        public var queue: UInt16
+        public var reactor: Int
+        /// Entries of its submission queue.
+        public var entries: UInt32
+        /// Commands that have arrived and are not answered.
+        public var underWay: UInt32
+        /// Commands answered since the host connected.
+        public var answered: UInt64
+
+        public init(
+            host: String, controller: UInt16, queue: UInt16, reactor: Int, entries: UInt32, underWay: UInt32,
+            answered: UInt64
+        ) {
+            self.host = host
+            self.controller = controller
+            self.queue = queue
+            self.reactor = reactor
+            self.entries = entries
+            self.underWay = underWay
+            self.answered = answered
+        }
+    }
+
     public struct Subsystem: Codable, Sendable {
         public var nqn: String
         public var controllers: Int
         public var hosts: [Host]
         public var namespaces: [Namespace]
+        /// `nil` where they were not asked for.
+        public var queues: [Queue]?
 
-        public init(nqn: String, controllers: Int, hosts: [Host], namespaces: [Namespace]) {
+        public init(nqn: String, controllers: Int, hosts: [Host], namespaces: [Namespace], queues: [Queue]? = nil) {
             self.nqn = nqn
             self.controllers = controllers
             self.hosts = hosts
             self.namespaces = namespaces
+            self.queues = queues
         }
     }
 

@@ -263,6 +263,11 @@ final class CommandEngine {
         return answered
     }
 
+    /// Tells `body` of each connection that a host has.
+    func forEachConnection(_ body: (ConnectionSlot) -> Void) {
+        for connection in bound.indices where connections[connection].state == .live { body(connections[connection]) }
+    }
+
     /// Frees the slot of a drained connection: its index is the port's again.
     private func release(_ connection: ConnectionIndex) {
         connections[connection].release()

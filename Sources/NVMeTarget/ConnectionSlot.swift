@@ -44,7 +44,9 @@ struct ConnectionSlot: BitwiseCopyable {
     /// Entries of the host's submission queue, and so the commands it may have unanswered; 1-based.
     private(set) var entries: UInt32 = 0
     /// Commands received and not answered.
-    private var unanswered: UInt32 = 0
+    private(set) var unanswered: UInt32 = 0
+    /// Commands answered.
+    private(set) var answered: UInt64 = 0
     /// Requests that refer to this slot.
     private var requests: UInt32 = 0
     /// The first half of a fused operation, which waits for the second.
@@ -144,6 +146,7 @@ struct ConnectionSlot: BitwiseCopyable {
         let next = UInt32(sqHead) + 1
         sqHead = next >= entries ? 0 : UInt16(truncatingIfNeeded: next)
         unanswered -= 1
+        answered &+= 1
         return sqHead
     }
 

@@ -45,6 +45,20 @@ final class ControlPath: CommandEngineOwner {
         pages = PageAnswers(engines)
     }
 
+    /// The queues of this group that belong to a controller.
+    var queueLoads: [QueueLoad] {
+        var loads: [QueueLoad] = []
+        engines.forEachConnection { slot in
+            guard let controller = controllers[slot.controller] else { return }
+            loads.append(
+                QueueLoad(
+                    subsystem: controller.subsystem.nqn, host: controller.hostNQN, controllerID: controller.id,
+                    queueID: slot.queueID, reactor: engines.group, entries: slot.entries, underWay: slot.unanswered,
+                    answered: slot.answered))
+        }
+        return loads
+    }
+
     // MARK: Commands
 
     /// A command that is not I/O has its data: do it.

@@ -78,6 +78,11 @@ final class EngineTable {
         return answered
     }
 
+    /// Tells `body` of each connection that a host has.
+    func forEachConnection(_ body: (ConnectionSlot) -> Void) {
+        for engine in engines { engine.forEachConnection(body) }
+    }
+
     // MARK: Queues and requests
 
     func opened(_ connection: ConnectionIndex, of port: PortIndex, _ origin: ConnectionOrigin, now: MonotonicTime) {

@@ -23,6 +23,8 @@ protocol PollGroupDuties: AnyObject {
     func synchronize(_ subsystem: Subsystem, nsid: UInt32)
     /// Withdraws a command of one of the group's queues if it has not started; `true` when it was.
     func abort(_ commandID: UInt16, in queue: QueueLocation) -> Bool
+    /// The queues that hosts have here. Makes a list: not for the I/O path.
+    var queueLoads: [QueueLoad] { get }
     /// Answers an Abort command that another reactor has carried out.
     func finishAbort(_ ticket: RequestTicket, isAborted: Bool)
     /// A pool has been changed for one of the group's commands, or has not.
@@ -64,6 +66,12 @@ struct GroupHandle: Sendable {
     func send(_ body: @escaping @Sendable (any PollGroupDuties) -> Void) {
         let reference = reference
         mailbox.send { if let group = reference.group { body(group) } }
+    }
+
+    /// Tells the queues that hosts have at the group: none if it is gone. Its mailbox has to be drained.
+    func tellQueueLoads(_ told: @escaping @Sendable ([QueueLoad]) -> Void) {
+        let reference = reference
+        mailbox.send { told(reference.group?.queueLoads ?? []) }
     }
 
     /// Calls `done` when the group has done what it was sent before, even if it is gone. Its mailbox has to be drained.

@@ -208,6 +208,8 @@ extension PollGroup: PollGroupDuties {
         if let queue = engines.queue(at: location) { control.close(queue) }
     }
 
+    var queueLoads: [QueueLoad] { control.queueLoads }
+
     func deliverEvents(of controller: Controller) { control.deliverEvents(of: controller) }
 
     func synchronize(_ subsystem: Subsystem) { views.synchronize(subsystem) }

@@ -32,8 +32,9 @@ extension Service {
         methods.add(TargetMethod.reload, NoParameters.self) { (_) async throws(TercetError) -> ChangeReport in
             try await self.reload()
         }
-        methods.add(TargetMethod.statistics, NoParameters.self) { (_) async throws(TercetError) -> TargetStatistics in
-            TargetStatistics(self.target)
+        methods.add(TargetMethod.statistics, StatisticsRequest.self) {
+            (given) async throws(TercetError) -> TargetStatistics in
+            TargetStatistics(self.target, given.queues == true ? await self.target.queueLoads() : nil)
         }
         methods.add(TargetMethod.dumpTrace, NoParameters.self) { (_) async throws(TercetError) -> TraceFileName in
             TraceFileName(path: try await self.dumpTrace())
@@ -94,15 +95,24 @@ extension Service {
 }
 
 extension TargetStatistics {
-    /// Reads all counters: not on a reactor.
-    init(_ target: Target) {
+    /// Reads all counters: not on a reactor. Queues are those given.
+    init(_ target: Target, _ queues: [QueueLoad]? = nil) {
         self.init(
             uptimeSeconds: Double(target.uptimeNanoseconds(.now())) / 1e9,
             subsystems: target.counters.map { subsystem in
                 Subsystem(
                     nqn: subsystem.nqn, controllers: subsystem.controllers, hosts: subsystem.hosts.map { Host($0) },
-                    namespaces: subsystem.namespaces.map { Namespace($0) })
+                    namespaces: subsystem.namespaces.map { Namespace($0) },
+                    queues: queues?.filter { $0.subsystem == subsystem.nqn }.map { Queue($0) })
             })
+    }
+}
+
+extension TargetStatistics.Queue {
+    fileprivate init(_ load: QueueLoad) {
+        self.init(
+            host: load.host, controller: load.controllerID, queue: load.queueID, reactor: load.reactor,
+            entries: load.entries, underWay: load.underWay, answered: load.answered)
     }
 }
 

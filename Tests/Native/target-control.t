@@ -89,6 +89,16 @@ expect_output "the list" "^$nqn: 2 namespaces, [01] hosts, [01] controllers" tar
 expect_output "its counters" "namespace 1: [1-9][0-9]* reads of [0-9]+ bytes, [1-9][0-9]* writes of .* bytes, 0 failed, 0 device" \
   target stats "$nqn"
 expect_output "what it does just now" "^ +[1-9][0-9]* .* $nqn namespace 1" target top --count 1 --interval 0.5
+expect_output "... and each queue" "^ +[1-9][0-9]* +[0-9]+ +[0-9]+ +[01]  $nqn controller [0-9]+ queue [1-9]" \
+  target top "$nqn" --queues --count 1 --interval 0.5
+output_has "... the admin queue too" "$nqn controller [0-9]+ admin queue of nqn"
+queues_are_bounded() {
+  target top --queues --count 1 --interval 0.5 --json | python3 -c '
+import json, sys
+rows = json.load(sys.stdin)
+assert rows and all(row["underWay"] <= row["entries"] for row in rows), rows'
+}
+check "... with no more under way than it has entries" queues_are_bounded
 check "a trace is written" test -s "$(target trace)"
 
 # Metrics and health, by HTTP.

@@ -1,7 +1,7 @@
 import ControlPlane
 import Foundation
 
-/// The rates of a target's hosts and namespaces between two looks at its counters.
+/// The rates of a target's hosts, namespaces and queues between two looks at its counters.
 struct TargetRates {
     struct Row: Encodable {
         var subsystem: String
@@ -16,23 +16,51 @@ struct TargetRates {
         /// The same; for hosts only.
         var percentile99Seconds: Double?
         var failedPerSecond: Double
-        var waitsPerSecond: Double?
+        /// Commands that had to wait, by what for; for hosts only.
+        var waitsForMemoryPerSecond: Double?
+        var waitsForReadDepthPerSecond: Double?
+        var waitsForSendQueuePerSecond: Double?
 
         var line: String {
             func time(_ seconds: Double?) -> String { seconds.map { String(format: "%9.0f", $0 * 1e6) } ?? "        -" }
             let columns = String(
                 format: "%9.0f %9.0f %9.1f %9.1f", readsPerSecond, writesPerSecond, bytesReadPerSecond / 1_048_576,
                 bytesWrittenPerSecond / 1_048_576)
-            let waits = waitsPerSecond.map { String(format: "%8.0f", $0) } ?? "       -"
+            let waits = [waitsForMemoryPerSecond, waitsForReadDepthPerSecond, waitsForSendQueuePerSecond]
+                .map { $0.map { String(format: "%7.0f", $0) } ?? "      -" }.joined(separator: " ")
             return "\(columns) \(time(meanSeconds)) \(time(percentile99Seconds)) "
                 + String(format: "%8.0f", failedPerSecond) + " \(waits)  \(subsystem) \(part)"
         }
     }
 
     static let header =
-        "  reads/s  writes/s   rMiB/s    wMiB/s   mean us    p99 us  fails/s  waits/s  subsystem and part"
+        "                                                                      waits/s for\n"
+        + "  reads/s  writes/s    rMiB/s    wMiB/s   mean us    p99 us  fails/s  memory    READ    send"
+        + "  subsystem and part"
+
+    /// A queue of a host.
+    struct QueueRow: Encodable {
+        var subsystem: String
+        var host: String
+        var controller: UInt16
+        var queue: UInt16
+        var reactor: Int
+        var commandsPerSecond: Double
+        /// Commands that have arrived and are not answered, at the second look.
+        var underWay: UInt32
+        var entries: UInt32
+
+        var line: String {
+            String(format: "%10.0f %9d %7d %7d", commandsPerSecond, Int(underWay), Int(entries), reactor)
+                + "  \(subsystem) controller \(controller) "
+                + (queue == 0 ? "admin queue" : "queue \(queue)") + " of \(host)"
+        }
+    }
+
+    static let queueHeader = "commands/s under way entries reactor  queue"
 
     let rows: [Row]
+    let queues: [QueueRow]
 
     init(_ before: TargetStatistics, _ now: TargetStatistics) {
         let seconds = max(1e-3, now.uptimeSeconds - before.uptimeSeconds)
@@ -48,6 +76,19 @@ struct TargetRates {
             }
             return hosts + namespaces
         }
+        queues = now.subsystems.flatMap { subsystem -> [QueueRow] in
+            let former = before.subsystems.first { $0.nqn == subsystem.nqn }?.queues ?? []
+            return (subsystem.queues ?? []).map { queue in
+                let earlier = former.first {
+                    ($0.host, $0.controller, $0.queue) == (queue.host, queue.controller, queue.queue)
+                }
+                return QueueRow(
+                    subsystem: subsystem.nqn, host: queue.host, controller: queue.controller, queue: queue.queue,
+                    reactor: queue.reactor,
+                    commandsPerSecond: Self.rate(queue.answered, earlier?.answered ?? 0, seconds),
+                    underWay: queue.underWay, entries: queue.entries)
+            }
+        }
     }
 
     private static func row(
@@ -57,10 +98,9 @@ struct TargetRates {
         let reads = host.readLatency.since(former?.readLatency ?? [])
         let writes = host.writeLatency.since(former?.writeLatency ?? [])
         row.percentile99Seconds = (reads + writes).sorted { $0.seconds < $1.seconds }.percentile(0.99)
-        func waits(_ host: TargetStatistics.Host?) -> UInt64 {
-            host.map { $0.waitsForMemory + $0.waitsForReadDepth + $0.waitsForSendQueue } ?? 0
-        }
-        row.waitsPerSecond = rate(waits(host), waits(former), seconds)
+        row.waitsForMemoryPerSecond = rate(host.waitsForMemory, former?.waitsForMemory ?? 0, seconds)
+        row.waitsForReadDepthPerSecond = rate(host.waitsForReadDepth, former?.waitsForReadDepth ?? 0, seconds)
+        row.waitsForSendQueuePerSecond = rate(host.waitsForSendQueue, former?.waitsForSendQueue ?? 0, seconds)
         return row
     }
 
@@ -76,7 +116,7 @@ struct TargetRates {
             bytesReadPerSecond: rate(now.bytesRead, before.bytesRead, seconds),
             bytesWrittenPerSecond: rate(now.bytesWritten, before.bytesWritten, seconds),
             meanSeconds: commands > 0 ? max(0, time) / commands : nil, percentile99Seconds: nil,
-            failedPerSecond: rate(now.failed, before.failed, seconds), waitsPerSecond: nil)
+            failedPerSecond: rate(now.failed, before.failed, seconds))
     }
 
     /// A part that was removed and added since begins anew.

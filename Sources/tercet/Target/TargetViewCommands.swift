@@ -130,15 +130,18 @@ private func format(seconds: Double?) -> String {
 /// The rates of a target, live.
 struct TargetTopCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "top", abstract: "Show live what a running target does: for each host and namespace.",
+        commandName: "top", abstract: "Show live what a running target does: for each host, namespace and queue.",
         discussion: """
             A line each interval and host or namespace: reads and writes a second, MiB a second, mean latency, 99th percentile \
-            (for hosts), failures and waits in the interval. Ctrl-C ends it.
+            (for hosts), failures, and commands that had to wait for memory, for READ depth or for the send queue. With --queues \
+            a line for each queue instead: commands answered a second, commands under way, the queue's entries, and the reactor \
+            that serves it. Ctrl-C ends it.
             """)
 
     @Argument(help: "The subsystem; all of them if not given.") var nqn: String?
     @Option(name: .long, help: "Seconds between two looks.") var interval = 1.0
     @Option(name: .long, help: "End after so many looks.") var count: Int?
+    @Flag(name: .long, help: "Show the queues of the hosts.") var queues = false
     @OptionGroup var target: TargetArguments
 
     func validate() throws {
@@ -148,22 +151,30 @@ struct TargetTopCommand: ParsableCommand {
     }
 
     func run() throws {
-        var before = try target.call(TargetMethod.statistics, returning: TargetStatistics.self)
+        let wanted = StatisticsRequest(queues: queues)
+        var before = try target.call(TargetMethod.statistics, wanted, returning: TargetStatistics.self)
         var looks = 0
         while looks < count ?? .max {
             Thread.sleep(forTimeInterval: interval)
-            let now = try target.call(TargetMethod.statistics, returning: TargetStatistics.self)
-            let rows = TargetRates(before, now).rows.filter { nqn == nil || $0.subsystem == nqn }
-            if target.json {
-                try printJSON(rows)
+            let now = try target.call(TargetMethod.statistics, wanted, returning: TargetStatistics.self)
+            let rates = TargetRates(before, now)
+            if !target.json, isatty(STDOUT_FILENO) == 1 { print("\u{1b}[H\u{1b}[2J", terminator: "") }
+            if queues {
+                let rows = rates.queues.filter { nqn == nil || $0.subsystem == nqn }
+                try show(rows, TargetRates.queueHeader) { $0.line }
             } else {
-                if isatty(STDOUT_FILENO) == 1 { print("\u{1b}[H\u{1b}[2J", terminator: "") }
-                print(TargetRates.header)
-                for row in rows { print(row.line) }
+                let rows = rates.rows.filter { nqn == nil || $0.subsystem == nqn }
+                try show(rows, TargetRates.header) { $0.line }
             }
             fflush(nil)
             before = now
             looks += 1
         }
+    }
+
+    private func show<Row: Encodable>(_ rows: [Row], _ header: String, line: (Row) -> String) throws {
+        if target.json { return try printJSON(rows) }
+        print(header)
+        for row in rows { print(line(row)) }
     }
 }
