@@ -1,50 +1,13 @@
 /// Counters of a target; all count from the start of the daemon, or from when the thing was added.
 public struct TargetStatistics: Codable, Sendable {
-    /// Commands that reads and writes, or anything else, were.
-    public struct Commands: Codable, Sendable {
-        public var reads: UInt64
-        public var writes: UInt64
-        public var bytesRead: UInt64
-        public var bytesWritten: UInt64
-        /// Commands that failed, whatever they were.
-        public var failed: UInt64
-        /// Sums of the times from a command's arrival to its answer.
-        public var readSeconds: Double
-        public var writeSeconds: Double
-
-        public init(
-            reads: UInt64, writes: UInt64, bytesRead: UInt64, bytesWritten: UInt64, failed: UInt64,
-            readSeconds: Double, writeSeconds: Double
-        ) {
-            self.reads = reads
-            self.writes = writes
-            self.bytesRead = bytesRead
-            self.bytesWritten = bytesWritten
-            self.failed = failed
-            self.readSeconds = readSeconds
-            self.writeSeconds = writeSeconds
-        }
-    }
-
-    /// Latencies: how many commands took at most so long, and longer than the bucket before.
-    public struct Bucket: Codable, Sendable {
-        public var seconds: Double
-        public var count: UInt64
-
-        public init(seconds: Double, count: UInt64) {
-            self.seconds = seconds
-            self.count = count
-        }
-    }
-
     public struct Host: Codable, Sendable {
         /// Its NQN; `other` for all beyond the 63 hosts that came first.
         public var host: String
-        public var commands: Commands
+        public var commands: CommandCounters
         /// Commands that are neither reads nor writes.
         public var others: UInt64
-        public var readLatency: [Bucket]
-        public var writeLatency: [Bucket]
+        public var readLatency: [LatencyBucket]
+        public var writeLatency: [LatencyBucket]
         /// Commands that had to wait, by what for.
         public var waitsForMemory: UInt64
         public var waitsForReadDepth: UInt64
@@ -54,7 +17,8 @@ public struct TargetStatistics: Codable, Sendable {
         public var mediaErrors: UInt64
 
         public init(
-            host: String, commands: Commands, others: UInt64, readLatency: [Bucket], writeLatency: [Bucket],
+            host: String, commands: CommandCounters, others: UInt64, readLatency: [LatencyBucket],
+            writeLatency: [LatencyBucket],
             waitsForMemory: UInt64, waitsForReadDepth: UInt64, waitsForSendQueue: UInt64, protocolErrors: UInt64,
             mediaErrors: UInt64
         ) {
@@ -73,12 +37,12 @@ public struct TargetStatistics: Codable, Sendable {
 
     public struct Namespace: Codable, Sendable {
         public var nsid: UInt32
-        public var commands: Commands
+        public var commands: CommandCounters
         public var bytes: UInt64
         /// Failures of its device since it was opened.
         public var deviceFailures: UInt64
 
-        public init(nsid: UInt32, commands: Commands, bytes: UInt64, deviceFailures: UInt64) {
+        public init(nsid: UInt32, commands: CommandCounters, bytes: UInt64, deviceFailures: UInt64) {
             self.nsid = nsid
             self.commands = commands
             self.bytes = bytes
@@ -138,42 +102,5 @@ public struct TargetStatistics: Codable, Sendable {
     public init(uptimeSeconds: Double, subsystems: [Subsystem]) {
         self.uptimeSeconds = uptimeSeconds
         self.subsystems = subsystems
-    }
-}
-
-extension TargetStatistics.Commands {
-    public static func + (left: Self, right: Self) -> Self {
-        Self(
-            reads: left.reads + right.reads, writes: left.writes + right.writes,
-            bytesRead: left.bytesRead + right.bytesRead, bytesWritten: left.bytesWritten + right.bytesWritten,
-            failed: left.failed + right.failed, readSeconds: left.readSeconds + right.readSeconds,
-            writeSeconds: left.writeSeconds + right.writeSeconds)
-    }
-
-    public static var none: Self {
-        Self(reads: 0, writes: 0, bytesRead: 0, bytesWritten: 0, failed: 0, readSeconds: 0, writeSeconds: 0)
-    }
-}
-
-extension [TargetStatistics.Bucket] {
-    /// The latency that so much of the commands kept to, in seconds; `nil` if there were none.
-    ///
-    /// - Parameter fraction: 0.99 for the 99th percentile.
-    public func percentile(_ fraction: Double) -> Double? {
-        let total = reduce(0) { $0 + $1.count }
-        guard total > 0 else { return nil }
-        let wanted = UInt64((Double(total) * fraction).rounded(.up))
-        var sum: UInt64 = 0
-        for bucket in self {
-            sum += bucket.count
-            if sum >= wanted { return bucket.seconds }
-        }
-        return last?.seconds
-    }
-
-    /// The commands since an earlier time.
-    public func since(_ earlier: [TargetStatistics.Bucket]) -> [TargetStatistics.Bucket] {
-        let before = Dictionary(earlier.map { ($0.seconds, $0.count) }) { first, _ in first }
-        return map { .init(seconds: $0.seconds, count: $0.count &- Swift.min($0.count, before[$0.seconds] ?? 0)) }
     }
 }

@@ -4,6 +4,8 @@ import Foundation
 public enum VolumeMethod {
     /// `NoParameters` to `[VolumeSummary]`.
     public static let list = "list"
+    /// `NoParameters` to `VolumeCounters`.
+    public static let statistics = "statistics"
     /// `VolumeName` to `VolumeExplanation`.
     public static let explain = "explain"
     /// `VolumeToAttach` to `VolumeSummary`.

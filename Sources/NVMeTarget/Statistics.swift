@@ -70,10 +70,9 @@ struct StatisticsReference: @unchecked Sendable, BitwiseCopyable, Equatable {
         latencies.deallocate()
     }
 
-    /// How many reads or writes took as long as a bucket of `LatencyCounts` says.
-    func latency(isWrite: Bool, _ bucket: Int) -> UInt64 {
-        let first = latencies + (isWrite ? LatencyCounts.fineCount : 0)
-        return LatencyCounts.fineBuckets(of: bucket).reduce(0) { $0 &+ first[$1] }
+    func addLatencies(to reads: inout LatencyCounts, and writes: inout LatencyCounts) {
+        reads.add(fine: latencies)
+        writes.add(fine: latencies + LatencyCounts.fineCount)
     }
 
     @inline(__always)

@@ -11,63 +11,6 @@ struct NamespaceCounters: BitwiseCopyable {
     private var padding: UInt64 = 0
 }
 
-/// Commands of one kind.
-public struct CommandCount: Sendable, BitwiseCopyable, Equatable {
-    public internal(set) var commands: UInt64 = 0
-    public internal(set) var bytes: UInt64 = 0
-    /// Sum of the times from a capsule's arrival to its answer.
-    public internal(set) var nanoseconds: UInt64 = 0
-
-    init() {}
-
-    @inline(__always)
-    mutating func add(_ byteCount: UInt64, _ time: UInt64) {
-        commands &+= 1
-        bytes &+= byteCount
-        nanoseconds &+= time
-    }
-
-    static func += (left: inout CommandCount, right: CommandCount) {
-        left.commands &+= right.commands
-        left.bytes &+= right.bytes
-        left.nanoseconds &+= right.nanoseconds
-    }
-}
-
-/// Times that commands took: four buckets for each power of two, from a microsecond to 17 seconds.
-public struct LatencyCounts: Sendable, Equatable {
-    static let bucketCount = 96
-    /// Reactors count in buckets of the same kind for all powers of two, so that no I/O has to be told from the shortest and the
-    /// longest.
-    static let fineCount = 256
-    /// The fine bucket of a microsecond.
-    private static let firstFine = 40
-
-    /// The counts of `upperNanoseconds`.
-    public internal(set) var counts = [UInt64](repeating: 0, count: LatencyCounts.bucketCount)
-
-    /// The longest time of each bucket; shorter ones are in the first, longer ones in the last.
-    public static let upperNanoseconds: [UInt64] = (0..<bucketCount).map { index -> UInt64 in
-        let quarters = UInt64(5 + index % 4)
-        return (quarters << UInt64(index / 4 + 8)) - 1
-    }
-
-    @inline(__always)
-    static func fineBucket(of nanoseconds: UInt64) -> Int {
-        let time = nanoseconds | 1
-        let octave = 63 &- time.leadingZeroBitCount
-        // The two bits behind the highest one, and that one.
-        let quarter = Int(truncatingIfNeeded: (time &<< 2) &>> UInt64(truncatingIfNeeded: octave))
-        return octave &* 4 &+ quarter &- 4
-    }
-
-    /// The fine buckets that make up one.
-    static func fineBuckets(of bucket: Int) -> ClosedRange<Int> {
-        let fine = bucket + firstFine
-        return (bucket == 0 ? 0 : fine)...(bucket == bucketCount - 1 ? fineCount - 1 : fine)
-    }
-}
-
 /// Counters of a subsystem's hosts and namespaces, summed over all reactors.
 public struct SubsystemCounters: Sendable {
     public struct Host: Sendable {
@@ -133,10 +76,7 @@ extension Subsystem {
 extension SubsystemCounters.Host {
     fileprivate mutating func add(_ reference: StatisticsReference) {
         statistics = statistics + reference.value
-        for place in 0..<LatencyCounts.bucketCount {
-            reads.counts[place] &+= reference.latency(isWrite: false, place)
-            writes.counts[place] &+= reference.latency(isWrite: true, place)
-        }
+        reference.addLatencies(to: &reads, and: &writes)
     }
 }
 

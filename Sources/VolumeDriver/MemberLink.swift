@@ -35,6 +35,8 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
     var controllerID: UInt16?
     /// Commands that have not completed.
     var outstanding = 0
+    /// Commands that have.
+    private(set) var completed: UInt64 = 0
     /// The association has ended: the engine is told when all completions have been delivered.
     var isEnding = false
     /// When the last association ended.
@@ -55,6 +57,7 @@ final class MemberLink: CompletionSink, @unchecked Sendable {
     }
 
     override func completed(_ completions: UnsafeBufferPointer<IOCompletion>) {
+        completed &+= UInt64(completions.count)
         for completion in completions {
             outstanding -= 1
             inbox.append(MemberCompletion(tag: completion.tag, status: MemberStatus(completion)))

@@ -31,6 +31,21 @@ extension Volume {
     /// Counts since the attach.
     public func statistics() async -> VolumeStatistics { await group.run { self.engine.statistics } }
 
+    /// The load on the volume and its members.
+    public func currentLoad() async -> VolumeLoad {
+        await group.run {
+            let status = self.engine.status
+            return VolumeLoad(
+                reads: self.load.reads, writes: self.load.writes, others: self.load.others, failed: self.load.failed,
+                readLatency: self.load.readLatency, writeLatency: self.load.writeLatency, underWay: self.usersRunning,
+                members: self.links.map { link in
+                    VolumeLoad.Member(
+                        commands: link.completed, underWay: link.outstanding,
+                        latencyNanoseconds: status.members[link.index].latency)
+                }, statistics: self.engine.statistics)
+        }
+    }
+
     /// Size and regions; meaningful while the volume is served.
     public func geometry() async -> VolumeGeometry { await group.run { self.engine.geometry } }
 

@@ -53,6 +53,8 @@ public final class Volume: Poller, @unchecked Sendable {
     var hasWaitingUsers = false
     /// Hears that the phase or the size is another one.
     var changed: (() -> Void)?
+    /// Counts of users' I/O.
+    var load = VolumeLoadCounters()
     /// Channels of other reactors, and what they wake this one with.
     let door = VolumeDoor()
     private var bell: Doorbell?
@@ -268,6 +270,9 @@ public final class Volume: Poller, @unchecked Sendable {
     // MARK: Users
 
     /// Adds a user; returns its number.
+    /// I/Os of users that have not ended.
+    var usersRunning: Int { users.reduce(0) { $0 + ($1?.running ?? 0) } }
+
     func add(_ user: VolumeIO) -> UInt64 {
         if let hole = users.firstIndex(where: { $0 == nil }) {
             users[hole] = user

@@ -1,5 +1,6 @@
 import Base
 import BlockInterface
+import NVMeInitiator
 import Replication
 
 /// Takes the ends of a volume's I/O, on the group's thread.
@@ -42,6 +43,7 @@ public final class VolumeIO {
 
     private struct Slot {
         var request = BlockRequest(tag: 0, operation: .flush)
+        var begun = MonotonicTime(nanoseconds: 0)
         /// Bytes submitted.
         var submitted: UInt64 = 0
         /// Parts under way.
@@ -99,7 +101,7 @@ public final class VolumeIO {
         }
         freeCount -= 1
         let slot = free[freeCount]
-        slots[Int(slot)] = Slot(request: request)
+        slots[Int(slot)] = Slot(request: request, begun: volume.group.now)
         // Others that wait come first.
         if _fastPath(!volume.hasWaitingUsers), submitParts(of: slot) == .done { return true }
         slots[Int(slot)].isWaiting = true
@@ -198,7 +200,10 @@ public final class VolumeIO {
     }
 
     private func conclude(_ slot: UInt32, _ status: BlockStatus) {
-        tell(BlockCompletion(tag: slots[Int(slot)].request.tag, status: status))
+        let io = slots + Int(slot)
+        volume.load.count(
+            io.pointee.request, status, nanoseconds: volume.group.now.nanoseconds(since: io.pointee.begun))
+        tell(BlockCompletion(tag: io.pointee.request.tag, status: status))
         free[freeCount] = slot
         freeCount += 1
     }

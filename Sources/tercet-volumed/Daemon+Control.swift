@@ -36,6 +36,9 @@ extension Daemon {
         methods.add(VolumeMethod.mark, ContentsMark.self) { (given) async throws(TercetError) -> ContentsMark in
             try await self.mark(given)
         }
+        methods.add(VolumeMethod.statistics, NoParameters.self) { (_) async throws(TercetError) -> VolumeCounters in
+            await self.counters()
+        }
         methods.add(VolumeMethod.limit, LimitsRequest.self) { (given) async throws(TercetError) -> LimitsRequest in
             try await self.limit(given)
         }
@@ -124,7 +127,7 @@ extension Daemon {
             members.append(
                 VolumeExplanation.Member(
                     number: number, address: "\(volume.entry.members[number])",
-                    state: member.phase != .active ? "away" : member.isInSync ? "in sync" : "behind",
+                    state: member.words,
                     since: moments.members[number].timeText, cause: moments.members[number].text,
                     behindRegions: member.behindRegions, behindBytes: UInt64(member.behindRegions) * regionSize))
         }

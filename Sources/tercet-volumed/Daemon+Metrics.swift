@@ -72,6 +72,7 @@ extension Daemon {
         ) {
             for volume in explanations { $0.sample([("volume", volume.name)], Double(volume.regionsToMakeEqual)) }
         }
+        text.add(await counters())
         await addSuccession(&text)
         return text
     }

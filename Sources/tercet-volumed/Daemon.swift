@@ -37,6 +37,7 @@ actor Daemon {
     /// A bounded number is attached at the same time.
     var turns: AttachTurns
     private(set) var beginning = Beginning.underWay
+    let started = MonotonicTime.now()
     /// Attaches that have not ended.
     var attaching = 0
     private var nextPlace = 0

@@ -119,18 +119,14 @@ extension TargetStatistics.Queue {
 extension TargetStatistics.Host {
     fileprivate init(_ host: SubsystemCounters.Host) {
         let counts = host.statistics
-        func buckets(_ latency: LatencyCounts) -> [TargetStatistics.Bucket] {
-            zip(latency.counts, LatencyCounts.upperNanoseconds).compactMap { count, upper in
-                count > 0 ? TargetStatistics.Bucket(seconds: Double(upper) / 1e9, count: count) : nil
-            }
-        }
         self.init(
             host: host.nqn,
-            commands: TargetStatistics.Commands(
+            commands: CommandCounters(
                 reads: counts.readCommands, writes: counts.writeCommands, bytesRead: counts.bytesRead,
                 bytesWritten: counts.bytesWritten, failed: counts.failedCommands,
                 readSeconds: Double(counts.readNanoseconds) / 1e9, writeSeconds: Double(counts.writeNanoseconds) / 1e9),
-            others: counts.otherCommands, readLatency: buckets(host.reads), writeLatency: buckets(host.writes),
+            others: counts.otherCommands, readLatency: [LatencyBucket](host.reads),
+            writeLatency: [LatencyBucket](host.writes),
             waitsForMemory: counts.waitsForMemory, waitsForReadDepth: counts.waitsForReadDepth,
             waitsForSendQueue: counts.waitsForSendQueue, protocolErrors: counts.protocolErrors,
             mediaErrors: counts.mediaErrors)
@@ -141,7 +137,7 @@ extension TargetStatistics.Namespace {
     fileprivate init(_ namespace: SubsystemCounters.Namespace) {
         self.init(
             nsid: namespace.nsid,
-            commands: TargetStatistics.Commands(
+            commands: CommandCounters(
                 reads: namespace.reads.commands, writes: namespace.writes.commands, bytesRead: namespace.reads.bytes,
                 bytesWritten: namespace.writes.bytes, failed: namespace.failed,
                 readSeconds: Double(namespace.reads.nanoseconds) / 1e9,

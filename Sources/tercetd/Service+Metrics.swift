@@ -130,9 +130,9 @@ extension MetricsText {
         ) { family in
             for (labels, host) in hosts {
                 family.histogram(
-                    labels + [("operation", "read")], Self.octaves(host.readLatency), sum: host.commands.readSeconds)
+                    labels + [("operation", "read")], host.readLatency.octaves, sum: host.commands.readSeconds)
                 family.histogram(
-                    labels + [("operation", "write")], Self.octaves(host.writeLatency), sum: host.commands.writeSeconds)
+                    labels + [("operation", "write")], host.writeLatency.octaves, sum: host.commands.writeSeconds)
             }
         }
         family("tercet_target_waits_total", .counter, "Times that a command had to wait, by what for.") { family in
@@ -187,15 +187,5 @@ extension MetricsText {
         ) { family in
             for (labels, namespace) in namespaces { family.sample(labels, namespace.deviceFailures) }
         }
-    }
-
-    /// Buckets of whole powers of two, from 2 microseconds to 17 seconds: an eighth of the series that quarters would be.
-    private static func octaves(_ buckets: [TargetStatistics.Bucket]) -> [(upTo: Double, count: UInt64)] {
-        var octaves = (11...34).map { (upTo: Double(UInt64(1) << UInt64($0)) / 1e9, count: 0 as UInt64) }
-        for bucket in buckets {
-            guard let place = octaves.firstIndex(where: { bucket.seconds <= $0.upTo }) else { continue }
-            octaves[place].count += bucket.count
-        }
-        return octaves
     }
 }

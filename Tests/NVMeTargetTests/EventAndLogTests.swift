@@ -1,3 +1,4 @@
+import Base
 import CLibNVMe
 import InProcessTransport
 import NVMeSpec

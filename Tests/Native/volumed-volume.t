@@ -8,7 +8,8 @@ for number in 0 1 2; do require "target $number starts" start_member "$number"; 
 expect_refusal "three members are needed" "2 members; a volume has three" \
   "$volumed" --nbd "$nbd_socket" --volume "db=${members[1]},${members[3]}"
 require "a volume is created" volume create
-serve() { start_volumed --nbd "$nbd_socket" --metrics "$tap_folder/metrics.sock" --volume "db=$(volume_members)" "$@"; }
+control=$tap_folder/control.sock
+serve() { start_volumed --control "$control" --nbd "$nbd_socket" --metrics "$tap_folder/metrics.sock" --volume "db=$(volume_members)" "$@"; }
 require "the daemon attaches and serves it" serve
 check "... and says so, with its size" volumed_said "volume attached bytes=6[0-9]{7} .*volume=db"
 check "nbdinfo" nbdinfo "$(uri db)"
@@ -42,9 +43,17 @@ fio_pid=$!
 under_load() { [ "$(stat -c %Y "$tap_folder/disk0")" -gt "$before" ] && volumed_said "session began"; }
 before=$(($(date +%s) - 1))
 require "fio runs" wait_until 10 under_load
+top() { "$tercet" volume top --socket "$control" --count 1 --interval 0.5 "$@"; }
+expect_output "what the volume does just now is shown" "^ +[0-9]+ +[0-9]+ +[0-9.]+ +[0-9.]+ +[1-9][0-9]* +[1-9][0-9]* +0 +[0-9]+ +[0-9]+ +0  db\$" top
+output_has "... and each member" "^ +[1-9][0-9]* commands/s, +[0-9]+ under way, [1-9][0-9]* us  member 2, in sync\$"
+expect_refusal "a volume that is not there is told" 'no volume "nowhere" is attached' top nowhere
 kill_member 1
 check "a target is killed under it: the daemon names the member" wait_until 10 volumed_said "member 1: lost"
-expect_output "... and counts it out" '^tercet_volume_member_in_sync\{volume="db",member="1"\} 0$' scrape metrics
+expect_output "... shows it" "member 1, away\$" top db
+expect_output "metrics count users' I/O" '^tercet_volume_commands_total\{volume="db",operation="write"\} [1-9]' scrape metrics
+output_has "... and its times" '^tercet_volume_command_duration_seconds_count\{volume="db",operation="read"\} [1-9]'
+output_has "... and commands to each member" '^tercet_volume_member_commands_total\{volume="db",member="2"\} [1-9]'
+expect_output "... and tell that the member is out" '^tercet_volume_member_in_sync\{volume="db",member="1"\} 0$' scrape metrics
 require "... it comes back" start_member 1
 check "... and is brought into sync" wait_until 20 volumed_said "member 1: in sync"
 wait "$fio_pid"

@@ -7,36 +7,40 @@ struct TargetRates {
         var subsystem: String
         /// `host NQN` or `namespace 1`.
         var part: String
-        var readsPerSecond: Double
-        var writesPerSecond: Double
-        var bytesReadPerSecond: Double
-        var bytesWrittenPerSecond: Double
-        /// Of reads and writes together; none if there were none.
-        var meanSeconds: Double?
-        /// The same; for hosts only.
-        var percentile99Seconds: Double?
-        var failedPerSecond: Double
+        /// With the percentile for hosts only.
+        var rates: CommandRates
+        var waits: Waits?
+
         /// Commands that had to wait, by what for; for hosts only.
-        var waitsForMemoryPerSecond: Double?
-        var waitsForReadDepthPerSecond: Double?
-        var waitsForSendQueuePerSecond: Double?
+        struct Waits: Encodable {
+            var waitsForMemoryPerSecond: Double
+            var waitsForReadDepthPerSecond: Double
+            var waitsForSendQueuePerSecond: Double
+        }
+
+        private enum CodingKeys: CodingKey { case subsystem, part }
+
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(subsystem, forKey: .subsystem)
+            try container.encode(part, forKey: .part)
+            try rates.encode(to: encoder)
+            try waits?.encode(to: encoder)
+        }
 
         var line: String {
-            func time(_ seconds: Double?) -> String { seconds.map { String(format: "%9.0f", $0 * 1e6) } ?? "        -" }
-            let columns = String(
-                format: "%9.0f %9.0f %9.1f %9.1f", readsPerSecond, writesPerSecond, bytesReadPerSecond / 1_048_576,
-                bytesWrittenPerSecond / 1_048_576)
-            let waits = [waitsForMemoryPerSecond, waitsForReadDepthPerSecond, waitsForSendQueuePerSecond]
-                .map { $0.map { String(format: "%7.0f", $0) } ?? "      -" }.joined(separator: " ")
-            return "\(columns) \(time(meanSeconds)) \(time(percentile99Seconds)) "
-                + String(format: "%8.0f", failedPerSecond) + " \(waits)  \(subsystem) \(part)"
+            let columns = waits.map {
+                String(
+                    format: "%7.0f %7.0f %7.0f", $0.waitsForMemoryPerSecond, $0.waitsForReadDepthPerSecond,
+                    $0.waitsForSendQueuePerSecond)
+            }
+            return "\(rates.line) \(columns ?? "      -       -       -")  \(subsystem) \(part)"
         }
     }
 
     static let header =
-        "                                                                      waits/s for\n"
-        + "  reads/s  writes/s    rMiB/s    wMiB/s   mean us    p99 us  fails/s  memory    READ    send"
-        + "  subsystem and part"
+        String(repeating: " ", count: CommandRates.header.count) + " waits a second for\n"
+        + CommandRates.header + "  memory    READ    send  subsystem and part"
 
     /// A queue of a host.
     struct QueueRow: Encodable {
@@ -70,9 +74,10 @@ struct TargetRates {
                 Self.row(host, former?.hosts.first { $0.host == host.host }, of: subsystem.nqn, seconds)
             }
             let namespaces = subsystem.namespaces.map { namespace in
-                Self.row(
-                    namespace.commands, former?.namespaces.first { $0.nsid == namespace.nsid }?.commands ?? .none,
-                    of: subsystem.nqn, "namespace \(namespace.nsid)", seconds)
+                let before = former?.namespaces.first { $0.nsid == namespace.nsid }?.commands
+                return Row(
+                    subsystem: subsystem.nqn, part: "namespace \(namespace.nsid)",
+                    rates: CommandRates(namespace.commands, since: before ?? .none, seconds))
             }
             return hosts + namespaces
         }
@@ -85,7 +90,7 @@ struct TargetRates {
                 return QueueRow(
                     subsystem: subsystem.nqn, host: queue.host, controller: queue.controller, queue: queue.queue,
                     reactor: queue.reactor,
-                    commandsPerSecond: Self.rate(queue.answered, earlier?.answered ?? 0, seconds),
+                    commandsPerSecond: CommandRates.rate(queue.answered, earlier?.answered ?? 0, seconds),
                     underWay: queue.underWay, entries: queue.entries)
             }
         }
@@ -94,33 +99,16 @@ struct TargetRates {
     private static func row(
         _ host: TargetStatistics.Host, _ former: TargetStatistics.Host?, of subsystem: String, _ seconds: Double
     ) -> Row {
-        var row = row(host.commands, former?.commands ?? .none, of: subsystem, "host \(host.host)", seconds)
-        let reads = host.readLatency.since(former?.readLatency ?? [])
-        let writes = host.writeLatency.since(former?.writeLatency ?? [])
-        row.percentile99Seconds = (reads + writes).sorted { $0.seconds < $1.seconds }.percentile(0.99)
-        row.waitsForMemoryPerSecond = rate(host.waitsForMemory, former?.waitsForMemory ?? 0, seconds)
-        row.waitsForReadDepthPerSecond = rate(host.waitsForReadDepth, former?.waitsForReadDepth ?? 0, seconds)
-        row.waitsForSendQueuePerSecond = rate(host.waitsForSendQueue, former?.waitsForSendQueue ?? 0, seconds)
-        return row
-    }
-
-    private static func row(
-        _ now: TargetStatistics.Commands, _ before: TargetStatistics.Commands, of subsystem: String, _ part: String,
-        _ seconds: Double
-    ) -> Row {
-        let commands = Double(now.reads + now.writes) - Double(before.reads + before.writes)
-        let time = now.readSeconds + now.writeSeconds - before.readSeconds - before.writeSeconds
+        var rates = CommandRates(host.commands, since: former?.commands ?? .none, seconds)
+        rates.setPercentile(
+            [host.readLatency, host.writeLatency], since: former.map { [$0.readLatency, $0.writeLatency] } ?? [])
+        func rate(_ count: KeyPath<TargetStatistics.Host, UInt64>) -> Double {
+            CommandRates.rate(host[keyPath: count], former?[keyPath: count] ?? 0, seconds)
+        }
         return Row(
-            subsystem: subsystem, part: part, readsPerSecond: rate(now.reads, before.reads, seconds),
-            writesPerSecond: rate(now.writes, before.writes, seconds),
-            bytesReadPerSecond: rate(now.bytesRead, before.bytesRead, seconds),
-            bytesWrittenPerSecond: rate(now.bytesWritten, before.bytesWritten, seconds),
-            meanSeconds: commands > 0 ? max(0, time) / commands : nil, percentile99Seconds: nil,
-            failedPerSecond: rate(now.failed, before.failed, seconds))
-    }
-
-    /// A part that was removed and added since begins anew.
-    private static func rate(_ now: UInt64, _ before: UInt64, _ seconds: Double) -> Double {
-        Double(now >= before ? now - before : now) / seconds
+            subsystem: subsystem, part: "host \(host.host)", rates: rates,
+            waits: Row.Waits(
+                waitsForMemoryPerSecond: rate(\.waitsForMemory), waitsForReadDepthPerSecond: rate(\.waitsForReadDepth),
+                waitsForSendQueuePerSecond: rate(\.waitsForSendQueue)))
     }
 }

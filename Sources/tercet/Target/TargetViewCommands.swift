@@ -114,7 +114,7 @@ struct TargetStatsCommand: ParsableCommand {
     }
 }
 
-extension TargetStatistics.Commands {
+extension CommandCounters {
     fileprivate var line: String {
         "\(reads) reads of \(bytesRead) bytes, \(writes) writes of \(bytesWritten) bytes, \(failed) failed"
     }
@@ -139,26 +139,16 @@ struct TargetTopCommand: ParsableCommand {
             """)
 
     @Argument(help: "The subsystem; all of them if not given.") var nqn: String?
-    @Option(name: .long, help: "Seconds between two looks.") var interval = 1.0
-    @Option(name: .long, help: "End after so many looks.") var count: Int?
+    @OptionGroup var looks: LiveLooks
     @Flag(name: .long, help: "Show the queues of the hosts.") var queues = false
     @OptionGroup var target: TargetArguments
 
-    func validate() throws {
-        guard interval >= 0.1, interval <= 3600 else {
-            throw ValidationError("--interval \(interval): is out of range; allowed: 0.1 to 3600")
-        }
-    }
-
     func run() throws {
         let wanted = StatisticsRequest(queues: queues)
-        var before = try target.call(TargetMethod.statistics, wanted, returning: TargetStatistics.self)
-        var looks = 0
-        while looks < count ?? .max {
-            Thread.sleep(forTimeInterval: interval)
-            let now = try target.call(TargetMethod.statistics, wanted, returning: TargetStatistics.self)
+        try looks.run {
+            try target.call(TargetMethod.statistics, wanted, returning: TargetStatistics.self)
+        } show: { before, now in
             let rates = TargetRates(before, now)
-            if !target.json, isatty(STDOUT_FILENO) == 1 { print("\u{1b}[H\u{1b}[2J", terminator: "") }
             if queues {
                 let rows = rates.queues.filter { nqn == nil || $0.subsystem == nqn }
                 try show(rows, TargetRates.queueHeader) { $0.line }
@@ -166,14 +156,12 @@ struct TargetTopCommand: ParsableCommand {
                 let rows = rates.rows.filter { nqn == nil || $0.subsystem == nqn }
                 try show(rows, TargetRates.header) { $0.line }
             }
-            fflush(nil)
-            before = now
-            looks += 1
         }
     }
 
     private func show<Row: Encodable>(_ rows: [Row], _ header: String, line: (Row) -> String) throws {
         if target.json { return try printJSON(rows) }
+        LiveLooks.clear()
         print(header)
         for row in rows { print(line(row)) }
     }

@@ -15,6 +15,6 @@ struct VolumeCommand: AsyncParsableCommand {
             VolumeDestroyCommand.self, VolumeListCommand.self, VolumeShowCommand.self, VolumeExplainCommand.self,
             VolumeHandOverCommand.self,
             VolumeMarkCommand.self,
-            VolumeLimitCommand.self,
+            VolumeLimitCommand.self, VolumeTopCommand.self,
         ])
 }

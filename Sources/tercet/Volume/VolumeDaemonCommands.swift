@@ -169,3 +169,32 @@ struct VolumeLimitCommand: ParsableCommand {
                 + "\(limits.weight ?? 0)")
     }
 }
+
+/// The rates of a daemon's volumes, live.
+struct VolumeTopCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "top", abstract: "Show live what the volumes of a running tercet-volumed do, and their members.",
+        discussion: """
+            A line each interval and volume: its users' reads and writes a second, MiB a second, mean latency, 99th percentile, \
+            failures, I/Os under way, those that had to wait for an overlapping one, and commands sent to members again. Below \
+            it a line for each member: commands a second (those of copies too), commands under way, its average latency, its \
+            state. Ctrl-C ends it.
+            """)
+
+    @Argument(help: "The volume; all of them if not given.") var name: String?
+    @OptionGroup var looks: LiveLooks
+    @OptionGroup var daemon: DaemonArguments
+
+    func run() throws {
+        try looks.run {
+            try daemon.call(VolumeMethod.statistics, NoParameters(), returning: VolumeCounters.self)
+        } show: { before, now in
+            let rows = VolumeRates(before, now).rows.filter { name == nil || $0.volume == name }
+            if rows.isEmpty, let name { throw TercetError(.notFound, "no volume \"\(name)\" is attached") }
+            if daemon.json { return try printJSON(rows) }
+            LiveLooks.clear()
+            print(VolumeRates.header)
+            for row in rows { for line in row.lines { print(line) } }
+        }
+    }
+}
