@@ -44,7 +44,8 @@ public final class PoolStore: Sendable {
     /// The path of a namespace's file.
     public func path(of namespace: PoolNamespace) -> String { Self.path(of: namespace.uuid, in: folder) }
 
-    /// Bytes that are free in the folder's file system; `nil` where that is not known.
+    /// Bytes that are free in the folder's file system; `nil` where that is not known. File systems have the number at hand: it waits
+    /// for no disk.
     public var freeBytes: UInt64? {
         var status = statvfs()
         guard fstatvfs(descriptor, &status) == 0 else { return nil }

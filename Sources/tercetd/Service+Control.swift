@@ -71,10 +71,8 @@ extension Service {
         }
     }
 
-    private func state() async -> TargetState {
-        var pools: [String: PoolState] = [:]
-        for subsystem in target.subsystems { pools[subsystem.nqn] = await poolState(of: subsystem.nqn) }
-        return TargetState(
+    private func state() -> TargetState {
+        TargetState(
             configuration: JSONValue(written.document.value), file: written.file ?? "", isSaved: written.isSaved,
             reactorPlaces: reactorPlaces, listeners: target.reached.listeners.map(\.description),
             subsystems: target.subsystems.map { subsystem in
@@ -89,7 +87,7 @@ extension Service {
                         TargetState.Controller(
                             id: controller.id, host: controller.host, address: controller.address?.description ?? "",
                             ioQueues: controller.ioQueues)
-                    }, pool: pools[subsystem.nqn])
+                    }, pool: poolState(of: subsystem.nqn))
             }, missing: missing.map { MissingReport($0) })
     }
 }

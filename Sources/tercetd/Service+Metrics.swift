@@ -34,15 +34,10 @@ extension Service {
     }
 
     private var metricsFacts: MetricsFacts {
-        get async {
-            var states: [(nqn: String, state: PoolState)] = []
-            for nqn in pools.map(\.nqn).sorted() {
-                if let state = await poolState(of: nqn) { states.append((nqn, state)) }
-            }
-            return MetricsFacts(
-                missingParts: missing.count, listeners: target.reached.listeners.count, reactors: reactors.count,
-                startSeconds: startSeconds, pools: states)
-        }
+        MetricsFacts(
+            missingParts: missing.count, listeners: target.reached.listeners.count, reactors: reactors.count,
+            startSeconds: startSeconds,
+            pools: pools.map(\.nqn).sorted().compactMap { nqn in poolState(of: nqn).map { (nqn, $0) } })
     }
 
     private nonisolated var reactorCheck: HealthReport.Check {

@@ -227,14 +227,13 @@ extension Service {
     }
 
     /// A pool as it is; `nil` if the subsystem is none, or is not open.
-    func poolState(of nqn: String) async -> PoolState? {
+    func poolState(of nqn: String) -> PoolState? {
         guard var pool = told.definition[nqn]?.pool, let store = pools.first(where: { $0.nqn == nqn })?.store else {
             return nil
         }
         pool.namespaces = store.namespaces
-        let free = await onDisk { store.freeBytes }
         return PoolState(
-            folder: pool.folder, capacity: pool.capacity, unallocated: pool.unallocated, free: free,
+            folder: pool.folder, capacity: pool.capacity, unallocated: pool.unallocated, free: store.freeBytes,
             maxNamespaces: pool.maxNamespaces, blockSize: pool.blockSize,
             namespaces: pool.namespaces.map { PoolState.Namespace($0) })
     }
