@@ -117,6 +117,16 @@ expect_output "... and says so" "^  namespace 2: 2M .*, not attached" pool list
 check "... and the other one is used" bench --nsid 1 --rw randwrite --bs 4k --iodepth 4 --size 1m --runtime 1
 check "both are deleted" eval 'pool delete "$nqn" 1 && pool delete "$nqn" 2'
 
+# A volume on namespaces of a pool.
+members=()
+for nsid in 1 2 3; do
+  check "namespace $nsid is made for a volume" pool create "$nqn" 32M --attach
+  members+=(--member "$address:$port/$nqn/$nsid")
+done
+check "a volume is made of them" timeout 60 "$tercet" volume create "${members[@]}"
+expect_output "... which is healthy" "^health: healthy\$" timeout 60 "$tercet" volume status "${members[@]}"
+check "they are deleted" eval 'pool delete "$nqn" 1 && pool delete "$nqn" 2 && pool delete "$nqn" 3'
+
 # Killed at any step.
 pause() { read -r -t "$(printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)))" <> <(:) || :; }
 state=$tap_folder/churn.json
