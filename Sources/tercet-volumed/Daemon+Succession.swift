@@ -145,9 +145,9 @@ extension Daemon {
 
     func noteOwned(_ name: String, _ text: String) { histories[name]?.note("volume: \(text)", isPhase: true) }
 
-    /// Whether too few members of an attached volume can be reached.
-    func isStalled(_ name: String) -> Bool {
-        volumes.first { $0.entry.name == name }?.device.availability == .unavailable
+    /// Attached volumes of which too few members can be reached.
+    func stalledVolumes() -> Set<String> {
+        Set(volumes.filter { $0.device.availability == .unavailable }.map(\.entry.name))
     }
 
     // MARK: Operators

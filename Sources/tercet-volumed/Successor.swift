@@ -295,12 +295,9 @@ actor Successor {
 
     /// Leaves volumes to other daemons that cannot be used here, and perhaps there.
     private func lookForStalls() async {
-        for volume in state.volumes.keys.sorted() {
-            guard state.volumes[volume]?.isServing == true, !standbys(volume).isEmpty, await daemon.isStalled(volume)
-            else {
-                stalls[volume] = nil
-                continue
-            }
+        let stalled = await daemon.stalledVolumes()
+        stalls = stalls.filter { stalled.contains($0.key) }
+        for volume in stalled where state.volumes[volume]?.isServing == true && !standbys(volume).isEmpty {
             let since = stalls[volume, default: .now]
             stalls[volume] = since
             guard ContinuousClock.now - since >= .seconds(Self.stallSeconds) else { continue }
