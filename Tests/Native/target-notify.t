@@ -35,6 +35,6 @@ expect_equal "one that stands still does not feed the watchdog" "$before" "$(bea
 kill -CONT "$tercetd_pid"
 check "it goes on" wait_until 10 more_beats "$before"
 check "it stops" stop_tercetd
-check "it says so" told "^STOPPING=1 STATUS=stopping$"
+check "it says so" wait_until 10 told "^STOPPING=1 STATUS=stopping$"
 
 done_testing
