@@ -144,8 +144,8 @@ public final class UblkQueue: Poller, @unchecked Sendable {
 
     /// Has no more to do with the block device, after `leave`. On the reactor's thread, once it is removed from the reactor.
     ///
-    /// The kernel hears of it by the end of that thread and of the process. A ring that is closed before loses requests that it is
-    /// being given at that moment: the kernel waits for them for ever, and lets nobody take the device over (seen on Linux 6.12).
+    /// The kernel hears of it by the end of that thread and of the process: only so does it keep the requests that it is giving to
+    /// the queue at that moment, and lets another process take the device over (seen on Linux 6.12).
     public func part() {
         for tag in 0..<Self.depth { unlock(tag) }
         channel.close()
