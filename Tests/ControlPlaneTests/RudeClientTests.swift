@@ -10,9 +10,10 @@ import UnixSockets
 @Suite struct RudeClientTests {
     private let tests = ControlTests()
 
-    /// Whether a connection has been ended by the server, within ten seconds.
+    /// Whether a connection has been ended by the server. The server's tasks end it after a second, but other tests may keep those
+    /// from a processor for minutes.
     private static func isEnded(_ descriptor: Int32) -> Bool {
-        let deadline = MonotonicTime.now().advanced(byMilliseconds: 10_000)
+        let deadline = MonotonicTime.now().advanced(byMilliseconds: 300_000)
         var bytes = [UInt8](repeating: 0, count: 65536)
         while MonotonicTime.now() < deadline {
             var event = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)

@@ -13,8 +13,11 @@ configuration=$tap_folder/tercetd.json
 control=$tap_folder/control.sock
 store=$tap_folder/store
 
-# Thin files on ext4, on a RAM disk of 32 MiB: the pool promises more than that.
-small_store() { modprobe brd rd_nr=1 rd_size=32768 && mkfs.ext4 -q -F -m 0 /dev/ram0 && mkdir "$store" && mount /dev/ram0 "$store" && mkdir "$store/pool"; }
+# Thin files on ext4 of 32 MiB: the pool promises more than that. The RAM disk may be there already, and larger.
+small_store() {
+  modprobe brd rd_nr=1 rd_size=32768 && mkfs.ext4 -q -F -m 0 /dev/ram0 32M && mkdir "$store" &&
+    mount /dev/ram0 "$store" && mkdir "$store/pool"
+}
 require "there is a small file system" small_store
 cat >"$configuration" <<JSON
 {
