@@ -101,9 +101,8 @@ let package = Package(
             "VolumeSimulation",
             [
                 "Base", "BlockInterface", "Buffers", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator",
-                "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication", "Simulation", "TargetInterface",
-                "TargetTransport",
-                "VolumeDriver",
+                "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication", "Simulation", "Succession",
+                "TargetInterface", "TargetTransport", "VolumeDriver", "VolumeRegistry",
             ]),
         .executableTarget(
             name: "tercet-simulate",

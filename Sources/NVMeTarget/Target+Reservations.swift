@@ -16,22 +16,34 @@ extension Target {
     public func takeOn(
         reservation bytes: [UInt8]?, of nsid: UInt32, in nqn: String, isolation: isolated (any Actor)? = #isolation
     ) async throws(TercetError) {
+        var waited = 0
+        var taking = try beginTakingOn(reservation: bytes, of: nsid, in: nqn)
+        while taking == nil, waited < Self.patienceMilliseconds {
+            try? await Task.sleep(for: .milliseconds(1))
+            waited += 1
+            taking = try beginTakingOn(reservation: bytes, of: nsid, in: nqn)
+        }
+        guard let taking else {
+            throw TercetError(.timedOut, "namespace \(nsid) of \(nqn): a reservation command does not end")
+        }
+        _ = await taking.known.wait()
+        taking.finish()
+    }
+
+    /// The first step of `takeOn`, for a caller that cannot wait here. It goes on with `finish` when `known` has come. `nil` while a
+    /// reservation command is under way: try again.
+    package func beginTakingOn(
+        reservation bytes: [UInt8]?, of nsid: UInt32, in nqn: String
+    ) throws(TercetError) -> ReservationTakeOver? {
         guard let subsystem = subsystem(nqn), let namespace = subsystem.namespace(nsid) else {
             throw TercetError(.notFound, "there is no namespace \(nsid) of \(nqn)")
         }
         let stored = try bytes.map { bytes throws(TercetError) in try StoredReservation(decoding: bytes) }
         // Hosts have their places before any reactor takes them for registrants.
         let reservation = stored.map { Reservation($0) { subsystem.register($0) } } ?? Reservation()
-        var former = namespace.reservation.withLock { $0.replace(with: reservation) }
-        var waited = 0
-        while former == nil, waited < Self.patienceMilliseconds {
-            try? await Task.sleep(for: .milliseconds(1))
-            waited += 1
-            former = namespace.reservation.withLock { $0.replace(with: reservation) }
-        }
-        guard let former else {
+        guard let former = namespace.reservation.withLock({ $0.replace(with: reservation) }) else {
             subsystem.unregister(reservation.registrants.hosts().map(\.index))
-            throw TercetError(.timedOut, "namespace \(nsid) of \(nqn): a reservation command does not end")
+            return nil
         }
         let known = OneTimeEvent()
         let groups = groups
@@ -39,7 +51,15 @@ extension Target {
         for group in groups {
             group.send { $0.fence(subsystem, nsid: nsid, victims: HostSet(), barrier: barrier) }
         }
-        if !groups.isEmpty { _ = await known.wait() }
-        subsystem.unregister(former.map(\.index))
+        if groups.isEmpty { known.signal() }
+        return ReservationTakeOver(known: known) { subsystem.unregister(former.map(\.index)) }
     }
+}
+
+/// A reservation that is being taken on.
+package struct ReservationTakeOver: Sendable {
+    /// Every reactor knows it.
+    package let known: OneTimeEvent
+    /// Gives the places of the former registrants to others.
+    package let finish: @Sendable () -> Void
 }

@@ -16,12 +16,18 @@ public struct DaemonSuccession: Equatable, Sendable {
     private var term = Term.none(asksAt: MonotonicTime(nanoseconds: 0))
     /// Leases whose time has ended here, and perhaps not in the registry.
     private var former: [LeaseNumber] = []
-    private var isStopping = false
+    /// It was told to stop.
+    public private(set) var isStopping = false
 
     /// Between two calls for a lease that the registry did not answer, in milliseconds.
     private static let retryMilliseconds: UInt64 = 250
 
-    public init() {}
+    private let defect: SuccessionDefect
+
+    public init() { self.init(breaking: .none) }
+
+    /// One that may break a rule on purpose, for the simulation.
+    package init(breaking defect: SuccessionDefect) { self.defect = defect }
 
     /// The lease, and the moment at which this daemon takes it for ended.
     public var lease: (number: LeaseNumber, end: MonotonicTime)? {
@@ -66,7 +72,7 @@ public struct DaemonSuccession: Equatable, Sendable {
             }
         case .ready(let name):
             guard volumes[name] == nil, !isStopping else { break }
-            volumes[name] = VolumeSuccession(lease: lease?.number)
+            volumes[name] = VolumeSuccession(lease: lease?.number, breaking: defect)
         case .volume(let name, let event): effects += change(name) { $0.take(event, now: now) }
         case .stop:
             isStopping = true

@@ -73,7 +73,12 @@ public struct VolumeSuccession: Equatable, Sendable {
     /// The time between two looks whether a host that has taken the volume still has it, in milliseconds.
     private static let deposedMilliseconds: UInt64 = 1000
 
-    init(lease: LeaseNumber?) { self.lease = lease }
+    private let defect: SuccessionDefect
+
+    init(lease: LeaseNumber?, breaking defect: SuccessionDefect) {
+        self.lease = lease
+        self.defect = defect
+    }
 
     /// The volume is attached, or may be.
     var mayBeAttached: Bool {
@@ -142,7 +147,7 @@ public struct VolumeSuccession: Equatable, Sendable {
     // MARK: The registry
 
     mutating func seen(_ owner: SeenOwner?, _ view: OwnersView, now: MonotonicTime) -> [Effect] {
-        if view.moment < newest {
+        if view.moment < newest, defect != .gapInLooksIgnored {
             // An answer that was overtaken. A registry that was asked afterwards, and knows nothing of it, was restored from a copy.
             guard view.asked > newestHeard else { return [] }
             newest = view.moment
@@ -155,7 +160,7 @@ public struct VolumeSuccession: Equatable, Sendable {
                 // It was passed to this daemon.
                 note(own, now)
                 state = .attaching(own, .fences)
-                return [.attach(.fences)]
+                return attach
             }
             guard owner == nil else { return [] }
             state = .claiming
@@ -229,7 +234,11 @@ public struct VolumeSuccession: Equatable, Sendable {
             return []
         }
         state = isStopping ? .givingUp : .attaching(claim, .fences)
-        return isStopping ? [.release(claim)] : [.attach(.fences)]
+        return isStopping ? [.release(claim)] : attach
+    }
+
+    private var attach: [Effect] {
+        defect == .optimizedBeforeAttached ? [.serve, .attach(.fences)] : [.attach(.fences)]
     }
 
     private mutating func failed(_ claim: ClaimNumber?, _ now: MonotonicTime) -> [Effect] {

@@ -115,12 +115,17 @@ public final class VolumeFront: BlockDevice {
 /// nothing that was read counts after the end, which is before any other daemon attaches the volume.
 public final class ServingTerm: Sendable {
     private let end: Atomic<UInt64>
+    private let clock: @Sendable () -> MonotonicTime
 
-    public init(end: MonotonicTime) { self.end = Atomic(end.nanoseconds) }
+    /// - Parameter clock: the one by which it ends.
+    public init(end: MonotonicTime, clock: @escaping @Sendable () -> MonotonicTime = { .now() }) {
+        self.end = Atomic(end.nanoseconds)
+        self.clock = clock
+    }
 
     public func extend(to end: MonotonicTime) { self.end.store(end.nanoseconds, ordering: .relaxed) }
 
-    var isOver: Bool { MonotonicTime.now().nanoseconds >= end.load(ordering: .relaxed) }
+    var isOver: Bool { clock().nanoseconds >= end.load(ordering: .relaxed) }
 }
 
 /// One thread's channel to a volume that may be attached, or not.

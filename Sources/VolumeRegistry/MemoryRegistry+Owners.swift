@@ -2,7 +2,7 @@ import Base
 import Synchronization
 
 /// Owners in the memory of one process. Its leases end by the clock that it was given.
-final class MemoryOwners: Sendable {
+package final class MemoryOwners: Sendable {
     private struct State {
         var leases: [Int64: (lease: Lease, end: MonotonicTime)] = [:]
         var owners: [String: VolumeOwner] = [:]
@@ -26,7 +26,7 @@ final class MemoryOwners: Sendable {
     private let state = Mutex(State())
     private let now: @Sendable () -> MonotonicTime
 
-    init(now: @escaping @Sendable () -> MonotonicTime) { self.now = now }
+    package init(now: @escaping @Sendable () -> MonotonicTime) { self.now = now }
 
     /// Runs `body` with the leases that have ended removed.
     private func change<Value>(
@@ -39,7 +39,7 @@ final class MemoryOwners: Sendable {
         }
     }
 
-    func grant(_ seconds: Int64) throws(RegistryError) -> Lease {
+    package func grant(_ seconds: Int64) throws(RegistryError) -> Lease {
         guard (1...86_400).contains(seconds) else { throw RegistryError(.invalid, "a lease of \(seconds) s") }
         return try change { state, now throws(RegistryError) in
             state.lastLease += 1
@@ -49,7 +49,7 @@ final class MemoryOwners: Sendable {
         }
     }
 
-    func keepAlive(_ lease: Lease) throws(RegistryError) -> Int64 {
+    package func keepAlive(_ lease: Lease) throws(RegistryError) -> Int64 {
         try change { state, now throws(RegistryError) in
             guard let found = state.leases[lease.id]?.lease else { throw .leaseLost(lease.id) }
             state.leases[lease.id]?.end = now.advanced(byMilliseconds: UInt64(found.seconds) * 1000)
@@ -57,14 +57,14 @@ final class MemoryOwners: Sendable {
         }
     }
 
-    func revoke(_ lease: Lease) throws(RegistryError) {
+    package func revoke(_ lease: Lease) throws(RegistryError) {
         try change { state, now throws(RegistryError) in
             state.leases[lease.id] = nil
             state.expire(now)
         }
     }
 
-    func claim(_ volume: String, for owner: String, _ lease: Lease) throws(RegistryError) -> Revision {
+    package func claim(_ volume: String, for owner: String, _ lease: Lease) throws(RegistryError) -> Revision {
         try VolumeEntry.validate(name: volume)
         return try change { state, _ throws(RegistryError) in
             guard state.leases[lease.id] != nil else { throw .leaseLost(lease.id) }
@@ -78,7 +78,7 @@ final class MemoryOwners: Sendable {
         }
     }
 
-    func pass(_ volume: String, claim: Revision, to daemon: PresentDaemon) throws(RegistryError) -> Revision {
+    package func pass(_ volume: String, claim: Revision, to daemon: PresentDaemon) throws(RegistryError) -> Revision {
         try VolumeEntry.validate(name: volume)
         return try change { state, _ throws(RegistryError) in
             let present = state.owners[volume]
@@ -91,7 +91,7 @@ final class MemoryOwners: Sendable {
         }
     }
 
-    func release(_ volume: String, claim: Revision) throws(RegistryError) -> Revision {
+    package func release(_ volume: String, claim: Revision) throws(RegistryError) -> Revision {
         try VolumeEntry.validate(name: volume)
         return try change { state, _ throws(RegistryError) in
             let present = state.owners[volume]
@@ -102,7 +102,7 @@ final class MemoryOwners: Sendable {
         }
     }
 
-    func announce(_ daemon: DaemonRecord, _ lease: Lease) throws(RegistryError) {
+    package func announce(_ daemon: DaemonRecord, _ lease: Lease) throws(RegistryError) {
         _ = try daemon.text()
         try change { state, _ throws(RegistryError) in
             guard state.leases[lease.id] != nil else { throw .leaseLost(lease.id) }
@@ -113,9 +113,9 @@ final class MemoryOwners: Sendable {
         }
     }
 
-    func reservation(_ volume: UUIDBytes) -> [UInt8]? { state.withLock { $0.reservations[volume] } }
+    package func reservation(_ volume: UUIDBytes) -> [UInt8]? { state.withLock { $0.reservations[volume] } }
 
-    func keep(
+    package func keep(
         _ reservation: [UInt8]?, _ volume: UUIDBytes, _ name: String, claim: Revision
     ) throws(RegistryError) {
         try change { state, _ throws(RegistryError) in
@@ -125,7 +125,7 @@ final class MemoryOwners: Sendable {
         }
     }
 
-    func listing() throws(RegistryError) -> OwnersListing {
+    package func listing() throws(RegistryError) -> OwnersListing {
         try change { state, _ throws(RegistryError) in
             var listing = OwnersListing(revision: state.revision)
             listing.owners = state.owners

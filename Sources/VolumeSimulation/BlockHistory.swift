@@ -228,6 +228,11 @@ extension BlockHistory {
     }
 }
 
+extension BlockHistory {
+    /// Whether a block may ever have held a value.
+    func isPast(_ block: Int, _ value: UInt64) -> Bool { blocks[block].past.contains(value) }
+}
+
 extension BlockHistory.Block {
     /// A write was acknowledged over a value, or it was not what a read found.
     fileprivate mutating func supersede(_ old: UInt64, at sequence: UInt64) {

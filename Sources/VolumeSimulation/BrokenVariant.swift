@@ -1,4 +1,5 @@
 import Replication
+import Succession
 import TargetInterface
 import VolumeDriver
 
@@ -29,6 +30,7 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
         case machine(MachineDefect)
         case target(DeliberateDefect)
         case driver(VolumeDefect)
+        case succession(SuccessionDefect)
     }
 
     /// The variant of a name; `nil` where there is none.
@@ -46,6 +48,7 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
         case .machine(let fault): name = "\(fault)"
         case .target(let fault): name = "\(fault)"
         case .driver(let fault): name = "\(fault)"
+        case .succession(let fault): name = "\(fault)"
         }
         self.defect = defect
         self.family = family
@@ -96,6 +99,7 @@ extension Profile {
         case .machine(let defect): machineDefect = defect
         case .target(let defect): targetDefect = defect
         case .driver(let defect): driverDefect = defect
+        case .succession(let defect): successionDefect = defect
         }
     }
 }

@@ -89,6 +89,44 @@ public enum FaultKind: String, CaseIterable, Sendable, Codable {
     /// A member is replaced, and by the namespace that it had before the last replacement, as it was.
     case replaceByFormer
 
+    // Only worlds with daemons see these.
+    case daemonKill
+    case daemonPowerLoss
+    /// A daemon is stopped, and goes on later.
+    case daemonPause
+    /// A daemon stops between what it has decided and the doorbell, and goes on later.
+    case daemonStall
+    /// A daemon's machine stands still, and its clock with it.
+    case machineSuspended
+    /// A daemon is told to stop, and is started again later.
+    case daemonStop
+    /// The owner is told to hand the volume over.
+    case handOver
+    /// The registry ends the owner's lease, which knows nothing of it.
+    case leaseRevoked
+    /// One daemon does not reach the registry.
+    case registryCut
+    /// One daemon reaches the registry, and hears nothing from it.
+    case registryAnswersLost
+    case registryDown
+    /// Answers of the registry come so late that others overtake them.
+    case looksOvertaken
+    /// One daemon does not reach one member, or two.
+    case daemonMemberCut
+    case hostPathCut
+    case hostPathBreak
+
+    /// Kinds that are about daemons, and the others that their worlds see.
+    static let ofDaemons: Set<FaultKind> = [
+        .daemonKill, .daemonPowerLoss, .daemonPause, .daemonStall, .machineSuspended, .daemonStop, .handOver,
+        .leaseRevoked, .registryCut, .registryAnswersLost, .registryDown, .looksOvertaken, .daemonMemberCut,
+        .hostPathCut,
+        .hostPathBreak,
+    ]
+    static let ofMembersOfDaemons: Set<FaultKind> = [
+        .partition, .slowLink, .targetKill, .targetPause, .slowDisk, .stuckDisk,
+    ]
+
     /// Kinds that were added later, in the order of their coming. Each is drawn apart from the others, so that what a seed meant
     /// before stays.
     static let added: [FaultKind] = [.driveReseat, .partitionOfInitiators]
@@ -101,7 +139,10 @@ public enum FaultKind: String, CaseIterable, Sendable, Codable {
     ]
 
     /// The others.
-    static let narrow = allCases.filter { !wide.contains($0) }
+    static let narrow = allCases.filter { !wide.contains($0) && !ofDaemons.contains($0) }
+
+    /// All that worlds without daemons see.
+    static let ofVolumes = allCases.filter { !ofDaemons.contains($0) }
 
     /// Kinds that are about one member alone.
     static let ofOneMember: Set<FaultKind> = [

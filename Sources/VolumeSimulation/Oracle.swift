@@ -28,4 +28,12 @@ public enum Oracle: String, CaseIterable, Sendable {
     case notAvailable
     /// Something was not given back, or a process does not come to its end.
     case leftBehind
+    /// A daemon tells hosts to come before it has attached the volume.
+    case shownUnattached
+    /// A daemon goes by an answer of the registry that a later one has overtaken.
+    case overtakenAnswer
+    /// A reservation of the volume's hosts does not hold any more, or one that was given up does.
+    case reservationForgotten
+    /// No daemon serves the volume, though one lives and reaches two members.
+    case noPath
 }

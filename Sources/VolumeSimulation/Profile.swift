@@ -1,6 +1,7 @@
 import Base
 import Replication
 import Simulation
+import Succession
 import TargetInterface
 import VolumeDriver
 
@@ -11,7 +12,7 @@ public struct Profile: Sendable {
     /// I/Os that run at once.
     public var depth = 6
     /// Faults that may happen, and the mean time between two of them in nanoseconds.
-    public var faults: Set<FaultKind> = Set(FaultKind.allCases)
+    public var faults: Set<FaultKind> = Set(FaultKind.ofVolumes)
     public var faultInterval: UInt64 = 30_000_000
     public var maximumFaults = 60
     public var blockSize: UInt32 = 512
@@ -65,6 +66,12 @@ public struct Profile: Sendable {
     public var scale: UInt64 = 1
     /// The volume is served to a host by the process that attaches it, and the workload runs there.
     public var exports = false
+    /// Daemons that offer the volume to hosts and succeed each other; none where the world is one of initiators.
+    public var daemons = 0
+    /// Parts per million by which their clocks are faster: the lease allows for a tenth.
+    var daemonDrift: [Int64] = [0, 0, 0]
+    /// A bug in the succession, or in what a daemon does for it.
+    package var successionDefect = SuccessionDefect.none
     /// A bug in the engine, for tests that show that the simulation notices.
     package var deliberateFault = DeliberateFault.none
     /// A promise that the machines do not keep, for the same.
@@ -80,7 +87,7 @@ public struct Profile: Sendable {
         var random = SeededRandom(seed: seed ^ 0x7072_6f66)
         // Each world sees some kinds of faults only: rare combinations come up more often so.
         let share = Int.random(in: 15...80, using: &random)
-        let kinds = FaultKind.allCases.filter { !FaultKind.added.contains($0) && !FaultKind.wide.contains($0) }
+        let kinds = FaultKind.narrow.filter { !FaultKind.added.contains($0) }
         faults = Set(kinds.filter { _ in Int.random(in: 0..<100, using: &random) < share })
         faultInterval = [8_000_000, 20_000_000, 40_000_000, 100_000_000].randomElement(using: &random)!
         depth = Int.random(in: 1...10, using: &random)

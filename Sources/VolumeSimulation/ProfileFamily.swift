@@ -15,6 +15,8 @@ public enum ProfileFamily: String, CaseIterable, Sendable {
     case real
     /// Small or dense ones whose volume is served to a host by the process that attaches it, and the workload runs there.
     case exported
+    /// Two or three daemons that succeed each other as the volume's owner, a registry, and two hosts with a path to each daemon.
+    case succession
     /// Which of the others a world is, its seed decides.
     case mixed
 
@@ -49,6 +51,7 @@ extension Profile {
             exports = true
         case .wide: widen(&random)
         case .real: becomeReal(&random)
+        case .succession: becomeShared(&random)
         }
     }
 
@@ -61,7 +64,7 @@ extension Profile {
     private mutating func widen(_ random: inout SeededRandom) {
         func chance(_ percent: Int) -> Bool { Int.random(in: 0..<100, using: &random) < percent }
         if Bool.random(using: &random) {
-            condense(FaultKind.allCases, &random)
+            condense(FaultKind.ofVolumes, &random)
         } else {
             let share = Int.random(in: 15...80, using: &random)
             for kind in FaultKind.wide where chance(share) { faults.insert(kind) }
@@ -96,6 +99,29 @@ extension Profile {
                 FaultKind.ofOneMember.union([.initiatorCrash, .initiatorPowerLoss, .scrub, .cleanDetach]))
             if faults.isEmpty { faults = [.targetKill, .slowDisk, .partition] }
             minimumCopies = min(minimumCopies, 2)
+        }
+    }
+
+    /// Daemons, and the faults and times of their worlds: leases last a second.
+    private mutating func becomeShared(_ random: inout SeededRandom) {
+        daemons = Int.random(in: 2...3, using: &random)
+        let share = Int.random(in: 20...70, using: &random)
+        let kinds = FaultKind.allCases.filter {
+            FaultKind.ofDaemons.contains($0) || FaultKind.ofMembersOfDaemons.contains($0)
+        }
+        faults = Set(kinds.filter { _ in Int.random(in: 0..<100, using: &random) < share })
+        faultInterval = [10_000_000, 20_000_000, 60_000_000].randomElement(using: &random)!
+        scale = 5
+        operations = [100, 300, 600].randomElement(using: &random)!
+        dataBlocks = 64
+        (inCapsuleDataSize, sharedReceiveEntries) = (1024, 64)
+        if transit.upperBound > 100_000 { transit = 5_000...100_000 }
+        if diskLatency.upperBound > 1_000_000 { diskLatency = 50_000...1_000_000 }
+        // Longer than a lease, as it may be: then a member knows an owner that stood still, and its writes are fenced or land.
+        keepAliveMilliseconds = [100, 1000, 2000].randomElement(using: &random)!
+        // The lease allows for a tenth.
+        if Bool.random(using: &random) {
+            daemonDrift = daemonDrift.map { _ in Int64.random(in: -90_000...90_000, using: &random) }
         }
     }
 

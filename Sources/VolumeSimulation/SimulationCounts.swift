@@ -8,6 +8,10 @@ public struct SimulationCounts: Sendable, Equatable {
     public var acknowledged: UInt64 = 0
     public var initiators: UInt64 = 0
     public var messages: UInt64 = 0
+    /// How often a daemon became the owner of a volume, hosts changed their reservation, and one of them was kept out by it.
+    public var ownerships: UInt64 = 0
+    public var reservations: UInt64 = 0
+    public var refusals: UInt64 = 0
     /// The longest virtual nanoseconds that a world took until all members were in sync, from the end of its faults on, and
     /// from there on until it was read and detached.
     public var longestHealing: UInt64 = 0
@@ -27,8 +31,11 @@ public struct SimulationCounts: Sendable, Equatable {
 
     /// All numbers in one list, for another process.
     public var encoded: [UInt64] {
-        [worlds, simulated, acknowledged, initiators, messages, longestHealing, longestEnding] + submitted + faults
-            + branches
+        [
+            worlds, simulated, acknowledged, initiators, messages, longestHealing, longestEnding, ownerships,
+            reservations,
+            refusals,
+        ] + submitted + faults + branches
     }
 
     /// Reads the list; `nil` where it is another release's.
@@ -37,7 +44,8 @@ public struct SimulationCounts: Sendable, Equatable {
         (worlds, simulated, acknowledged) = (encoded[0], encoded[1], encoded[2])
         (initiators, messages) = (encoded[3], encoded[4])
         (longestHealing, longestEnding) = (encoded[5], encoded[6])
-        var rest = encoded.dropFirst(7)
+        (ownerships, reservations, refusals) = (encoded[7], encoded[8], encoded[9])
+        var rest = encoded.dropFirst(10)
         func take(_ count: Int) -> [UInt64] {
             defer { rest = rest.dropFirst(count) }
             return Array(rest.prefix(count))
@@ -66,6 +74,11 @@ public struct SimulationCounts: Sendable, Equatable {
     public var report: String {
         var lines = ["I/Os: " + zip(Self.operationNames, submitted).map { "\($1) \($0)" }.joined(separator: ", ")]
         lines.append("\(initiators) initiators, \(messages) messages")
+        if ownerships > 0 {
+            lines.append(
+                "\(ownerships) times a daemon became the owner, \(reservations) changes of hosts' reservations, which kept "
+                    + "\(refusals) I/Os out")
+        }
         lines.append(
             "after the last fault at most \(longestHealing / 1_000_000) ms until all members were in sync, then "
                 + "\(longestEnding / 1_000_000) ms until all was read and detached")

@@ -50,6 +50,8 @@ extension VolumeWorld {
             injectInitiator(fault)
         case .clockStep: stepClock(fault)
         case .cleanDetach, .scrub, .resyncPause, .replace, .grow, .replaceBySame, .replaceByFormer: operate(fault)
+        // There are none.
+        default: false
         }
     }
 
@@ -200,11 +202,11 @@ extension VolumeWorld {
         let step = 1_000_000 + fault.choice % 400_000_000
         if fault.choice & 1 == 0 {
             guard let initiator = current else { return false }
-            initiator.clock.ahead += step
+            initiator.clock.ahead += Int64(step)
             initiator.touch()
         } else {
             guard targets[fault.member].isUp else { return false }
-            targets[fault.member].clock.ahead += step
+            targets[fault.member].clock.ahead += Int64(step)
         }
         return true
     }

@@ -20,6 +20,19 @@ public struct WorldResult: Sendable {
     public var faults: [Fault]
 }
 
+extension Profile {
+    /// Lets the world of a seed live, with daemons or without.
+    ///
+    /// - Parameters:
+    ///   - schedule: the faults; those that the seed means where it is `nil`.
+    ///   - trace: called with each line of the world's history.
+    public func run(seed: UInt64, schedule: [Fault]? = nil, trace: ((String) -> Void)? = nil) -> WorldResult {
+        daemons > 0
+            ? SuccessionWorld(seed: seed, profile: self, schedule: schedule, trace: trace).run()
+            : VolumeWorld(seed: seed, profile: self, schedule: schedule, trace: trace).run()
+    }
+}
+
 /// One simulated world: three real targets on simulated disks, real initiators with real volumes one after another or
 /// against each other, a simulated network, faults, a workload and the oracles; in one thread, in virtual time, all of it
 /// decided by one seed.

@@ -16,9 +16,7 @@ extension Simulate {
             let profile = kind.profile(seed: seed)
             let all = profile.faults(seed: seed)
             let schedule = kept.map { numbers in numbers.map { all[$0] } } ?? all
-            let world = VolumeWorld(
-                seed: seed, profile: profile, schedule: schedule, trace: trace ? { tell($0) } : nil)
-            let result = world.run()
+            let result = profile.run(seed: seed, schedule: schedule, trace: trace ? { tell($0) } : nil)
             let failure = WorldFailure(result)
             print("counts", result.counts.encoded.map(String.init).joined(separator: " "))
             print(

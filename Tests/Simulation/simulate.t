@@ -70,6 +70,7 @@ check "$seeds seeds are sound" "$simulate" --profile small --seeds "$seeds"
 grep -E 'simulated hours|^never met' "$tap_folder/output" | diagnose
 check "and so are seeds with three to five kinds of faults" "$simulate" --profile dense --seeds 60
 check "and so are seeds of all families, as their shares are" "$simulate" --seeds 100
+check "and so are seeds of daemons that succeed each other" "$simulate" --profile succession --seeds 150
 check "a seed has the same history in two processes" same_history
 [ "${TERCET_LAB:-yes}" = no ] || check "and on another machine, the lab" same_history_elsewhere
 check "a broken volume is noticed, and the exit status is 1" noticed

@@ -17,6 +17,11 @@ import VolumeSimulation
         for seed in UInt64(1)...25 { expectSound(seed, Profile(seed: seed, family: .wide)) }
     }
 
+    /// Daemons that succeed each other as the owner of a volume, with a registry and hosts.
+    @Test func seedsOfSuccessionAreSound() {
+        for seed in UInt64(1)...40 { expectSound(seed, Profile(seed: seed, family: .succession)) }
+    }
+
     /// Volumes that nobody has written to: whenever one is attached after a write was acknowledged, it is marked as written.
     @Test(arguments: [ProfileFamily.small, .dense])
     func blankVolumesAreMarked(family: ProfileFamily) {
@@ -49,11 +54,11 @@ import VolumeSimulation
 
     @Test func volumesOfRealSizesAreSound() { expectSound(1, Profile(seed: 1, family: .real)) }
 
-    @Test(arguments: [ProfileFamily.small, .dense, .wide])
+    @Test(arguments: [ProfileFamily.small, .dense, .wide, .succession])
     func aSeedReplaysExactly(family: ProfileFamily) {
         for seed in [7, 77, 777] as [UInt64] {
-            let first = VolumeWorld(seed: seed, profile: Profile(seed: seed, family: family)).run()
-            let second = VolumeWorld(seed: seed, profile: Profile(seed: seed, family: family)).run()
+            let first = Profile(seed: seed, family: family).run(seed: seed)
+            let second = Profile(seed: seed, family: family).run(seed: seed)
             #expect(first.hash == second.hash)
             #expect(first.counts == second.counts)
         }
@@ -63,7 +68,7 @@ import VolumeSimulation
     func brokenVariantIsCaught(variant: BrokenVariant) {
         var others: Set<String> = []
         for seed in [variant.seed] + (1...UInt64(variant.within)) {
-            let result = VolumeWorld(seed: seed, profile: Profile(seed: seed, broken: variant)).run()
+            let result = Profile(seed: seed, broken: variant).run(seed: seed)
             if result.oracle == variant.oracle {
                 print("\(variant.name): caught by seed \(seed): \((result.failure ?? "").prefix(120))")
                 return
@@ -277,7 +282,7 @@ import VolumeSimulation
     }
 
     private func expectSound(_ seed: UInt64, _ profile: Profile) {
-        let failure = VolumeWorld(seed: seed, profile: profile).run().failure
+        let failure = profile.run(seed: seed).failure
         #expect(failure == nil, "seed \(seed)")
     }
 }
