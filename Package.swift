@@ -48,6 +48,7 @@ let package = Package(
         .systemLibrary(name: "CChecksum", path: "Sources/CChecksum"),
         .systemLibrary(name: "CUUID", path: "Sources/CUUID"),
         .systemLibrary(name: "CTLS", path: "Sources/CTLS"),
+        .systemLibrary(name: "CCrypto", path: "Sources/CCrypto"),
         .systemLibrary(name: "CSQLite", path: "Sources/CSQLite"),
         .systemLibrary(name: "CUring", path: "Sources/CUring"),
         .systemLibrary(name: "CCurl", path: "Sources/CCurl"),
@@ -66,6 +67,9 @@ let package = Package(
             name: "NVMeSpecFuzz", dependencies: ["Base", "NVMeSpec"], path: "Tests/NVMeSpecFuzz", swiftSettings: strict),
         // Catches the commands that libnvme builds, for comparison.
         .target(name: "LibNVMeCapture", path: "Tests/LibNVMeCapture"),
+        // In-band authentication: messages and arithmetic of both sides, no I/O.
+        room("NVMeAuthentication", ["Base", "CCrypto"]),
+        tests("NVMeAuthenticationTests", ["Base", "NVMeAuthentication"]),
         // What each thread did last, always recorded, and its dump.
         room("Trace", ["Base", "CLinux"]),
         tests("TraceTests", ["Base", "Trace"]),
@@ -135,7 +139,7 @@ let package = Package(
         .target(name: "AllocationProbe", path: "Tests/AllocationProbe"),
 
         // What a target is to be: plain values, for whoever tells it.
-        room("TargetInterface", ["Base", "BlockInterface", "NVMeSpec"]),
+        room("TargetInterface", ["Base", "BlockInterface", "NVMeAuthentication", "NVMeSpec"]),
         // The wall between NVMe and what carries it: values that cross it, and the interface of a target's transport.
         room("TargetTransport", ["Base", "NVMeSpec"]),
         // NVMe over RDMA; knows no subsystem.
@@ -150,8 +154,8 @@ let package = Package(
         room(
             "NVMeTarget",
             [
-                "Base", "BlockInterface", "Buffers", "CChecksum", "NVMeSpec", "Reactor", "TargetInterface",
-                "TargetTransport", "Trace",
+                "Base", "BlockInterface", "Buffers", "CChecksum", "NVMeAuthentication", "NVMeSpec", "Reactor",
+                "TargetInterface", "TargetTransport", "Trace",
             ]),
 
         // A transport without a fabric, for the tests of command engines.
@@ -162,8 +166,8 @@ let package = Package(
             "NVMeTargetTests",
             [
                 "AllocationProbe", "Base", "BlockInterface", "CLibNVMe", "FabricInterface", "InProcessTransport",
-                "MemoryBlock", "NVMeSpec", "NVMeTarget", "NamespacePool", "RDMATransport", "Reactor", "Simulation",
-                "TargetInterface", "TargetTransport",
+                "MemoryBlock", "NVMeAuthentication", "NVMeSpec", "NVMeTarget", "NamespacePool", "RDMATransport",
+                "Reactor", "Simulation", "TargetInterface", "TargetTransport",
             ]),
 
         // The NBD protocol: bytes and rules, no I/O.
@@ -203,12 +207,14 @@ let package = Package(
         room(
             "TargetConfiguration",
             [
-                "Base", "BlockInterface", "CLinux", "CUUID", "NVMeSpec", "TargetInterface",
+                "Base", "BlockInterface", "CLinux", "CUUID", "NVMeAuthentication", "NVMeSpec", "TargetInterface",
                 system, .product(name: "Yams", package: "Yams"),
             ]),
         tests(
             "TargetConfigurationTests",
-            ["Base", "BlockInterface", "NVMeSpec", "TargetConfiguration", "TargetInterface"]),
+            [
+                "Base", "BlockInterface", "NVMeAuthentication", "NVMeSpec", "TargetConfiguration", "TargetInterface",
+            ]),
 
         // What the programs share with the terminal.
         .target(
@@ -350,8 +356,9 @@ let package = Package(
             dependencies: [
                 "Base", "BlockInterface", "ControlPlane", "FabricInterface", "FabricsConfiguration", "HostDiagnosis",
                 "InitiatorTransport", "JSON",
-                "Memory", "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "RegistryBackend", "Replication",
-                "TargetConfiguration", "TargetInterface", "Terminal", "Trace", "VerbsFabric", "VolumeDriver",
+                "Memory", "NVMeAuthentication", "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor",
+                "RegistryBackend", "Replication", "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
+                "VerbsFabric", "VolumeDriver",
                 "VolumeRegistry",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),

@@ -112,6 +112,8 @@ final class Application {
         if change.pool != nil { steps.append { [unowned self] in Pending(event: self.target.settled) } }
         steps.append { [unowned self] in
             do throws(TercetError) {
+                // A host that is let in anew has to have its keys by then.
+                if let keys = change.authentication { try self.target.setAuthentication(keys, of: change.nqn) }
                 if let access = change.access { try self.target.setAccess(access, of: change.nqn) }
                 if !change.anaStates.isEmpty { try self.target.setANAStates(change.anaStates, of: change.nqn) }
                 if let range = change.controllerIDs { try self.target.setControllerIDs(range, of: change.nqn) }

@@ -41,7 +41,7 @@ extension CommandEngine {
         switch requests[index].command {
         case .io(let command): startIO(index, command)
         case .admin, .fabrics: startControl(index)
-        case .none: answer(index, .commandSequenceError)
+        case .none: answer(index, connections[requests[index].connection].refusal)
         }
     }
 

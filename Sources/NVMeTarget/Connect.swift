@@ -14,7 +14,7 @@ struct ConnectCommands {
     /// The outcome of a Connect.
     enum Outcome {
         /// The queue is the controller's.
-        case connected(Controller, QueueRole, SubsystemView?)
+        case connected(Controller, SubsystemView?, HostKeys.Demand)
         /// It waits for the end of the host's former associations, or until this reactor has opened the namespaces.
         case held
         case refused(Status)
@@ -51,7 +51,13 @@ struct ConnectCommands {
                 throw ConnectRefusal(
                     ConnectFailure(status: .connectInvalidHost), "the host is not on the subsystem's list")
             }
-            let asked = AskedQueue(connect: connect, data: data, subsystem: subsystem)
+            let demand = subsystem.demand(on: data.hostNQN, now: now)
+            if case .missing = demand {
+                throw ConnectRefusal(
+                    ConnectFailure(status: .connectInvalidHost),
+                    "the subsystem wants its hosts to authenticate, and there is no key of this host")
+            }
+            let asked = AskedQueue(connect: connect, data: data, subsystem: subsystem, demand: demand)
             return try connect.queueID == 0 ? connectAdmin(asked, request, now: now) : connectIO(asked, request)
         } catch {
             return .refusedBecause(error, host: data.hostNQN, subsystem: data.subsystemNQN)
@@ -63,6 +69,7 @@ struct ConnectCommands {
         let connect: ConnectCommand
         let data: ConnectData
         let subsystem: Subsystem
+        let demand: HostKeys.Demand
     }
 
     private func connectAdmin(
@@ -103,7 +110,7 @@ struct ConnectCommands {
             throw ConnectRefusal(
                 ConnectFailure(status: .connectControllerBusy), "the subsystem has no room for another controller")
         }
-        return .connected(controller, .admin, nil)
+        return .connected(controller, nil, asked.demand)
     }
 
     private func connectIO(_ asked: AskedQueue, _ request: RequestReference) throws(ConnectRefusal) -> Outcome {
@@ -148,7 +155,7 @@ struct ConnectCommands {
             return nil
         }
         if let refusal { throw refusal }
-        return .connected(controller, .io, view)
+        return .connected(controller, view, asked.demand)
     }
 }
 

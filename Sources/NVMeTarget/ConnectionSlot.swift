@@ -22,8 +22,13 @@ enum ConnectionState: UInt8, BitwiseCopyable {
 /// The kind of queue that a connection carries; decided by its Connect command.
 enum QueueRole: UInt8, BitwiseCopyable {
     case unconnected
+    /// Connected; its host has to show who it is before anything else.
+    case authenticating
     case admin
     case io
+
+    /// The kind of a connected queue.
+    init(_ queueID: UInt16) { self = queueID == 0 ? .admin : .io }
 }
 
 /// The connections of one port.
@@ -81,7 +86,7 @@ struct ConnectionSlot: BitwiseCopyable {
 
     /// Its Connect was answered.
     mutating func connect(_ queue: ConnectedQueue) {
-        role = queue.role
+        role = queue.mustAuthenticate ? .authenticating : QueueRole(queueID)
         entries = queue.entries
         flowControlDisabled = queue.hasNoFlowControl
         controller = queue.controller
@@ -92,6 +97,15 @@ struct ConnectionSlot: BitwiseCopyable {
             host = view.host
         }
     }
+
+    /// The answer to a command that its role does not take.
+    var refusal: Status { role == .authenticating ? .authenticationRequired : .commandSequenceError }
+
+    /// Its host has shown who it is.
+    mutating func authenticated() { if role == .authenticating { role = QueueRole(queueID) } }
+
+    /// Its host is nobody until it has shown anew who it is.
+    mutating func distrust() { if role != .unconnected { role = .authenticating } }
 
     mutating func close() { state.move(to: .closing) }
 
@@ -173,7 +187,8 @@ struct ConnectionSlot: BitwiseCopyable {
 
 /// A queue as its Connect made it.
 struct ConnectedQueue {
-    var role: QueueRole
+    /// Its host has to show who it is before anything else.
+    var mustAuthenticate: Bool
     /// Entries of the submission queue.
     var entries: UInt32
     var hasNoFlowControl: Bool

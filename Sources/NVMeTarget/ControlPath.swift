@@ -1,4 +1,5 @@
 import Base
+import NVMeAuthentication
 import NVMeSpec
 import Synchronization
 import TargetInterface
@@ -23,6 +24,7 @@ final class ControlPath: CommandEngineOwner {
     private let aborts: AbortCommands
     private let reservations: ReservationCommands
     private let pools: PoolCommands
+    private let authentication: QueueAuthentication
     private let fences: Fences
     private let announcements = Announcements()
     private let pages: PageAnswers
@@ -41,6 +43,7 @@ final class ControlPath: CommandEngineOwner {
         aborts = AbortCommands(target: target, engines: engines, controllers: controllers)
         reservations = ReservationCommands(target, engines, announcements)
         pools = PoolCommands(target: target, engines: engines)
+        authentication = QueueAuthentication(target, engines)
         fences = Fences(target.options, engines, views)
         pages = PageAnswers(engines)
     }
@@ -93,6 +96,10 @@ final class ControlPath: CommandEngineOwner {
         _ command: FabricsCommand, _ request: RequestReference, _ controller: Controller?, _ now: MonotonicTime
     ) -> ControlReply {
         let role = request.queue.role
+        // NVMe Base, "Authentication Required".
+        guard role != .authenticating || command.mayComeBeforeAuthentication else {
+            return .refused(.authenticationRequired)
+        }
         switch command {
         case .invalid(let status): return .refused(status)
         case .connect(let connect):
@@ -109,9 +116,15 @@ final class ControlPath: CommandEngineOwner {
         case .disconnect:
             guard role != .unconnected else { return .refused(.commandSequenceError) }
             // NVMe-oF "Disconnect": the I/O queue ends after the answer.
-            return role == .io ? .done : .refused(.invalidQueueType)
-        case .authenticationSend, .authenticationReceive:
-            return .refused(role == .unconnected ? .commandSequenceError : .invalidOpcode)
+            return request.queue.queueID == 0 ? .refused(.invalidQueueType) : .done
+        case .authenticationSend(let command):
+            guard let controller else { return .refused(.commandSequenceError) }
+            return authentication.send(
+                command, ControlRequest(reference: request, controller: controller, now: now))
+        case .authenticationReceive(let command):
+            guard let controller else { return .refused(.commandSequenceError) }
+            return authentication.receive(
+                command, ControlRequest(reference: request, controller: controller, now: now))
         }
     }
 
@@ -127,20 +140,20 @@ final class ControlPath: CommandEngineOwner {
                 .connectRefused(host: host, subsystem: subsystem, peer: peer, reason: refusal.reason))
             request.setResult(refusal.failure.result)
             return .refused(refusal.failure.status)
-        case .connected(let controller, let role, let view):
+        case .connected(let controller, let view, let demand):
+            var result = ConnectResult(controllerID: controller.id)
+            if case .keys(let peer) = demand {
+                result = ConnectResult(controllerID: controller.id, requiresAuthentication: true)
+                authentication.begin(peer, request, controller, now: now)
+            }
             request.connect(
                 ConnectedQueue(
-                    role: role, entries: UInt32(connect.sqSize) + 1,
+                    mustAuthenticate: result.requiresAuthentication, entries: UInt32(connect.sqSize) + 1,
                     hasNoFlowControl: connect.attributes.contains(.disableSQFlowControl),
                     controller: controllers.retain(controller),
                     view: view?.connected(controller)))
-            if role == .admin {
-                target.observe(
-                    .hostConnected(
-                        host: controller.hostNQN, subsystem: controller.subsystem.nqn, controller: controller.id,
-                        peer: peer))
-            }
-            return .result(UInt64(controller.id))
+            if request.queue.role == .admin { target.connected(controller, peer: peer) }
+            return .result(UInt64(result.rawValue))
         }
     }
 
@@ -197,6 +210,16 @@ final class ControlPath: CommandEngineOwner {
     func poolChanged(
         _ ticket: RequestTicket, _ outcome: Result<UInt32, PoolRefusal>, of controller: Controller, returns: Bool
     ) { pools.finish(ticket, outcome, of: controller, returns: returns) }
+
+    /// Work of an exchange is done.
+    func authenticationComputed(
+        _ result: WorkResult, for queue: QueueLocation, number: UInt64, now: MonotonicTime
+    ) {
+        guard let (request, reply) = authentication.computed(result, for: queue, number: number, now: now) else {
+            return
+        }
+        finish(request, reply, controllers[request.queue.controller])
+    }
 
     func fence(_ subsystem: Subsystem, nsid: UInt32, victims: HostSet, barrier: FenceBarrier) {
         fences.add(subsystem, nsid: nsid, victims: victims, barrier: barrier)
@@ -258,6 +281,7 @@ final class ControlPath: CommandEngineOwner {
     /// Ends what is over or silent, once the transport has looked at its own timers.
     func endOverdue(_ now: MonotonicTime) {
         views.dropEnded { fences.uses($0) }
+        for queue in authentication.overdue(now) { close(queue) }
         if target.options.deliberateDefect == .keepAliveNotWatched { return }
         // Another reactor may have heard of the host since its last tick, and says so with its next.
         let told = now.nanoseconds - min(now.nanoseconds, target.options.tickMilliseconds * 1_000_000)
@@ -308,9 +332,10 @@ final class ControlPath: CommandEngineOwner {
     /// Takes a connection to its end, and with an admin queue its controller.
     func close(_ queue: QueueReference) {
         guard queue.isLive else { return }
+        authentication.forget(queue.location(in: engines.group))
         queue.close()
         guard let controller = controllers[queue.controller] else { return }
-        if queue.role == .admin { return target.end(controller, .adminConnectionLost) }
+        if queue.queueID == 0 { return target.end(controller, .adminConnectionLost) }
         let (queueID, location) = (queue.queueID, queue.location(in: engines.group))
         controller.state.withLock { state in
             if state.ioQueues[queueID] == location { state.ioQueues[queueID] = nil }
@@ -322,4 +347,14 @@ final class ControlPath: CommandEngineOwner {
     /// Controllers that connections of this group belong to, and the places of their table.
     var heldControllers: Int { controllers.heldCount }
     var controllerPlaces: Int { controllers.placeCount }
+}
+
+extension FabricsCommand {
+    /// It is taken from a host that has still to show who it is.
+    fileprivate var mayComeBeforeAuthentication: Bool {
+        switch self {
+        case .connect, .authenticationSend, .authenticationReceive, .disconnect: true
+        case .propertyGet, .propertySet, .invalid: false
+        }
+    }
 }

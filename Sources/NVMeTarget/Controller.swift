@@ -44,6 +44,8 @@ final class Controller: Sendable {
         /// CC.EN has been cleared, and the I/O queues' commands are not over: CSTS.RDY is still 1.
         var isResetting = false
         var isEnded = false
+        /// It has been reported that its host is there.
+        var isReported = false
         /// It has ended, and it has been reported that its commands are waited for.
         var isKnownToDrain = false
         /// Queue pairs, open or closing, that may have commands of this association.

@@ -92,5 +92,11 @@ struct QueueReference {
     /// Its Connect is held: that it does not come is not the reason to end it.
     func connectIsHeld(at now: MonotonicTime) { engine.connections[index].connectIsHeld(at: now) }
 
+    /// Its host has shown who it is.
+    func authenticated() { engine.connections[index].authenticated() }
+
+    /// Its host is nobody until it has shown anew who it is.
+    func distrust() { engine.connections[index].distrust() }
+
     func close() { engine.close(index) }
 }

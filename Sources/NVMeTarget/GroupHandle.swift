@@ -1,4 +1,5 @@
 import Base
+import NVMeAuthentication
 import Reactor
 import TargetInterface
 import TargetTransport
@@ -32,6 +33,10 @@ protocol PollGroupDuties: AnyObject {
     /// - Parameter returns: the answer says the identifier of the namespace.
     func poolChanged(
         _ ticket: RequestTicket, _ outcome: Result<UInt32, PoolRefusal>, of controller: Controller, returns: Bool)
+    /// Work of an exchange is done, the one with this number.
+    func authenticationComputed(_ result: WorkResult, for queue: QueueLocation, number: UInt64)
+    /// The time counts from now on in which a subsystem's former keys are valid still.
+    func dateFormerKeys(of subsystem: Subsystem)
     /// Takes on who may read and write a namespace, ends waiting commands of `victims`, and arrives at the barrier when
     /// their running ones have ended.
     func fence(_ subsystem: Subsystem, nsid: UInt32, victims: HostSet, barrier: FenceBarrier)

@@ -44,6 +44,10 @@ enum Limits {
     static let blockDepth = 512
     /// How long a connection is kept that no Connect command has come for, in milliseconds.
     static let connectMilliseconds: UInt64 = 30_000
+    /// How long a host has to show who it is, in milliseconds; and how long the queue of one that has failed stays, so that it
+    /// hears why.
+    static let authenticationMilliseconds: UInt64 = 30_000
+    static let authenticationFailureMilliseconds: UInt64 = 1_000
     /// How long a Connect or a Quiesce waits for commands of the same host's ended associations, in milliseconds; less than
     /// hosts wait for a Connect (Linux: 60 s). And after how long a Connect is reported; less than a volume waits for a
     /// member.

@@ -1,6 +1,8 @@
 import Base
 import BlockInterface
+import NVMeAuthentication
 import Reactor
+import Synchronization
 import TargetInterface
 import TargetTransport
 import Trace
@@ -231,6 +233,12 @@ extension PollGroup: PollGroupDuties {
     func fence(_ subsystem: Subsystem, nsid: UInt32, victims: HostSet, barrier: FenceBarrier) {
         control.fence(subsystem, nsid: nsid, victims: victims, barrier: barrier)
     }
+
+    func authenticationComputed(_ result: WorkResult, for queue: QueueLocation, number: UInt64) {
+        control.authenticationComputed(result, for: queue, number: number, now: now)
+    }
+
+    func dateFormerKeys(of subsystem: Subsystem) { subsystem.state.withLock { $0.keys.date(now) } }
 
     func resume(_ ticket: RequestTicket) { control.resume(ticket, now: now) }
 

@@ -1,7 +1,7 @@
 import TargetTransport
 
 /// The place of a controller's queue.
-struct QueueLocation: Sendable, Equatable {
+struct QueueLocation: Sendable, Hashable {
     var group: Int
     var port: PortIndex
     var connection: ConnectionIndex

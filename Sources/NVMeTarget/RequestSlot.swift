@@ -110,7 +110,7 @@ enum TargetCommand: BitwiseCopyable {
             switch role {
             case .io: self = .io(IOCommand(entry))
             case .admin: self = .admin(AdminCommand(entry))
-            case .unconnected: self = .none
+            case .unconnected, .authenticating: self = .none
             }
         }
     }

@@ -78,6 +78,7 @@ enum RetryTable {
         Row(.connectControllerBusy, .byCause, "commands of earlier associations are not over, or there is no room"),
         Row(.connectInvalidParameters, .byCause, "the host contradicts itself, or names what is away for a moment"),
         Row(.connectInvalidHost, .mayHelp, "a reload may name the host again"),
+        Row(.authenticationRequired, .never, "the host has to show who it is first"),
         Row(.invalidQueueType, .never, "only I/O queues are disconnected"),
         // Media.
         Row(.writeFault, .mayHelp, "a fault of the device"),

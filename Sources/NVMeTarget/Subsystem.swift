@@ -20,6 +20,7 @@ public final class Subsystem: Sendable {
         var countedNames: Set<String> = []
         /// Each reactor's namespaces, for their counters.
         var tables: [NamespaceTable] = []
+        var keys: HostKeys
     }
 
     public let nqn: String
@@ -37,7 +38,7 @@ public final class Subsystem: Sendable {
             State(
                 definition: definition,
                 nextControllerID: Self.firstControllerID(seed &+ UInt64(index), in: definition.controllerIDs),
-                anaStates: ANAStates(definition.anaStates)))
+                anaStates: ANAStates(definition.anaStates), keys: HostKeys(definition.authentication)))
     }
 
     private static func firstControllerID(_ seed: UInt64, in range: ClosedRange<UInt16>) -> UInt16 {
@@ -88,6 +89,11 @@ public final class Subsystem: Sendable {
 
     func allows(host: String) -> Bool {
         state.withLock { !$0.isRemoved && $0.definition.access.allows(host) }
+    }
+
+    /// The demand on a host that connects, or shows anew who it is.
+    func demand(on host: String, now: MonotonicTime) -> HostKeys.Demand {
+        state.withLock { $0.keys.demand(on: host, of: nqn, now: now) }
     }
 
     /// It has been removed from its target.

@@ -50,6 +50,19 @@ extension Target {
         discoveryChanged()
     }
 
+    /// Changes who has to authenticate, and the keys. Connections stay, but for those of hosts that had no keys and need some from
+    /// now on.
+    func setAuthentication(_ authentication: AuthenticationDefinition, of nqn: String) throws(TercetError) {
+        guard let subsystem = subsystem(nqn) else { throw TercetError(.notFound, "there is no subsystem \(nqn)") }
+        let isNew = subsystem.state.withLock { state in
+            state.definition.authentication = authentication
+            return state.keys.change(to: authentication)
+        }
+        for controller in subsystem.controllers where isNew(controller.hostNQN) { end(controller, .removed) }
+        // A reactor knows which time it is.
+        groups.first?.send { $0.dateFormerKeys(of: subsystem) }
+    }
+
     /// Changes what hosts are told of a pool, and which of them may change it.
     func setPool(_ pool: PoolDefinition, of nqn: String) throws(TercetError) {
         guard let subsystem = subsystem(nqn) else { throw TercetError(.notFound, "there is no subsystem \(nqn)") }

@@ -203,10 +203,20 @@ public final class Target: Sendable {
     func end(_ controller: Controller, _ reason: ControllerEnd) {
         guard let queues = controller.subsystem.end(controller) else { return }
         for queue in queues { close(queue) }
+        // A host that has never shown who it is was never there.
+        guard controller.state.withLock({ $0.isReported }) else { return }
         observe(
             .hostDisconnected(
                 host: controller.hostNQN, subsystem: controller.subsystem.nqn, controller: controller.id,
                 reason: reason.explanation))
+    }
+
+    /// A controller's host is there, and is who it says if it has to show that.
+    func connected(_ controller: Controller, peer: String) {
+        controller.state.withLock { $0.isReported = true }
+        observe(
+            .hostConnected(
+                host: controller.hostNQN, subsystem: controller.subsystem.nqn, controller: controller.id, peer: peer))
     }
 
     /// Closes a queue, wherever it is.

@@ -8,6 +8,8 @@ public enum TargetEvent: Sendable {
     case connectHeld(host: String, subsystem: String, controllers: [UInt16], peer: String, isRefused: Bool)
     /// A Connect named a subsystem that is not there, or that the host may not have. The names are as the host sent them.
     case connectRefused(host: String, subsystem: String, peer: String, reason: String)
+    /// A host has not shown who it is.
+    case authenticationFailed(host: String, subsystem: String, peer: String, reason: String)
     /// A connection was not accepted.
     case connectionRefused(peer: String, reason: String)
     case queuePairFailed(peer: String, reason: String)

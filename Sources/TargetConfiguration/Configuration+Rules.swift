@@ -14,6 +14,7 @@ extension Configuration {
                 try Self.check(subsystem, at: "subsystems[\(position)]")
                 try checkANAStates(of: subsystem, at: "subsystems[\(position)].anaGroups")
                 try Self.checkPool(of: subsystem, at: "subsystems[\(position)]")
+                try Self.checkAuthentication(of: subsystem, at: "subsystems[\(position)]")
             }
             try checkUniqueness()
             return nil
@@ -128,6 +129,21 @@ extension Configuration {
         throw Violation(
             path: "\(path).pool.managers",
             text: "'\(stranger)' may not connect; allowed: hosts of the subsystem")
+    }
+
+    private static func checkAuthentication(of subsystem: SubsystemDefinition, at path: String) throws(Violation) {
+        guard subsystem.authentication.isRequired else { return }
+        guard case .hosts(let hosts) = subsystem.access else {
+            throw Violation(
+                path: "\(path).authentication",
+                text: "any host may connect, and has no key; allowed: \"hosts\" with keys, or \"required\": false")
+        }
+        if let host = hosts.sorted().first(where: { subsystem.authentication.keys[$0] == nil }) {
+            throw Violation(
+                path: "\(path).hosts",
+                text: "'\(host)' has no key, though the subsystem's hosts have to authenticate; allowed: a key, or "
+                    + "\"authentication\": { \"required\": false }, which lets in whoever uses that name")
+        }
     }
 
     private static func check(_ text: String, isPrintableUpTo limit: Int, at path: String) throws(Violation) {

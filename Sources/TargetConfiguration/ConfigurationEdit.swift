@@ -137,40 +137,7 @@ public struct ConfigurationEdit: Sendable {
         ]
     }
 
-    // MARK: Hosts, addresses, groups
-
-    private static var hostEdits: [ConfigurationEdit] {
-        [
-            ConfigurationEdit(
-                "host.add", "Lets a host connect to a subsystem.", Parameter.required("subsystem", "host")
-            ) { (document, given) throws(TercetError) in
-                let place = try document.subsystem(given["subsystem"])
-                if document.subsystems[place]["allowAnyHost"] == .boolean(true) {
-                    throw TercetError(
-                        .exists,
-                        "any host may connect already; allowed: subsystem.set with \"hosts\", which lists those that may"
-                    )
-                }
-                document.subsystems[place].list("hosts", ConfigurationKeys.subsystem) {
-                    $0.append(given["host"] ?? .null)
-                }
-            },
-            ConfigurationEdit(
-                "host.remove", "Lets a host no longer connect; it is disconnected.",
-                Parameter.required("subsystem", "host")
-            ) { (document, given) throws(TercetError) in
-                let place = try document.subsystem(given["subsystem"])
-                let hosts = document.subsystems[place]["hosts"]?.elements ?? []
-                guard let number = hosts.firstIndex(where: { $0 == given["host"] }) else {
-                    throw TercetError(
-                        .notFound,
-                        "host \(given["host"]?.text() ?? "") is not listed; there are: "
-                            + (hosts.isEmpty ? "none" : hosts.map { $0.text() }.joined(separator: ", ")))
-                }
-                document.subsystems[place].list("hosts", ConfigurationKeys.subsystem) { $0.remove(at: number) }
-            },
-        ]
-    }
+    // MARK: Addresses, groups
 
     private static var addressEdits: [ConfigurationEdit] {
         func edits(
@@ -249,7 +216,7 @@ public struct ConfigurationEdit: Sendable {
 // MARK: Places in a document
 
 extension ConfigurationDocument {
-    fileprivate var subsystems: [ConfigurationValue] {
+    var subsystems: [ConfigurationValue] {
         get { root["subsystems"]?.elements ?? [] }
         set { root.list("subsystems", ConfigurationKeys.all) { $0 = newValue } }
     }
@@ -273,7 +240,7 @@ extension ConfigurationDocument {
         subsystems.firstIndex { $0["nqn"]?.string == nqn }
     }
 
-    fileprivate func subsystem(_ nqn: ConfigurationValue?) throws(TercetError) -> Int {
+    func subsystem(_ nqn: ConfigurationValue?) throws(TercetError) -> Int {
         if let name = nqn?.string, let place = position(ofSubsystem: name) { return place }
         let names = subsystems.compactMap { $0["nqn"]?.string }
         throw TercetError(
@@ -315,7 +282,7 @@ extension ConfigurationValue {
     }
 
     /// Changes the array of a key; it is made if there is none.
-    fileprivate mutating func list(
+    mutating func list(
         _ key: String, _ order: [String], _ change: (inout [ConfigurationValue]) -> Void
     ) {
         var elements = self[key]?.elements ?? []
@@ -331,7 +298,8 @@ extension ConfigurationValue {
         case .object(let entries):
             let schema =
                 [
-                    ConfigurationKeys.namespace, ConfigurationKeys.subsystem, ConfigurationKeys.pool,
+                    ConfigurationKeys.host, ConfigurationKeys.namespace, ConfigurationKeys.subsystem,
+                    ConfigurationKeys.pool,
                     ConfigurationKeys.all,
                 ]
                 .first { keys in entries.allSatisfy { keys.contains($0.key) } }

@@ -1,5 +1,6 @@
 import Base
 import BlockInterface
+import NVMeAuthentication
 import NVMeSpec
 import TargetInterface
 import Yams
@@ -13,7 +14,8 @@ enum ConfigurationKeys {
     ]
     static let all = settings + ["listeners", "discovery", "subsystems"]
     static let subsystem = [
-        "nqn", "serial", "model", "allowAnyHost", "hosts", "maxIOQueues", "anaGroups", "controllerIDs", "namespaces",
+        "nqn", "serial", "model", "allowAnyHost", "hosts", "authentication", "maxIOQueues", "anaGroups",
+        "controllerIDs", "namespaces",
         "pool",
     ]
     static let pool = ["folder", "capacity", "maxNamespaces", "blockSize", "managers"]
@@ -115,10 +117,14 @@ extension Element {
     private func subsystem() throws(TercetError) -> SubsystemDefinition {
         let values = try object(keys: ConfigurationKeys.subsystem)
         let nqn = try require("nqn", in: values, as: "\"nqn.YYYY-MM.REVERSE.DOMAIN:NAME\"").string()
+        let (access, keys) = try access(values)
         var subsystem = SubsystemDefinition(
             nqn: nqn, serialNumber: try values["serial"]?.string(),
-            modelNumber: try values["model"]?.string() ?? "Tercet",
-            access: try access(values))
+            modelNumber: try values["model"]?.string() ?? "Tercet", access: access)
+        // Said or not: beside a host with a key, one without would be let in by its name alone.
+        subsystem.authentication =
+            try values["authentication"]?.authentication(keys)
+            ?? AuthenticationDefinition(keys: keys, isRequired: !keys.isEmpty)
         subsystem.maxIOQueues = try values["maxIOQueues"]?.integer(in: 1...64)
         if let groups = values["anaGroups"] { subsystem.anaStates = try groups.anaStates() }
         if let range = values["controllerIDs"] { subsystem.controllerIDs = try range.controllerIDs() }
@@ -138,28 +144,21 @@ extension Element {
             folder: try folder.string(), capacity: UInt64(try capacity.byteCount(in: (1 << 20)...(1 << 56))))
         if let count = values["maxNamespaces"] { pool.maxNamespaces = try count.integer(in: 1...8192) }
         if let size = values["blockSize"] { pool.blockSize = try size.blockSize() }
-        if let managers = values["managers"] { pool.managers = try managers.hosts() }
+        if let managers = values["managers"] { pool.managers = try managers.hosts().names }
         return pool
     }
 
-    private func access(_ values: [String: Element]) throws(TercetError) -> HostAccess {
+    private func access(
+        _ values: [String: Element]
+    ) throws(TercetError) -> (HostAccess, [String: AuthenticationKeys]) {
         let allowsAny = try values["allowAnyHost"]?.boolean() ?? false
         guard let list = values["hosts"] else {
-            if allowsAny { return .anyHost }
+            if allowsAny { return (.anyHost, [:]) }
             throw error("nobody may connect; allowed: \"hosts\": [ host NQNs ], or \"allowAnyHost\": true")
         }
         if allowsAny { throw list.error("hosts are listed although any host is allowed; allowed: one of the two") }
-        return .hosts(try list.hosts())
-    }
-
-    private func hosts() throws(TercetError) -> Set<String> {
-        var hosts: Set<String> = []
-        for element in try array() {
-            let host = try element.string()
-            if let text = Configuration.violation(ofNQN: host) { throw element.error(text) }
-            if !hosts.insert(host).inserted { throw element.error("'\(host)' is there twice; allowed: each host once") }
-        }
-        return hosts
+        let (names, keys) = try list.hosts()
+        return (.hosts(names), keys)
     }
 
     private func anaStates() throws(TercetError) -> [ANAGroupPlace: ANAState] {
@@ -235,7 +234,7 @@ extension Element {
     }
 
     /// A value that must be there.
-    private func require(
+    func require(
         _ key: String, in values: [String: Element], as form: String
     ) throws(TercetError) -> Element {
         if let value = values[key] { return value }

@@ -88,6 +88,8 @@ public struct SubsystemChange: Equatable, Sendable {
     public var nqn: String
     /// The hosts that may connect from now on; `nil` if that has not changed.
     public var access: HostAccess?
+    /// The hosts that have to show who they are, and their keys; `nil` if that has not changed.
+    public var authentication: AuthenticationDefinition?
     public var addedNamespaces: [NamespaceDefinition]
     /// Namespace identifiers.
     public var removedNamespaces: [UInt32]
@@ -103,6 +105,7 @@ public struct SubsystemChange: Equatable, Sendable {
     init?(from old: SubsystemDefinition, to new: SubsystemDefinition) {
         nqn = new.nqn
         access = old.access == new.access ? nil : new.access
+        authentication = old.authentication == new.authentication ? nil : new.authentication
         let (former, wanted) = (old.byNamespaceID, new.byNamespaceID)
         addedNamespaces = new.namespaces.filter { former[$0.nsid] != $0 }
         removedNamespaces = old.namespaces.filter { wanted[$0.nsid] != $0 }.map(\.nsid)
@@ -117,7 +120,7 @@ public struct SubsystemChange: Equatable, Sendable {
             if state ?? unsaid != formerState ?? unsaid { anaStates.updateValue(state, forKey: place) }
         }
         if access == nil && addedNamespaces.isEmpty && removedNamespaces.isEmpty && anaStates.isEmpty
-            && controllerIDs == nil && pool == nil
+            && controllerIDs == nil && pool == nil && authentication == nil
         {
             return nil
         }
@@ -162,6 +165,10 @@ extension DefinitionChange {
             case .anyHost: lines.append("subsystem \(change.nqn): any host may connect")
             case .hosts(let hosts): lines.append("subsystem \(change.nqn): \(hosts.count) hosts may connect")
             case nil: break
+            }
+            if let authentication = change.authentication {
+                let count = authentication.keys.count
+                lines.append("subsystem \(change.nqn): keys differ; \(count) hosts have to authenticate")
             }
             lines += change.removedNamespaces.filter { nsid in
                 change.addedNamespaces.contains { $0.nsid == nsid }

@@ -47,6 +47,8 @@ public struct SubsystemDefinition: Equatable, Sendable {
     /// Up to 40 printable ASCII characters.
     public var modelNumber: String
     public var access: HostAccess
+    /// The hosts that have to show who they are.
+    public var authentication: AuthenticationDefinition
     /// I/O queues of one controller; `nil` if the target's own limit holds.
     public var maxIOQueues: Int?
     /// The states of ANA groups; those that are not here are optimized.
@@ -61,6 +63,7 @@ public struct SubsystemDefinition: Equatable, Sendable {
 
     public init(
         nqn: String, serialNumber: String? = nil, modelNumber: String = "Tercet", access: HostAccess = .anyHost,
+        authentication: AuthenticationDefinition = AuthenticationDefinition(),
         maxIOQueues: Int? = nil, anaStates: [ANAGroupPlace: ANAState] = [:],
         controllerIDs: ClosedRange<UInt16> = SubsystemDefinition.allControllerIDs,
         namespaces: [NamespaceDefinition] = [], pool: PoolDefinition? = nil
@@ -69,6 +72,7 @@ public struct SubsystemDefinition: Equatable, Sendable {
         self.serialNumber = serialNumber
         self.modelNumber = modelNumber
         self.access = access
+        self.authentication = authentication
         self.maxIOQueues = maxIOQueues
         self.anaStates = anaStates
         self.controllerIDs = controllerIDs
@@ -189,6 +193,8 @@ public protocol TargetSurroundings: Sendable {
     var reservations: (any ReservationStore)? { get }
     /// The process's part that changes pools; without it hosts manage none.
     var pools: (any PoolKeeper)? { get }
+    /// Does work that takes milliseconds, soon and on a thread that no I/O waits for. Called by reactors.
+    func compute(_ work: @escaping @Sendable () -> Void)
 }
 
 extension TargetSurroundings {
@@ -204,6 +210,9 @@ public struct BareSurroundings: TargetSurroundings {
         self.reservations = reservations
         self.pools = pools
     }
+
+    /// At once: in one process and virtual time nobody waits.
+    public func compute(_ work: @escaping @Sendable () -> Void) { work() }
 
     public func open(_ specification: BlockSpecification) throws(TercetError) -> any BlockDevice {
         throw TercetError(.invalid, "\(specification): this target opens no devices itself")

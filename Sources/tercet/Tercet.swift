@@ -19,7 +19,7 @@ struct Tercet: AsyncParsableCommand {
         subcommands: [
             DiscoverCommand.self, ConnectTestCommand.self, IdentifyCommand.self, ReadCommand.self, WriteCommand.self,
             BenchCommand.self, VolumeCommand.self, RegistryCommand.self, TargetCommand.self, DoctorCommand.self,
-            TraceCommand.self,
+            KeyCommand.self, TraceCommand.self,
         ])
 }
 

@@ -1,6 +1,7 @@
 import Base
 import BlockBackend
 import BlockInterface
+import Dispatch
 import TargetConfiguration
 import TargetInterface
 
@@ -9,6 +10,15 @@ struct DaemonSurroundings: TargetSurroundings {
     let seed: IdentitySeed
     let reservations: (any ReservationStore)?
     let pools: (any PoolKeeper)?
+    private let arithmetic = DispatchQueue(label: "authentication")
+
+    init(seed: IdentitySeed, reservations: (any ReservationStore)?, pools: (any PoolKeeper)?) {
+        self.seed = seed
+        self.reservations = reservations
+        self.pools = pools
+    }
+
+    func compute(_ work: @escaping @Sendable () -> Void) { arithmetic.async(execute: work) }
 
     func open(_ specification: BlockSpecification) throws(TercetError) -> any BlockDevice { try specification.open() }
 

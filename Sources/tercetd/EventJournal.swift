@@ -141,6 +141,8 @@ extension TargetEvent {
         switch self {
         case .connectRefused(let name, let subsystem, let peer, let reason):
             return "C \(name) \(subsystem) \(host(peer)) \(reason)"
+        case .authenticationFailed(let name, let subsystem, let peer, let reason):
+            return "A \(name) \(subsystem) \(host(peer)) \(reason)"
         case .connectionRefused(let peer, let reason): return "R \(host(peer)) \(reason)"
         case .connectHeld(let name, let subsystem, _, let peer, let isRefused):
             return "H \(name) \(subsystem) \(host(peer)) \(isRefused)"

@@ -42,6 +42,10 @@ extension Logger {
             warning(
                 "host refused",
                 metadata: ["host": "\(host)", "subsystem": "\(subsystem)", "peer": "\(peer)", "reason": "\(reason)"])
+        case .authenticationFailed(let host, let subsystem, let peer, let reason):
+            warning(
+                "host not authenticated",
+                metadata: ["host": "\(host)", "subsystem": "\(subsystem)", "peer": "\(peer)", "reason": "\(reason)"])
         case .connectionRefused(let peer, let reason):
             warning("connection refused", metadata: ["peer": "\(peer)", "reason": "\(reason)"])
         case .queuePairFailed(let peer, let reason):

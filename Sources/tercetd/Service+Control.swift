@@ -73,7 +73,8 @@ extension Service {
 
     private func state() -> TargetState {
         TargetState(
-            configuration: JSONValue(written.document.value), file: written.file ?? "", isSaved: written.isSaved,
+            configuration: JSONValue(written.document.value.withoutKeys), file: written.file ?? "",
+            isSaved: written.isSaved,
             reactorPlaces: reactorPlaces, listeners: target.reached.listeners.map(\.description),
             subsystems: target.subsystems.map { subsystem in
                 TargetState.Subsystem(

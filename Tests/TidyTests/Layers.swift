@@ -2,13 +2,13 @@
 enum Layers {
     static let all: [[String]] = [
         [
-            "CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CSQLite", "CUring", "CCurl",
-            "CTercet",
+            "CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CCrypto", "CSQLite", "CUring",
+            "CCurl", "CTercet",
         ],
         ["Base", "JSON", "Terminal"],
         [
             "Trace", "UnixSockets", "HostDiagnosis", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol",
-            "KernelNBD", "DurableFiles", "Succession",
+            "KernelNBD", "DurableFiles", "Succession", "NVMeAuthentication",
         ],
         [
             "Memory", "Reactor", "Replication", "Buffers", "ControlPlane", "Metrics", "InitiatorTransport",

@@ -73,8 +73,9 @@ struct TargetAddCommand: ParsableCommand {
             commandName: "host", abstract: "Let a host connect to a subsystem.")
         @Argument(help: "The subsystem.") var nqn: String
         @Argument(help: "The host's NQN.") var host: String
+        @OptionGroup var keys: HostKeyArguments
         @OptionGroup var target: TargetArguments
-        func run() throws { try target.change("host.add", ["subsystem": .text(nqn), "host": .text(host)]) }
+        func run() throws { try target.change("host.add", keys.parameters(nqn, host)) }
     }
 
     struct AddReferral: ParsableCommand {
@@ -146,7 +147,7 @@ struct TargetSetCommand: ParsableCommand {
             Keys are those of the configuration file. A value is text, a number, true, false, or other JSON; null takes a value \
             back. Sizes of the target take effect at its next start, and the answer says so.
             """,
-        subcommands: [SetSubsystem.self, SetNamespace.self, SetANA.self, SetSettings.self])
+        subcommands: [SetSubsystem.self, SetNamespace.self, SetHost.self, SetANA.self, SetSettings.self])
 
     struct SetSubsystem: ParsableCommand {
         static let configuration = CommandConfiguration(
@@ -174,6 +175,16 @@ struct TargetSetCommand: ParsableCommand {
                 try JSONValue.settings(values).merging(
                     ["subsystem": .text(nqn), "nsid": .number(Double(nsid))]) { given, _ in given })
         }
+    }
+
+    struct SetHost: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "host", abstract: "Replace the keys of a host; its connections stay.")
+        @Argument(help: "The subsystem.") var nqn: String
+        @Argument(help: "The host's NQN.") var host: String
+        @OptionGroup var keys: HostKeyArguments
+        @OptionGroup var target: TargetArguments
+        func run() throws { try target.change("host.set", keys.parameters(nqn, host)) }
     }
 
     struct SetANA: ParsableCommand {
