@@ -68,7 +68,7 @@ let package = Package(
         // Catches the commands that libnvme builds, for comparison.
         .target(name: "LibNVMeCapture", path: "Tests/LibNVMeCapture"),
         // In-band authentication: messages and arithmetic of both sides, no I/O.
-        room("NVMeAuthentication", ["Base", "CCrypto"]),
+        room("NVMeAuthentication", ["Base", "CCrypto", "CLinux"]),
         tests("NVMeAuthenticationTests", ["Base", "NVMeAuthentication"]),
         // What each thread did last, always recorded, and its dump.
         room("Trace", ["Base", "CLinux"]),
@@ -270,7 +270,8 @@ let package = Package(
         room(
             "VolumedConfiguration",
             [
-                "Base", "BlockInterface", "NVMeSpec", "TargetConfiguration", "VolumeDriver", "VolumeRegistry",
+                "Base", "BlockInterface", "NVMeAuthentication", "NVMeSpec", "TargetConfiguration", "VolumeDriver",
+                "VolumeRegistry",
             ]),
         tests(
             "VolumedConfigurationTests",
@@ -281,7 +282,8 @@ let package = Package(
             dependencies: [
                 "Base", "BlockBackend", "BlockInterface", "ControlPlane", "KernelNBD", "Metrics", "NBDOverTCP",
                 "NBDProtocol",
-                "NBDServer", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Replication",
+                "NBDServer", "NVMeAuthentication", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport",
+                "Reactor", "Replication",
                 "RegistryBackend", "Succession", "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
                 "UblkServer", "UnixSockets", "VerbsFabric", "VolumeDriver", "VolumeRegistry", "VolumedConfiguration",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
@@ -317,7 +319,7 @@ let package = Package(
 
         // One controller of any NVMe-oF target: commands, without a fabric.
         room("InitiatorTransport", ["Base", "NVMeSpec"]),
-        room("NVMeInitiator", ["Base", "InitiatorTransport", "NVMeSpec", "Reactor", "Trace"]),
+        room("NVMeInitiator", ["Base", "InitiatorTransport", "NVMeAuthentication", "NVMeSpec", "Reactor", "Trace"]),
         // The same, and volumes, for programs in C: libtercet.so and Sources/CTercet/include/tercet.h. The package manager
         // names the file libTercet.so, as a product may not share the name of the executable; Tools/library adds the link
         // with the name that programs are built against.
@@ -326,7 +328,9 @@ let package = Package(
             name: "LibTercet",
             dependencies: [
                 "Base", "BlockInterface", "CLinux", "CTercet", "FabricInterface", "InitiatorTransport", "Memory",
-                "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "Replication", "VerbsFabric", "VolumeDriver",
+                "NVMeAuthentication", "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor", "Replication",
+                "VerbsFabric",
+                "VolumeDriver",
             ], swiftSettings: strict,
             linkerSettings: [.unsafeFlags(["-Xlinker", "-soname", "-Xlinker", "libtercet.so"])]),
         tests(

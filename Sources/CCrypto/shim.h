@@ -64,18 +64,22 @@ static inline int tercet_crypto_dh_public(EVP_PKEY *key, void *value, size_t cou
 }
 
 /// Writes the secret that a private key has in common with another side's public value, as long as the group's prime; 0 if
-/// that value is none of the group, or one for which anybody knows the secret.
+/// that value is none of the group, or one for which anybody knows the secret: 0, 1, the prime less 1, or more. The primes are
+/// safe, so that there are no others; the full check would cost more than the rest together.
 static inline int tercet_crypto_dh_derive(EVP_PKEY *key, const void *value, size_t count, void *secret) {
     int done = 0;
     size_t length = count;
     EVP_PKEY *peer = EVP_PKEY_new();
     EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_pkey(NULL, key, NULL);
+    EVP_PKEY_CTX *check = NULL;
     if (peer && context && EVP_PKEY_copy_parameters(peer, key) == 1
         && EVP_PKEY_set1_encoded_public_key(peer, (const unsigned char *)value, count) == 1
+        && (check = EVP_PKEY_CTX_new_from_pkey(NULL, peer, NULL)) && EVP_PKEY_public_check_quick(check) == 1
         && EVP_PKEY_derive_init(context) == 1 && EVP_PKEY_CTX_set_dh_pad(context, 1) == 1
-        && EVP_PKEY_derive_set_peer_ex(context, peer, 1) == 1
+        && EVP_PKEY_derive_set_peer_ex(context, peer, 0) == 1
         && EVP_PKEY_derive(context, (unsigned char *)secret, &length) == 1)
         done = length == count;
+    EVP_PKEY_CTX_free(check);
     EVP_PKEY_CTX_free(context);
     EVP_PKEY_free(peer);
     // What went wrong is said in our own words; a thread that serves others keeps no list of it.

@@ -2,6 +2,7 @@ import Base
 import CTercet
 import Glibc
 import Memory
+import NVMeAuthentication
 import NVMeInitiator
 import RDMATransport
 import Synchronization
@@ -37,7 +38,7 @@ class Handle {
     private static let process = Atomic<Int32>(0)
 
     /// The reactor's part that a new handle drives.
-    static func makeGroup() throws(OpenFailure) -> InitiatorGroup {
+    static func makeGroup(_ keys: KeySource?) throws(OpenFailure) -> InitiatorGroup {
         guard handles.load(ordering: .relaxed) < mostHandles else {
             throw OpenFailure(code: -EMFILE, message: "a process may open \(mostHandles) handles")
         }
@@ -47,7 +48,7 @@ class Handle {
                 code: -ENOTSUP, message: "this process was forked from one that had opened a handle: fork before")
         }
         do {
-            return InitiatorGroup(RDMAInitiator(try VerbsFabric.open()))
+            return InitiatorGroup(RDMAInitiator(try VerbsFabric.open()), keys: keys)
         } catch { throw OpenFailure(code: -ENODEV, message: "\(error)") }
     }
 

@@ -48,7 +48,7 @@ final class NamespaceHandle: Handle {
     }
 
     init(_ options: OpenOptions) throws(OpenFailure) {
-        let group = try Handle.makeGroup()
+        let group = try Handle.makeGroup(options.keys)
         let health = Health()
         self.health = health
         let controller = Controller(options.controller, home: group, groups: [group]) { health.take($0) }

@@ -2,6 +2,7 @@ import Base
 import CTercet
 import FabricInterface
 import Glibc
+import NVMeAuthentication
 import NVMeInitiator
 import NVMeSpec
 import Replication
@@ -17,6 +18,7 @@ struct OpenFailure: Error {
 /// `struct tercet_options`, checked.
 struct OpenOptions {
     var controller: ControllerOptions
+    var keys: KeySource?
     var nsid: UInt32?
     var depth: Int
     var pinnedBytes: Int
@@ -34,6 +36,7 @@ struct OpenOptions {
         guard let id = text == nil ? .random() : UUIDBytes(text ?? "") else {
             throw OpenFailure(code: -EINVAL, message: "\"\(text ?? "")\" is not a UUID")
         }
+        keys = try checkedKeys(given.host_key, given.controller_key)
         depth = try checkedDepth(given.depth)
         nsid = given.nsid == 0 ? nil : given.nsid
         pinnedBytes = checkedPinnedBytes(given.pinned_bytes)
@@ -57,6 +60,7 @@ struct VolumeOpenOptions {
     var hostNQN: String
     /// Fresh: to reservations each attachment is another host.
     var hostID: UUIDBytes
+    var keys: KeySource?
     var depth: Int
     var pinnedBytes: Int
     private var attachTimeoutMilliseconds: UInt64
@@ -83,6 +87,7 @@ struct VolumeOpenOptions {
         }
         hostID = .random()
         hostNQN = try checkedHostNQN(given.host_nqn, hostID)
+        keys = try checkedKeys(given.host_key, given.controller_key)
         depth = try checkedDepth(given.depth)
         pinnedBytes = checkedPinnedBytes(given.pinned_bytes)
         keepAliveMilliseconds = given.keep_alive_ms == 0 ? 2000 : given.keep_alive_ms
@@ -122,6 +127,23 @@ private func take<Structure: BitwiseCopyable>(
 private func checkedDepth(_ depth: UInt32) throws(OpenFailure) -> Int {
     guard depth <= 1023 else { throw OpenFailure(code: -EINVAL, message: "a depth of at most 1023") }
     return depth == 0 ? 128 : Int(depth)
+}
+
+/// Keys that are given themselves, or by the paths of files; those of the environment if none are given.
+private func checkedKeys(
+    _ host: UnsafePointer<CChar>?, _ controller: UnsafePointer<CChar>?
+) throws(OpenFailure) -> KeySource? {
+    guard let host else {
+        if controller == nil { return .environment() }
+        throw OpenFailure(code: -EINVAL, message: "controller_key without host_key")
+    }
+    let texts = (host: String(cString: host), controller: controller.map { String(cString: $0) })
+    guard texts.host.hasPrefix("DHHC-1:") else { return .files(host: texts.host, controller: texts.controller) }
+    do throws(TercetError) {
+        var keys = AuthenticationKeys(host: try AuthenticationKey(parsing: texts.host))
+        if let text = texts.controller { keys.controller = try AuthenticationKey(parsing: text) }
+        return .keys(keys)
+    } catch { throw OpenFailure(code: -EINVAL, message: "host_key or controller_key: \(error)") }
 }
 
 private func checkedPinnedBytes(_ bytes: UInt64) -> Int { bytes == 0 ? 1 << 30 : Int(clamping: bytes) }

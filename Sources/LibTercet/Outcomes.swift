@@ -97,6 +97,7 @@ extension InitiatorError {
         case .timeout: -ETIMEDOUT
         case .connectionLost: -ECONNRESET
         case .resources: -ENOMEM
+        case .notAuthenticated: -EACCES
         case .unsupported: -ENOTSUP
         case .closed: -ESHUTDOWN
         }

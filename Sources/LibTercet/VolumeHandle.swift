@@ -35,7 +35,7 @@ final class VolumeHandle: Handle, VolumeIOSink {
     }
 
     init(_ options: VolumeOpenOptions) throws(OpenFailure) {
-        let group = try Handle.makeGroup()
+        let group = try Handle.makeGroup(options.keys)
         let memory = HandleMemory(depth: options.depth, pinnedBytesLimit: options.pinnedBytes)
         let rounds = Rounds(group)
         let opened = Handle.wait(group, rounds.next) { () async -> Result<VolumeAttachment, VolumeError> in

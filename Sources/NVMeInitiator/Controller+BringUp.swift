@@ -14,9 +14,6 @@ extension Controller {
                 options: options, queueID: 0, controllerID: ConnectData.anyController, entries: Limits.adminEntries,
                 timeoutMilliseconds: connectTimeoutMilliseconds)
         ) { [unowned self] reason in failed(reason, association: number) }
-        guard !connected.requiresAuthentication, !connected.requiresSecureChannel else {
-            throw .unsupported("the controller wants in-band authentication")
-        }
         admin.activate(QueueTerms(timeoutMilliseconds: options.adminTimeoutMilliseconds))
         try await enable()
         try await identifyController(connected.controllerID)

@@ -21,7 +21,7 @@ struct QueueIdentity: Sendable {
 
 /// How a queue gets its connection and loses it.
 extension IOQueue {
-    /// Makes the connection and sends Connect. On the group's executor.
+    /// Makes the connection, sends Connect, and shows who this host is if the controller wants that. On the group's executor.
     ///
     /// - Parameter failed: called on the group's thread when the connection was lost; the queue closes by itself.
     func open(
@@ -41,7 +41,11 @@ extension IOQueue {
             throw .connectionLost(reason)
         }
         queueID = identity.queueID
-        do throws(InitiatorError) { return try await sendConnect(identity) } catch {
+        do throws(InitiatorError) {
+            let result = try await sendConnect(identity)
+            try await authenticate(identity, result)
+            return result
+        } catch {
             await close("Connect failed")
             throw error
         }

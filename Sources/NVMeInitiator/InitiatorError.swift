@@ -12,6 +12,8 @@ public enum InitiatorError: Error, Equatable, Sendable, CustomStringConvertible 
     case status(Status, command: String)
     /// The controller refused Connect; with what it holds against it.
     case connectFailed(ConnectFailure)
+    /// One of the two sides has not shown who it is, or the key to do so is missing.
+    case notAuthenticated(String)
     /// The controller says what a controller must not say.
     case invalidResponse(String)
     /// No answer in time.
@@ -45,6 +47,7 @@ public enum InitiatorError: Error, Equatable, Sendable, CustomStringConvertible 
             "Connect: \(failure): the target still has commands of this host's earlier connections, perhaps at a "
                 + "disk that hangs (its log says), or no room for another controller; try again later"
         case .connectFailed(let failure): "Connect: " + (failure.explanation.map { "\($0): " } ?? "") + "\(failure)"
+        case .notAuthenticated(let what): "not authenticated: \(what)"
         case .invalidResponse(let what): "the controller breaks the protocol: \(what)"
         case .timeout(let what): "no answer in time: \(what)"
         case .connectionLost(let reason): "the connection was lost: \(reason)"

@@ -1,5 +1,6 @@
 import Base
 import InitiatorTransport
+import NVMeAuthentication
 import NVMeSpec
 import Reactor
 import Trace
@@ -13,6 +14,8 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     /// Moves this reactor's commands; this group is its only user.
     let transport: any HostTransport
     let mailbox: Mailbox
+    /// The keys with which its controllers connect, if they have any.
+    let keys: KeySource?
     private let ring: TraceRing
     /// Records what this reactor's commands, and those above them, do.
     public let trace: Trace
@@ -42,9 +45,14 @@ public final class InitiatorGroup: Poller, @unchecked Sendable {
     /// - Parameters:
     ///   - transport: this reactor's own.
     ///   - mailbox: drained by `poll`; other threads write to it.
+    ///   - keys: those with which its controllers connect, to whatever subsystem.
     ///   - ring: where the events are recorded: the reactor's, for dumps to contain them.
-    public init(_ transport: any HostTransport, mailbox: Mailbox = Mailbox(), ring: TraceRing = TraceRing()) {
+    public init(
+        _ transport: any HostTransport, mailbox: Mailbox = Mailbox(), keys: KeySource? = nil,
+        ring: TraceRing = TraceRing()
+    ) {
         self.transport = transport
+        self.keys = keys
         self.mailbox = mailbox
         self.ring = ring
         trace = ring.trace

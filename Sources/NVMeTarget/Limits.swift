@@ -44,7 +44,7 @@ enum Limits {
     static let blockDepth = 512
     /// How long a connection is kept that no Connect command has come for, in milliseconds.
     static let connectMilliseconds: UInt64 = 30_000
-    /// How long a host has to show who it is, in milliseconds; and how long the queue of one that has failed stays, so that it
+    /// How long each step may take by which a host shows who it is, in milliseconds; and how long the queue of one that has failed stays, so that it
     /// hears why.
     static let authenticationMilliseconds: UInt64 = 30_000
     static let authenticationFailureMilliseconds: UInt64 = 1_000

@@ -13,7 +13,7 @@ final class QueueAuthentication {
     private struct Running {
         var exchange: ControllerExchange
         let controller: Controller
-        /// The end of the host's time for it; then the queue is closed.
+        /// The end of the time for its next step; then the queue is closed.
         var deadline: MonotonicTime
         /// Tells a result for this exchange from one for an earlier one.
         let number: UInt64
@@ -53,6 +53,7 @@ final class QueueAuthentication {
         guard data.count >= length else { return .refused(.dataSGLLengthInvalid) }
         let queue = request.reference.queue.location(in: engines.group)
         guard beginAgain(queue, request) else { return .refused(.invalidOpcode) }
+        extend(queue, now: request.now)
         let step = exchanges[queue]?.exchange.received(UnsafeRawBufferPointer(rebasing: data[..<length]))
         if let step { follow(step, of: queue, now: request.now) }
         return .done
@@ -84,6 +85,12 @@ final class QueueAuthentication {
         return .later
     }
 
+    /// The exchange has made progress: there are few steps, and each has its time, whoever took it.
+    private func extend(_ queue: QueueLocation, now: MonotonicTime) {
+        guard exchanges[queue]?.hasFailed == false else { return }
+        exchanges[queue]?.deadline = now.advanced(byMilliseconds: Limits.authenticationMilliseconds)
+    }
+
     private func message(
         for command: AuthenticationCommand, of queue: QueueLocation, now: MonotonicTime
     ) -> ControlReply {
@@ -101,6 +108,7 @@ final class QueueAuthentication {
     ) -> (RequestReference, ControlReply)? {
         guard exchanges[queue]?.number == number else { return nil }
         exchanges[queue]?.exchange.computed(result)
+        extend(queue, now: now)
         guard let ticket = exchanges[queue]?.waiting else { return nil }
         exchanges[queue]?.waiting = nil
         guard let request = engines.request(of: ticket),
@@ -149,7 +157,7 @@ final class QueueAuthentication {
     func overdue(_ now: MonotonicTime) -> [QueueReference] {
         var overdue: [QueueReference] = []
         for (queue, running) in exchanges where now >= running.deadline {
-            fail(queue, "the host has not finished within \(Limits.authenticationMilliseconds / 1000) s")
+            fail(queue, "nothing has come of it within \(Limits.authenticationMilliseconds / 1000) s")
             if let reference = engines.queue(at: queue) { overdue.append(reference) }
         }
         return overdue

@@ -49,8 +49,8 @@ extension Element {
         let text = try value.string()
         do throws(TercetError) {
             switch place {
-            case places[1]: return try KeyFile.key(at: text)
-            case places[2]: return try KeyFile.key(at: try KeyFile.path(ofCredential: text))
+            case places[1]: return try AuthenticationKey(contentsOf: text)
+            case places[2]: return try AuthenticationKey(contentsOf: try KeyCredential.path(text))
             default: return try AuthenticationKey(parsing: text)
             }
         } catch {

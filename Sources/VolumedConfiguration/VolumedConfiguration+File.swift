@@ -1,5 +1,6 @@
 import Base
 import BlockInterface
+import NVMeAuthentication
 import NVMeSpec
 import TargetConfiguration
 import VolumeDriver
@@ -17,7 +18,8 @@ extension VolumedConfiguration {
     public init(parsing text: String, file: String) throws(TercetError) {
         let root = try Element.root(of: text, file: file, needs: "volumes or devices are needed")
         let values = try root.object(keys: [
-            "reactors", "hostNQN", "controlSocket", "nbd", "nvme", "kernelNBD", "registry", "volumes", "devices",
+            "reactors", "hostNQN", "keyFile", "controllerKeyFile", "controlSocket", "nbd", "nvme", "kernelNBD",
+            "registry", "volumes", "devices",
             "succession",
         ])
         self.init()
@@ -31,6 +33,12 @@ extension VolumedConfiguration {
             let name = try value.string()
             do throws(InvalidNQN) { try NQN.validate(name) } catch { throw value.error("'\(name)': \(error)") }
             hostNQN = name
+        }
+        let controllerKeyFile = try values["controllerKeyFile"]?.string()
+        if let path = try values["keyFile"]?.string() {
+            keys = .files(host: path, controller: controllerKeyFile)
+        } else if let value = values["controllerKeyFile"] {
+            throw value.error("a controller's key without one of this host; allowed: both, or \"keyFile\" alone")
         }
         controlSocket = try values["controlSocket"]?.string()
         if let value = values["nbd"] {

@@ -1,5 +1,6 @@
 import Base
 import BlockInterface
+import NVMeAuthentication
 import TargetConfiguration
 import VolumeDriver
 
@@ -87,6 +88,8 @@ public struct VolumedConfiguration: Equatable, Sendable {
     public var reactors = 1
     /// The NQN of this host towards the members; `nil` for the machine's.
     public var hostNQN: String?
+    /// The keys with which it connects to members; `nil` for none but those of the environment.
+    public var keys: KeySource?
     /// The address at which volumes are offered to NVMe-oF hosts; `nil` for none.
     public var nvmeAddress: SocketAddress?
     /// The path of the Unix socket for control; `nil` for none.

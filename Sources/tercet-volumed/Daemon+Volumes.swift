@@ -2,6 +2,7 @@ import Base
 import BlockInterface
 import Logging
 import NBDServer
+import NVMeAuthentication
 import NVMeInitiator
 import RDMATransport
 import Reactor
@@ -230,7 +231,8 @@ extension Daemon {
                     try VerbsFabric.open(), completionEntries: volumesOfReactor * 1024,
                     connections: volumesOfReactor * 12,
                     // All members of all volumes may be told something at once: to take a reservation, or to give it back.
-                    controlBuffers: max(32, volumesOfReactor * 3)), ring: reactors[place].ring)
+                    controlBuffers: max(32, volumesOfReactor * 3)), keys: configuration.keys ?? .environment(),
+                ring: reactors[place].ring)
         } catch {
             throw VolumeError(.notAttachable, "RDMA cannot be used: \(error)", cause: error)
         }

@@ -10,6 +10,10 @@ struct KeyCommand: ParsableCommand {
         discussion: """
             Keys have the form DHHC-1:HH:BASE64:, as nvme-cli makes and checks them. "nvme connect" takes one as --dhchap-secret \
             and, for the controller's, as --dhchap-ctrl-secret.
+
+            This command, tercet-volumed and libtercet connect with the key in the file that the variable TERCET_KEY_FILE names; with \
+            TERCET_CONTROLLER_KEY_FILE targets have to show that they have that key. In the place of a file a folder will do that has \
+            one for each subsystem, under its NQN. Files are read again for each connection.
             """,
         subcommands: [MakeKeyCommand.self, CheckKeyCommand.self])
 }

@@ -2,6 +2,7 @@ import Base
 import FabricInterface
 import Foundation
 import Memory
+import NVMeAuthentication
 import NVMeInitiator
 import NVMeSpec
 import RDMATransport
@@ -22,7 +23,8 @@ final class Session {
         for index in 0..<count {
             let fabric = try VerbsFabric.open()
             let reactor = Reactor(name: "tercet \(index)", options: ReactorOptions(waiting: waiting))
-            let group = InitiatorGroup(RDMAInitiator(fabric), ring: reactor.ring)
+            let group = InitiatorGroup(
+                RDMAInitiator(fabric), keys: .environment(), ring: reactor.ring)
             reactor.add(group)
             reactors.append(reactor)
             groups.append(group)

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/lab.sh"
 
 configuration=$tap_folder/tercetd.json
-tercet=$project/.build/release/tercet
+tercet=${TERCET:-$project/.build/release/tercet}
 if [ "$target" != tercetd ]; then
   skip "authentication" "the kernel's own target is configured otherwise"
   done_testing
@@ -41,7 +41,7 @@ configure() {
 }
 JSON
 }
-reloads() { grep -c "reload over" "$tercetd_log"; }
+reloads() { grep -c "reload over" "$tercetd_log" || :; }
 reload() { configure "$@" && before=$(reloads) && kill -HUP "$tercetd_pid" && wait_until 30 has_reloaded; }
 has_reloaded() { [ "$(reloads)" -gt "$before" ]; }
 start_configured() { start_tercetd --config "$configuration" && wait_until 30 listening; }
@@ -67,8 +67,8 @@ both_ways=("${one_way[@]}" --dhchap-ctrl-secret="$(key controller-key)")
 connects "one way with SHA-256 and ffdhe2048" "${one_way[@]}"
 check "the target wants SHA-384 and ffdhe3072" reload sha384 ffdhe3072
 connects "both ways with SHA-384 and ffdhe3072" "${both_ways[@]}"
-check "the target wants SHA-512 and ffdhe8192" reload sha512 ffdhe8192
-connects "both ways with SHA-512 and ffdhe8192" "${both_ways[@]}"
+check "the target wants SHA-512 and ffdhe4096" reload sha512 ffdhe4096
+connects "both ways with SHA-512 and ffdhe4096" "${both_ways[@]}"
 check "the target wants SHA-256 and no group" reload sha256 null
 connects "both ways with SHA-256 and no group" "${both_ways[@]}"
 
@@ -76,7 +76,7 @@ refused() {
   expect_refusal "$1" "." nvme connect -t rdma -a "$address4" -s "$port" -n "$nqn" --hostnqn="$host_nqn" --hostid="$host_id" "${@:2}"
 }
 require "a key that the target does not know" make_key other nvme gen-dhchap-key --hmac=0
-failures() { grep -c 'host not authenticated' "$tercetd_log"; }
+failures() { grep -c "host not authenticated" "$tercetd_log" || :; }
 expect_equal "so far nobody has failed" 0 "$(failures)"
 refused "a host with a wrong key is refused" --dhchap-secret="$(key other)"
 refused "... and again" --dhchap-secret="$(key other)"
@@ -106,6 +106,34 @@ expect_equal "nobody has failed" "$failed_before" "$(failures)"
 check "no I/O failed and all that fio read was right" end_load
 check "disconnect" disconnect
 check "the target ends in good order" stop_target
+
+# The other way round: our host, and Linux's own target.
+target=nvmet
+require "Linux's target starts" start_target "$nqn=ram:64M"
+linux_host=$nvmet/hosts/$host_nqn linux_subsystem=$nvmet/subsystems/$nqn
+# demand FILE VALUE: tells Linux's target what it wants of the host.
+demand() { echo "$2" >"$linux_host/$1"; }
+require "... with a host" mkdir "$linux_host"
+require "... whose key it knows" demand dhchap_key "$(key key)"
+require "... to which it shows its own" demand dhchap_ctrl_key "$(key controller-key)"
+echo 0 >"$linux_subsystem/attr_allow_any_host"
+require "... and which may connect" ln -s "$linux_host" "$linux_subsystem/allowed_hosts/"
+at_exit 'rm -f "$linux_subsystem/allowed_hosts/$host_nqn"; rmdir "$linux_host"'
+our_host() {
+  TERCET_KEY_FILE=$tap_folder/$1 TERCET_CONTROLLER_KEY_FILE=${2:+$tap_folder/$2} timeout 120 \
+    "$tercet" connect-test -a "$address4" -s "$port" -n "$nqn" --hostnqn "$host_nqn"
+}
+for pair in "sha256 null" "sha384 ffdhe2048" "sha512 ffdhe4096"; do
+  read -r hash group <<<"$pair"
+  check "it wants $hash and $group" eval "demand dhchap_hash 'hmac($hash)' && demand dhchap_dhgroup $group"
+  if [ "$group" = null ]; then
+    expect_refusal "... our host, which does not offer that, does not connect" "no Diffie-Hellman group" our_host key controller-key
+  else
+    check "... our host is let in, and believes it" our_host key controller-key
+  fi
+done
+expect_refusal "our host with another key is refused" "does not know this host's key" our_host other
+expect_refusal "our host does not believe a target with another key" "the controller has another key" our_host key other
 check_kernel_log "the kernel has nothing to complain about, but for what was wrong" \
   'starting error recovery|no usable path - requeuing|failed nvme_keep_alive_end_io|[Kk]eep.?[Aa]live|Reconnecting in|rdma_resolve_route failed|authentication|Connect rejected|failed to connect|Connect Invalid|DHCHAP|dhchap|qid [0-9]+: '
 done_testing

@@ -33,7 +33,7 @@ import Testing
         Lie("Connect refused", "Connect Invalid Parameters") {
             $0.react = { $0.entry.fabricsCommandType == 1 ? .answer(.connectInvalidParameters.doNotRetry) : nil }
         },
-        Lie("authentication demanded", "authentication") {
+        Lie("authentication demanded", "not authenticated") {
             $0.react = { $0.entry.fabricsCommandType == 1 ? .answer(.success, result: 7 | 1 << 17) : nil }
         },
         Lie("nothing answered after Connect", "no answer in time") {

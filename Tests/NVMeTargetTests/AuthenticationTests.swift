@@ -126,7 +126,7 @@ struct AuthenticationTests {
         world.pass(milliseconds: 29_000)
         #expect(!admin.isClosed)
         world.run(milliseconds: 3000) { admin.isClosed }
-        #expect(admin.isClosed && world.events.contains("has not finished within 30 s"))
+        #expect(admin.isClosed && world.events.contains("nothing has come of it within 30 s"))
     }
 
     @Test("A new key and the former one are valid for the time that is set; connections stay")

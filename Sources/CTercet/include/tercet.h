@@ -45,6 +45,10 @@ struct tercet_options {
     uint32_t connect_timeout_ms; /* time for the first connection to be made, and again for each Connect to be answered:
                                   30000. An address that nobody answers for is given up after 3 s */
     uint32_t reserved;         /* 0 */
+    const char *host_key;      /* for targets that want this host to authenticate: a key "DHHC-1:...", or the path of a file with
+                                  one, or of a folder with one for each subsystem, under its NQN. Files are read again for each
+                                  connection. Default: the environment's TERCET_KEY_FILE, or none */
+    const char *controller_key; /* by which the target has to show who it is; likewise: TERCET_CONTROLLER_KEY_FILE */
 };
 
 /* Which volume, and how. */
@@ -62,6 +66,8 @@ struct tercet_volume_options {
     uint32_t take_over;        /* 0: opening fails with -EBUSY while another host has the volume attached; 1: that host is
                                   fenced: it stops, and its operations fail with -EBADE */
     uint32_t reserved;         /* 0 */
+    const char *host_key;      /* as in tercet_options, for all members */
+    const char *controller_key;
 };
 
 enum tercet_opcode {
@@ -152,7 +158,8 @@ struct tercet_status {
     char message[128];         /* the last thing that went wrong with a connection, for people; "" where nothing has */
 };
 
-/* Opens a namespace. Returns 0, or a negative errno with a message in `message`, cut to `message_size` with its end. */
+/* Opens a namespace. Returns 0, or a negative errno with a message in `message`, cut to `message_size` with its end; -EACCES: this
+ * host or the target has not shown who it is. */
 int tercet_open(const struct tercet_options *options, struct tercet **handle, char *message, size_t message_size);
 
 /* Attaches a replicated volume, and returns when it can be served: from then on no other host writes to it. One or two
