@@ -156,6 +156,11 @@ final class QueueAuthentication {
     /// Queues whose hosts have not come to an end in time, or have failed: they are to be closed.
     func overdue(_ now: MonotonicTime) -> [QueueReference] {
         var overdue: [QueueReference] = []
+        // A host that is still to show who it is sends no keep-alive, and may compute for long: the time for each step counts.
+        for (queue, running) in exchanges
+        where !running.hasFailed && engines.queue(at: queue)?.role == .authenticating {
+            running.controller.heard(at: now)
+        }
         for (queue, running) in exchanges where now >= running.deadline {
             fail(queue, "nothing has come of it within \(Limits.authenticationMilliseconds / 1000) s")
             if let reference = engines.queue(at: queue) { overdue.append(reference) }

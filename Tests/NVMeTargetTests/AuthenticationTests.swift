@@ -57,11 +57,11 @@ struct AuthenticationTests {
     }
 
     /// Connects a queue; the controller's identifier. ATR is bit 17 of dword 0.
-    private static func connect(_ world: EngineWorld, _ id: UInt16 = 0, of controller: UInt16 = 0xFFFF) throws -> (
-        InProcessQueue, UInt16
-    ) {
+    private static func connect(
+        _ world: EngineWorld, _ id: UInt16 = 0, of controller: UInt16 = 0xFFFF, keepAlive: UInt32 = 0
+    ) throws -> (InProcessQueue, UInt16) {
         let queue = world.open(queueID: id)
-        let connect = RawConnect(controllerID: controller, queueID: id, host: host)
+        let connect = RawConnect(controllerID: controller, queueID: id, keepAlive: keepAlive, host: host)
         let answer = try world.succeed(connect.command, .fromHost(connect.data), on: queue)
         #expect(answer.dword0 >> 16 == 1 << 1)
         return (queue, UInt16(truncatingIfNeeded: answer.dword0))
@@ -122,7 +122,8 @@ struct AuthenticationTests {
     @Test("A queue whose host does not come to an end is closed after half a minute")
     func unfinished() throws {
         let world = try Self.world(try Self.keys())
-        let (admin, _) = try Self.connect(world)
+        // It sends no keep-alive before it is let in.
+        let (admin, _) = try Self.connect(world, keepAlive: 1000)
         world.pass(milliseconds: 29_000)
         #expect(!admin.isClosed)
         world.run(milliseconds: 3000) { admin.isClosed }
