@@ -40,7 +40,8 @@ extension Controller {
     }
 
     private func activeNamespaces() async throws(InitiatorError) -> [UInt32] {
-        if let only = options.onlyNamespace, only > 0 {
+        if let only = options.onlyNamespace {
+            guard only > 0 else { return [] }
             // The list begins behind the identifier that is given.
             return try await namespaceList(behind: only - 1).first == only ? [only] : []
         }

@@ -20,7 +20,7 @@ public struct ControllerOptions: Sendable {
     public var sourceAddress: SocketAddress?
     /// The subsystem's NQN; `NQN.discovery` for a discovery controller.
     public var subsystemNQN: String
-    /// The only namespace that its user wants to know; `nil` for all. A subsystem may have a thousand others.
+    /// The only namespace that its user wants to know; `nil` for all, 0 for none. A subsystem may have a thousand others.
     public var onlyNamespace: UInt32?
     public var hostNQN: String
     /// Host Identifier. A controller that sees another one is another host to reservations.

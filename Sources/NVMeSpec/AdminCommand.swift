@@ -12,6 +12,7 @@ public enum AdminCommand: Hashable, Sendable, BitwiseCopyable {
     case namespaceAttachment(NamespaceAttachmentCommand)
     case keepAlive
     case quiesce(QuiesceCommand)
+    case namespaceGrowth(NamespaceGrowthCommand)
     /// Not a command that a controller of ours executes: answer with the status.
     case invalid(Status)
 
@@ -33,7 +34,12 @@ public enum AdminCommand: Hashable, Sendable, BitwiseCopyable {
             self = NamespaceAttachmentCommand(entry).map { .namespaceAttachment($0) } ?? .invalid(.invalidField)
         case .keepAlive: self = .keepAlive
         default:
-            self = entry.opcode == QuiesceCommand.opcode ? .quiesce(QuiesceCommand(entry)) : .invalid(.invalidOpcode)
+            self =
+                switch entry.opcode {
+                case QuiesceCommand.opcode: .quiesce(QuiesceCommand(entry))
+                case NamespaceGrowthCommand.opcode: .namespaceGrowth(NamespaceGrowthCommand(entry))
+                default: .invalid(.invalidOpcode)
+                }
         }
     }
 }
@@ -246,6 +252,10 @@ extension SubmissionEntry {
         case .quiesce(let command):
             opcode = QuiesceCommand.opcode
             cdw10 = UInt32(command.controllerID)
+        case .namespaceGrowth(let command):
+            opcode = NamespaceGrowthCommand.opcode
+            cdw10 = UInt32(truncatingIfNeeded: command.blockCount)
+            cdw11 = UInt32(truncatingIfNeeded: command.blockCount >> 32)
         case .invalid: invariantViolated("an invalid command is never sent")
         }
     }

@@ -28,6 +28,12 @@ public struct CommandEffectsLog: FixedStructure, Hashable {
         set { admin[Int(QuiesceCommand.opcode)] = newValue }
     }
 
+    /// Effects of `NamespaceGrowthCommand`, which is vendor specific.
+    public var namespaceGrowth: CommandEffects {
+        get { admin[Int(NamespaceGrowthCommand.opcode)] }
+        set { admin[Int(NamespaceGrowthCommand.opcode)] = newValue }
+    }
+
     /// Effects of the Fabrics commands.
     public var fabrics: CommandEffects {
         get { admin[Int(FabricsCommandType.opcode)] }

@@ -1,3 +1,5 @@
+import Base
+
 /// Namespace Management (NVMe Base, "Namespace Management command"): makes a namespace, or deletes it.
 public struct NamespaceManagementCommand: Hashable, Sendable, BitwiseCopyable {
     /// Select (SEL).
@@ -67,6 +69,11 @@ public struct NamespaceCreationData: FixedStructure, Hashable {
     public var nvmSet: UInt16 = 0
     /// Endurance Group Identifier (ENDGID); 0 leaves it to the controller.
     public var enduranceGroup: UInt16 = 0
+    /// The UUID and NGUID that the namespace is to have, in bytes that the specification leaves free, behind a mark; zero leaves it to
+    /// the controller. A target that says `TercetIdentity.Abilities.poolRequests` heeds it: the same command again finds the namespace.
+    public var uuid = UUIDBytes()
+
+    private static let mark: UInt64 = 0x7465_6372_6574_3033
 
     public init() {}
 
@@ -87,5 +94,22 @@ public struct NamespaceCreationData: FixedStructure, Hashable {
         fields.field(&anaGroup, at: 92)
         fields.field(&nvmSet, at: 100)
         fields.field(&enduranceGroup, at: 102)
+        var mark = uuid.isZero ? 0 : Self.mark
+        fields.field(&mark, at: 3072)
+        fields.field(&uuid, at: 3080)
+        if mark != Self.mark { uuid = UUIDBytes() }
     }
+}
+
+/// Growth of a pool's namespace: a vendor specific admin command of Tercet's targets, for the hosts that may manage the pool. NVMe
+/// has no command that changes a namespace's size. `TercetIdentity.Abilities.poolRequests` says whether a target has this one.
+public struct NamespaceGrowthCommand: Hashable, Sendable, BitwiseCopyable {
+    /// Vendor specific, without data (NVMe Base, "Opcodes for Admin Commands").
+    public static let opcode: UInt8 = 0xC4
+    /// Logical blocks that the namespace is to have, no fewer than it has: dwords 10 and 11.
+    public var blockCount: UInt64
+
+    public init(blockCount: UInt64) { self.blockCount = blockCount }
+
+    init(_ entry: SubmissionEntry) { blockCount = UInt64(entry.cdw10) | UInt64(entry.cdw11) << 32 }
 }

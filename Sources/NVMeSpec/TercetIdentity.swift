@@ -22,6 +22,9 @@ public struct TercetIdentity: Equatable, Sendable {
         /// Controller data structure"): at the latest when the host's keep-alive timeout is over. Other targets, and those of
         /// earlier versions of NVMe, go on naming one, or never name any.
         public static let registrantPresence = Abilities(rawValue: 1 << 1)
+        /// A pool's managers may say which UUID a namespace is to have (`NamespaceCreationData.uuid`), and let one grow
+        /// (`NamespaceGrowthCommand`).
+        public static let poolRequests = Abilities(rawValue: 1 << 2)
     }
 
     public init(bootInstance: UInt64, abilities: Abilities = []) {

@@ -170,6 +170,7 @@ final class ControlPath: CommandEngineOwner {
         case .abort(let command): aborts.reply(to: command, request)
         case .namespaceManagement(let command): pools.reply(to: command, request)
         case .namespaceAttachment(let command): pools.reply(to: command, request)
+        case .namespaceGrowth(let command): pools.reply(to: command, request)
         case .quiesce(let command): quiesce(command, request)
         }
     }

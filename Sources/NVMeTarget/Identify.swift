@@ -27,7 +27,7 @@ struct IdentifyPages {
             var bytes = identifyController(controller, maxPieces: request.reference.maxPieces).encoded
             let omissions = target.options.omissions
             if !omissions.contains(.instances) {
-                var abilities: TercetIdentity.Abilities = [.registrantPresence]
+                var abilities: TercetIdentity.Abilities = [.registrantPresence, .poolRequests]
                 if !omissions.contains(.quiesce) { abilities.insert(.quiesce) }
                 TercetIdentity(bootInstance: target.bootInstance, abilities: abilities).store(into: &bytes)
             }

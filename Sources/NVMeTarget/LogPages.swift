@@ -115,6 +115,7 @@ struct LogPages {
             for opcode: AdminOpcode in [.namespaceManagement, .namespaceAttachment] {
                 log[opcode] = [.supported, .changesNamespaceInventory]
             }
+            log.namespaceGrowth = [.supported, .changesNamespaceCapability]
         }
         return log
     }

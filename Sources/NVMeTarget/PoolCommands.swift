@@ -30,6 +30,13 @@ struct PoolCommands {
         } catch { return .refused(error.status) }
     }
 
+    func reply(to command: NamespaceGrowthCommand, _ request: ControlRequest) -> ControlReply {
+        do throws(RefusedCommand) {
+            _ = try pool(of: request.controller)
+            return ask(for: .grow(try namespace(of: request), blockCount: command.blockCount), request)
+        } catch { return .refused(error.status) }
+    }
+
     /// A change has been made, or not. Closing the admin queue may have ended the held request.
     func finish(
         _ ticket: RequestTicket, _ outcome: Result<UInt32, PoolRefusal>, of controller: Controller, returns: Bool
@@ -85,7 +92,7 @@ struct PoolCommands {
         guard wanted.anaGroup <= 1 else { throw RefusedCommand(.anaGroupIdentifierInvalid) }
         // Files take room as they are written to, but nobody counts that for each write.
         guard wanted.capacity == wanted.size else { throw RefusedCommand(.thinProvisioningNotSupported) }
-        return .create(blockCount: wanted.size)
+        return .create(blockCount: wanted.size, uuid: wanted.uuid.isZero ? nil : wanted.uuid)
     }
 
     private func namespace(of request: ControlRequest) throws(RefusedCommand) -> UInt32 {

@@ -20,6 +20,8 @@ extension FuzzTarget {
             SubmissionEntry(.namespaceManagement(NamespaceManagementCommand(.create)), commandID: 8, data: keyed),
             SubmissionEntry(
                 .namespaceAttachment(NamespaceAttachmentCommand(.detach)), nsid: 1, commandID: 9, data: keyed),
+            SubmissionEntry(
+                .namespaceGrowth(NamespaceGrowthCommand(blockCount: 1 << 40 + 1)), nsid: 1, commandID: 10),
         ]
         return [
             FuzzTarget(name: "SubmissionEntry", seeds: commands.map(bytes), run: submissionEntry),

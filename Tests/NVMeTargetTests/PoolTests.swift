@@ -104,6 +104,43 @@ import Testing
         #expect(Set(pool.pool.hosts) == [Self.manager.nqn])
     }
 
+    /// A manager that may have died asks again, and finds what it has made.
+    @Test func aManagerChoosesTheIdentityOfANamespace() throws {
+        let pool = try PoolWorld()
+        let uuid = (1...16 as ClosedRange<UInt8>).map { $0 }
+        // "30tercet" as a little-endian number, and the UUID, from byte 3072 on.
+        let wanted: (inout [UInt8]) -> Void = {
+            $0.replaceSubrange(3072..<3096, with: [0x33, 0x30, 0x74, 0x65, 0x72, 0x63, 0x65, 0x74] + uuid)
+        }
+        try pool.create(blocks: 8)
+        for _ in 0..<2 {
+            let answer = try pool.manage(.manage(NVME_NS_MGMT_SEL_CREATE), .create(8, wanted))
+            #expect(answer.isSuccess && answer.dword0 == 2)
+        }
+        let page = try pool.world.identify(NVME_IDENTIFY_CNS_ALLOCATED_NS, nsid: 2, on: pool.host.admin)
+        #expect(Array(page[104..<120]) == uuid)
+        #expect(
+            try pool.manage(.manage(NVME_NS_MGMT_SEL_CREATE), .create(16, wanted)).status
+                == .specific(NVME_SC_ID_UNAVAILABLE), "of another size")
+        let unmarked = try pool.manage(.manage(NVME_NS_MGMT_SEL_CREATE), .create(8) { $0[3080] = 1 })
+        #expect(unmarked.dword0 == 3, "bytes without the mark mean nothing")
+    }
+
+    @Test func aManagerLetsANamespaceGrow() throws {
+        let pool = try PoolWorld()
+        try pool.create(blocks: 8192)
+        func grow(_ blocks: UInt32, nsid: UInt32 = 1) -> RawCommand {
+            RawCommand(opcode: 0xC4, nsid: nsid).with(10, blocks)
+        }
+        #expect(try pool.manage(grow(8200), by: pool.guest).status == .generic(NVME_SC_OP_DENIED))
+        #expect(try pool.manage(grow(8200)).isSuccess)
+        #expect(
+            try pool.world.identify(NVME_IDENTIFY_CNS_ALLOCATED_NS, nsid: 1, on: pool.guest.admin).number(0, 8) == 8200)
+        #expect(try pool.manage(grow(8199)).status == Self.invalidField)
+        #expect(try pool.manage(grow(8200, nsid: 2)).status == Self.noSuchNamespace)
+        #expect(try pool.manage(grow(1 << 14 + 1)).status == .specific(NVME_SC_NS_INSUFFICIENT_CAP))
+    }
+
     @Test func listsHaveWhatIsAboveANamespace() throws {
         let pool = try PoolWorld()
         for _ in 0..<4 { try pool.create(blocks: 1) }

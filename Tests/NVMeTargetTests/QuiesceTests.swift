@@ -97,10 +97,11 @@ import Testing
             #expect(try asks.manage(quiesce(about.controllerID)).status == .refused(NVME_SC_INVALID_FIELD))
         }
         for host in [first, other, third] { host.expectServed() }
-        // The mark of these targets, the run, and behind it bit 0 for Quiesce, bit 1 for the presence of registrants.
+        // The mark of these targets, the run, and behind it bit 0 for Quiesce, bit 1 for the presence of registrants, bit 2 for
+        // what managers of pools may ask for.
         let page = try world.identify(on: first.admin)[3072..<3096]
         #expect(Array(page.prefix(8)) == [0x31, 0x30, 0x74, 0x65, 0x72, 0x63, 0x65, 0x74])
-        #expect(page[3080] == 7 && page[3088] == 3)
+        #expect(page[3080] == 7 && page[3088] == 7)
     }
 
     /// Behind a disk that hangs, what waits for its commands holds none of the receive buffers that others need.
