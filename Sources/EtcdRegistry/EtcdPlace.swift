@@ -109,4 +109,6 @@ public struct EtcdPlace: Equatable, Sendable {
     var owners: String { prefix + "/owners/" }
     var daemons: String { prefix + "/daemons/" }
     var reservations: String { prefix + "/reservations/" }
+    /// All pools, in one record.
+    var pools: String { prefix + "/pools" }
 }

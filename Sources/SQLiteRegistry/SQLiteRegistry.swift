@@ -164,6 +164,29 @@ public final class SQLiteRegistry: Registry, @unchecked Sendable {
         return []
     }
 
+    // MARK: Pools
+
+    public func poolRecord() async throws(RegistryError) -> (text: [UInt8], revision: Revision)? {
+        try await perform { database throws(RegistryError) in
+            try database.run("SELECT record, revision FROM pools") { ($0.bytes(0) ?? [], Revision($0.integer(1))) }
+                .first
+        }
+    }
+
+    public func put(poolRecord text: String, expecting expected: Revision?) async throws(RegistryError) -> Revision {
+        try await perform { database throws(RegistryError) in
+            try database.transaction { () throws(RegistryError) in
+                let present = try database.integer("SELECT revision FROM pools").map { Revision($0) }
+                guard present == expected else { throw .poolConflict(present: present) }
+                let revision = Revision((present?.number ?? 0) + 1)
+                try database.run(
+                    "INSERT OR REPLACE INTO pools (id, revision, record) VALUES (1, ?, ?)",
+                    [.integer(revision.number), .text(text)])
+                return revision
+            }
+        }
+    }
+
     // MARK: Changes
 
     private func change(

@@ -5,7 +5,7 @@ enum Schema {
     /// `application_id` of the file: "Trct".
     static let applicationID: Int64 = 0x5472_6374
     /// `user_version` of the file.
-    static let version: Int64 = 3
+    static let version: Int64 = 4
 
     /// Statements that take a file from each version to the next.
     static let migrations: [[String]] = [
@@ -31,6 +31,10 @@ enum Schema {
         [
             // By the volumes' UUIDs; in base64.
             "CREATE TABLE reservation (volume TEXT PRIMARY KEY, bytes TEXT NOT NULL) WITHOUT ROWID"
+        ],
+        [
+            // All of them in one record.
+            "CREATE TABLE pools (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL, record TEXT NOT NULL)"
         ],
     ]
 

@@ -17,6 +17,7 @@ public final class MemoryRegistry: Registry {
         /// Those that wait for the next change, by a number of their own.
         var waiting: [Int: CheckedContinuation<Void, Never>] = [:]
         var nextWaiter = 0
+        var pools: (text: [UInt8], revision: Revision)?
     }
 
     private let state = Mutex(State())
@@ -83,6 +84,22 @@ public final class MemoryRegistry: Registry {
         let (revision, waiting) = try result.get()
         for continuation in waiting { continuation.resume() }
         return revision
+    }
+
+    public func poolRecord() async throws(RegistryError) -> (text: [UInt8], revision: Revision)? {
+        state.withLock { $0.pools }
+    }
+
+    public func put(poolRecord text: String, expecting expected: Revision?) async throws(RegistryError) -> Revision {
+        let result = state.withLock { state -> Result<Revision, RegistryError> in
+            guard state.pools?.revision == expected else {
+                return .failure(.poolConflict(present: state.pools?.revision))
+            }
+            let revision = Revision((expected?.number ?? 0) + 1)
+            state.pools = (Array(text.utf8), revision)
+            return .success(revision)
+        }
+        return try result.get()
     }
 
     public func changes(after revision: Revision) async throws(RegistryError) -> [RegistryChange] {

@@ -1,8 +1,9 @@
-/// A list of volumes by name, which programs share: each entry with the revision of its last change.
+/// A list of volumes by name, which programs share: each entry with the revision of its last change. The pools that volumes are made
+/// of are beside it.
 ///
 /// A registry tells where volumes are. It never decides who may write: the fencing at the members does, whatever a registry
 /// says. Every implementation keeps the same laws, which one suite checks.
-public protocol Registry: VolumeOwners {
+public protocol Registry: VolumeOwners, PoolRecords {
     /// All entries, by name in the order of its bytes, as they were at one moment.
     func list() async throws(RegistryError) -> RegistryListing
 

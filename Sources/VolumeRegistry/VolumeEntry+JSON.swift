@@ -116,12 +116,13 @@ extension VolumeEntry: Codable {
 
 extension VolumeEntry.Member: Codable {
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case address, identity
+        case address, identity, pool
     }
 
     public init(from decoder: any Decoder) throws {
         let fields = try decoder.container(keyedBy: CodingKeys.self)
-        address = try fields.memberAddress(.address)
+        pool = try fields.decodeIfPresent(String.self, forKey: .pool)
+        address = try fields.memberAddress(.address, isInPool: pool != nil)
         identity = fields.contains(.identity) ? try fields.uuid(.identity) : nil
         unknown = try decoder.unknownFields(but: CodingKeys.self)
     }
@@ -130,6 +131,7 @@ extension VolumeEntry.Member: Codable {
         var fields = encoder.container(keyedBy: CodingKeys.self)
         try fields.encode(address.description, forKey: .address)
         try fields.encodeIfPresent(identity?.description, forKey: .identity)
+        try fields.encodeIfPresent(pool, forKey: .pool)
         try encoder.encode(unknown: unknown)
     }
 }
@@ -171,8 +173,14 @@ extension KeyedDecodingContainer {
         return value
     }
 
-    fileprivate func memberAddress(_ key: Key) throws -> MemberAddress {
-        guard let value = MemberAddress(try decode(String.self, forKey: key)) else {
+    /// - Parameter isInPool: the NSID may be 0.
+    fileprivate func memberAddress(_ key: Key, isInPool: Bool = false) throws -> MemberAddress {
+        let text = try decode(String.self, forKey: key)
+        if isInPool, text.hasSuffix("/0"), var value = MemberAddress(text.dropLast() + "1") {
+            value.nsid = 0
+            return value
+        }
+        guard let value = MemberAddress(text) else {
             throw DecodingError.dataCorruptedError(
                 forKey: key, in: self, debugDescription: "is no member; allowed: ADDRESS:PORT/SUBNQN/NSID")
         }

@@ -27,12 +27,16 @@ public struct VolumeEntry: Equatable, Sendable {
         public var address: MemberAddress
         /// The namespace's identity; `nil` as long as it is not known.
         public var identity: UUIDBytes?
+        /// The pool in which the namespace was made for this volume, and is deleted with it; `nil` for one that the operator gave. As
+        /// long as it is being made, its NSID may be 0.
+        public var pool: String?
         /// Fields of other releases, which are kept.
         var unknown: [String: JSONValue] = [:]
 
-        public init(_ address: MemberAddress, identity: UUIDBytes? = nil) {
+        public init(_ address: MemberAddress, identity: UUIDBytes? = nil, pool: String? = nil) {
             self.address = address
             self.identity = identity
+            self.pool = pool
         }
     }
 
@@ -80,6 +84,9 @@ public struct VolumeEntry: Equatable, Sendable {
         func wrong(_ problem: String) -> RegistryError { RegistryError(.invalid, "volume \(name): \(problem)") }
         guard !uuid.isZero else { throw wrong("its UUID is zero") }
         guard members.count == 3 else { throw wrong("\(members.count) members; a volume has three") }
+        guard members.allSatisfy({ $0.address.nsid > 0 || $0.pool != nil && state != .ready }) else {
+            throw wrong("a member has the NSID 0; that is so only while a pool makes its namespace")
+        }
         guard Set(members.map(\.address)).count == members.count else { throw wrong("two of its members are the same") }
         guard regionSize >= 512, regionSize & (regionSize - 1) == 0 else {
             throw wrong("region size \(regionSize); allowed: a power of two from 512")

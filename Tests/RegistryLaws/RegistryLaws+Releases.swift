@@ -3,7 +3,7 @@ import VolumeRegistry
 /// Entries that other releases, and mistakes, may have written.
 extension RegistryLaws {
     private static let members = (1...3).map {
-        #"{ "address": "192.0.2.\#($0):4420/nqn.2026-11.io.example:a/1", "pool": { "name": "p\#($0)", "weights": [1, 2.5, null] } }"#
+        #"{ "address": "192.0.2.\#($0):4420/nqn.2026-11.io.example:a/1", "shelf": { "name": "p\#($0)", "weights": [1, 2.5, null] } }"#
     }.joined(separator: ", ")
 
     private static func text(_ name: String, version: String = "1", more: String = "") -> String {
@@ -29,7 +29,7 @@ extension RegistryLaws {
         let text = try await other.get("later")?.entry.text() ?? ""
         for part in [
             #""quality":{"burst":-5,"ios":18446744073709551615,"kind":"soft","on":true}"#,
-            #""pool":{"name":"p3","weights":[1,2.5,null]}"#, #""tier":"2""#,
+            #""shelf":{"name":"p3","weights":[1,2.5,null]}"#, #""tier":"2""#,
         ] {
             law(text.contains(part), "an unknown field is kept when the entry is written again: \(part) in \(text)")
         }

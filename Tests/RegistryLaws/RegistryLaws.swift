@@ -30,6 +30,7 @@ public func checkRegistryLaws(
         try await laws.checkCompaction()
         try await laws.checkOwners()
         try await laws.checkContention()
+        try await laws.checkPools()
         try await laws.checkRandomOperations(seed: seed)
     } catch {
         laws.violations.append("a call that has to succeed failed: \(error)")

@@ -90,6 +90,26 @@ func testSuperblock(sequence: UInt64 = 7, stampVersion: UInt64 = 3) throws -> Su
         #expect(layout.mapsStart >= largest)
     }
 
+    /// The smallest member that a volume fits, for sizes around those at which its maps take another page.
+    @Test(arguments: [(512, 4096), (4096, 4096), (4096, 1 << 20), (65536, 1 << 20)] as [(UInt32, UInt32)])
+    func theSmallestMemberOfAVolume(blockSize: UInt32, regionSize: UInt32) throws {
+        func largest(_ members: UInt64) -> UInt64 {
+            MemberLayout.largestVolume(memberBlocks: members, blockSize: blockSize, regionSize: regionSize) ?? 0
+        }
+        let regions = UInt64((max(4096, blockSize) - 32) * 8)
+        let perRegion = UInt64(regionSize / blockSize)
+        for blocks in [
+            1, 2, perRegion, (regions - 4) * perRegion, regions * perRegion, regions * perRegion + 1, 1 << 26,
+        ] {
+            let members = try #require(
+                MemberLayout.memberBlocks(forVolume: blocks, blockSize: blockSize, regionSize: regionSize))
+            let page = UInt64(max(4096, blockSize) / blockSize)
+            #expect(largest(members) >= blocks && members % page == 0)
+            #expect(largest(members - page) < blocks, "\(blocks) blocks")
+        }
+        #expect(MemberLayout.memberBlocks(forVolume: .max, blockSize: blockSize, regionSize: regionSize) == nil)
+    }
+
     @Test func impossibleGeometriesAreRefused() {
         for (block, region, blocks) in [
             (0, 1 << 20, 10), (513, 1 << 20, 10), (256, 1 << 20, 10), (1 << 17, 1 << 20, 10), (512, 0, 10),

@@ -57,4 +57,20 @@ public struct MemberLayout: Equatable, Sendable, BitwiseCopyable {
         let metadata = metadataBlocks(whole)
         return usable > metadata ? usable - metadata : nil
     }
+
+    /// Blocks of the smallest member, in whole pages, whose largest volume has at least so many; `nil` where no volume has.
+    public static func memberBlocks(forVolume blocks: UInt64, blockSize: UInt32, regionSize: UInt32) -> UInt64? {
+        guard let geometry = try? VolumeGeometry(blockSize: blockSize, regionSize: regionSize, dataBlocks: blocks)
+        else {
+            return nil
+        }
+        let page = geometry.blocksPerPage
+        var members = (blocks + page - 1) / page * page + metadataBlocks(geometry)
+        // The maps of the metadata's own blocks may take another page.
+        while let largest = largestVolume(memberBlocks: members, blockSize: blockSize, regionSize: regionSize) {
+            if largest >= blocks { return members }
+            members += page
+        }
+        return nil
+    }
 }

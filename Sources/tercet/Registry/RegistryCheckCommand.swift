@@ -67,6 +67,10 @@ struct RegistryCheckCommand: AsyncParsableCommand {
         var own = operation
         own.worker = .current
         try await registration.change { $0.operation = own }
+        if entry.isPooled, operation.kind == .create || operation.kind == .destroy {
+            let pooled = PooledVolume(registration, hostNQN: hostNQN, patience: patience, session.groups[0])
+            return try await entry.state == .creating ? pooled.settleCreation() : pooled.settleEnd()
+        }
         let settlement = Settlement(volume: volume, registration: registration, group: session.groups[0])
         return switch operation.kind {
         case .create where entry.state == .creating: try await settlement.settleCreation()

@@ -113,6 +113,7 @@ struct Settlement {
             try await registration.change { entry in
                 entry.members[member].address = address
                 entry.members[member].identity = new
+                entry.members[member].pool = nil
                 entry.operation = nil
             }
             return "member \(member) is \(address) now; tercet volume heal brings it into sync"

@@ -49,7 +49,9 @@ struct VolumeShowCommand: AsyncParsableCommand {
             "\(entry.size.map { "\($0) bytes" } ?? "size not known"), regions of \(entry.regionSize) bytes, fencing: "
                 + "\(entry.fencing), minimum of copies: \(entry.minimumCopies)")
         for (place, member) in entry.members.enumerated() {
-            print("member \(place): \(member.address)" + (member.identity.map { ", \($0)" } ?? ""))
+            print(
+                "member \(place): \(member.address)" + (member.identity.map { ", \($0)" } ?? "")
+                    + (member.pool.map { ", in pool \($0)" } ?? ""))
         }
         if !entry.exports.isEmpty { print("exports: " + entry.exports.joined(separator: ", ")) }
         if let contents = entry.contents { print("contents as last seen: \(contents)") }

@@ -82,7 +82,7 @@ struct ChosenVolume {
     /// Its entry; `nil` if it was not named.
     let registration: Registration?
     let hostNQN: String?
-    let oldSize: ByteCount?
+    var oldSize: ByteCount?
     let patience: Patience
 
     init(_ arguments: VolumeArguments, _ members: [MemberAddress], _ registration: Registration? = nil) {

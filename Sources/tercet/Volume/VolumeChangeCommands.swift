@@ -71,6 +71,7 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
             try await volume.registration?.change { entry in
                 entry.members[member].address = address
                 entry.members[member].identity = uuid
+                entry.members[member].pool = nil
                 entry.operation = nil
             }
             return await attached.volume.statistics().bytesCopied
@@ -126,98 +127,5 @@ struct ReplaceResult: Encodable {
     enum CodingKeys: String, CodingKey {
         case member, address
         case bytesCopied = "bytes_copied"
-    }
-}
-
-struct VolumeGrowCommand: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "grow", abstract: "Enlarge the volume after its three namespaces have been enlarged.",
-        discussion: """
-            The metadata moves to the namespaces' new ends, so they have to grow by more than it takes. --old-size says \
-            where it is now: it is needed until the volume has grown. The new blocks are copied from one member to the others.
-
-            \(TakeOver.discussion)
-            """)
-
-    @OptionGroup var volume: VolumeArguments
-    @OptionGroup var takeOver: TakeOver
-    @Option(help: ByteCount.help("New size (default: as much as the members hold).")) var size: ByteCount?
-    @Flag(help: "Print JSON.") var json = false
-
-    func run() async throws {
-        let session = try Session()
-        defer { session.end() }
-        let volume = try await volume.chosen()
-        let largest = try await largestVolume(volume, session.groups[0])
-        let attached = try await VolumeSession(volume, takeOver, session: session)
-        let (old, geometry) = try await attached.use {
-            let sizes = try await grow(attached, largest, volume.registration)
-            try await volume.registration?.change { entry in
-                entry.size = sizes.new.byteCount
-                entry.operation = nil
-            }
-            return sizes
-        }
-        if json {
-            try printJSON(
-                GrowResult(blocks: geometry.dataBlocks, blockSize: geometry.blockSize, regions: geometry.regionCount))
-        } else {
-            print(
-                "the volume has \(geometry.dataBlocks) blocks of \(geometry.blockSize) bytes now, \(old.dataBlocks) before"
-            )
-        }
-    }
-
-    /// Grows the attached volume; returns what it was and what it is.
-    private func grow(
-        _ attached: VolumeSession, _ largest: (VolumeGeometry) -> UInt64, _ registration: Registration?
-    ) async throws -> (old: VolumeGeometry, new: VolumeGeometry) {
-        try await attached.bringIntoSync()
-        let old = await attached.volume.geometry()
-        let blocks = size.map { UInt64($0.value) / UInt64(old.blockSize) } ?? largest(old)
-        guard blocks > old.dataBlocks else {
-            throw TercetError(
-                .invalid, "the volume has \(old.dataBlocks) blocks already; the members hold \(largest(old)) at most")
-        }
-        try await registration?.begin(VolumeOperation(.grow))
-        guard await attached.volume.grow(dataBlocks: blocks) else {
-            try await registration?.change { $0.operation = nil }
-            throw TercetError(
-                .invalid,
-                "the members are too small for \(blocks) blocks, or have grown by less than the metadata takes")
-        }
-        var clock = StallClock(attached.patience)
-        while try attached.outcome().hasGrown == nil { try await attached.check(&clock, "the volume is growing") }
-        guard try attached.outcome().hasGrown == true else {
-            try await registration?.change { $0.operation = nil }
-            throw TercetError(.unavailable, "a member was lost meanwhile; the volume has its old size")
-        }
-        try await attached.bringIntoSync()
-        return (old, await attached.volume.geometry())
-    }
-
-    /// The largest volume that the smallest of the members holds.
-    private func largestVolume(
-        _ volume: ChosenVolume, _ group: InitiatorGroup
-    ) async throws -> (VolumeGeometry) -> UInt64 {
-        let blocks = try await volume.probe(group) { probe throws(TercetError) in
-            volume.members.indices.map { probe.blocks(of: MemberIndex($0)) }.min() ?? 0
-        }
-        return { geometry in
-            MemberLayout.largestVolume(
-                memberBlocks: blocks, blockSize: geometry.blockSize, regionSize: geometry.regionSize) ?? 0
-        }
-    }
-}
-
-/// The result of `volume grow --json`.
-struct GrowResult: Encodable {
-    var blocks: UInt64
-    var blockSize: UInt32
-    var regions: Int
-
-    enum CodingKeys: String, CodingKey {
-        case blocks, regions
-        case blockSize = "block_size"
     }
 }

@@ -12,8 +12,9 @@ struct VolumeCreateCommand: AsyncParsableCommand {
         discussion: """
             Where a host has one of them reserved and is connected to it, nothing is changed unless --take-over is given.
 
-            With a NAME the volume is entered in the registry, which is made if it is not there. Where the command dies, tercet \
-            registry check finishes what it has begun, or removes it.
+            With a NAME the volume is entered in the registry, which is made if it is not there. Without members it is made of \
+            namespaces in three pools of that registry, which tercet pool list shows; volume destroy deletes them. Where the command \
+            dies, tercet registry check finishes what it has begun, or removes it.
             """)
 
     @OptionGroup var volume: VolumeArguments
@@ -37,6 +38,13 @@ struct VolumeCreateCommand: AsyncParsableCommand {
     var fencing = Fencing.reservations
     @Flag(help: "Format members that hold a volume all the same.") var overwrite = false
     @Option(
+        help: "How members lie in pools: in three failure domains (required), or in as many as there are (preferred).")
+    var spread: PoolSpread?
+    @Option(
+        name: .customLong("pool"),
+        help: ArgumentHelp("Use this pool; several times for several (default: all).", valueName: "pool"))
+    var pools: [String] = []
+    @Option(
         name: .customLong("label"), help: ArgumentHelp("A label of the entry in the registry.", valueName: "key=value"))
     var labels: [String] = []
     @Flag(help: "Print JSON.") var json = false
@@ -49,11 +57,23 @@ struct VolumeCreateCommand: AsyncParsableCommand {
         if let uuid, UUIDBytes(uuid) == nil { throw ValidationError("\"\(uuid)\" is not a UUID") }
         guard (1...memberCount).contains(minimumCopies) else { throw ValidationError("--minimum-copies is 1, 2 or 3") }
         guard regionSize.value <= 1 << 30 else { throw ValidationError("--region-size is at most 1g") }
-        guard volume.members.count == memberCount else {
-            throw ValidationError("\(volume.members.count) members are given; a volume has \(memberCount)")
+        if isPooled {
+            guard size != nil else {
+                throw ValidationError("--size is needed where no members are given: so much is taken of three pools")
+            }
+        } else {
+            guard volume.members.count == memberCount else {
+                throw ValidationError("\(volume.members.count) members are given; a volume has \(memberCount)")
+            }
+            guard spread == nil, pools.isEmpty else {
+                throw ValidationError("--spread and --pool choose pools; members are given")
+            }
         }
         _ = try labelValues()
     }
+
+    /// The members' namespaces are made in pools.
+    private var isPooled: Bool { volume.members.isEmpty && volume.name != nil }
 
     private func labelValues() throws -> [String: String] {
         var values: [String: String] = [:]
@@ -93,8 +113,11 @@ struct VolumeCreateCommand: AsyncParsableCommand {
 
     /// Makes the volume, and its entry if it has a name: as being created, before anything is written, and then as ready.
     private func create(_ creation: VolumeCreation, _ group: InitiatorGroup) async throws -> VolumeGeometry {
-        let list = volume.name == nil ? nil : try await volume.registry.open(makes: true)
         let labels = try labelValues()
+        if isPooled, let name = volume.name {
+            return try await createInPools(name, labels, creation, group)
+        }
+        let list = volume.name == nil ? nil : try await volume.registry.open(makes: true)
         var registration: Registration?
         do throws(TercetError) {
             return try await ChosenVolume(volume, volume.members).probe(group) { probe throws(TercetError) in
@@ -122,6 +145,19 @@ struct VolumeCreateCommand: AsyncParsableCommand {
                 "\(error.message); the registry has \(registration.entry.name) as being created: tercet registry check finishes or "
                     + "removes it", cause: error.cause)
         }
+    }
+
+    private func createInPools(
+        _ name: String, _ labels: [String: String], _ creation: VolumeCreation, _ group: InitiatorGroup
+    ) async throws -> VolumeGeometry {
+        let progress = ProgressLine()
+        defer { progress.clear() }
+        return try await PooledMaking(
+            name: name, leastBytes: creation.byteCount ?? 0, creation: creation, spread: spread ?? .required,
+            pools: pools.isEmpty ? nil : Set(pools), labels: labels, hostNQN: volume.hostNQN, patience: volume.patience
+        ).make(in: try await volume.registry.open(), group) {
+            progress.show("formatting: \(Int($0 * 100)) %")
+        }.geometry
     }
 
     private func newEntry(_ creation: VolumeCreation, _ probe: MemberProbe) -> VolumeEntry? {
@@ -161,10 +197,10 @@ struct CreateResult: Encodable {
 
 struct VolumeDestroyCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "destroy", abstract: "Wipe the volume's metadata from its members; their data stays.",
+        commandName: "destroy", abstract: "End a volume: wipe its metadata from its members.",
         discussion: """
-            Where a host has the volume attached, nothing is changed unless --take-over is given. A volume that is named leaves \
-            the registry, too.
+            The members' data stays, unless their namespaces were made in pools: these are deleted. Where a host has the volume \
+            attached, nothing is changed unless --take-over is given. A volume that is named leaves the registry, too.
             """)
 
     @OptionGroup var volume: VolumeArguments
@@ -173,8 +209,14 @@ struct VolumeDestroyCommand: AsyncParsableCommand {
     func run() async throws {
         let session = try Session()
         defer { session.end() }
+        let arguments = volume
         let volume = try await volume.chosen([.ready, .deleting])
         let registration = volume.registration
+        if let registration, registration.entry.isPooled {
+            return try await PooledVolume(
+                registration, hostNQN: arguments.hostNQN, patience: arguments.patience, session.groups[0]
+            ).destroy(takeOver)
+        }
         try volume.check(await volume.survey(session.groups[0]))
         try await volume.probe(session.groups[0]) { probe throws(TercetError) in
             try await takeOver.check(probe)
