@@ -29,7 +29,7 @@ let package = Package(
     products: [
         .library(name: "Tercet", type: .dynamic, targets: ["LibTercet"]),
         // For Sources/tercet-csi, a package of its own.
-        .library(name: "NodeAgent", targets: ["Base", "NodeAgent", "Terminal", "UnixSockets"]),
+        .library(name: "NodeAgent", targets: ["Base", "ControllerCalls", "NodeAgent", "Terminal", "UnixSockets"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -290,18 +290,21 @@ let package = Package(
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: strict),
 
+        // The calls of a CSI controller, as values: between the driver, and the program that does them.
+        room("ControllerCalls", ["Base"]),
         // Volumes of tercet-volumed as CSI's node service has them: staged, published, looked at; and the same as a command.
         room(
             "NodeAgent",
             [
-                "Base", "ControlPlane", "DurableFiles", system,
+                "Base", "ControlPlane", "ControllerCalls", "DurableFiles", system,
                 .product(name: "Subprocess", package: "swift-subprocess"),
             ]),
-        tests("NodeAgentTests", ["NodeAgent"]),
+        tests("NodeAgentTests", ["ControllerCalls", "NodeAgent"]),
         .executableTarget(
             name: "tercet-node",
             dependencies: [
-                "NodeAgent", "Terminal", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                "ControllerCalls", "NodeAgent", "Terminal",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: strict),
 
         .executableTarget(
@@ -358,8 +361,8 @@ let package = Package(
         .executableTarget(
             name: "tercet",
             dependencies: [
-                "Base", "BlockInterface", "ControlPlane", "FabricInterface", "FabricsConfiguration", "HostDiagnosis",
-                "InitiatorTransport", "JSON",
+                "Base", "BlockInterface", "ControlPlane", "ControllerCalls", "FabricInterface", "FabricsConfiguration",
+                "HostDiagnosis", "InitiatorTransport", "JSON",
                 "Memory", "NVMeAuthentication", "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor",
                 "RegistryBackend", "Replication", "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
                 "VerbsFabric", "VolumeDriver",

@@ -1,6 +1,10 @@
+import ControllerCalls
+
 /// The settings of `tercet-csi`, the server of `tercet-node serve`, which gives them as JSON in its only argument.
 public struct DriverSettings: Codable, Equatable, Sendable {
     public var agent: NodeSettings
+    /// For a driver that is a controller's, and not a node's.
+    public var controller: ControllerSettings?
     /// Path of the socket.
     public var socket: String
     /// The node's name; the host's where it is `nil`.
@@ -12,14 +16,15 @@ public struct DriverSettings: Codable, Equatable, Sendable {
     public var logLevel: String
 
     /// Bytes that a node's name may have (CSI 1.12, "NodeGetInfo").
-    private static let longestNode = 256
+    public static let longestNode = 256
     private static let scheme = "unix:"
 
     /// Throws `invalidArgument` where nothing could be served so.
     ///
     /// - Parameter endpoint: `unix:///PATH`.
     public init(
-        agent: NodeSettings, endpoint: String, node: String?, maximumVolumes: Int64, logsJSON: Bool, logLevel: String
+        agent: NodeSettings, controller: ControllerSettings? = nil, endpoint: String, node: String?,
+        maximumVolumes: Int64, logsJSON: Bool, logLevel: String
     ) throws(NodeError) {
         let path = endpoint.hasPrefix(Self.scheme) ? String(endpoint.dropFirst(Self.scheme.count)) : endpoint
         let plain = path.hasPrefix("//") ? String(path.dropFirst(2)) : path
@@ -35,6 +40,7 @@ public struct DriverSettings: Codable, Equatable, Sendable {
             throw NodeError(.invalidArgument, "\(maximumVolumes) volumes cannot be; allowed: 0 and more")
         }
         self.agent = agent
+        self.controller = controller
         socket = plain
         self.node = node
         self.maximumVolumes = maximumVolumes

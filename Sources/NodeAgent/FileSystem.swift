@@ -1,3 +1,5 @@
+import ControllerCalls
+
 /// A file system on a device: made, looked at and enlarged by its own programs.
 struct FileSystem {
     let type: FileSystemType

@@ -1,3 +1,4 @@
+import ControllerCalls
 import Foundation
 import Glibc
 

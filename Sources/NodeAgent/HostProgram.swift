@@ -1,3 +1,4 @@
+import ControllerCalls
 import Glibc
 import Subprocess
 import SystemPackage

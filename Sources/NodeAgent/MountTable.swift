@@ -1,4 +1,5 @@
 import Base
+import ControllerCalls
 import DurableFiles
 
 /// A mount of this process's mount namespace.

@@ -1,4 +1,5 @@
 import ControlPlane
+import ControllerCalls
 import Glibc
 
 /// How much of a volume is used.

@@ -1,4 +1,5 @@
 import ControlPlane
+import ControllerCalls
 
 /// The steps of a call, told and not done.
 extension NodeAgent {

@@ -1,3 +1,4 @@
+import ControllerCalls
 import Glibc
 
 /// A staged volume is made visible to a pod (CSI 1.12, "NodePublishVolume"), and no longer ("NodeUnpublishVolume").

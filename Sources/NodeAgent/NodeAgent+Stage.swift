@@ -1,5 +1,6 @@
 import Base
 import ControlPlane
+import ControllerCalls
 import Glibc
 
 /// A volume is attached, becomes a device, is formatted where it is blank, and is mounted (CSI 1.12, "NodeStageVolume"); and the way back

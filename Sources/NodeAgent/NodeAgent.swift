@@ -1,4 +1,5 @@
 import ControlPlane
+import ControllerCalls
 import Glibc
 
 /// Makes volumes usable on this host, as CSI's node service has it: staged once, published to each pod. Each call may be made again,

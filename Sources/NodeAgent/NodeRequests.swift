@@ -1,4 +1,5 @@
 import ControlPlane
+import ControllerCalls
 
 /// A volume's name: its name in tercet-volumed, and the `volume_id` of CSI.
 public struct VolumeID: Equatable, Sendable, CustomStringConvertible {

@@ -1,3 +1,4 @@
+import ControllerCalls
 import Glibc
 
 /// A look at what a device holds, by reads that all have to succeed. blkid(8) alone does not tell a device that is empty from one that could not

@@ -1,4 +1,5 @@
 import Base
+import ControllerCalls
 import DurableFiles
 
 /// The one path at which a volume is staged on this host, in the agent's folder: a volume has one device, and one stage owns it.

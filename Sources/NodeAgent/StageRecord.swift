@@ -1,4 +1,5 @@
 import Base
+import ControllerCalls
 import DurableFiles
 import Foundation
 

@@ -1,5 +1,6 @@
 import Base
 import ControlPlane
+import ControllerCalls
 
 /// tercet-volumed of this host, which has the volumes: asked at its control socket.
 struct VolumeDaemon {

@@ -1,3 +1,4 @@
+import ControllerCalls
 import Glibc
 
 /// One call at a time for a volume, of all processes of this host: CSI has the others answered with ABORTED.

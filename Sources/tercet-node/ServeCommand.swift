@@ -1,4 +1,5 @@
 import ArgumentParser
+import ControllerCalls
 import Foundation
 import Glibc
 import NodeAgent
@@ -12,8 +13,13 @@ struct ServeCommand: ParsableCommand {
         discussion: """
             The services are Identity and Node of CSI 1.12, and grpc.health.v1. A volume_id is a volume's name; the key "members" of a \
             volume's context is three times ADDRESS:PORT/SUBNQN/NSID, with commas between, where tercet-volumed does not have the \
-            volume; "takeOver", true or false, says whether a stage fences a host that has it attached. A call goes on when its \
-            caller has gone; made again meanwhile, it is ABORTED. SIGTERM ends the program when the calls that run have ended.
+            volume; "takeOver", true or false, says whether a stage fences a host that has it attached. A controller tells both when it \
+            publishes a volume. A call goes on when its caller has gone; made again meanwhile, it is ABORTED. SIGTERM ends the program \
+            when the calls that run have ended.
+
+            With --controller the services are Identity and Controller: volumes are made in the pools of a registry (tercet pool), by \
+            tercet. One controller at a time serves a registry. Parameters of a class: "spread", required (three failure domains, the \
+            default) or preferred; "pools", names with commas between; "minimumCopies"; "regionSize".
             """)
 
     @Option(
@@ -21,6 +27,24 @@ struct ServeCommand: ParsableCommand {
         help: ArgumentHelp(
             "The socket, unix:///PATH (default: CSI_ENDPOINT of the environment).", valueName: "ENDPOINT"))
     var endpoint: String?
+
+    @Flag(name: .long, help: "Serve a controller's calls instead of a node's.")
+    var controller = false
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "The controller's registry, as tercet takes it (default: TERCET_REGISTRY).", valueName: "PLACE"))
+    var registry: String?
+
+    @Option(
+        name: .customLong("hostnqn"),
+        help: ArgumentHelp("The name by which pools know the controller (default: the host's).", valueName: "NQN"))
+    var hostNQN: String?
+
+    @Option(
+        name: .long, help: ArgumentHelp("The program tercet (default: the one beside tercet-node).", valueName: "PATH"))
+    var tercet: String?
 
     @Option(name: .long, help: ArgumentHelp("The node's name (default: the host's).", valueName: "NAME"))
     var node: String?
@@ -50,12 +74,29 @@ struct ServeCommand: ParsableCommand {
             }
             try become(
                 DriverSettings(
-                    agent: agent.settings, endpoint: endpoint, node: node, maximumVolumes: maxVolumes,
+                    agent: agent.settings, controller: try controllerSettings(), endpoint: endpoint, node: node,
+                    maximumVolumes: maxVolumes,
                     logsJSON: logFormat == .json, logLevel: logLevel))
         } catch {
             writeToStandardError("tercet-node: \(error.code.name): \(error.message)\n")
             throw ReportedFailure(code: error.code)
         }
+    }
+
+    private func controllerSettings() throws(NodeError) -> ControllerSettings? {
+        guard controller else {
+            guard registry == nil, hostNQN == nil, tercet == nil else {
+                throw NodeError(
+                    .invalidArgument, "--registry, --hostnqn and --tercet are a controller's: give --controller")
+            }
+            return nil
+        }
+        guard let place = registry ?? ProcessInfo.processInfo.environment["TERCET_REGISTRY"], !place.isEmpty else {
+            throw NodeError(
+                .invalidArgument,
+                "a controller needs a registry: give --registry sqlite:PATH or etcd://HOST:PORT, or TERCET_REGISTRY")
+        }
+        return ControllerSettings(program: tercet ?? Self.neighbour("tercet"), registry: place, hostNQN: hostNQN)
     }
 
     /// Replaces this program by the server; returns only by throwing.
@@ -65,7 +106,7 @@ struct ServeCommand: ParsableCommand {
         guard let data = try? encoder.encode(settings) else {
             throw NodeError(.internal, "the driver's settings have no form")
         }
-        let path = program ?? Self.neighbour
+        let path = program ?? Self.neighbour("tercet-csi")
         let texts: [String] = [path, String(decoding: data, as: UTF8.self)]
         let arguments: [UnsafeMutablePointer<CChar>?] = texts.map { strdup($0) }
         _ = execv(path, arguments + [nil])
@@ -75,9 +116,9 @@ struct ServeCommand: ParsableCommand {
         throw NodeError(.unimplemented, "\(path) cannot be run: \(String(cString: strerror(problem)))\(remedy)")
     }
 
-    private static var neighbour: String {
+    private static func neighbour(_ name: String) -> String {
         let own =
             (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? "/usr/bin/tercet-node"
-        return URL(fileURLWithPath: own).deletingLastPathComponent().appendingPathComponent("tercet-csi").path
+        return URL(fileURLWithPath: own).deletingLastPathComponent().appendingPathComponent(name).path
     }
 }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import ControllerCalls
 import Foundation
 import NodeAgent
 import Terminal

@@ -19,7 +19,7 @@ struct Tercet: AsyncParsableCommand {
         subcommands: [
             DiscoverCommand.self, ConnectTestCommand.self, IdentifyCommand.self, ReadCommand.self, WriteCommand.self,
             BenchCommand.self, VolumeCommand.self, RegistryCommand.self, PoolCommand.self, TargetCommand.self,
-            DoctorCommand.self, KeyCommand.self, TraceCommand.self,
+            DoctorCommand.self, KeyCommand.self, TraceCommand.self, ControllerCommand.self,
         ])
 }
 

@@ -4,9 +4,8 @@
 
 . "$(dirname "$0")/volume.sh"
 . "$(dirname "$0")/volumed.sh"
+. "$(dirname "$0")/csi.sh"
 
-node=${NODE:-$project/.build/release/tercet-node}
-driver=${CSI:-$project/.build/csi/debug/tercet-csi}
 if [ "$(id -u)" -ne 0 ] || [ ! -w /dev/fuse ] || [ ! -w /dev/loop-control ] || ! command -v nbdfuse >/dev/null; then
   skip "the driver serves" "this needs root, /dev/fuse, loop devices and nbdfuse (Debian's libnbd-bin)"
   done_testing
@@ -42,33 +41,13 @@ stop_driver() {
   return "$status"
 }
 
-# csi [WORD...] METHOD JSON: makes a call; the exit status is its code, the output its answer or its message.
-coproc CLIENT { cd "$project/Tests/Native/csi" && PYTHONDONTWRITEBYTECODE=1 exec /usr/bin/python3 client.py "$endpoint" 2>>"$tap_folder/client.log"; }
-client_in=${CLIENT[1]} client_out=${CLIENT[0]}
-tap_logs+=("$tap_folder/client.log")
-at_exit 'kill -KILL "$CLIENT_PID"'
-csi() {
-  local code answer
-  printf '%s\n' "$*" >&"$client_in"
-  read -r -t 90 code answer <&"$client_out" || return 99
-  echo "$answer"
-  return "$code"
-}
-# expect_code NAME CODE PATTERN COMMAND...: passes if the command ends with that exit status and says what the pattern matches.
-expect_code() {
-  local name=$1 code=$2 pattern=$3
-  shift 3
-  tap_run "$@"
-  [ "$tap_status" -eq "$code" ] && tap_matches "$pattern"
-  tap_conclude $? "$name" "exit status $code and: $pattern" "$@"
-}
+start_client "$endpoint"
 
-# The requests, as JSON. A field that is there twice is what it is the second time, and not there where that is null.
+# The requests.
 context="\"volume_context\": {\"members\": \"$(volume_members)\"}"
 file_system='"volume_capability": {"mount": {}, "access_mode": {"mode": 1}}'
 block='"volume_capability": {"block": {}, "access_mode": {"mode": 1}}'
 secrets='"secrets": {"password": "swordfish"}'
-request() { local IFS=,; echo "{$*}"; }
 at_staging="\"volume_id\": \"db\", \"staging_target_path\": \"$staging\""
 stage_fields=$at_staging,$file_system,$secrets
 stage=$(request "$stage_fields" "$context")

@@ -1,5 +1,5 @@
-/// The part of the Container Storage Interface 1.12 that a node's driver serves: the names, numbers and types that are on the wire.
-/// Fields that only a controller needs are left out. Made into Swift by Tools/csi --generate.
+/// The part of the Container Storage Interface 1.12 that the driver serves: the names, numbers and types that are on the wire. Fields
+/// that it neither reads nor tells are left out. Made into Swift by Tools/csi --generate.
 
 // DO NOT EDIT.
 // swift-format-ignore-file
@@ -349,6 +349,986 @@ extension Csi_V1_Identity.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Csi_V1_ProbeResponse> {
         return GRPCCore.ServerResponse<Csi_V1_ProbeResponse>(
             message: try await self.probe(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+}
+
+// MARK: - csi.v1.Controller
+
+/// Namespace containing generated types for the "csi.v1.Controller" service.
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+public enum Csi_V1_Controller: Sendable {
+    /// Service descriptor for the "csi.v1.Controller" service.
+    public static let descriptor = GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller")
+    /// Namespace for method metadata.
+    public enum Method: Sendable {
+        /// Namespace for "CreateVolume" metadata.
+        public enum CreateVolume: Sendable {
+            /// Request type for "CreateVolume".
+            public typealias Input = Csi_V1_CreateVolumeRequest
+            /// Response type for "CreateVolume".
+            public typealias Output = Csi_V1_CreateVolumeResponse
+            /// Descriptor for "CreateVolume".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller"),
+                method: "CreateVolume",
+                type: .unary
+            )
+        }
+        /// Namespace for "DeleteVolume" metadata.
+        public enum DeleteVolume: Sendable {
+            /// Request type for "DeleteVolume".
+            public typealias Input = Csi_V1_DeleteVolumeRequest
+            /// Response type for "DeleteVolume".
+            public typealias Output = Csi_V1_DeleteVolumeResponse
+            /// Descriptor for "DeleteVolume".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller"),
+                method: "DeleteVolume",
+                type: .unary
+            )
+        }
+        /// Namespace for "ControllerPublishVolume" metadata.
+        public enum ControllerPublishVolume: Sendable {
+            /// Request type for "ControllerPublishVolume".
+            public typealias Input = Csi_V1_ControllerPublishVolumeRequest
+            /// Response type for "ControllerPublishVolume".
+            public typealias Output = Csi_V1_ControllerPublishVolumeResponse
+            /// Descriptor for "ControllerPublishVolume".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller"),
+                method: "ControllerPublishVolume",
+                type: .unary
+            )
+        }
+        /// Namespace for "ControllerUnpublishVolume" metadata.
+        public enum ControllerUnpublishVolume: Sendable {
+            /// Request type for "ControllerUnpublishVolume".
+            public typealias Input = Csi_V1_ControllerUnpublishVolumeRequest
+            /// Response type for "ControllerUnpublishVolume".
+            public typealias Output = Csi_V1_ControllerUnpublishVolumeResponse
+            /// Descriptor for "ControllerUnpublishVolume".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller"),
+                method: "ControllerUnpublishVolume",
+                type: .unary
+            )
+        }
+        /// Namespace for "ValidateVolumeCapabilities" metadata.
+        public enum ValidateVolumeCapabilities: Sendable {
+            /// Request type for "ValidateVolumeCapabilities".
+            public typealias Input = Csi_V1_ValidateVolumeCapabilitiesRequest
+            /// Response type for "ValidateVolumeCapabilities".
+            public typealias Output = Csi_V1_ValidateVolumeCapabilitiesResponse
+            /// Descriptor for "ValidateVolumeCapabilities".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller"),
+                method: "ValidateVolumeCapabilities",
+                type: .unary
+            )
+        }
+        /// Namespace for "ListVolumes" metadata.
+        public enum ListVolumes: Sendable {
+            /// Request type for "ListVolumes".
+            public typealias Input = Csi_V1_ListVolumesRequest
+            /// Response type for "ListVolumes".
+            public typealias Output = Csi_V1_ListVolumesResponse
+            /// Descriptor for "ListVolumes".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller"),
+                method: "ListVolumes",
+                type: .unary
+            )
+        }
+        /// Namespace for "GetCapacity" metadata.
+        public enum GetCapacity: Sendable {
+            /// Request type for "GetCapacity".
+            public typealias Input = Csi_V1_GetCapacityRequest
+            /// Response type for "GetCapacity".
+            public typealias Output = Csi_V1_GetCapacityResponse
+            /// Descriptor for "GetCapacity".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller"),
+                method: "GetCapacity",
+                type: .unary
+            )
+        }
+        /// Namespace for "ControllerGetCapabilities" metadata.
+        public enum ControllerGetCapabilities: Sendable {
+            /// Request type for "ControllerGetCapabilities".
+            public typealias Input = Csi_V1_ControllerGetCapabilitiesRequest
+            /// Response type for "ControllerGetCapabilities".
+            public typealias Output = Csi_V1_ControllerGetCapabilitiesResponse
+            /// Descriptor for "ControllerGetCapabilities".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller"),
+                method: "ControllerGetCapabilities",
+                type: .unary
+            )
+        }
+        /// Namespace for "ControllerExpandVolume" metadata.
+        public enum ControllerExpandVolume: Sendable {
+            /// Request type for "ControllerExpandVolume".
+            public typealias Input = Csi_V1_ControllerExpandVolumeRequest
+            /// Response type for "ControllerExpandVolume".
+            public typealias Output = Csi_V1_ControllerExpandVolumeResponse
+            /// Descriptor for "ControllerExpandVolume".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller"),
+                method: "ControllerExpandVolume",
+                type: .unary
+            )
+        }
+        /// Namespace for "ControllerGetVolume" metadata.
+        public enum ControllerGetVolume: Sendable {
+            /// Request type for "ControllerGetVolume".
+            public typealias Input = Csi_V1_ControllerGetVolumeRequest
+            /// Response type for "ControllerGetVolume".
+            public typealias Output = Csi_V1_ControllerGetVolumeResponse
+            /// Descriptor for "ControllerGetVolume".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller"),
+                method: "ControllerGetVolume",
+                type: .unary
+            )
+        }
+        /// Descriptors for all methods in the "csi.v1.Controller" service.
+        public static let descriptors: [GRPCCore.MethodDescriptor] = [
+            CreateVolume.descriptor,
+            DeleteVolume.descriptor,
+            ControllerPublishVolume.descriptor,
+            ControllerUnpublishVolume.descriptor,
+            ValidateVolumeCapabilities.descriptor,
+            ListVolumes.descriptor,
+            GetCapacity.descriptor,
+            ControllerGetCapabilities.descriptor,
+            ControllerExpandVolume.descriptor,
+            ControllerGetVolume.descriptor
+        ]
+    }
+}
+
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension GRPCCore.ServiceDescriptor {
+    /// Service descriptor for the "csi.v1.Controller" service.
+    public static let csi_v1_Controller = GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller")
+}
+
+// MARK: csi.v1.Controller (server)
+
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension Csi_V1_Controller {
+    /// Streaming variant of the service protocol for the "csi.v1.Controller" service.
+    ///
+    /// This protocol is the lowest-level of the service protocols generated for this service
+    /// giving you the most flexibility over the implementation of your service. This comes at
+    /// the cost of more verbose and less strict APIs. Each RPC requires you to implement it in
+    /// terms of a request stream and response stream. Where the RPC expects only a single
+    /// request or response message, you are responsible for ensuring your implementation
+    /// maintains this invariant.
+    ///
+    /// Where possible, prefer using the stricter, less-verbose ``ServiceProtocol``
+    /// or ``SimpleServiceProtocol`` instead.
+    public protocol StreamingServiceProtocol: GRPCCore.RegistrableRPCService {
+        /// Handle the "CreateVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Csi_V1_CreateVolumeRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Csi_V1_CreateVolumeResponse` messages.
+        func createVolume(
+            request: GRPCCore.StreamingServerRequest<Csi_V1_CreateVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_CreateVolumeResponse>
+
+        /// Handle the "DeleteVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Csi_V1_DeleteVolumeRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Csi_V1_DeleteVolumeResponse` messages.
+        func deleteVolume(
+            request: GRPCCore.StreamingServerRequest<Csi_V1_DeleteVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_DeleteVolumeResponse>
+
+        /// Handle the "ControllerPublishVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Csi_V1_ControllerPublishVolumeRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Csi_V1_ControllerPublishVolumeResponse` messages.
+        func controllerPublishVolume(
+            request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerPublishVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerPublishVolumeResponse>
+
+        /// Handle the "ControllerUnpublishVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Csi_V1_ControllerUnpublishVolumeRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Csi_V1_ControllerUnpublishVolumeResponse` messages.
+        func controllerUnpublishVolume(
+            request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerUnpublishVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerUnpublishVolumeResponse>
+
+        /// Handle the "ValidateVolumeCapabilities" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Csi_V1_ValidateVolumeCapabilitiesRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Csi_V1_ValidateVolumeCapabilitiesResponse` messages.
+        func validateVolumeCapabilities(
+            request: GRPCCore.StreamingServerRequest<Csi_V1_ValidateVolumeCapabilitiesRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ValidateVolumeCapabilitiesResponse>
+
+        /// Handle the "ListVolumes" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Csi_V1_ListVolumesRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Csi_V1_ListVolumesResponse` messages.
+        func listVolumes(
+            request: GRPCCore.StreamingServerRequest<Csi_V1_ListVolumesRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ListVolumesResponse>
+
+        /// Handle the "GetCapacity" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Csi_V1_GetCapacityRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Csi_V1_GetCapacityResponse` messages.
+        func getCapacity(
+            request: GRPCCore.StreamingServerRequest<Csi_V1_GetCapacityRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_GetCapacityResponse>
+
+        /// Handle the "ControllerGetCapabilities" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Csi_V1_ControllerGetCapabilitiesRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Csi_V1_ControllerGetCapabilitiesResponse` messages.
+        func controllerGetCapabilities(
+            request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerGetCapabilitiesRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerGetCapabilitiesResponse>
+
+        /// Handle the "ControllerExpandVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Csi_V1_ControllerExpandVolumeRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Csi_V1_ControllerExpandVolumeResponse` messages.
+        func controllerExpandVolume(
+            request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerExpandVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerExpandVolumeResponse>
+
+        /// Handle the "ControllerGetVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Csi_V1_ControllerGetVolumeRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Csi_V1_ControllerGetVolumeResponse` messages.
+        func controllerGetVolume(
+            request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerGetVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerGetVolumeResponse>
+    }
+
+    /// Service protocol for the "csi.v1.Controller" service.
+    ///
+    /// This protocol is higher level than ``StreamingServiceProtocol`` but lower level than
+    /// the ``SimpleServiceProtocol``, it provides access to request and response metadata and
+    /// trailing response metadata. If you don't need these then consider using
+    /// the ``SimpleServiceProtocol``. If you need fine grained control over your RPCs then
+    /// use ``StreamingServiceProtocol``.
+    public protocol ServiceProtocol: Csi_V1_Controller.StreamingServiceProtocol {
+        /// Handle the "CreateVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Csi_V1_CreateVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Csi_V1_CreateVolumeResponse` message.
+        func createVolume(
+            request: GRPCCore.ServerRequest<Csi_V1_CreateVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Csi_V1_CreateVolumeResponse>
+
+        /// Handle the "DeleteVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Csi_V1_DeleteVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Csi_V1_DeleteVolumeResponse` message.
+        func deleteVolume(
+            request: GRPCCore.ServerRequest<Csi_V1_DeleteVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Csi_V1_DeleteVolumeResponse>
+
+        /// Handle the "ControllerPublishVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Csi_V1_ControllerPublishVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Csi_V1_ControllerPublishVolumeResponse` message.
+        func controllerPublishVolume(
+            request: GRPCCore.ServerRequest<Csi_V1_ControllerPublishVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerPublishVolumeResponse>
+
+        /// Handle the "ControllerUnpublishVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Csi_V1_ControllerUnpublishVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Csi_V1_ControllerUnpublishVolumeResponse` message.
+        func controllerUnpublishVolume(
+            request: GRPCCore.ServerRequest<Csi_V1_ControllerUnpublishVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerUnpublishVolumeResponse>
+
+        /// Handle the "ValidateVolumeCapabilities" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Csi_V1_ValidateVolumeCapabilitiesRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Csi_V1_ValidateVolumeCapabilitiesResponse` message.
+        func validateVolumeCapabilities(
+            request: GRPCCore.ServerRequest<Csi_V1_ValidateVolumeCapabilitiesRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Csi_V1_ValidateVolumeCapabilitiesResponse>
+
+        /// Handle the "ListVolumes" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Csi_V1_ListVolumesRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Csi_V1_ListVolumesResponse` message.
+        func listVolumes(
+            request: GRPCCore.ServerRequest<Csi_V1_ListVolumesRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Csi_V1_ListVolumesResponse>
+
+        /// Handle the "GetCapacity" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Csi_V1_GetCapacityRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Csi_V1_GetCapacityResponse` message.
+        func getCapacity(
+            request: GRPCCore.ServerRequest<Csi_V1_GetCapacityRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Csi_V1_GetCapacityResponse>
+
+        /// Handle the "ControllerGetCapabilities" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Csi_V1_ControllerGetCapabilitiesRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Csi_V1_ControllerGetCapabilitiesResponse` message.
+        func controllerGetCapabilities(
+            request: GRPCCore.ServerRequest<Csi_V1_ControllerGetCapabilitiesRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerGetCapabilitiesResponse>
+
+        /// Handle the "ControllerExpandVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Csi_V1_ControllerExpandVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Csi_V1_ControllerExpandVolumeResponse` message.
+        func controllerExpandVolume(
+            request: GRPCCore.ServerRequest<Csi_V1_ControllerExpandVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerExpandVolumeResponse>
+
+        /// Handle the "ControllerGetVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Csi_V1_ControllerGetVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Csi_V1_ControllerGetVolumeResponse` message.
+        func controllerGetVolume(
+            request: GRPCCore.ServerRequest<Csi_V1_ControllerGetVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerGetVolumeResponse>
+    }
+
+    /// Simple service protocol for the "csi.v1.Controller" service.
+    ///
+    /// This is the highest level protocol for the service. The API is the easiest to use but
+    /// doesn't provide access to request or response metadata. If you need access to these
+    /// then use ``ServiceProtocol`` instead.
+    public protocol SimpleServiceProtocol: Csi_V1_Controller.ServiceProtocol {
+        /// Handle the "CreateVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Csi_V1_CreateVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Csi_V1_CreateVolumeResponse` to respond with.
+        func createVolume(
+            request: Csi_V1_CreateVolumeRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Csi_V1_CreateVolumeResponse
+
+        /// Handle the "DeleteVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Csi_V1_DeleteVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Csi_V1_DeleteVolumeResponse` to respond with.
+        func deleteVolume(
+            request: Csi_V1_DeleteVolumeRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Csi_V1_DeleteVolumeResponse
+
+        /// Handle the "ControllerPublishVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Csi_V1_ControllerPublishVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Csi_V1_ControllerPublishVolumeResponse` to respond with.
+        func controllerPublishVolume(
+            request: Csi_V1_ControllerPublishVolumeRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Csi_V1_ControllerPublishVolumeResponse
+
+        /// Handle the "ControllerUnpublishVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Csi_V1_ControllerUnpublishVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Csi_V1_ControllerUnpublishVolumeResponse` to respond with.
+        func controllerUnpublishVolume(
+            request: Csi_V1_ControllerUnpublishVolumeRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Csi_V1_ControllerUnpublishVolumeResponse
+
+        /// Handle the "ValidateVolumeCapabilities" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Csi_V1_ValidateVolumeCapabilitiesRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Csi_V1_ValidateVolumeCapabilitiesResponse` to respond with.
+        func validateVolumeCapabilities(
+            request: Csi_V1_ValidateVolumeCapabilitiesRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Csi_V1_ValidateVolumeCapabilitiesResponse
+
+        /// Handle the "ListVolumes" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Csi_V1_ListVolumesRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Csi_V1_ListVolumesResponse` to respond with.
+        func listVolumes(
+            request: Csi_V1_ListVolumesRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Csi_V1_ListVolumesResponse
+
+        /// Handle the "GetCapacity" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Csi_V1_GetCapacityRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Csi_V1_GetCapacityResponse` to respond with.
+        func getCapacity(
+            request: Csi_V1_GetCapacityRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Csi_V1_GetCapacityResponse
+
+        /// Handle the "ControllerGetCapabilities" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Csi_V1_ControllerGetCapabilitiesRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Csi_V1_ControllerGetCapabilitiesResponse` to respond with.
+        func controllerGetCapabilities(
+            request: Csi_V1_ControllerGetCapabilitiesRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Csi_V1_ControllerGetCapabilitiesResponse
+
+        /// Handle the "ControllerExpandVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Csi_V1_ControllerExpandVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Csi_V1_ControllerExpandVolumeResponse` to respond with.
+        func controllerExpandVolume(
+            request: Csi_V1_ControllerExpandVolumeRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Csi_V1_ControllerExpandVolumeResponse
+
+        /// Handle the "ControllerGetVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Csi_V1_ControllerGetVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Csi_V1_ControllerGetVolumeResponse` to respond with.
+        func controllerGetVolume(
+            request: Csi_V1_ControllerGetVolumeRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Csi_V1_ControllerGetVolumeResponse
+    }
+}
+
+// Default implementation of 'registerMethods(with:)'.
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension Csi_V1_Controller.StreamingServiceProtocol {
+    public func registerMethods<Transport>(with router: inout GRPCCore.RPCRouter<Transport>) where Transport: GRPCCore.ServerTransport {
+        router.registerHandler(
+            forMethod: Csi_V1_Controller.Method.CreateVolume.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Csi_V1_CreateVolumeRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Csi_V1_CreateVolumeResponse>(),
+            handler: { request, context in
+                try await self.createVolume(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Csi_V1_Controller.Method.DeleteVolume.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Csi_V1_DeleteVolumeRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Csi_V1_DeleteVolumeResponse>(),
+            handler: { request, context in
+                try await self.deleteVolume(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Csi_V1_Controller.Method.ControllerPublishVolume.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Csi_V1_ControllerPublishVolumeRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Csi_V1_ControllerPublishVolumeResponse>(),
+            handler: { request, context in
+                try await self.controllerPublishVolume(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Csi_V1_Controller.Method.ControllerUnpublishVolume.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Csi_V1_ControllerUnpublishVolumeRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Csi_V1_ControllerUnpublishVolumeResponse>(),
+            handler: { request, context in
+                try await self.controllerUnpublishVolume(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Csi_V1_Controller.Method.ValidateVolumeCapabilities.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Csi_V1_ValidateVolumeCapabilitiesRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Csi_V1_ValidateVolumeCapabilitiesResponse>(),
+            handler: { request, context in
+                try await self.validateVolumeCapabilities(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Csi_V1_Controller.Method.ListVolumes.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Csi_V1_ListVolumesRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Csi_V1_ListVolumesResponse>(),
+            handler: { request, context in
+                try await self.listVolumes(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Csi_V1_Controller.Method.GetCapacity.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Csi_V1_GetCapacityRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Csi_V1_GetCapacityResponse>(),
+            handler: { request, context in
+                try await self.getCapacity(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Csi_V1_Controller.Method.ControllerGetCapabilities.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Csi_V1_ControllerGetCapabilitiesRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Csi_V1_ControllerGetCapabilitiesResponse>(),
+            handler: { request, context in
+                try await self.controllerGetCapabilities(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Csi_V1_Controller.Method.ControllerExpandVolume.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Csi_V1_ControllerExpandVolumeRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Csi_V1_ControllerExpandVolumeResponse>(),
+            handler: { request, context in
+                try await self.controllerExpandVolume(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+        router.registerHandler(
+            forMethod: Csi_V1_Controller.Method.ControllerGetVolume.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Csi_V1_ControllerGetVolumeRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Csi_V1_ControllerGetVolumeResponse>(),
+            handler: { request, context in
+                try await self.controllerGetVolume(
+                    request: request,
+                    context: context
+                )
+            }
+        )
+    }
+}
+
+// Default implementation of streaming methods from 'StreamingServiceProtocol'.
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension Csi_V1_Controller.ServiceProtocol {
+    public func createVolume(
+        request: GRPCCore.StreamingServerRequest<Csi_V1_CreateVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_CreateVolumeResponse> {
+        let response = try await self.createVolume(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func deleteVolume(
+        request: GRPCCore.StreamingServerRequest<Csi_V1_DeleteVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_DeleteVolumeResponse> {
+        let response = try await self.deleteVolume(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func controllerPublishVolume(
+        request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerPublishVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerPublishVolumeResponse> {
+        let response = try await self.controllerPublishVolume(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func controllerUnpublishVolume(
+        request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerUnpublishVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerUnpublishVolumeResponse> {
+        let response = try await self.controllerUnpublishVolume(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func validateVolumeCapabilities(
+        request: GRPCCore.StreamingServerRequest<Csi_V1_ValidateVolumeCapabilitiesRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ValidateVolumeCapabilitiesResponse> {
+        let response = try await self.validateVolumeCapabilities(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func listVolumes(
+        request: GRPCCore.StreamingServerRequest<Csi_V1_ListVolumesRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ListVolumesResponse> {
+        let response = try await self.listVolumes(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func getCapacity(
+        request: GRPCCore.StreamingServerRequest<Csi_V1_GetCapacityRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_GetCapacityResponse> {
+        let response = try await self.getCapacity(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func controllerGetCapabilities(
+        request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerGetCapabilitiesRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerGetCapabilitiesResponse> {
+        let response = try await self.controllerGetCapabilities(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func controllerExpandVolume(
+        request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerExpandVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerExpandVolumeResponse> {
+        let response = try await self.controllerExpandVolume(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func controllerGetVolume(
+        request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerGetVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerGetVolumeResponse> {
+        let response = try await self.controllerGetVolume(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+}
+
+// Default implementation of methods from 'ServiceProtocol'.
+@available(macOS 15.0, iOS 18.0, watchOS 11.0, tvOS 18.0, visionOS 2.0, *)
+extension Csi_V1_Controller.SimpleServiceProtocol {
+    public func createVolume(
+        request: GRPCCore.ServerRequest<Csi_V1_CreateVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Csi_V1_CreateVolumeResponse> {
+        return GRPCCore.ServerResponse<Csi_V1_CreateVolumeResponse>(
+            message: try await self.createVolume(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func deleteVolume(
+        request: GRPCCore.ServerRequest<Csi_V1_DeleteVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Csi_V1_DeleteVolumeResponse> {
+        return GRPCCore.ServerResponse<Csi_V1_DeleteVolumeResponse>(
+            message: try await self.deleteVolume(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func controllerPublishVolume(
+        request: GRPCCore.ServerRequest<Csi_V1_ControllerPublishVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerPublishVolumeResponse> {
+        return GRPCCore.ServerResponse<Csi_V1_ControllerPublishVolumeResponse>(
+            message: try await self.controllerPublishVolume(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func controllerUnpublishVolume(
+        request: GRPCCore.ServerRequest<Csi_V1_ControllerUnpublishVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerUnpublishVolumeResponse> {
+        return GRPCCore.ServerResponse<Csi_V1_ControllerUnpublishVolumeResponse>(
+            message: try await self.controllerUnpublishVolume(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func validateVolumeCapabilities(
+        request: GRPCCore.ServerRequest<Csi_V1_ValidateVolumeCapabilitiesRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Csi_V1_ValidateVolumeCapabilitiesResponse> {
+        return GRPCCore.ServerResponse<Csi_V1_ValidateVolumeCapabilitiesResponse>(
+            message: try await self.validateVolumeCapabilities(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func listVolumes(
+        request: GRPCCore.ServerRequest<Csi_V1_ListVolumesRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Csi_V1_ListVolumesResponse> {
+        return GRPCCore.ServerResponse<Csi_V1_ListVolumesResponse>(
+            message: try await self.listVolumes(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func getCapacity(
+        request: GRPCCore.ServerRequest<Csi_V1_GetCapacityRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Csi_V1_GetCapacityResponse> {
+        return GRPCCore.ServerResponse<Csi_V1_GetCapacityResponse>(
+            message: try await self.getCapacity(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func controllerGetCapabilities(
+        request: GRPCCore.ServerRequest<Csi_V1_ControllerGetCapabilitiesRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerGetCapabilitiesResponse> {
+        return GRPCCore.ServerResponse<Csi_V1_ControllerGetCapabilitiesResponse>(
+            message: try await self.controllerGetCapabilities(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func controllerExpandVolume(
+        request: GRPCCore.ServerRequest<Csi_V1_ControllerExpandVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerExpandVolumeResponse> {
+        return GRPCCore.ServerResponse<Csi_V1_ControllerExpandVolumeResponse>(
+            message: try await self.controllerExpandVolume(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func controllerGetVolume(
+        request: GRPCCore.ServerRequest<Csi_V1_ControllerGetVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerGetVolumeResponse> {
+        return GRPCCore.ServerResponse<Csi_V1_ControllerGetVolumeResponse>(
+            message: try await self.controllerGetVolume(
                 request: request.message,
                 context: context
             ),

@@ -1,3 +1,4 @@
+import ControllerCalls
 import GRPCCore
 import Logging
 import NodeAgent
@@ -9,20 +10,27 @@ final class RunningCalls: Sendable {
     private struct State {
         var count = 0
         var isStopping = false
-        /// Whether tercet-volumed has answered last.
-        var hasDaemon = true
+        /// Whether tercet-volumed, or the registry, has answered last.
+        var hasPeer = true
     }
 
     /// More of them are turned away: each has a thread, and one whose device does not answer may have it for long.
     private static let limit = 64
 
     private let settings: NodeSettings
+    private let controllerSettings: ControllerSettings?
     private let logger: Logger
     private let state = Mutex(State())
 
-    init(_ settings: NodeSettings, _ logger: Logger) {
-        self.settings = settings
+    init(_ settings: DriverSettings, _ logger: Logger) {
+        self.settings = settings.agent
+        controllerSettings = settings.controller
         self.logger = logger
+    }
+
+    /// The program for a controller's calls; `nil` where this is a node's driver.
+    func controller(timeoutSeconds: UInt32? = nil) -> ControllerProgram? {
+        controllerSettings.map { ControllerProgram($0, timeoutSeconds: timeoutSeconds ?? settings.timeoutSeconds) }
     }
 
     var count: Int { state.withLock { $0.count } }
@@ -31,11 +39,11 @@ final class RunningCalls: Sendable {
     /// Turns new calls away from now on.
     func stop() { state.withLock { $0.isStopping = true } }
 
-    /// Notes whether tercet-volumed answers, and what is wrong where it does not.
-    func noteDaemon(_ problem: String?) {
+    /// Notes whether tercet-volumed, or the registry, answers, and what is wrong where it does not.
+    func notePeer(_ problem: String?) {
         let hasChanged = state.withLock { state in
-            defer { state.hasDaemon = problem == nil }
-            return state.hasDaemon != (problem == nil)
+            defer { state.hasPeer = problem == nil }
+            return state.hasPeer != (problem == nil)
         }
         guard hasChanged else { return }
         if let problem { logger.warning("not ready: \(problem)") } else { logger.notice("ready again") }

@@ -1,4 +1,5 @@
 import Base
+import ControllerCalls
 import Foundation
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
@@ -48,7 +49,7 @@ enum TercetCSI {
         // Makes the folder, and fails where it cannot be.
         _ = try NodeAgent(settings.agent)
         let listener = try UnixListener(path: settings.socket, mode: 0o600, lockPath: lock(settings))
-        let calls = RunningCalls(settings.agent, logger)
+        let calls = RunningCalls(settings, logger)
         let server = try server(at: listener, settings, calls)
         let ending = Ending()
         Task.detached {
@@ -91,11 +92,14 @@ enum TercetCSI {
                 config.connection.keepalive.clientBehavior.allowWithoutCalls = true
                 config.connection.keepalive.clientBehavior.minPingIntervalWithoutCalls = .seconds(10)
             })
+        let program = calls.controller()
+        let (isController, node) = (program != nil, NodeService(calls: calls, settings: settings))
         return GRPCServer(
             transport: transport,
             services: [
-                IdentityService(calls: calls), NodeService(calls: calls, settings: settings),
-                HealthService(calls: calls),
+                IdentityService(calls: calls, isController: isController),
+                HealthService(calls: calls, isController: isController),
+                program.map { ControllerService(calls: calls, program: $0) } ?? node,
             ])
     }
 

@@ -1,4 +1,5 @@
 import CSIInterface
+import ControllerCalls
 import NodeAgent
 
 /// How an orchestrator wants a volume to be used (CSI 1.12, `VolumeCapability`).
@@ -67,8 +68,9 @@ extension StageRequest {
     /// Keys of a volume's context that are this driver's. Orchestrators add others, which have a domain.
     private static let keys: Set<String> = ["members", "takeOver"]
 
+    /// A controller's word, which is newer, goes before the volume's own.
     init(_ request: Csi_V1_NodeStageVolumeRequest) throws(NodeError) {
-        let context = request.volumeContext
+        let context = request.volumeContext.merging(request.publishContext) { _, published in published }
         if let key = context.keys.sorted().first(where: { !Self.keys.contains($0) && !$0.contains("/") }) {
             throw NodeError(
                 .invalidArgument,

@@ -2,9 +2,10 @@
 
 A line is `METHOD JSON`, and the answer `CODE JSON` or `CODE MESSAGE`. Words before the method: `begin` prints `0` at once, and
 `await` alone prints the answer to what was begun; `both` makes the call twice at the same time, and prints both codes; `within SECONDS`
-sets the time after which the caller goes away.
+sets the time after which the caller goes away; `at ENDPOINT` makes it at another driver.
 """
 
+import functools
 import json
 import sys
 
@@ -36,18 +37,24 @@ def outcome(future):
         return f"{error.code().value[0]} {' '.join(error.details().split())}"
 
 
-def main():
-    channel = grpc.insecure_channel(
-        f"unix://{sys.argv[1]}",
+@functools.cache
+def connect(endpoint):
+    return grpc.insecure_channel(
+        f"unix://{endpoint}",
         options=[("grpc.initial_reconnect_backoff_ms", 50), ("grpc.min_reconnect_backoff_ms", 50),
                  ("grpc.max_reconnect_backoff_ms", 100)],
     )
+
+
+def main():
     begun = None
     for line in sys.stdin:
         words = line.rstrip("\n").split(" ")
-        patience, how = PATIENCE_SECONDS, ""
-        while words[0] in ("within", "begin", "both", "await"):
-            if words[0] == "within":
+        patience, how, channel = PATIENCE_SECONDS, "", connect(sys.argv[1])
+        while words[0] in ("at", "within", "begin", "both", "await"):
+            if words[0] == "at":
+                channel, words = connect(words[1]), words[2:]
+            elif words[0] == "within":
                 patience, words = float(words[1]), words[2:]
             else:
                 how, words = words[0], words[1:] or [""]

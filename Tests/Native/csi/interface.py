@@ -14,7 +14,8 @@ CSI = {
     "GetPluginInfoResponse": "1 name string, 2 vendor_version string, 3 manifest %",
     "GetPluginCapabilitiesRequest": "",
     "PluginCapability.Service": "1 type int32",
-    "PluginCapability": "1 service |PluginCapability.Service",
+    "PluginCapability.VolumeExpansion": "1 type int32",
+    "PluginCapability": "1 service |PluginCapability.Service, 2 volume_expansion |PluginCapability.VolumeExpansion",
     "GetPluginCapabilitiesResponse": "1 capabilities *PluginCapability",
     "ProbeRequest": "",
     "ProbeResponse": "1 ready google.protobuf.BoolValue",
@@ -48,6 +49,47 @@ CSI = {
     "NodeExpandVolumeRequest": "1 volume_id string, 2 volume_path string, 3 capacity_range CapacityRange,"
     " 4 staging_target_path string, 5 volume_capability VolumeCapability, 6 secrets %",
     "NodeExpandVolumeResponse": "1 capacity_bytes int64",
+    "VolumeContentSource.SnapshotSource": "1 snapshot_id string",
+    "VolumeContentSource.VolumeSource": "1 volume_id string",
+    "VolumeContentSource": "1 snapshot |VolumeContentSource.SnapshotSource, 2 volume |VolumeContentSource.VolumeSource",
+    "TopologyRequirement": "1 requisite *Topology, 2 preferred *Topology",
+    "Volume": "1 capacity_bytes int64, 2 volume_id string, 3 volume_context %, 4 content_source VolumeContentSource,"
+    " 5 accessible_topology *Topology",
+    "CreateVolumeRequest": "1 name string, 2 capacity_range CapacityRange, 3 volume_capabilities *VolumeCapability,"
+    " 4 parameters %, 5 secrets %, 6 volume_content_source VolumeContentSource,"
+    " 7 accessibility_requirements TopologyRequirement, 8 mutable_parameters %",
+    "CreateVolumeResponse": "1 volume Volume",
+    "DeleteVolumeRequest": "1 volume_id string, 2 secrets %",
+    "DeleteVolumeResponse": "",
+    "ControllerPublishVolumeRequest": "1 volume_id string, 2 node_id string, 3 volume_capability VolumeCapability,"
+    " 4 readonly bool, 5 secrets %, 6 volume_context %",
+    "ControllerPublishVolumeResponse": "1 publish_context %",
+    "ControllerUnpublishVolumeRequest": "1 volume_id string, 2 node_id string, 3 secrets %",
+    "ControllerUnpublishVolumeResponse": "",
+    "ValidateVolumeCapabilitiesRequest": "1 volume_id string, 2 volume_context %, 3 volume_capabilities *VolumeCapability,"
+    " 4 parameters %, 5 secrets %, 6 mutable_parameters %",
+    "ValidateVolumeCapabilitiesResponse.Confirmed": "1 volume_context %, 2 volume_capabilities *VolumeCapability,"
+    " 3 parameters %, 4 mutable_parameters %",
+    "ValidateVolumeCapabilitiesResponse": "1 confirmed ValidateVolumeCapabilitiesResponse.Confirmed, 2 message string",
+    "ListVolumesRequest": "1 max_entries int32, 2 starting_token string",
+    "ListVolumesResponse.VolumeStatus": "1 published_node_ids *string, 2 volume_condition VolumeCondition",
+    "ListVolumesResponse.Entry": "1 volume Volume, 2 status ListVolumesResponse.VolumeStatus",
+    "ListVolumesResponse": "1 entries *ListVolumesResponse.Entry, 2 next_token string",
+    "ControllerGetVolumeRequest": "1 volume_id string",
+    "ControllerGetVolumeResponse.VolumeStatus": "1 published_node_ids *string, 2 volume_condition VolumeCondition",
+    "ControllerGetVolumeResponse": "1 volume Volume, 2 status ControllerGetVolumeResponse.VolumeStatus",
+    "ControllerModifyVolumeRequest": "1 volume_id string, 2 secrets %, 3 mutable_parameters %",
+    "ControllerModifyVolumeResponse": "",
+    "GetCapacityRequest": "1 volume_capabilities *VolumeCapability, 2 parameters %, 3 accessible_topology Topology",
+    "GetCapacityResponse": "1 available_capacity int64, 2 maximum_volume_size google.protobuf.Int64Value,"
+    " 3 minimum_volume_size google.protobuf.Int64Value",
+    "ControllerGetCapabilitiesRequest": "",
+    "ControllerServiceCapability.RPC": "1 type int32",
+    "ControllerServiceCapability": "1 rpc |ControllerServiceCapability.RPC",
+    "ControllerGetCapabilitiesResponse": "1 capabilities *ControllerServiceCapability",
+    "ControllerExpandVolumeRequest": "1 volume_id string, 2 capacity_range CapacityRange, 3 secrets %,"
+    " 4 volume_capability VolumeCapability",
+    "ControllerExpandVolumeResponse": "1 capacity_bytes int64, 2 node_expansion_required bool",
 }
 HEALTH = {"HealthCheckRequest": "1 service string", "HealthCheckResponse": "1 status int32"}
 
@@ -102,5 +144,6 @@ def method(name):
     """The full path of a method, and the types of its request and response."""
     if name == "Check":
         return "/grpc.health.v1.Health/Check", _HEALTH["HealthCheckRequest"], _HEALTH["HealthCheckResponse"]
-    service = "Node" if name.startswith("Node") else "Identity"
+    identity = ("GetPluginInfo", "GetPluginCapabilities", "Probe")
+    service = "Node" if name.startswith("Node") else "Identity" if name in identity else "Controller"
     return f"/csi.v1.{service}/{name}", _CSI.get(f"{name}Request"), _CSI.get(f"{name}Response")
