@@ -60,18 +60,41 @@ struct FUSELoopDevice {
         try VolumeLock.make(folder)
         if !isServed {
             unlink(log)
-            let place = socket.addingPercentEncoding(withAllowedCharacters: .urlPathAllowed) ?? socket
             // It outlives this call, and does not hold its lock.
             let starter = HostProgram(lock: nil, deadline: programs.deadline)
             try await starter.succeed(
                 "setsid",
                 [
                     "--fork", "sh", "-c", "exec nbdfuse \"$1\" \"$2\" </dev/null >\"$3\" 2>&1", "sh", file,
-                    "nbd+unix:///\(exportName)?socket=\(place)", log,
+                    uri, log,
                 ], .unavailable)
             try await appear(before: programs.deadline)
         }
-        try await programs.succeed("losetup", ["--find", "--direct-io=on", file], .resourceExhausted)
+        let sectorSize = try await blockSize(programs)
+        try await programs.succeed(
+            "losetup", ["--find", "--direct-io=on", "--sector-size", "\(sectorSize)", file], .resourceExhausted)
+    }
+
+    private var uri: String {
+        let place = socket.addingPercentEncoding(withAllowedCharacters: .urlPathAllowed) ?? socket
+        return "nbd+unix:///\(exportName)?socket=\(place)"
+    }
+
+    /// Bytes of the volume's blocks. nbdfuse refuses requests for less, which a loop device with smaller sectors would make.
+    private func blockSize(_ programs: HostProgram) async throws(NodeError) -> UInt32 {
+        struct Answer: Decodable {
+            struct Export: Decodable {
+                var minimum: UInt32
+
+                enum CodingKeys: String, CodingKey { case minimum = "block_size_minimum" }
+            }
+            var exports: [Export]
+        }
+        let found = try await programs.succeed("nbdinfo", ["--json", uri], .unavailable)
+        guard let export = try? JSONDecoder().decode(Answer.self, from: Data(found.bytes)).exports.first else {
+            throw NodeError(.unavailable, "nbdinfo tells no block size of \(uri): \(found.line)")
+        }
+        return max(512, export.minimum)
     }
 
     private var log: String { "\(folder).log" }
