@@ -270,7 +270,8 @@ let package = Package(
         room(
             "VolumedConfiguration",
             [
-                "Base", "BlockInterface", "NVMeAuthentication", "NVMeSpec", "TargetConfiguration", "VolumeDriver",
+                "Base", "BlockInterface", "NVMeAuthentication", "NVMeSpec", "Succession", "TargetConfiguration",
+                "VolumeDriver",
                 "VolumeRegistry",
             ]),
         tests(

@@ -22,12 +22,21 @@ public struct DaemonSuccession: Equatable, Sendable {
     /// Between two calls for a lease that the registry did not answer, in milliseconds.
     private static let retryMilliseconds: UInt64 = 250
 
+    private let prefers: Set<String>
+    private let times: FailBackTimes
     private let defect: SuccessionDefect
 
-    public init() { self.init(breaking: .none) }
+    /// - Parameter prefers: the volumes that this daemon does not give back to others that prefer them too.
+    public init(prefers: Set<String> = [], _ times: FailBackTimes = FailBackTimes()) {
+        self.init(prefers: prefers, times, breaking: .none)
+    }
 
     /// One that may break a rule on purpose, for the simulation.
-    package init(breaking defect: SuccessionDefect) { self.defect = defect }
+    package init(prefers: Set<String>, _ times: FailBackTimes, breaking defect: SuccessionDefect) {
+        self.prefers = prefers
+        self.times = times
+        self.defect = defect
+    }
 
     /// The lease, and the moment at which this daemon takes it for ended.
     public var lease: (number: LeaseNumber, end: MonotonicTime)? {
@@ -68,11 +77,16 @@ public struct DaemonSuccession: Equatable, Sendable {
             if lease == self.lease?.number { effects += endTerm(now, isKnown: true) }
         case .seen(let view):
             for name in names {
-                effects += change(name) { $0.seen(view.owners[name], view, now: now) }
+                let preferences = view.preferences[name] ?? []
+                effects += change(name) { $0.seen(view.owners[name], view, preferences, now: now) }
             }
         case .ready(let name):
             guard volumes[name] == nil, !isStopping else { break }
-            volumes[name] = VolumeSuccession(lease: lease?.number, breaking: defect)
+            volumes[name] = VolumeSuccession(
+                lease: lease?.number,
+                FailBackJudge(
+                    times, isPreferredHere: prefers.contains(name), ignoresPaths: defect == .failBackWithoutPath),
+                breaking: defect)
         case .volume(let name, let event): effects += change(name) { $0.take(event, now: now) }
         case .stop:
             isStopping = true

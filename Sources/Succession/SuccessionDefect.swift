@@ -5,6 +5,8 @@ package enum SuccessionDefect: Sendable {
     case optimizedBeforeAttached
     /// An answer of the registry that was overtaken is believed: looks have a gap, and nobody notices.
     case gapInLooksIgnored
+    /// A volume goes back to a daemon that prefers it, whether that has a living path or not.
+    case failBackWithoutPath
     /// An owner whose lease has ended is taken for one that does not write any more: the attach fences nobody. What does the effects does so.
     case leaseTrusted
     /// The owner serves without the reservation of hosts that the one before it has kept. What does the effects does so.

@@ -34,10 +34,16 @@ public struct OwnersView: Equatable, Sendable {
     /// Not below any claim that was made, passed or given back before; unless the registry has been set back to an earlier state.
     public var moment: ClaimNumber
     public var owners: [String: SeenOwner]
+    /// The daemons that would rather have a volume than leave it to its owner, by the volumes' names.
+    public var preferences: [String: [Preference]]
     /// The moment before the registry was asked.
     public var asked: MonotonicTime
 
-    public init(moment: ClaimNumber, owners: [String: SeenOwner], asked: MonotonicTime) {
+    public init(
+        moment: ClaimNumber, owners: [String: SeenOwner], asked: MonotonicTime,
+        preferences: [String: [Preference]] = [:]
+    ) {
+        self.preferences = preferences
         self.moment = moment
         self.owners = owners
         self.asked = asked
@@ -55,6 +61,8 @@ public enum Departure: Equatable, Sendable {
     /// The volume could not be served for a while, and another daemon may fare better.
     case stalled
     case handOver(to: String)
+    /// Another daemon prefers the volume, and can serve it.
+    case failBack(to: String)
     case stopping
 }
 

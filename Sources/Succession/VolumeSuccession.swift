@@ -43,6 +43,8 @@ public struct VolumeSuccession: Equatable, Sendable {
         case stalled
         case detached
         case handOver(to: String)
+        /// Hosts have used the volume since the last such event.
+        case used
         /// - Parameter moment: the revision at which the claim was another's, or nobody's.
         case gaveUp(ClaimNumber)
         case givingUpFailed
@@ -73,10 +75,12 @@ public struct VolumeSuccession: Equatable, Sendable {
     /// The time between two looks whether a host that has taken the volume still has it, in milliseconds.
     private static let deposedMilliseconds: UInt64 = 1000
 
+    private var failBack: FailBackJudge
     private let defect: SuccessionDefect
 
-    init(lease: LeaseNumber?, breaking defect: SuccessionDefect) {
+    init(lease: LeaseNumber?, _ failBack: FailBackJudge, breaking defect: SuccessionDefect) {
         self.lease = lease
+        self.failBack = failBack
         self.defect = defect
     }
 
@@ -146,7 +150,9 @@ public struct VolumeSuccession: Equatable, Sendable {
 
     // MARK: The registry
 
-    mutating func seen(_ owner: SeenOwner?, _ view: OwnersView, now: MonotonicTime) -> [Effect] {
+    mutating func seen(
+        _ owner: SeenOwner?, _ view: OwnersView, _ preferences: [Preference], now: MonotonicTime
+    ) -> [Effect] {
         if view.moment < newest, defect != .gapInLooksIgnored {
             // An answer that was overtaken. A registry that was asked afterwards, and knows nothing of it, was restored from a copy.
             guard view.asked > newestHeard else { return [] }
@@ -168,6 +174,10 @@ public struct VolumeSuccession: Equatable, Sendable {
         case .deposed(let claim) where own != nil && now >= restsUntil:
             state = .attaching(claim, .yields)
             return [.attach(.yields)]
+        case .serving(let claim) where own != nil:
+            guard let successor = failBack.successor(preferences, now) else { return [] }
+            state = .leaving(claim, .failBack(to: successor))
+            return [.hide(.failBack(to: successor)), .detach]
         case .attaching, .attachingInVain, .serving, .leaving, .deposed:
             return own == nil ? leave(.claimLost) : []
         case .claiming, .givingUp, .ended: return []
@@ -184,6 +194,7 @@ public struct VolumeSuccession: Equatable, Sendable {
         case (.claimFailed, .claiming): rest()
         case (.attached, .attaching(let claim, _)):
             state = .serving(claim)
+            failBack.served(now)
             return [.serve]
         case (.attached, .attachingInVain(let claim, let departure)):
             state = .leaving(claim, departure)
@@ -200,6 +211,7 @@ public struct VolumeSuccession: Equatable, Sendable {
         // It leaves already, or is not attached.
         case (.deposed, _), (.stalled, _): break
         case (.detached, .leaving(let claim, let departure)): return detached(claim, departure, now)
+        case (.used, _): failBack.used(now)
         case (.handOver(let successor), .serving(let claim)):
             state = .leaving(claim, .handOver(to: successor))
             return [.hide(.handOver(to: successor)), .detach]
@@ -263,7 +275,7 @@ public struct VolumeSuccession: Equatable, Sendable {
     private mutating func detached(_ claim: ClaimNumber?, _ departure: Departure, _ now: MonotonicTime) -> [Effect] {
         guard let claim, !isStopping else { return giveBack(claim) }
         switch departure {
-        case .handOver(let successor):
+        case .handOver(let successor), .failBack(let successor):
             state = .givingUp
             return [.pass(claim, to: successor)]
         case .deposed:

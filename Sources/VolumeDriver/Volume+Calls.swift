@@ -31,6 +31,9 @@ extension Volume {
     /// Counts since the attach.
     public func statistics() async -> VolumeStatistics { await group.run { self.engine.statistics } }
 
+    /// How many I/Os of its users have ended.
+    package var ended: UInt64 { load.reads.commands + load.writes.commands + load.others }
+
     /// The load on the volume and its members.
     public func currentLoad() async -> VolumeLoad {
         await group.run {

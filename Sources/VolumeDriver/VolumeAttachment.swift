@@ -131,6 +131,18 @@ public final class VolumeAttachment: @unchecked Sendable {
         return try newest(surveys)
     }
 
+    /// Looks at the members of a volume that another host may have. Returns how many of them answer, and hold it.
+    public static func reach(_ options: VolumeAttachmentOptions, group: InitiatorGroup) async -> Int {
+        let surveys = await group.onExecutor {
+            await MemberProbe.survey(
+                options.members, hostNQN: options.hostNQN, hostID: options.hostID, group: group,
+                formattedBytes: options.formattedBytes)
+        }
+        let found = surveys.compactMap { try? $0.superblock.get() }
+        let newest = found.max { $0.stamp < $1.stamp }
+        return found.count { $0.volume == newest?.volume }
+    }
+
     /// The newest of the records that were found.
     private static func newest(_ surveys: [MemberSurvey]) throws(VolumeError) -> Superblock {
         let found = surveys.map(\.superblock)

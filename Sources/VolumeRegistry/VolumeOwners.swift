@@ -110,14 +110,19 @@ public struct DaemonRecord: Codable, Equatable, Sendable {
     public var place: Int
     /// The volumes that it serves, or stands by for.
     public var volumes: [String]
+    /// Volumes that it would rather serve than leave to others, and could serve now, by their names; `nil` for none.
+    public var preferences: [String: VolumePreference]?
 
     /// The longest record in its text form, in bytes.
     public static let greatestTextSize = 1 << 20
 
-    public init(name: String, place: Int, volumes: [String]) {
+    public init(
+        name: String, place: Int, volumes: [String], preferences: [String: VolumePreference]? = nil
+    ) {
         self.name = name
         self.place = place
         self.volumes = volumes
+        self.preferences = preferences
     }
 
     /// The text form: JSON.
@@ -135,6 +140,22 @@ public struct DaemonRecord: Codable, Equatable, Sendable {
         guard text.count <= Self.greatestTextSize, let record = try? JSONDecoder().decode(Self.self, from: Data(text))
         else { return nil }
         self = record
+    }
+}
+
+/// A daemon's word that it prefers to serve a volume, and could.
+public struct VolumePreference: Codable, Equatable, Sendable {
+    /// When the volume is to go back to it: `quiet`, `always`, or what later releases know.
+    public var failBack: String
+    /// The NQNs of the hosts that are connected to it for the volume, in their order.
+    public var hosts: [String]
+
+    /// Hosts that are told of at the most: a record has room for so many.
+    public static let mostHosts = 64
+
+    public init(failBack: String, hosts: Set<String>) {
+        self.failBack = failBack
+        self.hosts = Array(hosts.sorted().prefix(Self.mostHosts))
     }
 }
 

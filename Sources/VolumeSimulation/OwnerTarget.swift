@@ -21,6 +21,12 @@ final class OwnerTarget {
     private let options: TargetOptions
     private let controllerIDs: ClosedRange<UInt16>
     private var isSettled = false
+    private let connected = ConnectedHosts()
+
+    /// The hosts that are connected, as the target tells of them. Unchecked: one thread drives a simulation.
+    private final class ConnectedHosts: @unchecked Sendable { var hosts: [UInt16: String] = [:] }
+
+    var hosts: Set<String> { Set(connected.hosts.values) }
     /// The state of the path, as hosts have been told, or are being told.
     private(set) var access = ANAState.inaccessible
 
@@ -48,7 +54,14 @@ final class OwnerTarget {
         controllerIDs = UInt16(1 + place * 0x1000)...UInt16(0xFFF + place * 0x1000)
         target = Target(
             options: options, surroundings: BareSurroundings(reservations: reservations),
-            bootInstance: (1000 * UInt64(place + 1) + run) << 16, now: now, observe: { _ in })
+            bootInstance: (1000 * UInt64(place + 1) + run) << 16, now: now,
+            observe: { [connected] event in
+                switch event {
+                case .hostConnected(let host, _, let controller, _): connected.hosts[controller] = host
+                case .hostDisconnected(_, _, let controller, _): connected.hosts[controller] = nil
+                default: break
+                }
+            })
         state = DesiredState(target)
         let fabric = SimulatedFabric([device])
         reactor = TargetReactor(

@@ -70,6 +70,9 @@ public struct Profile: Sendable {
     public var daemons = 0
     /// Parts per million by which their clocks are faster: the lease allows for a tenth.
     var daemonDrift: [Int64] = [0, 0, 0]
+    /// The daemon that prefers the volume, by its place, and when it comes back; `nil` where none does.
+    var preferredDaemon: Int?
+    var failBack = FailBack.quiet
     /// A bug in the succession, or in what a daemon does for it.
     package var successionDefect = SuccessionDefect.none
     /// A bug in the engine, for tests that show that the simulation notices.

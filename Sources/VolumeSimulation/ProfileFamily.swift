@@ -1,6 +1,7 @@
 import Base
 import Replication
 import Simulation
+import Succession
 
 /// Families of worlds. A seed means another world in each.
 public enum ProfileFamily: String, CaseIterable, Sendable {
@@ -117,6 +118,11 @@ extension Profile {
         (inCapsuleDataSize, sharedReceiveEntries) = (1024, 64)
         if transit.upperBound > 100_000 { transit = 5_000...100_000 }
         if diskLatency.upperBound > 1_000_000 { diskLatency = 50_000...1_000_000 }
+        var added = SeededRandom(seed: random.next())
+        if Int.random(in: 0..<3, using: &added) > 0 {
+            preferredDaemon = Int.random(in: 0..<daemons, using: &added)
+            failBack = Bool.random(using: &added) ? .quiet : .always
+        }
         // Longer than a lease, as it may be: then a member knows an owner that stood still, and its writes are fenced or land.
         keepAliveMilliseconds = [100, 1000, 2000].randomElement(using: &random)!
         // The lease allows for a tenth.

@@ -12,6 +12,7 @@ public struct SimulationCounts: Sendable, Equatable {
     public var ownerships: UInt64 = 0
     public var reservations: UInt64 = 0
     public var refusals: UInt64 = 0
+    public var failBacks: UInt64 = 0
     /// The longest virtual nanoseconds that a world took until all members were in sync, from the end of its faults on, and
     /// from there on until it was read and detached.
     public var longestHealing: UInt64 = 0
@@ -34,7 +35,7 @@ public struct SimulationCounts: Sendable, Equatable {
         [
             worlds, simulated, acknowledged, initiators, messages, longestHealing, longestEnding, ownerships,
             reservations,
-            refusals,
+            refusals, failBacks,
         ] + submitted + faults + branches
     }
 
@@ -45,7 +46,8 @@ public struct SimulationCounts: Sendable, Equatable {
         (initiators, messages) = (encoded[3], encoded[4])
         (longestHealing, longestEnding) = (encoded[5], encoded[6])
         (ownerships, reservations, refusals) = (encoded[7], encoded[8], encoded[9])
-        var rest = encoded.dropFirst(10)
+        failBacks = encoded[10]
+        var rest = encoded.dropFirst(11)
         func take(_ count: Int) -> [UInt64] {
             defer { rest = rest.dropFirst(count) }
             return Array(rest.prefix(count))
@@ -76,7 +78,7 @@ public struct SimulationCounts: Sendable, Equatable {
         lines.append("\(initiators) initiators, \(messages) messages")
         if ownerships > 0 {
             lines.append(
-                "\(ownerships) times a daemon became the owner, \(reservations) changes of hosts' reservations, which kept "
+                "\(ownerships) times a daemon became the owner, \(failBacks) times the volume went back to the one that prefers it, \(reservations) changes of hosts' reservations, which kept "
                     + "\(refusals) I/Os out")
         }
         lines.append(

@@ -34,7 +34,7 @@ extension SuccessionDaemon {
 
     func grant() {
         let asked = now
-        let record = DaemonRecord(name: name, place: place, volumes: [Self.volume])
+        let record = record
         call { registry throws(RegistryError) in
             let lease = try registry.grant(Self.leaseSeconds)
             do throws(RegistryError) { try registry.announce(record, lease) } catch {
@@ -83,7 +83,54 @@ extension SuccessionDaemon {
                         owners: seen.owners.mapValues {
                             SeenOwner(
                                 name: $0.name, lease: LeaseNumber($0.lease), claim: ClaimNumber($0.revision.number))
-                        }, asked: asked)))
+                        }, asked: asked, preferences: [Self.volume: preferences(seen)])))
+            announce(seen)
+        }
+    }
+
+    // MARK: Preferences
+
+    var prefers: Bool { world.profile.preferredDaemon == place && world.profile.failBack != .never }
+
+    private var record: DaemonRecord {
+        DaemonRecord(
+            name: name, place: place, volumes: [Self.volume], preferences: readiness.map { [Self.volume: $0] })
+    }
+
+    /// Looks whether the volume could be served here.
+    func lookForReadiness() {
+        readinessAt = now.advanced(byMilliseconds: Self.readinessMilliseconds)
+        let mayBe = world.reachesMembers(place) || world.profile.successionDefect == .failBackWithoutPath
+        guard state == .standingBy, mayBe, let served else { return readiness = nil }
+        readiness = VolumePreference(failBack: world.profile.failBack.rawValue, hosts: served.hosts)
+    }
+
+    /// The words of others on the volume while it is served here.
+    private func preferences(_ seen: OwnersListing) -> [Preference] {
+        guard isServing, let served else { return [] }
+        if let used = owned?.volume.ended, used != usesSeen {
+            usesSeen = used
+            take(.volume(Self.volume, .used))
+        }
+        return seen.daemons.compactMap { other in
+            guard other.record.name != name, let preference = other.record.preferences?[Self.volume],
+                let failBack = FailBack(rawValue: preference.failBack)
+            else { return nil }
+            return Preference(
+                daemon: other.record.name, failBack: failBack,
+                hasLivingPath: served.hosts.isSubset(of: preference.hosts))
+        }
+    }
+
+    /// Says anew what others are told, where that has changed.
+    private func announce(_ seen: OwnersListing) {
+        guard let lease = succession.lease, let held = leases[lease.number],
+            !seen.daemons.contains(PresentDaemon(record, lease: held.id))
+        else { return }
+        let record = record
+        call { registry throws(RegistryError) in
+            try registry.announce(record, held)
+        } answer: { _ in
         }
     }
 }

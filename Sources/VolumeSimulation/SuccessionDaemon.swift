@@ -37,6 +37,10 @@ final class SuccessionDaemon: @unchecked Sendable {
     var leases: [LeaseNumber: Lease] = [:]
     var looksAt = MonotonicTime(nanoseconds: 0)
     var isLooking = false
+    /// It prefers the volume, and could serve it, as others are told; and when it looks for that next.
+    var readiness: VolumePreference?
+    var usesSeen: UInt64 = 0
+    var readinessAt = MonotonicTime(nanoseconds: 0)
     var listing = OwnersListing(revision: Revision(0))
     /// The newest claim that it has given up, or was asked to.
     private(set) var givenUp: ClaimNumber?
@@ -49,6 +53,7 @@ final class SuccessionDaemon: @unchecked Sendable {
     static let leaseSeconds: Int64 = 1
     /// Times of `Successor`, in milliseconds; those that go by the lease are in proportion to it.
     static let lookMilliseconds: UInt64 = 50
+    static let readinessMilliseconds: UInt64 = 100
     static let callMilliseconds: UInt64 = 250
     private static let stallMilliseconds: UInt64 = 500
     static let attachMilliseconds: UInt64 = 1500
@@ -59,7 +64,15 @@ final class SuccessionDaemon: @unchecked Sendable {
         self.place = place
         self.world = world
         clock.drift = world.profile.daemonDrift[place]
-        succession = DaemonSuccession(breaking: world.profile.successionDefect)
+        succession = Self.succession(place, world.profile)
+    }
+
+    /// The state machine, with times that are in proportion to the lease.
+    private static func succession(_ place: Int, _ profile: Profile) -> DaemonSuccession {
+        var times = FailBackTimes()
+        (times.settle, times.quiet, times.stay, times.longestStay) = (300, 30, 600, 60_000)
+        return DaemonSuccession(
+            prefers: profile.preferredDaemon == place ? [volume] : [], times, breaking: profile.successionDefect)
     }
 
     var name: String { "d\(place)" }
@@ -87,7 +100,7 @@ final class SuccessionDaemon: @unchecked Sendable {
         guard !isAlive else { return }
         run += 1
         becomeTimely()
-        succession = DaemonSuccession(breaking: world.profile.successionDefect)
+        succession = Self.succession(place, world.profile)
         served = OwnerTarget(
             place: place, node: node, run: run, network: world.network, record: world.record,
             reservations: SuccessionReservations(self), now: now)
@@ -111,7 +124,7 @@ final class SuccessionDaemon: @unchecked Sendable {
         (isPaused, isShown, isLooking, stallsAfterPoll) = (false, false, false, false)
         (steps, inbox, leases, term) = ([], [], [:], nil)
         listing = OwnersListing(revision: Revision(0))
-        (stalledSince, givenUp) = (nil, nil)
+        (stalledSince, givenUp, readiness) = (nil, nil, nil)
     }
 
     func letGo(isSilent: Bool = false) {
@@ -190,12 +203,15 @@ final class SuccessionDaemon: @unchecked Sendable {
         let local = clock.local(now)
         if local >= succession.nextLook { take(.time) }
         if local >= looksAt { look() }
+        if prefers, local >= readinessAt { lookForReadiness() }
         showState()
         lookForStall(local)
         isTouched = isTouched || isBusy
         deadline = min(served.deadline, owned?.deadline ?? .distantFuture)
         // As often as the daemon looks at the time.
-        let mine = max(min(succession.nextLook, looksAt), local.advanced(byMilliseconds: 1))
+        let mine = max(
+            min(succession.nextLook, looksAt, prefers ? readinessAt : .distantFuture), local.advanced(byMilliseconds: 1)
+        )
         deadline = min(deadline, clock.world(steps.isEmpty ? mine : local.advanced(byMilliseconds: 1)))
         if stallsAfterPoll, isTouched {
             stallsAfterPoll = false

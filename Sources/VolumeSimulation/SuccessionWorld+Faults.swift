@@ -106,7 +106,8 @@ extension SuccessionWorld {
             }
         case .hostPathCut:
             links.cut(host, node, isOneWay: fault.choice & 16 == 0)
-            later(fault.span) { $0.links.connect(host, node) }
+            // For longer than the hosts take to notice, and than an owner stays.
+            later(3 * fault.span) { $0.links.connect(host, node) }
         case .hostPathBreak:
             guard let served = daemons.first(where: { $0.node == node })?.served else { return false }
             served.breakConnections(to: host)

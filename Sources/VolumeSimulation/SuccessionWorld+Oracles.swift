@@ -15,8 +15,44 @@ extension SuccessionWorld {
         for effect in effects {
             switch effect {
             case .attach(_, .fences): judgeAttach(daemon)
+            case .hide(_, .failBack(let successor)): judgeFailBack(daemon, successor)
             default: break
             }
+        }
+    }
+
+    /// The volume goes back to a daemon that prefers it: all that it needs there has to be there, or was a moment ago.
+    private func judgeFailBack(_ owner: SuccessionDaemon, _ name: String) {
+        counts.failBacks += 1
+        guard let successor = daemons.first(where: { $0.name == name }),
+            network.now > livedAt[successor.place].advanced(byMilliseconds: Self.rumourMilliseconds)
+        else { return }
+        fail(
+            .noPath,
+            "\(owner.name) gives the volume back to \(name), which has not reached two members and all hosts for "
+                + "\(Self.rumourMilliseconds) ms")
+    }
+
+    /// A word on what a daemon reaches is that old at the most, as long as it runs and the registry hears and tells.
+    private static let rumourMilliseconds: UInt64 = 400
+
+    /// Notes the daemons to which the volume could go now.
+    func noteLiving() {
+        guard profile.preferredDaemon != nil, network.now >= notesAt else { return }
+        notesAt = network.now.advanced(byMilliseconds: 20)
+        let owner = daemons.first(where: \.isShown)
+        let mayBeUntold = !registryCuts.isEmpty || !answerCuts.isEmpty || !slowRegistry.isEmpty
+        for daemon in daemons {
+            guard daemon.isRunning, !mayBeUntold else {
+                // Its last word counts until its lease ends.
+                livedAt[daemon.place] = network.now.advanced(byMilliseconds: 1000)
+                continue
+            }
+            guard reachesMembers(daemon.place), network.now > livedAt[daemon.place] else { continue }
+            let isLiving = hosts.allSatisfy { host in
+                host.paths[daemon.place].isConnected || owner.map { !host.paths[$0.place].isConnected } ?? true
+            }
+            if isLiving { livedAt[daemon.place] = network.now }
         }
     }
 

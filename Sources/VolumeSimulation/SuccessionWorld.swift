@@ -50,6 +50,10 @@ final class SuccessionWorld {
         var began: MonotonicTime
     }
 
+    /// When each daemon last reached all that it needs to serve, and when that is looked at next.
+    var livedAt = Array(repeating: MonotonicTime(nanoseconds: 1_000_000_000), count: 3)
+    var notesAt = MonotonicTime(nanoseconds: 0)
+
     // Results.
     var counts = SimulationCounts()
     private(set) var failure: String?
@@ -179,6 +183,12 @@ final class SuccessionWorld {
         }
     }
 
+    /// Whether a daemon reaches two members.
+    func reachesMembers(_ place: Int) -> Bool {
+        let node = SuccessionLinks.daemonNode(place)
+        return targets.count { $0.isUp && !$0.isPaused && !links.isCut(node, $0.index.number) } >= 2
+    }
+
     // MARK: The registry
 
     /// Carries a call to the registry, and its answer back.
@@ -283,6 +293,7 @@ final class SuccessionWorld {
             if host.pollIfDue(now) { isBusy = true }
             nextDeadline = min(nextDeadline, host.deadline)
         }
+        noteLiving()
         reservation.proceed(now)
         nextDeadline = min(nextDeadline, reservation.deadline)
         nextPoll = min(nextPoll, nextDeadline)

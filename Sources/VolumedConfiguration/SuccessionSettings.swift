@@ -1,4 +1,5 @@
 import Base
+import Succession
 import VolumeRegistry
 
 /// A daemon's part among several that offer the same volumes to NVMe-oF hosts, of which one at a time serves each.
@@ -9,7 +10,14 @@ public struct SuccessionSettings: Equatable, Sendable {
     public var place: Int
     /// The time without a sign of life after which another daemon takes its volumes over.
     public var leaseSeconds: Int64
+    /// Volumes that are to be served here rather than elsewhere, and when they come back where another daemon serves them.
+    public var prefers: Set<String> = []
+    public var failBack = FailBack.quiet
+    /// An owner keeps a volume for so long at the least before it gives it back to a daemon that prefers it.
+    public var staySeconds = usualStaySeconds
 
+    public static let stays: ClosedRange<Int> = 1...3600
+    public static let usualStaySeconds = 30
     public static let places = 0...15
     public static let leases: ClosedRange<Int> = 1...600
     public static let usualLeaseSeconds: Int64 = 2
@@ -27,6 +35,13 @@ public struct SuccessionSettings: Equatable, Sendable {
         self.leaseSeconds = leaseSeconds
     }
 
+    public var failBackTimes: FailBackTimes {
+        var times = FailBackTimes()
+        times.stay = UInt64(staySeconds) * 1000
+        times.settle = times.stay / 3
+        return times
+    }
+
     /// The controller identifiers that are this daemon's: a host takes equal ones of one subsystem for a mistake.
     public var controllerIDs: ClosedRange<UInt16> {
         let size: UInt16 = 4094
@@ -40,7 +55,11 @@ extension VolumedConfiguration {
     ///
     /// - Parameter isTakingOver: the daemon is to take the sockets of another one on this machine.
     public func checkSuccession(isTakingOver: Bool) throws(TercetError) {
-        guard succession != nil else { return }
+        guard let succession else { return }
+        if let unknown = succession.prefers.subtracting(volumes.map(\.name)).min() {
+            throw TercetError(
+                .invalid, "volume \(unknown): the daemon is to prefer it, and does not offer it; add it to the volumes")
+        }
         guard nvmeAddress != nil else {
             throw TercetError(
                 .invalid, "no host could go from one daemon to another: a succession needs an address for NVMe-oF hosts"

@@ -2,6 +2,7 @@ import Base
 import BlockInterface
 import NVMeAuthentication
 import NVMeSpec
+import Succession
 import TargetConfiguration
 import VolumeDriver
 
@@ -141,22 +142,29 @@ extension VolumedConfiguration {
     }
 
     private static func succession(_ value: Element) throws(TercetError) -> SuccessionSettings {
-        let settings = try value.object(keys: ["name", "place", "leaseSeconds", "failBack"])
+        let keys = ["name", "place", "leaseSeconds", "prefers", "failBack", "staySeconds"]
+        let settings = try value.object(keys: keys)
         guard let name = settings["name"], let place = settings["place"] else {
-            throw value.error("a name or a place is missing; allowed: { name, place, leaseSeconds, failBack }")
-        }
-        if let failBack = settings["failBack"], try failBack.string() != "never" {
-            throw failBack.error(
-                "'\(try failBack.string())': a volume stays where it is until it is handed over; allowed: never")
+            throw value.error("a name or a place is missing; allowed: { \(keys.joined(separator: ", ")) }")
         }
         var seconds = SuccessionSettings.usualLeaseSeconds
         if let lease = settings["leaseSeconds"] { seconds = Int64(try lease.integer(in: SuccessionSettings.leases)) }
         let number = try place.integer(in: SuccessionSettings.places)
+        var made: SuccessionSettings
         do throws(TercetError) {
-            return try SuccessionSettings(name: try name.string(), place: number, leaseSeconds: seconds)
+            made = try SuccessionSettings(name: try name.string(), place: number, leaseSeconds: seconds)
         } catch {
             throw name.error(error.description)
         }
+        for volume in try settings["prefers"]?.array() ?? [] { made.prefers.insert(try volume.string()) }
+        if let failBack = settings["failBack"] {
+            guard let policy = FailBack(rawValue: try failBack.string()) else {
+                throw failBack.error("'\(try failBack.string())'; allowed: never, quiet, always")
+            }
+            made.failBack = policy
+        }
+        if let stay = settings["staySeconds"] { made.staySeconds = try stay.integer(in: SuccessionSettings.stays) }
+        return made
     }
 
     private static func kernel(_ value: Element) throws(TercetError) -> KernelSettings {

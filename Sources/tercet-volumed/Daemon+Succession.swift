@@ -143,6 +143,22 @@ extension Daemon {
                 ? Self.stalledPatienceMilliseconds : VolumeAttachment.detachPatienceMilliseconds)
     }
 
+    /// Whether the volume could be served here: enough of its members answer.
+    func reaches(_ name: String) async -> Bool {
+        guard let entry = wanted[name], !isStopping else { return false }
+        return await membersInReach(entry) >= 2
+    }
+
+    /// The hosts that are connected for a volume, by their NQNs.
+    func hosts(of volume: UUIDBytes) async -> Set<String> { await reexport?.hosts(of: volume) ?? [] }
+
+    /// How many I/Os of its users an attached volume has ended.
+    func uses(_ name: String) async -> UInt64 {
+        guard let volume = volumes.first(where: { $0.entry.name == name }) else { return 0 }
+        let load = await volume.attachment.volume.currentLoad()
+        return load.reads.commands + load.writes.commands + load.others
+    }
+
     func noteOwned(_ name: String, _ text: String) { histories[name]?.note("volume: \(text)", isPhase: true) }
 
     /// Attached volumes of which too few members can be reached.

@@ -154,6 +154,12 @@ extension Daemon {
         try await VolumeAttachment.look(options(entry), group: try await group(takePlace()))
     }
 
+    /// How many members of a volume say the same of it.
+    func membersInReach(_ entry: VolumedConfiguration.VolumeEntry) async -> Int {
+        guard let group = try? await group(takePlace()) else { return 0 }
+        return await VolumeAttachment.reach(options(entry), group: group)
+    }
+
     private func open(_ entry: VolumedConfiguration.VolumeEntry) async throws(VolumeError) -> AttachedVolume {
         let place = takePlace()
         let group = try await group(place)

@@ -16,6 +16,7 @@ actor Reexport {
     private let reactors: [Reactor]
     private var groups: [ReactorGroup] = []
     private let journal: Journal
+    private let hosts = ConnectedHosts()
     /// The target as it is to be.
     private var definition: TargetDefinition
     /// The volumes that are offered, by the names of their subsystems.
@@ -48,7 +49,10 @@ actor Reexport {
         target = Target(
             options: options, surroundings: BareSurroundings(reservations: reservations),
             bootInstance: Target.newBootInstance(), now: .now(),
-            observe: { journal.write($0) })
+            observe: { [hosts] event in
+                hosts.note(event)
+                journal.write(event)
+            })
         definition = TargetDefinition(options: options)
         self.reactors = reactors
         self.journal = journal
@@ -141,6 +145,9 @@ actor Reexport {
     func takeOn(reservation: [UInt8]?, of volume: UUIDBytes) async throws(TercetError) {
         try await target.takeOn(reservation: reservation, of: Self.nsid, in: NQN.uuid(volume))
     }
+
+    /// The NQNs of the hosts that are connected for a volume.
+    func hosts(of volume: UUIDBytes) -> Set<String> { hosts.of(NQN.uuid(volume)) }
 
     /// Tells hosts not to come here.
     func hide(_ volume: UUIDBytes) async {

@@ -1,5 +1,6 @@
 import Base
 import Foundation
+import Logging
 import Succession
 import VolumeRegistry
 import VolumedConfiguration
@@ -32,6 +33,27 @@ extension Successor {
             take(.volume(volume, .handOver(to: successor)))
         }
         return (successor, try result.get())
+    }
+
+    func words(_ departure: Departure) -> String {
+        switch departure {
+        case .leaseLost: "the lease has ended, or could not be renewed in time"
+        case .claimLost: "the registry names another owner, or none"
+        case .deposed: "another host has attached it"
+        case .stalled: "too few of its members can be reached from here"
+        case .handOver(let successor): "it is handed over to \(successor)"
+        case .failBack(let successor): "it goes back to \(successor), which prefers it"
+        case .stopping: "the daemon stops"
+        }
+    }
+
+    func sight(_ volume: String, _ owner: String?) {
+        guard let former = sightings[volume], former.owner != owner else { return }
+        sightings[volume] = Sighting(owner: owner, changes: former.changes + 1)
+        note(
+            volume, .notice,
+            owner.map { "owned by \($0)" + (former.owner.map { ", before by \($0)" } ?? "") }
+                ?? "owned by nobody, before by \(former.owner ?? "nobody")")
     }
 
     func standbys(_ volume: String) -> [String] {

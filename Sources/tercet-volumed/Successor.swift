@@ -12,7 +12,10 @@ actor Successor {
     let registry: any Registry
     unowned let daemon: Daemon
     private let journal: Journal
-    var state = DaemonSuccession()
+    var state: DaemonSuccession
+    /// Volumes that this daemon prefers and could serve, as others are told of them; and how often the volumes that it serves were used.
+    var readiness: [String: VolumePreference] = [:]
+    var uses: [String: UInt64] = [:]
     private var leases: [LeaseNumber: Lease] = [:]
     /// The time of the present lease, for the volumes that are served during it.
     private var term: (lease: LeaseNumber, end: ServingTerm)?
@@ -67,6 +70,7 @@ actor Successor {
         self.registry = registry
         self.daemon = daemon
         self.journal = journal
+        state = DaemonSuccession(prefers: settings.prefers, settings.failBackTimes)
     }
 
     /// The time in which a call of the registry has to be answered, in milliseconds: a part of the lease, and no longer than an operator
@@ -105,6 +109,12 @@ actor Successor {
                     try? await Task.sleep(for: .milliseconds(Self.lookMilliseconds))
                 }
             },
+            Task {
+                while !Task.isCancelled, !self.settings.prefers.isEmpty {
+                    await self.lookForReadiness()
+                    try? await Task.sleep(for: .milliseconds(Self.readinessMilliseconds))
+                }
+            },
         ]
     }
 
@@ -127,7 +137,9 @@ actor Successor {
     }
 
     private var record: DaemonRecord {
-        DaemonRecord(name: settings.name, place: settings.place, volumes: state.volumes.keys.sorted())
+        DaemonRecord(
+            name: settings.name, place: settings.place, volumes: state.volumes.keys.sorted(),
+            preferences: readiness.isEmpty ? nil : readiness)
     }
 
     // MARK: Events and effects
@@ -206,17 +218,6 @@ actor Successor {
     func note(_ volume: String, _ level: Logger.Level, _ text: String) {
         journal.write(level, "volume \(text)", ["volume": "\(volume)", "daemon": "\(settings.name)"])
         Task { await self.daemon.noteOwned(volume, text) }
-    }
-
-    private func words(_ departure: Departure) -> String {
-        switch departure {
-        case .leaseLost: "the lease has ended, or could not be renewed in time"
-        case .claimLost: "the registry names another owner, or none"
-        case .deposed: "another host has attached it"
-        case .stalled: "too few of its members can be reached from here"
-        case .handOver(let successor): "it is handed over to \(successor)"
-        case .stopping: "the daemon stops"
-        }
     }
 
     // MARK: The registry
@@ -346,6 +347,7 @@ actor Successor {
             listing = seen
             answered(.looks)
             for volume in state.volumes.keys { sight(volume, seen.owners[volume]?.name) }
+            let preferences = await preferences(seen)
             take(
                 .seen(
                     OwnersView(
@@ -353,7 +355,7 @@ actor Successor {
                         owners: seen.owners.mapValues {
                             SeenOwner(
                                 name: $0.name, lease: LeaseNumber($0.lease), claim: ClaimNumber($0.revision.number))
-                        }, asked: asked)))
+                        }, asked: asked, preferences: preferences)))
             // It has a volume more, or its word has been lost.
             if let lease = state.lease, let held = leases[lease.number],
                 !seen.daemons.contains(PresentDaemon(record, lease: held.id))
@@ -363,15 +365,6 @@ actor Successor {
         } catch {
             tell(error, .looks)
         }
-    }
-
-    private func sight(_ volume: String, _ owner: String?) {
-        guard let former = sightings[volume], former.owner != owner else { return }
-        sightings[volume] = Sighting(owner: owner, changes: former.changes + 1)
-        note(
-            volume, .notice,
-            owner.map { "owned by \($0)" + (former.owner.map { ", before by \($0)" } ?? "") }
-                ?? "owned by nobody, before by \(former.owner ?? "nobody")")
     }
 
     /// Tells a problem of the registry once, until calls of that kind are answered again: one that is locked can be looked at.

@@ -4,6 +4,7 @@ import ControlPlane
 import Foundation
 import Logging
 import RegistryBackend
+import Succession
 import TargetConfiguration
 import Terminal
 import Trace
@@ -99,6 +100,27 @@ struct TercetVolumed: ParsableCommand {
             valueName: "SECONDS"))
     var lease: Int?
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "A volume that is to be served here rather than by another of those; may be given several times.",
+            valueName: "NAME"))
+    var prefer: [String] = []
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "When such a volume comes back here: never, quiet (once nobody has used it for two seconds), or always (default: quiet).",
+            valueName: "WHEN"))
+    var failBack: FailBack?
+
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Seconds for which this daemon keeps a volume at the least before it gives it back (default: 30).",
+            valueName: "SECONDS"))
+    var stay: Int?
+
     @Flag(
         name: .customLong("kernel-nbd"),
         help:
@@ -172,7 +194,7 @@ extension TercetVolumed {
                 reactors == nil,
                 hostnqn == nil, !takeOver,
                 clientPatience == nil, control == nil, nvme == nil, !kernelNBD, !ublk, daemon == nil, place == nil,
-                lease == nil
+                lease == nil, prefer.isEmpty, failBack == nil, stay == nil
             else {
                 throw TercetError(
                     .invalid, "--config is given with other options; allowed: all of it in the file, or nothing")
@@ -219,24 +241,6 @@ extension TercetVolumed {
         configuration.succession = try succession()
         try configuration.checkSuccession(isTakingOver: takeOverFrom != nil)
         return configuration
-    }
-
-    private func succession() throws(TercetError) -> SuccessionSettings? {
-        guard let daemon else {
-            guard place == nil, lease == nil else {
-                throw TercetError(
-                    .invalid, "--place and --lease are those of a daemon among several: give --daemon NAME too")
-            }
-            return nil
-        }
-        guard let place, SuccessionSettings.places.contains(place) else {
-            throw TercetError(.invalid, "--daemon \(daemon): needs a place of its own: --place 0 to 15")
-        }
-        let seconds = lease ?? Int(SuccessionSettings.usualLeaseSeconds)
-        guard SuccessionSettings.leases.contains(seconds) else {
-            throw TercetError(.invalid, "--lease \(seconds): is out of range; allowed: 1 to 600 seconds")
-        }
-        return try SuccessionSettings(name: daemon, place: place, leaseSeconds: Int64(seconds))
     }
 
     /// Why no client can come, or in more than one way; `nil` where all is well.
