@@ -196,6 +196,14 @@ extension EtcdRegistry {
         }
     }
 
+    public func forgetHostReservation(of volume: UUIDBytes) async throws(RegistryError) {
+        let step = TransactionStep(
+            deleteRange: DeleteRangeRequest(key: Data("\(place.reservations)\(volume)".utf8)))
+        try await perform { client throws(RegistryError) in
+            _ = try client.transact(TransactionRequest(compare: [], success: [step], failure: []))
+        }
+    }
+
     public func owners() async throws(RegistryError) -> OwnersListing {
         let (owners, daemons, words) = (place.owners, place.daemons, place.words)
         return try await perform { client throws(RegistryError) in

@@ -202,7 +202,10 @@ final class ReservationCommands {
             .namespaceFailed(
                 subsystem: change.subsystem.nqn, nsid: change.namespace.nsid,
                 reason: "its reservation cannot be stored: \(problem)"))
-        abandon(change, .internalError)
+        // Another target may go on with the namespace: then the host has to ask there.
+        abandon(
+            change,
+            change.namespace.definition.store?.keepsAll == true ? .asymmetricAccessInaccessible : .internalError)
     }
 
     /// A change does not come about: the place that it has taken for its host goes back.

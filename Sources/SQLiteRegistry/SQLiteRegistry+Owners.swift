@@ -119,6 +119,12 @@ extension SQLiteRegistry {
         }
     }
 
+    public func forgetHostReservation(of volume: UUIDBytes) async throws(RegistryError) {
+        try await change { database throws(RegistryError) in
+            try database.run("DELETE FROM reservation WHERE volume = ?", [.text("\(volume)")])
+        }
+    }
+
     public func owners() async throws(RegistryError) -> OwnersListing {
         try await perform { database throws(RegistryError) in
             try database.transaction("DEFERRED") { () throws(RegistryError) in

@@ -113,6 +113,8 @@ package final class MemoryOwners: Sendable {
         }
     }
 
+    func forget(_ volume: UUIDBytes) { state.withLock { $0.reservations[volume] = nil } }
+
     package func reservation(_ volume: UUIDBytes) -> [UInt8]? { state.withLock { $0.reservations[volume] } }
 
     package func keep(
@@ -167,6 +169,8 @@ extension MemoryRegistry {
     public func keep(
         hostReservation reservation: [UInt8]?, of volume: UUIDBytes, _ name: String, claim: Revision
     ) async throws(RegistryError) { try claims.keep(reservation, volume, name, claim: claim) }
+
+    public func forgetHostReservation(of volume: UUIDBytes) async throws(RegistryError) { claims.forget(volume) }
 
     public func owners() async throws(RegistryError) -> OwnersListing { try claims.listing() }
 }

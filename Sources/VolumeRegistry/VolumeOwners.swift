@@ -61,6 +61,9 @@ public protocol VolumeOwners: Sendable {
         hostReservation reservation: [UInt8]?, of volume: UUIDBytes, _ name: String, claim: Revision
     ) async throws(RegistryError)
 
+    /// Forgets the reservation of the hosts of a volume that is no more.
+    func forgetHostReservation(of volume: UUIDBytes) async throws(RegistryError)
+
     /// All owners and daemons, as they were at one moment.
     func owners() async throws(RegistryError) -> OwnersListing
 }

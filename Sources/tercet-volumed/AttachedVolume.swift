@@ -1,3 +1,4 @@
+import BlockInterface
 import Logging
 import NBDServer
 import Replication
@@ -11,6 +12,8 @@ struct AttachedVolume: Sendable {
     let place: Int
     let attachment: VolumeAttachment
     let device: VolumeBlockDevice
+    /// The same as clients that cannot follow it to another daemon have it.
+    let offered: any BlockDevice
 }
 
 /// Writes what a volume tells to the log and to its history, as it comes.

@@ -59,7 +59,7 @@ extension Daemon {
         for volume in volumes {
             let phase = await volume.attachment.volume.status().phase
             summaries.append(
-                await summary(volume.entry.name, volume.device, "\(volume.attachment.superblock.volume)", "\(phase)"))
+                await summary(volume.entry.name, volume.offered, "\(volume.attachment.superblock.volume)", "\(phase)"))
         }
         for name in wanted.keys.sorted() where !volumes.contains(where: { $0.entry.name == name }) {
             summaries.append(
@@ -198,7 +198,7 @@ extension Daemon {
                 throw VolumeError(.invalid, "\"\(entry.name)\" is not wanted any more")
             }
             let volume = try await attach(entry, number)
-            return await summary(entry.name, volume.device, "\(volume.attachment.superblock.volume)", "serving")
+            return await summary(entry.name, volume.offered, "\(volume.attachment.superblock.volume)", "serving")
         } catch {
             // It may have been detached meanwhile, and attached again.
             if wanted[given.name] == entry {
@@ -281,7 +281,7 @@ extension Daemon {
 
     /// Takes back what NBD clients have of a volume.
     func takeBack(_ volume: AttachedVolume) async {
-        for export in exports.all where export.device === volume.device {
+        for export in exports.all where export.device === volume.offered {
             _ = exports.remove(export.name)
             await end(export)
         }

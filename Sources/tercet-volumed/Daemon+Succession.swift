@@ -74,9 +74,11 @@ extension Daemon {
     /// - Parameters:
     ///   - present: the volume as the registry has it; `nil` where that is not known.
     ///   - takesOver: a host that has it attached is fenced.
+    ///   - term: how long the volume is this daemon's.
     func attachOwned(
-        _ name: String, _ present: VolumedConfiguration.VolumeEntry?, takesOver: Bool
+        _ name: String, _ present: VolumedConfiguration.VolumeEntry?, takesOver: Bool, during term: ServingTerm
     ) async -> Bool {
+        terms[name] = term
         guard var entry = wanted[name], !isStopping else { return false }
         if let present { (entry.members, entry.expected) = (present.members, present.expected) }
         entry.takesOver = takesOver

@@ -184,9 +184,10 @@ extension Daemon {
         let attachment = try await VolumeAttachment.open(options, group: group, host: reactors[place]) {
             observer.take($0)
         }
+        let device = await attachment.blockDevice(share: shares[place])
         return AttachedVolume(
-            entry: entry, place: place, attachment: attachment,
-            device: await attachment.blockDevice(share: shares[place]))
+            entry: entry, place: place, attachment: attachment, device: device,
+            offered: terms[entry.name].map { TermedDevice(device, during: $0) } ?? device)
     }
 
     /// Offers a volume that is attached to its clients.
@@ -197,7 +198,7 @@ extension Daemon {
             if successor == nil { try await reexport?.add(volume.device, attachment.superblock.volume) }
             if entry.exports.contains(.nbd) {
                 try exports.add(
-                    Export(name: entry.name, text: volume.device.name, device: volume.device, home: volume.place))
+                    Export(name: entry.name, text: volume.device.name, device: volume.offered, home: volume.place))
             }
         } catch {
             if successor == nil { await reexport?.remove(attachment.superblock.volume) }

@@ -57,6 +57,8 @@ actor Daemon {
     var reexport: Reexport?
     /// The succession of the volumes, where they are shared with other daemons; and where the reservations of their hosts are kept.
     var successor: Successor?
+    /// How long the volumes that are shared are this daemon's.
+    var terms: [String: ServingTerm] = [:]
     let sharedReservations: SharedReservations?
     /// The last reasons why shared volumes could not be attached.
     var refusals: [String: String] = [:]

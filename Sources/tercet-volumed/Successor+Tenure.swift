@@ -2,12 +2,15 @@ import Base
 import Logging
 import NVMeSpec
 import Succession
+import VolumeDriver
 import VolumeRegistry
 import VolumedConfiguration
 
 /// A volume is attached as the registry has it now: it may have grown, or have another member, since this daemon began.
 extension Successor {
-    func attach(_ volume: String, _ fencing: VolumeSuccession.Fencing) async -> Bool {
+    func attach(
+        _ volume: String, _ fencing: VolumeSuccession.Fencing, during term: ServingTerm
+    ) async -> Bool {
         var present: VolumedConfiguration.VolumeEntry?
         do throws(RegistryError) { present = try await RegisteredVolumes.volume(volume, registry) } catch {
             // Then the entry that is known has to do: the members have the last word.
@@ -16,7 +19,7 @@ extension Successor {
                 return false
             }
         }
-        return await daemon.attachOwned(volume, present, takesOver: fencing == .fences)
+        return await daemon.attachOwned(volume, present, takesOver: fencing == .fences, during: term)
     }
 }
 

@@ -182,8 +182,10 @@ actor Successor {
             revoke(held)
         case .claim(let volume, let lease): step(volume) { await self.claim(volume, lease) }
         case .attach(let volume, let fencing):
+            // Without a lease the attach is in vain.
+            let term = term?.end ?? ServingTerm(end: .now())
             step(volume) {
-                let isAttached = await self.attach(volume, fencing)
+                let isAttached = await self.attach(volume, fencing, during: term)
                 await self.take(.volume(volume, isAttached ? .attached : .attachFailed))
             }
         case .serve(let volume):

@@ -72,6 +72,10 @@ extension RegistryLaws {
         try await other.keep(hostReservation: nil, of: volume, "db", claim: claim)
         try await other.keep(hostReservation: nil, of: volume, "db", claim: claim)
         law(try await registry.hostReservation(of: volume) == nil, "a reservation is given up")
+        try await other.keep(hostReservation: [2], of: volume, "db", claim: claim)
+        try await registry.forgetHostReservation(of: volume)
+        try await registry.forgetHostReservation(of: volume)
+        law(try await registry.hostReservation(of: volume) == nil, "that of a volume that is no more is forgotten")
     }
 
     private func checkEndOfLease(

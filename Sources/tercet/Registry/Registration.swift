@@ -91,8 +91,11 @@ final class Registration {
     /// Takes the entry out of the registry.
     func remove() async throws(TercetError) {
         let (list, name, revision) = (registry, entry.name, present.revision)
+        let volume = entry.uuid
         _ = try await callRegistry { () async throws(RegistryError) in
-            try await list.delete(name, expecting: revision)
+            // Before the entry goes: nobody would know of it afterwards.
+            try await list.forgetHostReservation(of: volume)
+            return try await list.delete(name, expecting: revision)
         }
     }
 
