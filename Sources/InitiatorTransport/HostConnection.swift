@@ -50,6 +50,8 @@ public enum HostConnectionEvent: Sendable {
 public enum ConnectionFailure: Error, Equatable, Sendable {
     /// A call to the device, the system or the connection manager failed.
     case call(TercetError)
+    /// The machine says that nobody listens there.
+    case absent
     /// Nobody accepts connections there, or the controller refused this one; with its reason where it gave one.
     case refused(reason: String?)
     /// The connection broke while it was being made.

@@ -92,7 +92,7 @@ extension InitiatorError {
     var errno: Int32 {
         switch self {
         case .transport(let error): error.errno == 0 ? -EIO : -error.errno
-        case .rejected: -ECONNREFUSED
+        case .rejected, .absent: -ECONNREFUSED
         case .status, .connectFailed, .invalidResponse: -EPROTO
         case .timeout: -ETIMEDOUT
         case .connectionLost: -ECONNRESET

@@ -6,6 +6,8 @@ import NVMeSpec
 public enum InitiatorError: Error, Equatable, Sendable, CustomStringConvertible {
     /// A call of the transport: to its device, the system or the connection manager.
     case transport(TercetError)
+    /// The machine says that nobody listens at the address.
+    case absent(address: SocketAddress)
     /// Nobody accepts connections there, or the controller refused this one; with its reason where it gave one.
     case rejected(address: SocketAddress, reason: String?)
     /// The controller answered a command with an error.
@@ -40,6 +42,7 @@ public enum InitiatorError: Error, Equatable, Sendable, CustomStringConvertible 
     public var description: String {
         switch self {
         case .transport(let error): error.description
+        case .absent(let address): "nobody accepts NVMe connections at \(address)"
         case .rejected(let address, let reason):
             reason.map { "\(address) refused the connection: \($0)" } ?? "nobody accepts NVMe connections at \(address)"
         case .status(let status, let command): "\(command): \(status)"

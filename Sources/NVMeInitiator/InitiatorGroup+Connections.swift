@@ -144,6 +144,7 @@ extension InitiatorError {
         self =
             switch failure {
             case .call(let error): .transport(error)
+            case .absent: .absent(address: address)
             case .refused(let reason): .rejected(address: address, reason: reason)
             case .lost(let reason): .connectionLost(reason)
             case .invalidReply(let what): .invalidResponse(what)

@@ -80,6 +80,9 @@ public struct DaemonSuccession: Equatable, Sendable {
                 let preferences = view.preferences[name] ?? []
                 effects += change(name) { $0.seen(view.owners[name], view, preferences, now: now) }
             }
+        // Nobody renews its lease: it need not be waited for.
+        case .peerGone(let lease) where lease != self.lease?.number: effects.append(.revoke(lease))
+        case .peerGone: break
         case .ready(let name):
             guard volumes[name] == nil, !isStopping else { break }
             volumes[name] = VolumeSuccession(

@@ -79,6 +79,8 @@ public enum SuccessionEvent: Equatable, Sendable {
     /// The registry says that there is no such lease.
     case leaseLost(LeaseNumber)
     case seen(OwnersView)
+    /// The process of another daemon is gone: its machine says that nobody listens where it did.
+    case peerGone(LeaseNumber)
     /// A volume is known here, and may be served from now on.
     case ready(String)
     case volume(String, VolumeSuccession.Event)

@@ -115,13 +115,17 @@ public struct DaemonRecord: Codable, Equatable, Sendable {
     public var volumes: [String]
     /// Volumes that it would rather serve than leave to others, and could serve now, by their names; `nil` for none.
     public var preferences: [String: VolumePreference]?
+    /// The address at which it offers volumes to hosts, with the port; `nil` where it is not known.
+    public var address: String?
 
     /// The longest record in its text form, in bytes.
     public static let greatestTextSize = 1 << 20
 
     public init(
-        name: String, place: Int, volumes: [String], preferences: [String: VolumePreference]? = nil
+        name: String, place: Int, volumes: [String], preferences: [String: VolumePreference]? = nil,
+        address: String? = nil
     ) {
+        self.address = address
         self.name = name
         self.place = place
         self.volumes = volumes

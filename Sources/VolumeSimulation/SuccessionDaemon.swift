@@ -115,6 +115,7 @@ final class SuccessionDaemon: @unchecked Sendable {
     func die(isSilent: Bool) {
         guard let served else { return }
         world.trace { "\(self.name) dies\(isSilent ? " silently" : "")" }
+        if !isSilent { world.processEnds(self, succession.lease?.number) }
         served.endConnections(isSilent: isSilent)
         // Requests at the volume end before the process's memory goes.
         letGo(isSilent: isSilent)
@@ -272,6 +273,12 @@ final class SuccessionDaemon: @unchecked Sendable {
         if !effects.isEmpty { touch() }
     }
 
+    /// Takes an event that comes from outside: later, where it stands still.
+    func hear(_ event: SuccessionEvent) {
+        guard isAlive else { return }
+        if isPaused { inbox.append { [unowned self] in take(event) } } else { take(event) }
+    }
+
     private func renewTerm() {
         guard let lease = succession.lease else {
             term = nil
@@ -286,7 +293,7 @@ final class SuccessionDaemon: @unchecked Sendable {
         case .grant: grant()
         case .renew(let lease): renew(lease)
         case .revoke(let lease):
-            guard let held = leases.removeValue(forKey: lease) else { break }
+            let held = leases.removeValue(forKey: lease) ?? Lease(id: lease.number, seconds: 0)
             call { registry throws(RegistryError) in
                 try registry.revoke(held)
             } answer: { _ in

@@ -189,6 +189,18 @@ final class SuccessionWorld {
         return targets.count { $0.isUp && !$0.isPaused && !links.isCut(node, $0.index.number) } >= 2
     }
 
+    /// A daemon's process ends, and its machine lives: others that reach that machine hear that nobody listens there, unless it has been
+    /// started again by then.
+    func processEnds(_ daemon: SuccessionDaemon, _ lease: LeaseNumber?) {
+        guard let lease else { return }
+        for other in daemons where other !== daemon {
+            network.schedule(afterNanoseconds: draw(20_000_000...300_000_000)) { [unowned self] in
+                guard !daemon.isAlive, !links.isCut(daemon.node, other.node) else { return }
+                other.hear(.peerGone(lease))
+            }
+        }
+    }
+
     // MARK: The registry
 
     /// Carries a call to the registry, and its answer back.

@@ -22,7 +22,8 @@ extension Daemon {
             let place = configuration.registry ?? ProcessInfo.processInfo.environment[RegistryBackend.variable] ?? ""
             let registry = try await RegistryBackend.open(
                 place, milliseconds: Successor.callMilliseconds(settings))
-            made = Successor(settings, registry, daemon: self, journal: journal)
+            made = Successor(
+                settings, registry, daemon: self, at: configuration.nvmeAddress, journal: journal)
             try await made.begin()
         } catch {
             throw VolumeError(.notAttachable, "\(error)")

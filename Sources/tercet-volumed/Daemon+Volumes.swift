@@ -160,6 +160,15 @@ extension Daemon {
         return await VolumeAttachment.reach(options(entry), group: group)
     }
 
+    /// Watches another daemon, at the address at which it offers volumes.
+    ///
+    /// - Parameter gone: told when its machine says that nobody listens there.
+    func watch(_ address: SocketAddress, gone: @escaping @Sendable () -> Void) async -> PeerWatch? {
+        guard let group = try? await group(takePlace()) else { return nil }
+        return PeerWatch(
+            address, as: HostIdentity(nqn: configuration.hostNQN, id: .random()), group: group, gone: gone)
+    }
+
     private func open(_ entry: VolumedConfiguration.VolumeEntry) async throws(VolumeError) -> AttachedVolume {
         let place = takePlace()
         let group = try await group(place)

@@ -11,11 +11,15 @@ actor Successor {
     let settings: SuccessionSettings
     let registry: any Registry
     unowned let daemon: Daemon
-    private let journal: Journal
+    let journal: Journal
     var state: DaemonSuccession
     /// Volumes that this daemon prefers and could serve, as others are told of them; and how often the volumes that it serves were used.
     var readiness: [String: VolumePreference] = [:]
     var uses: [String: UInt64] = [:]
+    /// The address at which others find this daemon; `nil` where it listens at all of its machine.
+    private let place: String?
+    /// Watches of other daemons, by their addresses.
+    var watches: [String: PeerWatch] = [:]
     private var leases: [LeaseNumber: Lease] = [:]
     /// The time of the present lease, for the volumes that are served during it.
     private var term: (lease: LeaseNumber, end: ServingTerm)?
@@ -65,11 +69,16 @@ actor Successor {
     private static let stallSeconds = 5.0
     private static let mostCallMilliseconds = 5000
 
-    init(_ settings: SuccessionSettings, _ registry: any Registry, daemon: Daemon, journal: Journal) {
+    /// - Parameter place: where this daemon offers its volumes.
+    init(
+        _ settings: SuccessionSettings, _ registry: any Registry, daemon: Daemon, at place: SocketAddress?,
+        journal: Journal
+    ) {
         self.settings = settings
         self.registry = registry
         self.daemon = daemon
         self.journal = journal
+        self.place = place.flatMap { $0.isWildcard ? nil : "\($0)" }
         state = DaemonSuccession(prefers: settings.prefers, settings.failBackTimes)
     }
 
@@ -132,6 +141,8 @@ actor Successor {
         while !state.isOver, ContinuousClock.now < end { try? await Task.sleep(for: .milliseconds(5)) }
         for task in care { task.cancel() }
         for task in care { await task.value }
+        for watch in watches.values { await watch.end() }
+        watches = [:]
         // Others see at once that this daemon is gone.
         for task in revocations.values { await task.value }
     }
@@ -139,7 +150,7 @@ actor Successor {
     private var record: DaemonRecord {
         DaemonRecord(
             name: settings.name, place: settings.place, volumes: state.volumes.keys.sorted(),
-            preferences: readiness.isEmpty ? nil : readiness)
+            preferences: readiness.isEmpty ? nil : readiness, address: place)
     }
 
     // MARK: Events and effects
@@ -178,8 +189,7 @@ actor Successor {
         case .grant: Task { await self.grant() }
         case .renew(let lease): Task { await self.renew(lease) }
         case .revoke(let lease):
-            guard let held = leases.removeValue(forKey: lease) else { break }
-            revoke(held)
+            revoke(leases.removeValue(forKey: lease) ?? Lease(id: lease.number, seconds: 0))
         case .claim(let volume, let lease): step(volume) { await self.claim(volume, lease) }
         case .attach(let volume, let fencing):
             // Without a lease the attach is in vain.
@@ -350,6 +360,7 @@ actor Successor {
             answered(.looks)
             for volume in state.volumes.keys { sight(volume, seen.owners[volume]?.name) }
             let preferences = await preferences(seen)
+            await watchPeers(seen)
             take(
                 .seen(
                     OwnersView(

@@ -73,6 +73,7 @@ gap_of 8000 "two planned hand-overs"
 
 kill -KILL "${daemon_pids[0]}" && wait "${daemon_pids[0]}" 2>/dev/null
 check "its daemon is killed: the other serves it" wait_until 15 serves 1
+check "... before the lease has ended: nobody listens there any more" grep -q "daemon a: nobody listens at $address:$((port + 10)) any more" "$tap_folder/b.log"
 check "... and the host goes on" wait_until 15 went_on 1
 gap_of 20000 "the owner is killed"
 require "the first comes back" start_daemon 0

@@ -102,4 +102,11 @@ struct FailBackTests {
         bench = Bench(prefers: ["db"])
         #expect(bench.looks(preference(.always), most: 200) == nil)
     }
+
+    @Test("The lease of a daemon whose process is gone is ended, and never the own one")
+    func peerIsGone() {
+        var bench = Bench()
+        #expect(bench.take(.peerGone(LeaseNumber(7))) == [.revoke(LeaseNumber(7))])
+        #expect(bench.take(.peerGone(LeaseNumber(1))).isEmpty)
+    }
 }

@@ -19,6 +19,7 @@ extension RDMAInitiator {
         switch event {
         case .routeResolved(let connection): routeResolved(connection)
         case .established(let connection, let parameters): established(connection, parameters)
+        case .rejected(let connection, _, reason: Self.invalidServiceID): refuse(connection, .absent)
         case .rejected(let connection, let privateData, _):
             refuse(connection, .refused(reason: RDMARejectStatus(decoding: privateData).map { "\($0)" }))
         case .failed(let connection, let error):
@@ -29,6 +30,9 @@ extension RDMAInitiator {
         case .listenerLost: break
         }
     }
+
+    /// The reason of a rejection by a machine on which nobody listens (InfiniBand Architecture 1.4, 12.6.7.2, "Invalid Service ID").
+    private static let invalidServiceID: Int32 = 8
 
     private func lost(_ connection: ConnectionHandle, _ reason: String) {
         if !refuse(connection, .lost(reason)) { fail(connection, reason) }
