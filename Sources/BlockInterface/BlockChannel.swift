@@ -35,19 +35,15 @@ open class BlockChannel {
     /// Withdraws a request that has not started; `true` when its completion will say `aborted`.
     open func cancel(tag: UInt64) -> Bool { false }
 
-    /// Lends the range of the device's own memory, for reading: nothing changes it until `giveBack`. `nil` if the device
-    /// has no memory of its own, or if it is better read into a buffer at the moment.
-    ///
-    /// - Returns: the memory that the range lies in and that may be registered with it: registering more could take memory
-    ///   from the system that the device has not used yet. No more than 1024 different ones, as long as ranges do not
-    ///   cross from one into the next.
-    open func borrow(offset: UInt64, length: UInt64) -> UnsafeMutableRawBufferPointer? { nil }
+    /// Lends memory that holds the data of a range, for reading: nothing changes it until `giveBack`. `nil` if the device
+    /// has none, or if it is better read into a buffer at the moment.
+    open func borrow(offset: UInt64, length: UInt64) -> LentMemory? { nil }
 
     /// Ends a loan.
-    open func giveBack(offset: UInt64, length: UInt64) { invariantAbstract() }
+    open func giveBack(_ start: UnsafeMutableRawPointer, length: UInt64) { invariantAbstract() }
 
     /// A change waits for a range that is lent.
-    open func isWanted(offset: UInt64, length: UInt64) -> Bool { false }
+    open func isWanted(_ start: UnsafeMutableRawPointer, length: UInt64) -> Bool { false }
 
     /// A descriptor that becomes readable when a completion is there, or when `poll` has more to do; -1 if `poll` finds
     /// all completions at once, so that nothing is running when it returns.
@@ -62,4 +58,19 @@ open class BlockChannel {
 
     /// Frees the channel's resources. The caller has polled all completions, or the process is ending.
     open func close() {}
+}
+
+/// Memory that a device lends, with the data of a range.
+public struct LentMemory: BitwiseCopyable {
+    /// The first byte of the data.
+    public let start: UnsafeMutableRawPointer
+    /// The memory that the data lies in and that may be registered with it: registering more could take memory from the
+    /// system that the device has not used yet. A device has no more than 1024 different ones, as long as ranges do not cross
+    /// from one into the next.
+    public let region: UnsafeMutableRawBufferPointer
+
+    public init(start: UnsafeMutableRawPointer, region: UnsafeMutableRawBufferPointer) {
+        self.start = start
+        self.region = region
+    }
 }

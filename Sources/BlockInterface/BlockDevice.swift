@@ -127,9 +127,11 @@ public protocol BlockDevice: AnyObject, Sendable {
     /// Remarks for the operator on how the device was opened, a line each: for instance that its file system refuses
     /// O_DIRECT. Empty if there are none.
     var remarks: [String] { get }
-    /// The device's own memory if it is byte-addressable (RAM): reads may then go straight out of it, by way of
-    /// `BlockChannel.borrow`. It stays where it is as long as the device or a channel to it is there.
+    /// The device's own memory if it is byte-addressable (RAM). It stays where it is as long as the device or a channel to it is
+    /// there.
     var directMemory: UnsafeMutableRawBufferPointer? { get }
+    /// Reads may go straight out of memory that its channels lend.
+    var lendsMemory: Bool { get }
     /// The failures since it was opened.
     var failures: DeviceFailures { get }
     /// Tells when the device has been closed, so that it can be opened anew; `nil` where nothing hinders that.
@@ -151,6 +153,7 @@ public protocol BlockDevice: AnyObject, Sendable {
 extension BlockDevice {
     public var remarks: [String] { [] }
     public var directMemory: UnsafeMutableRawBufferPointer? { nil }
+    public var lendsMemory: Bool { directMemory != nil }
     public var failures: DeviceFailures { DeviceFailures() }
     public var closing: OneTimeEvent? { nil }
     public var isStale: Bool { false }

@@ -55,13 +55,13 @@ final class MemoryChannel: BlockChannel {
         _ = read(eventDescriptor, &count, 8)
     }
 
-    override func borrow(offset: UInt64, length: UInt64) -> UnsafeMutableRawBufferPointer? {
-        queue.borrow(offset: offset, length: length)
+    override func borrow(offset: UInt64, length: UInt64) -> LentMemory? { queue.borrow(offset: offset, length: length) }
+
+    override func giveBack(_ start: UnsafeMutableRawPointer, length: UInt64) { queue.giveBack(start, length: length) }
+
+    override func isWanted(_ start: UnsafeMutableRawPointer, length: UInt64) -> Bool {
+        queue.isWanted(start, length: length)
     }
-
-    override func giveBack(offset: UInt64, length: UInt64) { queue.giveBack(offset: offset, length: length) }
-
-    override func isWanted(offset: UInt64, length: UInt64) -> Bool { queue.isWanted(offset: offset, length: length) }
 
     override func cancel(tag: UInt64) -> Bool { queue.cancel(tag: tag) }
 }

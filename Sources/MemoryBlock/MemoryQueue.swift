@@ -172,25 +172,29 @@ struct MemoryQueue: ~Copyable {
         return status != .success || entry.pointee.done == request.length ? .ended(status) : .unfinished
     }
 
-    /// Keeps a range as it is and returns the memory around it; `nil` if somebody changes it or wants to, or if it has
-    /// never been written to.
-    func borrow(offset: UInt64, length: UInt64) -> UnsafeMutableRawBufferPointer? {
+    /// Keeps a range as it is and returns the memory that it is in, and of a null device zeroes; `nil` if somebody changes it or
+    /// wants to, or if it has never been written to.
+    func borrow(offset: UInt64, length: UInt64) -> LentMemory? {
         // A loan takes no time.
         if latencyNanoseconds > 0 { return nil }
-        return ram?._withUnsafeGuaranteedRef { ram in
-            guard let place = ram.touched.surroundings(offset, length),
+        guard let ram else { return Zeroes.lend(length) }
+        return ram._withUnsafeGuaranteedRef { ram in
+            guard let start = ram.memory.baseAddress, let place = ram.touched.surroundings(offset, length),
                 ram.ranges.tryLock(.shared, offset: offset, length: length)
             else { return nil }
-            return UnsafeMutableRawBufferPointer(rebasing: ram.memory[Int(place.lowerBound)..<Int(place.upperBound)])
+            return LentMemory(
+                start: start + Int(offset),
+                region: UnsafeMutableRawBufferPointer(
+                    rebasing: ram.memory[Int(place.lowerBound)..<Int(place.upperBound)]))
         }
     }
 
-    func giveBack(offset: UInt64, length: UInt64) {
-        ram?._withUnsafeGuaranteedRef { $0.ranges.unlock(.shared, offset: offset, length: length) }
+    func giveBack(_ start: UnsafeMutableRawPointer, length: UInt64) {
+        ram?._withUnsafeGuaranteedRef { $0.ranges.unlock(.shared, offset: $0.offset(of: start), length: length) }
     }
 
-    func isWanted(offset: UInt64, length: UInt64) -> Bool {
-        ram?._withUnsafeGuaranteedRef { $0.ranges.isWanted(offset: offset, length: length) } ?? false
+    func isWanted(_ start: UnsafeMutableRawPointer, length: UInt64) -> Bool {
+        ram?._withUnsafeGuaranteedRef { $0.ranges.isWanted(offset: $0.offset(of: start), length: length) } ?? false
     }
 
     /// Does `length` bytes of a request, `done` bytes after its start, at `media`; `nil` there for what reads as zeroes and

@@ -3,7 +3,8 @@ import BlockInterface
 
 /// A block device that keeps nothing: writes are dropped and reads give zeroes. For measuring everything else.
 ///
-/// A read fills its buffer, although that costs time: the buffer may hold what another host read or wrote before.
+/// A read gets zeroes that are there already, where its caller can send from lent memory. Into a buffer they are written, although that
+/// costs time: it may hold what another host read or wrote before.
 public final class NullDevice: BlockDevice {
     public let name: String
     public let geometry: BlockGeometry
@@ -17,6 +18,8 @@ public final class NullDevice: BlockDevice {
         geometry = try memoryGeometry(name: name, byteCount: byteCount, blockSize: blockSize)
         self.name = name
     }
+
+    public var lendsMemory: Bool { true }
 
     public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
         try MemoryChannel(ram: nil, geometry: geometry, depth: depth, name: name)

@@ -77,6 +77,9 @@ public final class RAMDevice: BlockDevice {
     /// All of the device. Deallocating keeps the pages: they may be registered.
     public var directMemory: UnsafeMutableRawBufferPointer? { memory }
 
+    /// The place in the device of something in its memory.
+    func offset(of start: UnsafeMutableRawPointer) -> UInt64 { UInt64(start - (memory.baseAddress ?? start)) }
+
     public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
         try MemoryChannel(ram: self, geometry: geometry, depth: depth, name: name)
     }

@@ -3,8 +3,8 @@ import BlockInterface
 
 /// Loans of a connection: reads whose data goes out of the device's own memory, without a copy.
 struct Loans {
-    /// The device's memory, where it has some.
-    nonisolated(unsafe) var memory: UnsafeMutableRawPointer?
+    /// The device lends memory with its data.
+    var arePossible = false
     /// Loans that have not ended.
     var count = 0
     /// The next look whether one is in the way.
@@ -21,10 +21,10 @@ extension ClientConnection {
     func lend(_ part: inout PieceSlot) -> Bool {
         // It counts as memory of the connection's, so that there is some to copy it to.
         let bytes = Self.rounded(Int(part.blockLength))
-        guard let memory = loans.memory, let channel, mayHold(bytes),
-            channel.borrow(offset: part.blockOffset, length: part.blockLength) != nil
+        guard loans.arePossible, let channel, mayHold(bytes),
+            let lent = channel.borrow(offset: part.blockOffset, length: part.blockLength)
         else { return false }
-        part.buffer = memory + Int(part.blockOffset)
+        part.buffer = lent.start
         part.isLent = true
         part.heldBytes = bytes
         heldBytes += bytes
@@ -33,7 +33,7 @@ extension ClientConnection {
     }
 
     func endLoan(_ piece: PieceIndex) {
-        channel?.giveBack(offset: pieces[piece].blockOffset, length: pieces[piece].blockLength)
+        if let lent = pieces[piece].buffer { channel?.giveBack(lent, length: pieces[piece].blockLength) }
         pieces[piece].isLent = false
         pieces[piece].buffer = nil
         heldBytes -= pieces[piece].heldBytes
@@ -55,7 +55,8 @@ extension ClientConnection {
     }
 
     private func isInTheWay(_ slot: PieceSlot) -> Bool {
-        channel?.isWanted(offset: slot.blockOffset, length: slot.blockLength) == true
+        guard let lent = slot.buffer else { return false }
+        return channel?.isWanted(lent, length: slot.blockLength) == true
     }
 
     private func replaceLoan(_ piece: PieceIndex) {

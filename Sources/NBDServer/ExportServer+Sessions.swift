@@ -141,7 +141,7 @@ extension ExportServer {
             let channel = try export.device.openChannel(depth: ClientConnection.maximumPieces)
             channel.announce(memory.memory)
             connection.channel = channel
-            connection.loans.memory = export.device.directMemory?.baseAddress
+            connection.loans.arePossible = export.device.lendsMemory
         } catch {
             export.close()
             return connection.end("the export \"\(export.name)\" cannot be opened: \(error)")

@@ -75,36 +75,30 @@ final class BlockSet {
         if slots[index].isOver { release(index) }
     }
 
-    /// Borrows a range of the device's own memory. Returns where it is, and the memory around it that may be registered.
+    /// Borrows memory with the data of a range.
     @inline(__always)
-    func borrow(
-        offset: UInt64, length: UInt64, on index: ChannelIndex
-    ) -> (memory: UnsafeMutableRawPointer, surroundings: UnsafeMutableRawBufferPointer)? {
+    func borrow(offset: UInt64, length: UInt64, on index: ChannelIndex) -> LentMemory? {
         let slots = slots
-        guard let start = slots[index].memory?.baseAddress, let channel = slots[index].channel,
-            let surroundings = channel._withUnsafeGuaranteedRef({ $0.borrow(offset: offset, length: length) })
+        guard let channel = slots[index].channel,
+            let lent = channel._withUnsafeGuaranteedRef({ $0.borrow(offset: offset, length: length) })
         else { return nil }
         slots[index].loans += 1
-        return (start + Int(offset), surroundings)
+        return lent
     }
 
     /// Ends a loan.
     @inline(__always)
-    func giveBack(_ memory: UnsafeMutableRawPointer, length: UInt64, on index: ChannelIndex) {
+    func giveBack(_ start: UnsafeMutableRawPointer, length: UInt64, on index: ChannelIndex) {
         let slots = slots
-        guard let channel = slots[index].channel, let start = slots[index].memory?.baseAddress else {
-            invariantViolated("a channel outlasts its loans")
-        }
-        channel._withUnsafeGuaranteedRef { $0.giveBack(offset: UInt64(memory - start), length: length) }
+        guard let channel = slots[index].channel else { invariantViolated("a channel outlasts its loans") }
+        channel._withUnsafeGuaranteedRef { $0.giveBack(start, length: length) }
         slots[index].loans -= 1
         if _slowPath(slots[index].isOver) { release(index) }
     }
 
     /// A change waits for a range that is lent.
-    func isWanted(_ memory: UnsafeMutableRawPointer, length: UInt64, on index: ChannelIndex) -> Bool {
-        guard let start = slots[index].memory?.baseAddress else { return false }
-        return slots[index].channel?.takeUnretainedValue()
-            .isWanted(offset: UInt64(memory - start), length: length) == true
+    func isWanted(_ start: UnsafeMutableRawPointer, length: UInt64, on index: ChannelIndex) -> Bool {
+        slots[index].channel?.takeUnretainedValue().isWanted(start, length: length) == true
     }
 
     /// Queues a request; `false` when the channel has as many as it can take.

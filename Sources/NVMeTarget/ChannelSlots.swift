@@ -9,7 +9,7 @@ struct ChannelSlot: BitwiseCopyable {
     /// Requests submitted or pending whose completion has not been seen.
     var running = 0
     var isClosing = false
-    /// The device's own memory, which the channel lends; and loans that have not ended.
+    /// The device's own memory, and loans that have not ended.
     var memory: UnsafeMutableRawBufferPointer? = nil
     var loans = 0
 

@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 import TargetTransport
 
 /// Reads of a namespace that is memory: the data goes straight out of it, without a buffer and a copy.
@@ -33,16 +34,16 @@ struct Lending: ~Copyable {
     @inline(__always)
     func mayBorrow(on channel: ChannelIndex, _ now: MonotonicTime) -> Bool { !channel.isNone && now >= pausedUntil }
 
-    /// Finds the data of a read in the namespace's own memory; `false` where it has to be copied.
+    /// Finds the data of a read in memory that the namespace lends; `false` where it has to be copied.
     mutating func borrow(
         _ request: inout RequestSlot, _ index: RequestIndex, offset: UInt64, on channel: ChannelIndex
     ) -> Bool {
         let length = UInt64(request.transfer.byteCount)
-        guard let (memory, surroundings) = blocks.borrow(offset: offset, length: length, on: channel),
-            let start = surroundings.baseAddress
+        guard let lent = blocks.borrow(offset: offset, length: length, on: channel),
+            let start = lent.region.baseAddress
         else { return false }
-        request.transfer.borrow(memory)
-        asked[askedCount] = Loan(index, start: start, byteCount: surroundings.count)
+        request.transfer.borrow(lent.start)
+        asked[askedCount] = Loan(index, start: start, byteCount: lent.region.count)
         askedCount += 1
         count += 1
         return true

@@ -10,7 +10,7 @@ struct NamespaceSlot: BitwiseCopyable {
     /// Another one each time a namespace is opened in this place, or its block size changes: a command for what was here
     /// before is recognised. 0 where there is no namespace.
     var generation: UInt32 = 0
-    /// The device lends its own memory.
+    /// The device lends memory with its data.
     var lends = false
     /// The reactor's channel to the device, where there is one.
     var channel = ChannelIndex.none

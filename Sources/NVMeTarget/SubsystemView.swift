@@ -137,7 +137,7 @@ final class SubsystemView {
             do {
                 slot.channel = blocks.add(
                     try device.openChannel(depth: Limits.blockDepth), memory: device.directMemory)
-                slot.lends = device.directMemory != nil
+                slot.lends = device.lendsMemory
             } catch {
                 failed(nsid, error)
             }

@@ -45,6 +45,24 @@ struct MemoryBlockTests {
         #expect(driver.run(.compare, offset: 0, length: 4096) == .compareFailure)
     }
 
+    @Test("A null device lends zeroes, however many loans there are, and whatever has been written")
+    func nullLends() throws {
+        let driver = ChannelDriver(try NullDevice(byteCount: 1 << 30).openChannel(depth: 1), byteCount: 4096)
+        driver.fill(0..<4096, seed: 7)
+        #expect(driver.run(.write, offset: 1 << 20, length: 4096) == .success)
+        let lengths = [4096, 1 << 20, 2 << 20] as [UInt64]
+        let loans = try lengths.map { try #require(driver.channel.borrow(offset: 1 << 20, length: $0)) }
+        for (lent, length) in zip(loans, lengths) {
+            let data = UnsafeRawBufferPointer(start: lent.start, count: Int(length))
+            #expect(data.allSatisfy { $0 == 0 })
+            let region = try #require(lent.region.baseAddress)
+            #expect(region <= lent.start && lent.start + Int(length) <= region + lent.region.count)
+            #expect(!driver.channel.isWanted(lent.start, length: length))
+            driver.channel.giveBack(lent.start, length: length)
+        }
+        #expect(driver.channel.borrow(offset: 0, length: 4 << 20) == nil)
+    }
+
     @Test("What is in the direct memory is what is read, and the other way round")
     func directMemory() throws {
         let device = try RAMDevice(byteCount: 1 << 20)
@@ -109,8 +127,9 @@ struct MemoryBlockTests {
         #expect(try residentPages(odd) == 769)
         // Reads go straight out of it from the first on.
         let channel = try populated.openChannel(depth: 1)
-        #expect(channel.borrow(offset: 1 << 20, length: 4096) != nil)
-        channel.giveBack(offset: 1 << 20, length: 4096)
+        let lent = try #require(channel.borrow(offset: 1 << 20, length: 4096))
+        #expect(lent.start == populated.directMemory?.baseAddress.map { $0 + (1 << 20) })
+        channel.giveBack(lent.start, length: 4096)
         #expect(try sparse.openChannel(depth: 1).borrow(offset: 1 << 20, length: 4096) == nil)
     }
 
