@@ -31,7 +31,7 @@ enum Limits {
     static let registrants = 4096
     /// Hosts that are told of something in one round, and registrants that are looked at, or given up, in one.
     static let hostsPerRound = 16
-    static let registrantsPerRound = 256
+    static let registrantsPerRound = 128
     /// Reservation commands that wait for others on one namespace; more are told to try again.
     static let waitingReservations = 4096
     /// One request in so many is for commands of other than I/O queues alone.
