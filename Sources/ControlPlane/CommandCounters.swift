@@ -26,6 +26,12 @@ public struct CommandCounters: Codable, Sendable {
     }
 }
 
+extension CommandCounters {
+    public static var none: Self {
+        Self(reads: 0, writes: 0, bytesRead: 0, bytesWritten: 0, failed: 0, readSeconds: 0, writeSeconds: 0)
+    }
+}
+
 /// Latencies: how many commands took at most so long, and longer than the bucket before.
 public struct LatencyBucket: Codable, Sendable {
     public var seconds: Double
@@ -34,20 +40,6 @@ public struct LatencyBucket: Codable, Sendable {
     public init(seconds: Double, count: UInt64) {
         self.seconds = seconds
         self.count = count
-    }
-}
-
-extension CommandCounters {
-    public static func + (left: Self, right: Self) -> Self {
-        Self(
-            reads: left.reads + right.reads, writes: left.writes + right.writes,
-            bytesRead: left.bytesRead + right.bytesRead, bytesWritten: left.bytesWritten + right.bytesWritten,
-            failed: left.failed + right.failed, readSeconds: left.readSeconds + right.readSeconds,
-            writeSeconds: left.writeSeconds + right.writeSeconds)
-    }
-
-    public static var none: Self {
-        Self(reads: 0, writes: 0, bytesRead: 0, bytesWritten: 0, failed: 0, readSeconds: 0, writeSeconds: 0)
     }
 }
 

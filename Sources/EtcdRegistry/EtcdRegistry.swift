@@ -248,27 +248,14 @@ public final class EtcdRegistry: Registry, @unchecked Sendable {
     /// Runs `body` on the registry's thread.
     func perform<Value: Sendable>(
         _ body: @escaping @Sendable (EtcdClient) throws(RegistryError) -> Value
-    ) async throws(RegistryError) -> Value { try await Self.perform(queue, client, body) }
+    ) async throws(RegistryError) -> Value {
+        try await queue.run { () throws(RegistryError) in try body(self.client) }
+    }
 
     /// Runs `body` on the leases' thread.
     func performForLeases<Value: Sendable>(
         _ body: @escaping @Sendable (EtcdClient) throws(RegistryError) -> Value
-    ) async throws(RegistryError) -> Value { try await Self.perform(leaseQueue, leaseClient, body) }
-
-    static func perform<Value: Sendable>(
-        _ queue: DispatchQueue, _ client: EtcdClient,
-        _ body: @escaping @Sendable (EtcdClient) throws(RegistryError) -> Value
     ) async throws(RegistryError) -> Value {
-        let result = await withCheckedContinuation {
-            (continuation: CheckedContinuation<Result<Value, RegistryError>, Never>) in
-            queue.async {
-                do throws(RegistryError) {
-                    continuation.resume(returning: .success(try body(client)))
-                } catch {
-                    continuation.resume(returning: .failure(error))
-                }
-            }
-        }
-        return try result.get()
+        try await leaseQueue.run { () throws(RegistryError) in try body(self.leaseClient) }
     }
 }

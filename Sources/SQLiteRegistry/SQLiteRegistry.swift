@@ -1,3 +1,4 @@
+import Base
 import Dispatch
 import Glibc
 import VolumeRegistry
@@ -226,16 +227,6 @@ public final class SQLiteRegistry: Registry, @unchecked Sendable {
     func perform<Value: Sendable>(
         _ body: @escaping @Sendable (Database) throws(RegistryError) -> Value
     ) async throws(RegistryError) -> Value {
-        let result = await withCheckedContinuation {
-            (continuation: CheckedContinuation<Result<Value, RegistryError>, Never>) in
-            queue.async {
-                do throws(RegistryError) {
-                    continuation.resume(returning: .success(try body(self.database)))
-                } catch {
-                    continuation.resume(returning: .failure(error))
-                }
-            }
-        }
-        return try result.get()
+        try await queue.run { () throws(RegistryError) in try body(self.database) }
     }
 }

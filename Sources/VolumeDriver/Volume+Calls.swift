@@ -37,15 +37,12 @@ extension Volume {
     /// The load on the volume and its members.
     public func currentLoad() async -> VolumeLoad {
         await group.run {
-            let status = self.engine.status
-            return VolumeLoad(
+            VolumeLoad(
                 reads: self.load.reads, writes: self.load.writes, others: self.load.others, failed: self.load.failed,
                 readLatency: self.load.readLatency, writeLatency: self.load.writeLatency, underWay: self.usersRunning,
                 members: self.links.map { link in
-                    VolumeLoad.Member(
-                        commands: link.completed, underWay: link.outstanding,
-                        latencyNanoseconds: status.members[link.index].latency)
-                }, statistics: self.engine.statistics)
+                    VolumeLoad.Member(commands: link.completed, underWay: link.outstanding)
+                }, statistics: self.engine.statistics, status: self.engine.status)
         }
     }
 

@@ -9,8 +9,6 @@ public struct VolumeLoad: Sendable {
         /// Commands that it has completed, those of copies and of the volume's own pages too.
         public var commands: UInt64
         public var underWay: Int
-        /// A moving average.
-        public var latencyNanoseconds: UInt64
     }
 
     public var reads: CommandCount
@@ -24,6 +22,8 @@ public struct VolumeLoad: Sendable {
     public var underWay: Int
     public var members: [Member]
     public var statistics: VolumeStatistics
+    /// The state of the volume and its members at the same moment.
+    public var status: VolumeStatusReport
 }
 
 /// The counters of a volume's users. Belongs to the volume's thread.

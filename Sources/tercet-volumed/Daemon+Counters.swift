@@ -12,16 +12,15 @@ extension Daemon {
         let uptime = MonotonicTime.now().nanoseconds(since: started)
         var counters: [VolumeCounters.Volume] = []
         for volume in volumes.sorted(by: { $0.entry.name < $1.entry.name }) {
-            let status = await volume.attachment.volume.status()
             counters.append(
-                VolumeCounters.Volume(volume.entry.name, await volume.attachment.volume.currentLoad(), status))
+                VolumeCounters.Volume(volume.entry.name, await volume.attachment.volume.currentLoad()))
         }
         return VolumeCounters(uptimeSeconds: Double(uptime) / 1e9, volumes: counters)
     }
 }
 
 extension VolumeCounters.Volume {
-    init(_ name: String, _ load: VolumeLoad, _ status: VolumeStatusReport) {
+    init(_ name: String, _ load: VolumeLoad) {
         self.init(
             name: name,
             commands: CommandCounters(
@@ -32,10 +31,10 @@ extension VolumeCounters.Volume {
             writeLatency: [LatencyBucket](load.writeLatency), underWay: load.underWay,
             waitsForOverlap: load.statistics.overlapsHeld, retries: load.statistics.retries,
             readFailovers: load.statistics.readFailovers,
-            members: zip(status.members, load.members).enumerated().map { number, member in
+            members: zip(load.status.members, load.members).enumerated().map { number, member in
                 VolumeCounters.Member(
                     number: number, state: member.0.words, commands: member.1.commands, underWay: member.1.underWay,
-                    latencySeconds: Double(member.1.latencyNanoseconds) / 1e9)
+                    latencySeconds: Double(member.0.latency) / 1e9)
             })
     }
 }

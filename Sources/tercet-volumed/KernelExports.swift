@@ -122,7 +122,7 @@ actor KernelExports {
     private func former(
         _ backend: String, _ link: KernelDeviceLink, _ predecessor: UInt64
     ) async throws(TercetError) -> Int32? {
-        guard let found = try await call({ () throws(TercetError) in KernelDevice.find(backend: backend) }) else {
+        guard let found = try await queue.run({ () throws(TercetError) in KernelDevice.find(backend: backend) }) else {
             return nil
         }
         if let state = link.state, state.index == found, state.isContinued(from: predecessor) { return found }
@@ -185,7 +185,7 @@ actor KernelExports {
         guard !isStopping, let entry = entries[name], !entry.isEnding, entry.index >= 0 else { return }
         let what: Logger.Metadata = ["export": "\(name)", "device": "\(KernelDevice.path(entry.index))"]
         do throws(TercetError) {
-            let backend = try await call { () throws(TercetError) in KernelDevice.backend(of: entry.index) }
+            let backend = try await queue.run { () throws(TercetError) in KernelDevice.backend(of: entry.index) }
             guard backend == entry.settings.backend else {
                 entries[name] = nil
                 entry.link.remove()
@@ -224,7 +224,7 @@ actor KernelExports {
     /// Throws `inUse` where an export's device is mounted, or open for somebody alone.
     func checkIsFree(_ name: String) async throws(TercetError) {
         guard let entry = entries[name] else { return }
-        if try await call({ () throws(TercetError) in KernelDevice.isInUse(KernelDevice.path(entry.index)) }) {
+        if try await queue.run({ () throws(TercetError) in KernelDevice.isInUse(KernelDevice.path(entry.index)) }) {
             throw TercetError(
                 .inUse, "\(entry.link.path) (\(KernelDevice.path(entry.index))) is mounted or in use: end that first")
         }
@@ -271,24 +271,9 @@ actor KernelExports {
     private func withKernel<Result: Sendable>(
         _ body: @escaping @Sendable (inout KernelNBD) throws(TercetError) -> Result
     ) async throws(TercetError) -> Result {
-        try await call { () throws(TercetError) in
+        try await queue.run { () throws(TercetError) in
             var kernel = try KernelNBD()
             return try body(&kernel)
         }
-    }
-
-    /// Makes calls that block, on the thread for them.
-    private func call<Result: Sendable>(
-        _ body: @escaping @Sendable () throws(TercetError) -> Result
-    ) async throws(TercetError) -> Result {
-        let result = await withCheckedContinuation {
-            (continuation: CheckedContinuation<Swift.Result<Result, TercetError>, Never>) in
-            queue.async {
-                do throws(TercetError) { continuation.resume(returning: .success(try body())) } catch {
-                    continuation.resume(returning: .failure(error))
-                }
-            }
-        }
-        return try result.get()
     }
 }

@@ -163,7 +163,7 @@ actor UblkExports {
     func checkIsFree(_ name: String) async throws(TercetError) {
         guard let entry = entries[name] else { return }
         let path = UblkControl.path(entry.index)
-        if try await call({ () throws(TercetError) in KernelDevice.isInUse(path) }) {
+        if try await thread.run({ () throws(TercetError) in KernelDevice.isInUse(path) }) {
             throw TercetError(.inUse, "\(entry.link.path) (\(path)) is mounted or in use: end that first")
         }
     }
@@ -249,21 +249,6 @@ actor UblkExports {
     private func withDriver<Result: Sendable>(
         _ body: @escaping @Sendable (borrowing UblkControl) throws(TercetError) -> Result
     ) async throws(TercetError) -> Result {
-        try await call { () throws(TercetError) in try body(try UblkControl()) }
-    }
-
-    /// Makes calls that block, on the thread for them.
-    private func call<Result: Sendable>(
-        _ body: @escaping @Sendable () throws(TercetError) -> Result
-    ) async throws(TercetError) -> Result {
-        let result = await withCheckedContinuation {
-            (continuation: CheckedContinuation<Swift.Result<Result, TercetError>, Never>) in
-            thread.async {
-                do throws(TercetError) { continuation.resume(returning: .success(try body())) } catch {
-                    continuation.resume(returning: .failure(error))
-                }
-            }
-        }
-        return try result.get()
+        try await thread.run { () throws(TercetError) in try body(try UblkControl()) }
     }
 }

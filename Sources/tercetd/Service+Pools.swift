@@ -20,17 +20,6 @@ extension Service {
     /// Files are made and removed here: neither on a reactor nor where the control socket is answered.
     private static let disk = DispatchQueue(label: "pools")
 
-    private func onDisk<Value: Sendable, Failure: Error>(
-        _ body: @escaping @Sendable () throws(Failure) -> Value
-    ) async throws(Failure) -> Value {
-        let result: Result<Value, Failure> = await withCheckedContinuation { continuation in
-            Self.disk.async {
-                continuation.resume(returning: Result { () throws(Failure) in try body() })
-            }
-        }
-        return try result.get()
-    }
-
     // MARK: A definition with its pools
 
     /// A definition with the namespaces that its pools have, and the pools that cannot be opened, which are left out.
@@ -55,7 +44,7 @@ extension Service {
         // A subsystem may have got another name, and a pool another folder: one that is not wanted any more lets go of its folder.
         forgetPools(notIn: definition)
         let reservations = surroundings.reservations
-        let store = try await onDisk { () throws(TercetError) in
+        let store = try await Self.disk.run { () throws(TercetError) in
             try PoolStore(folder: folder) { reservations?.remove(subsystem: nqn, nsid: $0) }
         }
         pools.append(OpenPool(nqn: nqn, store: store))
@@ -71,7 +60,7 @@ extension Service {
 
     /// Removes files of namespaces that have been deleted. What cannot be removed is not seen by anybody, and is tried again.
     private func finish(_ store: PoolStore, _ nqn: String) async {
-        do throws(TercetError) { try await onDisk { () throws(TercetError) in try store.finish() } } catch {
+        do throws(TercetError) { try await Self.disk.run { () throws(TercetError) in try store.finish() } } catch {
             logger.error(
                 "a deleted namespace still takes room; its file is removed with the next change, or at the next start",
                 metadata: ["subsystem": "\(nqn)", "error": "\(error)"])
@@ -114,7 +103,7 @@ extension Service {
         case .create(let blockCount, let uuid):
             let namespace: PoolNamespace
             do throws(PoolRefusal) {
-                namespace = try await onDisk { () throws(PoolRefusal) in
+                namespace = try await Self.disk.run { () throws(PoolRefusal) in
                     try store.make(blockCount: blockCount, uuid: uuid, within: limits)
                 }
             } catch {
@@ -139,7 +128,7 @@ extension Service {
             try await bringAbout()
             return nsid
         case .grow(let nsid, let blockCount):
-            try await onDisk { () throws(PoolRefusal) in
+            try await Self.disk.run { () throws(PoolRefusal) in
                 try store.grow(nsid, blockCount: blockCount, within: limits)
             }
             try await bringAbout()
@@ -151,11 +140,11 @@ extension Service {
     }
 
     private func set(_ isAttached: Bool, _ nsid: UInt32, _ store: PoolStore) async throws(PoolRefusal) {
-        try await onDisk { () throws(PoolRefusal) in try store.setAttached(isAttached, nsid) }
+        try await Self.disk.run { () throws(PoolRefusal) in try store.setAttached(isAttached, nsid) }
     }
 
     private func delete(_ nsids: [UInt32], _ nqn: String, _ store: PoolStore) async throws(PoolRefusal) -> UInt32 {
-        for nsid in nsids { try await onDisk { () throws(PoolRefusal) in try store.remove(nsid) } }
+        for nsid in nsids { try await Self.disk.run { () throws(PoolRefusal) in try store.remove(nsid) } }
         try await bringAbout()
         await finish(store, nqn)
         return nsids.first ?? 0
