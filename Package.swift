@@ -270,8 +270,8 @@ let package = Package(
         room(
             "VolumedConfiguration",
             [
-                "Base", "BlockInterface", "NVMeAuthentication", "NVMeSpec", "Succession", "TargetConfiguration",
-                "VolumeDriver",
+                "Base", "BlockInterface", "FabricsConfiguration", "NVMeAuthentication", "NVMeSpec", "Succession",
+                "TargetConfiguration", "VolumeDriver",
                 "VolumeRegistry",
             ]),
         tests(

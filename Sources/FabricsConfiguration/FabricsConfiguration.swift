@@ -8,6 +8,8 @@ import Foundation
 /// Source of the form: libnvme, "NVMe-oF Connection Configuration".
 public struct FabricsConfiguration: Sendable {
     public static let usualPath = "/etc/nvme/nvme-fabrics.conf"
+    /// The variable of the environment that names another file.
+    private static let variable = "TERCET_FABRICS"
     /// No file of connections is larger.
     private static let largestBytes = 1 << 20
 
@@ -28,6 +30,11 @@ public struct FabricsConfiguration: Sendable {
     public private(set) var hostNQN: String?
     private var paths: [String: [Path]] = [:]
     private let path: String
+
+    /// Reads this host's file: the usual one, or the one that the environment names.
+    public static func ofThisHost() throws(TercetError) -> FabricsConfiguration {
+        try FabricsConfiguration(path: ProcessInfo.processInfo.environment[variable] ?? usualPath)
+    }
 
     /// Reads a file of connections, and the folder beside it. Neither need be there.
     public init(path: String = usualPath) throws(TercetError) {

@@ -24,6 +24,29 @@ public struct MemberAddress: Hashable, Sendable, CustomStringConvertible {
         self.init(address: address, subsystemNQN: String(text[text.index(after: first)..<last]), nsid: nsid)
     }
 
+    /// Reads the text form, or `SUBNQN/NSID`, a member by its names alone.
+    ///
+    /// - Parameter addressOf: knows where a subsystem is; it is asked for those that are given by name.
+    /// - Throws: `invalid` for anything else, and what `addressOf` throws.
+    public init(
+        _ text: String, addressOf: (_ subsystemNQN: String) throws(TercetError) -> SocketAddress
+    ) throws(TercetError) {
+        if let member = MemberAddress(text) {
+            self = member
+            return
+        }
+        guard text.hasPrefix("nqn."), let slash = text.lastIndex(of: "/"),
+            let nsid = UInt32(text[text.index(after: slash)...]), nsid > 0
+        else {
+            throw TercetError(
+                .invalid,
+                "'\(text)' is no member; allowed: ADDRESS:PORT/SUBNQN/NSID, or SUBNQN/NSID where nvme-fabrics.conf knows the subsystem"
+            )
+        }
+        let nqn = String(text[..<slash])
+        self.init(address: try addressOf(nqn), subsystemNQN: nqn, nsid: nsid)
+    }
+
     public var description: String { "\(address)/\(subsystemNQN)/\(nsid)" }
 }
 

@@ -1,6 +1,8 @@
 import Base
 import BlockInterface
+import FabricsConfiguration
 import NVMeAuthentication
+import NVMeSpec
 import TargetConfiguration
 import VolumeDriver
 
@@ -55,7 +57,7 @@ public struct VolumedConfiguration: Equatable, Sendable {
             self.limits = limits
         }
 
-        /// - Parameter memberTexts: as `ADDRESS:PORT/SUBNQN/NSID`.
+        /// - Parameter memberTexts: as `ADDRESS:PORT/SUBNQN/NSID`, or `SUBNQN/NSID` where nvme-fabrics.conf knows the subsystem.
         public init(name: String, memberTexts: [String], takesOver: Bool) throws(TercetError) {
             var members: [MemberAddress] = []
             for text in memberTexts { members.append(try VolumedConfiguration.member(text) { $0 }) }
@@ -86,7 +88,7 @@ public struct VolumedConfiguration: Equatable, Sendable {
     public var registry: String?
     /// Threads that serve, each on a processor of its own.
     public var reactors = 1
-    /// The NQN of this host towards the members; `nil` for the machine's.
+    /// The NQN of this host towards the members; `nil` for that of nvme-fabrics.conf, else the machine's.
     public var hostNQN: String?
     /// The keys with which it connects to members; `nil` for none but those of the environment.
     public var keys: KeySource?
@@ -168,14 +170,28 @@ public struct VolumedConfiguration: Equatable, Sendable {
         return VolumeEntry(name: String(text[..<split]), members: members)
     }
 
+    /// Takes the name of this host from nvme-fabrics.conf where none is given.
+    public mutating func completeHostNQN() throws(TercetError) {
+        if hostNQN == nil { hostNQN = try FabricsConfiguration.ofThisHost().hostNQN }
+        guard let hostNQN else { return }
+        do throws(InvalidNQN) { try NQN.validate(hostNQN) } catch {
+            // Names without the form of an NQN are in use in the field.
+            guard !error.isOfForm || hostNQN.isEmpty else { return }
+            throw TercetError(.invalid, "the NQN of this host, '\(hostNQN)': \(error)")
+        }
+    }
+
     /// - Parameter place: puts what is wrong behind where it is.
     static func member(
         _ text: String, _ place: (String) -> String
     ) throws(TercetError) -> MemberAddress {
-        guard let member = MemberAddress(text) else {
-            throw TercetError(.invalid, place("'\(text)' is no member; allowed: ADDRESS:PORT/SUBNQN/NSID"))
+        do throws(TercetError) {
+            return try MemberAddress(text) { nqn throws(TercetError) in
+                try FabricsConfiguration.ofThisHost().address(of: nqn)
+            }
+        } catch {
+            throw TercetError(error.code, place(error.message))
         }
-        return member
     }
 
     private static func device(_ text: String) throws(TercetError) -> DeviceEntry {

@@ -12,10 +12,11 @@ struct ServeCommand: ParsableCommand {
         abstract: "Serve the calls of a container orchestrator (CSI, gRPC) at a Unix socket.",
         discussion: """
             The services are Identity and Node of CSI 1.12, and grpc.health.v1. A volume_id is a volume's name; the key "members" of a \
-            volume's context is three times ADDRESS:PORT/SUBNQN/NSID, with commas between, where tercet-volumed does not have the \
-            volume; "takeOver", true or false, says whether a stage fences a host that has it attached. A controller tells both when it \
-            publishes a volume. A call goes on when its caller has gone; made again meanwhile, it is ABORTED. SIGTERM ends the program \
-            when the calls that run have ended.
+            volume's context is three times ADDRESS:PORT/SUBNQN/NSID (SUBNQN/NSID where the nvme-fabrics.conf of tercet-volumed's \
+            machine knows the subsystem), with commas between, where tercet-volumed does not have the volume; "takeOver", true or \
+            false, says whether a stage fences a host that has it attached. A controller tells both when it publishes a volume. A \
+            call goes on when its caller has gone; made again meanwhile, it is ABORTED. SIGTERM ends the program when the calls that \
+            run have ended.
 
             With --controller the services are Identity and Controller: volumes are made in the pools of a registry (tercet pool), by \
             tercet. One controller at a time serves a registry. Parameters of a class: "spread", required (three failure domains, the \

@@ -38,8 +38,8 @@ struct TercetVolumed: ParsableCommand {
     @Option(
         name: .long,
         help: ArgumentHelp(
-            "A volume, by the name of its export and its members ADDRESS:PORT/SUBNQN/NSID, or by its name in the registry. "
-                + "Repeatable.", valueName: "NAME[=MEMBER,MEMBER,MEMBER]"))
+            "A volume, by the name of its export and its members ADDRESS:PORT/SUBNQN/NSID (SUBNQN/NSID where nvme-fabrics.conf knows the "
+                + "subsystem), or by its name in the registry. Repeatable.", valueName: "NAME[=MEMBER,MEMBER,MEMBER]"))
     var volume: [String] = []
 
     @Option(
@@ -141,7 +141,9 @@ struct TercetVolumed: ParsableCommand {
     @Option(name: .long, help: "Threads that serve, each on a processor of its own.")
     var reactors: Int?
 
-    @Option(name: .long, help: "NQN of this host towards the members (default: /etc/nvme/hostnqn).")
+    @Option(
+        name: .long,
+        help: "NQN of this host towards the members (default: that of nvme-fabrics.conf, else /etc/nvme/hostnqn).")
     var hostnqn: String?
 
     @Option(
@@ -200,6 +202,7 @@ extension TercetVolumed {
                     .invalid, "--config is given with other options; allowed: all of it in the file, or nothing")
             }
             configuration = try VolumedConfiguration(contentsOf: config)
+            try configuration.completeHostNQN()
             try await RegisteredVolumes.complete(&configuration)
             try configuration.checkSuccession(isTakingOver: takeOverFrom != nil)
             return configuration
@@ -221,6 +224,7 @@ extension TercetVolumed {
             configuration.nvmeAddress = address
         }
         configuration.hostNQN = hostnqn
+        try configuration.completeHostNQN()
         if let reactors {
             guard (1...256).contains(reactors) else {
                 throw TercetError(.invalid, "--reactors \(reactors): is out of range; allowed: 1 to 256")

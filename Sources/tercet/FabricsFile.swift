@@ -1,27 +1,16 @@
 import ArgumentParser
 import Base
 import FabricsConfiguration
-import Foundation
 import VolumeDriver
 
-/// This host's file of connections, which it shares with nvme-cli 3.
+/// This host's file of connections, which it shares with nvme-cli 3, as the options of commands use it.
 enum FabricsFile {
-    /// The variable that names another file.
-    private static let variable = "TERCET_FABRICS"
-
     /// A member as it is given: with its address, or by names alone, whose address the file knows.
     static func member(_ text: String) throws -> MemberAddress {
-        if let member = MemberAddress(text) { return member }
-        guard text.hasPrefix("nqn."), let slash = text.lastIndex(of: "/"),
-            let nsid = UInt32(text[text.index(after: slash)...]), nsid > 0
-        else {
-            throw ValidationError(
-                "a member is ADDRESS:PORT/SUBNQN/NSID, or SUBNQN/NSID where \(FabricsConfiguration.usualPath) knows the subsystem"
-            )
-        }
-        let nqn = String(text[..<slash])
         do throws(TercetError) {
-            return MemberAddress(address: try read().address(of: nqn), subsystemNQN: nqn, nsid: nsid)
+            return try MemberAddress(text) { nqn throws(TercetError) in
+                try FabricsConfiguration.ofThisHost().address(of: nqn)
+            }
         } catch {
             throw ValidationError(error.description)
         }
@@ -34,13 +23,10 @@ enum FabricsFile {
             return given
         }
         let found: String?
-        do throws(TercetError) { found = try read().hostNQN } catch { throw ValidationError(error.description) }
+        do throws(TercetError) { found = try FabricsConfiguration.ofThisHost().hostNQN } catch {
+            throw ValidationError(error.description)
+        }
         if let found { try checkNQN(found, "host NQN of \(FabricsConfiguration.usualPath)") }
         return found
-    }
-
-    private static func read() throws(TercetError) -> FabricsConfiguration {
-        try FabricsConfiguration(
-            path: ProcessInfo.processInfo.environment[variable] ?? FabricsConfiguration.usualPath)
     }
 }

@@ -100,12 +100,9 @@ done
 check "a volume is created" volume create --region-size 64k
 check "... and attached" volume heal
 # Its members are known by name where nvme-cli's file of connections has their addresses.
-printf '[Host]\nhostnqn = %s:host\n' "$nqn" >"$tap_folder/fabrics.conf"
-for number in 0 1 2; do
-  printf '[Subsystem]\nnqn = %s\ncontroller = transport=rdma;traddr=%s;trsvcid=%d\n' "$nqn.$number" "$address" $((port + number))
-done >>"$tap_folder/fabrics.conf"
+knows_members_by_name
 by_name() {
-  TERCET_FABRICS=$tap_folder/fabrics.conf timeout 120 "$tercet" volume "$1" --member "$nqn.0/1" --member "$nqn.1/1" --member "$nqn.$2/1"
+  timeout 120 "$tercet" volume "$1" --member "$nqn.0/1" --member "$nqn.1/1" --member "$nqn.$2/1"
 }
 expect_output "its members are found by name" "health: healthy" by_name status 2
 expect_refusal "... but one that the file does not know" "fabrics.conf knows no subsystem $nqn.9" by_name status 9

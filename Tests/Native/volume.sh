@@ -33,6 +33,15 @@ volume() {
   timeout 120 "$tercet" volume "$command" "${members[@]}" "$@"
 }
 
+# knows_members_by_name: makes nvme-cli's file of connections, with the addresses of the members, that of all programs from here on.
+knows_members_by_name() {
+  export TERCET_FABRICS=$tap_folder/fabrics.conf
+  printf '[Host]\nhostnqn = %s:host\n' "$nqn" >"$TERCET_FABRICS"
+  for number in 0 1 2; do
+    printf '[Subsystem]\nnqn = %s\ncontroller = transport=rdma;traddr=%s;trsvcid=%d\n' "$nqn.$number" "$address" $((port + number))
+  done >>"$TERCET_FABRICS"
+}
+
 # members_are_equal: the data of the three files is the same, byte for byte.
 members_are_equal() {
   local blocks

@@ -121,5 +121,13 @@ check "SIGTERM detaches it" stop_volumed
 check "... cleanly" volumed_said "volume detached"
 check "the members are equal" members_are_equal
 expect_output "status says clean" "clean, members: in sync, in sync, in sync" volume status
+
+knows_members_by_name
+by_name() { start_volumed --nbd "$nbd_socket" --volume "db=$nqn.0/1,$nqn.1/1,$1"; }
+require "the daemon finds members by name, in nvme-cli's file of connections" by_name "$nqn.2/1"
+check "... and the target knows the host by the name there" grep -q "host=$nqn:host" "$tap_folder/target0.log"
+check "... it ends" stop_volumed
+expect_refusal "a member that the file does not know is told" "fabrics.conf knows no subsystem $nqn.9" \
+  "$volumed" --nbd "$nbd_socket" --volume "db=$nqn.0/1,$nqn.1/1,$nqn.9/1"
 check "the targets end in good order" stop_members
 done_testing
