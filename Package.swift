@@ -61,10 +61,30 @@ let package = Package(
         room("FabricInterface", ["Base"]),
         room("BlockInterface", ["Base"]),
         room("NVMeSpec", ["Base"]),
-        tests("NVMeSpecTests", ["Base", "CLibNVMe", "LibNVMeCapture", "NVMeSpec", "NVMeSpecFuzz"]),
+        tests("NVMeSpecTests", ["Base", "CLibNVMe", "LibNVMeCapture", "NVMeSpec"]),
         // What must hold for any bytes, for the tests and for Tools/fuzz.
+        .target(name: "Fuzzing", path: "Tests/Fuzzing", swiftSettings: strict),
         .target(
-            name: "NVMeSpecFuzz", dependencies: ["Base", "NVMeSpec"], path: "Tests/NVMeSpecFuzz", swiftSettings: strict),
+            name: "NVMeSpecFuzz", dependencies: ["Base", "Fuzzing", "NVMeSpec"], path: "Tests/NVMeSpecFuzz",
+            swiftSettings: strict),
+        .target(
+            name: "DocumentFuzz",
+            dependencies: [
+                "Base", "BlockInterface", "FabricsConfiguration", "Fuzzing", "NBDOverTCP", "Replication",
+                "TargetConfiguration", "VolumeDriver", "VolumeRegistry", "VolumedConfiguration",
+            ], path: "Tests/DocumentFuzz", swiftSettings: strict),
+        .target(
+            name: "EngineFuzz",
+            dependencies: [
+                "Base", "Fuzzing", "InProcessTransport", "MemoryBlock", "NVMeAuthentication", "NVMeSpec", "NVMeTarget",
+                "TargetInterface", "TargetTransport",
+            ], path: "Tests/EngineFuzz", swiftSettings: strict),
+        .executableTarget(
+            name: "fuzz-parsers",
+            dependencies: ["DocumentFuzz", "EngineFuzz", "Fuzzing", "NBDProtocolFuzz", "NVMeSpecFuzz"],
+            path: "Tests/FuzzDriver", swiftSettings: strict),
+        tests(
+            "FuzzingTests", ["Base", "DocumentFuzz", "EngineFuzz", "Fuzzing", "NBDProtocolFuzz", "NVMeSpecFuzz"]),
         // Catches the commands that libnvme builds, for comparison.
         .target(name: "LibNVMeCapture", path: "Tests/LibNVMeCapture"),
         // In-band authentication: messages and arithmetic of both sides, no I/O.
@@ -173,9 +193,9 @@ let package = Package(
         // The NBD protocol: bytes and rules, no I/O.
         room("NBDProtocol"),
         .target(
-            name: "NBDProtocolFuzz", dependencies: ["Base", "NBDProtocol"], path: "Tests/NBDProtocolFuzz",
+            name: "NBDProtocolFuzz", dependencies: ["Base", "Fuzzing", "NBDProtocol"], path: "Tests/NBDProtocolFuzz",
             swiftSettings: strict),
-        tests("NBDProtocolTests", ["Base", "NBDProtocol", "NBDProtocolFuzz"]),
+        tests("NBDProtocolTests", ["NBDProtocol"]),
         // Serves any block device to NBD clients, on a reactor.
         room("NBDServer", ["Base", "BlockInterface", "Buffers", "CLinux", "NBDProtocol", "Reactor"]),
         tests(

@@ -62,6 +62,13 @@ public struct Reply: Equatable, Sendable {
     public var challenge: [UInt8]?
     /// The host's public value.
     public var publicValue: [UInt8]
+
+    public init(sequence: UInt32, response: [UInt8], challenge: [UInt8]?, publicValue: [UInt8]) {
+        self.sequence = sequence
+        self.response = response
+        self.challenge = challenge
+        self.publicValue = publicValue
+    }
 }
 
 /// DH-HMAC-CHAP_Success1.

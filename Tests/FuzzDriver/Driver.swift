@@ -1,49 +1,80 @@
+import DocumentFuzz
+import EngineFuzz
+import Foundation
+import Fuzzing
 import Glibc
 import NBDProtocolFuzz
 import NVMeSpecFuzz
 
-/// libFuzzer's entry points. Which parser to feed is in the environment, because libFuzzer owns the arguments.
-/// Not part of the package: Tools/fuzz compiles this with libFuzzer.
+/// Feeds a parser: from files, and where it is built for that, as Tools/fuzz does, from libFuzzer.
+@main struct Driver {
+    private static let all =
+        FuzzTarget.nvme + FuzzTarget.nbd + FuzzTarget.documents + FuzzTarget.engines
 
-private struct Parser {
-    let name: String
-    let seeds: [[UInt8]]
-    let run: @Sendable (UnsafeRawBufferPointer) -> Void
-
-    static let all =
-        FuzzTarget.all.map { Parser(name: $0.name, seeds: $0.seeds, run: $0.run) }
-        + NBDFuzzTarget.all.map { Parser(name: $0.name, seeds: $0.seeds, run: $0.run) }
-}
-
-private let target: Parser = {
-    let name = getenv("TERCET_FUZZ_TARGET").map { String(cString: $0) } ?? ""
-    guard let target = Parser.all.first(where: { $0.name == name }) else {
-        fatalError("TERCET_FUZZ_TARGET names no parser: \(name)")
-    }
-    return target
-}()
-
-/// Lists the parsers, or writes a parser's seeds to a folder, where the environment asks for it.
-@c(LLVMFuzzerInitialize)
-public func initialize(
-    _ count: UnsafeMutablePointer<Int32>, _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<CChar>>
-) -> Int32 {
-    if getenv("TERCET_FUZZ_LIST") != nil {
-        for target in Parser.all { print(target.name) }
-        exit(0)
-    }
-    if let folder = getenv("TERCET_FUZZ_SEEDS").map({ String(cString: $0) }) {
-        for (index, seed) in target.seeds.enumerated() {
-            guard let file = fopen("\(folder)/seed\(index)", "w") else { fatalError("cannot write to \(folder)") }
-            fwrite(seed, 1, seed.count, file)
-            fclose(file)
+    static func main() {
+        let arguments = CommandLine.arguments.dropFirst()
+        guard let verb = arguments.first, let target = all.first(where: { $0.name == arguments.dropFirst().first })
+        else {
+            // Without a parser it names those that there are.
+            for target in all { print(target.name) }
+            return
+        }
+        let rest = Array(arguments.dropFirst(2))
+        switch verb {
+        case "seeds": write(target.seeds, to: rest.first ?? ".")
+        case "repeat":
+            for path in rest {
+                guard let bytes = FileManager.default.contents(atPath: path) else {
+                    print("\(path): cannot be read")
+                    exit(2)
+                }
+                bytes.withUnsafeBytes(target.run)
+            }
+        default: fuzz(target, rest)
         }
     }
-    return 0
+
+    private static func write(_ seeds: [[UInt8]], to folder: String) {
+        for (number, seed) in seeds.enumerated() {
+            guard FileManager.default.createFile(atPath: "\(folder)/seed\(number)", contents: Data(seed)) else {
+                print("\(folder): cannot be written to")
+                exit(2)
+            }
+        }
+    }
+
+    #if FUZZING
+        /// The parser that libFuzzer feeds: its callback is a C function and keeps nothing.
+        private nonisolated(unsafe) static var chosen = all[0]
+
+        /// Has libFuzzer feed the parser, with libFuzzer's own options.
+        private static func fuzz(_ target: FuzzTarget, _ options: [String]) {
+            chosen = target
+            var words: [UnsafeMutablePointer<CChar>?] = (["fuzz"] + options).map { strdup($0) } + [nil]
+            var count = Int32(words.count - 1)
+            words.withUnsafeMutableBufferPointer { words in
+                var first = words.baseAddress
+                exit(
+                    runLibFuzzer(&count, &first) { bytes, count in
+                        Driver.chosen.run(UnsafeRawBufferPointer(start: bytes, count: bytes == nil ? 0 : count))
+                        return 0
+                    })
+            }
+        }
+    #else
+        private static func fuzz(_ target: FuzzTarget, _ options: [String]) {
+            print("this program was built without libFuzzer: Tools/fuzz builds one that has it")
+            exit(2)
+        }
+    #endif
 }
 
-@c(LLVMFuzzerTestOneInput)
-public func testOneInput(_ bytes: UnsafeRawPointer?, _ count: Int) -> Int32 {
-    target.run(UnsafeRawBufferPointer(start: bytes, count: bytes == nil ? 0 : count))
-    return 0
-}
+#if FUZZING
+    /// `LLVMFuzzerRunDriver` of libFuzzer, "Using libFuzzer as a library".
+    @_silgen_name("LLVMFuzzerRunDriver")
+    private func runLibFuzzer(
+        _ count: UnsafeMutablePointer<Int32>,
+        _ arguments: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>,
+        _ run: @convention(c) (UnsafeRawPointer?, Int) -> Int32
+    ) -> Int32
+#endif

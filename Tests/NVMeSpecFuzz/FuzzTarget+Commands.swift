@@ -1,4 +1,5 @@
 import Base
+import Fuzzing
 import NVMeSpec
 
 extension FuzzTarget {

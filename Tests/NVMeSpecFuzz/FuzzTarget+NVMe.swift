@@ -1,21 +1,11 @@
 import Base
+import Fuzzing
 import NVMeSpec
 
-/// A parser of bytes from a peer, with what must hold whatever the bytes are.
-///
-/// The tests feed it seeded random bytes; `Tools/fuzz` feeds it libFuzzer's. It traps where something does not hold.
-public struct FuzzTarget: Sendable {
-    public let name: String
-    /// Bytes that are what the parser expects, to start from.
-    public let seeds: [[UInt8]]
-    /// Parses the bytes.
-    public let run: @Sendable (UnsafeRawBufferPointer) -> Void
-
-    /// Every parser of NVMeSpec.
-    public static let all: [FuzzTarget] = entries + handshakes + identify + logs + texts
-}
-
 extension FuzzTarget {
+    /// Every parser of NVMeSpec.
+    public static let nvme: [FuzzTarget] = entries + handshakes + identify + logs + texts
+
     /// A structure of fixed size: what it decodes is encoded and decoded again without a change. Text that is no UTF-8
     /// is replaced by the first decoding, which may make it too long for its field, so the second one is compared.
     static func structure<S: FixedStructure & Equatable>(_ example: S) -> FuzzTarget {

@@ -1,5 +1,9 @@
 import Base
+import DocumentFuzz
+import EngineFuzz
+import Fuzzing
 import Glibc
+import NBDProtocolFuzz
 import NVMeSpecFuzz
 import Testing
 
@@ -9,24 +13,26 @@ extension FuzzTarget: CustomTestStringConvertible {
 
 @Suite("Parsers take any bytes")
 struct FuzzTests {
-    /// Inputs for each parser. Tools/test runs optimised code; without optimisation it is ten times slower.
+    private static let targets = FuzzTarget.nvme + FuzzTarget.nbd + FuzzTarget.documents + FuzzTarget.engines
+
+    /// A tenth of the inputs where the code is not optimised, which is ten times slower.
     #if DEBUG
-        static let inputs = 10_000
+        private static let share = 10
     #else
-        static let inputs = 100_000
+        private static let share = 1
     #endif
     /// Of this run; `TERCET_FUZZ_SEED` repeats one.
     static let seed = getenv("TERCET_FUZZ_SEED").flatMap { UInt64(String(cString: $0)) } ?? .random(in: 0...UInt64.max)
 
     /// In a process of its own, which a parser that traps ends.
-    @Test("Seeded random bytes", arguments: FuzzTarget.all)
+    @Test("Seeded random bytes", arguments: targets)
     func random(target: FuzzTarget) async {
         await #expect(
             processExitsWith: .success, "\(target.name): repeat with TERCET_FUZZ_SEED=\(FuzzTests.seed)"
         ) { [name = target.name as String, seed = FuzzTests.seed as UInt64] in
             // Why it trapped is said on the standard error, which for a process of a test leads nowhere.
             dup2(open("/proc/\(getppid())/fd/2", O_WRONLY), STDERR_FILENO)
-            let target = try #require(FuzzTarget.all.first { $0.name == name })
+            let target = try #require(FuzzTests.targets.first { $0.name == name })
             FuzzTests.feed(target, seed: seed)
         }
     }
@@ -35,7 +41,7 @@ struct FuzzTests {
         var random = SeededRandom(seed: seed)
         for seed in target.seeds { seed.withUnsafeBytes(target.run) }
         var input = target.seeds[0]
-        for round in 0..<inputs {
+        for round in 0..<target.inputs / share {
             if round % 16 == 0 { input = target.seeds[round / 16 % target.seeds.count] }
             mutate(&input, longest: target.seeds[0].count * 2, &random)
             input.withUnsafeBytes(target.run)

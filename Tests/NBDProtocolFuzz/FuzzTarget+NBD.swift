@@ -1,15 +1,10 @@
 import Base
+import Fuzzing
 import NBDProtocol
 
-/// A parser of bytes from an NBD client, with what must hold for any bytes. The tests feed it seeded random bytes.
-public struct NBDFuzzTarget: Sendable {
-    public let name: String
-    /// Bytes that the parser expects, to start from.
-    public let seeds: [[UInt8]]
-    /// Parses the bytes; traps where something does not hold.
-    public let run: @Sendable (UnsafeRawBufferPointer) -> Void
-
-    public static let all = [handshake, requests, prelude]
+/// The parsers of bytes from an NBD client.
+extension FuzzTarget {
+    public static let nbd = [handshake, requests, prelude]
 
     private static let exports = [
         NBDExportDescription(name: "one", text: "the first", size: 1 << 30, flags: [.hasFlags, .sendFlush]),
@@ -17,7 +12,7 @@ public struct NBDFuzzTarget: Sendable {
     ]
 
     /// A handshake takes the same bytes in one go and in small parts, and says the same.
-    private static let handshake = NBDFuzzTarget(name: "NBDHandshake", seeds: [options]) { bytes in
+    private static let handshake = FuzzTarget(name: "NBDHandshake", seeds: [options]) { bytes in
         let whole = shakeHands(bytes, step: max(1, bytes.count))
         let parts = shakeHands(bytes, step: 3)
         invariant(whole.output == parts.output, "how bytes arrive does not matter to a handshake")
@@ -41,7 +36,7 @@ public struct NBDFuzzTarget: Sendable {
     }
 
     /// The part before TLS takes bytes in any parts, and does not grow by what it drops.
-    private static let prelude = NBDFuzzTarget(name: "NBDTLSPrelude", seeds: [options]) { bytes in
+    private static let prelude = FuzzTarget(name: "NBDTLSPrelude", seeds: [options]) { bytes in
         let whole = beginTLS(bytes, step: max(1, bytes.count))
         let parts = beginTLS(bytes, step: 3)
         invariant(whole.count <= 18 + 65 * 20, "a prelude says no more than it is asked")
@@ -62,7 +57,7 @@ public struct NBDFuzzTarget: Sendable {
     }
 
     /// Each header is judged, and what is to be performed lies within the export.
-    private static let requests = NBDFuzzTarget(name: "NBDRequest", seeds: [request]) { bytes in
+    private static let requests = FuzzTarget(name: "NBDRequest", seeds: [request]) { bytes in
         for form in [NBDHeaderForm.simple, .structured, .extended] where bytes.count >= NBDRequest.size(form) {
             guard let first = bytes.baseAddress, let request = NBDRequest(decoding: first, form: form) else { continue }
             let session = NBDSession(
