@@ -16,6 +16,8 @@ public struct SocketAddress: Hashable, Sendable, CustomStringConvertible {
     /// Accepts a numeric IPv4 or IPv6 address; `nil` for anything else.
     public init?(host: String, port: UInt16) {
         let bare = host.hasPrefix("[") && host.hasSuffix("]") ? String(host.dropFirst().dropLast()) : host
+        // The system would not see what is behind a zero.
+        guard !bare.utf8.contains(0) else { return nil }
         var hints = addrinfo()
         hints.ai_flags = AI_NUMERICHOST
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
