@@ -60,7 +60,7 @@ expect_code "... which cannot be called" 12 "." csi NodeGetInfo
 expect_code "it is a controller, whose volumes grow offline" 0 '"capabilities": \[\{"service": \{"type": 1\}\}, \{"volume_expansion": \{"type": 2\}\}\]' \
   csi GetPluginCapabilities
 expect_code "it makes, publishes, lists, tells capacity, expands and tells of nodes" 0 '1}.*2}.*3}.*4}.*9}.*10}.*12}.*13}' csi ControllerGetCapabilities
-expect_code "it has no snapshots" 12 "." csi ControllerModifyVolume '{"volume_id": "db"}'
+expect_code "nothing of it can be modified" 12 "." csi ControllerModifyVolume '{"volume_id": "db"}'
 expect_code "the pools' capacity is told" 0 '"available_capacity": "268435456", "maximum_volume_size": "26[0-9]{7}", "minimum_volume_size": "1048576"' csi GetCapacity
 expect_code "... of a class" 0 '"available_capacity": "0", "maximum_volume_size": "0"' csi GetCapacity '{"parameters": {"pools": "p0,p1"}}'
 expect_code "... of what cannot be" 0 '"available_capacity": "0"' \
