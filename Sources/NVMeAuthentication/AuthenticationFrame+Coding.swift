@@ -66,7 +66,7 @@ extension AuthenticationFrame {
         var negotiation = Negotiation(secureChannel: try source.byte(6), hashes: [], groups: [])
         for number in 0..<Int(try source.byte(7)) {
             let start = 8 + number * descriptorByteCount
-            _ = try source.bytes(start, descriptorByteCount)
+            try source.check(start, descriptorByteCount)
             guard try source.byte(start) == protocolID else { continue }
             let (hashes, groups) = (Int(try source.byte(start + 2)), Int(try source.byte(start + 3)))
             guard hashes <= listCapacity, groups <= listCapacity else { throw .incorrectPayload }
@@ -154,8 +154,13 @@ private struct MessageSource {
         return source[place]
     }
 
-    func bytes(_ place: Int, _ count: Int) throws(AuthenticationFailure) -> [UInt8] {
+    /// So many bytes are there.
+    func check(_ place: Int, _ count: Int) throws(AuthenticationFailure) {
         guard place <= source.count, count <= source.count - place else { throw .incorrectPayload }
+    }
+
+    func bytes(_ place: Int, _ count: Int) throws(AuthenticationFailure) -> [UInt8] {
+        try check(place, count)
         return Array(source[place..<(place + count)])
     }
 
