@@ -63,11 +63,17 @@ enum EngineScript {
     }()
 
     private static func step(_ kind: UInt8, _ length: UInt32, _ entry: SubmissionEntry) -> [UInt8] {
-        let bytes = [UInt8](unsafeUninitializedCapacity: SubmissionEntry.byteCount) { buffer, count in
-            if let place = buffer.baseAddress { entry.store(to: UnsafeMutableRawPointer(place)) }
-            count = SubmissionEntry.byteCount
-        }
         let size = withUnsafeBytes(of: length.littleEndian) { Array($0.prefix(3)) }
-        return [kind] + size + [1, 0, 0, 0] + bytes
+        return [kind] + size + [1, 0, 0, 0] + entry.wire
+    }
+}
+
+extension SubmissionEntry {
+    /// The 64 bytes that a host sends.
+    var wire: [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: Self.byteCount) { buffer, count in
+            if let place = buffer.baseAddress { store(to: UnsafeMutableRawPointer(place)) }
+            count = Self.byteCount
+        }
     }
 }

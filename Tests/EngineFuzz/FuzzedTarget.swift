@@ -60,21 +60,21 @@ final class FuzzedTarget {
     }
 
     private func connect(_ queue: UInt16, _ controller: UInt16) -> UInt16 {
-        let data = ConnectData(
-            hostID: UUIDBytes(high: 1, low: 2), controllerID: controller, subsystemNQN: Self.nqn, hostNQN: Self.host)
         send(
             SubmissionEntry(.connect(ConnectCommand(queueID: queue, sqSize: 15)), commandID: 1), on: Int(queue),
-            .fromHost(data.encoded))
+            .fromHost(Self.connectData(controller)))
         guard let answer = queues[Int(queue)].answers.last else { invariantViolated("a Connect is answered") }
         return UInt16(answer.entry[0]) | UInt16(answer.entry[1]) << 8
     }
 
+    private static func connectData(_ controller: UInt16) -> [UInt8] {
+        ConnectData(
+            hostID: UUIDBytes(high: 1, low: 2), controllerID: controller, subsystemNQN: nqn, hostNQN: host
+        ).encoded
+    }
+
     private func send(_ entry: SubmissionEntry, on queue: Int, _ data: InProcessData = .none) {
-        let bytes = [UInt8](unsafeUninitializedCapacity: SubmissionEntry.byteCount) { buffer, count in
-            if let place = buffer.baseAddress { entry.store(to: UnsafeMutableRawPointer(place)) }
-            count = SubmissionEntry.byteCount
-        }
-        queues[queue].send(bytes, data)
+        queues[queue].send(entry.wire, data)
         settle()
     }
 
@@ -106,10 +106,7 @@ final class FuzzedTarget {
 
     /// The data of a Connect, but for one byte.
     private func connectData(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
-        var data = ConnectData(
-            hostID: UUIDBytes(high: 1, low: 2), controllerID: ConnectData.anyController, subsystemNQN: Self.nqn,
-            hostNQN: Self.host
-        ).encoded
+        var data = Self.connectData(ConnectData.anyController)
         data[(Int(bytes[4]) | Int(bytes[5]) << 8) % data.count] = bytes[6]
         return data
     }
