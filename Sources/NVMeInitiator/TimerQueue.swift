@@ -29,7 +29,8 @@ struct TimerQueue {
     /// When the first sleep ends.
     var nextDeadline: MonotonicTime { heap.first?.deadline ?? .distantFuture }
 
-    mutating func add(_ deadline: MonotonicTime, _ token: SleepToken?, _ continuation: CheckedContinuation<Void, Never>) {
+    mutating func add(_ deadline: MonotonicTime, _ token: SleepToken?, _ continuation: CheckedContinuation<Void, Never>)
+    {
         let sleeper = Sleeper(token: token, continuation: continuation)
         let place = free.popLast() ?? sleepers.count
         if place == sleepers.count { sleepers.append(sleeper) } else { sleepers[place] = sleeper }
@@ -94,7 +95,8 @@ struct TimerQueue {
 }
 
 /// Ends a sleep early. On the thread of the group that sleeps.
-public final class SleepToken {
+public final class SleepToken: @unchecked Sendable {
+    // Unchecked: the group's thread alone uses it.
     private unowned let group: InitiatorGroup
     private(set) var isCancelled = false
 

@@ -15,6 +15,8 @@ public struct SimulatedDiskBehaviour: Sendable {
     /// Nanoseconds that operations on these blocks take longer.
     public var slowBlocks: Range<UInt64> = 0..<0
     public var slowness: UInt64 = 0
+    /// Nanoseconds that a flush takes longer for each block that is in the cache.
+    public var flushCost: UInt64 = 0
     /// Ends each operation with this instead of doing it.
     public var failure: BlockStatus?
     /// Writes to these blocks end in `writeFault`; any part of them has been done, also of the blocks beside these.

@@ -31,6 +31,7 @@ final class SimulatedDiskChannel: BlockChannel {
             if disk.behaviour.slowness > 0, disk.blocks(of: request).overlaps(disk.behaviour.slowBlocks) {
                 latency += disk.behaviour.slowness
             }
+            if request.operation == .flush { latency += disk.behaviour.flushCost * UInt64(disk.unflushed.count) }
             latency += disk.drawTail()
             let due = network.now.advanced(byNanoseconds: latency)
             if request.operation == .flush { disk.flushMark = disk.writes }

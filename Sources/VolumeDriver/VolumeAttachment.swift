@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 import NVMeInitiator
 import NVMeSpec
 import Reactor
@@ -259,6 +260,27 @@ public final class VolumeAttachment: @unchecked Sendable {
     }
 
     // MARK: Ending
+
+    /// Has the members make durable what was written, while the volume is in use: so a detach behind it, for which users wait, has little
+    /// left to flush. Returns when they have, or when the time is up.
+    public func prepareDetach(milliseconds: UInt64 = prepareMilliseconds) async {
+        await group.onExecutor {
+            let token = SleepToken(self.group)
+            self.group.spawn {
+                _ = await self.calls.perform(.flush)
+                token.cancel()
+                // So that the group's next round looks at who sleeps.
+                self.group.send {}
+            }
+            await self.group.sleep(until: self.group.now.advanced(byMilliseconds: milliseconds), token)
+        }
+    }
+
+    /// How long members are given to flush before a detach.
+    public static let prepareMilliseconds: UInt64 = 5000
+
+    /// How long the steps of the detach took.
+    public func detachTimes() async -> DetachTimes { await group.run { self.volume.engine.detachTimes } }
 
     /// Detaches in order: completes what is under way, flushes, marks the volume clean, and ends the connections. Where it
     /// does not come any further for a while, the volume is let go as a crash would leave it, and this throws `notClean`;

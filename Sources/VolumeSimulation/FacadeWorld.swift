@@ -150,6 +150,11 @@ public final class FacadeWorld {
     /// A member's daemon dies.
     public func killMember(_ member: Int) { targets[member].stop(power: false, isSilent: false) }
 
+    /// The disks of all members take so long, in milliseconds, for each block that a flush has to write.
+    public func slowFlushes(millisecondsPerBlock: UInt64) {
+        for target in targets { target.disk.behaviour.flushCost = millisecondsPerBlock * 1_000_000 }
+    }
+
     public func startMember(_ member: Int) { targets[member].start() }
 
     /// The volume's data as a member holds it, in their disks' caches or durable.

@@ -127,6 +127,14 @@ extension Daemon {
         volumes.contains { $0.entry.name == name && $0.device === device }
     }
 
+    /// Has the members of a volume flush while hosts still use it: they wait for the detach that follows.
+    func prepareToDetachOwned(_ name: String) async {
+        guard let volume = volumes.first(where: { $0.entry.name == name }),
+            volume.device.availability == .serving
+        else { return }
+        await volume.attachment.prepareDetach()
+    }
+
     /// Has hosts go elsewhere.
     func hideOwned(_ name: String) async {
         guard let volume = volumes.first(where: { $0.entry.name == name }) else { return }

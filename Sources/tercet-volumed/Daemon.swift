@@ -278,7 +278,8 @@ actor Daemon {
         if successor == nil { await reexport?.remove(volume.attachment.superblock.volume) }
         do throws(VolumeError) {
             try await volume.attachment.detach(patienceMilliseconds: patienceMilliseconds)
-            journal.write(.notice, "volume detached", ["volume": "\(volume.entry.name)"])
+            journal.write(
+                .notice, "volume detached", await volume.attachment.detachTimes().metadata(of: volume.entry.name))
             return nil
         } catch {
             journal.write(.error, error.message, ["volume": "\(volume.entry.name)"])
@@ -308,6 +309,24 @@ actor Daemon {
         }
         for await _ in ends {}
         timer.cancel()
+    }
+}
+
+extension DetachTimes {
+    /// A detach that took longer says which step it was.
+    private static let usualMilliseconds: UInt64 = 100
+
+    /// The fields of a log line about the detach of a volume.
+    fileprivate func metadata(of name: String) -> Logger.Metadata {
+        func text(_ nanoseconds: UInt64) -> Logger.MetadataValue { "\(nanoseconds / 1_000_000)" }
+        var metadata: Logger.Metadata = ["volume": "\(name)", "milliseconds": text(total)]
+        guard total / 1_000_000 > Self.usualMilliseconds else { return metadata }
+        metadata["drain"] = text(drain)
+        metadata["flush"] = text(flush)
+        metadata["maps"] = text(maps)
+        metadata["record"] = text(record)
+        metadata["release"] = text(release)
+        return metadata
     }
 }
 

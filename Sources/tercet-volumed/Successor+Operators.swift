@@ -9,6 +9,19 @@ import VolumedConfiguration
 extension Successor {
     /// Hands a volume over. Returns the successor, and how long it took to give it up, in milliseconds.
     func handOver(_ volume: String, to wanted: String?) async throws(TercetError) -> (String, Double) {
+        _ = try successor(of: volume, wanted: wanted)
+        await daemon.prepareToDetachOwned(volume)
+        let successor = try successor(of: volume, wanted: wanted)
+        let result = await withCheckedContinuation {
+            (continuation: CheckedContinuation<Result<Double, TercetError>, Never>) in
+            handOvers[volume] = HandOver(successor: successor, answer: continuation)
+            take(.volume(volume, .handOver(to: successor)))
+        }
+        return (successor, try result.get())
+    }
+
+    /// The daemon that a volume goes to when it is handed over now.
+    private func successor(of volume: String, wanted: String?) throws(TercetError) -> String {
         guard let present = state.volumes[volume] else {
             throw TercetError(.notFound, "volume \(volume): is not shared with other daemons")
         }
@@ -27,12 +40,15 @@ extension Successor {
                 "volume \(volume): \(wanted.map { "daemon \($0)" } ?? "no daemon") stands by for it; standing by: \(names)"
             )
         }
-        let result = await withCheckedContinuation {
-            (continuation: CheckedContinuation<Result<Double, TercetError>, Never>) in
-            handOvers[volume] = HandOver(successor: successor, answer: continuation)
-            take(.volume(volume, .handOver(to: successor)))
+        return successor
+    }
+
+    /// Has the members of all volumes that are served here flush, before hosts have to wait.
+    func prepareToStop() async {
+        let served = state.volumes.filter { $0.value.isServing }.map(\.key)
+        await withTaskGroup(of: Void.self) { tasks in
+            for volume in served { tasks.addTask { await self.daemon.prepareToDetachOwned(volume) } }
         }
-        return (successor, try result.get())
     }
 
     func words(_ departure: Departure) -> String {

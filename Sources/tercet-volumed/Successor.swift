@@ -136,6 +136,7 @@ actor Successor {
 
     /// Gives all volumes to others, and the lease back.
     func stop() async {
+        await prepareToStop()
         take(.stop)
         let end = ContinuousClock.now + .seconds(Self.stopSeconds)
         while !state.isOver, ContinuousClock.now < end { try? await Task.sleep(for: .milliseconds(5)) }

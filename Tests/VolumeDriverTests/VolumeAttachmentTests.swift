@@ -1,5 +1,6 @@
 import Base
 import BlockInterface
+import NVMeInitiator
 import NVMeSpec
 import Replication
 import Testing
@@ -98,6 +99,54 @@ import VolumeSimulation
         for member in 0..<3 { world.startMember(member) }
         let next = try attached(world.options(host: 2))
         try #require(world.detach(next)).get()
+        world.close()
+    }
+
+    /// 2048 blocks are in each member's cache, of which a disk flushes one in a millisecond. Users wait for a detach, and not for what
+    /// comes before it.
+    @Test(arguments: [false, true])
+    func aDetachThatIsPreparedHasLittleToFlush(isPrepared: Bool) throws {
+        let attachment = try attached()
+        let buffer = try #require(world.wait { await attachment.volume.allocate(1 << 20) } ?? nil)
+        buffer.pointer.initializeMemory(as: UInt8.self, repeating: 0x5A, count: 1 << 20)
+        let written = world.wait {
+            await attachment.calls.perform(.write, length: 1 << 20, buffer: buffer.pointer)
+        }
+        #expect(written == .success)
+        world.slowFlushes(millisecondsPerBlock: 1)
+        var start = world.milliseconds
+        if isPrepared {
+            world.group.spawn { await attachment.prepareDetach() }
+            let read = world.wait { await attachment.calls.perform(.read, length: 4096, buffer: buffer.pointer) }
+            #expect(read == .success)
+            #expect(world.milliseconds - start < 100)
+            world.run(milliseconds: 3000)
+            start = world.milliseconds
+        }
+        try #require(world.detach(attachment)).get()
+        let times = try #require(world.wait { await attachment.detachTimes() })
+        if isPrepared {
+            #expect(world.milliseconds - start < 100)
+            #expect(times.total < 100_000_000)
+        } else {
+            #expect(world.milliseconds - start > 2000)
+            // The times say which step it was.
+            #expect(times.flush > 2_000_000_000)
+            #expect(times.total - times.flush < 100_000_000)
+        }
+        world.close()
+    }
+
+    /// Members that do not flush keep nobody waiting for ever.
+    @Test func thePreparationOfADetachEnds() throws {
+        let attachment = try attached()
+        let buffer = try #require(world.wait { await attachment.volume.allocate(1 << 20) } ?? nil)
+        _ = world.wait { await attachment.calls.perform(.write, length: 1 << 20, buffer: buffer.pointer) }
+        world.slowFlushes(millisecondsPerBlock: 10)
+        let start = world.milliseconds
+        _ = try #require(world.wait { await attachment.prepareDetach(milliseconds: 1000) })
+        #expect(1000...1100 ~= world.milliseconds - start)
+        _ = world.wait { await attachment.abandon() }
         world.close()
     }
 

@@ -18,13 +18,13 @@ struct Detachment {
         switch volume.life.detachStep {
         case .idle:
             guard isIdle else { return nil }
-            volume.life.detachStep = .flushing
+            volume.life.endStep(volume.now, next: .flushing)
             return .flush
         case .flushing where isFlushing: return nil
-        case .flushing, .flushed:
+        case .flushing:
             guard volume.record.isValid else { return nil }
             volume.clearIntents(keepsRecent: false)
-            volume.life.detachStep = .clearing
+            volume.life.endStep(volume.now, next: .clearing)
             volume.pumpPages()
         case .clearing:
             guard !volume.maps.hasDirtyPages, volume.pages.isIdle else { return nil }
@@ -34,13 +34,16 @@ struct Detachment {
                 return nil
             }
             volume.record.letGo(isClean: volume.maps.intents.isEmpty, grace: grace(until: graceEnd, volume))
-            volume.life.detachStep = .recording
+            volume.life.endStep(volume.now, next: .recording)
             volume.changeRecord()
         case .recording:
             guard volume.record.isValid || !volume.rules.mustRecordDetach else { return nil }
-            volume.life.detachStep = .releasing
+            volume.life.endStep(volume.now, next: .releasing)
             return .lose(release(&volume, graceEnd))
-        case .releasing: return volume.members.connected == [] ? .end : nil
+        case .releasing:
+            guard volume.members.connected == [] else { return nil }
+            volume.life.endStep(volume.now, next: .releasing)
+            return .end
         }
         return nil
     }

@@ -110,7 +110,7 @@ public struct VolumeEngine: ~Copyable {
         parts.volume.now = now
         guard parts.volume.phase == .serving || parts.volume.phase == .suspended else { return false }
         parts.background.scrub.stop()
-        parts.volume.life.detachStep = .idle
+        parts.volume.life.resetDetach(now)
         parts.become(.detaching)
         parts.io.releaseHeld(&parts.volume, &parts.background)
         parts.pump()
@@ -218,6 +218,9 @@ public struct VolumeEngine: ~Copyable {
         return steps << 40 + parts.io.operations.hostRunning + parts.background.copies.running
             + parts.volume.maps.dirtyPageCount + parts.volume.members.connected.count
     }
+
+    /// How long the steps of the last detach took.
+    public var detachTimes: DetachTimes { parts.volume.life.detachTimes }
 
     public var configuration: VolumeConfiguration { parts.volume.configuration }
 

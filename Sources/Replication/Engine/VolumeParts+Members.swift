@@ -105,7 +105,7 @@ extension VolumeParts {
 
     /// No member in sync is left: everything starts again from what the members hold, with the host's I/O kept.
     mutating func enterRecovery() {
-        volume.life.detachStep = .idle
+        volume.life.resetDetach(volume.now)
         become(.recovering)
         volume.members.lookForThem(now: volume.now)
         attachment.recover(&volume)
