@@ -27,13 +27,27 @@ extension Successor {
 extension Successor {
     private static let retryMilliseconds = 100
 
+    /// Asks for the reservation that is kept. The volume is this daemon's: nobody changes it until it is served.
+    func askForReservation(_ volume: String) {
+        guard let uuid = identities[volume] else { return }
+        reservations[volume] = Task { [registry] in
+            do throws(RegistryError) { return .success(try await registry.hostReservation(of: uuid)) } catch {
+                return .failure(error)
+            }
+        }
+    }
+
     /// Takes on the reservation that is kept. Returns `false` where it is not known, or the volume is not this daemon's any more: without it
     /// a host that others have fenced could write.
     func takeOnReservation(_ volume: String) async -> Bool {
         guard let uuid = identities[volume] else { return false }
+        var early = reservations.removeValue(forKey: volume)
         while state.volumes[volume]?.isServing == true {
             do {
-                let kept = try await registry.hostReservation(of: uuid)
+                let answer = early
+                early = nil
+                let kept =
+                    if let answer { try await answer.value.get() } else { try await registry.hostReservation(of: uuid) }
                 try await daemon.takeOnOwned(kept, of: uuid)
                 return true
             } catch let error as RegistryError where error.code == .unavailable || error.code == .inUse {

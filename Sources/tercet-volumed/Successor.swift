@@ -20,14 +20,17 @@ actor Successor {
     private let place: String?
     /// Watches of other daemons, by their addresses.
     var watches: [String: PeerWatch] = [:]
-    private var leases: [LeaseNumber: Lease] = [:]
+    var leases: [LeaseNumber: Lease] = [:]
     /// The time of the present lease, for the volumes that are served during it.
     private var term: (lease: LeaseNumber, end: ServingTerm)?
-    /// Leases that are being given back.
-    private var revocations: [LeaseNumber: Task<Void, Never>] = [:]
+    /// Leases that are being given back, and those of this daemon that could not be: the registry did not answer.
+    var revocations: [LeaseNumber: Task<Void, Never>] = [:]
+    var unrevoked: [LeaseNumber: Lease] = [:]
     /// Changes of owners that are under way, and those that wait for their turn.
     private var changes = 0
     private var changesToCome: [CheckedContinuation<Void, Never>] = []
+    /// The reservations of hosts that are asked for while volumes are being attached, by the volumes' names.
+    var reservations: [String: Task<Result<[UInt8]?, RegistryError>, Never>] = [:]
     /// The volumes' UUIDs, by their names.
     var identities: [String: UUIDBytes] = [:]
     /// Volumes that are served and cannot be used, since when.
@@ -42,7 +45,7 @@ actor Successor {
     var handOvers: [String: HandOver] = [:]
     private var registryProblems: [RegistryCalls: String] = [:]
 
-    private enum RegistryCalls { case looks, leases }
+    enum RegistryCalls { case looks, leases }
 
     /// A volume's owner, as it was seen.
     struct Sighting {
@@ -148,7 +151,7 @@ actor Successor {
         for task in revocations.values { await task.value }
     }
 
-    private var record: DaemonRecord {
+    var record: DaemonRecord {
         DaemonRecord(
             name: settings.name, place: settings.place, volumes: state.volumes.keys.sorted(),
             preferences: readiness.isEmpty ? nil : readiness, address: place)
@@ -190,12 +193,13 @@ actor Successor {
         case .grant: Task { await self.grant() }
         case .renew(let lease): Task { await self.renew(lease) }
         case .revoke(let lease):
-            revoke(leases.removeValue(forKey: lease) ?? Lease(id: lease.number, seconds: 0))
+            if let own = leases.removeValue(forKey: lease) { revoke(own) } else { revoke(ofAnother: lease) }
         case .claim(let volume, let lease): step(volume) { await self.claim(volume, lease) }
         case .attach(let volume, let fencing):
             // Without a lease the attach is in vain.
             let term = term?.end ?? ServingTerm(end: .now())
             step(volume) {
+                await self.askForReservation(volume)
                 let isAttached = await self.attach(volume, fencing, during: term)
                 await self.take(.volume(volume, isAttached ? .attached : .attachFailed))
             }
@@ -234,45 +238,6 @@ actor Successor {
     }
 
     // MARK: The registry
-
-    private func grant() async {
-        let asked = MonotonicTime.now()
-        do throws(RegistryError) {
-            let lease = try await registry.grantLease(seconds: settings.leaseSeconds)
-            do throws(RegistryError) { try await registry.announce(record, lease) } catch {
-                revoke(lease)
-                throw error
-            }
-            let number = LeaseNumber(lease.id)
-            leases[number] = lease
-            answered(.leases)
-            take(.granted(number, seconds: lease.seconds, asked: asked))
-        } catch {
-            tell(error, .leases)
-            take(.grantFailed)
-        }
-    }
-
-    private func revoke(_ lease: Lease) {
-        let number = LeaseNumber(lease.id)
-        revocations[number] = Task {
-            try? await self.registry.revoke(lease)
-            self.revocations[number] = nil
-        }
-    }
-
-    private func renew(_ lease: LeaseNumber) async {
-        guard let held = leases[lease] else { return take(.leaseLost(lease)) }
-        let asked = MonotonicTime.now()
-        do throws(RegistryError) {
-            let seconds = try await registry.keepAlive(held)
-            answered(.leases)
-            take(.renewed(lease, seconds: seconds, asked: asked))
-        } catch {
-            tell(error, .leases)
-            take(error.code == .leaseLost ? .leaseLost(lease) : .renewalFailed(lease))
-        }
-    }
 
     private func claim(_ volume: String, _ lease: LeaseNumber) async {
         guard let held = leases[lease] else { return take(.volume(volume, .claimFailed)) }
@@ -382,7 +347,7 @@ actor Successor {
     }
 
     /// Tells a problem of the registry once, until calls of that kind are answered again: one that is locked can be looked at.
-    private func tell(_ error: RegistryError, _ kind: RegistryCalls) {
+    func tell(_ error: RegistryError, _ kind: RegistryCalls) {
         guard registryProblems[kind] != error.message else { return }
         // An outage has many words, and one line is enough.
         if registryProblems[kind] == nil || error.code != .unavailable {
@@ -391,7 +356,7 @@ actor Successor {
         registryProblems[kind] = error.message
     }
 
-    private func answered(_ kind: RegistryCalls) {
+    func answered(_ kind: RegistryCalls) {
         guard registryProblems.removeValue(forKey: kind) != nil else { return }
         journal.write(.notice, "registry answers again", ["daemon": "\(settings.name)"])
     }

@@ -87,11 +87,14 @@ check "... it wakes up, and stands by" wait_until 15 stands_by 1
 check "... as it knows itself" grep -q "volume not served any more" "$tap_folder/b.log"
 gap_of 20000 "the owner hangs"
 
+awaited() { cat "$tap_folder/a.log" "$tap_folder/b.log" | grep -c "there is one with this name"; }
+before=$(awaited)
 kill_etcd 0
 check "etcd is away for longer than the lease: nobody serves it" wait_until 10 grep -q "not served any more: the lease has ended" "$tap_folder/a.log"
 start_etcd 0 http "m0=http://$etcd_address:2389"
 somebody_serves() { serves 0 || serves 1; }
 check "... it is back: somebody does" wait_until 20 somebody_serves
+expect_equal "... and nobody waits for the end of its own former lease" "$before" "$(awaited)"
 check "... and the host goes on" wait_until 15 went_on '[01]'
 gap_of 30000 "etcd is away, and started again"
 
