@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# A Linux host with native multipath on two volume daemons that share a volume: the one that serves is killed, stopped and continued, and
-# told to hand over, under a load that verifies. The gaps of the host are told.
+# A Linux host with native multipath on two volume daemons that share a volume: the one that serves is told to hand over, killed, stopped
+# and continued, as often as SUCCESSION says, and etcd is restarted, under a load that verifies. The gaps of the host are told.
 . "$(dirname "$0")/lab.sh"
 
 # Linux counts the I/O of a disk with several paths from 6.3 on. The gaps are those of an emulated processor.
-if [ "${SUCCESSION:-}" != 1 ]; then
-  skip "a Linux host on two daemons that share a volume" "on request: Tools/lab run --kernel 6.12 -- env SUCCESSION=1 prove -v $0"
+if ! [ "${SUCCESSION:-0}" -gt 0 ]; then
+  skip "a Linux host on two daemons that share a volume" \
+    "on request: Tools/lab run --kernel 6.12 --timeout 3000 -- env SUCCESSION=20 prove -v $0"
   done_testing
 fi
 
@@ -16,7 +17,10 @@ pids=()
 daemon_pids=()
 at_exit 'kill -KILL "${pids[@]}" "${daemon_pids[@]}"'
 daemons=(a b)
-export TERCET_REGISTRY=sqlite:$tap_folder/registry
+lease=${SUCCESSION_LEASE:-10}
+port_slot=0
+. "$project/Tests/Native/etcd.sh"
+export TERCET_REGISTRY=etcd://$etcd_address:2379
 
 start_member() {
   truncate -s 80M "$store/disk$1"
@@ -31,7 +35,7 @@ start_daemon() {
   local name=${daemons[$1]} before
   touch "$tap_folder/$name.log"
   before=$(grep -c 'notice: serving' "$tap_folder/$name.log")
-  "$volumed" --nvme "$address4:$((4430 + $1))" --control "$tap_folder/$name.sock" --daemon "$name" --place "$1" --lease 15 \
+  "$volumed" --nvme "$address4:$((4430 + $1))" --control "$tap_folder/$name.sock" --daemon "$name" --place "$1" --lease "$lease" \
     --volume db >>"$tap_folder/$name.log" 2>&1 </dev/null &
   daemon_pids[$1]=$!
   wait_until 90 eval "[ \$(grep -c 'notice: serving' '$tap_folder/$name.log') -gt $before ]"
@@ -46,18 +50,38 @@ goes_to() {
   local number=$1 name=$2 before began
   shift 2
   before=$(turns "$number")
-  began=$(date +%s%3N)
+  began=${EPOCHREALTIME/[.,]/}
   "$@" >"$tap_folder/output" 2>&1 || diagnose <"$tap_folder/output"
   check "$name: the other daemon serves" wait_until 60 has_served "$number" $((before + 1))
   mark_load
   check "... and the host goes on" wait_until 60 load_moves 200
-  phases+=("$began $(date +%s%3N) $name")
+  local ended=${EPOCHREALTIME/[.,]/}
+  phases+=("${began%???} ${ended%???} ${name%% *}")
 }
+
+# gaps KIND: the longest times between two ends of I/Os around what was done, in milliseconds, one a line.
+gaps() {
+  local phase began ended name
+  for phase in "${phases[@]}"; do
+    read -r began ended name <<<"$phase"
+    [ "$name" = "$1" ] || continue
+    awk -v b="$began" -v e="$ended" '$2 >= b && $1 <= e && $2 - $1 > m {m = $2 - $1} END {print m + 0}' "$tap_folder/pauses"
+  done
+}
+# row NAME: a line of a table, of the numbers on standard input.
+row() {
+  sort -n | awk -v name="$1" '{a[NR] = $1} END {if (NR) printf "%-34s %3d times, min %d, median %d, max %d ms\n", name, NR, a[1], a[int((NR + 1) / 2)], a[NR]}' |
+    diagnose
+}
+# told PATTERN: the numbers behind a word in the daemons' logs.
+told() { sed -n "s/.*$1\\([0-9]*\\).*/\\1/p" "$tap_folder/a.log" "$tap_folder/b.log"; }
 
 sectors_written() { awk '{print $7}' "/sys/block/${namespace#/dev/}/stat"; }
 
 store=$(file_store)
 for name in "${daemons[@]}"; do tap_logs+=("$tap_folder/$name.log"); done
+start_etcd 0 http "m0=http://$etcd_address:2389"
+require "etcd starts" wait_until 120 etcd_client "$etcd_address:2379" endpoint health
 for number in 0 1 2; do require "target $number starts" start_member "$number"; done
 members=()
 for number in 0 1 2; do members+=(--member "$address4:$((4421 + number))/$nqn.$number/1"); done
@@ -86,29 +110,48 @@ phases=()
 start_load --size=32M --iodepth=4 --write_lat_log="$tap_folder/latency" --log_unix_epoch=1
 mark_load
 require "a load runs" wait_until 60 load_moves 200
-goes_to 1 "hand-over" "$tercet" volume hand-over db --socket "$tap_folder/a.sock"
-goes_to 0 "hand-over back" "$tercet" volume hand-over db --socket "$tap_folder/b.sock"
-die() { kill -KILL "$1" && wait "$1" 2>/dev/null; return 0; }
-goes_to 1 "SIGKILL" die "${daemon_pids[0]}"
-require "the killed one comes back" start_daemon 0
 both_paths() { [ "$(cat /sys/class/nvme/nvme*/nvme*c*n*/ana_state | sort | tr '\n' ' ')" = "inaccessible optimized " ] &&
   [ "$(cat /sys/class/nvme/nvme*/state | grep -c live)" -ge 2 ]; }
-check "... and its path too" wait_until 60 both_paths
-goes_to 0 "SIGSTOP" kill -STOP "${daemon_pids[1]}"
-kill -CONT "${daemon_pids[1]}"
-check "the stopped one wakes up, and stands by" wait_until 60 grep -q "volume not served any more: the lease has ended" "$tap_folder/b.log"
-check "... with its path" wait_until 60 both_paths
-goes_to 1 "SIGTERM" kill -TERM "${daemon_pids[0]}"
-check "no I/O failed, and what was read is right" end_load
-# The longest latency of those that ended in each phase: time in ms, latency in ns.
-for phase in "${phases[@]}"; do
-  read -r began ended name <<<"$phase"
-  diagnose "gap of the host: $name: $(cat "$tap_folder"/latency_clat*.log | awk -F', *' -v b="$began" -v e="$ended" \
-    '$1 >= b && $1 <= e && $2 > m {m = $2} END {printf "%d ms", m / 1000000}')"
+die() { kill -KILL "$1" && wait "$1" 2>/dev/null; return 0; }
+owner=0
+# Each of them has the volume go to the other daemon.
+for round in $(seq "$SUCCESSION"); do
+  other=$((1 - owner))
+  goes_to $other "hand-over $round" "$tercet" volume hand-over db --socket "$tap_folder/${daemons[$owner]}.sock"
+  check "... with both paths" wait_until 60 both_paths
+  goes_to $owner "SIGKILL $round" die "${daemon_pids[$other]}"
+  require "the killed one comes back" start_daemon $other
+  check "... and its path too" wait_until 60 both_paths
+  before=$(grep -c "volume not served any more: the lease has ended" "$tap_folder/${daemons[$owner]}.log")
+  goes_to $other "SIGSTOP $round" kill -STOP "${daemon_pids[$owner]}"
+  kill -CONT "${daemon_pids[$owner]}"
+  woke_up() { [ "$(grep -c "volume not served any more: the lease has ended" "$tap_folder/${daemons[$owner]}.log")" -gt "$before" ]; }
+  check "the stopped one wakes up, and stands by" wait_until 60 woke_up
+  check "... with its path" wait_until 60 both_paths
+  owner=$other
 done
+mark_load
+began=${EPOCHREALTIME/[.,]/}
+before=$(grep -c "volume not served any more: the lease has ended" "$tap_folder/${daemons[$owner]}.log")
+kill_etcd 0
+woke_up() { [ "$(grep -c "volume not served any more: the lease has ended" "$tap_folder/${daemons[$owner]}.log")" -gt "$before" ]; }
+check "etcd is away for longer than the lease: nobody serves" wait_until 60 woke_up
+start_etcd 0 http "m0=http://$etcd_address:2389"
+mark_load
+check "... it is back, and the host goes on" wait_until 90 load_moves 200
+ended=${EPOCHREALTIME/[.,]/}
+phases+=("${began%???} ${ended%???} etcd")
+check "... with both paths" wait_until 60 both_paths
+grep -q optimized "/sys/class/nvme/$controller"/nvme*c*n*/ana_state && owner=1 || owner=0
+goes_to $((1 - owner)) "SIGTERM" kill -TERM "${daemon_pids[$owner]}"
+check "no I/O failed, and what was read is right" end_load
+sort -n "$tap_folder"/latency_clat*.log | awk -F', *' 'last && $1 - last >= 10 {print last, $1} {last = $1}' >"$tap_folder/pauses"
+for kind in hand-over SIGKILL SIGSTOP etcd SIGTERM; do gaps "$kind" | row "gap of the host: $kind"; done
+told 'volume detached milliseconds=' | row "a part of it: detach"
+told 'volume attached.*milliseconds=' | row "a part of it: attach"
 disconnect "$volume_nqn"
-kill -TERM "${daemon_pids[1]}"
-wait "${daemon_pids[1]}"
+kill -TERM "${daemon_pids[$((1 - owner))]}"
+wait "${daemon_pids[$((1 - owner))]}"
 expect_equal "the last daemon ends in good order" 0 $?
 expect_output "the volume is clean" "members: in sync, in sync, in sync" timeout 120 "$tercet" volume status db
 check_kernel_log "the kernel has only complained of what was done to it" \
