@@ -160,6 +160,18 @@ public struct TargetState: Codable, Sendable {
         }
     }
 
+    /// An RDMA device of the kernel.
+    public struct Device: Codable, Sendable {
+        public var name: String
+        /// Its NUMA node: queues that come over it go to reactors there first. `nil` where the system does not tell.
+        public var node: Int?
+
+        public init(name: String, node: Int?) {
+            self.name = name
+            self.node = node
+        }
+    }
+
     /// As the configuration file has it.
     public var configuration: JSONValue
     /// The configuration file; empty if there is none.
@@ -169,19 +181,22 @@ public struct TargetState: Codable, Sendable {
     /// Threads that serve.
     public var reactors: Int
     public var reactorPlaces: [ReactorPlace]
+    /// By name; a daemon of an earlier release does not tell.
+    public var devices: [Device]?
     public var listeners: [String]
     public var subsystems: [Subsystem]
     public var missing: [MissingReport]
 
     public init(
-        configuration: JSONValue, file: String, isSaved: Bool, reactorPlaces: [ReactorPlace], listeners: [String],
-        subsystems: [Subsystem], missing: [MissingReport]
+        configuration: JSONValue, file: String, isSaved: Bool, reactorPlaces: [ReactorPlace], devices: [Device],
+        listeners: [String], subsystems: [Subsystem], missing: [MissingReport]
     ) {
         self.configuration = configuration
         self.file = file
         self.isSaved = isSaved
         reactors = reactorPlaces.count
         self.reactorPlaces = reactorPlaces
+        self.devices = devices
         self.listeners = listeners
         self.subsystems = subsystems
         self.missing = missing

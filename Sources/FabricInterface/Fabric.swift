@@ -23,15 +23,18 @@ public struct ConnectionRequest: Sendable {
     public var listener: ListenerHandle
     public var localAddress: SocketAddress?
     public var peerAddress: SocketAddress?
+    /// The NUMA node of the device that it came over; `nil` if that is not known.
+    public var node: Int?
     /// As the passive side sees it: `initiatorDepth` is the READs that we may have running, `responderResources` those
     /// that the peer may have running towards us.
     public var parameters: ConnectionParameters
 
     public init(
-        listener: ListenerHandle, localAddress: SocketAddress?, peerAddress: SocketAddress?,
+        listener: ListenerHandle, localAddress: SocketAddress?, peerAddress: SocketAddress?, node: Int? = nil,
         parameters: ConnectionParameters
     ) {
         self.listener = listener
+        self.node = node
         self.localAddress = localAddress
         self.peerAddress = peerAddress
         self.parameters = parameters

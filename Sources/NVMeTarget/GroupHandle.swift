@@ -10,7 +10,7 @@ protocol PollGroupDuties: AnyObject {
     func listen(_ listener: TargetListener) -> String?
     func stopListening(_ listener: TargetListener)
     /// Takes a connection over that another reactor has received.
-    func adopt(_ ticket: any TransportTicket)
+    func adopt(_ ticket: any TransportTicket, isAdmin: Bool)
     /// Closes the queue that is meant, if it is still there.
     func closeQueue(_ location: QueueLocation)
     func deliverEvents(of controller: Controller)

@@ -21,6 +21,8 @@ public final class PollGroup: Poller {
     private let views: SubsystemViews
     private let control: ControlPath
     private var listeners: [ListenerNumber: TargetListener] = [:]
+    /// The connections that the target was told of.
+    private var toldConnections = ConnectionCounts()
     private var nextTick = MonotonicTime(nanoseconds: 0)
     private var nextNoticeCheck = MonotonicTime(nanoseconds: 0)
     /// The time of the round that is running.
@@ -29,9 +31,11 @@ public final class PollGroup: Poller {
     /// - Parameters:
     ///   - transport: this reactor's own.
     ///   - mailbox: drained by `poll`; other reactors and the control plane write to it.
+    ///   - node: the NUMA node of the reactor; `nil` if it is not known.
     ///   - ring: the reactor's, if what the group does is to be traced.
     public init(
-        target: Target, transport: any TargetTransport, mailbox: Mailbox = Mailbox(), ring: TraceRing = TraceRing()
+        target: Target, transport: any TargetTransport, mailbox: Mailbox = Mailbox(), node: Int? = nil,
+        ring: TraceRing = TraceRing()
     ) {
         self.target = target
         self.transport = transport
@@ -40,7 +44,7 @@ public final class PollGroup: Poller {
         trace = ring.trace
         let handle = GroupHandle(mailbox)
         engines = EngineTable(
-            group: target.join(handle), options: target.options, blocks: blocks, trace: ring.trace)
+            group: target.join(handle, node: node), options: target.options, blocks: blocks, trace: ring.trace)
         views = SubsystemViews(target, blocks)
         control = ControlPath(target, engines, views)
         super.init()
@@ -67,6 +71,7 @@ public final class PollGroup: Poller {
         if now >= nextTick {
             work += control.inspect(now)
             transport.tick(now: now)
+            tellConnections()
             control.endOverdue(now)
             nextTick = now.advanced(byMilliseconds: target.options.tickMilliseconds)
         }
@@ -81,7 +86,7 @@ public final class PollGroup: Poller {
         // An answer that waits for memory is not told when there is some.
         if blocks.isBlocked || control.hasPages { return now.advanced(byNanoseconds: Limits.blockedRetryNanoseconds) }
         // Without connections there is nothing to time: the reactor sleeps until somebody comes.
-        return transport.hasConnections ? nextTick : .distantFuture
+        return transport.connectionCounts.total > 0 ? nextTick : .distantFuture
     }
 
     public override var isDearToWake: Bool { true }
@@ -158,14 +163,30 @@ public final class PollGroup: Poller {
 
     /// A host wants a connection: find the reactor that will serve it.
     private func requested(_ connection: PendingConnection) {
-        let chosen = target.chooseGroup(isAdmin: connection.origin.queueID == 0)
+        let isAdmin = connection.origin.isAdmin
+        let chosen = target.chooseGroup(isAdmin: isAdmin, near: connection.origin.node)
         if chosen.index == engines.group {
             transport.accept(connection, now: now)
-            engines.meet(transport.ports, owner: control)
+            settled(isAdmin: isAdmin)
         } else {
             let ticket = transport.handOver(connection)
-            chosen.group.send { $0.adopt(ticket) }
+            chosen.group.send { $0.adopt(ticket, isAdmin: isAdmin) }
         }
+    }
+
+    /// A connection that this group was chosen for has been accepted, or refused.
+    private func settled(isAdmin: Bool) {
+        engines.meet(transport.ports, owner: control)
+        toldConnections = transport.connectionCounts
+        target.settle(engines.group, isAdmin: isAdmin, held: toldConnections)
+    }
+
+    /// Tells the target how many connections there are, where that has changed.
+    private func tellConnections() {
+        let held = transport.connectionCounts
+        guard held != toldConnections else { return }
+        toldConnections = held
+        target.note(held, of: engines.group)
     }
 
     // MARK: Counts
@@ -199,9 +220,9 @@ extension PollGroup: PollGroupDuties {
         }
     }
 
-    func adopt(_ ticket: any TransportTicket) {
+    func adopt(_ ticket: any TransportTicket, isAdmin: Bool) {
         transport.adopt(ticket, now: now)
-        engines.meet(transport.ports, owner: control)
+        settled(isAdmin: isAdmin)
         // It may have been refused, which is a notice.
         expectEvents()
     }

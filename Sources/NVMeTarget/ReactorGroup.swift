@@ -7,9 +7,11 @@ public final class ReactorGroup: @unchecked Sendable {
     private let group: PollGroup
     private let reactor: Reactor
 
-    /// - Parameter transport: of this reactor alone.
-    public init(_ target: Target, _ transport: any TargetTransport, on reactor: Reactor) {
-        group = PollGroup(target: target, transport: transport, ring: reactor.ring)
+    /// - Parameters:
+    ///   - transport: of this reactor alone.
+    ///   - node: the NUMA node of the reactor's processor; `nil` if it is not known.
+    public init(_ target: Target, _ transport: any TargetTransport, on reactor: Reactor, node: Int?) {
+        group = PollGroup(target: target, transport: transport, node: node, ring: reactor.ring)
         self.reactor = reactor
     }
 

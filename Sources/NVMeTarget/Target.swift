@@ -4,6 +4,7 @@ import Glibc
 import NVMeSpec
 import Synchronization
 import TargetInterface
+import TargetTransport
 
 /// The target: its subsystems, what it listens at, and the poll groups that serve it.
 ///
@@ -14,8 +15,7 @@ public final class Target: Sendable {
         var nextIndex = 0
         var catalog = DiscoveryCatalog()
         var groups: [GroupHandle] = []
-        var nextAdminGroup = 0
-        var nextIOGroup = 0
+        var placement = QueuePlacement(capacity: TargetOptions.connections)
         /// Numbers that namespaces have taken: one when each was added, and one for each possible loss of a cache.
         var instances: UInt64 = 0
         /// All that the target was told, without what is missing.
@@ -151,10 +151,11 @@ public final class Target: Sendable {
 
     // MARK: For the poll groups
 
-    /// Joins a poll group to the target.
-    func join(_ group: GroupHandle) -> Int {
+    /// Joins a poll group to the target. `node` is the NUMA node of its reactor.
+    func join(_ group: GroupHandle, node: Int?) -> Int {
         state.withLock { state in
             state.groups.append(group)
+            state.placement.add(node: node)
             return state.groups.count - 1
         }
     }
@@ -163,14 +164,21 @@ public final class Target: Sendable {
 
     func group(_ index: Int) -> GroupHandle { state.withLock { $0.groups[index] } }
 
-    /// The reactor for a new queue: admin and I/O queues each go round the reactors.
-    func chooseGroup(isAdmin: Bool) -> (index: Int, group: GroupHandle) {
+    /// The reactor for a new queue, which came over a device at a NUMA node. `settle` follows.
+    func chooseGroup(isAdmin: Bool, near node: Int?) -> (index: Int, group: GroupHandle) {
         state.withLock { state in
-            let index = (isAdmin ? state.nextAdminGroup : state.nextIOGroup) % state.groups.count
-            if isAdmin { state.nextAdminGroup += 1 } else { state.nextIOGroup += 1 }
+            let index = state.placement.choose(isAdmin: isAdmin, near: node)
             return (index, state.groups[index])
         }
     }
+
+    /// A poll group has taken or refused a queue that it was chosen for, and has so many connections now.
+    func settle(_ group: Int, isAdmin: Bool, held: ConnectionCounts) {
+        state.withLock { $0.placement.settle(group, isAdmin: isAdmin, held: held) }
+    }
+
+    /// A poll group has so many connections now.
+    func note(_ held: ConnectionCounts, of group: Int) { state.withLock { $0.placement.note(held, of: group) } }
 
     func addListener(_ listener: TargetListener) {
         state.withLock { state in

@@ -1,3 +1,4 @@
+import Base
 import CLinux
 import Foundation
 
@@ -6,8 +7,17 @@ import Foundation
 public struct ProcessorPlaces: Equatable, Sendable {
     /// The NUMA node of each processor that the process may use, in order; `nil` where the system does not tell.
     public let nodes: [Int?]
+    /// The RDMA devices of the kernel, by name.
+    public let devices: [Device]
+
+    /// An RDMA device; its NUMA node is `nil` where the machine has one only, or does not tell.
+    public struct Device: Equatable, Sendable {
+        public let name: String
+        public let node: Int?
+    }
+
     /// The nodes that have RDMA devices.
-    public let deviceNodes: Set<Int>
+    private var deviceNodes: Set<Int> { Set(devices.compactMap(\.node)) }
 
     /// - Parameters:
     ///   - allowed: the numbers of the processors.
@@ -20,13 +30,9 @@ public struct ProcessorPlaces: Equatable, Sendable {
             names("/devices/system/cpu/cpu\(number)").lazy.filter { $0.hasPrefix("node") }
                 .compactMap { Int($0.dropFirst(4)) }.first
         }
-        let told = names("/class/infiniband").compactMap { device -> Int? in
-            let path = "\(sysfs)/class/infiniband/\(device)/device/numa_node"
-            let text = (try? String(contentsOfFile: path, encoding: .utf8)) ?? ""
-            return Int(text.trimmingCharacters(in: .whitespacesAndNewlines))
+        devices = names("/class/infiniband").sorted().map {
+            Device(name: $0, node: DeviceNode.ofRDMADevice($0, sysfs: sysfs))
         }
-        // -1 is said where there is one node, or none is known.
-        deviceNodes = Set(told.filter { $0 >= 0 })
     }
 
     /// Those of this process.
@@ -42,14 +48,26 @@ public struct ProcessorPlaces: Equatable, Sendable {
     /// The processors of reactors, as ordinals among those that the process may use: at the nodes of RDMA devices first. Without a count
     /// there is one at each processor of those nodes.
     public func processors(for choice: ReactorChoice) -> [Int] {
-        let near = nodes.indices.filter { nodes[$0].map(deviceNodes.contains) ?? false }
-        let far = nodes.indices.filter { !near.contains($0) }
+        let (near, far) = nearAndFar
         switch choice {
         case .automatic: return near.isEmpty ? Array(0..<max(1, nodes.count)) : near
         // More reactors than processors are not pinned.
         case .count(let count): return Array((near + far + Array(nodes.count..<max(nodes.count, count))).prefix(count))
         case .processors(let ordinals): return ordinals
         }
+    }
+
+    /// So many processors as `processors(for:)` gives, from the last one on: for a daemon beside one that begins with the first.
+    public func lastProcessors(_ count: Int) -> [Int] {
+        let (near, far) = nearAndFar
+        return Array((near.reversed() + far.reversed() + Array(nodes.count..<max(nodes.count, count))).prefix(count))
+    }
+
+    /// The processors at the nodes of RDMA devices, and all others.
+    private var nearAndFar: ([Int], [Int]) {
+        let wanted = deviceNodes
+        let near = nodes.indices.filter { nodes[$0].map(wanted.contains) ?? false }
+        return (near, nodes.indices.filter { !near.contains($0) })
     }
 
     /// The node of a processor by its ordinal.

@@ -22,8 +22,8 @@ public protocol TargetTransport: AnyObject {
     /// The ports, in the order of their indices; one more appears when a connection comes over a device that is new.
     var ports: [any TransportPort] { get }
 
-    /// There are connections, or some that end.
-    var hasConnections: Bool { get }
+    /// The connections that there are, also those that end. Asked for when the reactor is about to sleep: kept, and not counted then.
+    var connectionCounts: ConnectionCounts { get }
 
     /// Memory that was lent is about to be unmapped.
     func forget(_ memory: UnsafeMutableRawBufferPointer)

@@ -22,18 +22,39 @@ public struct ConnectionOrigin: Sendable {
     public var entries: UInt32
     public var localAddress: SocketAddress?
     public var peerAddress: SocketAddress?
+    /// The NUMA node of the device that it came over; `nil` if that is not known.
+    public var node: Int?
 
     public init(
-        queueID: UInt16, entries: UInt32, localAddress: SocketAddress? = nil, peerAddress: SocketAddress? = nil
+        queueID: UInt16, entries: UInt32, localAddress: SocketAddress? = nil, peerAddress: SocketAddress? = nil,
+        node: Int? = nil
     ) {
         self.queueID = queueID
         self.entries = entries
         self.localAddress = localAddress
         self.peerAddress = peerAddress
+        self.node = node
     }
+
+    /// It is for an admin queue.
+    public var isAdmin: Bool { queueID == 0 }
 
     /// The peer, for the log.
     public var peer: String { peerAddress?.description ?? "an unknown address" }
+}
+
+/// Connections by the kinds of their queues.
+public struct ConnectionCounts: Equatable, Sendable {
+    public var admin: Int
+    public var io: Int
+
+    public init(admin: Int = 0, io: Int = 0) { (self.admin, self.io) = (admin, io) }
+
+    public var total: Int { admin + io }
+
+    public mutating func add(_ count: Int, isAdmin: Bool) {
+        if isAdmin { admin += count } else { io += count }
+    }
 }
 
 /// A connection that a host asked for and nobody has accepted.

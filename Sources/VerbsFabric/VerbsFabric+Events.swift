@@ -97,7 +97,18 @@ extension VerbsFabric {
             handle,
             ConnectionRequest(
                 listener: listener, localAddress: SocketAddress(rdma_get_local_addr(notice.id)),
-                peerAddress: SocketAddress(rdma_get_peer_addr(notice.id)), parameters: notice.parameters))
+                peerAddress: SocketAddress(rdma_get_peer_addr(notice.id)), node: node(of: notice.id),
+                parameters: notice.parameters))
+    }
+
+    /// The NUMA node of the device that an identifier is bound to. The kernel is asked once for each device.
+    private func node(of id: UnsafeMutablePointer<rdma_cm_id>) -> Int? {
+        guard let verbs = id.pointee.verbs, let name = ibv_get_device_name(verbs.pointee.device) else { return nil }
+        let device = String(cString: name)
+        if let known = nodes[device] { return known }
+        let node = DeviceNode.ofRDMADevice(device)
+        nodes.updateValue(node, forKey: device)
+        return node
     }
 
     private func resolveRoute(_ connection: ConnectionHandle) -> ConnectionEvent? {

@@ -15,6 +15,8 @@ public final class VerbsFabric: Fabric {
     var connections: [ConnectionHandle: Connection] = [:]
     var listeners: [ListenerHandle: UnsafeMutablePointer<rdma_cm_id>] = [:]
     var contexts: [VerbsContext] = []
+    /// The NUMA nodes of devices, by their names, as far as they have been asked for.
+    var nodes: [String: Int?] = [:]
     /// Events that we make ourselves, reported before those of RDMA CM.
     var ownEvents: [ConnectionEvent] = []
     /// Readable while `channel` or `wake` is.

@@ -11,6 +11,7 @@ import NVMeInitiator
 import RDMATransport
 import Reactor
 import Replication
+import TargetConfiguration
 import UnixSockets
 import VerbsFabric
 import VolumeDriver
@@ -22,6 +23,8 @@ actor Daemon {
     let journal: Journal
     let exports = ExportList()
     let reactors: [Reactor]
+    /// The NUMA nodes of their processors; `nil` for those that are not known.
+    private let reactorNodes: [Int?]
     let servers: [ExportServer]
     /// The initiator of each reactor, once it has a volume.
     var groups: [InitiatorGroup?]
@@ -81,7 +84,10 @@ actor Daemon {
         self.configuration = configuration
         self.journal = journal
         // From the last processor on: a target on the same machine begins with the first.
-        reactors = (0..<configuration.reactors).map { Reactor(name: "volumed \($0)", processor: -1 - $0) }
+        let places = ProcessorPlaces.this
+        let processors = places.lastProcessors(configuration.reactors)
+        reactors = processors.enumerated().map { Reactor(name: "volumed \($0)", processor: $1) }
+        reactorNodes = processors.map { places.node(of: $0) }
         watch = ReactorWatch(reactors)
         groups = Array(repeating: nil, count: reactors.count)
         turns = AttachTurns(atOnce: reactors.count * Self.attachesOfReactor)
@@ -142,7 +148,8 @@ actor Daemon {
             }
         }
         if let address = configuration.nvmeAddress {
-            let made = Reexport(reactors: reactors, reservations: sharedReservations, journal: journal)
+            let made = Reexport(
+                reactors: reactors, nodes: reactorNodes, reservations: sharedReservations, journal: journal)
             try await made.start(at: address)
             reexport = made
         }

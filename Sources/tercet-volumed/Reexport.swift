@@ -14,6 +14,8 @@ import VolumeDriver
 actor Reexport {
     private let target: Target
     private let reactors: [Reactor]
+    /// Their NUMA nodes.
+    private let nodes: [Int?]
     private var groups: [ReactorGroup] = []
     private let journal: Journal
     private let hosts = ConnectedHosts()
@@ -43,8 +45,10 @@ actor Reexport {
     private static let nsid: UInt32 = 1
     private static let anaGroup: UInt32 = 1
 
-    /// - Parameter reservations: where those of hosts are kept for other daemons; `nil` where there are none.
-    init(reactors: [Reactor], reservations: SharedReservations?, journal: Journal) {
+    /// - Parameters:
+    ///   - nodes: the NUMA nodes of the reactors; `nil` for those that are not known.
+    ///   - reservations: where those of hosts are kept for other daemons; `nil` where there are none.
+    init(reactors: [Reactor], nodes: [Int?], reservations: SharedReservations?, journal: Journal) {
         let options = TargetOptions(maxNamespaces: 1)
         target = Target(
             options: options, surroundings: BareSurroundings(reservations: reservations),
@@ -55,17 +59,18 @@ actor Reexport {
             })
         definition = TargetDefinition(options: options)
         self.reactors = reactors
+        self.nodes = nodes
         self.journal = journal
     }
 
     /// Listens at an address. The reactors run.
     func start(at address: SocketAddress) async throws(TercetError) {
-        for reactor in reactors {
+        for (reactor, node) in zip(reactors, nodes) {
             let fabric: VerbsFabric
             do throws(TercetError) { fabric = try VerbsFabric.open() } catch {
                 throw TercetError(.unavailable, "RDMA cannot be used", cause: error)
             }
-            let group = ReactorGroup(target, RDMATargetTransport(fabric, target.options), on: reactor)
+            let group = ReactorGroup(target, RDMATargetTransport(fabric, target.options), on: reactor, node: node)
             groups.append(group)
             await reactor.run { group.join() }
         }

@@ -75,7 +75,9 @@ extension Service {
         TargetState(
             configuration: JSONValue(written.document.value.withoutKeys), file: written.file ?? "",
             isSaved: written.isSaved,
-            reactorPlaces: reactorPlaces, listeners: target.reached.listeners.map(\.description),
+            reactorPlaces: reactorPlaces,
+            devices: ProcessorPlaces.this.devices.map { TargetState.Device(name: $0.name, node: $0.node) },
+            listeners: target.reached.listeners.map(\.description),
             subsystems: target.subsystems.map { subsystem in
                 TargetState.Subsystem(
                     nqn: subsystem.nqn, isDrained: drained.contains(subsystem.nqn),

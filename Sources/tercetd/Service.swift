@@ -101,14 +101,14 @@ actor Service {
 
     /// Starts the reactors; the target has nothing yet.
     func start() throws(TercetError) {
-        for reactor in reactors {
+        for (reactor, place) in zip(reactors, reactorPlaces) {
             let fabric: VerbsFabric
             do throws(TercetError) {
                 fabric = try VerbsFabric.open()
             } catch {
                 throw TercetError(error.code, "RDMA cannot be used", cause: error)
             }
-            let group = ReactorGroup(target, RDMATargetTransport(fabric, target.options), on: reactor)
+            let group = ReactorGroup(target, RDMATargetTransport(fabric, target.options), on: reactor, node: place.node)
             groups.append(group)
             group.join()
             reactor.start()

@@ -41,6 +41,12 @@ final class InProcessPort: TransportPort {
         traits.memory.deallocate()
     }
 
+    var connectionCounts: ConnectionCounts {
+        queues.reduce(into: ConnectionCounts()) { counts, queue in
+            if let queue { counts.add(1, isAdmin: queue.queueID == 0) }
+        }
+    }
+
     // MARK: Hosts
 
     func bind(_ queue: InProcessQueue) -> ConnectionIndex? {

@@ -23,10 +23,14 @@ public final class InProcessTransport: TargetTransport {
 
     /// A host asks for a queue. It is open when the target has been polled.
     ///
-    /// - Parameter localAddress: the address of the target that the host has used.
-    public func connect(queueID: UInt16, entries: UInt32, localAddress: SocketAddress? = nil) -> InProcessQueue {
+    /// - Parameters:
+    ///   - localAddress: the address of the target that the host has used.
+    ///   - node: the NUMA node of the device that it comes over.
+    public func connect(
+        queueID: UInt16, entries: UInt32, localAddress: SocketAddress? = nil, node: Int? = nil
+    ) -> InProcessQueue {
         let queue = InProcessQueue(self, queueID: queueID)
-        let origin = ConnectionOrigin(queueID: queueID, entries: entries, localAddress: localAddress)
+        let origin = ConnectionOrigin(queueID: queueID, entries: entries, localAddress: localAddress, node: node)
         pending[nextNumber] = queue
         notices.append(.requested(PendingConnection(number: nextNumber, origin: origin)))
         queue.origin = origin
@@ -82,7 +86,7 @@ public final class InProcessTransport: TargetTransport {
     }
 
     public var ports: [any TransportPort] { [port] }
-    public var hasConnections: Bool { port.use.boundConnections > 0 }
+    public var connectionCounts: ConnectionCounts { port.connectionCounts }
     public var noticeDescriptor: Int32 { -1 }
     public var descriptors: [Int32] { [] }
     public var descriptorGeneration: UInt64 { 0 }

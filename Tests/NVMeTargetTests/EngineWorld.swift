@@ -26,10 +26,11 @@ final class EngineWorld: World {
     var lastID: UInt16 = 0
 
     /// - Parameters:
+    ///   - nodes: the NUMA nodes of the poll groups; there are as many.
     ///   - namespaces: how many there are; all but the first are on disks that do at once what they are given.
     ///   - device: the first namespace's; 4 MiB of memory in blocks of 512 bytes by default.
     init(
-        _ options: TargetOptions = .small(), groups count: Int = 1, namespaces: UInt32 = 1,
+        _ options: TargetOptions = .small(), groups count: Int = 1, nodes: [Int?]? = nil, namespaces: UInt32 = 1,
         reservations: (any ReservationStore)? = nil, pools: (any PoolKeeper)? = nil, device: (any BlockDevice)? = nil,
         connections: Int = TargetOptions.connections
     ) throws {
@@ -39,8 +40,9 @@ final class EngineWorld: World {
             now: now,
             observe: { events.record($0) })
         state = DesiredState(target)
-        transports = (0..<count).map { _ in InProcessTransport(options, connections: connections) }
-        groups = transports.map { [target] in PollGroup(target: target, transport: $0) }
+        let nodes = nodes ?? [Int?](repeating: nil, count: count)
+        transports = nodes.map { _ in InProcessTransport(options, connections: connections) }
+        groups = zip(transports, nodes).map { [target] in PollGroup(target: target, transport: $0, node: $1) }
         let device = try device ?? RAMDevice(byteCount: 4 << 20)
         try change { $0.subsystems = [Self.subsystem(device)] }
         for nsid in 1..<namespaces { try add(Self.namespace(nsid + 1, SimulatedDisk.instant())) }
@@ -85,9 +87,13 @@ final class EngineWorld: World {
         return isOver()
     }
 
-    /// - Parameter address: the one of the target's that the host uses.
-    func open(queueID: UInt16 = 0, entries: UInt32 = 32, at address: SocketAddress? = nil) -> InProcessQueue {
-        let queue = transport.connect(queueID: queueID, entries: entries, localAddress: address)
+    /// - Parameters:
+    ///   - address: the one of the target's that the host uses.
+    ///   - node: the NUMA node of the device there.
+    func open(
+        queueID: UInt16 = 0, entries: UInt32 = 32, at address: SocketAddress? = nil, node: Int? = nil
+    ) -> InProcessQueue {
+        let queue = transport.connect(queueID: queueID, entries: entries, localAddress: address, node: node)
         queues.append(queue)
         settle()
         return queue
@@ -115,6 +121,9 @@ final class EngineWorld: World {
 
     /// Fetches and answers wait while this is set, as for room in a send queue.
     var isFull = false { didSet { for transport in transports { transport.isFull = isFull } } }
+
+    /// I/O queues of each poll group.
+    var ioQueues: [Int] { transports.map(\.connectionCounts.io) }
 
     /// Buffers of capsules that have not been given back.
     var heldCapsules: Int { transports.reduce(0) { $0 + $1.ports[0].heldCapsules } }

@@ -67,6 +67,36 @@ import Testing
         #expect(places.processors(for: .automatic) == [0, 1, 2, 3])
     }
 
+    @Test("A daemon beside a target takes the same from the last one on")
+    func last() throws {
+        let places = try places(nodes: [0: 0...1, 1: 2...3], devices: ["mlx5_0": 0], allowed: Array(0...3))
+        #expect(places.lastProcessors(1) == [1])
+        #expect(places.lastProcessors(5) == [1, 0, 3, 2, 4])
+        let flat = try self.places(nodes: [:], devices: [:], allowed: [0, 1])
+        #expect(flat.lastProcessors(3) == [1, 0, 2])
+    }
+
+    @Test("Soft-RoCE is where its network interface is, which is where the bus of that is")
+    func softRoCE() throws {
+        let root = FileManager.default.temporaryDirectory.path + "/places-\(UUID().uuidString)"
+        defer { try? FileManager.default.removeItem(atPath: root) }
+        let pci = "\(root)/devices/pci0000:80/0000:80:00.0"
+        for folder in ["\(pci)/virtio3/net/eth0", "\(root)/class/infiniband/rxe0", "\(root)/class/net"] {
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        }
+        try "1\n".write(toFile: "\(pci)/numa_node", atomically: true, encoding: .utf8)
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(pci)/virtio3/net/eth0/device", withDestinationPath: "../../../virtio3")
+        try FileManager.default.createSymbolicLink(
+            atPath: "\(root)/class/net/eth0",
+            withDestinationPath: "../../devices/pci0000:80/0000:80:00.0/virtio3/net/eth0")
+        try "eth0\n".write(toFile: "\(root)/class/infiniband/rxe0/parent", atomically: true, encoding: .utf8)
+        let places = ProcessorPlaces(allowed: [], sysfs: root)
+        #expect(places.devices.map(\.name) == ["rxe0"] && places.devices.map(\.node) == [1])
+        try "dummy\n".write(toFile: "\(root)/class/infiniband/rxe0/parent", atomically: true, encoding: .utf8)
+        #expect(ProcessorPlaces(allowed: [], sysfs: root).devices.map(\.node) == [nil])
+    }
+
     @Test("A machine without nodes has reactors on all processors")
     func flat() throws {
         let places = try places(nodes: [:], devices: ["mlx5_0": -1], allowed: [0, 1])

@@ -13,6 +13,7 @@ public final class RDMATargetTransport: TargetTransport {
     /// Connections that were asked for, and those that have a queue pair.
     private var pending: [UInt64: RDMATicket] = [:]
     private var connections: [ConnectionHandle: Place] = [:]
+    public private(set) var connectionCounts = ConnectionCounts()
     private var notices: [ConnectionNotice] = []
     private var generation: UInt64 = 0
 
@@ -28,8 +29,6 @@ public final class RDMATargetTransport: TargetTransport {
         self.fabric = fabric
         self.options = options
     }
-
-    public var hasConnections: Bool { !connections.isEmpty }
 
     public var ports: [any TransportPort] { devices }
 
@@ -82,7 +81,7 @@ public final class RDMATargetTransport: TargetTransport {
             try admissible(parameters, request)
             let origin = ConnectionOrigin(
                 queueID: parameters.queueID, entries: UInt32(parameters.hostSendQueueSize) + 1,
-                localAddress: request.localAddress, peerAddress: request.peerAddress)
+                localAddress: request.localAddress, peerAddress: request.peerAddress, node: request.node)
             pending[connection.value] = RDMATicket(connection: connection, request: request, origin: origin)
             notices.append(.requested(PendingConnection(number: connection.value, origin: origin)))
         } catch {
@@ -166,13 +165,14 @@ public final class RDMATargetTransport: TargetTransport {
                 index, handle, connection, RDMATargetPort.QueuePairSizes(sendEntries: sends, readDepth: depth), now: now
             )
             connections[connection] = place
+            connectionCounts.add(1, isAdmin: ticket.origin.isAdmin)
             try fabric.accept(
                 connection,
                 ConnectionParameters(
                     responderResources: asked.responderResources, initiatorDepth: UInt8(depth),
                     privateData: RDMAConnectReply(controllerReceiveQueueSize: UInt16(entries)).privateData))
         } catch {
-            if let place, connections.removeValue(forKey: connection) != nil {
+            if let place, forget(connection) {
                 place.port.unbind(place.index)
                 fabric.destroy(connection)
                 notices.append(.refused(peer: ticket.origin.peer, reason: error.description))
@@ -203,10 +203,18 @@ public final class RDMATargetTransport: TargetTransport {
         // By index: an iterator over objects allocates in unoptimised builds, where tests count too.
         for place in 0..<devices.count {
             devices[place].inspect(now: now) { connection in
-                connections[connection] = nil
+                forget(connection)
                 fabric.destroy(connection)
             }
         }
+    }
+
+    /// Returns `false` if a connection is none that has a queue pair.
+    @discardableResult
+    private func forget(_ connection: ConnectionHandle) -> Bool {
+        guard let place = connections.removeValue(forKey: connection) else { return false }
+        connectionCounts.add(-1, isAdmin: place.origin.isAdmin)
+        return true
     }
 
     public func forget(_ memory: UnsafeMutableRawBufferPointer) {
@@ -216,6 +224,7 @@ public final class RDMATargetTransport: TargetTransport {
     public func endConnections() {
         for connection in connections.keys.sorted(by: { $0.value < $1.value }) { fabric.destroy(connection) }
         connections = [:]
+        connectionCounts = ConnectionCounts()
         pending = [:]
     }
 

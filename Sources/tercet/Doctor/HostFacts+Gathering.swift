@@ -75,7 +75,7 @@ extension HostFacts.Device {
             maxQueuePairs: device.limits.maxQueuePairs, maxMemoryRegions: device.limits.maxMemoryRegions,
             readDepth: device.limits.maxReadsAsInitiator,
             sharedReceiveEntries: device.limits.maxSharedReceiveWorkRequests,
-            node: HostFacts.firstLine("\(folder)/device/numa_node").flatMap { Int($0) }.flatMap { $0 < 0 ? nil : $0 })
+            node: DeviceNode.ofRDMADevice(device.name))
     }
 }
 

@@ -49,6 +49,10 @@ struct TargetShowCommand: ParsableCommand {
                 "\(place.processor)" + (place.node.map { " of node \($0)" } ?? "")
             }
             print("reactors: \(state.reactors), on processors \(places.joined(separator: ", "))")
+            if let devices = state.devices, !devices.isEmpty {
+                let devices = devices.map { $0.name + ($0.node.map { " at node \($0)" } ?? "") }
+                print("RDMA devices: \(devices.joined(separator: ", "))")
+            }
             print("listeners: \(state.listeners.joined(separator: ", "))")
         }
         for subsystem in state.subsystems {
