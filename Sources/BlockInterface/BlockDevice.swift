@@ -141,6 +141,8 @@ public protocol BlockDevice: AnyObject, Sendable {
     var isStale: Bool { get }
     /// Opens a channel for one reactor with at most `depth` operations running at once.
     func openChannel(depth: Int) throws(TercetError) -> BlockChannel
+    /// The same for users of a kind, whose I/O the device may count apart.
+    func openChannel(depth: Int, for user: BlockUser) throws(TercetError) -> BlockChannel
     /// Asks the system for the device's present size. Called from the control plane every few seconds; quick.
     func refresh() -> BlockDeviceChange
     /// The knowledge of the first bytes of a range: of all of it, or of fewer. Asked on reactors; does not wait, and does I/O
@@ -151,6 +153,9 @@ public protocol BlockDevice: AnyObject, Sendable {
 }
 
 extension BlockDevice {
+    public func openChannel(depth: Int, for user: BlockUser) throws(TercetError) -> BlockChannel {
+        try openChannel(depth: depth)
+    }
     public var remarks: [String] { [] }
     public var directMemory: UnsafeMutableRawBufferPointer? { nil }
     public var lendsMemory: Bool { directMemory != nil }

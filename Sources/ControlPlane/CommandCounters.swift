@@ -30,6 +30,16 @@ extension CommandCounters {
     public static var none: Self {
         Self(reads: 0, writes: 0, bytesRead: 0, bytesWritten: 0, failed: 0, readSeconds: 0, writeSeconds: 0)
     }
+
+    public mutating func add(_ others: CommandCounters) {
+        reads += others.reads
+        writes += others.writes
+        bytesRead += others.bytesRead
+        bytesWritten += others.bytesWritten
+        failed += others.failed
+        readSeconds += others.readSeconds
+        writeSeconds += others.writeSeconds
+    }
 }
 
 /// Latencies: how many commands took at most so long, and longer than the bucket before.
@@ -63,6 +73,12 @@ extension [LatencyBucket] {
     public func since(_ earlier: [LatencyBucket]) -> [LatencyBucket] {
         let before = Dictionary(earlier.map { ($0.seconds, $0.count) }) { first, _ in first }
         return map { .init(seconds: $0.seconds, count: $0.count &- Swift.min($0.count, before[$0.seconds] ?? 0)) }
+    }
+
+    /// The commands of both.
+    public func adding(_ others: [LatencyBucket]) -> [LatencyBucket] {
+        Dictionary((self + others).map { ($0.seconds, $0.count) }) { $0 + $1 }
+            .map { LatencyBucket(seconds: $0.key, count: $0.value) }.sorted { $0.seconds < $1.seconds }
     }
 
     /// The buckets that are not empty.

@@ -19,6 +19,27 @@ public struct VolumeCounters: Codable, Sendable {
         }
     }
 
+    /// The share of a front end: `nbd`, `kernel-nbd`, `ublk`, `nvme`, or `program` for the daemon's own.
+    public struct FrontEnd: Codable, Sendable {
+        public var name: String
+        public var commands: CommandCounters
+        /// Flushes, and what else is neither read nor write.
+        public var others: UInt64
+        public var readLatency: [LatencyBucket]
+        public var writeLatency: [LatencyBucket]
+
+        public init(
+            name: String, commands: CommandCounters, others: UInt64, readLatency: [LatencyBucket],
+            writeLatency: [LatencyBucket]
+        ) {
+            self.name = name
+            self.commands = commands
+            self.others = others
+            self.readLatency = readLatency
+            self.writeLatency = writeLatency
+        }
+    }
+
     public struct Volume: Codable, Sendable {
         public var name: String
         public var commands: CommandCounters
@@ -35,17 +56,20 @@ public struct VolumeCounters: Codable, Sendable {
         /// Reads that another member answered after a media error.
         public var readFailovers: UInt64
         public var members: [Member]
+        /// Those that the volume has had; a daemon of an earlier release does not tell.
+        public var frontEnds: [FrontEnd]?
 
+        /// The sums of all front ends are the volume's.
         public init(
-            name: String, commands: CommandCounters, others: UInt64, readLatency: [LatencyBucket],
-            writeLatency: [LatencyBucket], underWay: Int, waitsForOverlap: UInt64, retries: UInt64,
+            name: String, frontEnds: [FrontEnd], underWay: Int, waitsForOverlap: UInt64, retries: UInt64,
             readFailovers: UInt64, members: [Member]
         ) {
             self.name = name
-            self.commands = commands
-            self.others = others
-            self.readLatency = readLatency
-            self.writeLatency = writeLatency
+            self.frontEnds = frontEnds
+            commands = frontEnds.reduce(into: .none) { $0.add($1.commands) }
+            others = frontEnds.reduce(0) { $0 + $1.others }
+            readLatency = frontEnds.reduce([]) { $0.adding($1.readLatency) }
+            writeLatency = frontEnds.reduce([]) { $0.adding($1.writeLatency) }
             self.underWay = underWay
             self.waitsForOverlap = waitsForOverlap
             self.retries = retries

@@ -138,7 +138,8 @@ extension ExportServer {
     /// Begins the session of a connection, which has a place among the export's.
     func start(_ connection: ClientConnection, _ export: Export) {
         do throws(TercetError) {
-            let channel = try export.device.openChannel(depth: ClientConnection.maximumPieces)
+            let channel = try export.device.openChannel(
+                depth: ClientConnection.maximumPieces, for: connection.isDevice ? .kernelNBD : .nbd)
             channel.announce(memory.memory)
             connection.channel = channel
             connection.loans.arePossible = export.device.lendsMemory

@@ -136,7 +136,7 @@ final class SubsystemView {
             let device = namespace.definition.device
             do {
                 slot.channel = blocks.add(
-                    try device.openChannel(depth: Limits.blockDepth), memory: device.directMemory)
+                    try device.openChannel(depth: Limits.blockDepth, for: .nvme), memory: device.directMemory)
                 slot.lends = device.lendsMemory
             } catch {
                 failed(nsid, error)

@@ -62,7 +62,7 @@ public final class UblkQueue: Poller, @unchecked Sendable {
         _ index: Int32, device: any BlockDevice, ranges: RangeLock, memory: UblkMemory
     ) throws(TercetError) {
         let opened = try Self.open("/dev/ublkc\(index)")
-        do throws(TercetError) { channel = try device.openChannel(depth: Self.depth) } catch {
+        do throws(TercetError) { channel = try device.openChannel(depth: Self.depth, for: .ublk) } catch {
             Self.close(opened)
             throw error
         }

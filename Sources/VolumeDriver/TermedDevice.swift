@@ -16,7 +16,11 @@ public final class TermedDevice: BlockDevice {
     public var identity: BlockIdentity { device.identity }
 
     public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
-        TermedChannel(try device.openChannel(depth: depth), term)
+        try openChannel(depth: depth, for: .program)
+    }
+
+    public func openChannel(depth: Int, for user: BlockUser) throws(TercetError) -> BlockChannel {
+        TermedChannel(try device.openChannel(depth: depth, for: user), term)
     }
 
     public func refresh() -> BlockDeviceChange { device.refresh() }

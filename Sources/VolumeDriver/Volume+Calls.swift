@@ -32,14 +32,13 @@ extension Volume {
     public func statistics() async -> VolumeStatistics { await group.run { self.engine.statistics } }
 
     /// How many I/Os of its users have ended.
-    package var ended: UInt64 { load.reads.commands + load.writes.commands + load.others }
+    package var ended: UInt64 { load.ended }
 
     /// The load on the volume and its members.
     public func currentLoad() async -> VolumeLoad {
         await group.run {
             VolumeLoad(
-                reads: self.load.reads, writes: self.load.writes, others: self.load.others, failed: self.load.failed,
-                readLatency: self.load.readLatency, writeLatency: self.load.writeLatency, underWay: self.usersRunning,
+                users: self.load.users, ended: self.load.ended, underWay: self.usersRunning,
                 members: self.links.map { link in
                     VolumeLoad.Member(commands: link.completed, underWay: link.outstanding)
                 }, statistics: self.engine.statistics, status: self.engine.status)

@@ -85,7 +85,11 @@ public final class VolumeBlockDevice: BlockDevice {
     public var copiedCount: UInt64 { state.withLock { $0.copiedBefore + $0.inlets.map(\.copiedCount).reduce(0, +) } }
 
     public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
-        let inlet = VolumeInlet(depth: depth)
+        try openChannel(depth: depth, for: .program)
+    }
+
+    public func openChannel(depth: Int, for user: BlockUser) throws(TercetError) -> BlockChannel {
+        let inlet = VolumeInlet(depth: depth, user: user)
         state.withLock { $0.inlets.append(inlet) }
         let (volume, scratch) = (volume, scratch)
         volume.group.send { volume.add(inlet, scratch: scratch?.pointer) }

@@ -75,7 +75,11 @@ public final class VolumeFront: BlockDevice {
     }
 
     public func openChannel(depth: Int) throws(TercetError) -> BlockChannel {
-        let channel = try FrontChannel(self, depth: depth)
+        try openChannel(depth: depth, for: .program)
+    }
+
+    public func openChannel(depth: Int, for user: BlockUser) throws(TercetError) -> BlockChannel {
+        let channel = try FrontChannel(self, depth: depth, user: user)
         let place = Place(channel: channel, thread: pthread_self())
         let lead = state.withLock { state in
             state.places.append(place)
@@ -132,6 +136,7 @@ public final class ServingTerm: Sendable {
 final class FrontChannel: BlockChannel {
     private let front: VolumeFront
     private let depth: Int
+    private let user: BlockUser
     /// Readable while the present channel's descriptor is: its own one stays the same.
     private let epoll: Int32
     private var announced: [UnsafeMutableRawBufferPointer] = []
@@ -143,9 +148,10 @@ final class FrontChannel: BlockChannel {
     private let refused: UnsafeMutablePointer<UInt64>
     private var refusedCount = 0
 
-    init(_ front: VolumeFront, depth: Int) throws(TercetError) {
+    init(_ front: VolumeFront, depth: Int, user: BlockUser) throws(TercetError) {
         self.front = front
         self.depth = depth
+        self.user = user
         epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
         refused = .allocate(capacity: depth)
         super.init()
@@ -173,7 +179,7 @@ final class FrontChannel: BlockChannel {
         isLeaving = false
         // Without a channel I/O ends in `unavailable`, and hosts ask another daemon.
         guard let wanted else { return true }
-        guard let opened = try? wanted.device.openChannel(depth: depth) else { return false }
+        guard let opened = try? wanted.device.openChannel(depth: depth, for: user) else { return false }
         for area in announced { opened.announce(area) }
         var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data_t(u64: 0))
         epoll_ctl(epoll, EPOLL_CTL_ADD, opened.notificationDescriptor, &event)

@@ -21,6 +21,7 @@ public final class VolumeIO {
     /// Hears of the ends. It outlives this, or is taken back before it goes.
     public unowned(unsafe) var sink: (any VolumeIOSink)?
     private unowned(unsafe) let volume: Volume
+    private let user: BlockUser
     /// The upper half of the cookies that the engine gets: which of the volume's users.
     private var number: UInt64 = 0
     private let slots: UnsafeMutablePointer<Slot>
@@ -56,9 +57,11 @@ public final class VolumeIO {
 
     private enum Progress { case done, limited, full }
 
-    /// A further user of the volume. On the group's thread, or before the volume is polled.
-    public init(_ volume: Volume, depth: Int) {
+    /// A further user of the volume, of a kind for its counters. On the group's thread, or before the volume is polled.
+    public init(_ volume: Volume, depth: Int, user: BlockUser = .program) {
         self.volume = volume
+        self.user = user
+        volume.load.meet(user)
         self.depth = depth
         slots = .allocate(capacity: depth)
         slots.initialize(repeating: Slot(), count: depth)
@@ -202,7 +205,7 @@ public final class VolumeIO {
     private func conclude(_ slot: UInt32, _ status: BlockStatus) {
         let io = slots + Int(slot)
         volume.load.count(
-            io.pointee.request, status, nanoseconds: volume.group.now.nanoseconds(since: io.pointee.begun))
+            user, io.pointee.request, status, nanoseconds: volume.group.now.nanoseconds(since: io.pointee.begun))
         tell(BlockCompletion(tag: io.pointee.request.tag, status: status))
         free[freeCount] = slot
         freeCount += 1

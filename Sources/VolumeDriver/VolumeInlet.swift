@@ -17,6 +17,7 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
     let isClosed = Atomic<Bool>(false)
     // All that follows belongs to the volume's thread.
     private let depth: Int
+    private let user: BlockUser
     private var io: VolumeIO?
     private unowned(unsafe) var volume: Volume?
     private var memory: VolumeMemory?
@@ -36,8 +37,9 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
         var isRunning = false
     }
 
-    init(depth: Int) {
+    init(depth: Int, user: BlockUser) {
         self.depth = depth
+        self.user = user
         requests = Ring(capacity: depth)
         completions = Ring(capacity: depth)
         slots = .allocate(capacity: depth)
@@ -59,7 +61,7 @@ final class VolumeInlet: VolumeIOSink, @unchecked Sendable {
 
     /// - Parameter scratch: what a verify reads into.
     func open(on volume: Volume, scratch: UnsafeMutableRawPointer?) {
-        let io = VolumeIO(volume, depth: depth)
+        let io = VolumeIO(volume, depth: depth, user: user)
         io.scratch = scratch
         io.sink = self
         self.io = io

@@ -11,13 +11,24 @@ public struct VolumeLoad: Sendable {
         public var underWay: Int
     }
 
-    public var reads: CommandCount
-    public var writes: CommandCount
-    /// Flushes, and what else is neither read nor write.
-    public var others: UInt64
-    public var failed: UInt64
-    public var readLatency: LatencyCounts
-    public var writeLatency: LatencyCounts
+    /// The share of users of a kind.
+    public struct User: Sendable {
+        public var user: BlockUser
+        public var reads = CommandCount()
+        public var writes = CommandCount()
+        /// Flushes, and what else is neither read nor write.
+        public var others: UInt64 = 0
+        public var failed: UInt64 = 0
+        public var readLatency = LatencyCounts()
+        public var writeLatency = LatencyCounts()
+
+        init(user: BlockUser) { self.user = user }
+    }
+
+    /// Of the kinds that the volume has had.
+    public var users: [User]
+    /// I/Os that have succeeded.
+    public var ended: UInt64
     /// I/Os of users that have not ended.
     public var underWay: Int
     public var members: [Member]
@@ -26,49 +37,77 @@ public struct VolumeLoad: Sendable {
     public var status: VolumeStatusReport
 }
 
-/// The counters of a volume's users. Belongs to the volume's thread.
+/// The counters of a volume's users, by their kinds. Belongs to the volume's thread.
 struct VolumeLoadCounters: ~Copyable {
-    private(set) var reads = CommandCount()
-    private(set) var writes = CommandCount()
-    private(set) var others: UInt64 = 0
-    private(set) var failed: UInt64 = 0
-    /// Latencies of reads, and behind them those of writes, by `LatencyCounts.fineBucket`.
+    private struct Counts {
+        var reads = CommandCount()
+        var writes = CommandCount()
+        var others: UInt64 = 0
+        var failed: UInt64 = 0
+        var hasUsers = false
+    }
+
+    /// By `BlockUser`.
+    private let counts: UnsafeMutablePointer<Counts>
+    /// By `BlockUser`: latencies of reads, and behind them those of writes, by `LatencyCounts.fineBucket`.
     private let latencies: UnsafeMutablePointer<UInt64>
 
+    private static let latencyCount = BlockUser.allCases.count * 2 * LatencyCounts.fineCount
+
     init() {
-        latencies = .allocate(capacity: 2 * LatencyCounts.fineCount)
-        latencies.initialize(repeating: 0, count: 2 * LatencyCounts.fineCount)
+        counts = .allocate(capacity: BlockUser.allCases.count)
+        counts.initialize(repeating: Counts(), count: BlockUser.allCases.count)
+        latencies = .allocate(capacity: Self.latencyCount)
+        latencies.initialize(repeating: 0, count: Self.latencyCount)
     }
 
-    deinit { latencies.deallocate() }
-
-    var readLatency: LatencyCounts {
-        var counts = LatencyCounts()
-        counts.add(fine: latencies)
-        return counts
+    deinit {
+        counts.deallocate()
+        latencies.deallocate()
     }
 
-    var writeLatency: LatencyCounts {
-        var counts = LatencyCounts()
-        counts.add(fine: latencies + LatencyCounts.fineCount)
-        return counts
+    /// Somebody of this kind uses the volume from now on.
+    func meet(_ user: BlockUser) { counts[Int(user.rawValue)].hasUsers = true }
+
+    /// The load of each kind of users that the volume has had.
+    var users: [VolumeLoad.User] {
+        BlockUser.allCases.filter { counts[Int($0.rawValue)].hasUsers }.map { user in
+            let place = Int(user.rawValue)
+            let fine = latencies + place * 2 * LatencyCounts.fineCount
+            var load = VolumeLoad.User(user: user)
+            (load.reads, load.writes) = (counts[place].reads, counts[place].writes)
+            (load.others, load.failed) = (counts[place].others, counts[place].failed)
+            load.readLatency.add(fine: fine)
+            load.writeLatency.add(fine: fine + LatencyCounts.fineCount)
+            return load
+        }
+    }
+
+    /// I/Os of all users that have succeeded.
+    var ended: UInt64 {
+        (0..<BlockUser.allCases.count).reduce(0) {
+            $0 + counts[$1].reads.commands + counts[$1].writes.commands + counts[$1].others
+        }
     }
 
     /// An I/O of a user has ended.
     @inline(__always)
-    mutating func count(_ request: BlockRequest, _ status: BlockStatus, nanoseconds: UInt64) {
+    mutating func count(_ user: BlockUser, _ request: BlockRequest, _ status: BlockStatus, nanoseconds: UInt64) {
+        let place = Int(user.rawValue)
+        let counts = counts + place
         guard status == .success else {
-            failed &+= 1
+            counts.pointee.failed &+= 1
             return
         }
+        let latencies = latencies + place &* 2 &* LatencyCounts.fineCount
         switch request.operation {
         case .read:
-            reads.add(request.length, nanoseconds)
+            counts.pointee.reads.add(request.length, nanoseconds)
             latencies[LatencyCounts.fineBucket(of: nanoseconds)] &+= 1
         case .write:
-            writes.add(request.length, nanoseconds)
+            counts.pointee.writes.add(request.length, nanoseconds)
             latencies[LatencyCounts.fineCount &+ LatencyCounts.fineBucket(of: nanoseconds)] &+= 1
-        default: others &+= 1
+        default: counts.pointee.others &+= 1
         }
     }
 }

@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 import ControlPlane
 import Metrics
 import Replication
@@ -22,13 +23,7 @@ extension Daemon {
 extension VolumeCounters.Volume {
     init(_ name: String, _ load: VolumeLoad) {
         self.init(
-            name: name,
-            commands: CommandCounters(
-                reads: load.reads.commands, writes: load.writes.commands, bytesRead: load.reads.bytes,
-                bytesWritten: load.writes.bytes, failed: load.failed,
-                readSeconds: Double(load.reads.nanoseconds) / 1e9, writeSeconds: Double(load.writes.nanoseconds) / 1e9),
-            others: load.others, readLatency: [LatencyBucket](load.readLatency),
-            writeLatency: [LatencyBucket](load.writeLatency), underWay: load.underWay,
+            name: name, frontEnds: load.users.map { VolumeCounters.FrontEnd($0) }, underWay: load.underWay,
             waitsForOverlap: load.statistics.overlapsHeld, retries: load.statistics.retries,
             readFailovers: load.statistics.readFailovers,
             members: zip(load.status.members, load.members).enumerated().map { number, member in
@@ -39,6 +34,19 @@ extension VolumeCounters.Volume {
     }
 }
 
+extension VolumeCounters.FrontEnd {
+    fileprivate init(_ load: VolumeLoad.User) {
+        self.init(
+            name: load.user.name,
+            commands: CommandCounters(
+                reads: load.reads.commands, writes: load.writes.commands, bytesRead: load.reads.bytes,
+                bytesWritten: load.writes.bytes, failed: load.failed,
+                readSeconds: Double(load.reads.nanoseconds) / 1e9, writeSeconds: Double(load.writes.nanoseconds) / 1e9),
+            others: load.others, readLatency: [LatencyBucket](load.readLatency),
+            writeLatency: [LatencyBucket](load.writeLatency))
+    }
+}
+
 extension MemberStatusReport {
     /// The member's state, for operators.
     var words: String { phase != .active ? "away" : isInSync ? "in sync" : "behind" }
@@ -46,35 +54,8 @@ extension MemberStatusReport {
 
 extension MetricsText {
     mutating func add(_ counters: VolumeCounters) {
+        addFrontEnds(counters)
         let volumes = counters.volumes.map { (labels: [("volume", $0.name)] as MetricsFamily.Labels, $0) }
-        family("tercet_volume_commands_total", .counter, "I/Os of a volume's users that succeeded.") { family in
-            for (labels, volume) in volumes {
-                family.sample(labels + [("operation", "read")], volume.commands.reads)
-                family.sample(labels + [("operation", "write")], volume.commands.writes)
-                family.sample(labels + [("operation", "other")], volume.others)
-            }
-        }
-        family("tercet_volume_failed_commands_total", .counter, "I/Os of a volume's users that failed.") { family in
-            for (labels, volume) in volumes { family.sample(labels, volume.commands.failed) }
-        }
-        family("tercet_volume_transferred_bytes_total", .counter, "Data of reads and writes that succeeded.") {
-            family in
-            for (labels, volume) in volumes {
-                family.sample(labels + [("operation", "read")], volume.commands.bytesRead)
-                family.sample(labels + [("operation", "write")], volume.commands.bytesWritten)
-            }
-        }
-        family(
-            "tercet_volume_command_duration_seconds", .histogram,
-            "Time from a user's read or write that succeeded to its end."
-        ) { family in
-            for (labels, volume) in volumes {
-                family.histogram(
-                    labels + [("operation", "read")], volume.readLatency.octaves, sum: volume.commands.readSeconds)
-                family.histogram(
-                    labels + [("operation", "write")], volume.writeLatency.octaves, sum: volume.commands.writeSeconds)
-            }
-        }
         family("tercet_volume_commands_under_way", .gauge, "I/Os of a volume's users that have not ended.") { family in
             for (labels, volume) in volumes { family.sample(labels, Double(volume.underWay)) }
         }
@@ -88,6 +69,43 @@ extension MetricsText {
             for (labels, volume) in volumes { family.sample(labels, volume.readFailovers) }
         }
         addMembers(counters)
+    }
+
+    /// The front ends that a volume has had, so that labels are few.
+    private mutating func addFrontEnds(_ counters: VolumeCounters) {
+        let ends = counters.volumes.flatMap { volume in
+            (volume.frontEnds ?? []).map {
+                (labels: [("volume", volume.name), ("front_end", $0.name)] as MetricsFamily.Labels, $0)
+            }
+        }
+        family("tercet_volume_commands_total", .counter, "I/Os of a volume's users that succeeded.") { family in
+            for (labels, end) in ends {
+                family.sample(labels + [("operation", "read")], end.commands.reads)
+                family.sample(labels + [("operation", "write")], end.commands.writes)
+                family.sample(labels + [("operation", "other")], end.others)
+            }
+        }
+        family("tercet_volume_failed_commands_total", .counter, "I/Os of a volume's users that failed.") { family in
+            for (labels, end) in ends { family.sample(labels, end.commands.failed) }
+        }
+        family("tercet_volume_transferred_bytes_total", .counter, "Data of reads and writes that succeeded.") {
+            family in
+            for (labels, end) in ends {
+                family.sample(labels + [("operation", "read")], end.commands.bytesRead)
+                family.sample(labels + [("operation", "write")], end.commands.bytesWritten)
+            }
+        }
+        family(
+            "tercet_volume_command_duration_seconds", .histogram,
+            "Time from a user's read or write that succeeded to its end."
+        ) { family in
+            for (labels, end) in ends {
+                family.histogram(
+                    labels + [("operation", "read")], end.readLatency.octaves, sum: end.commands.readSeconds)
+                family.histogram(
+                    labels + [("operation", "write")], end.writeLatency.octaves, sum: end.commands.writeSeconds)
+            }
+        }
     }
 
     private mutating func addMembers(_ counters: VolumeCounters) {

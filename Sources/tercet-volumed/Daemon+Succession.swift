@@ -166,8 +166,7 @@ extension Daemon {
     /// How many I/Os of its users an attached volume has ended.
     func uses(_ name: String) async -> UInt64 {
         guard let volume = volumes.first(where: { $0.entry.name == name }) else { return 0 }
-        let load = await volume.attachment.volume.currentLoad()
-        return load.reads.commands + load.writes.commands + load.others
+        return await volume.attachment.volume.currentLoad().ended
     }
 
     func noteOwned(_ name: String, _ text: String) { histories[name]?.note("volume: \(text)", isPhase: true) }

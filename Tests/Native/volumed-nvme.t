@@ -11,7 +11,7 @@ for number in 0 1 2; do require "target $number starts" start_member "$number"; 
 require "a volume is created" volume create
 uuid=$(volume status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["members"][0]["volume"])')
 require "the daemon offers it over NVMe and NBD" start_volumed --nbd "$nbd_socket" --nvme "$address:$front" \
-  --control "$control" --volume "db=$(volume_members)"
+  --control "$control" --metrics "$tap_folder/metrics.sock" --volume "db=$(volume_members)"
 front_nqn=nqn.2014-08.org.nvmexpress:uuid:$uuid
 expect_output "a host finds a subsystem of the volume's UUID" "$front_nqn" "$tercet" discover -a "$address" -s "$front"
 expect_output "... with a namespace of that UUID" "$uuid" \
@@ -40,6 +40,14 @@ require "the target comes back" start_member 1
 check "... and is brought into sync" wait_until 20 volumed_said "member 1: in sync"
 wait "$bench_pid"
 report $? "the host's reads are verified" || diagnose <"$tap_folder/bench"
+scrape() { curl --silent --show-error --max-time 10 --unix-socket "$tap_folder/metrics.sock" http://volumed/metrics; }
+check "an NBD client reads a little" nbdcopy "$(uri db)" - --request-size=65536 --synchronous
+expect_output "metrics count a host's I/O as that of NVMe" \
+  '^tercet_volume_commands_total\{volume="db",front_end="nvme",operation="write"\} [1-9]' scrape
+output_has "... with its times" '^tercet_volume_command_duration_seconds_count\{volume="db",front_end="nvme",operation="read"\} [1-9]'
+output_has "... and the client's as that of NBD" \
+  '^tercet_volume_commands_total\{volume="db",front_end="nbd",operation="read"\} [1-9]'
+output_has "... which has written nothing" '^tercet_volume_transferred_bytes_total\{volume="db",front_end="nbd",operation="write"\} 0$'
 
 expect_output "JSON for programs" '"phase" : "serving"' explain --json
 expect_output "an export under another name" '"exportName":"other"' \

@@ -50,8 +50,8 @@ expect_refusal "a volume that is not there is told" 'no volume "nowhere" is atta
 kill_member 1
 check "a target is killed under it: the daemon names the member" wait_until 10 volumed_said "member 1: lost"
 expect_output "... shows it" "member 1, away\$" top db
-expect_output "metrics count users' I/O" '^tercet_volume_commands_total\{volume="db",operation="write"\} [1-9]' scrape metrics
-output_has "... and its times" '^tercet_volume_command_duration_seconds_count\{volume="db",operation="read"\} [1-9]'
+expect_output "metrics count users' I/O" '^tercet_volume_commands_total\{volume="db",front_end="nbd",operation="write"\} [1-9]' scrape metrics
+output_has "... and its times" '^tercet_volume_command_duration_seconds_count\{volume="db",front_end="nbd",operation="read"\} [1-9]'
 output_has "... and commands to each member" '^tercet_volume_member_commands_total\{volume="db",member="2"\} [1-9]'
 expect_output "... and tell that the member is out" '^tercet_volume_member_in_sync\{volume="db",member="1"\} 0$' scrape metrics
 require "... it comes back" start_member 1
