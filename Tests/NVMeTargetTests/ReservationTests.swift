@@ -270,6 +270,21 @@ import Testing
         #expect(throws: Never.self) { try EngineWorld(namespaces: 2, reservations: store) }
     }
 
+    /// A target that shares its namespace with others may have lost it to one of them: a host asks there then.
+    @Test(arguments: [false, true])
+    func aReservationThatCannotBeKeptIsNone(isShared: Bool) throws {
+        let store = KeptReservations(keepsAll: isShared, problem: "it is another's")
+        let world = try EngineWorld(namespaces: 2, reservations: store)
+        let host = ReservingHost(try world.attach(host: .init(1)), nsid: 2)
+        #expect(
+            host.register(register, new: 1, flags: ReservingHost.persist)
+                == (isShared ? ReservingHost.inaccessible : ReservingHost.internalError))
+        #expect(try host.report().registrants.isEmpty)
+        store.overcomeProblem()
+        #expect(host.register(register, new: 2, flags: ReservingHost.persist) == .success)
+        #expect(try host.report().has(keys: [2], holders: [], nvme_resv_rtype(0)))
+    }
+
     /// Those who lose something are told with the log page of the kind (NVMe Base, "Reservation Notification").
     @Test func losersAreNotified() throws {
         let hosts = try joined(2)

@@ -12,6 +12,9 @@ struct ReservingHost {
     init(_ host: EngineHost, nsid: UInt32 = 1) { (self.host, self.nsid) = (host, nsid) }
 
     static let conflict = RawStatus.refused(NVME_SC_RESERVATION_CONFLICT)
+    static let internalError = RawStatus.generic(NVME_SC_INTERNAL)
+    /// Asymmetric Access Inaccessible, a path related status.
+    static let inaccessible = RawStatus(code: NVME_SCT_PATH.rawValue << 8 | NVME_SC_ANA_INACCESSIBLE.rawValue)
     static let invalid = RawStatus.refused(NVME_SC_INVALID_FIELD)
     /// IEKEY, bit 3 of dword 10.
     static let ignoringKey: UInt32 = 1 << 3
@@ -121,7 +124,7 @@ struct ReservingHost {
     }
 }
 
-/// Reservations that outlive a target, in memory. A store that hangs stores and answers when it is told to.
+/// Reservations that outlive a target, in memory. A store that hangs stores and answers when it is told to. One with a problem stores nothing.
 final class KeptReservations: ReservationStore {
     private let kept = Mutex<[UInt32: [UInt8]]>([:])
     private let waiting = Mutex<[@Sendable (String?) -> Void]>([])
@@ -130,7 +133,16 @@ final class KeptReservations: ReservationStore {
     var saveCount: Int { saves.withLock { $0 } }
     var waitingCount: Int { waiting.withLock { $0.count } }
 
-    init(hangs: Bool = false) { self.hangs = hangs }
+    /// Other targets may go on with the namespaces.
+    let keepsAll: Bool
+    private let problem: Mutex<String?>
+
+    init(hangs: Bool = false, keepsAll: Bool = false, problem: String? = nil) {
+        (self.hangs, self.keepsAll) = (hangs, keepsAll)
+        self.problem = Mutex(problem)
+    }
+
+    func overcomeProblem() { problem.withLock { $0 = nil } }
 
     func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { kept.withLock { $0[nsid] } }
 
@@ -141,7 +153,7 @@ final class KeptReservations: ReservationStore {
         saves.withLock { $0 += 1 }
         waiting.withLock {
             $0.append { problem in
-                self.kept.withLock { $0[nsid] = bytes?() }
+                if problem == nil { self.kept.withLock { $0[nsid] = bytes?() } }
                 completion(problem)
             }
         }
@@ -150,6 +162,6 @@ final class KeptReservations: ReservationStore {
 
     /// Stores and answers all that wait.
     func answer() {
-        while let next = waiting.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) { next(nil) }
+        while let next = waiting.withLock({ $0.isEmpty ? nil : $0.removeFirst() }) { next(problem.withLock { $0 }) }
     }
 }

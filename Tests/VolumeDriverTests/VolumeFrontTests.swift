@@ -22,7 +22,8 @@ import VolumeSimulation
         channel = try front.openChannel(depth: 8)
     }
 
-    private func perform(_ operation: BlockOperation) -> BlockStatus? {
+    private func perform(_ operation: BlockOperation, by other: BlockChannel? = nil) -> BlockStatus? {
+        let channel = other ?? channel
         let request = BlockRequest(tag: 1, operation: operation, length: 4096, buffer: memory)
         withUnsafePointer(to: request) { pointer in
             #expect(channel.submit(UnsafeBufferPointer(start: pointer, count: 1)) == 1)
@@ -77,6 +78,22 @@ import VolumeSimulation
         #expect(perform(.read) == .unavailable, "the channel is the former term's")
         #expect(front.follow())
         #expect(perform(.read) == .success)
+        try end()
+    }
+
+    /// NBD clients cannot follow a volume to its next owner.
+    @Test("Nothing that was read by a client which cannot follow the volume counts after the end of the term")
+    func fixedClients() throws {
+        let term = ServingTerm(end: .distantFuture)
+        let offered = TermedDevice(device, during: term)
+        #expect(offered.geometry.byteCount == device.geometry.byteCount && offered.identity == device.identity)
+        let fixed = try offered.openChannel(depth: 8)
+        #expect(perform(.write, by: fixed) == .success)
+        #expect(perform(.read, by: fixed) == .success)
+        term.extend(to: .now())
+        #expect(perform(.read, by: fixed) == .unavailable)
+        #expect(perform(.write, by: fixed) == .unavailable)
+        fixed.close()
         try end()
     }
 }
