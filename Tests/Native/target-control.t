@@ -40,7 +40,7 @@ load >"$tap_folder/bench" 2>&1 &
 load_pid=$!
 at_exit "kill -KILL $load_pid"
 check "hosts read and write" wait_until 20 is_written
-timeout 120 "$tercet" target watch --socket "$control" >"$tap_folder/events" 2>&1 &
+timeout $((120 + rounds)) "$tercet" target watch --socket "$control" >"$tap_folder/events" 2>&1 &
 watch_pid=$!
 at_exit "kill -KILL $watch_pid"
 heard() { target reload && [ -s "$tap_folder/events" ]; }
@@ -119,7 +119,7 @@ fi
 # Parts come and go, round after round, on one connection; how long the calls take is measured.
 cat >"$tap_folder/rounds.py" <<'PYTHON'
 import json, socket, sys, time
-path, metrics, nqn, port, rounds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+path, metrics, nqn, port, rounds, key, folder = *sys.argv[1:4], int(sys.argv[4]), int(sys.argv[5]), *sys.argv[6:8]
 s = socket.socket(socket.AF_UNIX)
 s.connect(path)
 answers, times, scrapes = s.makefile(), [], []
@@ -138,22 +138,34 @@ def call(method, **parameters):
     times.append((time.monotonic() - start, method))
     assert "error" not in answer, (method, answer)
     return answer["result"]
-b = nqn + ":b"
-for _ in range(rounds):
+b, pool = nqn + ":b", nqn + ":pool"
+for number in range(rounds):
     call("subsystem.add", nqn=b, allowAnyHost=True)
     call("namespace.add", subsystem=b, nsid=1, backing="ram:1M")
     call("subsystem.set", nqn=b, hosts=["nqn.2026-11.io.tercet:h"], maxIOQueues=None)
     call("host.add", subsystem=b, host="nqn.2026-11.io.tercet:i")
+    call("subsystem.set", nqn=b, authentication={"required": False})
+    call("host.set", subsystem=b, host="nqn.2026-11.io.tercet:i", key=key)
+    call("host.set", subsystem=b, host="nqn.2026-11.io.tercet:i")
+    # Pools are written to the disk: some of the rounds have one.
+    if number % 10 == 0:
+        call("subsystem.add", nqn=pool, allowAnyHost=True, pool={"folder": folder, "capacity": "64M"})
+        call("pool.create", subsystem=pool, size=4 << 20, isAttached=True)
+        call("pool.grow", subsystem=pool, nsid=1, size=8 << 20)
+        call("pool.detach", subsystem=pool, nsid=1)
+        call("pool.attach", subsystem=pool, nsid=1)
+        call("pool.delete", subsystem=pool, nsid=1)
+        call("subsystem.remove", nqn=pool)
     call("namespace.add", subsystem=nqn, nsid=9, backing="null:1G")
     call("namespace.set", subsystem=nqn, nsid=9, readOnly=None, anaGroup=5)
     call("ana.set", subsystem=nqn, group=5, state="nonOptimized")
     call("listener.add", address="127.0.0.3", port=port)
     call("referral.add", address="192.0.2.2")
-    call("settings.set", queueDepth=64)
+    call("settings.set", queueDepth=64, inCapsuleDataSize=8192, keepAlive={"maxMilliseconds": 60000})
     call("state.get")
     call("statistics.get")
     scrape()
-    call("settings.set", queueDepth=None)
+    call("settings.set", queueDepth=None, inCapsuleDataSize=None, keepAlive=None)
     call("referral.remove", address="192.0.2.2")
     call("listener.remove", address="127.0.0.3", port=port)
     call("ana.clear", subsystem=nqn, group=5)
@@ -166,8 +178,11 @@ for name, seconds in (("calls", [t for t, _ in times]), ("looks", looks), ("scra
     print(f"{len(seconds)} {name}, 99 % within {percentile(seconds, 0.99):.1f} ms")
 PYTHON
 before=$(state)
-expect_output "$rounds rounds of parts that come and go" "^$((rounds * 19)) calls" \
-  timeout 1200 python3 "$tap_folder/rounds.py" "$control" "$tap_folder/metrics.sock" "$nqn" "$port" "$rounds"
+mkdir "$tap_folder/pool"
+require "a key is made" "$tercet" key make --output "$tap_folder/key"
+expect_output "$rounds rounds of parts that come and go" "^$((rounds * 22 + (rounds + 9) / 10 * 7)) calls" \
+  timeout 1200 python3 "$tap_folder/rounds.py" "$control" "$tap_folder/metrics.sock" "$nqn" "$port" "$rounds" \
+  "$(<"$tap_folder/key")" "$tap_folder/pool"
 diagnose <"$tap_folder/output"
 expect_equal "nothing is left of them" "$before" "$(state)"
 
