@@ -74,7 +74,7 @@ step verify systemd-analyze verify --man=no tercetd.service tercet-volumed.servi
 step libraries sh -c '! ldd /usr/bin/tercet /usr/bin/tercetd /usr/bin/tercet-volumed /usr/lib/tercet/* | grep -iE "not found|swift"'
 soft tercetd; soft tercet-volumed; systemctl daemon-reload
 step start systemctl start tercetd
-for name in a b c; do
+for name in a b c d; do
   step add as_tercet tercet target add subsystem $nqn.\$name --allow-any-host
   step add as_tercet tercet target add namespace $nqn.\$name 1 ram:64M
 done
@@ -85,6 +85,21 @@ sed -i 's|"volumes": .*|"volumes": [ { "name": "db", "members": [ "127.0.0.1:442
   /etc/tercet/tercet-volumed.json
 step volumes systemctl start tercet-volumed
 step serving sh -c 'for i in \$(seq 50); do tercet volume list | grep -q "^db: serving" && exit 0; sleep 0.1; done; exit 1'
+cd /tmp
+fio --name=load --ioengine=nbd --uri='nbd+unix:///db?socket=/run/tercet/nbd.sock' --rw=randrw --bs=4k --size=16M --iodepth=8 --rate_iops=500 \
+  --verify=crc32c --verify_state_save=0 --time_based --runtime=6 >/root/load 2>&1 &
+load=\$!
+tells() { for i in \$(seq 100); do tercet volume "\${@:2}" 2>&1 | grep -q "\$1" && return; sleep 0.1; done; tercet volume "\${@:2}"; return 1; }
+step load tells 'sessions: 1' list
+step dead as_tercet tercet target remove subsystem $nqn.c
+step explained tells '^member 2 .*: away' explain db
+step goes wait \$load
+sed 's/^/  /' /root/load
+step replaced systemctl stop tercet-volumed
+step replaced as_tercet tercet volume replace \$members --replace 2 --with 127.0.0.1:4420/$nqn.d/1
+step replaced sed -i 's|127.0.0.1:4420/$nqn.c/1|127.0.0.1:4420/$nqn.d/1|' /etc/tercet/tercet-volumed.json
+step replaced systemctl start tercet-volumed
+step again tells '^member 2 .*$nqn.d/1): in sync' explain db
 step own as_tercet tercet target add subsystem $nqn.own --allow-any-host
 step own as_tercet tercet target add namespace $nqn.own 1 ram:64M
 step library as_tercet /usr/local/bin/roundtrip namespace 127.0.0.1 4420 $nqn.own
@@ -111,11 +126,17 @@ idle ... and started nothing
 verify systemd takes the units
 libraries the programs need no library that Debian has not, and none of Swift's
 start tercetd starts, with nothing to serve yet
-add it is given three subsystems
+add it is given four subsystems
 save ... and keeps them
 create a volume is made of them
 volumes tercet-volumed starts
 serving ... and serves it
+load it has a user, who writes and verifies
+dead a member is taken away under it
+explained ... and the daemon tells who is away
+goes ... while the user goes on, without an error
+replaced another one takes its place, as the book for operators says
+again ... and is in sync
 own it is given another subsystem
 library the program in C works on that
 fio tercet-fio works
