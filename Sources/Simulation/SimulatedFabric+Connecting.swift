@@ -226,7 +226,7 @@ extension SimulatedQueuePair {
     func connect(to other: SimulatedQueuePair) {
         guard state == .initial else { return }
         peer = other.reference
-        peerDevice = other.context.device
+        peerDevice = other.device
         state = .ready
     }
 }

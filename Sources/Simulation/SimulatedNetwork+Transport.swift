@@ -24,7 +24,7 @@ extension SimulatedNetwork {
                 }
             guard
                 let transit = transit(
-                    kind, from: queuePair.context.device, to: destination, delays.transit)
+                    kind, from: queuePair.device, to: destination, delays.transit)
             else {
                 // The transport sends it again and again until its patience ends; nothing behind it gets through.
                 queuePair.launched = queuePair.sends.tail
@@ -74,8 +74,8 @@ extension SimulatedNetwork {
     private func execute(_ queuePair: SimulatedQueuePair) {
         while queuePair.executed < queuePair.arrived, !queuePair.isStalled, queuePair.state == .ready {
             let position = queuePair.executed
-            guard let peer = queuePairs[queuePair.peer], peer.state == .ready, peer.context.device.isReachable,
-                queuePair.context.device.isReachable
+            guard let peer = queuePairs[queuePair.peer], peer.state == .ready, peer.device.isReachable,
+                queuePair.device.isReachable
             else { return waitForTransport(queuePair) }
             let request = queuePair.sends[position].pointee.request
             var status = queuePair.sends[position].pointee.status
@@ -98,7 +98,7 @@ extension SimulatedNetwork {
                 counters.remoteAccessErrors += 1
                 peer.fail()
             }
-            guard let transit = acknowledgementTime(from: peer.context.device, to: queuePair.context.device) else {
+            guard let transit = acknowledgementTime(from: peer.device, to: queuePair.device) else {
                 return waitForTransport(queuePair)
             }
             queuePair.lastAcknowledgement = max(queuePair.lastAcknowledgement, now.nanoseconds + transit)
@@ -147,11 +147,11 @@ extension SimulatedNetwork {
         let length = request.byteCount
         guard isInline || queuePair.canReach(request, []) else { return .localError }
         if request.opcode == .sendWithInvalidate {
-            guard peer.context.device.regions.invalidate(request.remoteKey) else { return .remoteAccessError }
+            guard peer.device.regions.invalidate(request.remoteKey) else { return .remoteAccessError }
         }
         guard let receive = peer.takeReceive() else { invariantViolated("a receive buffer was seen") }
         guard length <= receive.segment.length,
-            let target = peer.context.device.regions.local(receive.segment, .localWrite)
+            let target = peer.device.regions.local(receive.segment, .localWrite)
         else {
             peer.complete(receive, status: .localError, byteCount: 0)
             peer.fail()
@@ -178,7 +178,7 @@ extension SimulatedNetwork {
         let length = request.byteCount
         if length == 0 { return .success }
         guard
-            let target = peer.context.device.regions.remote(
+            let target = peer.device.regions.remote(
                 request.remoteKey, request.remoteAddress, length, [.remoteWrite, .localWrite])
         else { return .remoteAccessError }
         queuePair.gather(request, to: target)
@@ -189,14 +189,14 @@ extension SimulatedNetwork {
     private func read(
         _ request: WorkRequest, from peer: SimulatedQueuePair, to queuePair: SimulatedQueuePair
     ) -> CompletionStatus {
-        let device = queuePair.context.device
+        let device = queuePair.device
         let access: MemoryAccess = device.limits.isIWARP ? [.localWrite, .remoteWrite] : .localWrite
         guard queuePair.canReach(request, access), Int(request.segmentCount) <= device.limits.maxScatterGatherPerRead
         else { return .localError }
         let length = request.byteCount
         if length == 0 { return .success }
         guard
-            let source = peer.context.device.regions.remote(
+            let source = peer.device.regions.remote(
                 request.remoteKey, request.remoteAddress, length, .remoteRead)
         else { return .remoteAccessError }
         queuePair.scatter(source, request)
@@ -219,7 +219,6 @@ extension WorkRequest {
 extension SimulatedQueuePair {
     /// Whether the local keys of a request allow `access` to all its pieces.
     func canReach(_ request: WorkRequest, _ access: MemoryAccess) -> Bool {
-        let device = context.device
         if request.segmentCount > 0, request.segments.0.length > 0,
             device.regions.local(request.segments.0, access) == nil
         {
@@ -301,7 +300,7 @@ extension SimulatedQueuePair {
         state = .error
         var status = first
         while let entry = sends.removeFirst() {
-            if !context.device.withholdsFlushes { report(entry.request, status) }
+            if !device.withholdsFlushes { report(entry.request, status) }
             status = .flushed
         }
         readsRunning = 0

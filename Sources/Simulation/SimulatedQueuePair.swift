@@ -50,12 +50,19 @@ struct SendEntry: BitwiseCopyable {
 struct Ring<Element: BitwiseCopyable>: ~Copyable {
     let capacity: Int
     private let memory: UnsafeMutablePointer<Element>
+    /// Of the places, whose number is a power of two: a division for each look would take longer than the look.
+    private let mask: UInt64
     private(set) var head: UInt64 = 0
     private(set) var tail: UInt64 = 0
+    /// The element that is in the first place. A ring that has become empty begins there again: its few elements stay in a few
+    /// cache lines, though the ring is as long as a device's.
+    private var origin: UInt64 = 0
 
     init(capacity: Int) {
         self.capacity = max(capacity, 1)
-        memory = .allocate(capacity: self.capacity)
+        let places = 1 << (Int.bitWidth - (self.capacity - 1).leadingZeroBitCount)
+        mask = UInt64(places - 1)
+        memory = .allocate(capacity: places)
     }
 
     deinit { memory.deallocate() }
@@ -63,7 +70,7 @@ struct Ring<Element: BitwiseCopyable>: ~Copyable {
     var count: Int { Int(tail - head) }
     var isFull: Bool { count == capacity }
 
-    subscript(position: UInt64) -> UnsafeMutablePointer<Element> { memory + Int(position % UInt64(capacity)) }
+    subscript(position: UInt64) -> UnsafeMutablePointer<Element> { memory + Int((position &- origin) & mask) }
 
     mutating func append(_ element: Element) {
         invariant(!isFull, "a simulated ring holds no more than its capacity")
@@ -73,8 +80,10 @@ struct Ring<Element: BitwiseCopyable>: ~Copyable {
 
     mutating func removeFirst() -> Element? {
         guard head < tail else { return nil }
+        let element = self[head].pointee
         head += 1
-        return self[head - 1].pointee
+        if head == tail { origin = tail }
+        return element
     }
 
     /// Keeps only the elements that `isKept` says.
@@ -107,6 +116,8 @@ final class SimulatedQueuePair {
     let handle: QueuePairHandle
     /// Outlives its queue pairs.
     unowned(unsafe) let context: SimulatedContext
+    /// The context's.
+    unowned(unsafe) let device: SimulatedDevice
     let options: QueuePairOptions
     var state = State.initial
     var peer = QueuePairReference.none
@@ -147,10 +158,11 @@ final class SimulatedQueuePair {
         self.reference = reference
         self.handle = handle
         self.context = context
+        device = context.device
         self.options = options
         sends = Ring(capacity: options.sendEntries)
         receives = Ring(capacity: options.receiveEntries)
-        inlineDataLimit = min(options.maxInlineData, context.device.maxInlineData)
+        inlineDataLimit = min(options.maxInlineData, device.maxInlineData)
         inlineData =
             inlineDataLimit > 0 ? .allocate(byteCount: options.sendEntries * inlineDataLimit, alignment: 8) : nil
     }

@@ -46,7 +46,8 @@ public final class VolumeWorld {
     let format: VolumeFormat
     var initiators: [InitiatorProcess] = []
     /// Those that have not ended.
-    var alive: [InitiatorProcess] = []
+    var alive: [InitiatorProcess] = [] { didSet { aliveLooks = alive.map { .passUnretained($0) } } }
+    private var aliveLooks: [Unmanaged<InitiatorProcess>] = []
     /// The initiator that served last.
     var serving: InitiatorProcess?
     var history: BlockHistory
@@ -328,11 +329,17 @@ public final class VolumeWorld {
                 if !target.isPaused, target.isUp { nextPoll = min(nextPoll, target.disk.nextPoll) }
             }
         }
-        for initiator in alive where !initiator.isPaused {
-            let rounds = initiator.rounds
-            if initiator.pollIfDue(now) { isBusy = true }
-            if initiator.rounds != rounds { isAnyPolled = true }
-            nextDeadline = min(nextDeadline, initiator.deadline)
+        // One may end while it is polled.
+        withExtendedLifetime(alive) {
+            for look in aliveLooks {
+                look._withUnsafeGuaranteedRef { initiator in
+                    guard !initiator.isPaused else { return }
+                    let rounds = initiator.rounds
+                    if initiator.pollIfDue(now) { isBusy = true }
+                    if initiator.rounds != rounds { isAnyPolled = true }
+                    nextDeadline = min(nextDeadline, initiator.deadline)
+                }
+            }
         }
         nextPoll = min(nextPoll, nextDeadline)
         // A process that was polled may have left letters to itself.
