@@ -11,12 +11,16 @@ let strict: [SwiftSetting] = [
     .unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release)),
 ]
 
+/// Settings of a room that answers people and other programs, and does nothing for an I/O. The optimiser takes four fifths of the
+/// time that such a room needs to compile, and nobody would see what it does there.
+let unhurried = strict + [.unsafeFlags(["-Onone"], .when(configuration: .release))]
+
 /// Error numbers with their texts, and file descriptors.
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 
-/// A room of the house: a Swift library module with the settings that every room shares.
-func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
-    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+/// A room of the house: a Swift library module.
+func room(_ name: String, _ dependencies: [Target.Dependency] = [], _ settings: [SwiftSetting] = strict) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
 /// The tests of a room, in a folder of the room's name.
@@ -46,7 +50,7 @@ let package = Package(
         .systemLibrary(name: "CAIO", path: "Sources/CAIO"),
         .systemLibrary(name: "CLibNVMe", path: "Sources/CLibNVMe"),
         .systemLibrary(name: "CChecksum", path: "Sources/CChecksum"),
-        .systemLibrary(name: "CUUID", path: "Sources/CUUID"),
+        .systemLibrary(name: "CLibUUID", path: "Sources/CLibUUID"),
         .systemLibrary(name: "CTLS", path: "Sources/CTLS"),
         .systemLibrary(name: "CCrypto", path: "Sources/CCrypto"),
         .systemLibrary(name: "CSQLite", path: "Sources/CSQLite"),
@@ -132,7 +136,7 @@ let package = Package(
             name: "tercet-simulate",
             dependencies: [
                 "Terminal", "VolumeSimulation", .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ], swiftSettings: strict),
+            ], swiftSettings: unhurried),
         tests(
             "VolumeSimulationTests",
             [
@@ -159,7 +163,7 @@ let package = Package(
         .target(name: "AllocationProbe", path: "Tests/AllocationProbe"),
 
         // What a target is to be: plain values, for whoever tells it.
-        room("TargetInterface", ["Base", "BlockInterface", "NVMeAuthentication", "NVMeSpec"]),
+        room("TargetInterface", ["Base", "BlockInterface", "NVMeAuthentication", "NVMeSpec"], unhurried),
         // The wall between NVMe and what carries it: values that cross it, and the interface of a target's transport.
         room("TargetTransport", ["Base", "NVMeSpec"]),
         // NVMe over RDMA; knows no subsystem.
@@ -207,29 +211,29 @@ let package = Package(
         tests("NBDOverTCPTests", ["Base", "NBDOverTCP"]),
 
         // Block devices of the kernel's NBD client, by generic netlink.
-        room("KernelNBD", ["Base", "CLinux"]),
+        room("KernelNBD", ["Base", "CLinux"], unhurried),
         tests("KernelNBDTests", ["Base", "KernelNBD"]),
 
         // Block devices of the kernel's ublk driver: their requests are done on a reactor.
         room("UblkServer", ["Base", "BlockInterface", "CLinux", "CUring", "Reactor"]),
 
         // Small files that are replaced as a whole.
-        room("DurableFiles", ["Base"]),
+        room("DurableFiles", ["Base"], unhurried),
         tests("DurableFilesTests", ["Base", "DurableFiles"]),
         // The namespaces of a pool, kept in a folder.
-        room("NamespacePool", ["Base", "DurableFiles", "TargetInterface"]),
+        room("NamespacePool", ["Base", "DurableFiles", "TargetInterface"], unhurried),
         tests("NamespacePoolTests", ["Base", "DurableFiles", "NamespacePool", "TargetInterface"]),
         // The connections that this host is to have, in nvme-cli's form.
-        room("FabricsConfiguration", ["Base", "DurableFiles"]),
+        room("FabricsConfiguration", ["Base", "DurableFiles"], unhurried),
         tests("FabricsConfigurationTests", ["Base", "FabricsConfiguration"]),
 
         // What a target is told, from a file or a command line.
         room(
             "TargetConfiguration",
             [
-                "Base", "BlockInterface", "CLinux", "CUUID", "NVMeAuthentication", "NVMeSpec", "TargetInterface",
+                "Base", "BlockInterface", "CLinux", "CLibUUID", "NVMeAuthentication", "NVMeSpec", "TargetInterface",
                 system, .product(name: "Yams", package: "Yams"),
-            ]),
+            ], unhurried),
         tests(
             "TargetConfigurationTests",
             [
@@ -242,11 +246,11 @@ let package = Package(
             dependencies: [
                 "CLinux", .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
-            ], swiftSettings: strict),
+            ], swiftSettings: unhurried),
 
         // Unix sockets that listen, and the control methods of a daemon on one.
-        room("UnixSockets", ["Base", "CLinux"]),
-        room("ControlPlane", ["Base", "JSON", "UnixSockets"]),
+        room("UnixSockets", ["Base", "CLinux"], unhurried),
+        room("ControlPlane", ["Base", "JSON", "UnixSockets"], unhurried),
         tests("ControlPlaneTests", ["Base", "ControlPlane", "JSON", "UnixSockets"]),
         // Metrics and health of a daemon, by HTTP.
         room("Metrics", ["Base", "UnixSockets"]),
@@ -256,7 +260,7 @@ let package = Package(
         room("VolumeRegistry", ["Base", "JSON", "VolumeDriver"]),
         .target(
             name: "RegistryLaws", dependencies: ["Base", "VolumeDriver", "VolumeRegistry"], path: "Tests/RegistryLaws",
-            swiftSettings: strict),
+            swiftSettings: unhurried),
         tests("VolumeRegistryTests", ["Base", "RegistryLaws", "VolumeDriver", "VolumeRegistry"]),
         // That list in one SQLite file.
         room("SQLiteRegistry", ["Base", "CSQLite", "VolumeRegistry"]),
@@ -264,26 +268,26 @@ let package = Package(
             "SQLiteRegistryTests",
             ["Base", "CSQLite", "RegistryLaws", "SQLiteRegistry", "VolumeDriver", "VolumeRegistry"]),
         // That list in etcd.
-        room("EtcdRegistry", ["Base", "CCurl", "VolumeRegistry"]),
+        room("EtcdRegistry", ["Base", "CCurl", "VolumeRegistry"], unhurried),
         tests("EtcdRegistryTests", ["Base", "EtcdRegistry", "RegistryLaws", "VolumeDriver", "VolumeRegistry"]),
         // A registry of whichever kind a place names.
-        room("RegistryBackend", ["EtcdRegistry", "SQLiteRegistry", "VolumeRegistry"]),
+        room("RegistryBackend", ["EtcdRegistry", "SQLiteRegistry", "VolumeRegistry"], unhurried),
         .executableTarget(
             name: "registry-writer", dependencies: ["Base", "SQLiteRegistry", "VolumeDriver", "VolumeRegistry"],
-            path: "Tests/RegistryWriter", swiftSettings: strict),
+            path: "Tests/RegistryWriter", swiftSettings: unhurried),
 
         .executableTarget(
             name: "path-writer",
             dependencies: [
                 "Base", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator", "NVMeSpec", "RDMATransport",
                 "Reactor", "VerbsFabric",
-            ], path: "Tests/PathWriter", swiftSettings: strict),
+            ], path: "Tests/PathWriter", swiftSettings: unhurried),
         // Which of several daemons serves a volume: values in, values out.
         room("Succession", ["Base"]),
         tests("SuccessionTests", ["Base", "Succession"]),
 
         // What is wrong with a host for targets and volumes, from facts that are given.
-        room("HostDiagnosis", ["Base"]),
+        room("HostDiagnosis", ["Base"], unhurried),
         tests("HostDiagnosisTests", ["Base", "HostDiagnosis"]),
 
         // What the volume daemon is told, from a file or a command line.
@@ -293,7 +297,7 @@ let package = Package(
                 "Base", "BlockInterface", "FabricsConfiguration", "NVMeAuthentication", "NVMeSpec", "Succession",
                 "TargetConfiguration", "VolumeDriver",
                 "VolumeRegistry",
-            ]),
+            ], unhurried),
         tests(
             "VolumedConfigurationTests",
             ["BlockInterface", "TargetConfiguration", "VolumeDriver", "VolumedConfiguration"]),
@@ -309,24 +313,24 @@ let package = Package(
                 "UblkServer", "UnixSockets", "VerbsFabric", "VolumeDriver", "VolumeRegistry", "VolumedConfiguration",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
-            ], swiftSettings: strict),
+            ], swiftSettings: unhurried),
 
         // The calls of a CSI controller, as values: between the driver, and the program that does them.
-        room("ControllerCalls", ["Base"]),
+        room("ControllerCalls", ["Base"], unhurried),
         // Volumes of tercet-volumed as CSI's node service has them: staged, published, looked at; and the same as a command.
         room(
             "NodeAgent",
             [
                 "Base", "ControlPlane", "ControllerCalls", "DurableFiles", system,
                 .product(name: "Subprocess", package: "swift-subprocess"),
-            ]),
+            ], unhurried),
         tests("NodeAgentTests", ["ControllerCalls", "NodeAgent"]),
         .executableTarget(
             name: "tercet-node",
             dependencies: [
                 "ControllerCalls", "NodeAgent", "Terminal",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ], swiftSettings: strict),
+            ], swiftSettings: unhurried),
 
         .executableTarget(
             name: "tercetd",
@@ -339,7 +343,7 @@ let package = Package(
                 "UnixSockets", "VerbsFabric",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
-            ], swiftSettings: strict),
+            ], swiftSettings: unhurried),
 
         // One controller of any NVMe-oF target: commands, without a fabric.
         room("InitiatorTransport", ["Base", "NVMeSpec"]),
@@ -370,28 +374,36 @@ let package = Package(
                 "Base", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator", "NVMeSpec", "RDMATransport",
                 "Reactor", "VerbsFabric",
             ],
-            path: "Tests/InitiatorCalls", swiftSettings: strict),
+            path: "Tests/InitiatorCalls", swiftSettings: unhurried),
         // A target that offers little more than what is mandatory, for volumes on targets of any make.
         .executableTarget(
             name: "bare-target",
             dependencies: [
                 "Base", "FabricInterface", "NVMeSpec", "VerbsFabric",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ], path: "Tests/BareTarget", swiftSettings: strict),
+            ], path: "Tests/BareTarget", swiftSettings: unhurried),
 
+        // Workers that load a queue or a volume and check what they read, for the benches and exercises of tercet.
+        room(
+            "LoadGenerator",
+            [
+                "Base", "BlockInterface", "FabricInterface", "InitiatorTransport", "Memory", "NVMeInitiator",
+                "RDMATransport", "Reactor", "Replication", "VolumeDriver", system,
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ]),
         .executableTarget(
             name: "tercet",
             dependencies: [
                 "Base", "BlockInterface", "ControlPlane", "ControllerCalls", "FabricInterface", "FabricsConfiguration",
                 "HostDiagnosis", "InitiatorTransport", "JSON",
-                "Memory", "NVMeAuthentication", "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor",
+                "LoadGenerator", "NVMeAuthentication", "NVMeInitiator", "NVMeSpec", "RDMATransport", "Reactor",
                 "RegistryBackend", "Replication", "TargetConfiguration", "TargetInterface", "Terminal", "Trace",
                 "VerbsFabric", "VolumeDriver",
                 "VolumeRegistry",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
                 .product(name: "SystemPackage", package: "swift-system"),
-            ], swiftSettings: strict),
+            ], swiftSettings: unhurried),
 
         // Stock fio on targets that it starts, breaks and compares; its engine is Tools/fio/engine.
         .executableTarget(

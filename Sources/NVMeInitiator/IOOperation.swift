@@ -120,6 +120,15 @@ public struct IOCompletion: BitwiseCopyable, Sendable {
 
     /// The operation did all that it was to do.
     @inlinable public var isSuccess: Bool { outcome == .surelyDone && status.isSuccess }
+
+    /// Why it is no success, in words for a user; `nil` where it is one.
+    public var problem: String? {
+        switch outcome {
+        case .surelyDone: status.isSuccess ? nil : "\(status)"
+        case .surelyNotDone: "not done: \(failure)"
+        case .unknown: "\(failure): whether it was done is not known"
+        }
+    }
 }
 
 /// The answer of `IOQueue.submit`.

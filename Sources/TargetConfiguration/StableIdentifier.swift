@@ -1,5 +1,5 @@
 import Base
-import CUUID
+import CLibUUID
 
 /// Identifiers that are made from names: name-based UUIDs (RFC 9562, section 5.5, version 5).
 enum StableIdentifier {

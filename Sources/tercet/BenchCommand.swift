@@ -2,6 +2,7 @@ import ArgumentParser
 import Base
 import Foundation
 import Histogram
+import LoadGenerator
 import NVMeInitiator
 import NVMeSpec
 import Reactor

@@ -1,5 +1,6 @@
 import Foundation
 import Histogram
+import LoadGenerator
 import NVMeInitiator
 
 /// The measurements of a bench, over all queues.

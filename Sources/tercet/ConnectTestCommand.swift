@@ -1,6 +1,7 @@
 import ArgumentParser
 import Base
 import Foundation
+import LoadGenerator
 import NVMeInitiator
 import NVMeSpec
 

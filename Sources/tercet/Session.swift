@@ -1,7 +1,6 @@
 import Base
 import FabricInterface
 import Foundation
-import Memory
 import NVMeAuthentication
 import NVMeInitiator
 import NVMeSpec
@@ -77,16 +76,5 @@ extension Controller {
     private func usable(_ namespace: NamespaceDescription) throws -> NamespaceDescription {
         if let problem = namespace.problem { throw TercetError(.failed, "namespace \(namespace.nsid): \(problem)") }
         return namespace
-    }
-}
-
-extension IOCompletion {
-    /// The problem in words for the user; `nil` if there is none.
-    var problem: String? {
-        switch outcome {
-        case .surelyDone: status.isSuccess ? nil : "\(status)"
-        case .surelyNotDone: "not done: \(failure)"
-        case .unknown: "\(failure): whether it was done is not known"
-        }
     }
 }

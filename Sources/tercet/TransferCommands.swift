@@ -2,6 +2,7 @@ import ArgumentParser
 import Base
 import Foundation
 import InitiatorTransport
+import LoadGenerator
 import NVMeInitiator
 import NVMeSpec
 

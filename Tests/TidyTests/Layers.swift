@@ -2,7 +2,7 @@
 enum Layers {
     static let all: [[String]] = [
         [
-            "CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CUUID", "CTLS", "CCrypto", "CSQLite", "CUring",
+            "CLinux", "CVerbs", "CAIO", "CLibNVMe", "CChecksum", "CLibUUID", "CTLS", "CCrypto", "CSQLite", "CUring",
             "CCurl", "CTercet",
         ],
         ["Base", "JSON", "Terminal"],
@@ -21,7 +21,7 @@ enum Layers {
         ["BlockBackend"],
         ["TargetConfiguration", "NVMeTarget", "NVMeInitiator"],
         ["VolumeDriver"],
-        ["VolumeRegistry"],
+        ["VolumeRegistry", "LoadGenerator"],
         ["SQLiteRegistry", "EtcdRegistry", "VolumeSimulation", "LibTercet", "VolumedConfiguration"],
         ["RegistryBackend"],
         ["tercetd", "tercet-volumed", "tercet-node", "tercet", "tercet-simulate", "tercet-fio"],

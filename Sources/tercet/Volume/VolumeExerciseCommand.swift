@@ -1,6 +1,7 @@
 import ArgumentParser
 import Base
 import Foundation
+import LoadGenerator
 import NVMeInitiator
 import Reactor
 import Replication
@@ -65,7 +66,11 @@ struct VolumeExerciseCommand: AsyncParsableCommand {
             blockCount: UInt64(size.value / blockSize.value))
         if !check.isEmpty {
             for path in check {
-                if let problem = try record.compare(path: path) { throw TercetError(.damaged, problem) }
+                let file = try InputFile(path)
+                try file.seek(to: record.startBlock * UInt64(record.blockSize))
+                if let problem = try record.compare(path: path, read: file.read(into:)) {
+                    throw TercetError(.damaged, problem)
+                }
             }
             return
         }

@@ -6,7 +6,7 @@ import SystemPackage
 ///
 /// Each operation that changes blocks has a number, which rises over all runs; a block that was written holds the number
 /// of its write and its own place. What a killed run had not heard the end of may be there or not, until it has been read.
-final class ExerciseRecord: @unchecked Sendable {
+public final class ExerciseRecord: @unchecked Sendable {
     // Unchecked: the thread of the volume's group alone uses it while the volume is attached.
     private struct Header {
         var magic: UInt64
@@ -31,12 +31,12 @@ final class ExerciseRecord: @unchecked Sendable {
     private let header: UnsafeMutablePointer<Header>
     private let blocks: UnsafeMutablePointer<Block>
     private let byteCount: Int
-    let blockSize: Int
-    let startBlock: UInt64
-    let blockCount: UInt64
+    public let blockSize: Int
+    public let startBlock: UInt64
+    public let blockCount: UInt64
 
     /// Opens the record at `path`, or makes one of a range that reads as zeroes.
-    init(path: String, blockSize: Int, startBlock: UInt64, blockCount: UInt64) throws {
+    public init(path: String, blockSize: Int, startBlock: UInt64, blockCount: UInt64) throws {
         self.blockSize = blockSize
         self.startBlock = startBlock
         self.blockCount = blockCount
@@ -56,7 +56,7 @@ final class ExerciseRecord: @unchecked Sendable {
                 return try Self.map(file, byteCount)
             }
         } catch let error as Errno {
-            throw TercetError(TercetError.Code(error), "cannot open \(path) as a record", cause: error)
+            throw TercetError(TercetError.Code(errno: error.rawValue), "cannot open \(path) as a record", cause: error)
         }
         header = memory.assumingMemoryBound(to: Header.self)
         blocks = (memory + Self.headerSize).assumingMemoryBound(to: Block.self)
@@ -165,13 +165,15 @@ final class ExerciseRecord: @unchecked Sendable {
 
     /// Compares a file or device that holds the volume's data from its first byte, when nothing is under way. Returns what
     /// is wrong.
-    func compare(path: String) throws -> String? {
-        let file = try InputFile(path)
+    ///
+    /// - Parameters:
+    ///   - path: its name, for errors.
+    ///   - read: fills the buffer with what comes next, first with block `startBlock`; returns how many bytes there were.
+    public func compare(path: String, read: (UnsafeMutableRawBufferPointer) throws -> Int) throws -> String? {
         let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: blockSize, alignment: 4096)
         defer { memory.deallocate() }
-        try file.seek(to: startBlock * UInt64(blockSize))
         for block in 0..<blockCount {
-            guard try file.read(into: memory) == blockSize, let content = memory.baseAddress else {
+            guard try read(memory) == blockSize, let content = memory.baseAddress else {
                 throw TercetError(.notFound, "\(path) ends before block \(startBlock + block)")
             }
             if let problem = problem(content, block: block, expected: newest(block)) { return "\(path): \(problem)" }

@@ -5,11 +5,11 @@ import Reactor
 /// A worker that keeps a queue or a volume at its depth until its time is over, and then lets what is under way end.
 ///
 /// Lives on the reactor of what it loads; nothing is allocated once it has begun.
-class LoadWorker: Poller {
-    enum Phase { case idle, running, readingBack, ending }
+public class LoadWorker: Poller {
+    public enum Phase: Sendable { case idle, running, readingBack, ending }
 
     final let depth: Int
-    private(set) final var phase = Phase.idle
+    public private(set) final var phase = Phase.idle
     /// When `running` is over.
     final var end = MonotonicTime.distantFuture
     private var finished: CheckedContinuation<Void, Never>?
@@ -38,7 +38,7 @@ class LoadWorker: Poller {
         self.finished = finished
     }
 
-    final override func poll(now: MonotonicTime) -> Int {
+    public final override func poll(now: MonotonicTime) -> Int {
         guard phase != .idle else { return 0 }
         phase = nextPhase(now)
         guard phase == .ending else { return submit() }
@@ -55,7 +55,7 @@ class LoadWorker: Poller {
         if phase == .running || phase == .readingBack { _ = poll(now: now) }
     }
 
-    final override var nextDeadline: MonotonicTime { phase == .running ? end : .distantFuture }
+    public final override var nextDeadline: MonotonicTime { phase == .running ? end : .distantFuture }
 
     // MARK: Slots
 

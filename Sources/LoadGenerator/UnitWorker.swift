@@ -2,24 +2,39 @@ import Base
 import Histogram
 
 /// Which units a worker reads and writes, and how.
-struct UnitLoad: Sendable {
+public struct UnitLoad: Sendable {
     /// Share of reads, 0 to 100.
-    var readPercentage: UInt64
-    var isRandom: Bool
-    var unitBytes: Int
+    public var readPercentage: UInt64
+    public var isRandom: Bool
+    public var unitBytes: Int
     /// The worker's own units: the number of the first one in its pattern, and how many.
-    var firstUnit: UInt64 = 0
-    var unitCount: UInt64
-    var depth: Int
-    var seed: UInt64
+    public var firstUnit: UInt64 = 0
+    public var unitCount: UInt64
+    public var depth: Int
+    public var seed: UInt64
     /// I/Os to submit at most.
-    var ioCount: UInt64
+    public var ioCount: UInt64
     /// Writes carry a pattern, reads are checked, and at the end all that was written is read back.
-    var verifies: Bool
+    public var verifies: Bool
+
+    public init(
+        readPercentage: UInt64, isRandom: Bool, unitBytes: Int, firstUnit: UInt64 = 0, unitCount: UInt64, depth: Int,
+        seed: UInt64, ioCount: UInt64, verifies: Bool
+    ) {
+        self.readPercentage = readPercentage
+        self.isRandom = isRandom
+        self.unitBytes = unitBytes
+        self.firstUnit = firstUnit
+        self.unitCount = unitCount
+        self.depth = depth
+        self.seed = seed
+        self.ioCount = ioCount
+        self.verifies = verifies
+    }
 }
 
 /// A worker whose I/Os are reads and writes of units of one size.
-class UnitWorker: LoadWorker {
+public class UnitWorker: LoadWorker {
     struct Slot {
         var unit: UInt64 = 0
         /// Writes to the unit so far, this one included; 0 where its content is not known.
@@ -28,16 +43,16 @@ class UnitWorker: LoadWorker {
         var start = MonotonicTime(nanoseconds: 0)
     }
 
-    final let load: UnitLoad
+    public final let load: UnitLoad
     private let readMemory: UnsafeMutableRawPointer
     private let writeMemory: UnsafeMutableRawPointer
     private let slots: UnsafeMutablePointer<Slot>
     private var units: LoadUnits
     private var submittedCount: UInt64 = 0
     /// Why the load ends before its time: a read that brought something else than what was written, for one.
-    final var problem: String?
-    private(set) final var readLatency = UnitWorker.histogram()
-    private(set) final var writeLatency = UnitWorker.histogram()
+    public internal(set) final var problem: String?
+    public private(set) final var readLatency = UnitWorker.histogram()
+    public private(set) final var writeLatency = UnitWorker.histogram()
 
     /// - Parameters:
     ///   - tracked: no unit is used twice at once.

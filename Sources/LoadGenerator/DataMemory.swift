@@ -6,8 +6,8 @@ import NVMeInitiator
 import RDMATransport
 
 /// Memory for data, registered for one direction only.
-final class DataMemory: Sendable {
-    enum Direction: Sendable {
+public final class DataMemory: Sendable {
+    public enum Direction: Sendable {
         /// The target writes into it.
         case reading
         /// The target reads from it.
@@ -15,9 +15,9 @@ final class DataMemory: Sendable {
     }
 
     let arena: RegisteredArena
-    let segment: IOSegment
+    public let segment: IOSegment
 
-    init(_ queue: IOQueue, bytes: Int, for direction: Direction) async throws {
+    public init(_ queue: IOQueue, bytes: Int, for direction: Direction) async throws {
         let arena = try RegisteredArena(bytes: bytes)
         self.arena = arena
         let access: MemoryAccess = direction == .reading ? .incoming : .outgoing
@@ -30,7 +30,7 @@ final class DataMemory: Sendable {
     }
 
     /// A part of it.
-    func part(_ offset: Int, _ length: Int) -> IOSegment {
+    public func part(_ offset: Int, _ length: Int) -> IOSegment {
         IOSegment(
             address: segment.address + offset, length: length, localKey: segment.localKey,
             remoteKey: segment.remoteKey)

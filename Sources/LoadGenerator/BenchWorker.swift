@@ -4,34 +4,36 @@ import NVMeInitiator
 import Reactor
 
 /// Counts of a worker; others read them through the reactor.
-struct BenchCounts: Sendable {
-    var reads: UInt64 = 0
-    var writes: UInt64 = 0
+public struct BenchCounts: Sendable {
+    public var reads: UInt64 = 0
+    public var writes: UInt64 = 0
     /// Answered with an error status, not done, and not known, in this order.
-    var failed: UInt64 = 0
-    var notDone: UInt64 = 0
-    var unknown: UInt64 = 0
-    var firstProblem: String?
+    public var failed: UInt64 = 0
+    public var notDone: UInt64 = 0
+    public var unknown: UInt64 = 0
+    public var firstProblem: String?
+
+    public init() {}
 }
 
 /// Keeps one queue at its depth.
-final class BenchWorker: UnitWorker, @unchecked Sendable {
+public final class BenchWorker: UnitWorker, @unchecked Sendable {
     // Unchecked: the reactor's thread alone uses it while it runs.
     private let namespace: NamespaceDescription
     private let blocksPerUnit: UInt64
     private let queue: IOQueue
-    var group: InitiatorGroup { queue.group }
+    public var group: InitiatorGroup { queue.group }
     private let readMemory: DataMemory
     private let writeMemory: DataMemory
     private let sink = Sink()
-    private(set) var counts = BenchCounts()
+    public private(set) var counts = BenchCounts()
 
     private final class Sink: CompletionSink {
         unowned(unsafe) var worker: BenchWorker?
         override func completed(_ completions: UnsafeBufferPointer<IOCompletion>) { worker?.completed(completions) }
     }
 
-    init(
+    public init(
         _ load: UnitLoad, namespace: NamespaceDescription, queue: IOQueue, readMemory: DataMemory,
         writeMemory: DataMemory
     ) {
@@ -48,7 +50,7 @@ final class BenchWorker: UnitWorker, @unchecked Sendable {
     }
 
     /// Runs until `end`; with verification, reads everything back that was written. Returns when nothing is under way.
-    func run(until end: MonotonicTime) async {
+    public func run(until end: MonotonicTime) async {
         await withCheckedContinuation { continuation in
             queue.group.send {
                 self.end = end

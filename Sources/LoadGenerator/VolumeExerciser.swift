@@ -5,15 +5,22 @@ import VolumeDriver
 
 /// Loads a volume with overlapping writes, zeroes, trims, flushes and reads, and checks it against a record that outlives
 /// this process.
-final class VolumeExerciser: LoadWorker, VolumeIOSink, @unchecked Sendable {
+public final class VolumeExerciser: LoadWorker, VolumeIOSink, @unchecked Sendable {
     // Unchecked: the reactor's thread alone uses it while it runs.
-    struct Plan: Sendable {
+    public struct Plan: Sendable {
         /// Blocks that are changed, counted from the record's first.
         var window: Range<UInt64>
         var depth: Int
         /// Blocks of one I/O, at most.
         var blocksMax: UInt64
         var seed: UInt64
+
+        public init(window: Range<UInt64>, depth: Int, blocksMax: UInt64, seed: UInt64) {
+            self.window = window
+            self.depth = depth
+            self.blocksMax = blocksMax
+            self.seed = seed
+        }
     }
 
     private struct Slot {
@@ -34,15 +41,15 @@ final class VolumeExerciser: LoadWorker, VolumeIOSink, @unchecked Sendable {
     private var random: BenchRandom
     private var cursor: UInt64 = 0
     private var milliseconds: UInt64 = 0
-    private(set) var problem: String?
+    public private(set) var problem: String?
     /// The first I/O that failed; then the load ends.
-    private(set) var failure: String?
-    private(set) var operations: UInt64 = 0
+    public private(set) var failure: String?
+    public private(set) var operations: UInt64 = 0
 
     /// Memory that it needs for `plan`.
-    static func byteCount(_ plan: Plan, blockSize: Int) -> Int { plan.depth * Int(plan.blocksMax) * blockSize }
+    public static func byteCount(_ plan: Plan, blockSize: Int) -> Int { plan.depth * Int(plan.blocksMax) * blockSize }
 
-    init(_ plan: Plan, record: ExerciseRecord, volume: Volume, memory: UnsafeMutableRawPointer) {
+    public init(_ plan: Plan, record: ExerciseRecord, volume: Volume, memory: UnsafeMutableRawPointer) {
         self.plan = plan
         self.record = record
         io = VolumeIO(volume, depth: plan.depth)
@@ -55,7 +62,7 @@ final class VolumeExerciser: LoadWorker, VolumeIOSink, @unchecked Sendable {
     }
 
     /// Reads everything back, then loads the window for so long. On the reactor's thread.
-    func run(milliseconds: UInt64, _ finished: CheckedContinuation<Void, Never>) {
+    public func run(milliseconds: UInt64, _ finished: CheckedContinuation<Void, Never>) {
         self.milliseconds = milliseconds
         begin(.readingBack, finished)
     }
@@ -136,7 +143,7 @@ final class VolumeExerciser: LoadWorker, VolumeIOSink, @unchecked Sendable {
         invariant(accepted, "the volume takes as many I/Os as it was attached for")
     }
 
-    func completed(_ completions: UnsafeBufferPointer<BlockCompletion>) {
+    public func completed(_ completions: UnsafeBufferPointer<BlockCompletion>) {
         for completion in completions {
             let index = Int(completion.tag)
             let slot = slots[index]

@@ -1,8 +1,6 @@
-import BlockInterface
-
 extension BlockOperation {
     /// For people, behind an article.
-    var text: String {
+    public var text: String {
         switch self {
         case .read: "read"
         case .write: "write"

@@ -28,10 +28,10 @@ enum BenchPattern {
 }
 
 /// xorshift64*: where the next I/O goes.
-struct BenchRandom {
+public struct BenchRandom {
     private var state: UInt64
 
-    init(seed: UInt64) { state = seed == 0 ? 0x9E37_79B9_7F4A_7C15 : seed }
+    public init(seed: UInt64) { state = seed == 0 ? 0x9E37_79B9_7F4A_7C15 : seed }
 
     mutating func next() -> UInt64 {
         state ^= state >> 12
@@ -41,5 +41,5 @@ struct BenchRandom {
     }
 
     /// A number below `bound`, which is not 0.
-    mutating func next(below bound: UInt64) -> UInt64 { next().multipliedFullWidth(by: bound).high }
+    public mutating func next(below bound: UInt64) -> UInt64 { next().multipliedFullWidth(by: bound).high }
 }

@@ -5,15 +5,15 @@ import Replication
 import VolumeDriver
 
 /// Keeps a volume at its depth with reads and writes that carry a pattern, checks what it reads, and counts by the second.
-final class VolumeWorker: UnitWorker, VolumeIOSink, @unchecked Sendable {
+public final class VolumeWorker: UnitWorker, VolumeIOSink, @unchecked Sendable {
     // Unchecked: the reactor's thread alone uses it while it runs.
     /// Counts of one second.
-    struct Second: Sendable {
-        var count: UInt64 = 0
-        var nanoseconds: UInt64 = 0
-        var slowest: UInt64 = 0
+    public struct Second: Sendable {
+        public internal(set) var count: UInt64 = 0
+        public internal(set) var nanoseconds: UInt64 = 0
+        public internal(set) var slowest: UInt64 = 0
         /// The fewest members that were in sync.
-        var membersInSync = memberCount
+        public internal(set) var membersInSync = memberCount
     }
 
     private let volume: Volume
@@ -22,18 +22,18 @@ final class VolumeWorker: UnitWorker, VolumeIOSink, @unchecked Sendable {
     private let memory: UnsafeMutableRawPointer
     private var start = MonotonicTime(nanoseconds: 0)
     private var lastCompletion = MonotonicTime(nanoseconds: 0)
-    private(set) var reads: UInt64 = 0
-    private(set) var writes: UInt64 = 0
+    public private(set) var reads: UInt64 = 0
+    public private(set) var writes: UInt64 = 0
     /// The longest time in which no I/O completed.
-    private(set) var longestSilence: UInt64 = 0
-    private(set) var seconds: [Second] = []
+    public private(set) var longestSilence: UInt64 = 0
+    public private(set) var seconds: [Second] = []
     /// The first I/O that failed; then the load ends.
-    private(set) var failure: String?
+    public private(set) var failure: String?
 
     /// - Parameters:
     ///   - startBytes: where the first unit begins.
     ///   - memory: a unit for each slot.
-    init(
+    public init(
         _ load: UnitLoad, volume: Volume, startBytes: UInt64, memory: UnsafeMutableRawPointer
     ) {
         self.volume = volume
@@ -45,7 +45,7 @@ final class VolumeWorker: UnitWorker, VolumeIOSink, @unchecked Sendable {
     }
 
     /// Runs until `end`, then reads back all that was written. On the reactor's thread.
-    func run(until end: MonotonicTime, _ finished: CheckedContinuation<Void, Never>) {
+    public func run(until end: MonotonicTime, _ finished: CheckedContinuation<Void, Never>) {
         start = .now()
         lastCompletion = start
         self.end = end
@@ -60,7 +60,7 @@ final class VolumeWorker: UnitWorker, VolumeIOSink, @unchecked Sendable {
                 buffer: memory + index * load.unitBytes))
     }
 
-    func completed(_ completions: UnsafeBufferPointer<BlockCompletion>) {
+    public func completed(_ completions: UnsafeBufferPointer<BlockCompletion>) {
         let now = MonotonicTime.now()
         longestSilence = max(longestSilence, now.nanoseconds(since: lastCompletion))
         lastCompletion = now
