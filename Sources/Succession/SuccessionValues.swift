@@ -64,6 +64,14 @@ public enum Departure: Equatable, Sendable {
     /// Another daemon prefers the volume, and can serve it.
     case failBack(to: String)
     case stopping
+
+    /// A certain daemon takes the volume on.
+    public var isToSuccessor: Bool {
+        switch self {
+        case .handOver, .failBack: true
+        case .leaseLost, .claimLost, .deposed, .stalled, .stopping: false
+        }
+    }
 }
 
 /// An event that a daemon's succession is told of.

@@ -11,7 +11,9 @@ extension Volume {
 
     /// Begins to detach: drains, flushes, marks clean, releases. The observer hears of `detached` at the end. Where the volume
     /// is not served, or has to recover on the way, it is detached as soon as it can be.
-    public func detach() { group.send { self.beginDetach() } }
+    public func detach(leavesReservations: Bool = false) {
+        group.send { self.beginDetach(leavesReservations: leavesReservations) }
+    }
 
     /// Lets the volume go without making it clean: as if this process had died, but in order.
     public func abandon() {
@@ -101,9 +103,14 @@ extension Volume {
     }
 
     /// Detaches, now or as soon as the volume is served again.
-    func beginDetach() {
-        isToDetach = true
-        _ = engine.detach(now: group.now)
+    func beginDetach(leavesReservations: Bool) {
+        self.leavesReservations = leavesReservations
+        detachIfAsked(now: group.now)
+    }
+
+    func detachIfAsked(now: MonotonicTime) {
+        guard let leavesReservations else { return }
+        _ = engine.detach(now: now, leavesReservations: leavesReservations)
     }
 }
 

@@ -59,8 +59,8 @@ public final class Volume: Poller, @unchecked Sendable {
     let door = VolumeDoor()
     private var bell: Doorbell?
     private var isBellArmed = false
-    /// Asked to detach: what breaks a detach off, a recovery, is followed by another one.
-    var isToDetach = false
+    /// Asked to detach, and to leave the reservations or not: what breaks a detach off, a recovery, is followed by another one.
+    var leavesReservations: Bool?
 
     /// Blocks of the volume; meaningful once it has been served.
     public private(set) var dataBlocks: UInt64 = 0
@@ -379,7 +379,7 @@ public final class Volume: Poller, @unchecked Sendable {
             noteSizes()
             changed?()
             observer(.phase(phase))
-            if isToDetach, phase == .serving || phase == .suspended { _ = engine.detach(now: now) }
+            if phase == .serving || phase == .suspended { detachIfAsked(now: now) }
         case .notice(let notice):
             if case .grown = notice {
                 noteSizes()

@@ -286,9 +286,15 @@ public final class VolumeAttachment: @unchecked Sendable {
     /// does not come any further for a while, the volume is let go as a crash would leave it, and this throws `notClean`;
     /// `deposed` where another host has it.
     ///
-    /// - Parameter patienceMilliseconds: how long it may go on without coming any further.
-    public func detach(patienceMilliseconds: UInt64 = detachPatienceMilliseconds) async throws(VolumeError) {
+    /// - Parameters:
+    ///   - patienceMilliseconds: how long it may go on without coming any further.
+    ///   - leavesReservations: the members' reservations stay, for another host that attaches at once and takes them away: this one does
+    ///     not wait until the members have stored that they are given up.
+    public func detach(
+        patienceMilliseconds: UInt64 = detachPatienceMilliseconds, leavesReservations: Bool = false
+    ) async throws(VolumeError) {
         let result = await group.onExecutor { () async -> Result<Void, VolumeError> in
+            self.volume.beginDetach(leavesReservations: leavesReservations)
             do throws(VolumeError) { return .success(try await self.detached(patienceMilliseconds)) } catch {
                 return .failure(error)
             }
@@ -297,7 +303,6 @@ public final class VolumeAttachment: @unchecked Sendable {
     }
 
     private func detached(_ patienceMilliseconds: UInt64) async throws(VolumeError) {
-        volume.beginDetach()
         var least = Int.max
         var end = group.now.advanced(byMilliseconds: patienceMilliseconds)
         while volume.currentPhase != .detached, !news.isDeposed {

@@ -136,9 +136,13 @@ public final class FacadeWorld {
     }
 
     /// Detaches; the failure, where there is one.
-    public func detach(_ attachment: VolumeAttachment) -> Result<Void, VolumeError>? {
+    public func detach(_ attachment: VolumeAttachment, leavesReservations: Bool = false) -> Result<Void, VolumeError>? {
         wait { () async -> Result<Void, VolumeError> in
-            do throws(VolumeError) { return .success(try await attachment.detach()) } catch { return .failure(error) }
+            do throws(VolumeError) {
+                return .success(try await attachment.detach(leavesReservations: leavesReservations))
+            } catch {
+                return .failure(error)
+            }
         }
     }
 
@@ -153,6 +157,11 @@ public final class FacadeWorld {
     /// The disks of all members take so long, in milliseconds, for each block that a flush has to write.
     public func slowFlushes(millisecondsPerBlock: UInt64) {
         for target in targets { target.disk.behaviour.flushCost = millisecondsPerBlock * 1_000_000 }
+    }
+
+    /// The machines of all members take so long, in milliseconds, to store what becomes of a reservation.
+    public func slowReservations(milliseconds: UInt64) {
+        for target in targets { target.store.slowness = milliseconds * 1_000_000 }
     }
 
     public func startMember(_ member: Int) { targets[member].start() }

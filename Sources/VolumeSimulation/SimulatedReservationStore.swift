@@ -8,6 +8,8 @@ final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
     private var stored: [UInt8]?
     /// Nothing can be stored: what is asked for ends in an error, and what was stored stays.
     var fails = false
+    /// Nanoseconds that it takes longer.
+    var slowness: UInt64 = 0
     /// It answers before it has stored, or has nothing once its daemon has gone. Broken variants.
     var answersEarly = false
     var forgets = false
@@ -24,7 +26,7 @@ final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
     ) {
         let process = processNumber
         if answersEarly { completion(nil) }
-        network.schedule(afterNanoseconds: network.draw(20_000...400_000)) { [self] in
+        network.schedule(afterNanoseconds: network.draw(20_000...400_000) + slowness) { [self] in
             guard processNumber == process else { return }
             if fails { return answersEarly ? () : completion("no space left on device") }
             stored = bytes?()

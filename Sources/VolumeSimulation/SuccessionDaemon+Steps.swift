@@ -116,7 +116,8 @@ extension SuccessionDaemon {
                 served.front.leadNowhere()
                 owned.touch()
                 guard served.front.follow() || now >= limit else { return false }
-                owned.volume.detach()
+                let departure = succession.volumes[Self.volume]?.departure
+                owned.volume.detach(leavesReservations: departure?.isToSuccessor == true)
                 stage = .detaching(until: now.advanced(byMilliseconds: Self.detachMilliseconds))
                 return false
             case .detaching(let limit):

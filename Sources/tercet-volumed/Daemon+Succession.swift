@@ -142,7 +142,9 @@ extension Daemon {
     }
 
     /// Lets what is under way end, and detaches a volume that is hidden. One whose members are away is let go soon: others wait for it.
-    func detachOwned(_ name: String) async {
+    ///
+    /// - Parameter isPassed: it goes to another daemon, which attaches it at once.
+    func detachOwned(_ name: String, isPassed: Bool) async {
         guard let place = volumes.firstIndex(where: { $0.entry.name == name }) else { return }
         let volume = volumes.remove(at: place)
         await reexport?.quiet(volume.attachment.superblock.volume)
@@ -151,7 +153,8 @@ extension Daemon {
         _ = await detach(
             volume,
             patienceMilliseconds: isStalled
-                ? Self.stalledPatienceMilliseconds : VolumeAttachment.detachPatienceMilliseconds)
+                ? Self.stalledPatienceMilliseconds : VolumeAttachment.detachPatienceMilliseconds,
+            leavesReservations: isPassed)
     }
 
     /// Whether the volume could be served here: enough of its members answer.

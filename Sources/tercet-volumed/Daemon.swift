@@ -277,14 +277,18 @@ actor Daemon {
 
     /// Detaches a volume whose sessions have ended. Returns its name where it is not left clean.
     ///
-    /// - Parameter patienceMilliseconds: how long it may go on without coming any further.
+    /// - Parameters:
+    ///   - patienceMilliseconds: how long it may go on without coming any further.
+    ///   - leavesReservations: another daemon attaches it at once, and takes the members' reservations away.
     func detach(
-        _ volume: AttachedVolume, patienceMilliseconds: UInt64 = VolumeAttachment.detachPatienceMilliseconds
+        _ volume: AttachedVolume, patienceMilliseconds: UInt64 = VolumeAttachment.detachPatienceMilliseconds,
+        leavesReservations: Bool = false
     ) async -> String? {
         // A shared one stays there for its hosts.
         if successor == nil { await reexport?.remove(volume.attachment.superblock.volume) }
         do throws(VolumeError) {
-            try await volume.attachment.detach(patienceMilliseconds: patienceMilliseconds)
+            try await volume.attachment.detach(
+                patienceMilliseconds: patienceMilliseconds, leavesReservations: leavesReservations)
             journal.write(
                 .notice, "volume detached", await volume.attachment.detachTimes().metadata(of: volume.entry.name))
             return nil

@@ -51,6 +51,9 @@ extension Successor {
         }
     }
 
+    /// Whether a volume that is being left goes to a certain daemon.
+    func isPassed(_ volume: String) -> Bool { state.volumes[volume]?.departure?.isToSuccessor == true }
+
     func words(_ departure: Departure) -> String {
         switch departure {
         case .leaseLost: "the lease has ended, or could not be renewed in time"

@@ -211,7 +211,7 @@ actor Successor {
             step(volume) { await self.daemon.hideOwned(volume) }
         case .detach(let volume):
             step(volume) {
-                await self.daemon.detachOwned(volume)
+                await self.daemon.detachOwned(volume, isPassed: self.isPassed(volume))
                 await self.take(.volume(volume, .detached))
             }
         case .pass(let volume, let claim, let successor): step(volume) { await self.pass(volume, claim, successor) }

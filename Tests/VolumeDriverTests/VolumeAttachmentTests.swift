@@ -137,6 +137,31 @@ import VolumeSimulation
         world.close()
     }
 
+    /// Members store that a reservation is given up, on whatever disk their targets' state is. Nobody has to wait for it where another host
+    /// takes the reservation away at once.
+    @Test(arguments: [false, true])
+    func aDetachForAnotherHostLeavesTheReservations(isPassed: Bool) throws {
+        let first = try attached()
+        world.slowReservations(milliseconds: 2500)
+        let start = world.milliseconds
+        try #require(world.detach(first, leavesReservations: isPassed)).get()
+        let times = try #require(world.wait { await first.detachTimes() })
+        if isPassed {
+            #expect(world.milliseconds - start < 100)
+        } else {
+            #expect(times.release > 2_500_000_000)
+        }
+        world.slowReservations(milliseconds: 0)
+        var options = world.options(host: 2)
+        options.takesOver = true
+        let second = try attached(options)
+        #expect(world.wait { await second.volume.keepsReservations() } == false, "nobody was fenced")
+        try #require(world.detach(second)).get()
+        let third = try attached(world.options(host: 3))
+        try #require(world.detach(third)).get()
+        world.close()
+    }
+
     /// Members that do not flush keep nobody waiting for ever.
     @Test func thePreparationOfADetachEnds() throws {
         let attachment = try attached()

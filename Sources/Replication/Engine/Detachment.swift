@@ -57,10 +57,12 @@ struct Detachment {
             endSeconds: UInt32(clamping: (end.nanoseconds - 1) / 1_000_000_000 + 1))
     }
 
-    /// Gives the reservations up, unless a writer that was fenced may still write: then they stay. Members that are not asked
+    /// Gives the reservations up, unless they are to be left, or a writer that was fenced may still write: then they stay. Members that are not asked
     /// for it are returned.
     private static func release(_ volume: inout VolumeState, _ graceEnd: MonotonicTime) -> MemberSet {
-        guard volume.record.fencing == .reservations, volume.now >= graceEnd else { return volume.members.connected }
+        guard volume.record.fencing == .reservations, volume.now >= graceEnd, !volume.life.leavesReservations else {
+            return volume.members.connected
+        }
         let releasing = volume.members.connected.intersection(volume.members.active)
         for member in releasing {
             volume.members[member].joining.step = .unregister

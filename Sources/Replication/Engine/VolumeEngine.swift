@@ -106,9 +106,13 @@ public struct VolumeEngine: ~Copyable {
     /// Detaches: drains, flushes all members, clears the maps, marks clean, releases, in that order. New I/O is refused.
     /// The reservations stay while a writer that was fenced may still write (`VolumeConfiguration.releaseDelay`).
     /// False where the volume is not being served.
-    public mutating func detach(now: MonotonicTime) -> Bool {
+    ///
+    /// - Parameter leavesReservations: they stay, for another host that attaches at once and takes them away: members store what becomes
+    ///   of them, which may take long.
+    public mutating func detach(now: MonotonicTime, leavesReservations: Bool = false) -> Bool {
         parts.volume.now = now
         guard parts.volume.phase == .serving || parts.volume.phase == .suspended else { return false }
+        parts.volume.life.leavesReservations = leavesReservations
         parts.background.scrub.stop()
         parts.volume.life.resetDetach(now)
         parts.become(.detaching)

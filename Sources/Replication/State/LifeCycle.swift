@@ -39,6 +39,8 @@ struct LifeCycle: BitwiseCopyable {
     private(set) var detachStep = DetachStep.idle
     private(set) var detachTimes = DetachTimes()
     private var stepBegan = MonotonicTime(nanoseconds: 0)
+    /// The reservations stay: the next attachment takes them away.
+    var leavesReservations = false
     /// It has been decided who is in sync; the members are being given the metadata that says so.
     var isDeciding = false
 
