@@ -113,11 +113,22 @@ require "a load runs" wait_until 60 load_moves 200
 both_paths() { [ "$(cat /sys/class/nvme/nvme*/nvme*c*n*/ana_state | sort | tr '\n' ' ')" = "inaccessible optimized " ] &&
   [ "$(cat /sys/class/nvme/nvme*/state | grep -c live)" -ge 2 ]; }
 die() { kill -KILL "$1" && wait "$1" 2>/dev/null; return 0; }
-owner=0
+# find_owner: sets owner to the daemon whose path is the optimized one.
+find_owner() {
+  local state word address
+  for state in /sys/class/nvme/nvme*/nvme*c*n*/ana_state; do
+    read -r word <"$state" && [ "$word" = optimized ] && read -r address <"${state%/*/*}/address" || continue
+    [[ $address = *trsvcid=4430* ]] && owner=0 || owner=1
+    return
+  done
+  return 1
+}
 # Each of them has the volume go to the other daemon.
 for round in $(seq "$SUCCESSION"); do
   # The gaps so far are worth telling.
   [ "$tap_failures" -eq 0 ] || break
+  # A machine that does much else may have lost its lease.
+  require "... by one of which the volume is served" wait_until 60 find_owner
   other=$((1 - owner))
   goes_to $other "hand-over $round" "$tercet" volume hand-over db --socket "$tap_folder/${daemons[$owner]}.sock"
   check "... with both paths" wait_until 60 both_paths
@@ -130,8 +141,8 @@ for round in $(seq "$SUCCESSION"); do
   woke_up() { [ "$(grep -c "volume not served any more: the lease has ended" "$tap_folder/${daemons[$owner]}.log")" -gt "$before" ]; }
   check "the stopped one wakes up, and stands by" wait_until 60 woke_up
   check "... with its path" wait_until 60 both_paths
-  owner=$other
 done
+require "one of them serves" wait_until 60 find_owner
 mark_load
 began=${EPOCHREALTIME/[.,]/}
 before=$(grep -c "volume not served any more: the lease has ended" "$tap_folder/${daemons[$owner]}.log")
@@ -144,12 +155,12 @@ check "... it is back, and the host goes on" wait_until 90 load_moves 200
 ended=${EPOCHREALTIME/[.,]/}
 phases+=("${began%???} ${ended%???} etcd")
 check "... with both paths" wait_until 60 both_paths
-grep -q optimized "/sys/class/nvme/$controller"/nvme*c*n*/ana_state && owner=1 || owner=0
+require "... one of which serves" wait_until 60 find_owner
 goes_to $((1 - owner)) "SIGTERM" kill -TERM "${daemon_pids[$owner]}"
 check "no I/O failed, and what was read is right" end_load
 sort -n "$tap_folder"/latency_clat*.log | awk -F', *' 'last && $1 - last >= 10 {print last, $1} {last = $1}' >"$tap_folder/pauses"
 for kind in hand-over SIGKILL SIGSTOP etcd SIGTERM; do gaps "$kind" | row "gap of the host: $kind"; done
-told 'volume detached milliseconds=' | row "a part of it: detach"
+told 'volume detached.*milliseconds=' | row "a part of it: detach"
 told 'volume attached.*milliseconds=' | row "a part of it: attach"
 disconnect "$volume_nqn"
 kill -TERM "${daemon_pids[$((1 - owner))]}"
@@ -157,5 +168,5 @@ wait "${daemon_pids[$((1 - owner))]}"
 expect_equal "the last daemon ends in good order" 0 $?
 expect_output "the volume is clean" "members: in sync, in sync, in sync" timeout 120 "$tercet" volume status db
 check_kernel_log "the kernel has only complained of what was done to it" \
-  'no usable path - requeuing|starting error recovery|Connect rejected|Connect Invalid Data Parameter|Admin Cmd|keep_alive|Property Set error'
+  'no usable path - requeuing|starting error recovery|Connect rejected|Connect Invalid Data Parameter|Admin Cmd|keep_alive|keepalive RTT|Property Set error'
 done_testing
