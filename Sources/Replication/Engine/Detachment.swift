@@ -57,8 +57,8 @@ struct Detachment {
             endSeconds: UInt32(clamping: (end.nanoseconds - 1) / 1_000_000_000 + 1))
     }
 
-    /// Gives the reservations up, unless they are to be left, or a writer that was fenced may still write: then they stay. Members that are not asked
-    /// for it are returned.
+    /// Gives the reservations up, unless they are to be left, or a writer that was fenced may still write: then they stay. Members
+    /// that are not asked for it are returned.
     private static func release(_ volume: inout VolumeState, _ graceEnd: MonotonicTime) -> MemberSet {
         guard volume.record.fencing == .reservations, volume.now >= graceEnd, !volume.life.leavesReservations else {
             return volume.members.connected
