@@ -123,6 +123,9 @@ find_owner() {
   done
   return 1
 }
+# How often the owner has said that its lease has ended; and whether it has said so again.
+leases_ended() { grep -c "volume not served any more: the lease has ended" "$tap_folder/${daemons[$owner]}.log"; }
+woke_up() { [ "$(leases_ended)" -gt "$before" ]; }
 # Each of them has the volume go to the other daemon.
 for round in $(seq "$SUCCESSION"); do
   # The gaps so far are worth telling.
@@ -135,19 +138,17 @@ for round in $(seq "$SUCCESSION"); do
   goes_to $owner "SIGKILL $round" die "${daemon_pids[$other]}"
   require "the killed one comes back" start_daemon $other
   check "... and its path too" wait_until 60 both_paths
-  before=$(grep -c "volume not served any more: the lease has ended" "$tap_folder/${daemons[$owner]}.log")
+  before=$(leases_ended)
   goes_to $other "SIGSTOP $round" kill -STOP "${daemon_pids[$owner]}"
   kill -CONT "${daemon_pids[$owner]}"
-  woke_up() { [ "$(grep -c "volume not served any more: the lease has ended" "$tap_folder/${daemons[$owner]}.log")" -gt "$before" ]; }
   check "the stopped one wakes up, and stands by" wait_until 60 woke_up
   check "... with its path" wait_until 60 both_paths
 done
 require "one of them serves" wait_until 60 find_owner
 mark_load
 began=${EPOCHREALTIME/[.,]/}
-before=$(grep -c "volume not served any more: the lease has ended" "$tap_folder/${daemons[$owner]}.log")
+before=$(leases_ended)
 kill_etcd 0
-woke_up() { [ "$(grep -c "volume not served any more: the lease has ended" "$tap_folder/${daemons[$owner]}.log")" -gt "$before" ]; }
 check "etcd is away for longer than the lease: nobody serves" wait_until 60 woke_up
 start_etcd 0 http "m0=http://$etcd_address:2389"
 mark_load
