@@ -61,6 +61,45 @@ done
 expect_refusal "members that call themselves the same are named, with the cause" \
   "has the same identity as member 0: it is the same namespace, or their targets were started alike" volume create
 kill_member 0; kill_member 1; kill_member 2
+
+# Three that were started from one copied configuration without identifiers, as three machines are: one NQN, one namespace. They are
+# three all the same, in memory and on copied files, and a volume's members may well be such three.
+alike() {
+  for number in 0 1 2; do
+    cat >"$tap_folder/alike$number.json" <<JSON
+{ "listeners": [ { "address": "$address", "port": $((port + number)) } ], "subsystems": [ { "nqn": "$nqn", "allowAnyHost": true,
+  "namespaces": [ { "nsid": 1, "backing": "${1/NUMBER/$number}" } ] } ] }
+JSON
+    "$tercetd" --config "$tap_folder/alike$number.json" >>"$tap_folder/target$number.log" 2>&1 </dev/null &
+    target_pids[$number]=$!
+    wait_until 30 "$tercet" discover -a "$address" -s "$((port + number))" || return
+  done
+}
+alike_volume() {
+  local command=$1 three=()
+  shift
+  for number in 0 1 2; do three+=(--member "$address:$((port + number))/$nqn/1"); done
+  timeout 120 "$tercet" volume "$command" "${three[@]}" "$@"
+}
+# identity NUMBER: a target's serial number, and its namespace's UUID.
+identity() {
+  timeout 20 "$tercet" identify -a "$address" -s "$((port + $1))" -n "$nqn" | awk '$1 == "sn" || $1 == "uuid" { printf "%s ", $3 }'
+}
+for backing in ram:16M "$tap_folder/copyNUMBER"; do
+  truncate -s 16M "$tap_folder/copy0"
+  # A copy of a disk has its marks too.
+  for number in 1 2; do cp --preserve=all "$tap_folder/copy0" "$tap_folder/copy$number"; done
+  require "three targets start from one configuration, on $(basename "${backing%NUMBER}")" alike "$backing"
+  for part in 1 2; do
+    expect_equal "... they differ in their $([ "$part" = 1 ] && echo serial numbers || echo UUIDs)" 3 \
+      "$(for number in 0 1 2; do identity "$number" | cut -d ' ' -f "$part"; done | grep . | sort -u | wc -l)"
+  done
+  check "... and make a volume" alike_volume create --region-size 64k
+  check "... which is written" alike_volume write --input "$tap_folder/pattern.small"
+  expect_output "... and whose members are equal" "256 regions compared, 0 differ" alike_volume scrub
+  expect_output "... it is healthy" "health: healthy" alike_volume status
+  kill_member 0; kill_member 1; kill_member 2
+done
 for number in 0 1 2; do require "target $number starts again" start_member "$number"; done
 
 # A creation that dies. Each of its requests takes a while, so that it is met everywhere.
