@@ -33,5 +33,52 @@ expect_equal "... once" 1 "$(grep -c 'I/O of a namespace fails' "$tercetd_log")"
 kill -HUP "$tercetd_pid"
 check "a full file system is no reason to open the device anew" wait_until 10 log_has "reload: nothing has changed"
 
+# A load whose write finds no room says so; nothing that it has read was wrong.
+verified_fill() {
+  LD_PRELOAD=$library timeout 60 "$tercet" bench -a 127.0.0.1 -n "$nqn" "${host[@]}" --verify --rw write --bs 64k --iodepth 4 --runtime 2
+}
+expect_refusal "a load that verifies says what ended it" "Capacity Exceeded|no room" verified_fill
+check_fails "... and not that it read something wrong" grep -q "verification failed" "$tap_folder/output"
+diagnose <"$tap_folder/output"
+
+# While it goes on it is said again after sixty looks at the devices, with how often. A reload is such a look.
+over() { grep -c "reload over" "$tercetd_log"; }
+reload() {
+  local before
+  before=$(over)
+  kill -HUP "$tercetd_pid"
+  wait_until 10 eval "[ \$(over) -gt $before ]"
+}
+for number in {1..60}; do reload || break; done
+fill >/dev/null 2>&1
+check "a device that goes on failing is named again, with how often it has failed" wait_until 10 \
+  grep -qE 'I/O of a namespace fails .* failed=[1-9][0-9]* failedInAll=[1-9][0-9]*' <(grep 'I/O of a namespace fails' "$tercetd_log" | tail -n +2)
+expect_at_most "... and not each time" 3 "$(grep -c 'I/O of a namespace fails' "$tercetd_log")"
+check "the daemon ends cleanly" stop_tercetd
+
+# One whose device failed, with another file in its place, as after a repair: it is opened anew.
+trap '' XFSZ
+truncate -s 8M "$tap_folder/first.img"
+truncate -s 12M "$tap_folder/second.img"
+cat >"$tap_folder/tercetd.json" <<JSON
+{ "listeners": [ { "address": "127.0.0.1" } ], "subsystems": [
+  { "nqn": "$nqn", "allowAnyHost": true, "namespaces": [ { "nsid": 1, "backing": "$tap_folder/first.img" } ] } ] }
+JSON
+: >"$tercetd_log"
+LD_PRELOAD=$library "$tercetd" --config "$tap_folder/tercetd.json" >>"$tercetd_log" 2>&1 </dev/null &
+tercetd_pid=$!
+require "the daemon serves" wait_until 20 log_has serving
+prlimit --pid "$tercetd_pid" --fsize=65536:
+check_fails "its device fails writes" fill
+check "the log says so" wait_until 10 log_has "I/O of a namespace fails device=$tap_folder/first.img errno=27"
+prlimit --pid "$tercetd_pid" --fsize=unlimited:
+mv "$tap_folder/second.img" "$tap_folder/first.img"
+shows() { LD_PRELOAD=$library "$tercet" identify -a 127.0.0.1 -n "$nqn" "${host[@]}" --json | tr -d ' \n' | grep -q "$1"; }
+check "until a reload hosts see the one that failed" shows '"nsze":16384'
+check "a reload" reload
+check "... opens what is at the path now" wait_until 10 shows '"nsze":24576'
+check "... and writes to it succeed" fill
+diagnose "$(grep 'reload' "$tercetd_log")"
+
 check "it ends cleanly" stop_tercetd
 done_testing

@@ -15,8 +15,11 @@ check "write takes a file" tercet write -f "$tap_folder/input" --start-block 7 -
 check "read gives it back" tercet read --start-block 7 --block-count 586 -o "$tap_folder/output-file"
 check "they are equal" cmp -n 300000 "$tap_folder/input" "$tap_folder/output-file"
 expect_refusal "a read beyond the end is refused with the status" "LBA Out of Range" tercet read --start-block 131072
-expect_refusal "an unknown subsystem is refused" "Connect Invalid Parameters" \
+expect_refusal "an unknown subsystem is refused, in words" "Connect: the target has no subsystem of this name here: .*Connect Invalid Parameters" \
   timeout 60 "$tercet" connect-test -a "$address" -s "$port" -n nqn.2026-11.io.tercet:other
+expect_refusal "... so is a keep-alive timeout that is too long, with the longest" \
+  "Connect: the target takes no keep-alive timeout that long \(tercetd: 600 s, unless" tercet connect-test --keep-alive-tmo 601
+check "... but not the longest" tercet connect-test --keep-alive-tmo 600
 expect_refusal "nobody listens on another port" "nobody accepts" \
   timeout 60 "$tercet" connect-test -a "$address" -s 1 -n "$nqn"
 
