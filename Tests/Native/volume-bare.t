@@ -59,6 +59,24 @@ expect_refusal "no volume is fenced there" \
   "member 0 .*: its target does not offer the reservations .*fencing none" volume create
 used "without anything optional" --fencing none
 
+# A larger namespace: these targets tell nobody, and are started anew.
+grown() {
+  stop_members
+  for number in 0 1 2; do
+    truncate -s 24M "$tap_folder/disk$number"
+    require "target $number starts with a larger namespace" start_bare "$number" "${offers[@]}"
+  done
+  expect_output "the volume grows" "the volume has .* blocks" volume grow --old-size 16m
+  expect_output "... and is in sync" "clean, members: in sync, in sync, in sync" volume status
+}
+check "a volume is created without anything optional" volume create --region-size 64k --fencing none
+check "... written" volume write --input "$tap_folder/input" --start-block 100
+grown
+check "... read" volume read --start-block 100 --block-count 1953 --output "$tap_folder/back"
+check "... and holds what was written" cmp -n 999936 "$tap_folder/input" "$tap_folder/back"
+check "... written where it has grown" volume write --input "$tap_folder/input" --start-block 34000
+check "the members are equal" members_are_equal
+
 offers=(--offers reservations)
 require "targets with reservations start" on_bare "${offers[@]}"
 used "with reservations alone"
@@ -78,15 +96,8 @@ wait "$bench" || status=$?
 expect_equal "... the first ends" 1 "$status"
 check "... as deposed" grep -q "deposed" "$tap_folder/bench"
 
-# A larger namespace: these targets tell nobody, and are started anew.
 check "the volume is detached" volume heal
-stop_members
-for number in 0 1 2; do
-  truncate -s 24M "$tap_folder/disk$number"
-  require "target $number starts with a larger namespace" start_bare "$number" "${offers[@]}"
-done
-expect_output "the volume grows" "the volume has .* blocks" volume grow --old-size 16m
-expect_output "... and is in sync" "clean, members: in sync, in sync, in sync" volume status
+grown
 
 # A member is replaced by a namespace of another target, which has no name of its own.
 truncate -s 24M "$tap_folder/disk3"
