@@ -84,6 +84,23 @@ expect_equal "... with exit status 1" 1 "$tap_status"
 check_fails "wrong usage" timeout 10 "$tercet" target add listener nowhere --socket "$control"
 expect_equal "... has exit status 2" 2 "$tap_status"
 
+# A reload answers with what it has done, when that is over.
+expect_output "a reload says what it has done: what was not saved goes" "^subsystem $other removed" target reload
+output_has "... all of it" "^subsystem $nqn: namespace 2 removed"
+check_fails "... and it is done by then" timeout 20 "$tercet" identify -a "$address" -s "$port" -n "$other"
+call '{"method": "reload"}' >"$tap_folder/output"
+expect_equal "a reload that finds nothing to do answers so" '' "$(python3 -c '
+import json, sys
+answer = json.load(open(sys.argv[1]))["result"]
+print("" if answer.get("done", answer.get("changes")) == [] else answer)' "$tap_folder/output")"
+cp "$configuration" "$tap_folder/kept.json"
+echo '{ "listeners": 5 }' >"$configuration"
+refusal "a reload of a file with a mistake answers with its place" "$configuration:1:16: listeners: a number where an array" reload
+cp "$tap_folder/kept.json" "$configuration"
+for part in "subsystem $other --serial S1" "namespace $other 1 ram:1M --ana-group 2" "namespace $nqn 2 null:2T" "host $other nqn.2026-11.io.tercet:h"; do
+  check "a part is added again" target add $part
+done
+
 # What it does.
 expect_output "the list" "^$nqn: 2 namespaces, [01] hosts, [01] controllers" target list
 expect_output "its counters" "namespace 1: [1-9][0-9]* reads of [0-9]+ bytes, [1-9][0-9]* writes of .* bytes, 0 failed, 0 device" \
