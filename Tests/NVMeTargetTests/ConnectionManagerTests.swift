@@ -45,6 +45,28 @@ import Testing
         #expect(accepted.privateData.number(0, 2) == 0 && accepted.privateData.number(2, 2) >= 16)
     }
 
+    /// Hosts exist that ask for 40 and for 128 entries (SPDK's tools); 32 are usual. I/O queues have a limit of their own.
+    @Test(arguments: [(0, 32), (0, 40), (0, 128), (1, 32)] as [(UInt16, UInt16)])
+    func aLongAdminQueueIsTaken(queueID: UInt16, entries: UInt16) throws {
+        let world = try TargetWorld()
+        let queue = try world.open(world.addHost()) { ($0.queueID, $0.hostSendQueueSize) = (queueID, entries - 1) }
+        let accepted = try #require(queue.accepted, "\(rejection(queue) ?? [])")
+        // CRQSIZE: room for each command that the host may send.
+        #expect(queue.isOpen && accepted.privateData.number(2, 2) >= entries)
+    }
+
+    /// The log's line has the size that the host asks for, and the largest that it may ask for.
+    @Test(arguments: [(0, 129, 128), (0, 0x1_0000, 128), (1, 33, 32), (8, 1024, 32)] as [(UInt16, Int, Int)])
+    func aQueueThatIsTooLongIsToldWithBothSizes(queueID: UInt16, entries: Int, most: Int) throws {
+        let world = try TargetWorld()
+        let queue = try world.open(world.addHost()) {
+            ($0.queueID, $0.hostSendQueueSize) = (queueID, UInt16(entries - 1))
+        }
+        #expect(rejection(queue) == [0, 0, 4, 0])
+        let line = "queue \(queueID) (at most 8) of \(entries) entries (at most \(most))"
+        #expect(world.events.contains(line), "\(world.events.all)")
+    }
+
     @Test func aHostThatGivesUpWhileConnectingLeavesNothingBehind() throws {
         let (world, audit) = try TargetWorld(groups: 2).audited()
         for delay in stride(from: UInt64(5_000), through: 400_000, by: 5_000) {

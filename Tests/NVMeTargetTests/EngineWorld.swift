@@ -29,14 +29,16 @@ final class EngineWorld: World {
     ///   - nodes: the NUMA nodes of the poll groups; there are as many.
     ///   - namespaces: how many there are; all but the first are on disks that do at once what they are given.
     ///   - device: the first namespace's; 4 MiB of memory in blocks of 512 bytes by default.
+    ///   - bootInstance: which run of a daemon this is.
     init(
         _ options: TargetOptions = .small(), groups count: Int = 1, nodes: [Int?]? = nil, namespaces: UInt32 = 1,
         reservations: (any ReservationStore)? = nil, pools: (any PoolKeeper)? = nil, device: (any BlockDevice)? = nil,
-        connections: Int = TargetOptions.connections
+        connections: Int = TargetOptions.connections, bootInstance: UInt64 = 7
     ) throws {
         let events = events
         target = Target(
-            options: options, surroundings: BareSurroundings(reservations: reservations, pools: pools), bootInstance: 7,
+            options: options, surroundings: BareSurroundings(reservations: reservations, pools: pools),
+            bootInstance: bootInstance,
             now: now,
             observe: { events.record($0) })
         state = DesiredState(target)

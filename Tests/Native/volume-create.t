@@ -41,7 +41,7 @@ refused "one of another block size" ram:64M,block=4096 "member 2.*blocks of 4096
 expect_refusal "no volume is created where nobody listens" "member 2 .*: nobody accepts" volume create
 check "... and nothing was written to the others" untouched
 
-# A host has the third member reserved.
+# One namespace in two places.
 require "a third member is served" start_member 2
 expect_refusal "a namespace is no two members" "member 2: has the same identity as member 1" \
   timeout 60 "$tercet" volume create "${members[@]:0:4}" "${members[@]:2:2}"
