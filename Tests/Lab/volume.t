@@ -112,5 +112,31 @@ diagnose <"$tap_folder/bench"
 expect_output "the members are equal" " 0 differ" volume scrub
 for number in 0 1 2; do check "Linux finds the file system on member $number alone" holds_the_file_system "$number"; done
 check "nvmet ends" stop_target
+
+# A volume there grows with its namespaces, of whose size Linux's target is told by its administrator.
+growing=$tap_folder/growing loops=()
+mkdir "$growing"
+require "memory for three drives is mounted" mount -t tmpfs -o size=200m tmpfs "$growing"
+at_exit "umount '$growing'"
+for number in 0 1 2; do
+  truncate -s 32M "$growing/$number"
+  loops+=("$(losetup --find --show "$growing/$number")")
+  at_exit "losetup -d ${loops[$number]}"
+done
+enlarge() {
+  truncate -s 40M "$growing/$1" && losetup -c "${loops[$1]}" &&
+    echo 1 >"$nvmet/subsystems/$nqn.$1/namespaces/1/revalidate_size"
+}
+require "nvmet starts on them" start_target "$nqn.0=${loops[0]}" "$nqn.1=${loops[1]}" "$nqn.2=${loops[2]}"
+ports=("$port" "$port" "$port")
+set_members
+check "a volume is created without fencing" volume create --fencing none
+check "an image is written" volume write --input "$image"
+for number in 0 1 2; do check "drive $number is enlarged" enlarge "$number"; done
+expect_output "the volume grows" "the volume has .* blocks of 512 bytes now, .* before" volume grow --old-size 32m
+expect_output "... and is in sync" "clean, members: in sync, in sync, in sync, fencing: none" volume status
+expect_output "... its members are equal" " 0 differ" volume scrub
+for number in 0 1 2; do check "Linux finds the file system on member $number alone" holds_the_file_system "$number"; done
+check "nvmet ends" stop_target
 check_kernel_log "the kernel has nothing to complain about"
 done_testing
