@@ -248,21 +248,4 @@ public struct VolumeExplanation: Codable, Equatable, Sendable {
         self.risks = risks
         self.events = events
     }
-
-    /// The same in words.
-    public var lines: [String] {
-        var lines = ["volume \(name)\(uuid.isEmpty ? "" : " (\(uuid))"): \(phase) since \(since): \(cause)"]
-        for member in members {
-            let regions =
-                member.behindRegions > 0
-                ? ", \(member.behindRegions) regions (\(member.behindBytes) bytes) to copy" : ""
-            lines.append(
-                "member \(member.number) (\(member.address)): \(member.state)\(regions) since \(member.since): \(member.cause)"
-            )
-        }
-        if let ownership { lines.append("owner: \(ownership.words)") }
-        if !contents.isEmpty, contents != "written" { lines.append("contents: \(contents)") }
-        lines += needs.map { "needed: \($0)" } + risks.map { "risk: \($0)" }
-        return lines
-    }
 }
