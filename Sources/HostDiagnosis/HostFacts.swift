@@ -66,6 +66,8 @@ public struct HostFacts: Sendable {
         /// Memory that is registered with one device, in bytes.
         public var lockedBytes: UInt64
         public var descriptors: UInt64
+        /// Memory of namespaces that is taken when they are opened, in bytes.
+        public var populatedBytes: UInt64
         public var reactors: Int
         public var sharedReceiveEntries: Int
         /// Connections of all reactors with one device.
@@ -77,11 +79,13 @@ public struct HostFacts: Sendable {
         public var processors: Int
 
         public init(
-            lockedBytes: UInt64 = 0, descriptors: UInt64 = 0, reactors: Int = 1, sharedReceiveEntries: Int = 0,
-            queuePairs: Int = 0, listeners: [SocketAddress] = [], nodes: [Int]? = nil, processors: Int = 1
+            lockedBytes: UInt64 = 0, descriptors: UInt64 = 0, populatedBytes: UInt64 = 0, reactors: Int = 1,
+            sharedReceiveEntries: Int = 0, queuePairs: Int = 0, listeners: [SocketAddress] = [], nodes: [Int]? = nil,
+            processors: Int = 1
         ) {
             self.lockedBytes = lockedBytes
             self.descriptors = descriptors
+            self.populatedBytes = populatedBytes
             self.reactors = reactors
             self.sharedReceiveEntries = sharedReceiveEntries
             self.queuePairs = queuePairs
@@ -120,6 +124,12 @@ public struct HostFacts: Sendable {
             self.path = path
             self.text = text
         }
+
+        /// The value of the last line that sets something; `nil` if there is none.
+        func limit(_ setting: String) -> Substring? {
+            text.split(separator: "\n").map { $0.filter { $0 != " " } }.last { $0.hasPrefix("\(setting)=") }?
+                .dropFirst(setting.count + 1)
+        }
     }
 
     public var devices: [Device] = []
@@ -127,10 +137,15 @@ public struct HostFacts: Sendable {
     public var rdmaProblem: String?
     /// `/dev/infiniband/rdma_cm` is there; `nil` where a library stands for the devices.
     public var hasConnectionManager: Bool?
+    /// The user who looks, whose limits the next two are. A daemon has those of its unit where there is one.
+    public var user = "root"
     /// Bytes; the largest number where there is no limit, or the user is not bound by it.
     public var lockedMemoryLimit: UInt64 = .max
     public var descriptorLimit: UInt64 = .max
     public var clockSource: String?
+    /// Bytes of the huge pages that are set aside (`vm.nr_hugepages`), and the kernel's word for who gets transparent ones.
+    public var hugePageBytes: UInt64?
+    public var transparentHugePages: String?
     /// `uname -r`.
     public var kernel: String?
     /// Addresses of this host with their interfaces.

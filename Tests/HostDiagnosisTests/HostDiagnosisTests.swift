@@ -23,6 +23,8 @@ import Testing
         facts.lockedMemoryLimit = .max
         facts.descriptorLimit = 1 << 20
         facts.clockSource = "tsc"
+        facts.hugePageBytes = 0
+        facts.transparentHugePages = "madvise"
         facts.kernel = "6.1.0-28-amd64"
         facts.addresses = [("127.0.0.1", "lo"), ("10.0.0.1", "eth0"), ("192.0.2.1", "eth1")]
         facts.needs = HostFacts.Needs(
@@ -34,6 +36,16 @@ import Testing
     }
 
     @Test func nothingIsSaidOfAHostThatIsRight() { #expect(Self.right.findings == []) }
+
+    /// A user's limits bind the user's commands: it is said whose they are, and that the daemons have their own.
+    @Test func aUsersLimitsAreNotTheDaemons() throws {
+        var facts = Self.right
+        facts.user = "ann"
+        facts.lockedMemoryLimit = 64 << 10
+        let finding = try #require(facts.findings.first)
+        #expect(finding.subject == "limit of locked memory of the user ann")
+        #expect(finding.consequence.contains("the daemons have the limits of their units"))
+    }
 
     @Test func nothingIsSaidOfWhatIsNotKnown() {
         var facts = HostFacts()
@@ -93,14 +105,38 @@ import Testing
             $0.needs?.nodes = [1, 1]
         },
         Wrong("locked memory", .error, "it is 8M, and 256M are registered", "LimitMEMLOCK=infinity") {
+            $0.units = []
             $0.lockedMemoryLimit = 8 << 20
         },
-        Wrong("descriptors", .error, "it is 256, and 400 are needed", "LimitNOFILE=800") { $0.descriptorLimit = 256 },
+        Wrong("descriptors", .error, "it is 256, and 400 are needed", "LimitNOFILE=800") {
+            $0.units = []
+            $0.descriptorLimit = 256
+        },
+        // Of a user whose commands alone have them: the daemon has those of its unit.
+        Wrong("locked memory of a user", .warning, "it is 8M, and 64M are registered", "ulimit -l unlimited") {
+            $0.lockedMemoryLimit = 8 << 20
+        },
+        Wrong("descriptors of a user", .warning, "it is 128, and 256 are needed", "ulimit -n 512") {
+            $0.descriptorLimit = 128
+        },
         Wrong("a unit without its limit", .error, "LimitMEMLOCK is not set", "systemctl edit tercetd.service") {
             $0.units[0].text = "[Service]\nExecStart=/usr/local/bin/tercetd\n"
         },
         Wrong("a unit with a low limit", .error, "LimitMEMLOCK is 64M", "LimitMEMLOCK=infinity") {
             $0.units[0].text = "[Service]\nLimitMEMLOCK=64M\n"
+        },
+        Wrong("a unit with few descriptors", .error, "LimitNOFILE is 256:1024, and 400 are needed", "LimitNOFILE=800") {
+            $0.units[0].text += "\nLimitNOFILE=256:1024"
+        },
+        Wrong("a unit without descriptors", .error, "not set, so that it is 1024, and 1500 are", "LimitNOFILE=3000") {
+            $0.needs?.descriptors = 1500
+        },
+        Wrong("no huge pages", .warning, "transparent ones are off (never)", "echo madvise") {
+            $0.transparentHugePages = "never"
+        },
+        Wrong("too few huge pages", .warning, "1G are set aside, and the configuration populates 3G", "=1536 ") {
+            $0.hugePageBytes = 1 << 30
+            $0.needs?.populatedBytes = 3 << 30
         },
         Wrong("a slow clock", .warning, "it is hpet", "current_clocksource") { $0.clockSource = "hpet" },
         Wrong("an old kernel", .warning, "older than 5.10", "maintained kernel") { $0.kernel = "4.19.0-27-amd64" },

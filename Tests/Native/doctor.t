@@ -39,7 +39,7 @@ doctor 4 "more receive buffers than the device has" "entries of a shared receive
 configure "$address"
 few_descriptors() { (ulimit -n 40 && timeout 60 "$tercet" doctor --config "$tap_folder/tercetd.json"); }
 tap_run few_descriptors
-[ "$tap_status" -eq 4 ] && tap_matches "^error: limit of file descriptors: it is 40, and [0-9]+ are needed"
+[ "$tap_status" -eq 4 ] && tap_matches "^error: limit of file descriptors of the user [^:]+: it is 40, and [0-9]+ are needed"
 tap_conclude $? "few descriptors" "status 4" few_descriptors
 doctor 1 "a configuration that cannot be read" "tercet: $tap_folder/none: there is no such file" --config "$tap_folder/none"
 doctor 2 "wrong usage" "no address; allowed: ADDRESS" --target nowhere

@@ -1,4 +1,5 @@
 import Base
+import BlockInterface
 import FabricInterface
 import Foundation
 import Glibc
@@ -23,9 +24,14 @@ extension HostFacts {
         if isOfKernel || facts.devices.isEmpty, access("/sys/class/infiniband", F_OK) == 0 {
             facts.hasConnectionManager = access("/dev/infiniband/rdma_cm", F_OK) == 0
         }
+        facts.user = ProcessInfo.processInfo.userName
         if geteuid() != 0 { facts.lockedMemoryLimit = limit(__RLIMIT_MEMLOCK) }
         facts.descriptorLimit = limit(RLIMIT_NOFILE)
         facts.clockSource = firstLine("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+        facts.hugePageBytes = hugePageBytes()
+        // The word in brackets is the one that counts.
+        facts.transparentHugePages = firstLine("/sys/kernel/mm/transparent_hugepage/enabled")?
+            .split(separator: "[").last?.split(separator: "]").first.map(String.init)
         facts.kernel = firstLine("/proc/sys/kernel/osrelease")
         facts.addresses = ownAddresses()
         facts.needs = configuration.map { Needs($0) }
@@ -48,6 +54,17 @@ extension HostFacts {
         var limit = rlimit()
         guard getrlimit(__rlimit_resource_t(resource.rawValue), &limit) == 0 else { return .max }
         return UInt64(limit.rlim_cur)
+    }
+
+    /// Bytes of the huge pages of the usual size that are set aside (proc(5), meminfo).
+    private static func hugePageBytes() -> UInt64? {
+        guard let text = try? String(contentsOfFile: "/proc/meminfo", encoding: .utf8) else { return nil }
+        func number(_ name: String) -> UInt64? {
+            text.split(separator: "\n").first { $0.hasPrefix("\(name):") }?.split(separator: " ").dropFirst().first
+                .flatMap { UInt64($0) }
+        }
+        guard let count = number("HugePages_Total"), let size = number("Hugepagesize") else { return nil }
+        return count * size << 10
     }
 
     /// The first line of a file of the kernel; `nil` if there is none.
@@ -102,10 +119,23 @@ extension HostFacts.Needs {
         let needs = ResourceNeeds(configuration.definition, reactors: processors.count)
         let nodes = processors.compactMap { places.node(of: $0) }
         self.init(
-            lockedBytes: needs.lockedBytes, descriptors: needs.descriptors, reactors: processors.count,
+            lockedBytes: needs.lockedBytes, descriptors: needs.descriptors,
+            populatedBytes: configuration.definition.subsystems.flatMap(\.namespaces).reduce(0) {
+                $0 + $1.backing.populatedBytes
+            }, reactors: processors.count,
             sharedReceiveEntries: configuration.definition.options.sharedReceiveEntries,
             queuePairs: processors.count * TargetOptions.connections, listeners: configuration.definition.listeners,
             nodes: nodes.isEmpty ? nil : nodes, processors: online)
+    }
+}
+
+extension NamespaceBacking {
+    /// Bytes that are taken when the namespace is opened.
+    fileprivate var populatedBytes: UInt64 {
+        guard case .specified(let specification) = self, specification.isPopulated,
+            case .ram(let bytes) = specification.backing
+        else { return 0 }
+        return bytes
     }
 }
 
