@@ -3,6 +3,7 @@ import ControlPlane
 import Foundation
 import Glibc
 import Logging
+import Metrics
 import NBDOverTCP
 import NBDProtocol
 import NBDServer
@@ -179,7 +180,9 @@ extension Daemon {
             journal.write(.error, "not clean: the next daemon copies", ["volume": "\(name)"])
         }
         await reexport?.stop()
+        // The next daemon takes their addresses as soon as it has everything.
         control?.stop()
+        metrics?.stop()
         isHandedOver = HandOver.send(
             listeners, tcpListeners, sessions, stoppedAt: stoppedAt, over: DescriptorChannel(descriptor))
         for handed in sessions { close(handed.descriptor) }

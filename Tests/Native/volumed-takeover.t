@@ -12,7 +12,8 @@ for number in 0 1 2; do require "target $number starts" start_member "$number"; 
 require "a volume is created" volume create
 uuid=$(volume status --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["members"][0]["volume"])')
 serve() {
-  start_volumed --nbd "$nbd_socket" --nvme "$address:$front" --control "$control" --volume "db=$(volume_members)" "$@"
+  start_volumed --nbd "$nbd_socket" --nvme "$address:$front" --control "$control" --metrics "$address:$((port + 30))" \
+    --volume "db=$(volume_members)" "$@"
 }
 require "the daemon serves it" serve
 
@@ -59,6 +60,7 @@ report $? "... nor has the NVMe host" || diagnose <"$tap_folder/bench"
 kill -INT "$bench_pid"
 wait "$bench_pid"
 check "new clients come to the last one" nbdinfo --size "$(uri db)"
+expect_output "... which answers for metrics" '^tercet_volume_sessions\{' curl --silent --max-time 20 "http://$address:$((port + 30))/metrics"
 
 # A TCP listener goes to the next daemon as it is: a client that knocks meanwhile waits, and is not refused.
 keys=$tap_folder/keys.psk
