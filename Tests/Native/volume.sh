@@ -9,10 +9,10 @@ for number in 0 1 2; do
   members+=(--member "$address:$((port + number))/$nqn.$number/1")
 done
 
-# start_member NUMBER: starts a target and waits until it listens.
+# start_member NUMBER [OPTION...]: starts a target and waits until it listens.
 start_member() {
   "$tercetd" --reactors 1 --listen "$address:$((port + $1))" --state-directory "$tap_folder/state$1" \
-    --export "$nqn.$1=$tap_folder/disk$1,buffered" >>"$tap_folder/target$1.log" 2>&1 </dev/null &
+    --export "$nqn.$1=$tap_folder/disk$1,buffered" "${@:2}" >>"$tap_folder/target$1.log" 2>&1 </dev/null &
   target_pids[$1]=$!
   wait_until 30 "$tercet" discover -a "$address" -s "$((port + $1))"
 }
