@@ -14,6 +14,8 @@ expect_output "--help names the parts" "instructions +on softverbs" "$project/To
 for usage in "--only nothing" "--cell nothing" "--rounds 0" "--seconds x" "--store /dev/null" "--volume-store null:1G" "--nonsense"; do
   expect_equal "wrong usage ends with 2: $usage" 2 "$(bench_status $usage)"
 done
+expect_refusal "what is measured alone is measured alone" "only observation is measured alone" \
+  "$project/Tools/bench" --only observation --only native
 expect_refusal "a program that is not there is named" "/nowhere/tercetd is missing" \
   env TERCETD=/nowhere/tercetd "$project/Tools/bench" --only native
 

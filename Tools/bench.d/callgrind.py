@@ -34,11 +34,11 @@ class Callgrind:
             _run("strip", "-g", copied)
         return copied
 
-    def command(self, command):
+    def command(self, command, options=()):
         """The command that runs another one, and the file that the counts will be in."""
         self.count += 1
         result = f"{self.folder}/callgrind.{self.count}"
-        return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={result}", *command], result
+        return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={result}", *options, *command], result
 
 
 def _run(*command):
@@ -71,6 +71,32 @@ def instructions(path):
     return {names.get(number, number): count for number, count in counts.items()}
 
 
+# What has each instruction's address in the file, as one number.
+BY_ADDRESS = ("--dump-instr=yes", "--compress-pos=no")
+
+
+def by_address(path):
+    """Instructions by object and address in it, from a file that callgrind wrote with BY_ADDRESS."""
+    names, counts = {}, collections.Counter()
+    current, is_call = None, False
+    with open(path) as file:
+        for line in file:
+            named = re.match(r"(c?)ob=\((\d+)\)(?: (.*))?", line)
+            if named:
+                if named[3]:
+                    names[named[2]] = named[3]
+                if not named[1]:
+                    current = named[2]
+            elif line.startswith("calls="):
+                is_call = True
+            elif line.startswith("0x"):
+                address, *_, count = line.split()
+                if not is_call:
+                    counts[current, int(address, 16)] += int(count)
+                is_call = False
+    return collections.Counter({(names.get(number, number), address): count for (number, address), count in counts.items()})
+
+
 KINDS = (
     ("softverbs", r"libsoftverbs"),
     ("tercet", r"/(tercetd|tercet|lib[tT]ercet\.so|tercet-fio-engine\.so)$"),
@@ -79,9 +105,14 @@ KINDS = (
 )
 
 
+def kind_of(path):
+    """Whose instructions those of an object are: tercet's, the Swift runtime's, softverbs', fio's, the rest (libc)."""
+    return next((kind for kind, pattern in KINDS if re.search(pattern, path)), "other")
+
+
 def by_kind(counts):
-    """The same by whose instructions they are: tercet's, the Swift runtime's, softverbs', fio's, the rest (libc)."""
+    """Instructions by whose they are."""
     kinds = collections.Counter()
     for path, count in counts.items():
-        kinds[next((kind for kind, pattern in KINDS if re.search(pattern, path)), "other")] += count
+        kinds[kind_of(path)] += count
     return kinds

@@ -58,17 +58,17 @@ class Bench:
             f"{load.TOOLS}/fio/bench/{cell.name}.fio",
         ]
 
-    def run(self, side, cell, ios):
-        """Runs it with one side under callgrind; returns the instructions of that side, by kind."""
+    def run(self, side, cell, ios, options=()):
+        """Runs it with one side under callgrind; returns the file with what that has counted."""
         daemon, counts = [self.tools.copy(native.TERCETD)], None
         if side == "target":
-            daemon, counts = self.tools.command(daemon)
+            daemon, counts = self.tools.command(daemon, options)
         with native.Target(self.port, self.exports(), self.tools.folder, daemon, self.environment()) as target:
             if self.members == 3:
                 target.volume(list(self.exports()))
             command = self.command(target, cell, ios)
             if side == "initiator":
-                command, counts = self.tools.command(command)
+                command, counts = self.tools.command(command, options)
             try:
                 done = subprocess.run(
                     command, env=self.environment(), cwd=self.tools.folder, stdin=subprocess.DEVNULL,
@@ -78,7 +78,7 @@ class Bench:
                 raise load.LoadError(f"not ended after {error.timeout:.0f} s") from error
             if done.returncode != 0:
                 raise load.LoadError("; ".join(done.stderr.strip().splitlines()[-2:]))
-        return callgrind.by_kind(callgrind.instructions(counts))
+        return counts
 
 
 def count(options, port, folder, say):
@@ -93,7 +93,9 @@ def count(options, port, folder, say):
                 event = {"event": "instructions", "side": side, "members": members, "cell": cell.name}
                 few, many = lengths(cell, options.quick)
                 try:
-                    short, long = (bench.run(side, cell, ios) for ios in (few, many))
+                    short, long = (
+                        callgrind.by_kind(callgrind.instructions(bench.run(side, cell, ios))) for ios in (few, many)
+                    )
                     kinds = {kind: (long[kind] - short[kind]) / (many - few) for kind in long}
                     event["per_io"] = {"all": sum(kinds.values()), **kinds}
                 except (load.LoadError, native.TargetError, OSError) as error:
