@@ -22,6 +22,10 @@ public enum VolumeMethod {
     public static let limit = "limit"
     /// `VolumeHandOver` to `VolumeHandOver`, in which all is given.
     public static let handOverVolume = "handOverVolume"
+    /// `NoParameters` to `TraceFileName`.
+    public static let dumpTrace = TargetMethod.dumpTrace
+    /// `NoParameters` to `NoParameters`: the daemon ends in good order.
+    public static let shutdown = TargetMethod.shutdown
 }
 
 /// A volume that goes from one daemon to another that stands by.

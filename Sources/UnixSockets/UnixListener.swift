@@ -21,6 +21,15 @@ public final class UnixListener: Sendable {
     /// Made here, or handed over for good; not a service manager's.
     public var isOwn: Bool { inode != nil }
 
+    /// The path of a daemon's socket where nothing is said: in the first folder of RUNTIME_DIRECTORY (systemd.exec(5)), or in /run/tercet;
+    /// `nil` if that folder is not there, or may not be written.
+    public static func runtimePath(_ name: String) -> String? {
+        let folders = getenv("RUNTIME_DIRECTORY").map { String(cString: $0) }
+        // systemd passes several, separated by colons.
+        let folder = folders?.split(separator: ":").first.map(String.init) ?? "/run/tercet"
+        return access(folder, W_OK) == 0 ? "\(folder)/\(name)" : nil
+    }
+
     /// Makes a socket at a path.
     ///
     /// - Parameters:

@@ -94,7 +94,7 @@ public struct VolumedConfiguration: Equatable, Sendable {
     public var keys: KeySource?
     /// The address at which volumes are offered to NVMe-oF hosts; `nil` for none.
     public var nvmeAddress: SocketAddress?
-    /// The path of the Unix socket for control; `nil` for none.
+    /// The path of the Unix socket for control, or `none`; `nil` for the usual one.
     public var controlSocket: String?
     /// The path of the Unix socket for NBD clients; `nil` for none but those of a service manager.
     public var nbdSocket: String?

@@ -49,6 +49,7 @@ extension Daemon {
             try await self.handOver(to: given.socket)
             return given
         }
+        addProcessMethods(to: &methods)
         return methods
     }
 

@@ -135,7 +135,11 @@ struct TercetVolumed: ParsableCommand {
     var ublk = false
 
     @Option(
-        name: .long, help: ArgumentHelp("Unix socket for control, as tercet volume list uses it.", valueName: "PATH"))
+        name: .long,
+        help: ArgumentHelp(
+            "Unix socket for control, as tercet volume list uses it (default: volumed.sock in RUNTIME_DIRECTORY, or in "
+                + "/run/tercet if that folder is there; none: no socket).",
+            valueName: "PATH"))
     var control: String?
 
     @Option(name: .long, help: "Threads that serve, each on a processor of its own.")
@@ -311,8 +315,8 @@ extension TercetVolumed {
             try await daemon.start()
             if let control = controls.first {
                 await daemon.answer(at: control, events: events)
-            } else if let path = configuration.controlSocket {
-                await daemon.answer(at: try UnixListener(path: path, mode: 0o600), events: events)
+            } else {
+                try await daemon.openControl(at: configuration.controlSocket, isDefault: !single, events: events)
             }
             if let metrics { try await daemon.answerMetrics(at: metrics) }
             if let taken { await daemon.kernel.take(taken.sessions) }
@@ -339,9 +343,7 @@ extension TercetVolumed {
                 journal.flush()
                 return unclean.isEmpty ? 0 : 1
             case SIGUSR1:
-                var path = ""
-                let failure = TraceDump.write { path = String(cString: $0) }
-                journal.write(failure == 0 ? .notice : .error, "trace written", ["path": "\(path)"])
+                _ = try? await daemon.dumpTrace()
             default:
                 if isServing {
                     await daemon.refresh()

@@ -8,7 +8,7 @@ struct TraceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "trace", abstract: "Print the last events of a process, from the file that it dumped them to.",
         discussion: """
-            tercetd and "tercet volume bench" dump their last events when they get SIGUSR1, and when they trap; they say \
+            tercetd, tercet-volumed and "tercet volume bench" dump their last events when they get SIGUSR1, and when they trap; they say \
             where. Each thread has a list of its own. Times are in UTC; a thread reads its clock every few rounds, so events \
             close to each other may show the same time, and stand in the order in which they happened.
 

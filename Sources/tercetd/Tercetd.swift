@@ -220,19 +220,12 @@ extension Tercetd {
             }
             return
         }
-        guard let path = Self.defaultControlPath else { return }
+        guard let path = UnixListener.runtimePath("tercetd.sock") else { return }
         do throws(TercetError) {
             await service.answer(at: try UnixListener(path: path, mode: 0o600), events: events)
         } catch {
             service.logger.warning("there is no control socket: \(error)")
         }
-    }
-
-    private static var defaultControlPath: String? {
-        let folders = getenv("RUNTIME_DIRECTORY").map { String(cString: $0) }
-        // systemd passes several, separated by colons.
-        let folder = folders?.split(separator: ":").first.map(String.init) ?? "/run/tercet"
-        return access(folder, W_OK) == 0 ? "\(folder)/tercetd.sock" : nil
     }
 
     /// How often what is missing is tried again.

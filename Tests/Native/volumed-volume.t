@@ -9,7 +9,7 @@ expect_refusal "three members are needed" "2 members; a volume has three" \
   "$volumed" --nbd "$nbd_socket" --volume "db=${members[1]},${members[3]}"
 require "a volume is created" volume create
 control=$tap_folder/control.sock
-serve() { start_volumed --control "$control" --nbd "$nbd_socket" --metrics "$tap_folder/metrics.sock" --volume "db=$(volume_members)" "$@"; }
+serve() { TMPDIR=$tap_folder start_volumed --control "$control" --nbd "$nbd_socket" --metrics "$tap_folder/metrics.sock" --volume "db=$(volume_members)" "$@"; }
 require "the daemon attaches and serves it" serve
 check "... and says so, with its size" volumed_said "volume attached bytes=6[0-9]{7} .*volume=db"
 check "nbdinfo" nbdinfo "$(uri db)"
@@ -47,8 +47,16 @@ top() { "$tercet" volume top --socket "$control" --count 1 --interval 0.5 "$@"; 
 expect_output "what the volume does just now is shown" "^ +[0-9]+ +[0-9]+ +[0-9.]+ +[0-9.]+ +[1-9][0-9]* +[1-9][0-9]* +0 +[0-9]+ +[0-9]+ +0  db\$" top
 output_has "... and each member" "^ +[1-9][0-9]* commands/s, +[0-9]+ under way, [1-9][0-9]* us  member 2, in sync\$"
 expect_refusal "a volume that is not there is told" 'no volume "nowhere" is attached' top nowhere
+timeout 300 "$tercet" volume watch --socket "$control" >"$tap_folder/events" 2>&1 &
+watch_pid=$!
+at_exit 'kill -KILL $watch_pid'
+# Each trace is a line of the log.
+heard() { "$tercet" volume trace --socket "$control" >"$tap_folder/trace" && grep -q "trace written" "$tap_folder/events"; }
+require "who watches hears what happens" wait_until 20 heard
+expect_output "a trace is written" " response-in +queue [0-9]" "$tercet" trace "$(<"$tap_folder/trace")"
 kill_member 1
 check "a target is killed under it: the daemon names the member" wait_until 10 volumed_said "member 1: lost"
+check "... to who watches too" wait_until 10 grep -q "warning: member 1: lost" "$tap_folder/events"
 expect_output "... shows it" "member 1, away\$" top db
 expect_output "metrics count users' I/O" '^tercet_volume_commands_total\{volume="db",front_end="nbd",operation="write"\} [1-9]' scrape metrics
 output_has "... and its times" '^tercet_volume_command_duration_seconds_count\{volume="db",front_end="nbd",operation="read"\} [1-9]'
@@ -119,6 +127,18 @@ fi
 
 check "SIGTERM detaches it" stop_volumed
 check "... cleanly" volumed_said "volume detached"
+
+RUNTIME_DIRECTORY=$tap_folder start_volumed --nbd "$nbd_socket" --volume "db=$(volume_members)"
+report $? "without --control the socket is in the folder of the service manager"
+usual=$tap_folder/volumed.sock
+expect_output "... where it is asked" "^db: serving" "$tercet" volume list --socket "$usual"
+expect_equal "... by its user alone" 600 "$(stat -c %a "$usual")"
+check "it is told to stop" "$tercet" volume shutdown --socket "$usual"
+wait "$volumed_pid"
+expect_equal "... and ends in good order" 0 $?
+volumed_pid=
+check "... cleanly" volumed_said "volume detached"
+check_fails "... with its socket" test -e "$usual"
 check "the members are equal" members_are_equal
 expect_output "status says clean" "clean, members: in sync, in sync, in sync" volume status
 

@@ -92,20 +92,7 @@ struct TargetWatchCommand: ParsableCommand {
     @OptionGroup var target: TargetArguments
 
     func run() throws {
-        try withDaemon(at: target.socket) { client in
-            _ = try client.call(DaemonEvent.watch, NoParameters(), returning: JSONValue.self)
-            while let event = try client.nextNotification(DaemonEvent.self) {
-                if target.json {
-                    let encoder = JSONEncoder()
-                    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-                    print(String(decoding: try encoder.encode(event), as: UTF8.self))
-                } else {
-                    let details = event.details.sorted { $0.key < $1.key }.map { " \($0.key)=\($0.value)" }.joined()
-                    print("\(event.time) \(event.level): \(event.message)\(details)")
-                }
-                fflush(nil)
-            }
-        }
+        try printEvents(ofDaemonAt: target.socket, json: target.json)
     }
 }
 

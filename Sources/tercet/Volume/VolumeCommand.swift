@@ -15,6 +15,7 @@ struct VolumeCommand: AsyncParsableCommand {
             VolumeDestroyCommand.self, VolumeListCommand.self, VolumeShowCommand.self, VolumeExplainCommand.self,
             VolumeHandOverCommand.self,
             VolumeMarkCommand.self,
-            VolumeLimitCommand.self, VolumeTopCommand.self,
+            VolumeLimitCommand.self, VolumeTopCommand.self, VolumeWatchCommand.self, VolumeTraceCommand.self,
+            VolumeShutdownCommand.self,
         ])
 }

@@ -13,10 +13,12 @@ struct DaemonArguments: ParsableArguments {
     @Flag(name: .long, help: "Print JSON.")
     var json = false
 
+    var path: String { socket ?? "/run/tercet/volumed.sock" }
+
     func call<Result: Decodable>(
         _ method: String, _ parameters: some Encodable, returning type: Result.Type
     ) throws -> Result {
-        try withDaemon(at: socket ?? "/run/tercet/volumed.sock") { try $0.call(method, parameters, returning: type) }
+        try withDaemon(at: path) { try $0.call(method, parameters, returning: type) }
     }
 }
 
