@@ -18,6 +18,10 @@ for unit in tercetd tercet-volumed; do
   expect_output "$unit: exposed by 4.0 at the most" 'Overall exposure level .*: [0-3]\.' \
     systemd-analyze security --no-pager --offline=yes --threshold=40 "$units/$unit.service"
 done
+# The node agent mounts for others, and gets no file system of its own: it is not rated.
+sed "s|/usr/bin/tercet-node |$release/tercet-node |" "$project/Deploy/tercet-node.service" >"$units/tercet-node.service"
+check "tercet-node: systemd finds nothing wrong" systemd-analyze verify --man=no "$units/tercet-node.service"
+expect_equal "... nor anything to remark on" "" "$(cat "$tap_folder/output")"
 # Settings of a drop-in count behind those of the unit.
 { grep -v '^\[Install\]\|^WantedBy' "$units/tercet-volumed.service"; cat "$project/Deploy/tercet-volumed-kernel-nbd.conf"; } \
   >"$units/kernel/tercet-volumed.service"

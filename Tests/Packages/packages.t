@@ -57,6 +57,13 @@ build_program() {
 }
 check "a program is built with the header and the library of the package" build_program
 
+# The server of the node agent, which is in no package, with the runtime that it needs.
+driver=${CSI:-$project/.build/csi/debug/tercet-csi}
+require "the CSI driver is built (Tools/csi)" test -x "$driver"
+bound=("--bind-ro=$(readlink -f "$driver"):/opt/csi-driver")
+runtime=$(ldd "$driver" | sed -n 's/.*=> \(.*\)\/libswiftCore.so.*/\1/p')
+[ -z "$runtime" ] || bound+=("--bind-ro=$runtime")
+
 nqn=nqn.2026-11.io.tercet:packages
 cat >"$machine/root/steps" <<STEPS
 #!/bin/bash
@@ -69,8 +76,8 @@ soft() {
 process() { systemctl show -p MainPID --value tercetd; }
 step install dpkg -i /root/first/*.deb
 step user getent passwd tercet
-step idle sh -c '! systemctl is-active tercetd tercet-volumed && ! systemctl is-enabled tercetd tercet-volumed'
-step verify systemd-analyze verify --man=no tercetd.service tercet-volumed.service
+step idle sh -c '! systemctl is-active tercetd tercet-volumed tercet-node && ! systemctl is-enabled tercetd tercet-volumed tercet-node'
+step verify systemd-analyze verify --man=no tercetd.service tercet-volumed.service tercet-node.service
 step libraries sh -c '! ldd /usr/bin/tercet /usr/bin/tercetd /usr/bin/tercet-volumed /usr/lib/tercet/* | grep -iE "not found|swift"'
 soft tercetd; soft tercet-volumed; systemctl daemon-reload
 step start systemctl start tercetd
@@ -104,21 +111,34 @@ step own as_tercet tercet target add subsystem $nqn.own --allow-any-host
 step own as_tercet tercet target add namespace $nqn.own 1 ram:64M
 step library as_tercet /usr/local/bin/roundtrip namespace 127.0.0.1 4420 $nqn.own
 step fio as_tercet env -u LD_PRELOAD sh -c 'cd /tmp && tercet-fio --targets 1 --name=x --filename=tercet --rw=randwrite --size=4m'
+# A user's own limits are told as that, not as the daemons'.
+limited() {
+  (ulimit -l 64 && LD_PRELOAD=/usr/lib/tercet/libsoftverbs.so timeout 20 setpriv --reuid nobody --regid nogroup --clear-groups tercet doctor)
+}
+step doctor sh -c "\$(declare -f limited); limited | tee /dev/stderr | grep -A1 '^warning: limit of locked memory of the user nobody' | grep 'the limits of their units'"
+systemctl start tercet-node
+step driverless sh -c 'for i in \$(seq 100); do systemctl is-failed -q tercet-node && break; sleep 0.1; done; journalctl -u tercet-node | grep "install tercet-csi"'
+sed -i 's|^TERCET_NODE_OPTIONS=.*|TERCET_NODE_OPTIONS=--program /opt/csi-driver --node machine|' /etc/default/tercet-node
+systemctl reset-failed tercet-node
+step agent systemctl start tercet-node
+step agent sh -c 'for i in \$(seq 100); do [ -S /run/tercet-node/csi.sock ] && break; sleep 0.1; done; systemctl is-active tercet-node'
+step agent test -S /run/tercet-node/csi.sock
+step volumeless tercet-node list
 before=\$(process); sum=\$(md5sum /etc/tercet/*.json)
 step upgrade dpkg -i /root/newer/*.deb
 step version sh -c 'dpkg -s tercet-target | grep -q "^Version: 1.1"'
 step same sh -c "[ '\$before' = '\$(process)' ] && [ '\$before' != 0 ]"
 step configuration test "\$sum" = "\$(md5sum /etc/tercet/*.json)"
 step restart systemctl restart tercet-volumed tercetd
-step remove dpkg -r tercet-fio tercet-volumed tercet-target tercet-initiator tercet-softverbs
+step remove dpkg -r tercet-fio tercet-node tercet-volumed tercet-target tercet-initiator tercet-softverbs
 step stopped sh -c '! pgrep "^tercet"'
-step left test -s /etc/tercet/tercetd.json -a -d /var/lib/tercetd
-step purge dpkg -P tercet-volumed tercet-target
+step left test -s /etc/tercet/tercetd.json -a -d /var/lib/tercetd -a -s /etc/default/tercet-node
+step purge dpkg -P tercet-node tercet-volumed tercet-target
 rm -rf /etc/systemd/system/tercet*.d
 step nothing sh -c 'found=\$(find / -xdev -name "*tercet*" -not -path "/proc/*" -not -path "/root/*" -not -path "/run/*"); echo "\$found"; [ -z "\$found" ]'
-journalctl -u tercetd -u tercet-volumed -o short
+journalctl -u tercetd -u tercet-volumed -u tercet-node -o short
 STEPS
-boot_for_steps 300
+boot_for_steps 300 "${bound[@]}"
 while read -r name what; do check "$what" succeeded "$name"; done <<'CHECKS'
 install they are installed
 user ... and have made their user
@@ -140,6 +160,10 @@ again ... and is in sync
 own it is given another subsystem
 library the program in C works on that
 fio tercet-fio works
+doctor a user's low limits are told as that user's own
+driverless the node agent says without its driver that it has to be installed
+agent ... and serves with it, where its configuration says
+volumeless ... no volume yet
 upgrade they are upgraded
 version ... to the newer version
 same the target goes on through it
