@@ -242,7 +242,10 @@ extension NodeAgent {
     public func unstage(_ volume: VolumeID, stagingPath: String) async throws(NodeError) {
         guard let path = try HostPath.resolveIfThere(stagingPath, "staging path") else { return }
         let call = try begin(volume, at: path)
-        guard let record = try record(volume, at: path) else { return try checkIsNotStaged(volume, path) }
+        guard let record = try record(volume, at: path) else {
+            try checkIsNotStaged(volume, path)
+            return try StageRecord.remove(path)
+        }
         if let kind = record.device {
             let numbers = try numbers(of: volume, record, call.devices)
             try checkIsUnpublished(numbers, path, volume)
@@ -259,7 +262,7 @@ extension NodeAgent {
         // The caller may make the folder, and removes it then; one that is not empty was never ours.
         rmdir(path)
         if owner == path { try self.owner(of: volume).set(nil) }
-        try record.remove()
+        try StageRecord.remove(path)
     }
 
     /// Throws where the stage's state has been lost, or something else is there.

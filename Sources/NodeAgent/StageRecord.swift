@@ -83,14 +83,14 @@ struct StageRecord: Codable, Equatable, Sendable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
         guard let data = try? encoder.encode(self) else { throw NodeError(.internal, "the stage's state has no form") }
-        try replace(with: Array(data))
+        try Self.replace(stagingPath, with: Array(data))
     }
 
-    func remove() throws(NodeError) { try replace(with: nil) }
+    /// Removes the record of a staging path, and what a death has left of one.
+    static func remove(_ stagingPath: String) throws(NodeError) { try replace(stagingPath, with: nil) }
 
-    private func replace(with bytes: [UInt8]?) throws(NodeError) {
-        let problem = DurableFile.replace(
-            Self.path(of: stagingPath), in: HostPath.parent(of: stagingPath), with: bytes)
+    private static func replace(_ stagingPath: String, with bytes: [UInt8]?) throws(NodeError) {
+        let problem = DurableFile.replace(path(of: stagingPath), in: HostPath.parent(of: stagingPath), with: bytes)
         if let problem { throw NodeError(.internal, "the stage's state is not stored: \(problem)") }
     }
 }

@@ -1,45 +1,13 @@
 #!/usr/bin/env bash
-# A volume in the steps of the Container Storage Interface, with real mounts: staged, published, taken away, each call twice and some
-# killed on the way; and no file system is ever made on a volume that holds something.
+# A volume in the steps of the Container Storage Interface, with real mounts: staged, published, taken away, each call twice; and no
+# file system is ever made on a volume that holds something.
 
 . "$(dirname "$0")/volume.sh"
 . "$(dirname "$0")/volumed.sh"
+. "$(dirname "$0")/node.sh"
 
-program=${NODE:-$project/.build/release/tercet-node}
-if [ "$(id -u)" -ne 0 ] || [ ! -w /dev/fuse ] || [ ! -w /dev/loop-control ] || ! command -v nbdfuse >/dev/null; then
-  skip "volumes are staged" "this needs root, /dev/fuse, loop devices and nbdfuse (Debian's libnbd-bin)"
-  done_testing
-fi
-control=$tap_folder/control.sock
-# A link, and a slash too many: the kernel writes the folder's path otherwise.
-mkdir "$tap_folder/real"
-ln -s real "$tap_folder/run"
-run=$tap_folder/run/
-pods=$tap_folder/pods
-staging=$tap_folder/plugins/db/globalmount
-mkdir -p "$pods" "$(dirname "$staging")" "$tap_folder/plugins/raw"
-at_exit 'for path in $(awk "{print \$5}" /proc/self/mountinfo | grep "^$tap_folder" | sort -r); do umount -l "$path"; done'
-at_exit 'for device in $(losetup -n -O NAME,BACK-FILE | awk -v f="$tap_folder" "index(\$2, f) {print \$1}"); do losetup -d "$device"; done'
-
-# node VERB VOLUME OPTION...: the agent, by nbdfuse and loop devices.
-node() {
-  local verb=$1
-  shift
-  timeout 60 "$program" "$verb" "$@" --socket "$control" --nbd-socket "$nbd_socket" --run-folder "$run" --device nbdfuse
-}
-# expect_code NAME CODE PATTERN COMMAND...: passes if the command ends with that exit status and says what the pattern matches.
-expect_code() {
-  local name=$1 code=$2 pattern=$3
-  shift 3
-  tap_run "$@"
-  [ "$tap_status" -eq "$code" ] && tap_matches "$pattern"
-  tap_conclude $? "$name" "exit status $code and: $pattern" "$@"
-}
-contents() { "$tercet" volume explain "$1" --socket "$control" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["contents"])'; }
+mkdir "$tap_folder/plugins/raw"
 uuid_of() { "$tercet" volume list --socket "$control" --json | python3 -c 'import json, sys; print([v["uuid"] for v in json.load(sys.stdin) if v["name"] == sys.argv[1]][0])' "$1"; }
-loops() { cat /sys/block/loop*/loop/backing_file 2>/dev/null | grep -c "^$tap_folder/real/"; }
-servers() { pgrep -fc "nbdfuse $tap_folder/real"; }
-device() { losetup -n -O NAME,BACK-FILE | awk -v f="$tap_folder/real/" 'index($2, f) {print $1}'; }
 
 # Members with two disks each: for a volume with a file system, and for one without.
 xfs_bytes=340M
@@ -276,26 +244,6 @@ expect_code "... nor formatted by a call that knows nothing of it" 9 "with --con
 check "... but by one that is told to" raw stage "${raw_members[@]}" --continue-format
 expect_output "... as ext4" "^ext4$" findmnt -n -o FSTYPE "$raw_staging"
 require "it is unstaged" raw unstage
-
-# Killed on the way, the next call does the rest. A volume that is blank for each: its members are made anew.
-for moment in 1 2 3 4 5 6; do
-  name=k$moment
-  kept=$tap_folder/plugins/$name
-  mkdir "$kept"
-  check "a blank volume" timeout 120 "$tercet" volume create "${raw_members[@]}" --overwrite
-  node stage "$name" --staging "$kept/mount" "${raw_members[@]}" >/dev/null 2>&1 &
-  sleep "0.$((RANDOM % 4))$((RANDOM % 10))"
-  pkill -KILL -f "$program stage $name"
-  wait $! 2>/dev/null
-  check "killed on the way ($moment), it is staged by the next call" wait_until 30 node stage "$name" --staging "$kept/mount" "${raw_members[@]}"
-  expect_output "... as ext4" "^ext4$" findmnt -n -o FSTYPE "$kept/mount"
-  node unstage "$name" --staging "$kept/mount" >/dev/null 2>&1 &
-  sleep "0.$((RANDOM % 3))$((RANDOM % 10))"
-  pkill -KILL -f "$program unstage $name"
-  wait $! 2>/dev/null
-  check "... and unstaged by the one after" wait_until 30 node unstage "$name" --staging "$kept/mount"
-  expect_equal "... with nothing left" "0 0 0" "$(loops) $(servers) $(grep -c "$kept" /proc/self/mountinfo)"
-done
 
 check "SIGTERM ends the daemon" stop_volumed
 check "the targets end in good order" stop_members
