@@ -189,6 +189,13 @@ extension Daemon {
         guard wanted[given.name] == nil, !exports.all.contains(where: { $0.name == given.name }) else {
             throw TercetError(.exists, "there is \"\(given.name)\" already")
         }
+        // Two attaches of one volume would fence each other.
+        guard !attaching.contains(given.name) else {
+            throw TercetError(
+                .unavailable,
+                "an attach of \"\(given.name)\" that was given up has not ended, for its members do not answer: try again later"
+            )
+        }
         let entry = try VolumedConfiguration.VolumeEntry(
             name: given.name, memberTexts: given.members, takesOver: given.takeOver ?? false)
         guard !isStopping else { throw TercetError(.unavailable, "the daemon is stopping") }

@@ -83,7 +83,7 @@ extension Daemon {
         var last = last
         while true {
             try? await Task.sleep(for: .seconds(Self.retrySeconds))
-            guard !isStopping, wanted[entry.name] == entry else { return }
+            guard !isStopping, wanted[entry.name] == entry, !isComing(entry.name) else { return }
             let number = turns.join(entry.name)
             guard await hasTurn(entry, number) else { return }
             do throws(VolumeError) {
@@ -96,6 +96,11 @@ extension Daemon {
                 tell(entry, last, isRepeated: true)
             }
         }
+    }
+
+    /// Whether a volume is attached, or is being attached: by an operator, who had detached it before.
+    private func isComing(_ name: String) -> Bool {
+        attaching.contains(name) || volumes.contains { $0.entry.name == name }
     }
 
     /// Waits for a volume's turn. False where it is not to be attached any more; it has none then.
@@ -112,7 +117,7 @@ extension Daemon {
     func settle() async {
         turns.withdrawAll()
         let end = ContinuousClock.now + .seconds(Self.settleSeconds)
-        while attaching > 0, ContinuousClock.now < end { try? await Task.sleep(for: .milliseconds(5)) }
+        while !attaching.isEmpty, ContinuousClock.now < end { try? await Task.sleep(for: .milliseconds(5)) }
     }
 
     /// Attaches a volume whose turn it is, and offers it under its name. It gives the turn back, at the end or when it takes long.
@@ -122,7 +127,7 @@ extension Daemon {
         _ entry: VolumedConfiguration.VolumeEntry, _ number: Int
     ) async throws(VolumeError) -> AttachedVolume {
         let began = ContinuousClock.now
-        attaching += 1
+        attaching.insert(entry.name)
         let turn = Task {
             try await Task.sleep(for: .seconds(Self.turnSeconds))
             self.turns.leave(number)
@@ -130,7 +135,7 @@ extension Daemon {
         defer {
             turn.cancel()
             turns.leave(number)
-            attaching -= 1
+            attaching.remove(entry.name)
         }
         let volume = try await open(entry)
         guard !isStopping, wanted[entry.name] == entry else {

@@ -41,8 +41,8 @@ actor Daemon {
     var turns: AttachTurns
     private(set) var beginning = Beginning.underWay
     let started = MonotonicTime.now()
-    /// Attaches that have not ended.
-    var attaching = 0
+    /// The volumes whose attach has not ended; some are not wanted any more.
+    var attaching: Set<String> = []
     private var nextPlace = 0
     private(set) var listeners: [UnixListener] = []
     var tcpListeners: [TCPListener] = []

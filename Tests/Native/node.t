@@ -142,7 +142,10 @@ check "a dead device is made anew" node stage db --staging "$staging" "${members
 check "... with a server" test "$(servers)" -eq 1
 check "... with what was written" cmp "$program" "$staging/data"
 stop_volumed KILL
-require "the daemon dies, and another one begins" start_volumed --nbd "$nbd_socket" --control "$control" --device spare=ram:1M
+# Requests to connect of this one are lost while the file says so.
+lost=$tap_folder/lost
+echo lose=0 >"$lost"
+SOFTVERBS_FAULT_FILE=$lost SOFTVERBS_CM_TIMEOUT_MS=3000 require "the daemon dies, and another one begins" start_volumed --nbd "$nbd_socket" --control "$control" --device spare=ram:1M
 check "a stage makes all anew" wait_until 40 node stage db --staging "$staging" "${members[@]}" -o noatime --take-over
 check "... with what was written" cmp "$program" "$staging/data"
 expect_equal "... on one device" "1 1" "$(loops) $(servers)"
@@ -244,6 +247,19 @@ expect_code "... nor formatted by a call that knows nothing of it" 9 "with --con
 check "... but by one that is told to" raw stage "${raw_members[@]}" --continue-format
 expect_output "... as ext4" "^ext4$" findmnt -n -o FSTYPE "$raw_staging"
 require "it is unstaged" raw unstage
+
+# An attach that is given up goes on until its members have answered, or will not. Another one of the volume waits for its end.
+echo lose=1000000 >"$lost"
+expect_code "members that answer nobody end a call with its time" 4 "DEADLINE_EXCEEDED" raw stage "${raw_members[@]}" --timeout 1
+check "it is undone" raw unstage
+expect_code "... and what goes on is told" 14 'UNAVAILABLE: tercet-volumed: an attach of "raw" that was given up has not ended' \
+  raw stage "${raw_members[@]}"
+echo lose=0 >"$lost"
+check "they answer again, and the volume is staged" wait_until 30 raw stage "${raw_members[@]}"
+expect_output "... and is explained" '"serving"' "$tercet" volume explain raw --socket "$control" --json
+require "it is unstaged" raw unstage
+expect_equal "... and nothing is left" "0 0" "$(loops) $(servers)"
+check_fails "... at the daemon" eval '"$tercet" volume list --socket "$control" | grep "^raw:"'
 
 check "SIGTERM ends the daemon" stop_volumed
 check "the targets end in good order" stop_members
