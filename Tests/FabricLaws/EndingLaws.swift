@@ -68,6 +68,21 @@ extension FabricLaw {
             try require(pair.client.events.count == 1, "once: \(pair.client.events)")
             try require(pair.server.events.count == 1, "once: \(pair.server.events)")
         },
+        FabricLaw(name: "receives that are flushed wake one who has armed, as those that succeed do") { world in
+            let pair = try LawPair(world, beforeAccept: { $0.postReceives(1..<4) })
+            defer { pair.close() }
+            let descriptor = pair.server.context.notificationDescriptor
+            if descriptor < 0 { return }
+            pair.server.context.armNotification()
+            pair.server.fabric.disconnect(pair.server.connection)
+            try eventually("a notification", pair.client) {
+                var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+                return Glibc.poll(&entry, 1, 0) == 1 ? () : nil
+            }
+            pair.server.context.acknowledgeNotification()
+            let flushed = try eventually("a flushed receive", pair.client, pair.server) { pair.server.take(1) }
+            try require(flushed.status == .flushed, "it is flushed: \(flushed)")
+        },
         FabricLaw(name: "nothing is heard of a connection that was destroyed") { world in
             let pair = try LawPair(world, beforeAccept: { $0.postReceives(1..<4) })
             defer { pair.close() }
