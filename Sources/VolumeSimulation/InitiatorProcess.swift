@@ -15,9 +15,8 @@ final class InitiatorProcess: @unchecked Sendable {
     let network: SimulatedNetwork
     private(set) var device: SimulatedDevice
     let fabric: SimulatedFabric
-    private(set) var group: InitiatorGroup?
-    private(set) var volume: Volume?
-    private(set) var workload: Workload?
+    private var life: Life?
+    private let mailbox = Mailbox.withoutDescriptor()
     private(set) var isAlive = true
     /// The process is stopped and will go on.
     var isPaused = false { didSet { touch() } }
@@ -63,8 +62,7 @@ final class InitiatorProcess: @unchecked Sendable {
         host = "198.51.\(100 + number / 200).\(1 + number % 200)"
         device = network.makeDevice("host\(number)", addresses: [host], node: Self.node(number))
         fabric = SimulatedFabric([device])
-        let group = InitiatorGroup(RDMAInitiator(fabric, completionEntries: 1024), mailbox: .withoutDescriptor())
-        self.group = group
+        let group = InitiatorGroup(RDMAInitiator(fabric, completionEntries: 1024), mailbox: mailbox)
         var options = VolumeOptions(
             members: members.map { MemberAddress(address: $0, subsystemNQN: TargetMachine.nqn, nsid: 1) },
             hostNQN: "nqn.2026-11.io.tercet:host\(number)",
@@ -75,14 +73,40 @@ final class InitiatorProcess: @unchecked Sendable {
             bufferBytes: max(256 << 10, 16 * profile.bufferBytes), queueEntries: 32)
         options.deliberateDefect = profile.driverDefect
         do {
-            volume = try Volume(options, group: group, rules: Rules(breaking: profile.deliberateFault)) {
+            let volume = try Volume(options, group: group, rules: Rules(breaking: profile.deliberateFault)) {
                 [unowned self] event in
                 observe?(event)
             }
+            life = Life(group: group, volume: volume)
         } catch {
             invariantViolated("there is memory for a simulated volume")
         }
     }
+
+    /// The parts of a process that lives: constant, as all are polled in each round, and counting references to each costs more than
+    /// many a poll.
+    private final class Life {
+        let group: InitiatorGroup
+        let volume: Volume
+        var workload: Workload?
+
+        init(group: InitiatorGroup, volume: Volume) { (self.group, self.volume) = (group, volume) }
+
+        /// `true` where there may be more to do.
+        func poll(_ now: MonotonicTime, local time: MonotonicTime) -> Bool {
+            // The group goes round once more behind the others: what they ask for leaves with its poll.
+            group.poll(now: time) + volume.poll(now: time) + (workload?.poll(now: now) ?? 0) > 0
+        }
+
+        func nextDeadline(_ clock: MachineClock) -> MonotonicTime {
+            min(
+                clock.world(min(group.nextDeadline, volume.nextDeadline)), workload?.nextDeadline ?? .distantFuture)
+        }
+    }
+
+    var group: InitiatorGroup? { life?.group }
+    var volume: Volume? { life?.volume }
+    var workload: Workload? { life?.workload }
 
     var observe: ((VolumeEvent) -> Void)?
 
@@ -91,7 +115,7 @@ final class InitiatorProcess: @unchecked Sendable {
 
     /// Gives it something to do, and lets it attach.
     func begin(_ workload: Workload, nonce: UInt32) {
-        self.workload = workload
+        life?.workload = workload
         volume?.sink = workload.sink
         volume?.attach(nonce: nonce)
     }
@@ -140,22 +164,17 @@ final class InitiatorProcess: @unchecked Sendable {
     /// Polls where there may be something to do; `true` where there may be more at once.
     func pollIfDue(_ now: MonotonicTime) -> Bool {
         if let relay, relay.poll(now) { isTouched = true }
-        guard isTouched || fabric.hasNews || deadline <= now, let group, let volume, let workload else {
-            guard let group, group.hasLetters else { return false }
-            isTouched = true
-            return pollIfDue(now)
-        }
+        guard isTouched || fabric.hasNews || deadline <= now || !mailbox.isEmpty, let life else { return false }
         isTouched = false
         fabric.hasNews = false
         rounds &+= 1
-        // The group goes round once more behind the others: what they ask for leaves with its poll.
-        let time = clock.local(now)
-        isTouched = group.poll(now: time) + volume.poll(now: time) + workload.poll(now: now) > 0 || isTouched
+        isTouched = life.poll(now, local: clock.local(now)) || isTouched
         if !isTouched {
-            group.expectEvents()
-            isTouched = fabric.hasEvents || group.hasLetters
+            life.group.expectEvents()
+            isTouched = fabric.hasEvents || !mailbox.isEmpty
         }
-        deadline = min(clock.world(min(group.nextDeadline, volume.nextDeadline)), workload.nextDeadline)
+        // With more to do it is due whatever the time.
+        deadline = isTouched ? .distantFuture : life.nextDeadline(clock)
         if let relay { deadline = min(deadline, relay.deadline) }
         if stallsAfterPoll, isTouched {
             stallsAfterPoll = false
@@ -201,9 +220,7 @@ final class InitiatorProcess: @unchecked Sendable {
         relay?.close(network.now)
         relay = nil
         group?.close()
-        workload = nil
-        volume = nil
-        group = nil
+        life = nil
         return isDone
     }
 

@@ -123,9 +123,9 @@ extension SuccessionWorld {
 
     /// A write counts only if the daemon that acknowledged it could write at some time since it was sent.
     private func judgeWriter(_ operation: MultipathHost.Running, _ place: Int, _ host: MultipathHost) {
-        let isLegal = tenures.indices.contains { index in
-            tenures[index].daemon == place
-                && (index + 1 == tenures.count || tenures[index + 1].began >= operation.submitted)
+        let isLegal = tenures.contains { tenure in
+            tenure.daemon == place
+                && !tenures.contains { $0.key > tenure.key && $0.began < operation.submitted }
         }
         guard !isLegal else { return }
         fail(

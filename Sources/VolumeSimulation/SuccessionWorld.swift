@@ -42,7 +42,8 @@ final class SuccessionWorld {
     var answerCuts: Set<Int> = []
     var slowRegistry: Set<Int> = []
 
-    /// The daemons that have served, in the order in which they could write, and when.
+    /// The attachments that have served, and since when they say so. One that stood still while it attached says so late: the order in
+    /// which they could write is that of their keys.
     private(set) var tenures: [Tenure] = []
     struct Tenure {
         var daemon: Int

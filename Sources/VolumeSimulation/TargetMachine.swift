@@ -26,7 +26,9 @@ final class TargetMachine {
     /// Contents of the namespace that was here before the last replacement.
     private var former: [UInt8] = []
     private var formerGeneration: UInt64?
-    private(set) var process: TargetProcess?
+    private(set) var process: TargetProcess? { didSet { look = process.map { .passUnretained($0) } } }
+    /// The same, for each step: counting references would cost more than the look.
+    private var look: Unmanaged<TargetProcess>?
     /// The daemon is stopped and will go on.
     var isPaused = false
     /// When the daemon was last down, or the drive out. The boot instance changes then, whether or not the cache was lost:
@@ -266,14 +268,14 @@ final class TargetMachine {
 
     /// Polls the daemon where there may be something to do.
     func pollIfDue(_ now: MonotonicTime) -> Look {
-        guard !isPaused, let process else { return Look() }
-        var look = process.pollIfDue(now, clock, disk)
-        if stallsAfterPoll, look.isPolled, look.isBusy {
+        guard !isPaused, let look else { return Look() }
+        var outcome = look._withUnsafeGuaranteedRef { $0.pollIfDue(now, clock, disk) }
+        if stallsAfterPoll, outcome.isPolled, outcome.isBusy {
             stallsAfterPoll = false
             isPaused = true
-            look.isBusy = false
+            outcome.isBusy = false
         }
-        return look
+        return outcome
     }
 
     // MARK: What is left at the end

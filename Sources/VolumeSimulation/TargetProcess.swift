@@ -27,8 +27,8 @@ final class TargetProcess {
     /// Polls the reactors that may have something to do.
     func pollIfDue(_ now: MonotonicTime, _ clock: MachineClock, _ disk: SimulatedDisk) -> TargetMachine.Look {
         var outcome = TargetMachine.Look()
-        for look in looks {
-            look._withUnsafeGuaranteedRef { reactor in
+        for place in looks.indices {
+            looks[place]._withUnsafeGuaranteedRef { reactor in
                 if reactor.isDue(now) || disk.nextPoll <= now {
                     outcome.isPolled = true
                     if reactor.poll(now, clock) { outcome.isBusy = true }
@@ -79,7 +79,8 @@ final class TargetReactor {
             group.expectEvents()
             hadWork = fabric.hasEvents
         }
-        deadline = clock.world(group.nextDeadline)
+        // With more to do it is due whatever the time.
+        deadline = hadWork ? .distantFuture : clock.world(group.nextDeadline)
         return hadWork
     }
 }

@@ -320,8 +320,8 @@ public final class VolumeWorld {
         var isAnyPolled = false
         nextDeadline = .distantFuture
         nextPoll = .distantFuture
-        for look in looks {
-            look._withUnsafeGuaranteedRef { target in
+        for place in looks.indices {
+            looks[place]._withUnsafeGuaranteedRef { target in
                 let outcome = target.pollIfDue(now)
                 if outcome.isBusy { isBusy = true }
                 if outcome.isPolled { isAnyPolled = true }
@@ -329,16 +329,14 @@ public final class VolumeWorld {
                 if !target.isPaused, target.isUp { nextPoll = min(nextPoll, target.disk.nextPoll) }
             }
         }
-        // One may end while it is polled.
-        withExtendedLifetime(alive) {
-            for look in aliveLooks {
-                look._withUnsafeGuaranteedRef { initiator in
-                    guard !initiator.isPaused else { return }
-                    let rounds = initiator.rounds
-                    if initiator.pollIfDue(now) { isBusy = true }
-                    if initiator.rounds != rounds { isAnyPolled = true }
-                    nextDeadline = min(nextDeadline, initiator.deadline)
-                }
+        // One may end while it is polled; `initiators` keeps it.
+        for look in aliveLooks {
+            look._withUnsafeGuaranteedRef { initiator in
+                guard !initiator.isPaused else { return }
+                let rounds = initiator.rounds
+                if initiator.pollIfDue(now) { isBusy = true }
+                if initiator.rounds != rounds { isAnyPolled = true }
+                nextDeadline = min(nextDeadline, initiator.deadline)
             }
         }
         nextPoll = min(nextPoll, nextDeadline)

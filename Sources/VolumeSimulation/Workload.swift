@@ -67,7 +67,7 @@ final class Workload {
     }
 
     func poll(now: MonotonicTime) -> Int {
-        world.look(at: process)
+        if volume.holders != process.lastInSync { world.look(at: process) }
         guard mayBegin, now >= nextSubmission, running.count < world.profile.depth else { return 0 }
         // Bursts, and pauses between them.
         let pause = world.draw(0...2 * world.thinkTime)
