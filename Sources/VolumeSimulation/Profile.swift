@@ -18,6 +18,8 @@ public struct Profile: Sendable {
     public var blockSize: UInt32 = 512
     public var dataBlocks: UInt64 = 96
     public var inCapsuleDataSize = 4096
+    /// Where I/O goes in the volume.
+    var places = BlockPlaces()
     /// Nanoseconds of a message, one way, and of a disk's operation.
     public var transit: ClosedRange<UInt64> = 1_000...3_000
     public var diskLatency: ClosedRange<UInt64> = 10_000...100_000
@@ -121,6 +123,10 @@ public struct Profile: Sendable {
     /// Bytes of a buffer: eight blocks, and what is compared beside what is written, or the largest transfer.
     var bufferBytes: Int { max(8 * Int(blockSize), min(maximumTransfer, 8 * Int(blockSize))) }
 
+    private var pagesPerMap: Int {
+        (try? VolumeGeometry(blockSize: blockSize, regionSize: regionSize, dataBlocks: dataBlocks))?.pagesPerMap ?? 1
+    }
+
     /// Virtual nanoseconds for which faults happen.
     func duration(seed: UInt64) -> UInt64 {
         var random = SeededRandom(seed: seed ^ 0x6475_7261)
@@ -130,7 +136,9 @@ public struct Profile: Sendable {
     /// Blocks of a member: the volume's, its metadata, and some that are not used.
     func memberBlocks(_ member: MemberIndex) -> UInt64 {
         let page = max(4096, UInt64(blockSize)) / UInt64(blockSize)
-        return (dataBlocks + 5 * page + 2 * page - 1) / page * page + makes[member].extraBlocks
+        // Two records, three bitmaps, and a page that is not used.
+        let pages = 2 + 3 * UInt64(pagesPerMap) + 1
+        return (dataBlocks + pages * page + page - 1) / page * page + makes[member].extraBlocks
     }
 
     /// The faults that a seed means under this profile, in the order of their times; those of the kinds that were added

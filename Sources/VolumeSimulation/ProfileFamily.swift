@@ -101,6 +101,24 @@ extension Profile {
             if faults.isEmpty { faults = [.targetKill, .slowDisk, .partition] }
             minimumCopies = min(minimumCopies, 2)
         }
+        if chance(8) { spread() }
+    }
+
+    /// Bitmaps of two pages, and I/O on both sides of their boundary and at the volume's beginning. Nobody copies or reads all of the
+    /// volume, or grows it.
+    private mutating func spread() {
+        (blockSize, regionSize, maximumTransfer) = (4096, 8192, 8192)
+        guard let one = try? VolumeGeometry(blockSize: blockSize, regionSize: regionSize, dataBlocks: dataBlocks)
+        else { invariantViolated("a simulated volume has a geometry") }
+        places.low = Int(dataBlocks) / 2
+        places.gap = one.bitsPerPage * Int(one.blocksPerRegion) - Int(dataBlocks) * 3 / 4
+        dataBlocks += UInt64(places.gap)
+        // A page of a bitmap that is lost has 32256 regions copied: on slow disks nothing else would happen for minutes.
+        if transit.upperBound > 100_000 { transit = 5_000...100_000 }
+        if diskLatency.upperBound > 1_000_000 { diskLatency = 50_000...1_000_000 }
+        faults.subtract([.replace, .replaceBySame, .replaceByFormer, .scrub, .grow])
+        if faults.isEmpty { faults = [.targetKill, .initiatorCrash, .partition] }
+        rots = false
     }
 
     /// Daemons, and the faults and times of their worlds: leases last a second.

@@ -123,14 +123,16 @@ extension VolumeWorld {
             guard mayDestroy(fault.member) else { return false }
             // Sometimes the superblock's blocks.
             let slots = layouts[fault.member].slotBlock(0)
-            let start = fault.choice % 5 == 0 ? slots : fault.choice % blocks
+            let start = fault.choice % 5 == 0 ? slots : address(of: fault.choice % blocks)
             disk.behaviour.failingWrites = start..<start + 1 + fault.choice % 16
             later(fault.span) { $0.targets[fault.member].disk.behaviour.failingWrites = 0..<0 }
         case .latentError:
             guard mayDestroy(fault.member) else { return false }
             // Until they are written again: where the I/O is most often.
             let start = fault.choice & 1 == 0 ? fault.choice % 16 : fault.choice % blocks
-            for block in start..<min(start + 1 + fault.choice % 4, blocks) { disk.makeUnreadable(block) }
+            for block in start..<min(start + 1 + fault.choice % 4, blocks) {
+                disk.makeUnreadable(address(of: block))
+            }
             later(400_000_000) { $0.targets[fault.member].disk.makeReadable() }
         case .slowDisk:
             disk.behaviour.slowBlocks = 0..<UInt64.max
@@ -167,6 +169,8 @@ extension VolumeWorld {
         return true
     }
 
+    private func address(of block: UInt64) -> UInt64 { UInt64(profile.places.address(of: Int(block))) }
+
     private func injectLastingDiskFault(_ fault: Fault) -> Bool {
         let target = targets[fault.member]
         let disk = target.disk
@@ -181,9 +185,11 @@ extension VolumeWorld {
             later(fault.span) { $0.targets[fault.member].disk.behaviour.failedFlush = nil }
         case .lastingErrors:
             guard mayDestroy(fault.member) else { return false }
-            let start = fault.choice % UInt64(history.blocks.count)
+            let start = address(of: fault.choice % UInt64(history.blocks.count))
             disk.behaviour.failingWrites = start..<start + 1 + fault.choice % 16
         case .misreadRecords:
+            // While a growth is under way nobody knows where data ends: only metadata is misread.
+            guard registeredBlocks[fault.member] == disk.geometry.blockCount else { return false }
             let maps = layouts[fault.member].mapsStart
             disk.behaviour.misreading = maps..<UInt64.max
             let page = Int(format.geometry.blocksPerPage)

@@ -9,8 +9,8 @@ import VolumeDriver
 /// The end of a world: the faults stop, and everything has to come right.
 extension VolumeWorld {
     /// Virtual time within which all members are in sync once the faults have stopped: some five times the longest that
-    /// thousands of seeds took.
-    var healingBound: UInt64 { profile.scale > 1 ? 120_000_000_000 : 2_000_000_000 }
+    /// thousands of seeds took. A page of a bitmap that was torn or misread has all its regions copied.
+    var healingBound: UInt64 { profile.scale > 1 || profile.places.gap > 0 ? 120_000_000_000 : 2_000_000_000 }
 
     /// Virtual time within which a volume in sync is read, scrubbed and detached.
     var endingBound: UInt64 { profile.scale > 1 ? 60_000_000_000 : 1_000_000_000 }
@@ -102,7 +102,8 @@ extension VolumeWorld {
         var block = 0
         while failure == nil, block < history.blocks.count {
             let longest = max(1, profile.bufferBytes / Int(profile.blockSize))
-            let count = min(8, longest, profile.maximumTransfer / Int(profile.blockSize), history.blocks.count - block)
+            let most = min(8, longest, profile.maximumTransfer / Int(profile.blockSize), history.blocks.count - block)
+            let count = profile.places.adjoining(block, count: most)
             workload.submit(.read, start: block, count: count)
             guard run(until: deadline, { workload.running.isEmpty }) else { break }
             if workload.lastStatus != .success {
@@ -190,8 +191,8 @@ extension VolumeWorld {
     private func compareWithHistory() {
         let size = Int(profile.blockSize)
         for (block, state) in history.blocks.enumerated() where !state.isUnknown {
-            let content = UnsafeRawBufferPointer(
-                rebasing: targets[0].disk.contents[block * size..<(block + 1) * size])
+            let start = profile.places.address(of: block) * size
+            let content = UnsafeRawBufferPointer(rebasing: targets[0].disk.contents[start..<start + size])
             guard let value = BlockContent.value(of: block, in: content) else {
                 return fail(.tornBlock, "after a clean detach block \(block) \(BlockContent.describe(content))")
             }

@@ -94,8 +94,9 @@ extension VolumeWorld {
 
     /// The volume may have grown, in this attachment or an earlier one.
     func learn(_ geometry: VolumeGeometry) {
-        guard geometry.dataBlocks > UInt64(history.blocks.count) else { return }
-        history.grow(to: Int(geometry.dataBlocks))
+        let blocks = profile.places.count(in: geometry.dataBlocks)
+        guard blocks > history.blocks.count else { return }
+        history.grow(to: blocks)
         for target in targets { watch(target, layouts[target.index]) }
     }
 }

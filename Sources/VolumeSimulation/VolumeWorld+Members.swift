@@ -111,11 +111,14 @@ extension VolumeWorld {
             return !isEqual(memory(a, first), memory(b, second), range)
         }
         if comparison.geometry != geometry {
-            let all = 0..<Int(geometry.dataBlocks) * Int(profile.blockSize)
-            comparison.know(
-                isEqual(memory(a, .cached), memory(b, .cached), all)
-                    ? [] : geometry.allRegions.filter { differ($0, .cached, .cached) },
-                of: geometry)
+            let size = Int(profile.blockSize)
+            let differing = profile.places.written(in: geometry.dataBlocks).flatMap { blocks -> [RegionIndex] in
+                let bytes = Int(blocks.lowerBound) * size..<Int(blocks.upperBound) * size
+                guard !isEqual(memory(a, .cached), memory(b, .cached), bytes) else { return [] }
+                let regions = geometry.regions(start: blocks.lowerBound, count: UInt64(blocks.count))
+                return regions.filter { differ($0, .cached, .cached) }
+            }
+            comparison.know(differing, of: geometry)
         }
         let cachedBlocks =
             (first == .durable ? targets[a].disk.blocksInCache : [])

@@ -70,12 +70,15 @@ extension VolumeWorld {
         else { return false }
         let more = 64 + fault.choice % 64
         for target in targets {
+            // Data will lie where metadata is now.
+            target.disk.behaviour.misreading = 0..<0
             target.disk.resize(
                 toBlocks: target.disk.geometry.blockCount + more, fill: 0xA0 + UInt8(target.index.number))
             target.process?.target.refreshNamespaces()
         }
         // The operator asks again until the members have told their new sizes.
-        tryToGrow(initiator, to: UInt64(history.blocks.count) + 1 + fault.choice % 16, times: 100)
+        let blocks = UInt64(history.blocks.count + profile.places.gap)
+        tryToGrow(initiator, to: blocks + 1 + fault.choice % 16, times: 100)
         return true
     }
 

@@ -134,7 +134,7 @@ public final class VolumeWorld {
         else { invariantViolated("a simulated volume can be formatted") }
         self.format = format
         registeredBlocks = candidates.map(\.blocks)
-        history = BlockHistory(blocks: Int(format.geometry.dataBlocks))
+        history = BlockHistory(blocks: profile.places.count(in: format.geometry.dataBlocks))
         let network = network
         targets = MemberSet.all.map {
             TargetMachine($0, network: network, profile: profile)
@@ -232,7 +232,8 @@ public final class VolumeWorld {
     /// lost what, no volume can tell. Where only losses are forgiven, one at least must have lost the block really.
     func lastLosses(of block: Int) -> [UInt64] {
         let lost =
-            profile.forgivesOnlyLosses ? targets.reduce(0) { max($0, $1.disk.revertedAt[block]) } : UInt64.max
+            profile.forgivesOnlyLosses
+            ? targets.reduce(0) { max($0, $1.disk.revertedAt[profile.places.address(of: block)]) } : UInt64.max
         let untold = targets.filter { !profile.makes[$0.index.number].tellsInstances }
         // Of members that do not tell, a volume cannot know which has been down.
         let lastOfUntold = untold.reduce(0) { max($0, $1.lastStop) }

@@ -10,6 +10,8 @@ final class Workload {
     /// An I/O that has not ended.
     struct Running {
         var request: HostRequest
+        /// Its first block in the history.
+        var start: Int
         var value: UInt64
         var id: UInt64
         /// The value that a compare-and-write expects in each block.
@@ -21,6 +23,8 @@ final class Workload {
         var isLate: Bool
         /// When it is called overdue.
         var isOverdueAt = MonotonicTime.distantFuture
+
+        var blocks: Range<Int> { start..<start + Int(request.count) }
     }
 
     // All of them outlive the workload's use: `die` ends it.
@@ -45,6 +49,7 @@ final class Workload {
         }
     }
 
+    private var places: BlockPlaces { world.profile.places }
     private var bufferBytes: Int { world.profile.bufferBytes }
     private static let poison: UInt8 = 0xEE
 
@@ -84,8 +89,9 @@ final class Workload {
         let blocks = world.history.blocks.count
         // Half of the I/O is at one place, so that it overlaps.
         let start = world.chance(50) ? world.below(blocks) : world.below(min(16, blocks))
-        let count = min(
+        let most = min(
             1 + world.below(min(8, world.profile.maximumTransfer / Int(world.profile.blockSize))), blocks - start)
+        let count = places.adjoining(start, count: most)
         switch world.below(100) {
         case 0..<40: submit(.write, start: start, count: count, forceUnitAccess: world.chance(15))
         case 40..<45:
@@ -108,11 +114,12 @@ final class Workload {
         }
         cookies += 1
         let request = HostRequest(
-            kind, start: UInt64(start), count: UInt64(count), buffer: UInt64(UInt(bitPattern: buffer)),
+            kind, start: UInt64(places.address(of: start)), count: UInt64(count),
+            buffer: UInt64(UInt(bitPattern: buffer)),
             cookie: cookies, forceUnitAccess: forceUnitAccess)
         let id = world.nextValue()
         var operation = Running(
-            request: request, value: kind == .write || kind == .compareAndWrite ? id : 0, id: id,
+            request: request, start: start, value: kind == .write || kind == .compareAndWrite ? id : 0, id: id,
             startedSequence: world.history.sequence,
             startedAt: world.network.now.nanoseconds, isLate: world.isServed(after: process))
         if kind == .write, let buffer {
@@ -150,7 +157,7 @@ final class Workload {
     /// Lays out what a compare-and-write compares with, which is mostly what the blocks may hold, and behind it what it
     /// writes.
     private func fill(_ buffer: UnsafeMutableRawPointer, _ operation: inout Running) {
-        let (start, count) = (Int(operation.request.start), Int(operation.request.count))
+        let (start, count) = (operation.start, Int(operation.request.count))
         for place in 0..<count {
             let candidates = world.history.blocks[start + place].candidates
             let expected = world.chance(15) ? world.nextValue() : candidates[world.below(candidates.count)]
@@ -243,7 +250,7 @@ final class Workload {
                 "h\(process.number): a write submitted after its deposition was acknowledged")
         }
         world.acknowledged()
-        for block in Int(request.start)..<Int(request.start + request.count) {
+        for block in operation.blocks {
             let isPossible = world.history.writeAcknowledged(
                 block,
                 BlockHistory.Acknowledgement(
@@ -260,7 +267,7 @@ final class Workload {
 
     /// Values that a block may have held while a compare-and-write ran, without its own; `nil` if nothing is known.
     private func possible(_ operation: Running, _ index: Int) -> [UInt64]? {
-        let state = world.history.blocks[Int(operation.request.start) + index]
+        let state = world.history.blocks[operation.start + index]
         if state.isUnknown { return nil }
         return (state.candidates + operation.snapshots[index].candidates).filter { $0 != operation.value }
     }
@@ -272,7 +279,7 @@ final class Workload {
             guard let possible = possible(operation, index), !possible.contains(expected) else { continue }
             world.fail(
                 .contents,
-                "h\(process.number): block \(Int(operation.request.start) + index) compared equal to \(expected); possible: "
+                "h\(process.number): block \(operation.start + index) compared equal to \(expected); possible: "
                     + "\(possible)")
         }
     }
@@ -288,10 +295,10 @@ final class Workload {
         if !differs, !world.isServed(after: process) {
             world.fail(
                 .contents,
-                "h\(process.number): blocks from \(operation.request.start) on hold \(operation.expected) and compared unequal"
+                "h\(process.number): blocks from \(operation.start) on hold \(operation.expected) and compared unequal"
             )
         }
-        for block in Int(operation.request.start)..<Int(operation.request.start + operation.request.count) {
+        for block in operation.blocks {
             world.history.writeRefused(block, id: operation.id, value: operation.value)
         }
     }
@@ -304,7 +311,7 @@ final class Workload {
         else { return }
         let size = world.wordsPerBlock * 8
         for index in 0..<Int(request.count) {
-            let block = Int(request.start) + index
+            let block = operation.start + index
             let content = UnsafeRawBufferPointer(start: buffer + index * size, count: size)
             guard let value = BlockContent.value(of: block, in: content) else {
                 if !world.history.blocks[block].isUnknown {
@@ -334,7 +341,7 @@ final class Workload {
     private func abandon(_ operation: Running, isFailed: Bool = false) {
         let request = operation.request
         guard request.operation != .read, request.operation != .flush else { return }
-        for block in Int(request.start)..<Int(request.start + request.count) {
+        for block in operation.blocks {
             if isFailed {
                 world.history.writeFailed(block, id: operation.id, startedAt: operation.startedAt)
             } else {

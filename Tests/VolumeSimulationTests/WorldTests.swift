@@ -52,6 +52,28 @@ import VolumeSimulation
         expectSound(600_006_642, Profile(seed: 600_006_642, family: .mixed, isSparse: true))
     }
 
+    /// Bitmaps of two pages, and I/O on both sides of their boundary.
+    @Test func volumesOfSeveralPagesAreSound() throws {
+        let all = (UInt64(1)...200).map { ($0, Profile(seed: $0, family: .wide)) }
+        let profiles = all.filter { $0.1.dataBlocks > 10_000 }
+        #expect(profiles.count > 4)
+        for (seed, profile) in profiles.prefix(4) {
+            let geometry = try VolumeGeometry(
+                blockSize: profile.blockSize, regionSize: profile.regionSize, dataBlocks: profile.dataBlocks)
+            #expect(geometry.pagesPerMap == 2)
+            expectSound(seed, profile)
+        }
+    }
+
+    /// A daemon stands still while it attaches, and says that it serves when another one has long had the volume: the other one is the
+    /// later owner.
+    @Test func anOwnerThatStoodStillIsNoLaterOne() {
+        expectSound(11_257, Profile(seed: 11_257, family: .succession))
+    }
+
+    /// A volume grows while a member's metadata is misread: what is data then is read as it is.
+    @Test func dataIsNotMisreadAfterAGrowth() { expectSound(5367, Profile(seed: 5367, family: .wide)) }
+
     @Test func volumesOfRealSizesAreSound() { expectSound(1, Profile(seed: 1, family: .real)) }
 
     @Test(arguments: [ProfileFamily.small, .dense, .wide, .succession])
