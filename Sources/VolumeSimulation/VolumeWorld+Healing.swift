@@ -163,8 +163,13 @@ extension VolumeWorld {
 
     private func compareMembers() {
         guard let best = bestRecord else { return fail(.notClean, "no member has a record") }
-        let bytes = Int(best.geometry.dataBlocks) * Int(profile.blockSize)
-        for other in 1..<memberCount where !isEqual(targets[0].disk.contents, targets[other].disk.contents, 0..<bytes) {
+        func areEqual(_ first: UnsafeMutableRawBufferPointer, _ second: UnsafeMutableRawBufferPointer) -> Bool {
+            let size = Int(profile.blockSize)
+            return profile.places.written(in: best.geometry.dataBlocks).allSatisfy {
+                isEqual(first, second, Int($0.lowerBound) * size..<Int($0.upperBound) * size)
+            }
+        }
+        for other in 1..<memberCount where !areEqual(targets[0].disk.contents, targets[other].disk.contents) {
             fail(.differingMembers, "members 0 and \(other) differ after a clean detach")
         }
         compareWithHistory()
@@ -172,7 +177,7 @@ extension VolumeWorld {
             if (0..<target.disk.geometry.blockCount).contains(where: target.disk.isUnflushed) {
                 fail(.notClean, "member \(target.index) has unflushed blocks after a clean detach")
             }
-            if !isEqual(target.disk.contents, target.disk.durableContents, 0..<bytes) {
+            if !areEqual(target.disk.contents, target.disk.durableContents) {
                 fail(
                     .notClean,
                     "member \(target.index) has data after a clean detach that would not outlive a loss of power")
@@ -203,13 +208,27 @@ extension VolumeWorld {
         }
     }
 
+    /// The first region whose bit is set in a map of a member, where one is.
+    private func firstBit(
+        _ member: MemberIndex, _ kind: Int, _ geometry: VolumeGeometry, _ layout: MemberLayout
+    ) -> RegionIndex? {
+        let regions = geometry.allRegions
+        for number in 0..<geometry.pagesPerMap where !isBlank(member, kind, page: number, layout) {
+            let first = RegionIndex(number * geometry.bitsPerPage)
+            if let found = (first..<regions.upperBound).first(where: { hasBit(member, kind, $0, layout, .cached) }) {
+                return found
+            }
+        }
+        return nil
+    }
+
     /// No bit is left on a member whose volume was detached.
     private func findBits(_ member: MemberIndex, _ record: Superblock) {
         guard let layouts = layouts(record) else {
             return fail(.notClean, "the record's sizes have no room for its metadata")
         }
         for kind in [BitmapPage.inFlightKind] + MemberSet.all.without(member).map(\.number) {
-            let region = record.geometry.allRegions.first { hasBit(member, kind, $0, layouts[member], .cached) }
+            let region = firstBit(member, kind, record.geometry, layouts[member])
             if let region {
                 let name = kind == BitmapPage.inFlightKind ? "in flight" : "behind, of member \(kind)"
                 fail(.notClean, "member \(member) has a bit (\(name)) of region \(region) after a clean detach")

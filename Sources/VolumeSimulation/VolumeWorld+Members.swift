@@ -157,16 +157,29 @@ extension VolumeWorld {
     func hasBit(
         _ member: MemberIndex, _ kind: Int, _ region: RegionIndex, _ layout: MemberLayout, _ view: MemberView
     ) -> Bool {
-        let ordinal =
-            kind == BitmapPage.inFlightKind
-            ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: MemberIndex(kind), on: member)
         let (number, bit) = region.offset.quotientAndRemainder(dividingBy: format.geometry.bitsPerPage)
-        let start = Int(layout.pageBlock(ordinal: ordinal, page: number)) * Int(profile.blockSize)
-        let page = UnsafeMutableRawBufferPointer(
-            rebasing: memory(member, view)[start..<start + format.geometry.pageSize])
+        let page = mapPage(member, kind, number, layout, view)
         // The bit first: a checksum takes longer.
         let isSet = page[BitmapPage.headerSize + bit / 8] >> UInt8(bit % 8) & 1 == 1
         return isSet || !BitmapPage.isIntact(page, volume: Self.volume, kind: kind, number: number)
+    }
+
+    /// Whether no bit is set in a page of a member's map.
+    func isBlank(_ member: MemberIndex, _ kind: Int, page number: Int, _ layout: MemberLayout) -> Bool {
+        let page = mapPage(member, kind, number, layout, .cached)
+        return page[BitmapPage.headerSize...].allSatisfy { $0 == 0 }
+            && BitmapPage.isIntact(page, volume: Self.volume, kind: kind, number: number)
+    }
+
+    private func mapPage(
+        _ member: MemberIndex, _ kind: Int, _ number: Int, _ layout: MemberLayout, _ view: MemberView
+    ) -> UnsafeMutableRawBufferPointer {
+        let ordinal =
+            kind == BitmapPage.inFlightKind
+            ? BitmapPage.inFlightOrdinal : BitmapPage.behindOrdinal(of: MemberIndex(kind), on: member)
+        let start = Int(layout.pageBlock(ordinal: ordinal, page: number)) * Int(profile.blockSize)
+        return UnsafeMutableRawBufferPointer(
+            rebasing: memory(member, view)[start..<start + format.geometry.pageSize])
     }
 
     // MARK: What is noted of a crash, and of a return
