@@ -26,6 +26,8 @@ public enum Oracle: String, CaseIterable, Sendable {
     case rotNotHandled
     /// A volume does not serve, or gives up a member with which nothing is wrong, while only one other member is at fault.
     case notAvailable
+    /// Regions were copied twice, or without a bit that asks for it, though nothing went wrong any more.
+    case copiedInVain
     /// Something was not given back, or a process does not come to its end.
     case leftBehind
     /// A daemon tells hosts to come before it has attached the volume.

@@ -51,7 +51,13 @@ extension VolumeWorld {
         // Commands that are stuck end first, or time out; and a message that was lost is noticed when its retries are over.
         let began = network.now
         let calm = began.advanced(byNanoseconds: profile.scale > 1 ? 2_000_000_000 : 300_000_000)
-        run(until: began.advanced(byNanoseconds: healingBound)) { network.now >= calm && isWhole }
+        var allowance: CopyAllowance?
+        run(until: began.advanced(byNanoseconds: healingBound)) {
+            guard network.now >= calm else { return false }
+            if allowance == nil { allowance = allowCopies() }
+            return isWhole
+        }
+        judge(allowance)
         counts.longestHealing = network.now.nanoseconds - began.nanoseconds
         guard failure == nil else { return }
         guard isWhole, let initiator = current else {
@@ -66,10 +72,12 @@ extension VolumeWorld {
                 .notWhole, "not whole \(healingBound / 1_000_000) ms after the faults stopped: \(missing) \(states)")
         }
         initiator.workload?.isStopped = true
+        allowance = allowCopies()
         let deadline = network.now.advanced(byNanoseconds: endingBound)
         run(until: deadline) { initiator.workload?.running.isEmpty ?? true }
         readEverything(initiator, until: deadline)
         if failure == nil { awaitCleanMaps(initiator, until: deadline) }
+        judge(allowance)
         if failure == nil, profile.rots { rotAndScrub(initiator, until: deadline) }
         if failure == nil { detach(initiator, until: deadline) }
         counts.longestEnding = network.now.nanoseconds + endingBound - deadline.nanoseconds
