@@ -1,4 +1,4 @@
-/// Where the blocks that a world's I/O goes to lie in its volume: at its beginning and, behind a gap that nobody writes, at its end.
+/// The places in a volume that a world's I/O goes to: its beginning and, behind a gap that nobody writes, its end.
 ///
 /// With a gap the volume's bitmaps have several pages, and the world costs little more than one without.
 struct BlockPlaces {

@@ -18,7 +18,7 @@ public struct Profile: Sendable {
     public var blockSize: UInt32 = 512
     public var dataBlocks: UInt64 = 96
     public var inCapsuleDataSize = 4096
-    /// Where I/O goes in the volume.
+    /// The places in the volume that I/O goes to.
     var places = BlockPlaces()
     /// Nanoseconds of a message, one way, and of a disk's operation.
     public var transit: ClosedRange<UInt64> = 1_000...3_000
