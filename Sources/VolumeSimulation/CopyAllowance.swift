@@ -17,7 +17,7 @@ struct CopyAllowance {
         setbacks = Self.setbacks(statistics)
     }
 
-    /// What was copied since beside what was allowed; `nil` where it was allowed, or a member has failed since.
+    /// The regions copied since beyond those; `nil` where there are none, or a member has failed since.
     func excess(_ statistics: VolumeStatistics) -> UInt64? {
         guard Self.setbacks(statistics) == setbacks else { return nil }
         let since = statistics.regionsCopied - copied
