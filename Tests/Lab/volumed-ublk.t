@@ -60,7 +60,7 @@ fi
 for number in 0 1 2; do require "target $number starts" start_member "$number"; done
 require "a first connection is made" wait_until 120 "$tercet" discover -a "$address4" -s 4421
 require "a volume is created" timeout 200 "$tercet" volume create "${arguments[@]}"
-require "the daemon makes it a block device" serve
+require "the daemon makes it a block device" serve --metrics "$tap_folder/metrics.sock"
 check "... and says so" volumed_said "block device made device=/dev/ublkb[0-9]* export=db link=$link"
 expect_output "... which is found by its name" "^/dev/ublkb[0-9]*\$" readlink -f "$link"
 disk=$(basename "$(readlink -f "$link")")
@@ -80,6 +80,12 @@ fio --name=load --directory="$mount_point" --ioengine=libaio --direct=1 --rw=ran
 fio=$!
 at_exit "kill -KILL $fio"
 goes_on "fio writes and verifies"
+scrape() { curl --silent --show-error --max-time 60 --unix-socket "$tap_folder/metrics.sock" http://volumed/metrics; }
+expect_output "metrics count its I/O as that of this front end" \
+  '^tercet_volume_commands_total\{volume="db",front_end="ublk",operation="write"\} [1-9]' scrape
+output_has "... with its bytes" '^tercet_volume_transferred_bytes_total\{volume="db",front_end="ublk",operation="read"\} [1-9]'
+expect_equal "... and as that of no other" "" \
+  "$(sed -n '/^tercet_volume_commands_total{.*,front_end="ublk"/d; /^tercet_volume_commands_total.* [1-9]/p' "$tap_folder/output")"
 
 kill -KILL "${pids[1]}"
 check "a target is killed: the daemon names the member" wait_until 30 volumed_said "member 1: lost"
