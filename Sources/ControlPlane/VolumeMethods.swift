@@ -4,6 +4,8 @@ import Foundation
 public enum VolumeMethod {
     /// `NoParameters` to `[VolumeSummary]`.
     public static let list = "list"
+    /// `NoParameters` to `VolumeRoom`.
+    public static let room = "room"
     /// `NoParameters` to `VolumeCounters`.
     public static let statistics = "statistics"
     /// `VolumeName` to `VolumeExplanation`.
@@ -94,6 +96,19 @@ public struct LimitsRequest: Codable, Equatable, Sendable {
         self.iosPerSecond = iosPerSecond
         self.bytesPerSecond = bytesPerSecond
         self.weight = weight
+    }
+}
+
+/// Volumes that are attached by control, beside those of the daemon's configuration.
+public struct VolumeRoom: Codable, Equatable, Sendable {
+    /// How many there may be.
+    public var most: Int
+    /// How many there are, those that are being attached among them.
+    public var present: Int
+
+    public init(most: Int, present: Int) {
+        self.most = most
+        self.present = present
     }
 }
 

@@ -72,6 +72,28 @@ extension NodeAgent {
     ) async throws(NodeError) -> UInt64 {
         let path = try HostPath.resolve(path, "volume's path")
         let call = try begin(volume)
+        let growth = try growth(volume, path, requiredBytes, limitBytes)
+        guard let type = growth.type else { return growth.bytes }
+        report("enlarge the file system at \(path)")
+        try await FileSystem(type: type, device: growth.device, programs: call.programs).grow(at: path)
+        return growth.bytes
+    }
+
+    /// A volume that may have grown.
+    struct Growth {
+        var device: HostDevice
+        /// The device's size.
+        var bytes: UInt64
+        /// The file system on it; `nil` where it is used as a block device.
+        var type: FileSystemType?
+    }
+
+    /// Throws where the volume, or its device, is not of the size that is asked for.
+    ///
+    /// - Parameter path: as the kernel writes it.
+    func growth(
+        _ volume: VolumeID, _ path: String, _ requiredBytes: UInt64, _ limitBytes: UInt64
+    ) throws(NodeError) -> Growth {
         let (summary, device) = try used(volume, at: path)
         guard summary.bytes >= requiredBytes else {
             throw NodeError(
@@ -93,13 +115,11 @@ extension NodeAgent {
                     + "device by \(device.kind.rawValue) keeps its size"
             )
         }
-        guard HostPath.kind(path) == .folder else { return bytes }
+        guard HostPath.kind(path) == .folder else { return Growth(device: device, bytes: bytes) }
         guard let mount = try MountTable.current().mount(at: path), let type = FileSystemType(rawValue: mount.type)
         else {
             throw NodeError(.failedPrecondition, "there is no file system at \(path) that this agent knows")
         }
-        report("enlarge the file system at \(path)")
-        try await FileSystem(type: type, device: device, programs: call.programs).grow(at: path)
-        return bytes
+        return Growth(device: device, bytes: bytes, type: type)
     }
 }

@@ -49,7 +49,20 @@ extension NodeAgent {
         let target = try HostPath.resolve(request.targetPath, "target path")
         _ = try stagedRecord(request.volume, at: staging)
         if let mount = try MountTable.current().mount(at: target), mount.isReadOnly == request.isReadOnly { return [] }
-        return ["mount \(request.volume) at \(target)\(request.isReadOnly ? ", read-only" : "")"]
+        let owned =
+            request.isReadOnly
+            ? nil : request.group.map { "make all files those of the group \($0), where they are not" }
+        return [owned, "mount \(request.volume) at \(target)\(request.isReadOnly ? ", read-only" : "")"].compactMap {
+            $0
+        }
+    }
+
+    public func planExpand(_ volume: VolumeID, path: String, requiredBytes: UInt64) throws(NodeError) -> [String] {
+        let path = try HostPath.resolve(path, "volume's path")
+        let growth = try growth(volume, path, requiredBytes, .max)
+        return growth.type.map {
+            ["enlarge the \($0.rawValue) at \(path), where it is smaller than \(growth.bytes) bytes"]
+        } ?? []
     }
 
     public func planUnpublish(_ volume: VolumeID, targetPath: String) throws(NodeError) -> [String] {

@@ -63,6 +63,9 @@ extension NodeAgent {
             case .nothing: guard mkdir(target, 0o750) == 0 else { throw HostPath.failure("mkdir", target) }
             default: throw NodeError(.invalidArgument, "the target path \(target) is not an empty folder")
             }
+            if let group = request.group, !isReadOnly {
+                try await FileGroup(number: group, programs: call.programs).own(record.stagingPath, report)
+            }
             if request.isReadOnly {
                 record.halfPublished = target
                 try record.save()

@@ -79,18 +79,22 @@ public struct PublishRequest: Sendable {
     public var isReadOnly: Bool
     /// No other pod has the volume, nor gets it by this call.
     public var isExclusive: Bool
+    /// The number of the group that all files are of afterwards, and may write them; `nil` for none. A mount that is read-only changes
+    /// nothing of that.
+    public var group: UInt32?
     /// The use that is expected, which has to be that of the stage; `nil` for that, whichever it is.
     public var capability: VolumeCapability?
 
     public init(
         volume: VolumeID, stagingPath: String, targetPath: String, isReadOnly: Bool = false, isExclusive: Bool = false,
-        capability: VolumeCapability? = nil
+        group: UInt32? = nil, capability: VolumeCapability? = nil
     ) {
         self.volume = volume
         self.stagingPath = stagingPath
         self.targetPath = targetPath
         self.isReadOnly = isReadOnly
         self.isExclusive = isExclusive
+        self.group = group
         self.capability = capability
     }
 }

@@ -19,7 +19,8 @@ extension VolumedConfiguration {
     public init(parsing text: String, file: String) throws(TercetError) {
         let root = try Element.root(of: text, file: file, needs: "volumes or devices are needed")
         let values = try root.object(keys: [
-            "reactors", "hostNQN", "keyFile", "controllerKeyFile", "controlSocket", "nbd", "nvme", "kernelNBD",
+            "reactors", "laterVolumes", "hostNQN", "keyFile", "controllerKeyFile", "controlSocket", "nbd", "nvme",
+            "kernelNBD",
             "registry", "volumes", "devices",
             "succession",
         ])
@@ -30,6 +31,7 @@ extension VolumedConfiguration {
         }
         for entry in try values["devices"]?.array() ?? [] { devices.append(try Self.device(entry)) }
         if let value = values["reactors"] { reactors = try value.integer(in: 1...256) }
+        if let value = values["laterVolumes"] { laterVolumes = try value.integer(in: 0...1000) }
         if let value = values["hostNQN"] {
             let name = try value.string()
             do throws(InvalidNQN) { try NQN.validate(name) } catch { throw value.error("'\(name)': \(error)") }

@@ -88,6 +88,8 @@ public struct VolumedConfiguration: Equatable, Sendable {
     public var registry: String?
     /// Threads that serve, each on a processor of its own.
     public var reactors = 1
+    /// Volumes for which a reactor has room beside its share of `volumes`: those that are attached by control.
+    public var laterVolumes = 16
     /// The NQN of this host towards the members; `nil` for that of nvme-fabrics.conf, else the machine's.
     public var hostNQN: String?
     /// The keys with which it connects to members; `nil` for none but those of the environment.

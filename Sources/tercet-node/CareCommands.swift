@@ -42,6 +42,9 @@ struct ExpandCommand: AsyncParsableCommand {
     @Option(name: .long, help: ArgumentHelp("Bytes that the volume has to have at least.", valueName: "BYTES"))
     var bytes: UInt64 = 0
 
+    @Flag(name: .long, help: "Say what would be done, and do nothing.")
+    var dryRun = false
+
     @OptionGroup var call: CallArguments
 
     private struct Size: Encodable {
@@ -50,6 +53,12 @@ struct ExpandCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
+        if dryRun {
+            return try await call.change(volume, isDryRun: true) { agent, id in
+                try agent.planExpand(id, path: path, requiredBytes: bytes)
+            } _: { _, _ in
+            }
+        }
         try await call.call { agent in
             Size(
                 volume: volume, bytes: try await agent.expand(try VolumeID(volume), path: path, requiredBytes: bytes))

@@ -22,6 +22,12 @@ struct PublishCommand: AsyncParsableCommand {
     @Flag(name: .long, help: "Refuse where another pod has the volume.")
     var exclusive = false
 
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Make all files those of a group, by its number, which may write them.", valueName: "NUMBER"))
+    var group: UInt32?
+
     @Flag(name: .long, help: "Say what would be done, and do nothing.")
     var dryRun = false
 
@@ -30,7 +36,8 @@ struct PublishCommand: AsyncParsableCommand {
     func run() async throws {
         func request(_ id: VolumeID) -> PublishRequest {
             PublishRequest(
-                volume: id, stagingPath: staging, targetPath: target, isReadOnly: readOnly, isExclusive: exclusive)
+                volume: id, stagingPath: staging, targetPath: target, isReadOnly: readOnly, isExclusive: exclusive,
+                group: group)
         }
         try await call.change(volume, isDryRun: dryRun) { agent, id in
             try agent.planPublish(request(id))

@@ -17,6 +17,9 @@ extension Daemon {
         methods.add(VolumeMethod.list, NoParameters.self) { (_) async throws(TercetError) -> [VolumeSummary] in
             await self.list()
         }
+        methods.add(VolumeMethod.room, NoParameters.self) { (_) async throws(TercetError) -> VolumeRoom in
+            await self.room
+        }
         methods.add(VolumeMethod.explain, VolumeName.self) { (given) async throws(TercetError) -> VolumeExplanation in
             try await self.explain(given.name)
         }
@@ -195,6 +198,13 @@ extension Daemon {
                 .unavailable,
                 "an attach of \"\(given.name)\" that was given up has not ended, for its members do not answer: try again later"
             )
+        }
+        let room = room
+        guard room.present < room.most else {
+            throw TercetError(
+                .exhausted,
+                "the daemon has room for \(room.most) volumes beside those of its configuration, and has them: detach one, or start it with "
+                    + "more (\"laterVolumes\", \"reactors\")")
         }
         let entry = try VolumedConfiguration.VolumeEntry(
             name: given.name, memberTexts: given.members, takesOver: given.takeOver ?? false)

@@ -1,5 +1,6 @@
 import Base
 import BlockInterface
+import ControlPlane
 import Logging
 import NBDServer
 import NVMeAuthentication
@@ -234,8 +235,17 @@ extension Daemon {
         }
     }
 
-    /// The volumes that a reactor has room for: those of the configuration, and 16 that come later.
-    private var volumesOfReactor: Int { (configuration.volumes.count + reactors.count - 1) / reactors.count + 16 }
+    /// The volumes that a reactor has room for: those of the configuration, and those that come later.
+    private var volumesOfReactor: Int {
+        (configuration.volumes.count + reactors.count - 1) / reactors.count + configuration.laterVolumes
+    }
+
+    /// The volumes that may be attached by control.
+    var room: VolumeRoom {
+        let own = Set(configuration.volumes.map(\.name))
+        return VolumeRoom(
+            most: configuration.laterVolumes * reactors.count, present: wanted.keys.count { !own.contains($0) })
+    }
 
     /// Keep Alive Timeout towards the members: 2 s, and more with more volumes, so that idle ones do not cost a reactor more than they are
     /// worth. A member of a volume in use that does not answer is given up after five seconds in any case.

@@ -13,7 +13,10 @@ diagnose "SEED=$SEED"
 require "faults can be made" compile_faults
 for number in 0 1 2; do require "target $number starts" start_member "$number"; done
 require "a volume is created" volume create
-require "the daemon starts" start_volumed --nbd "$nbd_socket" --control "$control" --device spare=ram:1M
+cat >"$tap_folder/volumed.json" <<JSON
+{ "controlSocket": "$control", "nbd": { "socket": "$nbd_socket" }, "laterVolumes": 1, "volumes": [] }
+JSON
+require "the daemon starts, with room for a volume" start_volumed --config "$tap_folder/volumed.json"
 # The same daemon, which says of each volume that it is blank.
 unmarked=$tap_folder/unmarked.sock
 python3 "$project/Tests/Native/node/unmarked.py" "$unmarked" "$control" 2>"$tap_folder/unmarked.log" &
@@ -130,6 +133,10 @@ require "the members are back" come_back
 check "a stage without faults succeeds" wait_until 30 stage
 check "... with what was written" cmp "$tap_folder/data" "$staging/data"
 expect_equal "... and the same file system" "$uuid" "$(findmnt -n -o UUID "$staging")"
+mkdir "$tap_folder/plugins/other"
+expect_code "there is no room for another volume" 8 "RESOURCE_EXHAUSTED: tercet-volumed: the daemon has room for 1 volumes" \
+  node stage other --staging "$tap_folder/plugins/other/globalmount" "${members[@]}"
+check "... and nothing of it to be undone" node unstage other --staging "$tap_folder/plugins/other/globalmount"
 require "it is unstaged" wait_until 30 node unstage db --staging "$staging"
 expect_equal "... and nothing is left" "0 0" "$(loops) $(servers)"
 

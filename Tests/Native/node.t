@@ -75,6 +75,13 @@ expect_code "... which it is not at the place of one that writes" 6 "ALREADY_EXI
 mkdir "$pods/full" && touch "$pods/full/x"
 expect_code "... or over other files" 3 "not an empty folder" node publish db --staging "$staging" --target "$pods/full"
 expect_code "... which stays so" 6 "ALREADY_EXISTS: .*mounted at $pods/b read-only" node publish db --staging "$staging" --target "$pods/b"
+expect_output "a publish with a group can be told before" "^would make all files those of the group 4711" \
+  node publish db --staging "$staging" --target "$pods/g" --group 4711 --dry-run
+mkdir "$staging/folder" && echo own >"$staging/folder/own" && chmod 600 "$staging/folder/own"
+check "... and done" node publish db --staging "$staging" --target "$pods/g" --group 4711
+expect_equal "... whose the files are" "4711 660, 4711 2775" \
+  "$(stat -c '%g %a' "$pods/g/folder/own"), $(stat -c '%g %a' "$pods/g/folder")"
+check "... and is gone" node unpublish db --target "$pods/g"
 cp "$program" "$pods/a/data" && sync -f "$pods/a"
 check "one pod reads what another wrote" cmp "$program" "$pods/b/data"
 check_fails "... and cannot write" touch "$pods/b/x"
@@ -82,6 +89,8 @@ expect_output "the usage is told" "^inodes: [0-9]+, used: 1[0-9], available" nod
 output_has "... and the condition" "^condition: the volume is whole"
 expect_code "of no other path" 5 "NOT_FOUND" node stats db --path "$pods/c"
 expect_output "expand has nothing to do" "^db: [0-9]+ bytes" node expand db --path "$staging"
+expect_output "... which can be told before" "^would enlarge the ext4 at $staging, where it is smaller than [0-9]+ bytes" \
+  node expand db --path "$staging" --dry-run
 expect_code "... or too much" 11 "OUT_OF_RANGE: .*grow it first" node expand db --path "$staging" --bytes 1000000000000
 echo precious >"$tap_folder/precious"
 expect_code "a file of somebody's is left alone" 9 "left alone" node unpublish db --target "$tap_folder/precious"

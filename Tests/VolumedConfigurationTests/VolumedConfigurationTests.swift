@@ -45,10 +45,11 @@ import VolumedConfiguration
     @Test func theFile() throws {
         let configuration = try VolumedConfiguration(
             parsing: """
-                { "reactors": 2, "nbd": { "socket": "/run/nbd.sock", "memory": "32M", "clientPatienceMilliseconds": 5000 },
+                { "reactors": 2, "laterVolumes": 100, "nbd": { "socket": "/run/nbd.sock", "memory": "32M", "clientPatienceMilliseconds": 5000 },
                   "volumes": [ { "name": "db", "members": ["\(Self.member)", "\(Self.member)", "\(Self.member)"] } ],
                   "devices": [ { "name": "scratch", "path": "ram:1M" } ] }
                 """, file: "f")
+        #expect(configuration.laterVolumes == 100)
         #expect(configuration.reactors == 2 && configuration.nbdSocket == "/run/nbd.sock")
         #expect(configuration.nbdMemory == 32 << 20 && configuration.clientPatienceMilliseconds == 5000)
         #expect(configuration.volumes.count == 1 && configuration.devices.count == 1)
