@@ -3,13 +3,15 @@ import ControllerCalls
 /// The settings of `tercet-csi`, the server of `tercet-node serve`, which gives them as JSON in its only argument.
 public struct DriverSettings: Codable, Equatable, Sendable {
     public var agent: NodeSettings
-    /// For a driver that is a controller's, and not a node's.
+    /// For a driver that serves a controller's calls.
     public var controller: ControllerSettings?
+    /// A node's calls are served.
+    public var servesNode: Bool
     /// Path of the socket.
     public var socket: String
     /// The node's name; the host's where it is `nil`.
     public var node: String?
-    /// Volumes that this host may have; 0 says nothing of it.
+    /// Volumes that this host may have; 0 for as many as tercet-volumed has room for.
     public var maximumVolumes: Int64
     public var logsJSON: Bool
     /// As swift-log names it.
@@ -23,7 +25,8 @@ public struct DriverSettings: Codable, Equatable, Sendable {
     ///
     /// - Parameter endpoint: `unix:///PATH`.
     public init(
-        agent: NodeSettings, controller: ControllerSettings? = nil, endpoint: String, node: String?,
+        agent: NodeSettings, controller: ControllerSettings? = nil, servesNode: Bool = true, endpoint: String,
+        node: String?,
         maximumVolumes: Int64, logsJSON: Bool, logLevel: String
     ) throws(NodeError) {
         let path = endpoint.hasPrefix(Self.scheme) ? String(endpoint.dropFirst(Self.scheme.count)) : endpoint
@@ -41,6 +44,7 @@ public struct DriverSettings: Codable, Equatable, Sendable {
         }
         self.agent = agent
         self.controller = controller
+        self.servesNode = servesNode
         socket = plain
         self.node = node
         self.maximumVolumes = maximumVolumes

@@ -121,6 +121,9 @@ public struct NodeAgent: Sendable {
             possibleDevices: HostDeviceKind.allCases.filter { devices.isPossible($0) }.map(\.rawValue))
     }
 
+    /// Volumes that this host may have at the same time: those for which tercet-volumed has room.
+    public func mostVolumes() throws(NodeError) -> Int { try daemon.room().most }
+
     /// Asks tercet-volumed whether it is there; throws what is wrong where it is not.
     public func checkDaemon() throws(NodeError) { _ = try daemon.list() }
 

@@ -16,6 +16,10 @@ struct VolumeDaemon {
         try call(VolumeMethod.list, NoParameters(), returning: [VolumeSummary].self)
     }
 
+    func room() throws(NodeError) -> VolumeRoom {
+        try call(VolumeMethod.room, NoParameters(), returning: VolumeRoom.self)
+    }
+
     func explain(_ volume: VolumeID) throws(NodeError) -> VolumeExplanation {
         try call(VolumeMethod.explain, VolumeName(name: volume.name), returning: VolumeExplanation.self)
     }

@@ -18,7 +18,7 @@ struct ServeCommand: ParsableCommand {
             call goes on when its caller has gone; made again meanwhile, it is ABORTED. SIGTERM ends the program when the calls that \
             run have ended.
 
-            With --controller the services are Identity and Controller: volumes are made in the pools of a registry (tercet pool), by \
+            With --controller the services are Identity and Controller, and with --with-node Node, too: volumes are made in the pools of a registry (tercet pool), by \
             tercet. One controller at a time serves a registry. Parameters of a class: "spread", required (three failure domains, the \
             default) or preferred; "pools", names with commas between; "minimumCopies"; "regionSize".
             """)
@@ -31,6 +31,9 @@ struct ServeCommand: ParsableCommand {
 
     @Flag(name: .long, help: "Serve a controller's calls instead of a node's.")
     var controller = false
+
+    @Flag(name: .long, help: "Serve a node's calls, too, at the controller's socket: for a host that is both.")
+    var withNode = false
 
     @Option(
         name: .long,
@@ -52,7 +55,8 @@ struct ServeCommand: ParsableCommand {
 
     @Option(
         name: .long,
-        help: ArgumentHelp("Volumes that this host may have; 0: the orchestrator decides.", valueName: "COUNT"))
+        help: ArgumentHelp(
+            "Volumes that this host may have, at most; 0: as many as tercet-volumed has room for.", valueName: "COUNT"))
     var maxVolumes: Int64 = 0
 
     @Option(name: .long, help: "Form of the log on standard error, text or json.")
@@ -75,7 +79,8 @@ struct ServeCommand: ParsableCommand {
             }
             try become(
                 DriverSettings(
-                    agent: agent.settings, controller: try controllerSettings(), endpoint: endpoint, node: node,
+                    agent: agent.settings, controller: try controllerSettings(), servesNode: !controller || withNode,
+                    endpoint: endpoint, node: node,
                     maximumVolumes: maxVolumes,
                     logsJSON: logFormat == .json, logLevel: logLevel))
         } catch {
@@ -86,9 +91,10 @@ struct ServeCommand: ParsableCommand {
 
     private func controllerSettings() throws(NodeError) -> ControllerSettings? {
         guard controller else {
-            guard registry == nil, hostNQN == nil, tercet == nil else {
+            guard registry == nil, hostNQN == nil, tercet == nil, !withNode else {
                 throw NodeError(
-                    .invalidArgument, "--registry, --hostnqn and --tercet are a controller's: give --controller")
+                    .invalidArgument,
+                    "--registry, --hostnqn, --tercet and --with-node are a controller's: give --controller")
             }
             return nil
         }

@@ -172,7 +172,7 @@ at_exit 'for path in $(awk "{print \$5}" /proc/self/mountinfo | grep "^$tap_fold
 at_exit 'for device in $(losetup -n -O NAME,BACK-FILE | awk -v f="$tap_folder" "index(\$2, f) {print \$1}"); do losetup -d "$device"; done'
 node_pids=()
 at_exit '[ ${#node_pids[@]} -eq 0 ] || kill -KILL "${node_pids[@]}"'
-# start_node NUMBER: a daemon and a driver, as host-NUMBER has them.
+# start_node NUMBER [OPTION...]: a daemon and a driver, as host-NUMBER has them.
 start_node() {
   local folder=$tap_folder/host$1
   mkdir -p "$folder/pods" "$folder/v1"
@@ -180,7 +180,7 @@ start_node() {
     >"$folder/volumed.log" 2>&1 </dev/null &
   node_pids+=($!)
   "$node" serve --program "$driver" --socket "$folder/volumed.sock" --nbd-socket "$folder/nbd.sock" --run-folder "$folder/run" \
-    --device nbdfuse --node "host-$1" --endpoint "unix://$folder/csi.sock" >"$folder/driver.log" 2>&1 </dev/null &
+    --device nbdfuse --node "host-$1" --endpoint "unix://$folder/csi.sock" "${@:2}" >"$folder/driver.log" 2>&1 </dev/null &
   node_pids+=($!)
   tap_logs+=("$folder/volumed.log" "$folder/driver.log")
   wait_until 30 node_serves "$1"
@@ -199,7 +199,13 @@ publish_to() {
   csi ControllerPublishVolume "$(publish v1 "host-$1")" >"$tap_folder/answer" || return
   context=$(python3 -c 'import json, sys; print(json.dumps(json.load(sys.stdin)["publish_context"]))' <"$tap_folder/answer")
 }
-for host in 1 2; do require "node host-$host starts" start_node "$host"; done
+require "node host-1 starts" start_node 1
+require "node host-2 starts, which could be the controller, too" \
+  start_node 2 --controller --with-node --tercet "$tercet" --hostnqn "$manager"
+expect_code "... and says so" 0 '"service": \{"type": 1\}' on 2 GetPluginCapabilities
+expect_code "... and is ready for both" 0 '"ready": true' on 2 Probe
+expect_code "... and answers what a controller is asked" 0 '"volume_id": "v1"' on 2 ListVolumes
+expect_code "... and a node" 0 '"node_id": "host-2"' on 2 NodeGetInfo
 
 check "the volume is published to a node" publish_to 1
 expect_code "... which makes a file system" 0 "{}" on 1 NodeStageVolume "$(stage 1)"

@@ -74,6 +74,7 @@ expect_code "... by the environment's endpoint too" 1 "another process serves at
 expect_code "a second driver is refused" 1 "another process serves at this socket" serve --endpoint "unix://$endpoint"
 expect_code "without tercet-volumed it is not ready" 0 '"ready": false' csi Probe
 expect_code "... and nothing is staged" 14 "tercet-volumed: $control: nobody serves" csi NodeStageVolume "$stage"
+expect_code "... nor known for how many volumes there is room" 14 "nobody serves" csi NodeGetInfo
 expect_code "... which its health says" 0 '"status": 2' csi Check '{"service": "csi.v1.Node"}'
 expect_code "... though it serves" 0 '"status": 1' csi Check
 require "the daemon starts" start_volumed --nbd "$nbd_socket" --control "$control" --device spare=ram:1M
@@ -82,8 +83,8 @@ expect_code "... and healthy" 0 '"status": 1' csi Check '{"service": "csi.v1.Nod
 expect_code "... of services that there are" 5 "no service x" csi Check '{"service": "x"}'
 expect_code "the driver has a name" 0 '"name": "[a-z][a-z.]{1,62}", "vendor_version": "[0-9.]+"' csi GetPluginInfo
 expect_code "... and no controller" 0 '"capabilities": \[\]' csi GetPluginCapabilities
-expect_code "the node has the name that it is given" 0 '"max_volumes_per_node": "0", "node_id": "host-1"' csi NodeGetInfo
-expect_code "it stages, looks, expands, and tells one pod from several" 0 '1}.*2}.*3}.*4}.*5}' csi NodeGetCapabilities
+expect_code "the node has the name that it is given" 0 '"max_volumes_per_node": "16", "node_id": "host-1"' csi NodeGetInfo
+expect_code "it stages, looks, expands, tells one pod from several, and takes a group" 0 '1}.*2}.*3}.*4}.*5}.*6}' csi NodeGetCapabilities
 
 # Bad input: the code that the specification names, and nothing changed.
 bad() { expect_code "$1" "$2" "$3" csi NodeStageVolume "$(request "$at_staging" "$file_system" "$context" "${@:4}")"; }
@@ -103,7 +104,9 @@ bad "... nor will be" 3 "access mode 77 is not known" '"volume_capability": {"mo
 bad "an access mode of several nodes" 9 "one node's" '"volume_capability": {"mount": {}, "access_mode": {"mode": 5}}'
 bad "a file system that is not known" 3 "allowed: ext4 or xfs" '"volume_capability": {"mount": {"fs_type": "btrfs"}, "access_mode": {"mode": 1}}'
 bad "an empty mount option" 3 "mount option is empty" '"volume_capability": {"mount": {"mount_flags": [""]}, "access_mode": {"mode": 1}}'
-bad "a group that is not offered" 3 "group for the mount is not supported" '"volume_capability": {"mount": {"volume_mount_group": "5"}, "access_mode": {"mode": 1}}'
+bad "a group that is none" 3 'group "staff" is no number; allowed: 0 to 4294967294' \
+  '"volume_capability": {"mount": {"volume_mount_group": "staff"}, "access_mode": {"mode": 1}}'
+bad "... nor could be" 3 "is no number" '"volume_capability": {"mount": {"volume_mount_group": "4294967295"}, "access_mode": {"mode": 1}}'
 bad "a key of the context that is not known" 3 '"member" of the volume.s context is not known' '"volume_context": {"member": "x"}'
 bad "two members" 3 "'a:1/b/1' is no member" '"volume_context": {"members": "a:1/b/1,c:1/d/1"}'
 bad "a volume that is not there" 5 "has no volume db" '"volume_context": {"example.io/key": "somebody else'"'"'s"}'
@@ -161,6 +164,23 @@ expect_code "expand has nothing to do" 0 '"capacity_bytes": "[1-9][0-9]{7}"' csi
 expect_code "... or too much" 11 "grow it first" csi NodeExpandVolume "$(at "$pods/a" '"capacity_range": {"required_bytes": 1000000000000}')"
 expect_code "... and makes nothing smaller" 11 "does not shrink" csi NodeExpandVolume "$(at "$pods/a" '"capacity_range": {"limit_bytes": 1000}')"
 expect_code "a published volume stays staged" 9 "still published at $pods/[ab]" csi NodeUnstageVolume "$unstage"
+# A group for the files, which a pod's processes are of.
+mkdir "$pods/a/folder" && echo own >"$pods/a/folder/own" && chmod 600 "$pods/a/folder/own" && ln -s /etc/hostname "$pods/a/link"
+elsewhere=$(stat -c '%u %g %a' /etc/hostname)
+group='"volume_capability": {"mount": {"volume_mount_group": "4711"}, "access_mode": {"mode": 1}}'
+expect_code "it is published with a group" 0 "{}" csi NodePublishVolume "$(publish c "$group")"
+expect_equal "... whose the files are" "4711 660, 4711 2775" "$(stat -c '%g %a' "$pods/c/folder/own"), $(stat -c '%g %a' "$pods/c/folder")"
+# as GROUP COMMAND...: in the pod's folder, as a user who is of that group, too.
+as() { (cd "$pods/c" && setpriv --reuid 4712 --regid 4712 --groups "$@"); }
+check "... which reads them" as 4711 cat folder/own
+check "... and writes" as 4711 touch folder/new
+expect_equal "... what is the group's" 4711 "$(stat -c %g "$pods/c/folder/new")"
+check_fails "others do not" as 4713 touch folder/other
+expect_equal "a link leads to nothing that is changed" "$elsewhere" "$(stat -c '%u %g %a' /etc/hostname)"
+chgrp 4713 "$pods/c/folder/own"
+expect_code "... another time it is looked at the folder alone" 0 "{}" csi NodePublishVolume "$(publish d "$group")"
+expect_equal "... as it says all" 4713 "$(stat -c %g "$pods/d/folder/own")"
+for pod in c d; do expect_code "pod $pod is gone" 0 "{}" csi NodeUnpublishVolume "$(unpublish "$pod")"; done
 # The driver is replaced meanwhile; a pod notices nothing.
 check "SIGTERM ends the driver" stop_driver TERM
 check_fails "... and its socket" test -e "$endpoint"

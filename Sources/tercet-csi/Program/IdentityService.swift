@@ -11,7 +11,6 @@ struct IdentityService: Csi_V1_Identity.SimpleServiceProtocol {
     static let version = "0.1"
 
     let calls: RunningCalls
-    let isController: Bool
 
     func getPluginInfo(
         request: Csi_V1_GetPluginInfoRequest, context: ServerContext
@@ -25,7 +24,7 @@ struct IdentityService: Csi_V1_Identity.SimpleServiceProtocol {
     func getPluginCapabilities(
         request: Csi_V1_GetPluginCapabilitiesRequest, context: ServerContext
     ) async throws -> Csi_V1_GetPluginCapabilitiesResponse {
-        guard isController else { return .init() }
+        guard calls.isController else { return .init() }
         return .with {
             $0.capabilities = [
                 .with { $0.service.type = .controllerService }, .with { $0.volumeExpansion.type = .offline },
@@ -35,7 +34,7 @@ struct IdentityService: Csi_V1_Identity.SimpleServiceProtocol {
 
     /// Not ready is not broken: a driver that is started anew would bring back neither tercet-volumed nor the registry.
     func probe(request: Csi_V1_ProbeRequest, context: ServerContext) async throws -> Csi_V1_ProbeResponse {
-        let isReady = await calls.reachPeer("Probe")
+        let isReady = await calls.reachPeers("Probe")
         return .with { $0.ready = .with { $0.value = isReady } }
     }
 }
@@ -44,7 +43,6 @@ struct IdentityService: Csi_V1_Identity.SimpleServiceProtocol {
 /// while the registry does.
 struct HealthService: Grpc_Health_V1_Health.SimpleServiceProtocol {
     let calls: RunningCalls
-    let isController: Bool
 
     func check(
         request: Grpc_Health_V1_HealthCheckRequest, context: ServerContext
@@ -52,9 +50,10 @@ struct HealthService: Grpc_Health_V1_Health.SimpleServiceProtocol {
         let isServing =
             switch request.service {
             case "", Csi_V1_Identity.descriptor.fullyQualifiedService: !calls.isStopping
-            case Csi_V1_Node.descriptor.fullyQualifiedService where !isController,
-                Csi_V1_Controller.descriptor.fullyQualifiedService where isController:
-                await calls.reachPeer("Check")
+            case Csi_V1_Node.descriptor.fullyQualifiedService where calls.isNode:
+                await calls.reach(.daemon, "Check")
+            case Csi_V1_Controller.descriptor.fullyQualifiedService where calls.isController:
+                await calls.reach(.registry, "Check")
             default: throw RPCError(code: .notFound, message: "there is no service \(request.service.prefix(140))")
             }
         return .with { $0.status = isServing ? .serving : .notServing }
@@ -65,17 +64,25 @@ extension RunningCalls {
     /// Seconds within which tercet-volumed, or the registry, has to say that it is there.
     private static let patienceSeconds: UInt32 = 5
 
-    /// Whether what the calls need answers, tercet-volumed or the registry; a change of that is logged.
-    fileprivate func reachPeer(_ name: String) async -> Bool {
-        let program = controller(timeoutSeconds: Self.patienceSeconds)
+    /// Whether all that the calls need answers.
+    fileprivate func reachPeers(_ name: String) async -> Bool {
+        for peer in Peer.allCases where peer == .daemon ? isNode : isController {
+            guard await reach(peer, name) else { return false }
+        }
+        return true
+    }
+
+    /// Whether what some calls need answers; a change of that is logged.
+    fileprivate func reach(_ peer: Peer, _ name: String) async -> Bool {
+        let program = peer == .registry ? controller(timeoutSeconds: Self.patienceSeconds) : nil
         do {
             try await make(name, level: .debug, failureLevel: .debug, timeoutSeconds: Self.patienceSeconds) { agent in
                 if let program { _ = try await program.answer(.ready) } else { try agent.checkDaemon() }
             }
-            notePeer(nil)
+            note(peer, nil)
             return true
         } catch {
-            notePeer((error as? RPCError)?.message ?? "\(error)")
+            note(peer, (error as? RPCError)?.message ?? "\(error)")
             return false
         }
     }

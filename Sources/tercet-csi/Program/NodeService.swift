@@ -70,6 +70,7 @@ struct NodeService: Csi_V1_Node.SimpleServiceProtocol {
     ) async throws -> Csi_V1_NodeGetCapabilitiesResponse {
         let types: [Csi_V1_NodeServiceCapability.RPC.TypeEnum] = [
             .stageUnstageVolume, .getVolumeStats, .expandVolume, .volumeCondition, .singleNodeMultiWriter,
+            .volumeMountGroup,
         ]
         return .with { response in
             response.capabilities = types.map { type in .with { $0.rpc.type = type } }
@@ -80,9 +81,11 @@ struct NodeService: Csi_V1_Node.SimpleServiceProtocol {
         request: Csi_V1_NodeGetInfoRequest, context: ServerContext
     ) async throws -> Csi_V1_NodeGetInfoResponse {
         try await calls.make("NodeGetInfo", level: .debug) { [settings] agent in
-            .with {
+            let room = Int64(try agent.mostVolumes())
+            let most = settings.maximumVolumes == 0 ? room : min(room, settings.maximumVolumes)
+            return .with {
                 $0.nodeID = settings.node ?? agent.info().node
-                $0.maxVolumesPerNode = settings.maximumVolumes
+                $0.maxVolumesPerNode = most
             }
         }
     }

@@ -7,11 +7,14 @@ import Synchronization
 /// The calls that are under way. Each has a thread, and goes on to its end when its caller has gone: what the caller sees then is
 /// ABORTED for the next one, until this one has ended.
 final class RunningCalls: Sendable {
+    /// The peers of calls: a node's, and a controller's.
+    enum Peer: CaseIterable { case daemon, registry }
+
     private struct State {
         var count = 0
         var isStopping = false
-        /// Whether tercet-volumed, or the registry, has answered last.
-        var hasPeer = true
+        /// Those that have not answered last.
+        var away: Set<Peer> = []
     }
 
     /// More of them are turned away: each has a thread, and one whose device does not answer may have it for long.
@@ -19,16 +22,22 @@ final class RunningCalls: Sendable {
 
     private let settings: NodeSettings
     private let controllerSettings: ControllerSettings?
+    /// A node's calls are served.
+    let isNode: Bool
     private let logger: Logger
     private let state = Mutex(State())
 
     init(_ settings: DriverSettings, _ logger: Logger) {
         self.settings = settings.agent
         controllerSettings = settings.controller
+        isNode = settings.servesNode
         self.logger = logger
     }
 
-    /// The program for a controller's calls; `nil` where this is a node's driver.
+    /// A controller's calls are served.
+    var isController: Bool { controllerSettings != nil }
+
+    /// The program for a controller's calls; `nil` where none are served.
     func controller(timeoutSeconds: UInt32? = nil) -> ControllerProgram? {
         controllerSettings.map { ControllerProgram($0, timeoutSeconds: timeoutSeconds ?? settings.timeoutSeconds) }
     }
@@ -39,11 +48,10 @@ final class RunningCalls: Sendable {
     /// Turns new calls away from now on.
     func stop() { state.withLock { $0.isStopping = true } }
 
-    /// Notes whether tercet-volumed, or the registry, answers, and what is wrong where it does not.
-    func notePeer(_ problem: String?) {
+    /// Notes whether one that calls need answers, and what is wrong where it does not.
+    func note(_ peer: Peer, _ problem: String?) {
         let hasChanged = state.withLock { state in
-            defer { state.hasPeer = problem == nil }
-            return state.hasPeer != (problem == nil)
+            problem == nil ? state.away.remove(peer) != nil : state.away.insert(peer).inserted
         }
         guard hasChanged else { return }
         if let problem { logger.warning("not ready: \(problem)") } else { logger.notice("ready again") }

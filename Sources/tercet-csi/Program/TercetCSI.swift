@@ -92,15 +92,10 @@ enum TercetCSI {
                 config.connection.keepalive.clientBehavior.allowWithoutCalls = true
                 config.connection.keepalive.clientBehavior.minPingIntervalWithoutCalls = .seconds(10)
             })
-        let program = calls.controller()
-        let (isController, node) = (program != nil, NodeService(calls: calls, settings: settings))
-        return GRPCServer(
-            transport: transport,
-            services: [
-                IdentityService(calls: calls, isController: isController),
-                HealthService(calls: calls, isController: isController),
-                program.map { ControllerService(calls: calls, program: $0) } ?? node,
-            ])
+        var services: [any RegistrableRPCService] = [IdentityService(calls: calls), HealthService(calls: calls)]
+        if let program = calls.controller() { services.append(ControllerService(calls: calls, program: program)) }
+        if calls.isNode { services.append(NodeService(calls: calls, settings: settings)) }
+        return GRPCServer(transport: transport, services: services)
     }
 
     /// The lock of the socket's path. It lies in the agent's folder: CSI has no other file beside the socket.

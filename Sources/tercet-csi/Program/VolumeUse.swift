@@ -9,6 +9,8 @@ struct VolumeUse {
     var isReadOnly: Bool
     /// By its access mode, one pod has it alone.
     var isExclusive: Bool
+    /// The number of the group that the files are to be of; `nil` for none.
+    var group: UInt32?
 
     /// Bytes of all options of a mount (CSI 1.12, "Size Limits").
     private static let longestOptions = 4096
@@ -23,6 +25,16 @@ struct VolumeUse {
         case .mount(let mount): capability = try Self.fileSystem(mount)
         case nil:
             throw NodeError(.invalidArgument, "the volume's capability has no access type; allowed: block or mount")
+        }
+        if case .mount(let mount) = given.accessType, !mount.volumeMountGroup.isEmpty {
+            // The last number stands for no group (chown(2)).
+            guard let number = UInt32(mount.volumeMountGroup), number < .max else {
+                throw NodeError(
+                    .invalidArgument,
+                    "the mount's group \"\(mount.volumeMountGroup.prefix(40))\" is no number; allowed: 0 to \(UInt32.max - 1)"
+                )
+            }
+            group = number
         }
         isExclusive = false
         isReadOnly = false
@@ -47,11 +59,6 @@ struct VolumeUse {
                 .invalidArgument,
                 "the file system \"\(name.prefix(40))\" is not known; allowed: "
                     + FileSystemType.allCases.map(\.rawValue).joined(separator: " or "))
-        }
-        guard mount.volumeMountGroup.isEmpty else {
-            throw NodeError(
-                .invalidArgument, "a group for the mount is not supported: leave the volume's group to the orchestrator"
-            )
         }
         let options = mount.mountFlags
         guard options.allSatisfy({ !$0.isEmpty && !$0.utf8.contains(0) }),
@@ -92,7 +99,8 @@ extension PublishRequest {
         let use = try VolumeUse(request.hasVolumeCapability ? request.volumeCapability : nil)
         self.init(
             volume: volume, stagingPath: request.stagingTargetPath, targetPath: request.targetPath,
-            isReadOnly: request.readonly || use.isReadOnly, isExclusive: use.isExclusive, capability: use.capability)
+            isReadOnly: request.readonly || use.isReadOnly, isExclusive: use.isExclusive, group: use.group,
+            capability: use.capability)
     }
 }
 
