@@ -86,7 +86,7 @@ else
   expect_refusal "a kernel without the module is named" "modprobe nbd" timeout 60 "$volumed" --kernel-nbd --volume "db=$members"
 fi
 require "the module is there" modprobe nbd
-require "the daemon makes it a block device" serve
+require "the daemon makes it a block device" serve --metrics "$tap_folder/metrics.sock"
 check "... and says so" volumed_said "block device made device=/dev/nbd0 export=db link=$link"
 expect_output "... which is found by its name" "/dev/nbd0" readlink -f "$link"
 expect_output "... and listed" "db: serving, .*$link" "$tercet" volume list --socket "$control"
@@ -102,6 +102,12 @@ expect_output "a device that is mounted is not taken back" "is mounted or in use
 expect_output "... nor is its volume detached" "is mounted or in use" call '{"method": "detach", "params": {"name": "db"}}'
 start_load 24M
 goes_on "fio writes and verifies"
+scrape() { curl --silent --show-error --max-time 60 --unix-socket "$tap_folder/metrics.sock" http://volumed/metrics; }
+expect_output "metrics count its I/O as that of this front end" \
+  '^tercet_volume_commands_total\{volume="db",front_end="kernel-nbd",operation="write"\} [1-9]' scrape
+output_has "... with its bytes" '^tercet_volume_transferred_bytes_total\{volume="db",front_end="kernel-nbd",operation="read"\} [1-9]'
+expect_equal "... and as that of no other" "" \
+  "$(sed -n '/^tercet_volume_commands_total{.*,front_end="kernel-nbd"/d; /^tercet_volume_commands_total.* [1-9]/p' "$tap_folder/output")"
 
 kill -KILL "${pids[1]}"
 check "a target is killed: the daemon names the member" wait_until 30 volumed_said "member 1: lost"
