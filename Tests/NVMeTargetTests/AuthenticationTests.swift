@@ -219,7 +219,7 @@ struct AuthenticationTests {
 
 extension RawCommand {
     /// SECP E9h, SPSP1 01h and SPSP0 01h, and TL or AL.
-    fileprivate static func authentication(_ type: nvme_fctype, _ length: Int) -> RawCommand {
+    static func authentication(_ type: nvme_fctype, _ length: Int) -> RawCommand {
         fabrics(type).with(10, 0xE901_0100).with(11, UInt32(length))
     }
 }

@@ -30,14 +30,17 @@ final class EngineWorld: World {
     ///   - namespaces: how many there are; all but the first are on disks that do at once what they are given.
     ///   - device: the first namespace's; 4 MiB of memory in blocks of 512 bytes by default.
     ///   - bootInstance: which run of a daemon this is.
+    ///   - surroundings: the process around the target, where it is to be more than a keeper of reservations and pools.
     init(
         _ options: TargetOptions = .small(), groups count: Int = 1, nodes: [Int?]? = nil, namespaces: UInt32 = 1,
         reservations: (any ReservationStore)? = nil, pools: (any PoolKeeper)? = nil, device: (any BlockDevice)? = nil,
-        connections: Int = TargetOptions.connections, bootInstance: UInt64 = 7
+        connections: Int = TargetOptions.connections, bootInstance: UInt64 = 7,
+        surroundings: (any TargetSurroundings)? = nil
     ) throws {
         let events = events
         target = Target(
-            options: options, surroundings: BareSurroundings(reservations: reservations, pools: pools),
+            options: options,
+            surroundings: surroundings ?? BareSurroundings(reservations: reservations, pools: pools),
             bootInstance: bootInstance,
             now: now,
             observe: { events.record($0) })
