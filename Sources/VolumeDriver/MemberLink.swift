@@ -70,7 +70,8 @@ struct NamespaceIdentity: Equatable, Sendable {
     private let uuid: UUIDBytes?
     private let nguid: UUIDBytes
     private let eui64: UInt64
-    private let instance: UInt64?
+    /// The opening of its device, where the target tells.
+    let instance: UInt64?
 
     init(_ namespace: NamespaceDescription) {
         uuid = namespace.descriptors?.uuid

@@ -184,7 +184,7 @@ extension Volume {
     }
 
     /// The association has ended, or is to end; the engine is told when nothing of it is under way.
-    private func lost(_ link: MemberLink, _ attempt: UInt64, _ reason: String) {
+    func lost(_ link: MemberLink, _ attempt: UInt64, _ reason: String) {
         guard link.attempt == attempt, !link.isEnding, let controller = link.controller else { return }
         link.isEnding = true
         link.reason = reason

@@ -9,10 +9,12 @@ extension Volume {
         guard let controller = link.controller else { return }
         let attempt = link.attempt
         let nsid = link.address.nsid
+        let instance = options.deliberateDefect == .exchangedNamespaceKept ? nil : link.identity?.instance
         let persists =
             controller.namespace(link.address)?.identify.reservations.contains(.persistThroughPowerLoss) ?? false
         group.spawn { [self] in
-            let (answer, problem) = await carryOut(command, controller, nsid: nsid, persists: persists)
+            let (answer, problem) = await carryOut(
+                command, controller, nsid: nsid, instance: instance, persists: persists)
             group.send {
                 // After the end of the association no answer of it follows.
                 guard link.attempt == attempt, link.association != 0, !link.isEnding else { return }
@@ -24,6 +26,8 @@ extension Volume {
                 case .status(let status): self.engine.handle(.reservationDone(link.index, status), now: self.group.now)
                 case .report(let report):
                     self.engine.handle(.reservationReport(link.index, report), now: self.group.now)
+                case .openedAnew:
+                    self.lost(link, attempt, "the device of namespace \(nsid) was opened anew while it was looked at")
                 }
             }
         }
@@ -32,10 +36,13 @@ extension Volume {
     private enum Answer: Sendable {
         case status(MemberStatus)
         case report(ReservationReport)
+        /// The namespace is not what the association was made with.
+        case openedAnew
     }
 
+    /// - Parameter instance: the opening of the namespace's device that the association was made with, where the target tells.
     private func carryOut(
-        _ command: ReservationCommand, _ controller: Controller, nsid: UInt32, persists: Bool
+        _ command: ReservationCommand, _ controller: Controller, nsid: UInt32, instance: UInt64?, persists: Bool
     ) async -> (Answer, problem: String?) {
         let type = ReservationType.writeExclusiveRegistrantsOnly
         do throws(InitiatorError) {
@@ -46,6 +53,13 @@ extension Volume {
                     ReservationRegisterCommand(
                         .register, ignoresExistingKey: true, powerLossPersistence: persists ? .persist : .noChange),
                     currentKey: 0, newKey: key)
+                // A target ends the associations of registered hosts when it opens a device anew. Before, only an event tells of
+                // that, which comes on another queue than what is read next: perhaps later.
+                if let instance {
+                    let page = try await controller.identify(.namespace, nsid: nsid)
+                    let found = TercetNamespaceIdentity(identifyNamespace: page)?.instance
+                    if found != instance { return (.openedAnew, nil) }
+                }
             case .acquire(let key):
                 try await controller.acquireReservation(
                     nsid: nsid, ReservationAcquireCommand(.acquire, type: type), currentKey: key)
