@@ -65,6 +65,12 @@ import VolumeSimulation
         }
     }
 
+    /// A drive is out for a moment, and loses what it had cached, between a host's first look at its member and that host's registration
+    /// there. The event that tells of it is late: the member was believed to have all that had been acknowledged.
+    @Test func aDeviceThatWasOpenedAnewBeforeTheRegistrationIsNoticed() {
+        expectSound(910_026_674, Profile(seed: 910_026_674, family: .mixed))
+    }
+
     /// A daemon stands still while it attaches, and says that it serves when another one has long had the volume: the other one is the
     /// later owner.
     @Test func anOwnerThatStoodStillIsNoLaterOne() {
