@@ -51,6 +51,10 @@ extension BrokenVariant {
 
     private static let unmeasuredOfMachines: [BrokenVariant] = [
         BrokenVariant(
+            .machine(.clockAtHalfSpeed), "targets' clocks go at half speed: they notice lost hosts too late",
+            faults: [.partition, .partitionFromMember, .stuckDisk, .slowDisk], within: 2000, by: .leftBehind,
+            family: .wide),
+        BrokenVariant(
             .machine(.reservationStoreAnswersEarly), "a reservation is answered before it is stored",
             faults: [.competitor, .initiatorPause, .targetQuickRestart], within: 2000, by: .acknowledgedAfterDeposition),
         BrokenVariant(

@@ -57,7 +57,6 @@ extension VolumeWorld {
             if allowance == nil { allowance = allowCopies() }
             return isWhole
         }
-        judge(allowance)
         counts.longestHealing = network.now.nanoseconds - began.nanoseconds
         guard failure == nil else { return }
         guard isWhole, let initiator = current else {
@@ -71,6 +70,7 @@ extension VolumeWorld {
             return fail(
                 .notWhole, "not whole \(healingBound / 1_000_000) ms after the faults stopped: \(missing) \(states)")
         }
+        judge(allowance)
         initiator.workload?.isStopped = true
         allowance = allowCopies()
         let deadline = network.now.advanced(byNanoseconds: endingBound)
