@@ -32,7 +32,7 @@ extension BrokenVariant {
             .machine(.flushFailuresHidden),
             "a disk answers a flush that failed, and forgot what it should cover, with success",
             faults: [.flushErrors, .targetPowerLoss, .powerLossOfAll], within: 60, by: .contents, family: .wide,
-            seed: 43, seed: 43),
+            seed: 43),
         BrokenVariant(
             .machine(.writesMisdirected), "one write in fifty goes to the next block",
             faults: [.slowLink], within: 20, by: .contents),
@@ -92,7 +92,7 @@ extension BrokenVariant {
         BrokenVariant(
             .target(.waitingCommandsNotAborted), "commands that wait for their data survive a preemption",
             faults: [.competitor, .initiatorPause, .slowLink, .heavyTail], within: 25, by: .notAvailable, family: .wide,
-            seed: 11, seed: 11),
+            seed: 11),
         BrokenVariant(
             .target(.keepAliveNotWatched), "a controller whose host is silent lives on",
             faults: [.partition, .partitionFromMember, .stuckDisk, .slowDisk], within: 10, by: .leftBehind,
