@@ -90,10 +90,6 @@ extension BrokenVariant {
             "the reservations are given up though a writer that was fenced may still write",
             faults: [.competitor, .initiatorPause, .cleanDetach], within: 90, by: .contents, seed: 43),
         BrokenVariant(
-            .target(.waitingCommandsNotAborted), "commands that wait for their data survive a preemption",
-            faults: [.competitor, .initiatorPause, .slowLink, .heavyTail], within: 25, by: .notAvailable, family: .wide,
-            seed: 11),
-        BrokenVariant(
             .target(.keepAliveNotWatched), "a controller whose host is silent lives on",
             faults: [.partition, .partitionFromMember, .stuckDisk, .slowDisk], within: 10, by: .leftBehind,
             family: .wide, seed: 4),

@@ -64,6 +64,10 @@ extension BrokenVariant {
 
     private static let unmeasuredOfTargets: [BrokenVariant] = [
         BrokenVariant(
+            .target(.waitingCommandsNotAborted), "commands that wait for their data survive a preemption",
+            faults: [.competitor, .initiatorPause, .slowLink, .heavyTail], within: 2000, by: .notAvailable,
+            family: .wide),
+        BrokenVariant(
             .target(.reservationBelievedBeforeStored), "a reservation is believed before it is stored",
             faults: [.competitor, .initiatorPause, .targetQuickRestart, .storeErrors], within: 2000,
             by: .acknowledgedAfterDeposition),

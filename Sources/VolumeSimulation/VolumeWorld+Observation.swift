@@ -52,7 +52,7 @@ extension VolumeWorld {
             }
         case .suspended:
             if previous == .serving { meet(.twoTargetsLost) }
-            if profile.onlyFaulty != nil, !isServed(after: initiator) {
+            if profile.onlyFaulty != nil, !isServed(after: initiator), !initiator.wasPaused {
                 fail(.notAvailable, "h\(initiator.number) is suspended, with one member at fault")
             }
         case .recovering: meet(.noMemberInSync)
@@ -128,8 +128,9 @@ extension VolumeWorld {
     }
 
     private func lost(_ member: MemberIndex, _ reason: MemberLossReason, _ initiator: InitiatorProcess) {
+        // One that stood still itself is given up by its members.
         if let faulty = profile.onlyFaulty, member != faulty, initiator.phase == .serving, reason != .removed,
-            !isServed(after: initiator)
+            !isServed(after: initiator), !initiator.wasPaused
         {
             fail(
                 .notAvailable,
