@@ -121,6 +121,15 @@ expect_refusal() {
   tap_conclude $? "$name" "a failure that says: $pattern" "$@"
 }
 
+# expect_code NAME CODE PATTERN COMMAND...: passes if the command ends with that exit status and says what the pattern matches.
+expect_code() {
+  local name=$1 code=$2 pattern=$3
+  shift 3
+  tap_run "$@"
+  [ "$tap_status" -eq "$code" ] && tap_matches "$pattern"
+  tap_conclude $? "$name" "exit status $code and: $pattern" "$@"
+}
+
 # expect_equal NAME EXPECTED ACTUAL
 expect_equal() {
   [ "$2" = "$3" ]

@@ -20,14 +20,5 @@ csi() {
   return "$code"
 }
 
-# expect_code NAME CODE PATTERN COMMAND...: passes if the command ends with that exit status and says what the pattern matches.
-expect_code() {
-  local name=$1 code=$2 pattern=$3
-  shift 3
-  tap_run "$@"
-  [ "$tap_status" -eq "$code" ] && tap_matches "$pattern"
-  tap_conclude $? "$name" "exit status $code and: $pattern" "$@"
-}
-
 # request FIELD...: a request, as JSON. A field that is there twice is what it is the second time, and not there where that is null.
 request() { local IFS=,; echo "{$*}"; }

@@ -23,14 +23,6 @@ node() {
   shift
   timeout 60 "$program" "$verb" "$@" --socket "$control" --nbd-socket "$nbd_socket" --run-folder "$run" --device nbdfuse
 }
-# expect_code NAME CODE PATTERN COMMAND...: passes if the command ends with that exit status and says what the pattern matches.
-expect_code() {
-  local name=$1 code=$2 pattern=$3
-  shift 3
-  tap_run "$@"
-  [ "$tap_status" -eq "$code" ] && tap_matches "$pattern"
-  tap_conclude $? "$name" "exit status $code and: $pattern" "$@"
-}
 contents() { "$tercet" volume explain "$1" --socket "$control" --json | python3 -c 'import json, sys; print(json.load(sys.stdin)["contents"])'; }
 loops() { cat /sys/block/loop*/loop/backing_file 2>/dev/null | grep -c "^$tap_folder/real/"; }
 servers() { pgrep -fc "nbdfuse $tap_folder/real"; }

@@ -47,8 +47,8 @@ def _run(*command):
         raise CallgrindError(f"{command[0]}: {done.stderr.strip()}")
 
 
-def instructions(path):
-    """Instructions by object, from a file that callgrind wrote."""
+def _costs(path):
+    """Instructions by object and position in it, as it is written, from a file that callgrind wrote."""
     names, counts = {}, collections.Counter()
     current, is_call = None, False
     with open(path) as file:
@@ -64,11 +64,19 @@ def instructions(path):
                 is_call = True
             elif line[0] in "0123456789+-*":
                 # The line behind a call has what the callee cost, which is counted there.
-                fields = line.split()
-                if not is_call and len(fields) > 1:
-                    counts[current] += int(fields[1])
+                position, *costs = line.split()
+                if not is_call and costs:
+                    counts[current, position] += int(costs[-1])
                 is_call = False
-    return {names.get(number, number): count for number, count in counts.items()}
+    return {(names.get(number, number), position): count for (number, position), count in counts.items()}
+
+
+def instructions(path):
+    """Instructions by object, from a file that callgrind wrote."""
+    counts = collections.Counter()
+    for (name, _), count in _costs(path).items():
+        counts[name] += count
+    return dict(counts)
 
 
 # What has each instruction's address in the file, as one number.
@@ -77,24 +85,10 @@ BY_ADDRESS = ("--dump-instr=yes", "--compress-pos=no")
 
 def by_address(path):
     """Instructions by object and address in it, from a file that callgrind wrote with BY_ADDRESS."""
-    names, counts = {}, collections.Counter()
-    current, is_call = None, False
-    with open(path) as file:
-        for line in file:
-            named = re.match(r"(c?)ob=\((\d+)\)(?: (.*))?", line)
-            if named:
-                if named[3]:
-                    names[named[2]] = named[3]
-                if not named[1]:
-                    current = named[2]
-            elif line.startswith("calls="):
-                is_call = True
-            elif line.startswith("0x"):
-                address, *_, count = line.split()
-                if not is_call:
-                    counts[current, int(address, 16)] += int(count)
-                is_call = False
-    return collections.Counter({(names.get(number, number), address): count for (number, address), count in counts.items()})
+    counts = collections.Counter()
+    for (name, position), count in _costs(path).items():
+        counts[name, int(position, 16)] += count
+    return counts
 
 
 KINDS = (
