@@ -172,10 +172,7 @@ extension VolumeWorld {
     private func compareMembers() {
         guard let best = bestRecord else { return fail(.notClean, "no member has a record") }
         func areEqual(_ first: UnsafeMutableRawBufferPointer, _ second: UnsafeMutableRawBufferPointer) -> Bool {
-            let size = Int(profile.blockSize)
-            return profile.places.written(in: best.geometry.dataBlocks).allSatisfy {
-                isEqual(first, second, Int($0.lowerBound) * size..<Int($0.upperBound) * size)
-            }
+            profile.places.written(in: best.geometry.dataBlocks).allSatisfy { isEqual(first, second, $0) }
         }
         for other in 1..<memberCount where !areEqual(targets[0].disk.contents, targets[other].disk.contents) {
             fail(.differingMembers, "members 0 and \(other) differ after a clean detach")

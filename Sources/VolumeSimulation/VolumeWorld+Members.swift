@@ -105,16 +105,11 @@ extension VolumeWorld {
     ) -> [RegionIndex] {
         let (a, b) = (comparison.a, comparison.b)
         func differ(_ region: RegionIndex, _ first: MemberView, _ second: MemberView) -> Bool {
-            let blocks = geometry.blocks(ofRegion: region)
-            let size = Int(profile.blockSize)
-            let range = Int(blocks.lowerBound) * size..<Int(blocks.upperBound) * size
-            return !isEqual(memory(a, first), memory(b, second), range)
+            !isEqual(memory(a, first), memory(b, second), geometry.blocks(ofRegion: region))
         }
         if comparison.geometry != geometry {
-            let size = Int(profile.blockSize)
             let differing = profile.places.written(in: geometry.dataBlocks).flatMap { blocks -> [RegionIndex] in
-                let bytes = Int(blocks.lowerBound) * size..<Int(blocks.upperBound) * size
-                guard !isEqual(memory(a, .cached), memory(b, .cached), bytes) else { return [] }
+                guard !isEqual(memory(a, .cached), memory(b, .cached), blocks) else { return [] }
                 let regions = geometry.regions(start: blocks.lowerBound, count: UInt64(blocks.count))
                 return regions.filter { differ($0, .cached, .cached) }
             }
@@ -146,11 +141,14 @@ extension VolumeWorld {
         }
     }
 
+    /// Whether two members' memories hold the same in some logical blocks.
     func isEqual(
-        _ first: UnsafeMutableRawBufferPointer, _ second: UnsafeMutableRawBufferPointer, _ range: Range<Int>
+        _ first: UnsafeMutableRawBufferPointer, _ second: UnsafeMutableRawBufferPointer, _ blocks: Range<UInt64>
     ) -> Bool {
         guard let a = first.baseAddress, let b = second.baseAddress else { return false }
-        return memcmp(a + range.lowerBound, b + range.lowerBound, range.count) == 0
+        let size = Int(profile.blockSize)
+        let start = Int(blocks.lowerBound) * size
+        return memcmp(a + start, b + start, blocks.count * size) == 0
     }
 
     /// Whether a bit is set on a member; a page that is torn counts as all set.

@@ -234,7 +234,7 @@ final class Scenario {
     func isDurable(_ member: MemberIndex, _ blocks: Range<Int>) -> Bool {
         world.isEqual(
             world.memory(member, .cached), world.memory(member, .durable),
-            blocks.lowerBound * 512..<blocks.upperBound * 512)
+            UInt64(blocks.lowerBound)..<UInt64(blocks.upperBound))
     }
 
     func hasUnflushed(_ member: MemberIndex) -> Bool { targets[member].disk.unflushedCount > 0 }
