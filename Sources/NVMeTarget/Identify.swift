@@ -113,7 +113,8 @@ struct IdentifyPages {
         page.namespaceCount = UInt32(options.maxNamespaces)
         page.maxAllowedNamespaces = UInt32(options.maxNamespaceCount)
         if let pool = definition.pool { page.note(pool, isManager: controller.managedPool != nil) }
-        page.nvmCommands = [.compare, .datasetManagement, .writeZeroes, .verify, .reservations]
+        page.nvmCommands = [.compare, .datasetManagement, .writeZeroes, .verify]
+        if !options.omissions.contains(.reservations) { page.nvmCommands.insert(.reservations) }
         // Bit 0: Compare and Write. ACWU stays 0, a block; namespaces say more.
         page.fusedOperations = 1
         page.volatileWriteCache =
@@ -215,6 +216,7 @@ struct IdentifyPages {
     }
 
     private func reservationCapabilities(_ namespace: Namespace) -> ReservationCapabilities {
+        guard !target.options.omissions.contains(.reservations) else { return [] }
         var capabilities: ReservationCapabilities = [
             .writeExclusive, .exclusiveAccess, .writeExclusiveRegistrantsOnly, .exclusiveAccessRegistrantsOnly,
             .writeExclusiveAllRegistrants, .exclusiveAccessAllRegistrants, .ignoreExistingKey13,

@@ -37,6 +37,7 @@ final class ReservationCommands {
 
     func reply(to command: IOCommand, _ request: ControlRequest) -> ControlReply {
         let controller = request.controller
+        guard !target.options.omissions.contains(.reservations) else { return .refused(.invalidOpcode) }
         guard let namespace = controller.subsystem.namespace(request.nsid) else {
             return .refused(.invalidNamespaceOrFormat)
         }

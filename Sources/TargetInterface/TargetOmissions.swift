@@ -9,4 +9,6 @@ package struct TargetOmissions: OptionSet, Sendable {
     package static let quiesce = TargetOmissions(rawValue: 1 << 1)
     /// Identify Controller CTRATT "Traffic Based Keep Alive Support": Keep Alive commands alone keep a controller alive.
     package static let trafficBasedKeepAlive = TargetOmissions(rawValue: 1 << 2)
+    /// Identify Controller ONCS "Reservations", Identify Namespace RESCAP, and the commands.
+    package static let reservations = TargetOmissions(rawValue: 1 << 3)
 }

@@ -20,6 +20,14 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
     let interval: UInt64
     /// The worlds in which it shows soonest, under those faults.
     let family: ProfileFamily
+    /// A use of the volume that those worlds have beside.
+    let use: Use?
+
+    /// A use of a volume that only some worlds have.
+    enum Use: Sendable {
+        case unfenced
+        case formers
+    }
 
     public var description: String { name }
 
@@ -41,15 +49,16 @@ public struct BrokenVariant: Sendable, CustomStringConvertible {
 
     init(
         _ defect: Defect, _ explanation: String, faults: Set<FaultKind>, interval: UInt64 = 20_000_000, within: Int,
-        by oracle: Oracle, family: ProfileFamily = .small, seed: UInt64 = 1
+        by oracle: Oracle, family: ProfileFamily = .small, in use: Use? = nil, name: String? = nil, seed: UInt64 = 1
     ) {
         switch defect {
-        case .engine(let fault): name = "\(fault)"
-        case .machine(let fault): name = "\(fault)"
-        case .target(let fault): name = "\(fault)"
-        case .driver(let fault): name = "\(fault)"
-        case .succession(let fault): name = "\(fault)"
+        case .engine(let fault): self.name = name ?? "\(fault)"
+        case .machine(let fault): self.name = name ?? "\(fault)"
+        case .target(let fault): self.name = name ?? "\(fault)"
+        case .driver(let fault): self.name = name ?? "\(fault)"
+        case .succession(let fault): self.name = name ?? "\(fault)"
         }
+        self.use = use
         self.defect = defect
         self.family = family
         self.explanation = explanation
@@ -84,12 +93,20 @@ extension Profile {
                 faultInterval = variant.interval
                 // A block that goes bad is what that oracle looks at.
                 rots = variant.oracle == .rotNotHandled
+                if let use = variant.use { adopt(use) }
             }
             if isBroken { adopt(variant.defect) }
         }
         if let chosen {
             faults = chosen
             faultInterval = 15_000_000
+        }
+    }
+
+    private mutating func adopt(_ use: BrokenVariant.Use) {
+        switch use {
+        case .unfenced: leaveUnfenced()
+        case .formers: formersAreUsed = true
         }
     }
 

@@ -116,6 +116,10 @@ public enum FaultKind: String, CaseIterable, Sendable, Codable {
     case hostPathCut
     case hostPathBreak
 
+    // Came later, and only some of the worlds with wide eyes see it.
+    /// The namespace that a member had before the last replacement is in the member's place for a while, and nobody says so.
+    case formerReturns
+
     /// Kinds that are about daemons, and the others that their worlds see.
     static let ofDaemons: Set<FaultKind> = [
         .daemonKill, .daemonPowerLoss, .daemonPause, .daemonStall, .machineSuspended, .daemonStop, .handOver,
@@ -138,11 +142,14 @@ public enum FaultKind: String, CaseIterable, Sendable, Codable {
         .replaceBySame, .replaceByFormer,
     ]
 
+    /// Kinds of uses of a volume that came later: `Profile.drawUses`. Each is drawn apart from the others.
+    static let ofUses: [FaultKind] = [.formerReturns]
+
     /// The others.
-    static let narrow = allCases.filter { !wide.contains($0) && !ofDaemons.contains($0) }
+    static let narrow = allCases.filter { !wide.contains($0) && !ofDaemons.contains($0) && !ofUses.contains($0) }
 
     /// All that worlds without daemons see.
-    static let ofVolumes = allCases.filter { !ofDaemons.contains($0) }
+    static let ofVolumes = allCases.filter { !ofDaemons.contains($0) && !ofUses.contains($0) }
 
     /// Kinds that are about one member alone.
     static let ofOneMember: Set<FaultKind> = [

@@ -65,8 +65,8 @@ final class InitiatorProcess: @unchecked Sendable {
         let group = InitiatorGroup(RDMAInitiator(fabric, completionEntries: 1024), mailbox: mailbox)
         var options = VolumeOptions(
             members: members.map { MemberAddress(address: $0, subsystemNQN: TargetMachine.nqn, nsid: 1) },
-            hostNQN: "nqn.2026-11.io.tercet:host\(number)",
-            hostID: UUIDBytes(high: 0x7465_7263, low: UInt64(number)), configuration: configuration,
+            hostNQN: "nqn.2026-11.io.tercet:host\(profile.hostNumber(number))",
+            hostID: UUIDBytes(high: 0x7465_7263, low: UInt64(profile.hostNumber(number))), configuration: configuration,
             keepAliveMilliseconds: profile.keepAliveMilliseconds,
             commandQuiesceMilliseconds: profile.commandQuiesceMilliseconds,
             connectTimeoutMilliseconds: profile.scale > 1 ? 1000 : 50,

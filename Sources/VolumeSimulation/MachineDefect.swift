@@ -25,6 +25,8 @@ public enum MachineDefect: Sendable {
     case clockAtHalfSpeed
     case reservationStoreAnswersEarly
     case reservationsForgotten
+    /// Two hosts attach a volume that nothing fences.
+    case twoHostsAttach
 
     /// Has a disk break the promise, where it is one of a disk.
     func spoil(_ behaviour: inout SimulatedDiskBehaviour) {
@@ -47,7 +49,8 @@ public enum MachineDefect: Sendable {
         case .comparesEqual: behaviour.comparesEqual = true
         case .readsStale: behaviour.misreading = 0..<UInt64.max
         case .dataTorn: behaviour.tearing = 0..<UInt64.max
-        case .instanceKept, .reseatUnnoticed, .clockAtHalfSpeed, .reservationStoreAnswersEarly, .reservationsForgotten:
+        case .instanceKept, .reseatUnnoticed, .clockAtHalfSpeed, .reservationStoreAnswersEarly, .reservationsForgotten,
+            .twoHostsAttach:
             break
         }
     }

@@ -41,6 +41,7 @@ public enum MatrixBranch: String, CaseIterable, Sendable, Codable {
     case remoteAccessError = "a remote access error"
     case deviceRemoved = "an RDMA device is removed"
     case driveReseated = "a drive is taken out and put back, unflushed blocks lost"
+    case scrubMisread = "a read of a scrub goes astray"
     case readHeldBack = "an RDMA READ waits for its turn"
 
     /// Its place among all.

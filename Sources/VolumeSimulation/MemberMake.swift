@@ -8,6 +8,8 @@ struct MemberMake: Sendable {
     var countsTraffic = true
     /// Its reservations outlive its daemon.
     var keepsReservations = true
+    /// It knows reservations.
+    var offersReservations = true
     /// Threads that serve it.
     var reactors = 1
     /// Blocks that its namespace has more than others.

@@ -62,6 +62,12 @@ public struct Profile: Sendable {
     var awaitsCleanMaps = false
     /// Coverage is looked at after each write of a page or a record.
     var looksClosely = false
+    /// Nothing fences writers, as the members offer no reservations: one host alone attaches the volume, as its operator sees to.
+    var isUnfenced = false
+    /// At the end a member reads a region from beside where it is while a scrub runs.
+    var misreadsScrub = false
+    /// A namespace that was a member's is used otherwise before it is the member's again.
+    var formersAreUsed = false
     /// All faults are this one member's: the volume has to serve, and to keep the others, whatever happens to it.
     public var onlyFaulty: MemberIndex?
     /// By how much longer everything takes than in the small profile: faults, their spans, and timeouts.
@@ -144,12 +150,12 @@ public struct Profile: Sendable {
     /// The faults that a seed means under this profile, in the order of their times; those of the kinds that were added
     /// later come after them, in the order of theirs.
     public func faults(seed: UInt64) -> [Fault] {
-        let others = faults.subtracting(FaultKind.added)
+        let others = faults.subtracting(FaultKind.added + FaultKind.ofUses)
         let end = duration(seed: seed)
         var schedule = draw(others, seed: seed ^ 0x6661_756c, interval: faultInterval, until: end)
         // Each kind as often as any of the others, or a little more.
         let interval = others.isEmpty ? faultInterval : faultInterval * UInt64(others.count) / 4
-        for (place, kind) in FaultKind.added.enumerated() where faults.contains(kind) {
+        for (place, kind) in (FaultKind.added + FaultKind.ofUses).enumerated() where faults.contains(kind) {
             schedule += draw([kind], seed: (seed ^ 0x6164_6465) &+ UInt64(place) << 48, interval: interval, until: end)
         }
         return schedule

@@ -50,7 +50,10 @@ extension Profile {
         case .exported:
             if Bool.random(using: &random) { condense(FaultKind.narrow, &random) }
             exports = true
-        case .wide: widen(&random)
+        case .wide:
+            widen(&random)
+            // Worlds of seeds that were found before stay as they were.
+            if !isSparse { drawUses(seed: seed) }
         case .real: becomeReal(&random)
         case .succession: becomeShared(&random)
         }

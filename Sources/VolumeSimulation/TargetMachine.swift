@@ -312,6 +312,7 @@ extension MemberMake {
         if !tellsInstances { omissions.insert(.instances) }
         if !quiesces { omissions.insert(.quiesce) }
         if !countsTraffic { omissions.insert(.trafficBasedKeepAlive) }
+        if !offersReservations { omissions.insert(.reservations) }
         return omissions
     }
 }

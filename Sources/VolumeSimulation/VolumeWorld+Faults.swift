@@ -50,6 +50,7 @@ extension VolumeWorld {
             injectInitiator(fault)
         case .clockStep: stepClock(fault)
         case .cleanDetach, .scrub, .resyncPause, .replace, .grow, .replaceBySame, .replaceByFormer: operate(fault)
+        case .formerReturns: returnFormer(fault)
         // There are none.
         default: false
         }
@@ -347,7 +348,7 @@ extension VolumeWorld {
     /// False where there are enough.
     @discardableResult
     private func compete() -> Bool {
-        guard alive.count < 3 else { return false }
+        guard alive.count < 3, mayCompete else { return false }
         checkCoverage("another initiator attaches")
         startInitiator()
         return true

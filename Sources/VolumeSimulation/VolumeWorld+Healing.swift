@@ -21,32 +21,19 @@ extension VolumeWorld {
         links.heal()
         crashesAtLossOf = nil
         crashesAtAcknowledgement = nil
-        for target in targets {
-            var behaviour = target.disk.behaviour
-            behaviour.slowness = 0
-            behaviour.isStuck = false
-            behaviour.fullBlocks = 0..<0
-            behaviour.failingWrites = 0..<0
-            behaviour.failedFlush = nil
-            behaviour.tailRarity = 0
-            behaviour.misreading = 0..<0
-            target.store.fails = false
-            target.disk.behaviour = behaviour
-            target.disk.makeReadable()
-            target.goOn()
-            target.returnDevice()
-            target.setAccess(.optimized)
-            target.putDriveBack()
-            bringBack(target)
-        }
+        for member in strangers { sendFormerAway(member) }
+        healMachines()
         for initiator in alive {
             initiator.goOn()
             initiator.returnDevice()
             initiator.volume?.engine.resumeResync()
         }
         // One that began before the operator replaced a member or grew the volume through another has to be told; and where
-        // metadata was misread, what was refused is what it should be, which an operator finds out by attaching anew.
-        for initiator in alive where !isInformed(initiator) || isMisread { end(initiator, isSilent: false) }
+        // metadata was misread, or another namespace was in a member's place, what was refused is what it should be, which an operator
+        // finds out by attaching anew.
+        for initiator in alive where !isInformed(initiator) || isMisread || hadStrangers != [] {
+            end(initiator, isSilent: false)
+        }
         if alive.isEmpty { startInitiator() }
         // Commands that are stuck end first, or time out; and a message that was lost is noticed when its retries are over.
         let began = network.now
@@ -73,16 +60,43 @@ extension VolumeWorld {
         judge(allowance)
         initiator.workload?.isStopped = true
         allowance = allowCopies()
-        let deadline = network.now.advanced(byNanoseconds: endingBound)
+        var deadline = network.now.advanced(byNanoseconds: endingBound)
         run(until: deadline) { initiator.workload?.running.isEmpty ?? true }
         readEverything(initiator, until: deadline)
         if failure == nil { awaitCleanMaps(initiator, until: deadline) }
         judge(allowance)
         if failure == nil, profile.rots { rotAndScrub(initiator, until: deadline) }
+        if failure == nil, profile.misreadsScrub {
+            let began = network.now
+            misreadAndScrub(initiator, until: began.advanced(byNanoseconds: endingBound))
+            deadline = deadline.advanced(byNanoseconds: network.now.nanoseconds(since: began))
+        }
         if failure == nil { detach(initiator, until: deadline) }
         counts.longestEnding = network.now.nanoseconds + endingBound - deadline.nanoseconds
         if failure == nil { compareMembers() }
         if failure == nil { findLeftovers() }
+    }
+
+    /// Targets and their disks work again.
+    private func healMachines() {
+        for target in targets {
+            var behaviour = target.disk.behaviour
+            behaviour.slowness = 0
+            behaviour.isStuck = false
+            behaviour.fullBlocks = 0..<0
+            behaviour.failingWrites = 0..<0
+            behaviour.failedFlush = nil
+            behaviour.tailRarity = 0
+            behaviour.misreading = 0..<0
+            target.store.fails = false
+            target.disk.behaviour = behaviour
+            target.disk.makeReadable()
+            target.goOn()
+            target.returnDevice()
+            target.setAccess(.optimized)
+            target.putDriveBack()
+            bringBack(target)
+        }
     }
 
     private var isWhole: Bool {

@@ -7,6 +7,7 @@ import VolumeDriver
 /// The initiators of a world, one after another or against each other.
 extension VolumeWorld {
     func startInitiator() {
+        guard mayAttach else { return startLater() }
         let process = InitiatorProcess(
             initiators.count + 1, network: network, members: targets.map(\.address), configuration: configuration,
             profile: profile)

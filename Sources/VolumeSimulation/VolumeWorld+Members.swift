@@ -44,6 +44,7 @@ extension VolumeWorld {
 
     /// The record of the volume that a member holds: at its end, or where its end was before it grew.
     func record(_ member: MemberIndex, _ view: MemberView = .cached) -> Superblock? {
+        guard !strangers.contains(member) else { return nil }
         let disk = targets[member].disk
         var best: Superblock?
         let sizes = [disk.geometry.blockCount, registeredBlocks[member]]
@@ -64,8 +65,9 @@ extension VolumeWorld {
     func checkCoverage(_ when: String) {
         guard failure == nil, rottenRegion == nil else { return }
         let found = MemberSet.all.map { member in MemberView.allCases.map { record(member, $0) } }
-        for a in MemberSet.all.subtracting(fresh) {
-            for b in MemberSet.all.subtracting(fresh) where b < a {
+        let members = MemberSet.all.subtracting(fresh).subtracting(strangers)
+        for a in members {
+            for b in members where b < a {
                 var comparison = Comparison(a, b)
                 for first in MemberView.allCases {
                     for second in MemberView.allCases {

@@ -13,7 +13,7 @@ extension VolumeWorld {
         case .phase(let phase): entered(phase, initiator)
         case .notice(let notice): noticed(notice, initiator)
         case .attachFailed(let error):
-            if case .metadata(let error) = error, isInformed(initiator), !isMisread {
+            if case .metadata(let error) = error, isInformed(initiator), !isMisread, hadStrangers == [] {
                 fail(.metadataRefused, "h\(initiator.number): the attach failed: \(error)")
             }
             if case .superseded = error { meet(.attachSuperseded) }
@@ -120,7 +120,7 @@ extension VolumeWorld {
             }
         case .growFailed: isGrowing = false
         case .memberRefused(let member, let error):
-            if isCurrent, isInformed(initiator), !isMisread {
+            if isCurrent, isInformed(initiator), !isMisread, !hadStrangers.contains(member) {
                 fail(.metadataRefused, "h\(initiator.number): member \(member) is refused: \(error)")
             }
         case .recordDamaged, .waitingFor, .regionUnreadable, .newerEpoch, .contentsMarked: break

@@ -32,6 +32,7 @@ extension VolumeWorld {
 
     private func replace(_ fault: Fault, volume initiator: InitiatorProcess) -> Bool {
         guard let volume = initiator.volume, mayDestroy(fault.member), !isGrowing,
+            strangers == [],
             (profile.replacesUnhealthy ? 1...2 : 2...2)
                 .contains(volume.engine.membersInSync.without(fault.member).count),
             registeredBlocks == targets.map({ $0.disk.geometry.blockCount })
@@ -54,7 +55,9 @@ extension VolumeWorld {
         case .replaceBySame:
             // Emptied by the operator, or left as it is.
             if fault.choice & 2 == 0 { target.eraseNamespace() }
-        case .replaceByFormer: target.restoreFormer()
+        case .replaceByFormer:
+            target.restoreFormer()
+            if profile.formersAreUsed { useOtherwise(target, choice: fault.choice >> 8) }
         default:
             target.replaceNamespace()
             if fault.choice & 1 == 0 { writeForeignRecord(to: target) }
@@ -65,7 +68,8 @@ extension VolumeWorld {
     }
 
     private func grow(_ fault: Fault, _ initiator: InitiatorProcess) -> Bool {
-        guard !isGrowing, fresh == [], registeredBlocks == targets.map({ $0.disk.geometry.blockCount }),
+        guard !isGrowing, fresh == [], strangers == [],
+            registeredBlocks == targets.map({ $0.disk.geometry.blockCount }),
             registeredBlocks.allSatisfy({ $0 < 1000 })
         else { return false }
         let more = 64 + fault.choice % 64

@@ -54,7 +54,12 @@ public final class VolumeWorld {
     /// The members' sizes as the registry knows them, and the members that were replaced and have not everything yet.
     var registeredBlocks: [UInt64]
     var fresh: MemberSet = []
+    /// Members in whose places a former namespace is just now; and those in whose places one has been.
+    var strangers: MemberSet = []
+    var hadStrangers: MemberSet = []
     var isGrowing = false
+    /// An initiator begins once the former one's associations are over.
+    var isStartDue = false
     private var random: SeededRandom
     private var values: UInt64 = 0
     let duration: UInt64
@@ -129,7 +134,7 @@ public final class VolumeWorld {
         guard
             let format = try? VolumeFormat(
                 volume: Self.volume, members: candidates, regionSize: profile.regionSize,
-                dataBlocks: profile.dataBlocks,
+                dataBlocks: profile.dataBlocks, fencing: profile.isUnfenced ? .none : .reservations,
                 minimumCopies: profile.minimumCopies, contents: profile.beginsBlank ? .blank : .written)
         else { invariantViolated("a simulated volume can be formatted") }
         self.format = format

@@ -8,8 +8,9 @@ extension Attachment {
         guard let newest = believed(of: ready, volume) else { return [] }
         var refusals: [Effect] = []
         for member in ready
-        where volume.record.isReplaced(
-            member, volume.members[member].joining.found, by: newest.members[member].uuid)
+        where volume.rules.mustRefuseReplaced
+            && volume.record.isReplaced(
+                member, volume.members[member].joining.found, by: newest.members[member].uuid)
         {
             refusals.append(.refuse(member, .replaced(member: member)))
         }

@@ -5,10 +5,12 @@ extension Attachment {
     /// writes (invariant 8).
     mutating func admit(_ member: MemberIndex, _ volume: inout VolumeState) -> [Effect] {
         let record = volume.members[member].joining.found
-        if volume.record.isReplaced(member, record, by: volume.record.uuids[member]) {
+        if volume.rules.mustRefuseReplaced,
+            volume.record.isReplaced(member, record, by: volume.record.uuids[member])
+        {
             return [.refuse(member, .replaced(member: member))]
         }
-        if let record, !volume.record.fresh.contains(member) {
+        if let record, !volume.record.fresh.contains(member) || !volume.rules.mustCopyAllToReplacements {
             if record.stamp.attachmentKey > volume.record.attachmentKey {
                 volume.notice(.newerEpoch(member, record.stamp.epoch))
                 return [.depose(.superseded(member: member))]

@@ -170,7 +170,7 @@ public struct VolumeEngine: ~Copyable {
         parts.lose(member, .removed)
         parts.volume.replace(member, by: uuid)
         parts.background.copies.takeOutOfSync(member, &parts.volume)
-        parts.volume.maps.addEverything(to: member)
+        if parts.volume.rules.mustCopyAllToReplacements { parts.volume.maps.addEverything(to: member) }
         parts.volume.changeRecord()
         parts.reviewService()
         parts.pump()

@@ -90,4 +90,8 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case detachUnrecorded
     /// A flush that failed is sent again, and believed when it succeeds (PostgreSQL's fsync, 2018).
     case failedFlushTrusted
+    /// A namespace that a member had until another one took its place is taken for the member's.
+    case replacedMemberBelieved
+    /// A namespace that takes a member's place, and has an old record of the volume, is brought up to date by the bits alone.
+    case formerRecordBelieved
 }

@@ -151,6 +151,12 @@ package struct Rules: Sendable, BitwiseCopyable {
         broken == .oldestRecordTrusted ? stamp < other : stamp > other
     }
 
+    /// Whether a namespace whose place another one has taken is refused when it comes back.
+    var mustRefuseReplaced: Bool { broken != .replacedMemberBelieved }
+
+    /// Whether a namespace that takes a member's place lacks everything, whatever record of the volume it has (invariant 8).
+    var mustCopyAllToReplacements: Bool { broken != .formerRecordBelieved }
+
     /// Whether a record counts only where the members in sync that it names have confirmed it.
     var mustBeConfirmed: Bool { broken != .unconfirmedRecordBelieved }
 
