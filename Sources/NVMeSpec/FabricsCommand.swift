@@ -30,7 +30,7 @@ public enum FabricsCommand: Hashable, Sendable, BitwiseCopyable {
                     size: size, offset: entry.cdw11, value: UInt64(entry.cdw12) | UInt64(entry.cdw13) << 32))
         case .connect:
             let command = ConnectCommand(entry)
-            self = command.recordFormat == 0 ? .connect(command) : .invalid(.connectIncompatibleFormat)
+            self = .connect(command)
         case .propertyGet:
             guard let size = PropertySize(rawValue: UInt8(entry.cdw10.bits(0, 3))) else {
                 self = .invalid(.invalidField)

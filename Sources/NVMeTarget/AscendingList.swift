@@ -20,6 +20,18 @@ struct AscendingList<Element: Comparable & Sendable>: Sendable {
         return place < elements.count && elements[place] == element
     }
 
+    /// Whether each of `others` is there. Takes one look at an element where they follow each other here as there, as in the lists
+    /// that hosts send, and a search where they do not.
+    func contains(_ others: [Element]) -> Bool {
+        var next = 0
+        for other in others {
+            if next >= elements.count || elements[next] != other { next = place(of: other) }
+            guard next < elements.count, elements[next] == other else { return false }
+            next += 1
+        }
+        return true
+    }
+
     /// The one that equals `element`, which may tell more than it.
     func element(equalTo element: Element) -> Element? {
         let place = place(of: element)

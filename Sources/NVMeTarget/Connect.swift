@@ -17,14 +17,14 @@ struct ConnectCommands {
         case connected(Controller, SubsystemView?, HostKeys.Demand)
         /// It waits for the end of the host's former associations, or until this reactor has opened the namespaces.
         case held
-        case refused(Status)
         /// Refused, with the names that the host gave, for the operator: a host that does not come is looked for in the log.
         case refusedBecause(ConnectRefusal, host: String, subsystem: String)
     }
 
     func connect(_ connect: ConnectCommand, _ request: RequestReference, now: MonotonicTime) -> Outcome {
-        guard connect.recordFormat == 0 else { return .refused(.connectIncompatibleFormat) }
-        guard request.data.count >= ConnectData.byteCount else { return .refused(.dataSGLLengthInvalid) }
+        if let refusal = refusal(of: connect, bytes: request.data.count) {
+            return .refusedBecause(refusal, host: "unknown", subsystem: "unknown")
+        }
         let bytes = UnsafeRawBufferPointer(rebasing: request.data[..<ConnectData.byteCount])
         let data: ConnectData
         do throws(ConnectFailure) { data = try ConnectData(decoding: bytes) } catch {
@@ -62,6 +62,19 @@ struct ConnectCommands {
         } catch {
             return .refusedBecause(error, host: data.hostNQN, subsystem: data.subsystemNQN)
         }
+    }
+
+    /// The reason why a Connect is refused whose data is not looked at.
+    private func refusal(of connect: ConnectCommand, bytes: Int) -> ConnectRefusal? {
+        if connect.recordFormat != 0 {
+            return ConnectRefusal(
+                ConnectFailure(status: .connectIncompatibleFormat),
+                "its Connect command has record format \(connect.recordFormat), and 0 is the only one there is")
+        }
+        guard bytes < ConnectData.byteCount else { return nil }
+        return ConnectRefusal(
+            ConnectFailure(status: .dataSGLLengthInvalid),
+            "its Connect command brings \(bytes) bytes of data, where there must be \(ConnectData.byteCount)")
     }
 
     /// A queue that a host asks for.

@@ -134,7 +134,6 @@ final class ControlPath: CommandEngineOwner {
         let peer = request.queue.peer
         switch connects.connect(connect, request, now: now) {
         case .held: return .later
-        case .refused(let status): return .refused(status)
         case .refusedBecause(let refusal, let host, let subsystem):
             target.observe(
                 .connectRefused(host: host, subsystem: subsystem, peer: peer, reason: refusal.reason))

@@ -23,6 +23,9 @@ struct ControllerIndex: Sendable {
     /// The identifiers from `id` on, ascending.
     func identifiers(from id: UInt16) -> ArraySlice<UInt16> { ascending.from(id) }
 
+    /// Whether there are controllers with all of these identifiers.
+    func contains(_ identifiers: [UInt16]) -> Bool { ascending.contains(identifiers) }
+
     /// In the order of their identifiers. For the control plane: it takes as long as there are controllers.
     var all: [Controller] { identifiers.compactMap { byID[$0] } }
 

@@ -109,8 +109,7 @@ struct PoolCommands {
         guard let list = try? ControllerList(decoding: data), !list.identifiers.isEmpty else {
             throw RefusedCommand(.controllerListInvalid)
         }
-        let subsystem = request.controller.subsystem
-        guard list.identifiers.allSatisfy({ subsystem.controller($0) != nil }) else {
+        guard request.controller.subsystem.hasControllers(list.identifiers) else {
             throw RefusedCommand(.controllerListInvalid)
         }
     }

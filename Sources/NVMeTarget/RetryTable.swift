@@ -68,6 +68,7 @@ enum RetryTable {
         Row(.namespaceIdentifierUnavailable, .mayHelp, "the same"),
         Row(.namespaceAlreadyAttached, .mayHelp, "somebody may detach it"),
         Row(.namespaceNotAttached, .mayHelp, "somebody may attach it"),
+        Row(.identifierUnavailable, .mayHelp, "the namespace that has the UUID may be deleted"),
         Row(.thinProvisioningNotSupported, .never, "a namespace has the capacity of its size"),
         Row(.controllerListInvalid, .mayHelp, "a controller comes when its host connects"),
         Row(.anaGroupIdentifierInvalid, .never, "a pool's namespaces are in one group"),

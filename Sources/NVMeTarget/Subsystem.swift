@@ -163,6 +163,9 @@ public final class Subsystem: Sendable {
     var hasVolatileWriteCache: Bool { state.withLock { $0.namespaces.hasVolatileWriteCache } }
 
     func controller(_ id: UInt16) -> Controller? { state.withLock { $0.controllers[id] } }
+
+    /// Whether all of these are there.
+    func hasControllers(_ identifiers: [UInt16]) -> Bool { state.withLock { $0.controllers.contains(identifiers) } }
 }
 
 extension Subsystem {

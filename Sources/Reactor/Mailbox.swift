@@ -33,14 +33,17 @@ public final class Mailbox: Sendable {
     /// Whether nothing has arrived.
     public var isEmpty: Bool { count.load(ordering: .acquiring) == 0 }
 
-    /// Runs the work that has arrived and returns how many pieces there were. One atomic load if there are none.
+    /// Runs the work that has arrived, oldest first, and returns how many pieces there were. One atomic load if there are none.
+    ///
+    /// - Parameter most: pieces that are run at the most; the others are left for the next call. Owners that have other work to
+    ///   do say how many, as anybody may send a thousand at once.
     @discardableResult
-    public func drain() -> Int {
+    public func drain(most: Int = .max) -> Int {
         guard count.load(ordering: .acquiring) > 0 else { return 0 }
         let arrived = messages.withLock { messages in
-            let taken = messages
-            messages.removeAll()
-            count.store(0, ordering: .releasing)
+            let taken = Array(messages.prefix(most))
+            messages.removeFirst(taken.count)
+            count.store(messages.count, ordering: .releasing)
             return taken
         }
         for message in arrived { message() }

@@ -40,6 +40,20 @@ import Testing
         #expect(mailbox.drain() == 1)
     }
 
+    @Test func anOwnerWithOtherWorkTakesSomeLettersAtATime() {
+        let mailbox = Mailbox()
+        let opened = Mutex<[Int]>([])
+        for letter in 0..<5 { mailbox.send { opened.withLock { $0.append(letter) } } }
+        #expect(mailbox.drain(most: 2) == 2)
+        #expect(!mailbox.isEmpty)
+        // A letter that comes meanwhile is behind those that are left.
+        mailbox.send { opened.withLock { $0.append(5) } }
+        #expect(mailbox.drain(most: 2) == 2)
+        #expect(mailbox.drain(most: 2) == 2)
+        #expect(mailbox.isEmpty && mailbox.drain(most: 2) == 0)
+        #expect(opened.withLock { $0 } == [0, 1, 2, 3, 4, 5])
+    }
+
     /// Letters of several threads to an owner that sleeps whenever it finds nothing: it hears of all of them.
     @Test func noWakeUpIsMissed() async {
         let mailbox = Mailbox()
