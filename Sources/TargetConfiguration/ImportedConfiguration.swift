@@ -70,9 +70,9 @@ struct ImportDraft {
         }
     }
 
-    /// Says of a host that it is left out: anybody could take its name.
-    mutating func loseHost(_ host: String, provedBy key: String, at place: String) {
-        lose(place, "host \(host): it proves itself by \(key), and nothing here asks for that yet; left out")
+    /// Says of a host with a key that it is left out: without the key anybody could take its name.
+    mutating func loseHost(_ host: String, _ reason: String, at place: String) {
+        lose(place, "host \(host): \(reason); left out")
     }
 
     /// An address of an RDMA port, and that it is listened at; `nil`, with the reason, if it cannot be.
@@ -108,6 +108,20 @@ struct ImportDraft {
         settings.append(.init(key, .number("\(value)")))
     }
 
+    /// A subsystem some of whose hosts have a key, and others none: these are let in by their name, as they were.
+    private mutating func authenticated(_ subsystem: ConfigurationValue, at place: String) -> ConfigurationValue {
+        let hosts = subsystem["hosts"]?.elements ?? []
+        let keyless = hosts.compactMap(\.string)
+        guard !keyless.isEmpty, keyless.count < hosts.count else { return subsystem }
+        lose(
+            place,
+            "hosts without a key are let in by their name, as before: \(keyless.sorted().joined(separator: ", ")); with a "
+                + "key for each, take \"authentication\" out")
+        var value = subsystem
+        value["authentication"] = .object([.init("required", .boolean(false))])
+        return value
+    }
+
     /// All of it, in the form of the configuration file.
     var value: ConfigurationValue {
         mutating get {
@@ -130,7 +144,7 @@ struct ImportDraft {
                     let list = others.map(\.description).joined(separator: ", ")
                     lose(place, "here each subsystem is at all addresses; its hosts find it at \(list) too")
                 }
-                kept.append(subsystem.value)
+                kept.append(authenticated(subsystem.value, at: place))
             }
             root["subsystems"] = .array(kept)
             return root

@@ -1,19 +1,28 @@
 import Base
+import NVMeAuthentication
 
 /// The file that nvmetcli saves of Linux's target: the attributes of its configfs, mostly as text (Linux, drivers/nvme/target/configfs.c).
 struct LinuxTargetImport {
     private let root: ConfigurationValue
 
-    /// Hosts that prove themselves by a key.
-    private let provedHosts: Set<String>
+    /// The attributes of authentication of hosts that show who they are by a key, without the prefix `dhchap_`.
+    private let keyedHosts: [String: [String: String]]
 
     init(_ root: ConfigurationValue) {
         self.root = root
-        let proved = (root["hosts"]?.elements ?? []).filter { host in
-            let keys = host.entries + (host["attr"]?.entries ?? []) + (host["dhchap"]?.entries ?? [])
-            return keys.contains { $0.key.contains("key") && !($0.value.string ?? "").isEmpty }
+        var keyed: [String: [String: String]] = [:]
+        for host in root["hosts"]?.elements ?? [] {
+            var values: [String: String] = [:]
+            for entry in host.entries + (host["attr"]?.entries ?? []) where entry.key.hasPrefix("dhchap_") {
+                values[String(entry.key.dropFirst(7))] = entry.value.string
+            }
+            for entry in host["dhchap"]?.entries ?? [] { values[entry.key] = entry.value.string }
+            values = values.filter { !$0.value.isEmpty }
+            if let name = host["nqn"]?.string, values.keys.contains(where: { $0.hasSuffix("key") }) {
+                keyed[name] = values
+            }
         }
-        provedHosts = Set(proved.compactMap { $0["nqn"]?.string })
+        keyedHosts = keyed
     }
 
     func read(into draft: inout ImportDraft) {
@@ -108,10 +117,7 @@ struct LinuxTargetImport {
                 draft.lose(place, "any host is allowed, so that the \(hosts.count) named ones are left out")
             }
         } else {
-            for host in hosts.compactMap(\.string) where provedHosts.contains(host) {
-                draft.loseHost(host, provedBy: "a key", at: place)
-            }
-            value["hosts"] = .array(hosts.filter { !provedHosts.contains($0.string ?? "") })
+            value["hosts"] = .array(hosts.compactMap { self.host($0, place, &draft) })
         }
         if let queues = attributes?["qid_max"]?.count, queues != 128 {
             if queues > 64 { draft.lose(place, "qid_max \(queues): a controller has 64 I/O queues at the most") }
@@ -136,6 +142,34 @@ struct LinuxTargetImport {
             subsystem, but: ["nqn", "attr", "allowed_hosts", "namespaces", "passthru"], at: place)
         value["namespaces"] = .array(
             (subsystem["namespaces"]?.elements ?? []).compactMap { namespace($0, place, &draft) })
+        return value
+    }
+
+    /// A host of a subsystem, with its keys if it has any; `nil`, and said, where these are none.
+    private func host(
+        _ host: ConfigurationValue, _ place: String, _ draft: inout ImportDraft
+    ) -> ConfigurationValue? {
+        guard let name = host.string, let attributes = keyedHosts[name] else { return host }
+        var value = ConfigurationValue.object([.init("nqn", .text(name))])
+        for (theirs, ours) in [("key", "key"), ("ctrl_key", "controllerKey")] {
+            guard let text = attributes[theirs] else { continue }
+            do throws(TercetError) { _ = try AuthenticationKey(parsing: text) } catch {
+                draft.loseHost(name, "its dhchap_\(theirs) cannot be read: \(error)", at: place)
+                return nil
+            }
+            value[ours] = .text(text)
+        }
+        guard value["key"] != nil else {
+            draft.loseHost(name, "it has dhchap_ctrl_key without dhchap_key", at: place)
+            return nil
+        }
+        for (attribute, list) in [("hash", "hashes"), ("dhgroup", "groups")] {
+            guard let text = attributes[attribute] else { continue }
+            draft.lose(
+                place,
+                "host \(name): dhchap_\(attribute) = \(text): here it is the subsystem's, \"authentication\": "
+                    + "{ \"\(list)\": [ ... ] }")
+        }
         return value
     }
 

@@ -1,10 +1,13 @@
 import Base
+import NVMeAuthentication
 
 /// The file that SPDK's target saves of itself: the calls by which it would be made anew (SPDK, doc/jsonrpc.md).
 struct SPDKImport {
     private let root: ConfigurationValue
     /// Devices by name: the keys of a namespace, or the reason for which there is none.
     private var devices: [String: Device] = [:]
+    /// Files of keys by the names that the keyring gives them.
+    private var keyFiles: [String: String] = [:]
 
     private enum Device {
         case keys([ConfigurationValue.Entry])
@@ -23,10 +26,12 @@ struct SPDKImport {
                 switch name {
                 case "bdev": reader.addDevice(method, parameters)
                 case "nvmf": reader.apply(method, parameters, &draft)
+                case "keyring":
+                    if let key = parameters["name"]?.string { reader.keyFiles[key] = parameters["path"]?.string }
                 default: break
                 }
             }
-            if name != "bdev", name != "nvmf", !calls.isEmpty {
+            if !["bdev", "keyring", "nvmf"].contains(name), !calls.isEmpty {
                 draft.lose(name, "\(calls.count) settings of SPDK's own; nothing here needs them")
             }
         }
@@ -85,13 +90,10 @@ struct SPDKImport {
         }
         switch method {
         case "nvmf_subsystem_add_host":
-            let host = parameters["host"] ?? .null
-            if let key = ["psk", "dhchap_key", "dhchap_ctrlr_key"].first(where: { parameters[$0] != nil }) {
-                draft.loseHost(host.string ?? "", provedBy: key, at: place)
-                return
-            }
             // No host is named if any may connect.
-            guard let hosts = draft.subsystems[index].value["hosts"]?.elements else { return }
+            guard let hosts = draft.subsystems[index].value["hosts"]?.elements,
+                let host = host(parameters, place, &draft)
+            else { return }
             draft.subsystems[index].value["hosts"] = .array(hosts + [host])
         case "nvmf_subsystem_add_listener":
             let location = parameters["listen_address"]
@@ -109,6 +111,39 @@ struct SPDKImport {
         case "nvmf_ns_add_host": hide(parameters, at: index, place, &draft)
         default: draft.lose(place, "\(method) has no equivalent; left out")
         }
+    }
+
+    /// A host of a subsystem, with its keys if it has any; `nil`, and said, where these are not here.
+    private func host(
+        _ parameters: ConfigurationValue, _ place: String, _ draft: inout ImportDraft
+    ) -> ConfigurationValue? {
+        let name = parameters["host"]?.string ?? ""
+        if parameters["psk"] != nil {
+            draft.loseHost(name, "it proves itself by psk, which is for TCP", at: place)
+            return nil
+        }
+        let given = [("dhchap_key", "keyFile"), ("dhchap_ctrlr_key", "controllerKeyFile")].filter {
+            parameters[$0.0] != nil
+        }
+        guard !given.isEmpty else { return parameters["host"] ?? .null }
+        var value = ConfigurationValue.object([.init("nqn", .text(name))])
+        for (theirs, ours) in given {
+            let key = parameters[theirs]?.string ?? ""
+            guard let file = keyFiles[key] else {
+                draft.loseHost(name, "its \(theirs) '\(key)' is no file in the keyring", at: place)
+                return nil
+            }
+            do throws(TercetError) { _ = try AuthenticationKey(contentsOf: file) } catch {
+                draft.loseHost(name, "its \(theirs) '\(key)': \(error)", at: place)
+                return nil
+            }
+            value[ours] = .text(file)
+        }
+        guard value["keyFile"] != nil else {
+            draft.loseHost(name, "it has dhchap_ctrlr_key without dhchap_key", at: place)
+            return nil
+        }
+        return value
     }
 
     private func isRDMA(_ address: ConfigurationValue?) -> Bool { address?["trtype"]?.string?.lowercased() == "rdma" }

@@ -41,15 +41,7 @@ struct MakeKeyCommand: ParsableCommand {
             key = try AuthenticationKey(random: bytes ?? hash.value?.byteCount ?? 32, hash: hash.value)
         } catch { throw ValidationError("--bytes: \(error)") }
         guard let output else { return print(key.exposedText) }
-        let descriptor = open(output, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else {
-            throw TercetError(call: output, errno: errno, reason: String(cString: strerror(errno)))
-        }
-        defer { close(descriptor) }
-        let text = key.exposedText + "\n"
-        guard write(descriptor, text, text.utf8.count) == text.utf8.count, fsync(descriptor) == 0 else {
-            throw TercetError(call: output, errno: errno, reason: String(cString: strerror(errno)))
-        }
+        try SecretFile.create(output, key.exposedText + "\n")
     }
 }
 

@@ -20,7 +20,9 @@ while read -r what; do check "nvmet: $what" says "$what"; done <<PYTHON
 c["discovery"]["referrals"] == [{"address": "192.0.2.9", "port": 8009}]
 c["inCapsuleDataSize"] == 16384 and c["queueDepth"] == 256
 list(s) == ["$nqn", "testnqn"]
-s["$nqn"]["hosts"] == ["nqn.2014-08.org.nvmexpress:uuid:6f1a9fd2-5b36-4a3e-8c6c-0e9a1e1b7f10"]
+s["$nqn"]["hosts"][0] == "nqn.2014-08.org.nvmexpress:uuid:6f1a9fd2-5b36-4a3e-8c6c-0e9a1e1b7f10"
+s["$nqn"]["hosts"][1:] == [{"nqn": "nqn.2026-11.io.example:proves-itself", "key": "DHHC-1:00:ia6zGodOr4SEG0Zzaw398rpY0wqipUWj4jWjUh4HWUz6aQ2n:"}]
+s["$nqn"]["authentication"] == {"required": False}
 "allowAnyHost" not in s["$nqn"] and s["testnqn"]["allowAnyHost"] is True and "hosts" not in s["testnqn"]
 s["$nqn"]["serial"] == "d7f0a1c9ce3b1a0f2b44" and s["$nqn"]["model"] == "Linux"
 s["testnqn"]["serial"] == "1234"
@@ -31,7 +33,9 @@ len(s["$nqn"]["namespaces"]) == 2
 {(a["id"], a["state"], a["listener"]["port"]) for a in s["$nqn"]["anaGroups"]} == {(2, "nonOptimized", 4420), (2, "inaccessible", 4421)}
 PYTHON
 while read -r what; do check "nvmet: said: $what" lost "$what"; done <<LOST
-subsystem $nqn: host nqn.2026-11.io.example:proves-itself: it proves itself by a key, and nothing here asks for that yet; left out
+subsystem $nqn: hosts without a key are let in by their name, as before: nqn.2014-08.org.nvmexpress:uuid:6f1a9fd2-5b36-4a3e-8c6c-0e9a1e1b7f10; with
+subsystem $nqn: host nqn.2026-11.io.example:damaged: its dhchap_key cannot be read: 
+subsystem $nqn: host nqn.2026-11.io.example:proves-itself: dhchap_dhgroup = ffdhe2048: here it is the subsystem's, "authentication": { "groups": [ ... ] }
 port 3: tcp at 192.0.2.1 is not served, only RDMA is; left out
 subsystem nqn.2026-11.io.example:by-tcp: it is at no address where RDMA is served; left out
 subsystem testnqn: here each subsystem is at all addresses; its hosts find it at [2001:db8::1]:4421 too
@@ -58,7 +62,9 @@ while read -r what; do check "SPDK: said: $what" lost "$what"; done <<LOST
 transport TCP: only RDMA is served; left out
 transport RDMA: 127 is out of range for maxIOQueues; 64 is taken
 transport RDMA: io_unit_size: settings of SPDK's own
-subsystem $nqn: host nqn.2016-06.io.spdk:host2: it proves itself by dhchap_key, and nothing here asks for that yet; left out
+subsystem $nqn: host nqn.2016-06.io.spdk:host2: its dhchap_key 'key1': /srv/host2.key: 
+subsystem $nqn: host nqn.2016-06.io.spdk:host3: its dhchap_key 'key2' is no file in the keyring; left out
+subsystem $nqn: host nqn.2016-06.io.spdk:host4: it proves itself by psk, which is for TCP; left out
 subsystem $nqn: namespace 1: Nvme0n1 is /dev/disk/by-path/pci-0000:01:00.0-nvme-1 once the kernel has the drive again
 subsystem $nqn: namespace 3: Raid0 is made by bdev_raid_create, which has no equivalent; left out
 subsystem $nqn: namespace 4: Farn1 is a namespace of another target, at 192.0.2.7; left out
@@ -67,11 +73,20 @@ subsystem $nqn: TCP at 192.0.2.1 is not served, only RDMA is
 iobuf: 1 settings of SPDK's own; nothing here needs them
 LOST
 
+check_fails "no key is among what is said" grep -q DHHC "$tap_folder/lost"
+check "a key is made" "$tercet" key make -o "$tap_folder/host2.key"
+sed "s|/srv/host2.key|$tap_folder/host2.key|" "$samples/spdk.json" >"$tap_folder/spdk.json"
+make_keyed_spdk() { import "$tap_folder/spdk.json" >"$tap_folder/made" 2>"$tap_folder/lost"; }
+check "SPDK's keyring is read" make_keyed_spdk
+check "... and its key stays where it is" \
+  says "s['$nqn']['hosts'] == ['nqn.2016-06.io.spdk:host1', {'nqn': 'nqn.2016-06.io.spdk:host2', 'keyFile': '$tap_folder/host2.key'}]"
+
 # A target starts with what was made.
 truncate -s 16M "$tap_folder/a.img" "$tap_folder/b.img"
 sed "s|192.0.2.1\"|$address\"|; s|\"4420\"|\"$port\"|; s|2001:db8::1|::1|; s|\"4421\"|\"$((port + 1))\"|; s|/dev/nvme0n1|$tap_folder/a.img|
   s|/dev/nvme2n1|$tap_folder/b.img|; s|/srv/with,comma.img|ram:16M|" "$samples/nvmet.json" >"$tap_folder/nvmet.json"
 check "a file is written" import "$tap_folder/nvmet.json" -o "$tap_folder/tercetd.json"
+expect_output "... that its owner alone can read" '^600$' stat -c %a "$tap_folder/tercetd.json"
 expect_refusal "... but never over another" "cannot be written" import "$tap_folder/nvmet.json" -o "$tap_folder/tercetd.json"
 start_tercetd --config "$tap_folder/tercetd.json" --require-all
 check "tercetd serves it" wait_until 20 target_listens

@@ -9,7 +9,8 @@ struct TargetImportCommand: ParsableCommand {
         commandName: "import", abstract: "Make a configuration of tercetd from that of Linux's or SPDK's target.",
         discussion: """
             FILE is what nvmetcli save, or SPDK's rpc.py save_config, has written. What has no equivalent is left out, and said on \
-            the standard error, a line each; what could let more hosts in than before is among it. No daemon is asked.
+            the standard error, a line each; what could let more hosts in than before is among it. Keys of hosts are taken over, so that the \
+            file that is written is its owner's alone (mode 600). No daemon is asked.
 
             Exit status: 0 where a configuration was made, 1 where the file cannot be read or nothing of it can be served, 2 for wrong \
             usage.
@@ -29,10 +30,7 @@ struct TargetImportCommand: ParsableCommand {
         let imported = try ImportedConfiguration(parsing: text, file: file == "-" ? "standard input" : file)
         for loss in imported.losses { writeToStandardError("tercet: not carried over: \(loss)\n") }
         guard let output else { return print(imported.document.text, terminator: "") }
-        do {
-            try Data(imported.document.text.utf8).write(to: URL(fileURLWithPath: output), options: .withoutOverwriting)
-        } catch {
-            throw TercetError(.failed, "\(output): cannot be written: \(error.localizedDescription)")
-        }
+        // Keys of hosts may be in it.
+        try SecretFile.create(output, imported.document.text)
     }
 }
