@@ -34,6 +34,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <stddef.h>
+#include <sys/un.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
@@ -75,6 +77,29 @@ static inline void *tercet_mremap(void *old, size_t old_size, size_t new_size, i
 static inline int tercet_set_nonblocking(int descriptor) {
     int flags = fcntl(descriptor, F_GETFL);
     return flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) < 0 ? errno : 0;
+}
+
+/// Lets a descriptor be closed by exec. Returns 0 or an errno value.
+static inline int tercet_set_close_on_exec(int descriptor) {
+    return fcntl(descriptor, F_SETFD, FD_CLOEXEC) < 0 ? errno : 0;
+}
+
+/// A datagram socket that is connected to a Unix socket's path, or to an abstract name that begins with @; -1 with errno.
+static inline int tercet_connect_datagram(const char *path) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof address.sun_path) { errno = EINVAL; return -1; }
+    memcpy(address.sun_path, path, length);
+    if (path[0] == '@') address.sun_path[0] = 0;
+    int descriptor = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (descriptor >= 0 &&
+        connect(descriptor, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) != 0) {
+        int problem = errno;
+        close(descriptor);
+        errno = problem;
+        return -1;
+    }
+    return descriptor;
 }
 
 /// Accepts a connection whose descriptor does not block and is closed by exec; -1 with errno.

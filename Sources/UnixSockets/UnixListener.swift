@@ -100,21 +100,11 @@ public final class UnixListener: Sendable {
         if lock >= 0 { Glibc.close(lock) }
     }
 
-    /// The sockets that a service manager has opened for this process, and what it calls them (LISTEN_PID, LISTEN_FDS,
-    /// LISTEN_FDNAMES; sd_listen_fds(3)).
+    /// The sockets that a service manager has opened for this process, and what it calls them.
     public static func inherited() throws(TercetError) -> [(name: String, listener: UnixListener)] {
-        guard let owner = getenv("LISTEN_PID").flatMap({ Int32(String(cString: $0)) }), owner == getpid(),
-            let count = getenv("LISTEN_FDS").flatMap({ Int32(String(cString: $0)) }), count > 0, count < 1024
-        else { return [] }
-        let names = getenv("LISTEN_FDNAMES").map { String(cString: $0) } ?? ""
-        let parts = names.split(separator: ":", omittingEmptySubsequences: false)
-        unsetenv("LISTEN_PID")
-        unsetenv("LISTEN_FDS")
-        unsetenv("LISTEN_FDNAMES")
         var found: [(name: String, listener: UnixListener)] = []
-        for place in 0..<Int(count) {
-            let listener = try UnixListener(inherited: 3 + Int32(place))
-            found.append((place < parts.count ? String(parts[place]) : "", listener))
+        for (name, descriptor) in InheritedDescriptors.take() {
+            found.append((name, try UnixListener(inherited: descriptor)))
         }
         return found
     }

@@ -50,7 +50,11 @@ actor Daemon {
     var relay: TLSRelay?
     /// The control socket, which the next daemon takes.
     var control: ControlServer?
-    private let single: SingleClient?
+    let single: SingleClient?
+    /// The service manager's descriptor store, where it has one for this service.
+    let store: DescriptorStore?
+    /// Sockets that listen are in it.
+    var hasLeftListeners = false
     /// Everything has gone to the next daemon.
     var isHandedOver = false
     /// Block devices of this machine.
@@ -76,11 +80,13 @@ actor Daemon {
     ///   - inherited: sockets of a service manager, or of the daemon before this one.
     ///   - tcp: TCP sockets of that daemon.
     ///   - single: the only client, with which the daemon ends.
+    ///   - store: the service manager's, for what clients hold while the daemon starts anew.
     init(
         _ configuration: VolumedConfiguration, inherited: [UnixListener], tcp: [TCPListener] = [],
-        single: SingleClient? = nil, journal: Journal
+        single: SingleClient? = nil, store: DescriptorStore? = nil, journal: Journal
     ) throws(TercetError) {
         self.single = single
+        self.store = store
         self.configuration = configuration
         self.journal = journal
         // From the last processor on: a target on the same machine begins with the first.
@@ -239,11 +245,14 @@ actor Daemon {
         if isHandedOver {
             for listener in listeners { listener.leave() }
         } else {
-            for listener in listeners { listener.close() }
             await kernel.stop()
             await ublk.stop()
+            let (keeps, stoppedAt) = (keepsClients, MonotonicTime.now())
+            let sessions = keeps ? await surrenderSessions() : []
             await drainClients()
             unclean = await detachAll()
+            if keeps { leaveClients(sessions, stoppedAt: stoppedAt) }
+            for listener in listeners { hasLeftListeners ? listener.leave() : listener.close() }
         }
         relay?.stop()
         for listener in tcpListeners { listener.close() }

@@ -80,7 +80,7 @@ enum HandOver {
         throw TercetError(.timedOut, "the former daemon hands nothing over")
     }
 
-    private static func take(_ channel: DescriptorChannel) throws(TercetError) -> TakenOver {
+    static func take(_ channel: DescriptorChannel) throws(TercetError) -> TakenOver {
         var taken = TakenOver()
         while let (bytes, descriptors) = channel.receive() {
             guard let message = try? JSONDecoder().decode(HandOverMessage.self, from: Data(bytes)) else { break }
@@ -166,16 +166,7 @@ extension Daemon {
         let stoppedAt = MonotonicTime.now()
         await ublk.leave()
         journal.write(.notice, "handing over to the next daemon")
-        var sessions: [HandedSession] = []
-        for (server, reactor) in zip(servers, reactors) {
-            sessions += await withCheckedContinuation { (continuation: CheckedContinuation<[HandedSession], Never>) in
-                reactor.send {
-                    server.handOver(withinMilliseconds: Self.handOverMilliseconds) {
-                        continuation.resume(returning: $0)
-                    }
-                }
-            }
-        }
+        let sessions = await surrenderSessions()
         for name in await detachAll() {
             journal.write(.error, "not clean: the next daemon copies", ["volume": "\(name)"])
         }
@@ -193,7 +184,7 @@ extension Daemon {
     }
 
     /// How long sessions have to come to the end of a request.
-    private static let handOverMilliseconds: UInt64 = 2000
+    static let handOverMilliseconds: UInt64 = 2000
 
     /// Goes on with the sessions of the former daemon, as soon as their exports are there.
     func resume(_ taken: TakenOver) async {

@@ -300,18 +300,28 @@ extension TercetVolumed {
         }
         let daemon: Daemon
         do {
-            let all = try UnixListener.inherited()
-            let controls = all.filter { $0.name == Self.controlName }.map(\.listener)
-            let inherited = all.filter { $0.name != Self.controlName }.map(\.listener)
+            let store = DescriptorStore()
+            let all = InheritedDescriptors.take()
+            func listeners(_ isMeant: (String) -> Bool) throws(TercetError) -> [UnixListener] {
+                var found: [UnixListener] = []
+                for entry in all where isMeant(entry.name) {
+                    found.append(try UnixListener(inherited: entry.descriptor))
+                }
+                return found
+            }
+            let controls = try listeners { $0 == Self.controlName }
+            let inherited = try listeners { $0 != Self.controlName && $0 != ClientStore.name }
             if let problem = problem(configuration, hasInherited: !inherited.isEmpty) {
                 journal.flush()
                 return refuse(problem, isCommandLine: config == nil)
             }
-            let taken = try takeOverFrom.map { path throws(TercetError) in try HandOver.receive(from: path) }
+            let left = ClientStore.take(all.filter { $0.name == ClientStore.name }.map(\.descriptor))
+            store.map { ClientStore($0).clear() }
+            let taken = try takeOverFrom.map { path throws(TercetError) in try HandOver.receive(from: path) } ?? left
             let only = try single ? SingleClient.take() : nil
             daemon = try Daemon(
                 configuration, inherited: inherited + (taken?.listeners ?? []), tcp: taken?.tcpListeners ?? [],
-                single: only, journal: journal)
+                single: only, store: store, journal: journal)
             try await daemon.start()
             if let control = controls.first {
                 await daemon.answer(at: control, events: events)
