@@ -7,6 +7,12 @@ public struct CommandCount: Sendable, BitwiseCopyable, Equatable {
 
     public init() {}
 
+    public init(commands: UInt64, bytes: UInt64, nanoseconds: UInt64) {
+        self.commands = commands
+        self.bytes = bytes
+        self.nanoseconds = nanoseconds
+    }
+
     @inlinable @inline(__always)
     public mutating func add(_ byteCount: UInt64, _ time: UInt64) {
         commands &+= 1
@@ -27,8 +33,8 @@ public struct LatencyCounts: Sendable, Equatable {
     /// Reactors count in buckets of the same kind for all powers of two, so that no I/O has to be told from the shortest and the
     /// longest.
     @inlinable public static var fineCount: Int { 256 }
-    /// The fine bucket of a microsecond.
-    private static let firstFine = 40
+    /// The fine bucket of 1024 ns, and the first of those that no time of 2 ns or longer comes to.
+    private static let (firstFine, firstShort) = (36, 252)
 
     /// The counts of `upperNanoseconds`.
     public private(set) var counts = [UInt64](repeating: 0, count: LatencyCounts.bucketCount)
@@ -39,23 +45,21 @@ public struct LatencyCounts: Sendable, Equatable {
         return (quarters << UInt64(index / 4 + 8)) - 1
     }
 
+    /// As a floating-point number a time has its power of two in the exponent and the quarter in the first two bits behind it:
+    /// four instructions. A time of 0 is in the first bucket, and one of 1 ns in that of `firstShort`.
     @inlinable @inline(__always)
     public static func fineBucket(of nanoseconds: UInt64) -> Int {
-        let time = nanoseconds | 1
-        let octave = 63 &- time.leadingZeroBitCount
-        // The two bits behind the highest one, and that one.
-        let quarter = Int(truncatingIfNeeded: (time &<< 2) &>> UInt64(truncatingIfNeeded: octave))
-        return octave &* 4 &+ quarter &- 4
+        let bits = Double(Int64(bitPattern: nanoseconds)).bitPattern
+        return Int(UInt8(truncatingIfNeeded: bits &>> 50))
     }
 
     public init() {}
 
     /// Adds what was counted in `fineCount` fine buckets.
     public mutating func add(fine: UnsafePointer<UInt64>) {
-        for bucket in 0..<Self.bucketCount {
-            let first = bucket + Self.firstFine
-            let places = (bucket == 0 ? 0 : first)...(bucket == Self.bucketCount - 1 ? Self.fineCount - 1 : first)
-            for place in places { counts[bucket] &+= fine[place] }
+        for place in 0..<Self.fineCount {
+            let isShort = place < Self.firstFine || place >= Self.firstShort
+            counts[isShort ? 0 : min(place - Self.firstFine, Self.bucketCount - 1)] &+= fine[place]
         }
     }
 }

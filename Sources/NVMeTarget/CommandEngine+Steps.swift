@@ -84,7 +84,9 @@ extension CommandEngine {
             on: command, of: connections[connection].host, connections[connection].access)
         guard _fastPath(verdict.isSuccess) else { return answer(index, verdict) }
         switch command {
-        case .read(let range), .write(let range), .compare(let range): startTransfer(index, range, namespace)
+        case .read(let range), .write(let range):
+            startTransfer(index, range, namespace, counted: connections[connection].namespaces.place(of: nsid))
+        case .compare(let range): startCompare(index, range, namespace)
         case .flush: beginFlush(index)
         case .writeZeroes(let range), .verify(let range):
             let verdict = namespace.verdict(on: range)
@@ -98,7 +100,10 @@ extension CommandEngine {
 
     /// Read, Write and Compare: check the range, get memory, fetch the host's data where it sends some.
     @inline(__always)
-    private func startTransfer(_ index: RequestIndex, _ range: BlockCommand, _ namespace: NamespaceSlot) {
+    private func startTransfer(
+        _ index: RequestIndex, _ range: BlockCommand, _ namespace: NamespaceSlot,
+        counted place: UnsafeMutablePointer<NamespacePlace>?
+    ) {
         let verdict = namespace.verdict(on: range)
         guard _fastPath(verdict.isSuccess) else { return answer(index, verdict) }
         let length = Int(range.blockCount) << Int(namespace.blockShift)
@@ -113,12 +118,18 @@ extension CommandEngine {
             if length > limit { answer(index, .invalidField) }
             return
         }
+        willCount(index, at: place)
         if namespace.lends, !requests[index].header.sendsData,
             borrow(index, offset: range.startingLBA << UInt64(namespace.blockShift), on: namespace.channel)
         {
             return
         }
         acquireMemory(index)
+    }
+
+    @inline(never)
+    private func startCompare(_ index: RequestIndex, _ range: BlockCommand, _ namespace: NamespaceSlot) {
+        startTransfer(index, range, namespace, counted: nil)
     }
 
     /// Dataset Management: the ranges are data from the host; a host may send more than it names.
@@ -138,29 +149,6 @@ extension CommandEngine {
         guard lending.mayBorrow(on: channel, now) else { return false }
         if lending.isFull { settleLoans() }
         return lending.borrow(&requests[index], index, offset: offset, on: channel)
-    }
-
-    /// Gets memory for the request's data, now or when some is free, and goes on from there.
-    @inline(__always)
-    func acquireMemory(_ index: RequestIndex) {
-        if requests[index].transfer.hasHostData, requests[index].pair.partner.isNone {
-            memoryTaken(index)
-        } else if !memory.waiting.isAwaited(requests[index].block.channel) || isPrivileged(index), takeMemory(index) {
-            memoryTaken(index)
-        } else {
-            count(index) { $0.waitsForMemory &+= 1 }
-            trace.record(.awaitsMemory, place(of: index), 0)
-            requests[index].state.move(to: .awaitingBuffer)
-            memory.waiting.append(index, in: requests)
-        }
-    }
-
-    /// Gets memory for the request's data, and the other half's of a fused operation; `false` where there is none now.
-    @inline(__always)
-    func takeMemory(_ index: RequestIndex) -> Bool {
-        let partner = requests[index].pair.partner
-        if _slowPath(!partner.isNone) { return memory.takeBoth(index, partner, in: requests) }
-        return memory.take(&requests[index], isPrivileged: isPrivileged(index))
     }
 
     /// The request has its memory, and the other half of a fused operation too.
@@ -244,42 +232,37 @@ extension CommandEngine {
         }
     }
 
-    /// A block operation has failed. Where it should have made something durable, what the device had cached may be lost.
-    @inline(never)
-    private func failed(_ index: RequestIndex, _ status: BlockStatus) {
-        if blockIO.failed(&requests[index], status) { count(index) { $0.mediaErrors &+= 1 } }
-        guard case .io(let command) = requests[index].command, command.tellsOfLosses(status) else { return }
-        owner.cacheMayBeLost(requests[index].header.nsid, requests[index].connection, in: self)
-    }
-
-    /// A flush begins, unless it has to tell its host of a possible loss of the namespace's cache.
-    private func beginFlush(_ index: RequestIndex) {
-        let connection = requests[index].connection
-        let nsid = requests[index].header.nsid
-        let number = connections[connection].namespaces[nsid].lastLoss
-        if _slowPath(number != 0), owner.hearsOfLoss(number, of: nsid, connection, in: self) {
-            return answer(index, .writeFault)
-        }
-        beginExecuting(index)
-    }
-
     // MARK: The answer
 
     /// Ends a command with `status`. Data goes to the host only with a successful one.
     @inline(__always)
     func answer(_ index: RequestIndex, _ status: Status) {
-        guard _slowPath(requests[index].header.isFused) else { return answerAlone(index, status) }
-        answerHalf(index, status)
+        guard let place = requests[index].counted, status.isSuccess else { return answerOther(index, status) }
+        answerTransfer(index, place)
     }
 
-    private func answerAlone(_ index: RequestIndex, _ answer: Status) {
-        let status = _fastPath(answer.isSuccess) ? answer : RetryTable.judged(answer)
+    /// Answers a read or a write that has succeeded.
+    @inline(never)
+    private func answerTransfer(_ index: RequestIndex, _ place: UnsafeMutablePointer<NamespacePlace>) {
+        answerAlone(index, .success, counted: place)
+    }
+
+    /// Answers a command that is neither a read nor a write, that has failed, or that is half of a fused operation.
+    @inline(never)
+    private func answerOther(_ index: RequestIndex, _ status: Status) {
+        if _slowPath(requests[index].header.isFused) { return answerHalf(index, status) }
+        answerAlone(index, status.isSuccess ? status : RetryTable.judged(status), counted: nil)
+    }
+
+    @inline(__always)
+    private func answerAlone(
+        _ index: RequestIndex, _ status: Status, counted: UnsafeMutablePointer<NamespacePlace>?
+    ) {
         requests[index].outcome.status = status
         let connection = requests[index].connection
         guard connections[connection].state == .live, let capsule = requests[index].capsule.bytes else {
             return end(index)
         }
-        let sendsData = status.isSuccess && !requests[index].header.sendsData
         let head = connections[connection].answer()
         requests[index].state.move(to: .answering)
         let entry = CompletionEntry(
@@ -287,6 +270,14 @@ extension CommandEngine {
             sqHead: connections[connection].flowControlDisabled ? requests[index].outcome.headOverride : head,
             sqID: connections[connection].queueID, commandID: requests[index].header.commandID, status: status)
         trace.record(.answer, place(of: index), entry.identifierAndStatus)
+        var byteCount: UInt32 = 0
+        if status.isSuccess, !requests[index].header.sendsData {
+            byteCount = requests[index].transfer.byteCount
+            if let counted { countRead(index, connection, at: counted) }
+        } else if let counted {
+            countWrite(index, connection, at: counted)
+        }
+        if counted == nil { countOther(index) }
         order(
             .answer(
                 Answer(
@@ -294,11 +285,7 @@ extension CommandEngine {
                     buffer: capsules.take(&requests[index].capsule, requests[index].block.channel),
                     shape: requests[index].capsule.answerShape, capsule: capsule,
                     source: requests[index].transfer.data,
-                    byteCount: sendsData ? requests[index].transfer.byteCount : 0,
-                    entry: entry)))
-        if connections[connection].role == .io {
-            connections[connection].statistics?.count(requests[index], connections[connection].namespaces, now)
-        }
+                    byteCount: byteCount, entry: entry)))
     }
 
     /// Gives back all that a request holds. Only when neither the transport nor a device can still touch its memory.
@@ -380,7 +367,12 @@ extension CommandEngine {
     @inline(never)
     private func answerHalf(_ index: RequestIndex, _ status: Status) {
         let partner = separate(index)
-        answerAlone(index, status)
+        if status.isSuccess, case .io(.write) = requests[index].command {
+            let connection = requests[index].connection
+            answerTransfer(index, connections[connection].namespaces.place(of: requests[index].header.nsid))
+        } else {
+            answerAlone(index, status.isSuccess ? status : RetryTable.judged(status), counted: nil)
+        }
         if let partner, FusedHalves.isIdle(requests[partner]) { answer(partner, .abortedFailedFused) }
     }
 

@@ -45,4 +45,27 @@ extension CommandEngine {
     /// A request and its queue, as the trace names them.
     @inline(__always)
     func place(of index: RequestIndex) -> UInt32 { requests[index].connection.position << 16 | index.position }
+
+    /// Gets memory for the request's data, now or when some is free, and goes on from there.
+    @inline(__always)
+    func acquireMemory(_ index: RequestIndex) {
+        if requests[index].transfer.hasHostData, requests[index].pair.partner.isNone {
+            memoryTaken(index)
+        } else if !memory.waiting.isAwaited(requests[index].block.channel) || isPrivileged(index), takeMemory(index) {
+            memoryTaken(index)
+        } else {
+            count(index) { $0.waitsForMemory &+= 1 }
+            trace.record(.awaitsMemory, place(of: index), 0)
+            requests[index].state.move(to: .awaitingBuffer)
+            memory.waiting.append(index, in: requests)
+        }
+    }
+
+    /// Gets memory for the request's data, and the other half's of a fused operation; `false` where there is none now.
+    @inline(__always)
+    func takeMemory(_ index: RequestIndex) -> Bool {
+        let partner = requests[index].pair.partner
+        if _slowPath(!partner.isNone) { return memory.takeBoth(index, partner, in: requests) }
+        return memory.take(&requests[index], isPrivileged: isPrivileged(index))
+    }
 }

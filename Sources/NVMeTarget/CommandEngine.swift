@@ -110,12 +110,6 @@ final class CommandEngine {
         if !buffer.isNone { order(.giveBack(buffer)) }
     }
 
-    /// Changes a counter of the subsystem that a request is for.
-    @inline(__always)
-    func count(_ index: RequestIndex, _ change: (inout Statistics) -> Void) {
-        connections[requests[index].connection].statistics?.update(change)
-    }
-
     /// A capsule arrived.
     @inline(__always)
     private func arrived(_ capsule: Capsule) {

@@ -26,20 +26,23 @@ struct NamespaceSlot: BitwiseCopyable {
     var memoryAlignment: UInt32 = 512
 }
 
+/// A place of the table: the namespace, and its counters behind it. Together they are 128 bytes, and a place is found by a shift.
+struct NamespacePlace: BitwiseCopyable {
+    var slot = NamespaceSlot()
+    var counters = NamespaceCounters()
+}
+
 /// A subsystem's namespaces by their identifiers, from 1. A reference to memory of its `SubsystemView`; without one, no
 /// namespace is there.
 ///
 /// Unchecked: the memory is a `SubsystemView`'s, whose reactor alone writes to it; the view takes the reference out of its
 /// subsystem before it frees it.
 struct NamespaceTable: @unchecked Sendable, BitwiseCopyable, Equatable {
-    private let slots: UnsafeMutablePointer<NamespaceSlot>?
-    /// Apart from the slots, which are copied.
-    private let counts: UnsafeMutablePointer<NamespaceCounters>?
+    private let places: UnsafeMutablePointer<NamespacePlace>?
     private let capacity: UInt32
 
     init() {
-        slots = nil
-        counts = nil
+        places = nil
         capacity = 0
     }
 
@@ -49,29 +52,30 @@ struct NamespaceTable: @unchecked Sendable, BitwiseCopyable, Equatable {
     private init(capacity: Int) {
         // Zeroes are slots without a namespace. The table may be large, and most of it is never used: the system gives the pages
         // of this memory as they are first touched.
-        guard let memory = calloc(capacity, MemoryLayout<NamespaceSlot>.stride),
-            let counters = calloc(capacity, MemoryLayout<NamespaceCounters>.stride)
+        guard let memory = calloc(capacity, MemoryLayout<NamespacePlace>.stride)
         else { invariantViolated("there is memory for a table of namespaces") }
-        slots = memory.bindMemory(to: NamespaceSlot.self, capacity: capacity)
-        counts = counters.bindMemory(to: NamespaceCounters.self, capacity: capacity)
+        places = memory.bindMemory(to: NamespacePlace.self, capacity: capacity)
         self.capacity = UInt32(capacity)
     }
 
-    func deallocate() {
-        free(slots)
-        free(counts)
-    }
+    func deallocate() { free(places) }
 
     /// Counters of a namespace; zeroes if there can be none.
     func counters(of nsid: UInt32) -> NamespaceCounters {
-        guard let counts, hasPlace(for: nsid) else { return NamespaceCounters() }
-        return counts[Int(nsid - 1)]
+        guard let places, hasPlace(for: nsid) else { return NamespaceCounters() }
+        return places[Int(nsid - 1)].counters
     }
 
     /// Counts for an identifier, which may be anything; for the reactor of the table alone.
     @inline(__always)
     func count(_ nsid: UInt32, _ change: (inout NamespaceCounters) -> Void) {
-        if nsid &- 1 < capacity { change(&counts.unsafelyUnwrapped[Int(nsid &- 1)]) }
+        if nsid &- 1 < capacity { change(&place(of: nsid).pointee.counters) }
+    }
+
+    /// The place of an identifier within the table.
+    @inline(__always)
+    func place(of nsid: UInt32) -> UnsafeMutablePointer<NamespacePlace> {
+        places.unsafelyUnwrapped + Int(nsid - 1)
     }
 
     /// Whether an identifier, which may be anything, names a namespace that is there.
@@ -83,7 +87,13 @@ struct NamespaceTable: @unchecked Sendable, BitwiseCopyable, Equatable {
 
     /// The slot of an identifier within the table.
     subscript(nsid: UInt32) -> NamespaceSlot {
-        @inline(__always) unsafeAddress { UnsafePointer(slots.unsafelyUnwrapped + Int(nsid - 1)) }
-        @inline(__always) nonmutating unsafeMutableAddress { slots.unsafelyUnwrapped + Int(nsid - 1) }
+        @inline(__always) unsafeAddress { UnsafePointer(slot(nsid)) }
+        @inline(__always) nonmutating unsafeMutableAddress { slot(nsid) }
+    }
+
+    /// The slot is the first of what a place has.
+    @inline(__always)
+    private func slot(_ nsid: UInt32) -> UnsafeMutablePointer<NamespaceSlot> {
+        UnsafeMutableRawPointer(place(of: nsid)).assumingMemoryBound(to: NamespaceSlot.self)
     }
 }

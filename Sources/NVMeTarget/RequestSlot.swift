@@ -58,6 +58,8 @@ struct RequestSlot: ListedSlot {
     var block = BlockProgress()
     var pair = FusedPair()
     var outcome = Outcome()
+    /// The place of the namespace that a read or write is counted for if it succeeds.
+    var counted: UnsafeMutablePointer<NamespacePlace>? = nil
 
     /// How the command ended.
     struct Outcome: BitwiseCopyable {

@@ -42,32 +42,30 @@ public struct Statistics: Sendable, BitwiseCopyable {
     }
 }
 
-/// The place of a reactor's counters.
+/// The place of a reactor's counters of a host: a `Statistics`, and behind it the latencies of reads, then those of writes, by
+/// `LatencyCounts.fineBucket`.
 ///
 /// Unchecked: the memory is a `SubsystemView`'s, which takes the reference out of its subsystem before it frees it.
 struct StatisticsReference: @unchecked Sendable, BitwiseCopyable, Equatable {
     private let counters: UnsafeMutablePointer<Statistics>
-    /// Latencies of reads, and behind them those of writes, by `LatencyCounts.fineBucket`.
-    private let latencies: UnsafeMutablePointer<UInt64>
 
-    private init(
-        _ counters: UnsafeMutablePointer<Statistics>, _ latencies: UnsafeMutablePointer<UInt64>
-    ) {
-        self.counters = counters
-        self.latencies = latencies
-    }
+    private init(_ counters: UnsafeMutablePointer<Statistics>) { self.counters = counters }
 
     static func allocate() -> StatisticsReference {
-        let counters = UnsafeMutablePointer<Statistics>.allocate(capacity: 1)
-        counters.initialize(to: Statistics())
-        let latencies = UnsafeMutablePointer<UInt64>.allocate(capacity: 2 * LatencyCounts.fineCount)
-        latencies.initialize(repeating: 0, count: 2 * LatencyCounts.fineCount)
-        return StatisticsReference(counters, latencies)
+        let latencyCount = 2 * LatencyCounts.fineCount
+        let memory = UnsafeMutableRawPointer.allocate(
+            byteCount: MemoryLayout<Statistics>.stride + latencyCount * MemoryLayout<UInt64>.stride,
+            alignment: MemoryLayout<Statistics>.alignment)
+        let counters = memory.initializeMemory(as: Statistics.self, to: Statistics())
+        UnsafeMutableRawPointer(counters + 1).initializeMemory(as: UInt64.self, repeating: 0, count: latencyCount)
+        return StatisticsReference(counters)
     }
 
-    func deallocate() {
-        counters.deallocate()
-        latencies.deallocate()
+    func deallocate() { UnsafeMutableRawPointer(counters).deallocate() }
+
+    @inline(__always)
+    private var latencies: UnsafeMutablePointer<UInt64> {
+        UnsafeMutableRawPointer(counters + 1).assumingMemoryBound(to: UInt64.self)
     }
 
     func addLatencies(to reads: inout LatencyCounts, and writes: inout LatencyCounts) {
@@ -75,50 +73,25 @@ struct StatisticsReference: @unchecked Sendable, BitwiseCopyable, Equatable {
         writes.add(fine: latencies + LatencyCounts.fineCount)
     }
 
-    @inline(__always)
-    func countLatency(isWrite: Bool, _ nanoseconds: UInt64) {
-        latencies[(isWrite ? LatencyCounts.fineCount : 0) &+ LatencyCounts.fineBucket(of: nanoseconds)] &+= 1
-    }
-
     var value: Statistics { counters.pointee }
 
     /// Changes the counters; for their reactor alone.
     @inline(__always)
     func update(_ change: (inout Statistics) -> Void) { change(&counters.pointee) }
-}
 
-extension StatisticsReference {
-    /// Counts a command that is answered: for its host, and for its namespace if there is one.
     @inline(__always)
-    func count(_ request: RequestSlot, _ namespaces: NamespaceTable, _ now: MonotonicTime) {
-        let nanoseconds = now.nanoseconds(since: request.arrival)
-        let bytes = UInt64(request.transfer.byteCount)
-        let isSuccess = request.outcome.status.isSuccess
-        let nsid = request.header.nsid
-        update { counters in
-            guard isSuccess else {
-                counters.failedCommands &+= 1
-                counters.otherNanoseconds &+= nanoseconds
-                namespaces.count(nsid) { $0.failed &+= 1 }
-                return
-            }
-            switch request.command {
-            case .io(.read):
-                counters.readCommands &+= 1
-                counters.bytesRead &+= bytes
-                counters.readNanoseconds &+= nanoseconds
-                countLatency(isWrite: false, nanoseconds)
-                namespaces.count(nsid) { $0.reads.add(bytes, nanoseconds) }
-            case .io(.write):
-                counters.writeCommands &+= 1
-                counters.bytesWritten &+= bytes
-                counters.writeNanoseconds &+= nanoseconds
-                countLatency(isWrite: true, nanoseconds)
-                namespaces.count(nsid) { $0.writes.add(bytes, nanoseconds) }
-            default:
-                counters.otherCommands &+= 1
-                counters.otherNanoseconds &+= nanoseconds
-            }
-        }
+    func countRead(_ bytes: UInt64, _ nanoseconds: UInt64) {
+        counters.pointee.readCommands &+= 1
+        counters.pointee.bytesRead &+= bytes
+        counters.pointee.readNanoseconds &+= nanoseconds
+        latencies[LatencyCounts.fineBucket(of: nanoseconds)] &+= 1
+    }
+
+    @inline(__always)
+    func countWrite(_ bytes: UInt64, _ nanoseconds: UInt64) {
+        counters.pointee.writeCommands &+= 1
+        counters.pointee.bytesWritten &+= bytes
+        counters.pointee.writeNanoseconds &+= nanoseconds
+        latencies[LatencyCounts.fineCount &+ LatencyCounts.fineBucket(of: nanoseconds)] &+= 1
     }
 }

@@ -4,11 +4,33 @@ import Synchronization
 
 /// Counters of reads and writes of one namespace at one reactor. Written by the reactor only, as `Statistics`.
 struct NamespaceCounters: BitwiseCopyable {
-    var reads = CommandCount()
-    var writes = CommandCount()
+    // Those of one command do not lie side by side: the compiler would add two of them at once, which takes longer.
+    private var readCommands: UInt64 = 0
+    private var writeCommands: UInt64 = 0
+    private var bytesRead: UInt64 = 0
+    private var bytesWritten: UInt64 = 0
+    private var readNanoseconds: UInt64 = 0
+    private var writeNanoseconds: UInt64 = 0
     var failed: UInt64 = 0
-    /// So that they are 64 bytes, and a place is found by a shift.
-    private var padding: UInt64 = 0
+
+    var reads: CommandCount { CommandCount(commands: readCommands, bytes: bytesRead, nanoseconds: readNanoseconds) }
+    var writes: CommandCount {
+        CommandCount(commands: writeCommands, bytes: bytesWritten, nanoseconds: writeNanoseconds)
+    }
+
+    @inline(__always)
+    mutating func countRead(_ bytes: UInt64, _ nanoseconds: UInt64) {
+        readCommands &+= 1
+        bytesRead &+= bytes
+        readNanoseconds &+= nanoseconds
+    }
+
+    @inline(__always)
+    mutating func countWrite(_ bytes: UInt64, _ nanoseconds: UInt64) {
+        writeCommands &+= 1
+        bytesWritten &+= bytes
+        writeNanoseconds &+= nanoseconds
+    }
 }
 
 /// Counters of a subsystem's hosts and namespaces, summed over all reactors.
@@ -59,7 +81,12 @@ extension Subsystem {
             }
             let namespaces = state.namespaces.all
             let sums = namespaces.map { namespace in
-                state.tables.reduce(into: NamespaceCounters()) { $0.add($1.counters(of: namespace.nsid)) }
+                state.tables.reduce(into: (reads: CommandCount(), writes: CommandCount(), failed: UInt64(0))) {
+                    let counters = $1.counters(of: namespace.nsid)
+                    $0.reads += counters.reads
+                    $0.writes += counters.writes
+                    $0.failed &+= counters.failed
+                }
             }
             return (hosts, sums, state.controllers.count, namespaces)
         }
@@ -77,14 +104,6 @@ extension SubsystemCounters.Host {
     fileprivate mutating func add(_ reference: StatisticsReference) {
         statistics = statistics + reference.value
         reference.addLatencies(to: &reads, and: &writes)
-    }
-}
-
-extension NamespaceCounters {
-    fileprivate mutating func add(_ other: NamespaceCounters) {
-        reads += other.reads
-        writes += other.writes
-        failed &+= other.failed
     }
 }
 

@@ -26,8 +26,8 @@ LIMIT = 0.01
 # Rooms and files whose code is theirs, and the calls by which others use them.
 OWN = (
     ("trace", r"/Sources/Trace/", r"\btrace\??\.(record|note)\("),
-    ("metrics", r"/Sources/(NVMeTarget/(Statistics|TargetCounters)|VolumeDriver/VolumeLoad|Base/CommandCounts)\.swift$",
-     r"\b(statistics\??|load)\.(count|countLatency|update)\(|\bnamespaces\.count\("),
+    ("metrics", r"/Sources/(NVMeTarget/(Statistics|TargetCounters|CommandEngine\+Counting)|VolumeDriver/VolumeLoad|Base/CommandCounts)\.swift$",
+     r"\b(statistics\??|load)\.(count|update)\(|\b(willCount|countRead|countWrite)\("),
 )
 # Built with their debug information, by the name of the copy that was counted.
 UNSTRIPPED = {"tercetd": native.TERCETD, "tercet": load.TERCET}
@@ -49,15 +49,15 @@ def measure(out, port):
                     found = per_io(bench, side, cell)
                     observed = found["trace"] + found["metrics"]
                     whole = found["all"] - found["softverbs"]
-                    is_within = is_within and observed <= LIMIT * whole
+                    is_within = is_within and max(found["trace"], found["metrics"]) <= LIMIT * whole
                     rows.append(
                         f"{side + ', ' + cell.name:<34}{found['all']:8.0f}{found['softverbs']:11.0f}{found['trace']:7.1f}"
                         f"{found['metrics']:9.1f}{observed / whole:8.2%}{observed / found['ours']:9.2%}")
     except (callgrind.CallgrindError, load.LoadError, native.TargetError, OSError) as error:
         print(f"bench: not measured: {error}", file=sys.stderr)
         return 1
-    rows.append("share: of all but softverbs, which a device takes the place of; of ours: of what is compiled from Sources")
-    rows.append(f"at most {LIMIT:.0%} of each: {'yes' if is_within else 'no'}")
+    rows.append("share: both, of all but softverbs, which a device takes the place of; of ours: of what is compiled from Sources")
+    rows.append(f"the trace and metrics each at most {LIMIT:.0%} of all but softverbs: {'yes' if is_within else 'no'}")
     print("\n".join(rows))
     with open(f"{out}/observation.txt", "w") as file:
         file.write("\n".join(rows) + "\n")
