@@ -217,6 +217,10 @@ let package = Package(
         // Block devices of the kernel's ublk driver: their requests are done on a reactor.
         room("UblkServer", ["Base", "BlockInterface", "CLinux", "CUring", "Reactor"]),
 
+        // How often a log tells what comes again and again.
+        room("Repetition", ["Base"], unhurried),
+        tests("RepetitionTests", ["Base", "Repetition"]),
+
         // Small files that are replaced as a whole.
         room("DurableFiles", ["Base"], unhurried),
         tests("DurableFilesTests", ["Base", "DurableFiles"]),
@@ -338,9 +342,8 @@ let package = Package(
                 "Base", "BlockBackend", "BlockInterface", "CLinux", "ControlPlane", "DurableFiles", "FabricInterface",
                 "JSON",
                 "Metrics",
-                "NVMeSpec", "NVMeTarget", "NamespacePool", "RDMATransport", "Reactor", "TargetConfiguration",
-                "TargetInterface", "Terminal", "Trace",
-                "UnixSockets", "VerbsFabric",
+                "NVMeSpec", "NVMeTarget", "NamespacePool", "RDMATransport", "Reactor", "Repetition",
+                "TargetConfiguration", "TargetInterface", "Terminal", "Trace", "UnixSockets", "VerbsFabric",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ], swiftSettings: unhurried),

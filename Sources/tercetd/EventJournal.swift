@@ -4,6 +4,7 @@ import Glibc
 import Logging
 import NVMeTarget
 import Reactor
+import Repetition
 import Synchronization
 
 /// Takes the target's events from its reactors, and writes them to the log on a thread of its own: to write a line takes
@@ -24,7 +25,7 @@ final class EventJournal: Sendable {
     private let logger: Logger
     private let queue = DispatchQueue(label: "log")
     private let state = Mutex(State())
-    private let repeats = Mutex(Repeats())
+    private let repeats = Mutex(RepeatedEvents<TargetEvent>())
 
     init(_ logger: Logger) { self.logger = logger }
 
@@ -58,8 +59,8 @@ final class EventJournal: Sendable {
             return (state.pending, state.dropped)
         }
         for event in events {
-            let isNews = repeats.withLock { $0.isNews(event, at: .now()) }
-            if isNews { logger.record(event, hint: Self.hint(for: event)) }
+            let isNews = event.repetitionKey.map { key in repeats.withLock { $0.isNews(event, key: key, at: .now()) } }
+            if isNews ?? true { logger.record(event, hint: Self.hint(for: event)) }
         }
         if dropped > 0 {
             logger.warning("events were lost: the log could not be written", metadata: ["count": "\(dropped)"])
@@ -84,52 +85,6 @@ final class EventJournal: Sendable {
         return errno == ENFILE
             ? "the machine is out of file descriptors (fs.file-max)"
             : "out of file descriptors: this process may have \(limit.rlim_cur) (LimitNOFILE=, ulimit -n)"
-    }
-}
-
-/// Which events have come before, and how often they have come since they were written.
-struct Repeats: Sendable {
-    private struct Entry {
-        var event: TargetEvent
-        var written: MonotonicTime
-        /// Until it may be written again; twice as long each time.
-        var intervalMilliseconds = Repeats.firstIntervalMilliseconds
-        var count = 0
-    }
-
-    /// Between two lines of one kind about one peer.
-    private static let firstIntervalMilliseconds: UInt64 = 10_000
-    private static let lastIntervalMilliseconds: UInt64 = 600_000
-    /// Kinds that are remembered; what comes when there are as many is written each time.
-    private static let capacity = 4096
-    private var entries: [String: Entry] = [:]
-
-    /// Whether an event is to be written now; else it is counted.
-    mutating func isNews(_ event: TargetEvent, at now: MonotonicTime) -> Bool {
-        guard let key = event.repetitionKey else { return true }
-        if entries[key] != nil {
-            entries[key]?.count += 1
-            return false
-        }
-        if entries.count < Self.capacity { entries[key] = Entry(event: event, written: now) }
-        return true
-    }
-
-    /// The events that have come again since they were written a while ago, with how often. Others are forgotten.
-    mutating func due(at now: MonotonicTime) -> [(event: TargetEvent, count: Int)] {
-        var due: [(TargetEvent, Int)] = []
-        for (key, entry) in entries {
-            guard now.nanoseconds(since: entry.written) / 1_000_000 >= entry.intervalMilliseconds else { continue }
-            if entry.count == 0 {
-                entries[key] = nil
-            } else {
-                due.append((entry.event, entry.count))
-                var next = Entry(event: entry.event, written: now)
-                next.intervalMilliseconds = min(entry.intervalMilliseconds * 2, Self.lastIntervalMilliseconds)
-                entries[key] = next
-            }
-        }
-        return due
     }
 }
 

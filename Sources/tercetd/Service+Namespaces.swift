@@ -3,6 +3,7 @@ import BlockInterface
 import Glibc
 import Logging
 import NVMeTarget
+import Repetition
 import TargetInterface
 
 /// A namespace, as the log names it.
@@ -11,17 +12,8 @@ struct NamespaceKey: Hashable {
     var nsid: UInt32
 }
 
-/// The last report of a namespace's failures.
-struct FailureReport {
-    var failures: DeviceFailures
-    /// Looks at the devices since then; one each second.
-    var looks = 0
-}
-
 /// Namespaces and their devices.
 extension Service {
-    /// While a device goes on failing, how often that is said, in looks at it.
-    private static let looksBetweenReports = 60
     /// Namespaces whose devices have vanished or fail, and that can be opened anew as `configuration` says: the device is
     /// back, or another one is in its place. Others are left alone: to remove them would cut hosts off for nothing.
     func returnedNamespaces(_ definition: TargetDefinition) -> [TargetPart] {
@@ -46,23 +38,20 @@ extension Service {
 
     /// Says which namespaces' devices fail: at once, and while they go on once in a while, with how often.
     func reportFailures() {
-        for (subsystem, nsid, device) in target.devices {
+        let failing = target.devices.compactMap { subsystem, nsid, device in
             let found = device.failures
-            guard found.count > 0 else { continue }
-            let key = NamespaceKey(subsystem: subsystem, nsid: nsid)
-            var report = failures[key] ?? FailureReport(failures: DeviceFailures(), looks: Self.looksBetweenReports)
-            report.looks += 1
-            if found.count > report.failures.count, report.looks > Self.looksBetweenReports {
-                logger.error(
-                    "I/O of a namespace fails",
-                    metadata: [
-                        "subsystem": "\(subsystem)", "nsid": "\(nsid)", "device": "\(device.name)",
-                        "error": "\(String(cString: strerror(found.lastError)))", "errno": "\(found.lastError)",
-                        "failed": "\(found.count - report.failures.count)", "failedInAll": "\(found.count)",
-                    ])
-                report = FailureReport(failures: found)
-            }
-            failures[key] = report
+            return found.count > 0 ? (NamespaceKey(subsystem: subsystem, nsid: nsid), device.name, found) : nil
+        }
+        let growth = failures.look(at: Dictionary(failing.map { ($0.0, $0.2.count) }) { max($0, $1) })
+        for (key, device, found) in failing {
+            guard let grown = growth[key] else { continue }
+            logger.error(
+                "I/O of a namespace fails",
+                metadata: [
+                    "subsystem": "\(key.subsystem)", "nsid": "\(key.nsid)", "device": "\(device)",
+                    "error": "\(String(cString: strerror(found.lastError)))", "errno": "\(found.lastError)",
+                    "failed": "\(grown)", "failedInAll": "\(found.count)",
+                ])
         }
     }
 }

@@ -8,6 +8,7 @@ import NVMeSpec
 import NVMeTarget
 import RDMATransport
 import Reactor
+import Repetition
 import TargetConfiguration
 import TargetInterface
 import Terminal
@@ -47,8 +48,8 @@ actor Service {
                 MissingPart(part: .listener($0), reason: "its address, or the device of that, has gone")
             }
     }
-    /// The last reports of namespaces' failures.
-    var failures: [NamespaceKey: FailureReport] = [:]
+    /// The failures of namespaces' devices that the log has told.
+    var failures = GrowingCounts<NamespaceKey>()
     /// A change is being made; others wait for their turns.
     private var isChanging = false
     private var waiting: [CheckedContinuation<Void, Never>] = []

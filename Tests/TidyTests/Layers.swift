@@ -8,7 +8,7 @@ enum Layers {
         ["Base", "JSON", "Terminal"],
         [
             "Trace", "UnixSockets", "HostDiagnosis", "FabricInterface", "BlockInterface", "NVMeSpec", "NBDProtocol",
-            "KernelNBD", "DurableFiles", "Succession", "NVMeAuthentication", "ControllerCalls",
+            "KernelNBD", "DurableFiles", "Succession", "NVMeAuthentication", "ControllerCalls", "Repetition",
         ],
         [
             "Memory", "Reactor", "Replication", "Buffers", "ControlPlane", "Metrics", "InitiatorTransport",
