@@ -1,10 +1,6 @@
 #!/usr/bin/env bash
 # A device that fails is named in the log, once, with the reason.
-. "$(dirname "$0")/../tap.sh"
-. "$(dirname "$0")/../daemons.sh"
-tercet=${TERCET:-$(dirname "$tercetd")/tercet}
-library=$project/Tools/softverbs/build/libsoftverbs.so
-[ -e "$library" ] && [ -x "$tercetd" ] || { echo "Bail out! tercetd and softverbs are not built"; exit 1; }
+. "$(dirname "$0")/native.sh"
 nqn=nqn.2026-11.io.tercet:failing
 host=(-q nqn.2014-08.org.nvmexpress:uuid:6d1a6a1e-0000-4000-8000-000000000001 -I 6d1a6a1e-0000-4000-8000-000000000001)
 folder=$tap_folder/small
@@ -17,14 +13,14 @@ fi
 at_exit umount "$folder"
 truncate -s 64M "$folder/disk.img"
 cat >"$tap_folder/tercetd.json" <<JSON
-{ "listeners": [ { "address": "127.0.0.1" } ], "subsystems": [
+{ "listeners": [ { "address": "$address", "port": $port } ], "subsystems": [
   { "nqn": "$nqn", "allowAnyHost": true, "namespaces": [ { "nsid": 1, "backing": "$folder/disk.img" } ] } ] }
 JSON
-LD_PRELOAD=$library "$tercetd" --config "$tap_folder/tercetd.json" >>"$tercetd_log" 2>&1 </dev/null &
+"$tercetd" --config "$tap_folder/tercetd.json" >>"$tercetd_log" 2>&1 </dev/null &
 tercetd_pid=$!
 log_has() { grep -qF -- "$1" "$tercetd_log"; }
 require "the daemon serves" wait_until 20 log_has serving
-fill() { LD_PRELOAD=$library timeout 60 "$tercet" bench -a 127.0.0.1 -n "$nqn" "${host[@]}" --rw write --bs 64k --iodepth 4 --runtime 2; }
+fill() { timeout 60 "$tercet" bench -a "$address" -s "$port" -n "$nqn" "${host[@]}" --rw write --bs 64k --iodepth 4 --runtime 2; }
 check_fails "writing more than there is room for fails" fill
 check "the log names the namespace and the reason" wait_until 10 log_has "I/O of a namespace fails device=$folder/disk.img errno=28"
 fill >/dev/null 2>&1
@@ -35,7 +31,7 @@ check "a full file system is no reason to open the device anew" wait_until 10 lo
 
 # A load whose write finds no room says so; nothing that it has read was wrong.
 verified_fill() {
-  LD_PRELOAD=$library timeout 60 "$tercet" bench -a 127.0.0.1 -n "$nqn" "${host[@]}" --verify --rw write --bs 64k --iodepth 4 --runtime 2
+  timeout 60 "$tercet" bench -a "$address" -s "$port" -n "$nqn" "${host[@]}" --verify --rw write --bs 64k --iodepth 4 --runtime 2
 }
 expect_refusal "a load that verifies says what ended it" "Capacity Exceeded|no room" verified_fill
 check_fails "... and not that it read something wrong" grep -q "verification failed" "$tap_folder/output"
@@ -61,11 +57,11 @@ trap '' XFSZ
 truncate -s 8M "$tap_folder/first.img"
 truncate -s 12M "$tap_folder/second.img"
 cat >"$tap_folder/tercetd.json" <<JSON
-{ "listeners": [ { "address": "127.0.0.1" } ], "subsystems": [
+{ "listeners": [ { "address": "$address", "port": $port } ], "subsystems": [
   { "nqn": "$nqn", "allowAnyHost": true, "namespaces": [ { "nsid": 1, "backing": "$tap_folder/first.img" } ] } ] }
 JSON
 : >"$tercetd_log"
-LD_PRELOAD=$library "$tercetd" --config "$tap_folder/tercetd.json" >>"$tercetd_log" 2>&1 </dev/null &
+"$tercetd" --config "$tap_folder/tercetd.json" >>"$tercetd_log" 2>&1 </dev/null &
 tercetd_pid=$!
 require "the daemon serves" wait_until 20 log_has serving
 prlimit --pid "$tercetd_pid" --fsize=65536:
@@ -73,7 +69,7 @@ check_fails "its device fails writes" fill
 check "the log says so" wait_until 10 log_has "I/O of a namespace fails device=$tap_folder/first.img errno=27"
 prlimit --pid "$tercetd_pid" --fsize=unlimited:
 mv "$tap_folder/second.img" "$tap_folder/first.img"
-shows() { LD_PRELOAD=$library "$tercet" identify -a 127.0.0.1 -n "$nqn" "${host[@]}" --json | tr -d ' \n' | grep -q "$1"; }
+shows() { "$tercet" identify -a "$address" -s "$port" -n "$nqn" "${host[@]}" --json | tr -d ' \n' | grep -q "$1"; }
 check "until a reload hosts see the one that failed" shows '"nsze":16384'
 check "a reload" reload
 check "... opens what is at the path now" wait_until 10 shows '"nsze":24576'
