@@ -309,7 +309,8 @@ let package = Package(
         .executableTarget(
             name: "tercet-volumed",
             dependencies: [
-                "Base", "BlockBackend", "BlockInterface", "ControlPlane", "KernelNBD", "Metrics", "NBDOverTCP",
+                "Base", "BlockBackend", "BlockInterface", "ControlPlane", "DurableFiles", "KernelNBD", "Metrics",
+                "NBDOverTCP",
                 "NBDProtocol",
                 "NBDServer", "NVMeAuthentication", "NVMeInitiator", "NVMeSpec", "NVMeTarget", "RDMATransport",
                 "Reactor", "Replication",

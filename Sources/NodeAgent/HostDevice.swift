@@ -70,6 +70,21 @@ struct HostDevices {
             .count == 4096
     }
 
+    /// How a device answers a read.
+    enum Answer { case data, error, nothing }
+
+    /// Asks a device for a block, for some seconds.
+    func answer(of device: HostDevice) async throws(NodeError) -> Answer {
+        let programs = HostProgram(lock: nil, deadline: min(programs.deadline, .now + .seconds(Self.patienceSeconds)))
+        let devices = HostDevices(daemon: daemon, settings: settings, programs: programs)
+        do throws(NodeError) { return try await devices.isAlive(device) ? .data : .error } catch {
+            guard error.code == .deadlineExceeded else { throw error }
+            return .nothing
+        }
+    }
+
+    private static let patienceSeconds = 5
+
     /// Makes the volume a device, or returns the one that it is. One that is dead is replaced.
     func make(_ kind: HostDeviceKind, _ volume: VolumeID, uuid: String) async throws(NodeError) -> HostDevice {
         if let device = find(kind, volume, uuid: uuid), try await isAlive(device) { return device }

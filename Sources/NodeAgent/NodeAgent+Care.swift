@@ -24,15 +24,14 @@ public struct NodeStatistics: Codable, Equatable, Sendable {
 /// Volumes in use are looked at (CSI 1.12, "NodeGetVolumeStats") and enlarged ("NodeExpandVolume").
 extension NodeAgent {
     /// - Parameter path: where the volume is staged or published.
-    public func statistics(_ volume: VolumeID, path: String) throws(NodeError) -> NodeStatistics {
+    public func statistics(_ volume: VolumeID, path: String) async throws(NodeError) -> NodeStatistics {
         let path = try HostPath.resolve(path, "volume's path")
-        let (summary, device) = try used(volume, at: path)
-        let needs = try daemon.explain(volume).needs
-        let condition = needs.isEmpty ? "the volume is whole" : needs.joined(separator: "; ")
-        let isAbnormal = !needs.isEmpty
+        let (device, bytes, problems) = try await condition(of: volume, at: path)
+        let condition = problems.isEmpty ? "the volume is whole" : problems.joined(separator: "; ")
+        let isAbnormal = !problems.isEmpty
         if HostPath.kind(path) == .blockDevice {
             return NodeStatistics(
-                volume: volume.name, bytes: .init(total: summary.bytes), isAbnormal: isAbnormal, condition: condition)
+                volume: volume.name, bytes: .init(total: bytes), isAbnormal: isAbnormal, condition: condition)
         }
         var state = statvfs()
         guard statvfs(path, &state) == 0 else {
@@ -48,6 +47,43 @@ extension NodeAgent {
             inodes: .init(
                 total: UInt64(state.f_files), used: UInt64(state.f_files - state.f_ffree),
                 available: UInt64(state.f_favail)), isAbnormal: isAbnormal, condition: condition)
+    }
+
+    /// The device of a volume that is in use at a path, its size, and what is wrong with it. Throws `notFound` where the volume is not in
+    /// use there.
+    private func condition(
+        of volume: VolumeID, at path: String
+    ) async throws(NodeError) -> (device: HostDevice, bytes: UInt64, problems: [String]) {
+        if let device = try lost(volume, at: path) {
+            let problem =
+                "tercet-volumed does not have the volume attached, so that what is used here is dead or waits; \"tercet volume list\" "
+                + "says whether it is to come back: where it is not there, end what uses it, and unstage it"
+            return (device, try device.byteCount(), [problem])
+        }
+        let (summary, device) = try used(volume, at: path)
+        var problems: [String] = []
+        let devices = HostDevices(daemon: daemon, settings: settings, programs: programs(nil))
+        switch try await devices.answer(of: device) {
+        case .data: break
+        case .error:
+            problems.append(
+                "its device \(device.path) answers each read with an error, for its server has died or another host has the volume: end "
+                    + "what uses it here; it is whole again when it was unstaged and staged")
+        case .nothing: problems.append("its device \(device.path) does not answer")
+        }
+        return (device, summary.bytes, problems + (try daemon.explain(volume).needs))
+    }
+
+    /// The device of a volume that is in use at a path, where tercet-volumed does not have it attached; `nil` elsewhere.
+    private func lost(_ volume: VolumeID, at path: String) throws(NodeError) -> HostDevice? {
+        guard try daemon.summary(of: volume)?.uuid.isEmpty ?? true, let staged = try owner(of: volume).stagingPath(),
+            let record = try StageRecord.read(staged), record.volume == volume.name, let kind = record.device
+        else { return nil }
+        let devices = HostDevices(daemon: daemon, settings: settings, programs: programs(nil))
+        guard let device = devices.find(kind, volume, uuid: record.uuid),
+            try MountTable.current().uses(of: device.number).contains(path)
+        else { return nil }
+        return device
     }
 
     /// The volume and its device, where a path is the volume's. Throws `notFound` where it is not.

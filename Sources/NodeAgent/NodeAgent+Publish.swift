@@ -17,7 +17,7 @@ extension NodeAgent {
                 "the volume \(request.volume) is staged as \(record.capability.text), and cannot be published as \(capability.text): "
                     + "unstage and stage it")
         }
-        let device = try device(of: record, call)
+        let device = try await device(of: record, call)
         if request.isExclusive {
             let uses = try MountTable.current().uses(of: device.number)
             if let other = uses.first(where: { $0 != staging && $0 != target }) {

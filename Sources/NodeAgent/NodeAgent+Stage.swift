@@ -129,8 +129,8 @@ extension NodeAgent {
             do throws(NodeError) {
                 try daemon.attach(request.volume, request.members, takesOver: request.takesOver)
             } catch {
-                // One that is late may still be done.
-                if error.code != .deadlineExceeded {
+                // One that is late may still be done, and a daemon that died may have kept it for the next one.
+                if let known = try? daemon.list(), !known.contains(where: { $0.name == request.volume.name }) {
                     record.isAttachedByStage = false
                     try owner(of: request.volume).set(nil)
                     try record.save()

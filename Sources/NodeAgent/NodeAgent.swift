@@ -88,12 +88,18 @@ public struct NodeAgent: Sendable {
         return kinds.compactMap { devices.find($0, volume, uuid: uuid) }
     }
 
-    /// The device of a staged volume, which has to be there.
-    func device(of record: StageRecord, _ call: Call) throws(NodeError) -> HostDevice {
+    /// The device of a staged volume, which has to be there. One whose server has died answers each read with an error.
+    func device(of record: StageRecord, _ call: Call) async throws(NodeError) -> HostDevice {
         guard let kind = record.device, let device = call.devices.find(kind, call.volume, uuid: record.uuid) else {
             throw NodeError(
                 .failedPrecondition,
                 "the volume \(call.volume) is staged at \(record.stagingPath), but its device is gone: stage it again")
+        }
+        guard try await call.devices.answer(of: device) != .error else {
+            throw NodeError(
+                .failedPrecondition,
+                "the volume \(call.volume) is staged at \(record.stagingPath), but its device \(device.path) is dead: unpublish it "
+                    + "everywhere, unstage it, and stage it again")
         }
         return device
     }

@@ -12,6 +12,18 @@ public final class UnixListener: Sendable {
     public let path: String
     /// Does not block.
     public let descriptor: Int32
+    /// The path that the socket is bound to, a service manager's too; `nil` where it has none.
+    public var boundPath: String? {
+        if !path.isEmpty { return path }
+        var address = sockaddr_un()
+        var length = socklen_t(MemoryLayout<sockaddr_un>.size)
+        let named = withUnsafeMutablePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
+        }
+        guard named == 0, address.sun_family == sa_family_t(AF_UNIX) else { return nil }
+        let name = withUnsafeBytes(of: address.sun_path) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+        return name.isEmpty ? nil : name
+    }
     /// The lock on the path, for a process that takes the socket over; -1 where there is none.
     public var lockDescriptor: Int32 { lock }
     private let lock: Int32

@@ -15,7 +15,7 @@ struct StatsCommand: AsyncParsableCommand {
 
     func run() async throws {
         try await call.call { agent in
-            try agent.statistics(try VolumeID(volume), path: path)
+            try await agent.statistics(try VolumeID(volume), path: path)
         } text: { statistics in
             [usage("bytes", statistics.bytes)] + (statistics.inodes.map { [usage("inodes", $0)] } ?? [])
                 + ["condition: \(statistics.condition)"]

@@ -56,132 +56,6 @@ extension Daemon {
         return methods
     }
 
-    // MARK: Looking
-
-    func list() async -> [VolumeSummary] {
-        var summaries: [VolumeSummary] = []
-        for volume in volumes {
-            let phase = await volume.attachment.volume.status().phase
-            summaries.append(
-                await summary(volume.entry.name, volume.offered, "\(volume.attachment.superblock.volume)", "\(phase)"))
-        }
-        for name in wanted.keys.sorted() where !volumes.contains(where: { $0.entry.name == name }) {
-            summaries.append(
-                VolumeSummary(
-                    name: name, uuid: "", bytes: 0, phase: "waiting", exports: [],
-                    sessions: 0))
-        }
-        for place in summaries.indices {
-            guard let ownership = await ownership(summaries[place].name) else { continue }
-            summaries[place].ownership = ownership
-            if summaries[place].uuid.isEmpty, let owner = ownership.owner, owner != ownership.daemon {
-                summaries[place].phase = "standing by"
-            }
-        }
-        for entry in devices { summaries.append(await summary(entry.name, entry.device, "", "device")) }
-        return summaries
-    }
-
-    private func summary(
-        _ name: String, _ device: any BlockDevice, _ uuid: String, _ phase: String
-    ) async -> VolumeSummary {
-        let own = exports.all.filter { $0.device === device }
-        let blockDevices = await kernel.exports(of: device) + ublk.exports(of: device)
-        return VolumeSummary(
-            name: name, uuid: uuid, bytes: device.geometry.byteCount, phase: phase, exports: own.map(\.name),
-            sessions: own.map(\.sessionCount).reduce(0, +), blockDevices: blockDevices.map(\.path))
-    }
-
-    func explain(_ name: String) async throws(TercetError) -> VolumeExplanation {
-        var explanation = try await explainAttachment(name)
-        guard let ownership = await ownership(name) else { return explanation }
-        explanation.ownership = ownership
-        if let owner = ownership.owner, owner != ownership.daemon {
-            // It is not to be attached here.
-            explanation.phase = "standing by"
-            explanation.needs = []
-        }
-        return explanation
-    }
-
-    private func explainAttachment(_ name: String) async throws(TercetError) -> VolumeExplanation {
-        guard let history = histories[name] else { throw unknown(name) }
-        let moments = history.moments
-        guard let volume = volumes.first(where: { $0.entry.name == name }) else {
-            let addresses = wanted[name]?.members ?? []
-            let members = zip(addresses.indices, addresses).map { number, address in
-                VolumeExplanation.Member(
-                    number: number, address: "\(address)", state: "not attached",
-                    since: moments.members[number].timeText, cause: moments.members[number].text)
-            }
-            let before = turns.before(name)
-            return VolumeExplanation(
-                name: name, uuid: "", phase: "waiting", since: moments.phase.timeText,
-                cause: before.map { "it waits for its turn to be attached; before it: \($0)" } ?? history.events.last?
-                    .text
-                    ?? moments.phase.text, members: members,
-                needs: before == nil ? ["two members that can be reached and hold the volume's record"] : [], risks: [],
-                events: history.events)
-        }
-        let status = await volume.attachment.volume.status()
-        let regionSize = UInt64(status.regionSize)
-        var members: [VolumeExplanation.Member] = []
-        for number in 0..<memberCount {
-            let member = status.members[MemberIndex(number)]
-            members.append(
-                VolumeExplanation.Member(
-                    number: number, address: "\(volume.entry.members[number])",
-                    state: member.words,
-                    since: moments.members[number].timeText, cause: moments.members[number].text,
-                    behindRegions: member.behindRegions, behindBytes: UInt64(member.behindRegions) * regionSize))
-        }
-        let unequalBytes = UInt64(status.unreconciledRegions) * regionSize
-        return VolumeExplanation(
-            name: name, uuid: "\(volume.attachment.superblock.volume)", phase: "\(status.phase)",
-            contents: await volume.attachment.contents().words,
-            since: moments.phase.timeText, cause: moments.phase.text, members: members,
-            regionsToMakeEqual: status.unreconciledRegions, bytesToMakeEqual: unequalBytes,
-            needs: needs(status, members), risks: risks(members), events: history.events)
-    }
-
-    private func needs(_ status: VolumeStatusReport, _ members: [VolumeExplanation.Member]) -> [String] {
-        if status.phase == .deposed { return ["another host has the volume: detach it here"] }
-        let away = members.filter { $0.state == "away" }.map { "\($0.number) (\($0.address))" }
-        var needs: [String] = []
-        if away.count > 1 {
-            needs.append("the volume waits: one of the members \(away.joined(separator: ", ")) has to be reached again")
-        } else if let first = away.first {
-            needs.append("member \(first) has to be reached again; the volume is served without it")
-        }
-        for member in members where member.state == "behind" {
-            needs.append(
-                "member \(member.number) is being brought up to date: \(member.behindRegions) regions are left")
-        }
-        let unequal = status.unreconciledRegions
-        if unequal > 0 {
-            needs.append(
-                "the members are being made equal after a death: \(unequal) regions "
-                    + "(\(UInt64(unequal) * UInt64(status.regionSize)) bytes) are left")
-        }
-        return needs
-    }
-
-    private func risks(_ members: [VolumeExplanation.Member]) -> [String] {
-        let inSync = members.filter { $0.state == "in sync" }.map { "\($0.number)" }
-        guard inSync.count < memberCount else { return [] }
-        return [
-            inSync.count < 2
-                ? "members in sync and reached: \(inSync.joined(separator: ", ")); replacing one of the others now would "
-                    + "lose what only they hold"
-                : "while fewer than three members are in sync, the loss of one more stops the volume"
-        ]
-    }
-
-    private func unknown(_ name: String) -> TercetError {
-        let names = (wanted.keys.sorted() + devices.map(\.name)).map { "\"\($0)\"" }.joined(separator: ", ")
-        return TercetError(.notFound, "there is no volume \"\(name)\"; there are \(names.isEmpty ? "none" : names)")
-    }
-
     // MARK: Changing
 
     private func attach(_ given: VolumeToAttach) async throws(TercetError) -> VolumeSummary {
@@ -216,6 +90,10 @@ extension Daemon {
                 throw VolumeError(.invalid, "\"\(entry.name)\" is not wanted any more")
             }
             let volume = try await attach(entry, number)
+            do throws(TercetError) { try await keep(volume) } catch {
+                try? await detach(entry.name)
+                throw VolumeError(.noMember, error.description)
+            }
             return await summary(entry.name, volume.offered, "\(volume.attachment.superblock.volume)", "serving")
         } catch {
             // It may have been detached meanwhile, and attached again.
@@ -223,7 +101,13 @@ extension Daemon {
                 wanted[given.name] = nil
                 histories[given.name] = nil
             }
-            throw TercetError(error.code == .inUse ? .inUse : .unavailable, error.message)
+            let code: TercetError.Code =
+                switch error.code {
+                case .inUse: .inUse
+                case .noMemory: .exhausted
+                default: .unavailable
+                }
+            throw TercetError(code, error.message)
         }
     }
 
@@ -241,6 +125,10 @@ extension Daemon {
                 "a limit is out of range; allowed: iosPerSecond and bytesPerSecond 0 (none) to \(VolumeLimits.greatest), weight "
                     + "\(VolumeLimits.weights.lowerBound) to \(VolumeLimits.weights.upperBound)")
         }
+        let all = LimitsRequest(
+            name: given.name, iosPerSecond: limits.iosPerSecond, bytesPerSecond: limits.bytesPerSecond,
+            weight: limits.weight)
+        try kept.update(given.name) { $0.limits = all }
         volume.device.change(limits)
         journal.write(
             .notice, "limits changed",
@@ -248,9 +136,7 @@ extension Daemon {
                 "volume": "\(given.name)", "iosPerSecond": "\(limits.iosPerSecond)",
                 "bytesPerSecond": "\(limits.bytesPerSecond)", "weight": "\(limits.weight)",
             ])
-        return LimitsRequest(
-            name: given.name, iosPerSecond: limits.iosPerSecond, bytesPerSecond: limits.bytesPerSecond,
-            weight: limits.weight)
+        return all
     }
 
     private func mark(_ given: ContentsMark) async throws(TercetError) -> ContentsMark {
@@ -282,7 +168,9 @@ extension Daemon {
             for export in await kernel.exports(of: volume.device) { try await kernel.remove(export.name) }
             for export in await ublk.exports(of: volume.device) { try await ublk.remove(export.name) }
         }
-        guard wanted.removeValue(forKey: name) != nil else { throw unknown(name) }
+        guard wanted[name] != nil else { throw unknown(name) }
+        try kept.forget(name)
+        wanted[name] = nil
         turns.withdraw(name)
         guard let place = volumes.firstIndex(where: { $0.entry.name == name }) else {
             histories[name] = nil
@@ -332,14 +220,23 @@ extension Daemon {
     private func export(_ given: ExportRequest) async throws(TercetError) -> ExportRequest {
         let name = given.exportName ?? given.name
         let kind = try kind(given)
-        if kind.isBlockDevice {
-            try await export(name, of: given.name, as: kind)
-        } else {
-            let (device, place) = try found(given.name)
-            try exports.add(Export(name: name, text: device.name, device: device, home: place))
+        try await makeExport(name, of: given.name, as: kind)
+        let export = KeptVolumes.Export(given.name, as: name, kind)
+        do throws(TercetError) { if isKept(export) { try kept.keep(export) } } catch {
+            try? await endExport(name, kind)
+            throw error
         }
         journal.write(.notice, "exported", ["volume": "\(given.name)", "export": "\(name)"])
         return ExportRequest(name: given.name, exportName: name, kind: given.kind)
+    }
+
+    /// Offers a volume, or a device, under a name.
+    func makeExport(
+        _ name: String, of source: String, as kind: VolumedConfiguration.ExportKind
+    ) async throws(TercetError) {
+        guard !kind.isBlockDevice else { return try await export(name, of: source, as: kind) }
+        let (device, place) = try found(source)
+        try exports.add(Export(name: name, text: device.name, device: device, home: place))
     }
 
     private func kind(_ given: ExportRequest) throws(TercetError) -> VolumedConfiguration.ExportKind {
@@ -381,18 +278,26 @@ extension Daemon {
     private func unexport(_ given: ExportRequest) async throws(TercetError) -> ExportRequest {
         let name = given.exportName ?? given.name
         let kind = try kind(given)
-        if kind.isBlockDevice {
-            let path = kind == .ublk ? await ublk.path(of: name) : await kernel.path(of: name)
-            guard path != nil else { throw TercetError(.notFound, "there is no block device \"\(name)\"") }
-            if kind == .ublk { try await ublk.remove(name) } else { try await kernel.remove(name) }
-            journal.write(.notice, "no longer a block device", ["export": "\(name)"])
-            return ExportRequest(name: given.name, exportName: name, kind: given.kind)
+        do throws(TercetError) { try await endExport(name, kind) } catch {
+            // Nor does the next daemon make one that is not there.
+            if error.code == .notFound { try kept.forget(KeptVolumes.Export(given.name, as: name, kind)) }
+            throw error
         }
-        guard let export = exports.remove(name) else {
-            throw TercetError(.notFound, "there is no export \"\(name)\"")
+        try kept.forget(KeptVolumes.Export(given.name, as: name, kind))
+        journal.write(
+            .notice, kind.isBlockDevice ? "no longer a block device" : "no longer exported", ["export": "\(name)"])
+        return ExportRequest(name: given.name, exportName: name, kind: given.kind)
+    }
+
+    private func endExport(_ name: String, _ kind: VolumedConfiguration.ExportKind) async throws(TercetError) {
+        guard kind.isBlockDevice else {
+            guard let export = exports.remove(name) else {
+                throw TercetError(.notFound, "there is no export \"\(name)\"")
+            }
+            return await end(export)
         }
-        await end(export)
-        journal.write(.notice, "no longer exported", ["export": "\(name)"])
-        return ExportRequest(name: given.name, exportName: name)
+        let path = kind == .ublk ? await ublk.path(of: name) : await kernel.path(of: name)
+        guard path != nil else { throw TercetError(.notFound, "there is no block device \"\(name)\"") }
+        if kind == .ublk { try await ublk.remove(name) } else { try await kernel.remove(name) }
     }
 }

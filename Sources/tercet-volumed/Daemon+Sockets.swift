@@ -7,22 +7,18 @@ import UnixSockets
 
 /// The control socket, and its methods that are about the process.
 extension Daemon {
-    /// Answers control methods at a path. Where none is given the socket is below the runtime folder, and is left out if that is taken:
-    /// the daemon serves as well without it.
+    /// Makes the control socket at a path; `nil` for none. Where no path is given the socket is below the runtime folder, and is left out
+    /// if that is taken: the daemon serves as well without it.
     ///
     /// - Parameters:
     ///   - path: `none` for no socket.
     ///   - isDefault: there is one though no path is given.
-    func openControl(at path: String?, isDefault: Bool, events: ControlBroadcast) throws(TercetError) {
-        if let path {
-            guard path != "none" else { return }
-            return answer(at: try UnixListener(path: path, mode: 0o600), events: events)
-        }
-        guard isDefault, let path = UnixListener.runtimePath("volumed.sock") else { return }
-        do throws(TercetError) {
-            answer(at: try UnixListener(path: path, mode: 0o600), events: events)
-        } catch {
+    func makeControl(at path: String?, isDefault: Bool) throws(TercetError) -> UnixListener? {
+        if let path { return path == "none" ? nil : try UnixListener(path: path, mode: 0o600) }
+        guard isDefault, let path = UnixListener.runtimePath("volumed.sock") else { return nil }
+        do throws(TercetError) { return try UnixListener(path: path, mode: 0o600) } catch {
             journal.write(.warning, "there is no control socket", ["reason": "\(error)"])
+            return nil
         }
     }
 

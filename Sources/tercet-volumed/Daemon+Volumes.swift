@@ -18,11 +18,11 @@ extension Daemon {
     /// most, and a reactor has memory for 32 at the least.
     static let attachesOfReactor = 5
     /// Between two attempts to attach a volume.
-    private static let retrySeconds = 5.0
+    static let retrySeconds = 5.0
     /// A volume that takes longer gives its turn to the next, and goes on: its targets may be away.
     private static let turnSeconds = 1.0
     /// Clients are let in without a volume that takes longer, from the beginning of its turn.
-    private static let patienceSeconds = 10.0
+    static let patienceSeconds = 10.0
     /// An attach of a volume that other daemons could serve is given up when its members do not come any further for so long.
     private static let sharedPatienceMilliseconds: UInt64 = 15_000
     /// How long an attach under way has to come to an end when the daemon stops.
@@ -39,6 +39,11 @@ extension Daemon {
             left.insert(entry.name)
             let number = turns.join(entry.name)
             Task { end.yield((entry.name, await self.begin(entry, number) { end.yield((entry.name, nil)) })) }
+        }
+        for volume in kept.volumes {
+            guard let entry = wanted[volume.name] else { continue }
+            left.insert(entry.name)
+            Task { await self.attachKept(entry) { end.yield((entry.name, nil)) } }
         }
         guard !left.isEmpty else { return }
         for await (name, failure) in ends {
@@ -100,7 +105,7 @@ extension Daemon {
     }
 
     /// Whether a volume is attached, or is being attached: by an operator, who had detached it before.
-    private func isComing(_ name: String) -> Bool {
+    func isComing(_ name: String) -> Bool {
         attaching.contains(name) || volumes.contains { $0.entry.name == name }
     }
 
@@ -142,6 +147,10 @@ extension Daemon {
         guard !isStopping, wanted[entry.name] == entry else {
             try? await volume.attachment.detach()
             throw VolumeError(.invalid, "\"\(entry.name)\" is not wanted any more")
+        }
+        do throws(VolumeError) { try await goOn(with: volume) } catch {
+            try? await volume.attachment.detach()
+            throw error
         }
         try await offer(volume, milliseconds: Int((ContinuousClock.now - began) / .milliseconds(1)))
         return volume
@@ -192,7 +201,10 @@ extension Daemon {
         histories[entry.name] = history
         let observer = VolumeObserver(name: entry.name, members: entry.members, history: history, journal: journal)
         do throws(TercetError) {
-            if entry.exports.contains(where: \.isBlockDevice) { try kernel.link(entry.name).noteAttempt(nonce) }
+            try kept.update(entry.name) { $0.trail.noteAttempt(nonce) }
+            var devices = Set(kept.exports(of: entry.name).filter { $0.exportKind?.isBlockDevice ?? false }.map(\.name))
+            if entry.exports.contains(where: \.isBlockDevice) { devices.insert(entry.name) }
+            for name in devices { try kernel.link(name).noteAttempt(nonce) }
         } catch {
             throw VolumeError(.notAttachable, error.description)
         }
@@ -233,6 +245,7 @@ extension Daemon {
                 journal.write(.error, "volume cannot be a block device: \(error)", ["volume": "\(entry.name)"])
             }
         }
+        await exportKept(volume)
     }
 
     /// The volumes that a reactor has room for: those of the configuration, and those that come later.

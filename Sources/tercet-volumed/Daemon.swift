@@ -37,6 +37,8 @@ actor Daemon {
     /// Volumes that are to be attached, by their names; and what they have told.
     var wanted: [String: VolumedConfiguration.VolumeEntry] = [:]
     var histories: [String: VolumeHistory] = [:]
+    /// Those of them, and of the exports, that the daemon after this one has to know.
+    var kept = KeptVolumes()
     /// A bounded number is attached at the same time.
     var turns: AttachTurns
     private(set) var beginning = Beginning.underWay
@@ -245,8 +247,8 @@ actor Daemon {
         if isHandedOver {
             for listener in listeners { listener.leave() }
         } else {
-            await kernel.stop()
-            await ublk.stop()
+            await kernel.stop(leaving: kept.blockDevices)
+            await ublk.stop(leaving: kept.blockDevices)
             let (keeps, stoppedAt) = (keepsClients, MonotonicTime.now())
             let sessions = keeps ? await surrenderSessions() : []
             await drainClients()

@@ -9,17 +9,18 @@ struct KernelDeviceState: Codable, Equatable {
     var index: Int32
     /// The reservation key of the volume's attachment that served it last; 0 for a device of this machine.
     var attachment: UInt64
-    /// Lower halves of the keys of attachments that were begun since then: one of them may have served it and not lived to say so.
+    /// As `AttachmentTrail` has them.
     var attempts: [UInt32] = []
 
-    /// More attempts than these are not remembered.
-    static let maximumAttempts = 64
+    private var trail: AttachmentTrail { AttachmentTrail(attachment: attachment, attempts: attempts) }
 
-    /// Whether an attachment that found the volume as `predecessor` had left it goes on where this one's daemon has stopped: then
-    /// nobody else has written since, and what the system has cached of the device is still true.
-    func isContinued(from predecessor: UInt64) -> Bool {
-        predecessor == attachment
-            || predecessor > attachment && attempts.contains(UInt32(truncatingIfNeeded: predecessor))
+    /// Whether nobody else has written since, so that what the system has cached of the device is still true.
+    func isContinued(from predecessor: UInt64) -> Bool { trail.isContinued(from: predecessor) }
+
+    mutating func noteAttempt(_ nonce: UInt32) {
+        var trail = trail
+        trail.noteAttempt(nonce)
+        attempts = trail.attempts
     }
 }
 
@@ -62,8 +63,7 @@ struct KernelDeviceLink {
     /// Notes an attachment that is about to be made. Nothing where the name has no device yet.
     func noteAttempt(_ nonce: UInt32) throws(TercetError) {
         guard var state else { return }
-        if state.attempts.count >= KernelDeviceState.maximumAttempts { state.attempts.removeFirst() }
-        state.attempts.append(nonce)
+        state.noteAttempt(nonce)
         try save(state)
     }
 

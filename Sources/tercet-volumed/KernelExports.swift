@@ -247,10 +247,24 @@ actor KernelExports {
         try await withKernel { kernel throws(TercetError) in try kernel.disconnect(index) }
     }
 
+    /// Ends the device that an export was by the daemon before, and with which nobody is to go on.
+    func endFormer(_ name: String, backend: String) async throws(TercetError) {
+        guard let found = try await queue.run({ () throws(TercetError) in KernelDevice.find(backend: backend) }) else {
+            return
+        }
+        try await disconnect(found)
+        try link(name).remove()
+    }
+
     /// The daemon ends. Devices that nobody uses end too; the others wait for the next daemon.
-    func stop() async {
+    ///
+    /// - Parameter kept: exports that the next daemon makes in any case. A device may be open without any sign of it.
+    func stop(leaving kept: Set<String>) async {
         for name in entries.keys.sorted() {
-            do throws(TercetError) { try await remove(name) } catch {
+            do throws(TercetError) {
+                if kept.contains(name) { throw TercetError(.inUse, "the next daemon goes on with it") }
+                try await remove(name)
+            } catch {
                 journal.write(
                     .warning, "block device left to the next daemon",
                     [

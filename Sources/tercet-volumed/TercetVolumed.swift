@@ -323,10 +323,14 @@ extension TercetVolumed {
                 configuration, inherited: inherited + (taken?.listeners ?? []), tcp: taken?.tcpListeners ?? [],
                 single: only, store: store, journal: journal)
             try await daemon.start()
-            if let control = controls.first {
+            let made =
+                controls.isEmpty
+                ? try await daemon.makeControl(at: configuration.controlSocket, isDefault: !single) : nil
+            if let control = controls.first ?? made {
+                if let path = control.boundPath {
+                    try await daemon.takeOnKept(besideSocket: path, former: takeOverFrom)
+                }
                 await daemon.answer(at: control, events: events)
-            } else {
-                try await daemon.openControl(at: configuration.controlSocket, isDefault: !single, events: events)
             }
             if let metrics { try await daemon.answerMetrics(at: metrics) }
             if let taken { await daemon.kernel.take(taken.sessions) }

@@ -211,10 +211,25 @@ actor UblkExports {
         spare.append(entry.memory)
     }
 
+    /// Ends the device that an export was by the daemon before, and with which nobody is to go on.
+    func endFormer(_ name: String, backend: String) async throws(TercetError) {
+        let mark = Self.mark(backend)
+        guard let found = try await withDriver({ driver throws(TercetError) in driver.find(mark: mark) }) else {
+            return
+        }
+        try await delete(found)
+        try KernelDeviceLink(folder: folder, name: name).remove()
+    }
+
     /// The daemon ends. Devices that nobody uses and whose volumes are served end too; the others wait for the next daemon.
-    func stop() async {
+    ///
+    /// - Parameter kept: exports that the next daemon makes in any case. A device may be open without any sign of it.
+    func stop(leaving kept: Set<String>) async {
         for name in entries.keys.sorted() {
-            do throws(TercetError) { try await remove(name) } catch {
+            do throws(TercetError) {
+                if kept.contains(name) { throw TercetError(.inUse, "the next daemon goes on with it") }
+                try await remove(name)
+            } catch {
                 journal.write(
                     .warning, "block device left to the next daemon", ["export": "\(name)", "reason": "\(error)"])
             }

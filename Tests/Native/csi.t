@@ -227,6 +227,62 @@ expect_code "it is unstaged" 0 "{}" csi NodeUnstageVolume "$unstage"
 expect_equal "... and nothing is left" "0 0" "$(loops) $(mounts)"
 kill -KILL "$other_pid" && wait "$other_pid" 2>/dev/null
 
+# The daemon's end. Another one takes its place, and a pod notices nothing; or it is killed, and what it had is there again.
+kept=$control.volumes.json
+expect_equal "nothing is kept of what is not attached" no "$([ -e "$kept" ] && echo yes || echo no)"
+# The next daemons have no device of their own, which could not be handed over.
+echo "{ \"controlSocket\": \"$control\", \"nbd\": { \"socket\": \"$nbd_socket\" }, \"volumes\": [] }" >"$tap_folder/volumed.json"
+serve_volumes() { start_volumed --config "$tap_folder/volumed.json" "$@"; }
+check "SIGTERM ends the daemon" stop_volumed
+require "another one starts, without volumes" serve_volumes
+expect_code "a volume is staged" 0 "{}" csi NodeStageVolume "$stage"
+expect_code "... and published" 0 "{}" csi NodePublishVolume "$(publish a)"
+expect_equal "... which is kept for the next daemon, by the daemon's user alone" 600 "$(stat -c %a "$kept")"
+take_over() {
+  former=$volumed_pid
+  serve_volumes --take-over-from "$control" || return
+  volumed_said "taken over from the former daemon lost=0 .*sessions=[1-9]" && wait "$former"
+}
+require "the daemon is replaced, with its clients" take_over
+check "... and the pod goes on" eval 'dd if=/dev/urandom of="$pods/a/new" bs=64k count=8 conv=fsync status=none'
+sum=$(sha256sum <"$pods/a/new")
+stop_volumed KILL
+expect_code "it is killed: the pod's stats say that nobody serves" 14 "nobody serves" csi NodeGetVolumeStats "$(at "$pods/a")"
+chmod 666 "$kept"
+expect_code "the next one does not begin with what others may have written" 1 "others may have written what is to be attached" \
+  timeout 20 "$volumed" --config "$tap_folder/volumed.json"
+chmod 600 "$kept"
+require "the next one starts" serve_volumes
+expect_output "... with the volume" "db: serving" "$tercet" volume list --socket "$control"
+expect_output "... and its exports" 'db\.[0-9a-f-]{36}"' "$tercet" volume list --socket "$control" --json
+expect_code "the mount's device is dead, and that is told" 0 '"abnormal": true, "message": "its device /dev/loop[0-9]+ answers each read with an error' \
+  csi NodeGetVolumeStats "$(at "$pods/a")"
+expect_code "... and it goes to no other pod" 9 "its device /dev/loop[0-9]+ is dead: unpublish it" csi NodePublishVolume "$(publish b)"
+expect_code "the pod ends" 0 "{}" csi NodeUnpublishVolume "$(unpublish a)"
+expect_code "it is unstaged" 0 "{}" csi NodeUnstageVolume "$unstage"
+expect_equal "... and nothing is left, nor kept" "0 0 no" "$(loops) $(mounts) $([ -e "$kept" ] && echo yes || echo no)"
+expect_code "it is staged again" 0 "{}" csi NodeStageVolume "$stage"
+expect_equal "... with what the pod wrote" "$sum" "$(sha256sum <"$staging/new")"
+
+# Killed, and another host has had the volume when it starts again: that host is not fenced, nor anything of it written over.
+stop_volumed KILL
+"$volumed" --hostnqn nqn.2026-11.io.tercet:another-host --volume "db=$(volume_members)" --nbd "$tap_folder/other.sock" --take-over \
+  >"$tap_folder/taker.log" 2>&1 </dev/null &
+other_pid=$!
+require "it is killed, and another host takes the volume" wait_until 30 grep -q "volume attached" "$tap_folder/taker.log"
+require "the daemon starts again" serve_volumes
+check "... and lets the volume go" wait_until 20 volumed_said "volume let go: another host has had it since"
+expect_output "the other host keeps it" "read 4096/4096" qemu-io -f raw -c flush -c "read 0 4k" "nbd+unix:///db?socket=$tap_folder/other.sock"
+check_fails "... and is not fenced" grep -q deposed "$tap_folder/taker.log"
+expect_code "the mount is told to be dead" 0 '"abnormal": true, "message": "tercet-volumed does not have the volume attached' \
+  csi NodeGetVolumeStats "$(at "$staging")"
+expect_code "it is unstaged" 0 "{}" csi NodeUnstageVolume "$unstage"
+expect_equal "... and nothing is left, nor kept" "0 0 no" "$(loops) $(mounts) $([ -e "$kept" ] && echo yes || echo no)"
+kill -TERM "$other_pid" && wait "$other_pid"
+expect_code "once that host has let go of it, it is staged here again" 0 "{}" csi NodeStageVolume "$stage"
+expect_equal "... with what the pod wrote" "$sum" "$(sha256sum <"$staging/new")"
+expect_code "it is unstaged" 0 "{}" csi NodeUnstageVolume "$unstage"
+
 # SIGTERM while a call runs: it is answered, and then the driver ends.
 said() { [ "$(grep -c "$1" "$log")" -gt "$2" ]; }
 times=$(grep -c "mount db at" "$log")

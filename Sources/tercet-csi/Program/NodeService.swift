@@ -50,7 +50,7 @@ struct NodeService: Csi_V1_Node.SimpleServiceProtocol {
     ) async throws -> Csi_V1_NodeGetVolumeStatsResponse {
         try await calls.make("NodeGetVolumeStats", volume: request.volumeID, level: .debug) { agent in
             Csi_V1_NodeGetVolumeStatsResponse(
-                try agent.statistics(VolumeID(request.volumeID), path: request.volumePath))
+                try await agent.statistics(VolumeID(request.volumeID), path: request.volumePath))
         }
     }
 
