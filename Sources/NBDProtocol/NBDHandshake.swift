@@ -5,7 +5,7 @@
 ///                            '---------------'--- NBD_OPT_ABORT, a broken rule ---------> over
 public struct NBDHandshake: Sendable {
     public enum Outcome: Equatable, Sendable {
-        /// More bytes are needed.
+        /// More bytes are needed, or `output` is to be sent first: then some are not consumed.
         case unfinished
         /// The session begins behind the bytes that were consumed, with the export of this place in the list.
         case ready(NBDSession, export: Int)
@@ -24,6 +24,8 @@ public struct NBDHandshake: Sendable {
 
     /// Data of an option that is kept in memory; longer options are refused.
     static let longestOption = 64 << 10
+    /// As long as so much is to be sent no further option is answered: a list of exports is much longer than the option that asks for it.
+    private static let mostOutput = 64 << 10
     private static let optionHeader = 16
 
     let exports: [NBDExportDescription]
@@ -46,14 +48,16 @@ public struct NBDHandshake: Sendable {
         output.append(bigEndian: (NBDHandshakeFlags([.fixedNewstyle, .noZeroes])).rawValue)
     }
 
-    /// Takes bytes from the client. Those behind `consumed` belong to the session.
+    /// Takes bytes from the client. Those behind `consumed` belong to the session, or are to be given again once `output` is sent.
     public mutating func receive(_ bytes: UnsafeRawBufferPointer) -> (consumed: Int, outcome: Outcome) {
         var position = 0
         while true {
             let needed: Int
             switch state {
             case .flags: needed = 4
-            case .header: needed = Self.optionHeader
+            case .header:
+                if output.count >= Self.mostOutput { return (position, .unfinished) }
+                needed = Self.optionHeader
             case .data(_, let length): needed = length
             case .skipping(let option, let left):
                 let skipped = min(left, bytes.count - position)

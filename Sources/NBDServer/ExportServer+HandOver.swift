@@ -51,7 +51,8 @@ extension ExportServer {
     ///
     /// - Parameter whenOver: hears on the reactor's thread that it has ended, and that nothing of it is under way any more.
     public func resume(_ handed: HandedSession, _ export: Export, whenOver: (@Sendable () -> Void)? = nil) {
-        guard export.open(isDevice: handed.isDevice) else {
+        // More than the beginning of a request is never received ahead.
+        guard handed.staged.count <= Staging.capacity, export.open(isDevice: handed.isDevice) else {
             close(handed.descriptor)
             whenOver?()
             return

@@ -39,25 +39,11 @@ extension ExportServer {
         var work = 0
         if !connection.greeting.isEmpty || connection.handshake?.output.isEmpty == false { work += speak(connection) }
         // A client that does not listen is not heard.
-        guard connection.stage == .handshake, connection.greeting.isEmpty, connection.socket.isReadable else {
-            return work
+        guard connection.stage == .handshake, connection.greeting.isEmpty else { return work }
+        // Staged bytes have waited until the answers before them had gone out.
+        if connection.staging.count == 0 {
+            guard hear(connection) else { return work }
         }
-        connection.staging.makeRoom(for: Staging.capacity)
-        let (place, room) = connection.staging.room
-        let count = read(connection.descriptor, place, room)
-        guard count > 0 else {
-            if count < 0, errno == EAGAIN {
-                connection.socket.isReadable = false
-            } else if count == 0 {
-                // Those that only look whether somebody listens are no news.
-                connection.end(connection.handshake?.isWithinMessage == true ? "closed within an option" : "")
-            } else if errno != EINTR {
-                connection.end(String(cString: strerror(errno)))
-            }
-            return work
-        }
-        connection.socket.receivedAt = roundTime
-        connection.staging.received(count)
         guard var handshake = connection.handshake else { return work }
         let (consumed, outcome) = handshake.receive(connection.staging.bytes)
         connection.staging.take(consumed)
@@ -72,6 +58,28 @@ extension ExportServer {
             work += begin(connection, session, exports.all.first { $0.name == name })
         }
         return work + 1
+    }
+
+    /// Receives what a client says in its handshake; `false` where nothing has come.
+    private func hear(_ connection: ClientConnection) -> Bool {
+        guard connection.socket.isReadable else { return false }
+        connection.staging.makeRoom(for: Staging.capacity)
+        let (place, room) = connection.staging.room
+        let count = read(connection.descriptor, place, room)
+        guard count > 0 else {
+            if count < 0, errno == EAGAIN {
+                connection.socket.isReadable = false
+            } else if count == 0 {
+                // Those that only look whether somebody listens are no news.
+                connection.end(connection.handshake?.isWithinMessage == true ? "closed within an option" : "")
+            } else if errno != EINTR {
+                connection.end(String(cString: strerror(errno)))
+            }
+            return false
+        }
+        connection.socket.receivedAt = roundTime
+        connection.staging.received(count)
+        return true
     }
 
     /// Sends what the handshake says.
