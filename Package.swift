@@ -80,15 +80,24 @@ let package = Package(
         .target(
             name: "EngineFuzz",
             dependencies: [
-                "Base", "Fuzzing", "InProcessTransport", "MemoryBlock", "NVMeAuthentication", "NVMeSpec", "NVMeTarget",
-                "TargetInterface", "TargetTransport",
+                "Base", "FabricInterface", "Fuzzing", "InProcessTransport", "MemoryBlock", "NVMeAuthentication",
+                "NVMeSpec", "NVMeTarget", "RDMATransport", "Reactor", "Simulation", "TargetInterface",
+                "TargetTransport",
             ], path: "Tests/EngineFuzz", swiftSettings: strict),
+        .target(
+            name: "DaemonFuzz",
+            dependencies: [
+                "Base", "ControlPlane", "Fuzzing", "JSON", "Metrics", "NamespacePool", "TargetInterface", "UblkServer",
+            ], path: "Tests/DaemonFuzz", swiftSettings: strict),
         .executableTarget(
             name: "fuzz-parsers",
-            dependencies: ["DocumentFuzz", "EngineFuzz", "Fuzzing", "NBDProtocolFuzz", "NVMeSpecFuzz"],
+            dependencies: [
+                "DaemonFuzz", "DocumentFuzz", "EngineFuzz", "Fuzzing", "NBDProtocolFuzz", "NVMeSpecFuzz",
+            ],
             path: "Tests/FuzzDriver", swiftSettings: strict),
         tests(
-            "FuzzingTests", ["Base", "DocumentFuzz", "EngineFuzz", "Fuzzing", "NBDProtocolFuzz", "NVMeSpecFuzz"]),
+            "FuzzingTests",
+            ["Base", "DaemonFuzz", "DocumentFuzz", "EngineFuzz", "Fuzzing", "NBDProtocolFuzz", "NVMeSpecFuzz"]),
         // Catches the commands that libnvme builds, for comparison.
         .target(name: "LibNVMeCapture", path: "Tests/LibNVMeCapture"),
         // In-band authentication: messages and arithmetic of both sides, no I/O.

@@ -2,19 +2,19 @@ import Base
 import Glibc
 
 /// Reads lines from a descriptor that blocks.
-struct LineReader {
+package struct LineReader {
     private let descriptor: Int32
     private var bytes: [UInt8] = []
     /// The last line was longer than a request may be.
-    private(set) var isTooLong = false
+    package private(set) var isTooLong = false
 
-    init(_ descriptor: Int32) { self.descriptor = descriptor }
+    package init(_ descriptor: Int32) { self.descriptor = descriptor }
 
     /// The next line without its end; `nil` if there is none, or it is too long.
     ///
     /// - Parameter patienceSeconds: how long the rest of a line is waited for that has begun; for ever where not given. The first
     ///   byte of a line is always waited for.
-    mutating func next(patienceSeconds: Int? = nil) -> [UInt8]? {
+    package mutating func next(patienceSeconds: Int? = nil) -> [UInt8]? {
         var looked = 0
         var deadline: MonotonicTime?
         while true {

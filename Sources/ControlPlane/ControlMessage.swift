@@ -33,11 +33,27 @@ public struct ControlError: Error, Codable, Equatable, CustomStringConvertible, 
 }
 
 /// A request of JSON-RPC 2.0.
-struct ControlRequest: Codable {
+package struct ControlRequest: Codable {
     var jsonrpc: String
-    var method: String
-    var params: JSONValue?
-    var id: JSONValue?
+    package var method: String
+    package var params: JSONValue?
+    package var id: JSONValue?
+}
+
+extension ControlRequest {
+    /// Reads a line; throws the error that a line is answered with that is no request.
+    package init(line: [UInt8]) throws(ControlError) {
+        guard let value = try? JSONDecoder().decode(JSONValue.self, from: Data(line)) else {
+            throw ControlError(code: ControlError.parseError, message: "this is no JSON")
+        }
+        guard let request = try? value.decoded(ControlRequest.self), request.jsonrpc == "2.0" else {
+            throw ControlError(
+                code: ControlError.invalidRequest,
+                message:
+                    "this is no request of JSON-RPC 2.0: { \"jsonrpc\": \"2.0\", \"method\", \"params\", \"id\" }")
+        }
+        self = request
+    }
 }
 
 /// An answer of JSON-RPC 2.0: a result or an error.

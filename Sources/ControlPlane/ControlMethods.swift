@@ -49,17 +49,9 @@ public struct ControlMethods: Sendable {
 
     /// Answers one line; `nil` for a notification, which has no answer.
     func answer(_ line: [UInt8]) async -> ControlAnswer? {
-        guard let value = try? JSONDecoder().decode(JSONValue.self, from: Data(line)) else {
-            return ControlAnswer(
-                error: ControlError(code: ControlError.parseError, message: "this is no JSON"), id: .null)
-        }
-        guard let request = try? value.decoded(ControlRequest.self), request.jsonrpc == "2.0" else {
-            return ControlAnswer(
-                error: ControlError(
-                    code: ControlError.invalidRequest,
-                    message:
-                        "this is no request of JSON-RPC 2.0: { \"jsonrpc\": \"2.0\", \"method\", \"params\", \"id\" }"),
-                id: .null)
+        let request: ControlRequest
+        do throws(ControlError) { request = try ControlRequest(line: line) } catch {
+            return ControlAnswer(error: error, id: .null)
         }
         let answer = await perform(request)
         return request.id == nil ? nil : answer

@@ -163,13 +163,13 @@ public final class HTTPServer: Sendable {
     }
 
     /// It ends with an empty line, or has one.
-    private static func isWhole(_ head: [UInt8]) -> Bool {
+    package static func isWhole(_ head: [UInt8]) -> Bool {
         let lines = head.filter { $0 != UInt8(ascii: "\r") }
         return zip(lines, lines.dropFirst()).contains { $0 == UInt8(ascii: "\n") && $1 == UInt8(ascii: "\n") }
     }
 
-    /// The request line: "METHOD TARGET HTTP/1.x".
-    private static func parse(_ head: [UInt8]) -> (HTTPRequest?, isHead: Bool, refusal: HTTPAnswer) {
+    /// The request line: "METHOD TARGET HTTP/1.x". The refusal is for where there is no request.
+    package static func parse(_ head: [UInt8]) -> (HTTPRequest?, isHead: Bool, refusal: HTTPAnswer) {
         let line = head.prefix { $0 != UInt8(ascii: "\r") && $0 != UInt8(ascii: "\n") }
         let words = String(decoding: line, as: UTF8.self).split(separator: " ", omittingEmptySubsequences: false)
         guard words.count == 3, words[2].hasPrefix("HTTP/1."), words[1].hasPrefix("/") else {

@@ -3,7 +3,7 @@ import Foundation
 import TargetInterface
 
 /// A pool's contents as its record file has them.
-struct PoolRecord: Codable {
+package struct PoolRecord: Codable {
     static let newest = 1
 
     struct Namespace: Codable {
@@ -18,7 +18,7 @@ struct PoolRecord: Codable {
     var version = newest
     var namespaces: [Namespace]
 
-    static func encode(_ contents: PoolContents) throws -> [UInt8] {
+    package static func encode(_ contents: PoolContents) throws -> [UInt8] {
         let record = PoolRecord(
             namespaces: contents.entries.map { entry in
                 let namespace = entry.namespace
@@ -32,7 +32,7 @@ struct PoolRecord: Codable {
     }
 
     /// - Parameter path: the file's, for errors.
-    static func decode(_ bytes: [UInt8], path: String) throws(TercetError) -> PoolContents {
+    package static func decode(_ bytes: [UInt8], path: String) throws(TercetError) -> PoolContents {
         struct Version: Decodable { var version: Int }
         let (data, decoder) = (Data(bytes), JSONDecoder())
         guard let version = try? decoder.decode(Version.self, from: data).version else { throw damaged(path, nil) }

@@ -20,16 +20,9 @@ public final class UblkQueue: Poller, @unchecked Sendable {
     /// Bytes of a range that is discarded or zeroed at once.
     public static let longestRange = 1 << 30
 
-    /// A request of the kernel.
     private struct Slot {
-        var operation = BlockOperation.flush
-        var flags: BlockFlags = []
-        var offset: UInt64 = 0
-        var length: UInt64 = 0
+        var request = UblkRequest()
         var isLocked = false
-
-        var hasData: Bool { operation == .read || operation == .write }
-        var needsLock: Bool { operation != .read && operation != .flush && length > 0 }
     }
 
     private let descriptor: Int32
@@ -207,33 +200,20 @@ public final class UblkQueue: Poller, @unchecked Sendable {
 
     /// Reads what the kernel asks for.
     private func take(_ tag: Int) {
-        let size = MemoryLayout<ublksrv_io_desc>.size
-        let description = descriptions.load(fromByteOffset: tag * size, as: ublksrv_io_desc.self)
-        var slot = Slot()
-        slot.offset = description.start_sector << 9
-        slot.length = UInt64(description.nr_sectors) << 9
-        let flags = description.op_flags & ~0xff
-        switch Int32(description.op_flags & 0xff) {
-        case UBLK_IO_OP_READ: slot.operation = .read
-        case UBLK_IO_OP_WRITE: slot.operation = .write
-        case UBLK_IO_OP_FLUSH: (slot.operation, slot.offset, slot.length) = (.flush, 0, 0)
-        case UBLK_IO_OP_DISCARD: slot.operation = .deallocate
-        case UBLK_IO_OP_WRITE_ZEROES: slot.operation = .writeZeroes
-        default: return answer(tag, -EOPNOTSUPP)
+        switch UblkRequest.read(descriptions + tag * MemoryLayout<ublksrv_io_desc>.size) {
+        case .refuse(let code): return answer(tag, -code)
+        case .perform(let request):
+            if request.operation == .write, !copy(tag, request, isIncoming: true) { return answer(tag, -EIO) }
+            slots[tag] = Slot(request: request)
         }
-        if slot.operation == .write, flags & UInt32(UBLK_IO_F_FUA) != 0 { slot.flags = .forceUnitAccess }
-        if slot.operation == .writeZeroes, flags & UInt32(UBLK_IO_F_NOUNMAP) == 0 { slot.flags = .mayDeallocate }
-        if slot.hasData, slot.length > UInt64(Self.longestRequest) { return answer(tag, -EINVAL) }
-        if slot.operation == .write, !copy(tag, slot, isIncoming: true) { return answer(tag, -EIO) }
-        slots[tag] = slot
         unsubmitted |= 1 << UInt64(tag)
     }
 
     /// Copies the data of a request between the kernel and the queue's memory.
-    private func copy(_ tag: Int, _ slot: Slot, isIncoming: Bool) -> Bool {
+    private func copy(_ tag: Int, _ request: UblkRequest, isIncoming: Bool) -> Bool {
         guard let place = memory.place(tag) else { return false }
         let position = tercet_ublk_position(0, UInt16(tag))
-        let length = Int(slot.length)
+        let length = Int(request.length)
         let moved =
             isIncoming
             ? pread(descriptor, place, length, position) : pwrite(descriptor, place, length, position)
@@ -254,7 +234,7 @@ public final class UblkQueue: Poller, @unchecked Sendable {
             let tag = left.trailingZeroBitCount
             left &= left - 1
             guard lock(tag) else { continue }
-            let slot = slots[tag]
+            let slot = slots[tag].request
             (requests + count).initialize(
                 to: BlockRequest(
                     tag: UInt64(tag), operation: slot.operation, flags: slot.flags, offset: slot.offset,
@@ -269,16 +249,16 @@ public final class UblkQueue: Poller, @unchecked Sendable {
     }
 
     private func lock(_ tag: Int) -> Bool {
-        let slot = slots[tag]
-        guard slot.needsLock, !slot.isLocked else { return true }
-        slots[tag].isLocked = ranges.tryLock(.shared, offset: slot.offset, length: slot.length)
+        let request = slots[tag].request
+        guard request.needsLock, !slots[tag].isLocked else { return true }
+        slots[tag].isLocked = ranges.tryLock(.shared, offset: request.offset, length: request.length)
         return slots[tag].isLocked
     }
 
     private func unlock(_ tag: Int) {
         guard slots[tag].isLocked else { return }
         slots[tag].isLocked = false
-        ranges.unlock(.shared, offset: slots[tag].offset, length: slots[tag].length)
+        ranges.unlock(.shared, offset: slots[tag].request.offset, length: slots[tag].request.length)
     }
 
     // MARK: Answers
@@ -297,11 +277,11 @@ public final class UblkQueue: Poller, @unchecked Sendable {
 
     /// Bytes that were read, written or cleared; or a negative errno value.
     private func result(_ tag: Int, _ status: BlockStatus) -> Int32 {
-        let slot = slots[tag]
+        let request = slots[tag].request
         switch status {
         case .success:
-            if slot.operation == .read, !copy(tag, slot, isIncoming: false) { return -EIO }
-            return slot.hasData ? Int32(slot.length) : 0
+            if request.operation == .read, !copy(tag, request, isIncoming: false) { return -EIO }
+            return request.hasData ? Int32(request.length) : 0
         case .capacityExceeded: return -ENOSPC
         case .unsupported: return -EOPNOTSUPP
         case .fenced: return -ENOLINK

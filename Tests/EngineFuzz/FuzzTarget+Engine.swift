@@ -4,7 +4,10 @@ import NVMeSpec
 
 extension FuzzTarget {
     /// Hosts that send anything: to a whole target without a fabric, and to what lets them in.
-    public static let engines = [hostileHost, authenticationMessage, authenticationKey, authenticationExchange]
+    public static let engines = [
+        hostileHost, rdmaConnections, reservationRecord, authenticationMessage, authenticationKey,
+        authenticationExchange,
+    ]
 
     /// A host that has two queues, or none yet, sends what the bytes say, and goes away. Nothing traps, and nothing of it is left.
     ///

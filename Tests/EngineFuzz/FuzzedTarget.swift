@@ -83,6 +83,14 @@ final class FuzzedTarget {
         transport.isFull = commands > 0
     }
 
+    /// Goes on with a reservation that another target has stored, or refuses it.
+    func takeOn(reservation bytes: [UInt8]) {
+        guard let taking = try? target.beginTakingOn(reservation: bytes, of: 1, in: Self.nqn) else { return }
+        settle()
+        invariant(taking.known.hasCome, "all reactors know a reservation that is taken on")
+        taking.finish()
+    }
+
     /// Sends a command as `FuzzTarget.engines` describes it.
     func step(_ bytes: UnsafeRawBufferPointer) {
         let kind = bytes[0]

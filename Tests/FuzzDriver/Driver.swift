@@ -1,3 +1,4 @@
+import DaemonFuzz
 import DocumentFuzz
 import EngineFuzz
 import Foundation
@@ -9,7 +10,7 @@ import NVMeSpecFuzz
 /// Feeds a parser: from files, and where it is built for that, as Tools/fuzz does, from libFuzzer.
 @main struct Driver {
     private static let all =
-        FuzzTarget.nvme + FuzzTarget.nbd + FuzzTarget.documents + FuzzTarget.engines
+        FuzzTarget.nvme + FuzzTarget.nbd + FuzzTarget.documents + FuzzTarget.engines + FuzzTarget.daemons
 
     static func main() {
         let arguments = CommandLine.arguments.dropFirst()

@@ -1,4 +1,5 @@
 import Base
+import DaemonFuzz
 import DocumentFuzz
 import EngineFuzz
 import Fuzzing
@@ -13,7 +14,8 @@ extension FuzzTarget: CustomTestStringConvertible {
 
 @Suite("Parsers take any bytes")
 struct FuzzTests {
-    private static let targets = FuzzTarget.nvme + FuzzTarget.nbd + FuzzTarget.documents + FuzzTarget.engines
+    private static let targets =
+        FuzzTarget.nvme + FuzzTarget.nbd + FuzzTarget.documents + FuzzTarget.engines + FuzzTarget.daemons
 
     /// A tenth of the inputs where the code is not optimised, which is ten times slower.
     #if DEBUG
