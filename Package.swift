@@ -442,6 +442,15 @@ let package = Package(
                 "Replication",
                 "VolumeDriver", "VolumeSimulation",
             ]),
+        // The book of holes that others have published: one test for each, against our target, initiator and NBD server, in the
+        // worlds of these.
+        .testTarget(
+            name: "HostileTests",
+            dependencies: [
+                "CChecksum", "CLibNVMe", "InProcessTransport", "MemoryBlock", "NBDProtocol", "NBDServer",
+                "NBDServerTests", "NVMeAuthentication", "NVMeInitiator", "NVMeInitiatorTests", "NVMeSpec",
+                "NVMeTarget", "NVMeTargetTests", "Simulation", "TargetInterface",
+            ], path: "Tests/Hostile", swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )
