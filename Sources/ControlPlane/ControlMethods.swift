@@ -5,7 +5,9 @@ import JSON
 /// The methods of a control socket, by their names. Parameters and results are Codable types.
 public struct ControlMethods: Sendable {
     typealias Body = @Sendable (JSONValue) async throws -> (JSONValue, ControlFeed?)
-    private var bodies: [String: Body] = [:]
+    /// A method that every daemon has, which does nothing.
+    static let alive = "alive"
+    private var bodies: [String: Body] = [alive: { _ in (.object([:]), nil) }]
 
     public init() {}
 

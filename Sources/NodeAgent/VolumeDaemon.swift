@@ -65,7 +65,7 @@ struct VolumeDaemon {
     ) throws(NodeError) -> Result {
         let left = ContinuousClock.now.duration(to: deadline).components.seconds
         do {
-            return try ControlClient(path: socket, patienceSeconds: UInt32(clamping: max(1, left)))
+            return try ControlClient(path: socket, patience: .seconds(UInt32(clamping: max(1, left))))
                 .call(method, parameters, returning: type)
         } catch let error as ControlError {
             let code = error.data.flatMap { TercetError.Code(rawValue: $0) } ?? .failed

@@ -132,12 +132,24 @@ public final class UnixListener: Sendable {
     // MARK: Paths
 
     /// A connection to whoever serves at a path; it blocks.
-    public static func connect(to path: String) throws(TercetError) -> Int32 {
+    ///
+    /// - Parameter patienceSeconds: how long this, and each read and write of the socket, may take; for ever where not given.
+    public static func connect(to path: String, patienceSeconds: UInt32? = nil) throws(TercetError) -> Int32 {
         let address = try address(path)
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw problem("no socket can be made", path) }
+        if let patienceSeconds {
+            var patience = timeval(tv_sec: Int(patienceSeconds), tv_usec: 0)
+            for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+                setsockopt(descriptor, SOL_SOCKET, option, &patience, socklen_t(MemoryLayout<timeval>.size))
+            }
+        }
         guard call(address, { Glibc.connect(descriptor, $0, $1) }) == 0 else {
-            let problem = problem("nobody serves at this socket", path)
+            // A process that takes up no connections has a full queue of them.
+            let problem =
+                errno == EAGAIN
+                ? TercetError(.timedOut, "\(path): the process that serves at this socket takes up no connections")
+                : problem("nobody serves at this socket", path)
             Glibc.close(descriptor)
             throw problem
         }

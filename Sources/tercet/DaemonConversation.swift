@@ -3,9 +3,11 @@ import ControlPlane
 import Foundation
 import JSON
 
-/// Speaks with a daemon at its control socket. Whatever fails is an error of the command.
+/// Speaks with a daemon at its control socket. Whatever fails is an error of the command, also a daemon that no longer answers.
 func withDaemon<Result>(at socket: String, _ body: (ControlClient) throws -> Result) throws -> Result {
-    do { return try body(try ControlClient(path: socket)) } catch {
+    do {
+        return try body(try ControlClient(path: socket, patience: .whileAlive(silentSeconds: 5, aliveSeconds: 10)))
+    } catch {
         throw (error as? TercetError) ?? TercetError(.failed, "\(error)")
     }
 }

@@ -77,6 +77,48 @@ import UnixSockets
         #expect(answer == "{\"id\":\"x\",\"jsonrpc\":\"2.0\",\"result\":2}\n")
     }
 
+    /// The daemon has minutes to say that it lives, for other tests may keep its tasks from a processor as long.
+    @Test func anAnswerIsWaitedForWhileTheDaemonLives() async throws {
+        let path = path()
+        var methods = ControlMethods()
+        methods.add("slow", NoParameters.self) { (_) async throws(TercetError) -> Int in
+            try? await Task.sleep(for: .seconds(3))
+            return 7
+        }
+        let server = ControlServer(try UnixListener(path: path), methods)
+        server.start()
+        defer { server.stop() }
+        let answer = try await onThread {
+            try ControlClient(path: path, patience: .whileAlive(silentSeconds: 1, aliveSeconds: 300)).call(
+                "slow", NoParameters(), returning: Int.self)
+        }
+        #expect(answer == 7)
+    }
+
+    /// A process that is stopped: the system takes connections up for it, until there are too many.
+    @Test(arguments: [false, true]) func aDaemonThatDoesNotAnswerIsNotWaitedForForEver(isFull: Bool) async throws {
+        let path = path()
+        let listener = try UnixListener(path: path)
+        defer { listener.close() }
+        var waiting: [Int32] = []
+        defer { for descriptor in waiting { close(descriptor) } }
+        if isFull {
+            // Fewer are taken up, and nobody waits long for that.
+            listen(listener.descriptor, 1)
+            while let descriptor = try? UnixListener.connect(to: path, patienceSeconds: 1) {
+                waiting.append(descriptor)
+            }
+        }
+        let error = await #expect(throws: TercetError.self) {
+            try await onThread {
+                try ControlClient(path: path, patience: .whileAlive(silentSeconds: 1, aliveSeconds: 1)).call(
+                    "list", NoParameters(), returning: Int.self)
+            }
+        }
+        #expect(error?.code == .timedOut)
+        #expect(error?.message.contains(isFull ? "takes up no connections" : "does not answer") == true)
+    }
+
     /// The codes are those of the specification.
     @Test(arguments: [
         ("{", "-32700"), ("[1]", "-32600"), ("{\"jsonrpc\": \"1.0\", \"method\": \"add\", \"id\": 1}", "-32600"),
