@@ -135,9 +135,19 @@ final class Database {
             return RegistryError(
                 code == EACCES || code == EPERM ? .notPermitted : .failed,
                 "\(path): the registry cannot be opened: \(reason)")
-        case SQLITE_FULL: return RegistryError(.failed, "\(path): there is no room for the registry: free some")
+        case SQLITE_FULL: return noRoom(path)
+        case SQLITE_IOERR:
+            // A reader needs room too, for the index of the log.
+            let code = handle.map { sqlite3_system_errno($0) } ?? 0
+            if code == ENOSPC || code == EDQUOT { return noRoom(path) }
+            let reason = code == 0 ? text : String(cString: strerror(code))
+            return RegistryError(.failed, "\(path): the registry cannot be read or written: \(reason)")
         default: return RegistryError(.failed, "\(path): the registry failed: \(text)")
         }
+    }
+
+    private static func noRoom(_ path: String) -> RegistryError {
+        RegistryError(.failed, "\(path): there is no room for the registry, or for its files beside it: free some")
     }
 
     static let remedy =
