@@ -118,12 +118,12 @@ extension Daemon {
     }
 
     private func risks(_ members: [VolumeExplanation.Member]) -> [String] {
-        let inSync = members.filter { $0.state == "in sync" }.map { "\($0.number)" }
+        let inSync = members.filter { $0.state == "in sync" }.map { "member \($0.number) alone" }
         guard inSync.count < memberCount else { return [] }
         return [
             inSync.count < 2
-                ? "members in sync and reached: \(inSync.joined(separator: ", ")); replacing one of the others now would "
-                    + "lose what only they hold"
+                ? "\(inSync.first ?? "no member") is in sync and reached; replacing one of the others now would lose "
+                    + "what only they hold"
                 : "while fewer than three members are in sync, the loss of one more stops the volume"
         ]
     }

@@ -39,6 +39,20 @@ final class InputFile {
         } catch { throw TercetError(TercetError.Code(error), "cannot read \(name)", cause: error) }
         return done
     }
+
+    /// All that comes, but no more than so many bytes.
+    func contents(limit: Int) throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: min(limit, 1 << 20), alignment: 16)
+        defer { piece.deallocate() }
+        while bytes.count < limit {
+            let count = try read(
+                into: UnsafeMutableRawBufferPointer(rebasing: piece[..<min(piece.count, limit - bytes.count)]))
+            if count == 0 { break }
+            bytes += UnsafeRawBufferPointer(rebasing: piece[..<count])
+        }
+        return bytes
+    }
 }
 
 extension TercetError.Code {

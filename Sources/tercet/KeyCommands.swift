@@ -1,6 +1,5 @@
 import ArgumentParser
 import Base
-import Foundation
 import NVMeAuthentication
 
 /// Keys by which hosts and subsystems know each other: the form of nvme-cli, without a Linux host.
@@ -71,11 +70,8 @@ struct CheckKeyCommand: ParsableCommand {
         if path == "-" {
             text = readLine()
         } else {
-            guard let data = FileManager.default.contents(atPath: path) else {
-                throw TercetError(.notFound, "\(path): cannot be read")
-            }
-            text = String(
-                decoding: data.prefix(256).split(separator: UInt8(ascii: "\n")).first ?? Data(), as: UTF8.self)
+            let bytes = try InputFile(path).contents(limit: 256)
+            text = String(decoding: bytes.prefix { $0 != UInt8(ascii: "\n") }, as: UTF8.self)
         }
         let key = try AuthenticationKey(parsing: text ?? "")
         print(

@@ -36,12 +36,9 @@ struct TraceCommand: ParsableCommand {
     }
 
     func run() throws {
-        let bytes: Data
-        do { bytes = try Data(contentsOf: URL(fileURLWithPath: file)) } catch {
-            throw TercetError(.failed, "\(file): \(error.localizedDescription)")
-        }
+        let bytes = try InputFile(file).contents(limit: .max)
         var trace: TraceFile
-        do throws(TraceFileError) { trace = try TraceFile(Array(bytes)) } catch {
+        do throws(TraceFileError) { trace = try TraceFile(bytes) } catch {
             throw TercetError(.invalid, "\(file): \(error)")
         }
         if let thread {

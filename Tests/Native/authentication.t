@@ -12,7 +12,7 @@ mkdir "$keys"
 key() { timeout 20 "$tercet" key "$@"; }
 check "a key is made" key make --output "$keys/host"
 expect_equal "... in a file of its user alone" 600 "$(stat -c %a "$keys/host")"
-expect_refusal "... which is not replaced" "File exists" key make --output "$keys/host"
+expect_refusal "... which is not replaced" "$keys/host: is there already: name another file" key make --output "$keys/host"
 check "nvme-cli finds it good" nvme check-dhchap-key --key="$(cat "$keys/host")"
 for hash in none sha256 sha384 sha512; do
   check "... and one for $hash" nvme check-dhchap-key --key="$(key make --hash "$hash")"

@@ -87,7 +87,7 @@ sed "s|192.0.2.1\"|$address\"|; s|\"4420\"|\"$port\"|; s|2001:db8::1|::1|; s|\"4
   s|/dev/nvme2n1|$tap_folder/b.img|; s|/srv/with,comma.img|ram:16M|" "$samples/nvmet.json" >"$tap_folder/nvmet.json"
 check "a file is written" import "$tap_folder/nvmet.json" -o "$tap_folder/tercetd.json"
 expect_output "... that its owner alone can read" '^600$' stat -c %a "$tap_folder/tercetd.json"
-expect_refusal "... but never over another" "cannot be written" import "$tap_folder/nvmet.json" -o "$tap_folder/tercetd.json"
+expect_refusal "... but never over another" "is there already: name another file, or remove it" import "$tap_folder/nvmet.json" -o "$tap_folder/tercetd.json"
 start_tercetd --config "$tap_folder/tercetd.json" --require-all
 check "tercetd serves it" wait_until 20 target_listens
 host=nqn.2014-08.org.nvmexpress:uuid:6f1a9fd2-5b36-4a3e-8c6c-0e9a1e1b7f10

@@ -87,6 +87,16 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
     private func checkNew(
         _ record: Superblock, _ volume: ChosenVolume, _ group: InitiatorGroup
     ) async throws -> UUIDBytes {
+        do { return try await lookAtNew(record, volume, group) } catch var error as TercetError {
+            // A look at one namespace calls it the first member.
+            error.message = error.message.replacing("member 0 (\(address))", with: "the new member (\(address))")
+            throw error
+        }
+    }
+
+    private func lookAtNew(
+        _ record: Superblock, _ volume: ChosenVolume, _ group: InitiatorGroup
+    ) async throws -> UUIDBytes {
         try await volume.probe(group, at: [address]) { probe throws(TercetError) in
             try await takeOver.check(probe)
             let (blocks, blockSize) = (probe.blocks(of: 0), probe.blockSize(of: 0))
