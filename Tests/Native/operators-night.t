@@ -3,18 +3,17 @@
 # with operators-night.txt, where what differs from run to run has names. That text says of each command within which time it
 # has to end, which is checked too.
 #
-# The conditions are independent: each has targets of its own, and they run at the same time. `UPDATE=1` writes
-# operators-night.txt anew, to be read before it is kept.
+# The conditions are independent: each has targets of its own, and they run at the same time. The commands that look at or change
+# what runs, and registries, are in operators-night-control.t.
 
 . "$(dirname "$0")/fio.sh"
+. "$(dirname "$0")/night.sh"
 
 golden=$project/Tests/Native/operators-night.txt
 patience=3
 # A command's deadline is the sum of what its steps may take, in seconds: a look at the members, a host that has the volume and may
 # be about to go, the attach, the work, and the detach.
 look=3 occupant=3 detach=10
-# Beside that, what starting a process costs on a machine that does all this at once.
-allowance=10
 
 # deadline LABEL: the deadline of a command in seconds.
 deadline() {
@@ -37,9 +36,6 @@ deadline() {
   esac
 }
 
-# A disk whose writes fail on request: they are cut off at a size, of which the daemon is not to die.
-trap '' XFSZ
-
 # normalised: what a command printed, with names for what differs from run to run. A member whose disk fails comes back again and
 # again: in which state a command ends is chance, and whether the reason is known by then.
 normalised() {
@@ -61,31 +57,6 @@ normalised() {
     -e 's/[0-9]+ regions (left|are compared)/N regions \1/g; s/epoch [0-9]+/epoch N/g' \
     -e 's/verified: [0-9]+ I\/Os in [0-9]+ regions; members lost: [0-9]+; copied: .*/verified: N I\/Os/' \
     -e 's/of unit [0-9]+/of unit N/g; s/at byte [0-9]+/at byte N/g; s/at block [0-9]+/at block N/g' "${chance[@]}"
-}
-
-# What happens on the way is told with the time, in an order that is chance; and what a load measures is no matter here.
-outcome() {
-  grep -vE '^ *[0-9]+\.[0-9]{3} s  ' | grep -vE '^(second | +[0-9a-z]+ +[0-9]|read: |write: |longest |written: |writes at |  (latency|percentiles) )'
-}
-
-# run LABEL COMMAND...: runs a command, and writes down what it printed, how it ended, and how long it took and might have taken.
-run() {
-  local label=$1 status=0 began=${EPOCHREALTIME/[.,]/} limit
-  limit=$(deadline "$label")
-  shift
-  local within=(timeout -k 5 $((limit + allowance + 30)))
-  ! declare -F "$1" >/dev/null || within=()
-  "${within[@]}" "$@" >"$tap_folder/stdout" 2>"$tap_folder/stderr" </dev/null || status=$?
-  local took=$(((${EPOCHREALTIME/[.,]/} - began) / 1000))
-  {
-    echo
-    echo "\$ $label" | normalised
-    outcome <"$tap_folder/stdout" | normalised
-    outcome <"$tap_folder/stderr" | normalised | sed 's/^/! /'
-    echo "exit status $status, within $limit s"
-  } >>"$tap_folder/section"
-  echo "$((took - limit * 1000)) $took $label" >>"$tap_folder/times"
-  { echo "== $label ($took ms)"; cat "$tap_folder/stderr"; } >>"$tap_folder/events"
 }
 
 # volume COMMAND OPTION...: a command of the volume.
@@ -127,9 +98,6 @@ fio_job() {
   grep -E '^(tercet|fio: )' "$tap_folder/fio.output" | grep -vE '^tercet-fio: at [0-9.]+ m?s target [0-9] is' | sed -E '/^tercet-fio: /s/[0-9.]+ (s|bytes)/N \1/g'
   return "$status"
 }
-
-# must COMMAND...: what has to work between the commands of the night.
-must() { "$@" >"$tap_folder/must" 2>&1 </dev/null || { echo "FAILED: $*"; normalised <"$tap_folder/must"; } >>"$tap_folder/section"; }
 
 # Every command but those that change the volume for good.
 all() {
@@ -397,27 +365,18 @@ head -c 65536 /dev/urandom >"$tap_folder/input"
 head -c 8388608 /dev/urandom >"$tap_folder/large"
 input=$tap_folder/input
 large=$tap_folder/large
-whole=$tap_folder
 
 # night NUMBER NAME: a condition, with targets and a volume of its own.
 night() {
-  name=$2
+  begin_condition "$2" "${titles[$2]}"
   port=$((port + 8 + 4 * $1))
-  tap_folder=$whole/$2
-  mkdir "$tap_folder"
-  target_pids=()
-  host=
-  trap 'kill -CONT "${target_pids[@]}" 2>/dev/null; kill -KILL "${target_pids[@]}" $host 2>/dev/null; wait; umount "$tap_folder/small" 2>/dev/null' EXIT
-  echo "## ${titles[$2]}" >"$tap_folder/section"
-  : >"$tap_folder/times"
   members=()
   local number
   for number in 0 1 2 3; do truncate -s 16M "$tap_folder/disk$number"; done
   for number in 0 1 2; do members+=(--member "$address:$((port + number))/$nqn.$number/1"); done
   faults=$tap_folder/faults
   if [[ "$2" = full* ]]; then
-    mkdir "$tap_folder/small"
-    must mount -t tmpfs -o size=6m tmpfs "$tap_folder/small"
+    small_disk 6m
     truncate -s 16M "$tap_folder/small/disk"
     rm "$tap_folder/disk2"
     ln -s "$tap_folder/small/disk" "$tap_folder/disk2"
@@ -432,9 +391,7 @@ night() {
   echo >>"$tap_folder/section"
 }
 
-# Mounting needs rights that not everybody has.
-mkdir "$tap_folder/probe"
-if mount -t tmpfs -o size=1m tmpfs "$tap_folder/probe" 2>/dev/null; then umount "$tap_folder/probe"; else
+if without_small_disks; then
   skip "a member's disk is full" "no file system can be mounted here"
   conditions=("${conditions[@]/full*/}")
 fi
@@ -447,25 +404,7 @@ for condition in "${conditions[@]}"; do
 done
 wait
 
-if [ -n "${UPDATE-}" ]; then
-  {
-    echo "# An operator's night: what each command prints, and how it ends. Lines of the standard error begin with an exclamation"
-    echo "# mark. Tests/Native/operators-night.t compares; UPDATE=1 writes this anew."
-    echo "# The exit status is followed by the command's deadline, with a patience of $patience s; beside it $allowance s are for a machine that"
-    echo "# does much at once."
-    echo
-    for condition in "${conditions[@]}"; do cat "$whole/$condition/section"; done
-  } >"$golden"
-fi
-# section NAME: what is written down of a condition.
-section() { awk -v title="## ${titles[$1]}" '/^## / { is = $0 == title } is' "$golden"; }
-for condition in "${conditions[@]}"; do
-  [ -n "$condition" ] || continue
-  diff -u <(section "$condition") "$whole/$condition/section" >"$whole/$condition/differences"
-  report $? "${titles[$condition]}: what was printed is as written down" ||
-    { diagnose <"$whole/$condition/differences"; diagnose <"$whole/$condition.log"; tail -n 60 "$whole/$condition/events" | diagnose; }
-  read -r beyond took label < <(sort -rn "$whole/$condition/times" | head -n 1)
-  expect_at_most "${titles[$condition]}: each command ended by its deadline (ms after it)" $((allowance * 1000)) "$beyond"
-  diagnose "nearest to its deadline: $label, $took ms"
-done
-done_testing
+conclude_night "An operator's night: what each command prints, and how it ends. Lines of the standard error begin with an exclamation" \
+  "mark. Tests/Native/operators-night.t compares; UPDATE=1 writes this anew." \
+  "The exit status is followed by the command's deadline, with a patience of $patience s; beside it $allowance s are for a machine that" \
+  "does much at once."
