@@ -6,7 +6,7 @@ import Glibc
 import VolumeDriver
 import VolumedConfiguration
 
-/// What was attached and exported by control, for the daemon after this one, which goes on with all of it. It is in a file beside the
+/// All that was attached and exported by control, for the daemon after this one, which goes on with all of it. It is in a file beside the
 /// control socket, whose folder is gone when the machine is started anew: nobody uses any of it then.
 ///
 /// A change is durable before the method that makes it is answered.
@@ -21,7 +21,7 @@ struct KeptVolumes {
         /// Those that were set by control.
         var limits: LimitsRequest?
 
-        /// What the next daemon attaches: this volume and no other, and without fencing anybody.
+        /// The volume that the next daemon attaches: this one and no other, and without fencing anybody.
         func entry() throws(TercetError) -> VolumedConfiguration.VolumeEntry {
             guard let uuid = UUIDBytes(uuid) else { throw TercetError(.damaged, "\"\(uuid)\" is no UUID") }
             var entry = try VolumedConfiguration.VolumeEntry(name: name, memberTexts: members, takesOver: false)
@@ -65,7 +65,7 @@ struct KeptVolumes {
     /// Nothing, which is not written down.
     init() { path = nil }
 
-    /// What a daemon has left beside its control socket. Throws where somebody else could have written it, or nobody can read it.
+    /// All that a daemon has left beside its control socket. Throws where somebody else could have written it, or nobody can read it.
     init(besideSocket control: String) throws(TercetError) {
         let path = "\(control).volumes.json"
         self.path = path
