@@ -79,7 +79,8 @@ extension Volume {
             engine.handle(.resized(link.index, blocks: namespace.blockCount), now: group.now)
         case .reservationNotification(let notification):
             guard link.association != 0, !link.isEnding, notification.kind == .registrationPreempted,
-                notification.nsid == link.address.nsid, options.deliberateDefect != .preemptionNotTold
+                notification.nsid == link.address.nsid || options.deliberateDefect == .preemptionOfAnyNamespace,
+                options.deliberateDefect != .preemptionNotTold
             else { return }
             engine.handle(.registrationPreempted(link.index), now: group.now)
         default: break

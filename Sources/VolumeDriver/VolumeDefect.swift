@@ -9,4 +9,8 @@ package enum VolumeDefect: UInt8, Sendable {
     case exchangedNamespaceKept
     /// That a member's registration was preempted is not told.
     case preemptionNotTold
+    /// That a registration at any namespace was preempted is taken for the member's own.
+    case preemptionOfAnyNamespace
+    /// A flush of a channel that has written nothing since its last one is answered at once, whatever other channels have written.
+    case flushOfOneChannel
 }

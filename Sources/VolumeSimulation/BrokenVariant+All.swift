@@ -5,7 +5,8 @@ import VolumeDriver
 /// The bugs that the simulation has to notice.
 extension BrokenVariant {
     /// Those whose seeds have been counted: the tests run them all.
-    public static let all = earlier + later + ofDisks + ofFencing + ofOrders + ofCopies + seldom + ofUses + ofSuccession
+    public static let all =
+        earlier + later + ofDisks + ofFencing + ofOrders + ofCopies + seldom + ofUses + ofSuccession + ofCompany
 
     private static let earlier: [BrokenVariant] = [
         BrokenVariant(

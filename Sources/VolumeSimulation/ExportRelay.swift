@@ -35,10 +35,13 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
     /// The host is connected: its I/O goes this way.
     private(set) var isConnected = false
     private var isClosed = false
+    /// Chooses the queue of each I/O.
+    private var random: SeededRandom
 
     /// - Parameter handOn: hears how I/O ended.
     init(
-        _ volume: VolumeBlockDevice, number: Int, network: SimulatedNetwork, handOn: @escaping (HostCompletion) -> Void
+        _ volume: VolumeBlockDevice, number: Int, network: SimulatedNetwork, profile: Profile,
+        handOn: @escaping (HostCompletion) -> Void
     ) {
         self.handOn = handOn
         self.network = network
@@ -47,7 +50,10 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
         blockSize = Int(volume.geometry.blockSize)
         let (third, fourth) = (number / 200, 1 + number % 200)
         let address = "198.18.\(third).\(fourth)"
-        served = ServedVolume(volume, network, address: address, node: InitiatorProcess.node(number))
+        served = ServedVolume(
+            volume, network, address: address, node: InitiatorProcess.node(number),
+            queues: max(2, profile.hostQueues), reactors: profile.servingReactors)
+        random = SeededRandom(seed: network.seed ^ 0x7175_6575 &+ UInt64(number) << 32)
         device = network.makeDevice(
             "remote\(number)", addresses: ["198.19.\(third).\(fourth)"], node: 10_000 + number)
         fabric = SimulatedFabric([device])
@@ -61,9 +67,9 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
             ControllerOptions(
                 address: listener, subsystemNQN: ServedVolume.nqn, hostNQN: "nqn.2026-11.io.tercet:remote\(number)",
                 hostID: UUIDBytes(high: 0x7265_6d6f, low: UInt64(number)), queueEntries: 32, recovery: .fail),
-            home: group, groups: [group])
+            home: group, groups: Array(repeating: group, count: profile.hostQueues))
         super.init()
-        controller.queues[0].sink = self
+        for queue in controller.queues { queue.sink = self }
         let (controller, group) = (controller, group)
         group.spawn { [self] in
             do throws(InitiatorError) { try await controller.connect() } catch { return }
@@ -89,14 +95,14 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
             servedBlocks = blocks
             served.refresh()
         }
-        var isBusy = served.group.poll(now: now) + group.poll(now: now) > 0
+        var isBusy = served.poll(now) + group.poll(now: now) > 0
         if !isBusy {
             // As a reactor arms before it sleeps, and looks once more.
-            served.group.prepareToSleep()
+            served.prepareToSleep()
             group.prepareToSleep()
-            isBusy = served.fabric.hasEvents || fabric.hasEvents || group.hasLetters || served.group.hasLetters
+            isBusy = served.hasNews || fabric.hasEvents || group.hasLetters
         }
-        deadline = min(served.group.nextDeadline, group.nextDeadline)
+        deadline = min(served.nextDeadline, group.nextDeadline)
         return isBusy
     }
 
@@ -117,6 +123,12 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
     var longestComparison: Int {
         guard let identify = controller.namespaces.first?.identify else { return 1 }
         return Int(identify.atomicCompareAndWriteUnit) + 1
+    }
+
+    /// The queue of an I/O: a host's threads have one each, and go on at others.
+    private var queue: IOQueue {
+        let queues = controller.queues
+        return queues.count > 1 ? queues[Int.random(in: 0..<queues.count, using: &random)] : queues[0]
     }
 
     func submit(_ request: HostRequest) -> Bool {
@@ -143,7 +155,7 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
                     address: buffer + length, length: length, localKey: region.localKey, remoteKey: region.remoteKey)
             }
         }
-        guard case .accepted = controller.queues[0].submit(operation) else { return false }
+        guard case .accepted = queue.submit(operation) else { return false }
         return true
     }
 
@@ -172,7 +184,7 @@ final class ExportRelay: CompletionSink, @unchecked Sendable {
         group.close()
         // It refers to its controller, and the controller to it: else it would keep the target, and with that the volume and
         // the volume's memory.
-        self.controller.queues[0].sink = nil
+        for queue in self.controller.queues { queue.sink = nil }
         network.remove(device)
         served.close()
     }

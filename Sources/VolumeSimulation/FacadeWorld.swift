@@ -84,7 +84,7 @@ public final class FacadeWorld {
         }
         if group.poll(now: now) > 0 { isBusy = true }
         for poller in pollers.all where poller.poll(now: now) > 0 { isBusy = true }
-        if let served, served.group.poll(now: now) > 0 { isBusy = true }
+        if let served, served.poll(now) > 0 { isBusy = true }
         for host in hosts where host.group.poll(now: now) > 0 { isBusy = true }
         let next = now.advanced(byNanoseconds: 1000)
         network.run(until: isBusy ? next : max(next, min(wake, network.nextEventTime)))
@@ -184,52 +184,6 @@ public final class FacadeWorld {
         group.close()
         for target in targets { target.stop(power: false, isSilent: false) }
         network.close()
-    }
-}
-
-/// The target that a process serves a volume with.
-final class ServedVolume {
-    static let nqn = "nqn.2026-11.io.tercet:volume"
-    static let address = "198.51.100.2"
-    let fabric: SimulatedFabric
-    let group: PollGroup
-    private let network: SimulatedNetwork
-    private let device: SimulatedDevice
-    private let target: Target
-    private let state: DesiredState
-
-    init(_ volume: VolumeBlockDevice, _ network: SimulatedNetwork, address: String = address, node: Int = 100) {
-        self.network = network
-        device = network.makeDevice("served", addresses: [address], limits: .simulated, node: node)
-        let options = TargetOptions(
-            queueDepth: 32, maxIOQueues: 2, inCapsuleDataSize: 4096, maxTransferSize: 128 << 10,
-            sharedReceiveEntries: 128, dataMemory: 4 << 20, controlMemory: 128 << 10, maxNamespaces: 2)
-        target = Target(options: options, bootInstance: 1 << 16, now: network.now, observe: { _ in })
-        state = DesiredState(target)
-        fabric = SimulatedFabric([device])
-        group = PollGroup(target: target, transport: RDMATargetTransport(fabric, options))
-        guard let listener = SocketAddress(host: address, port: TargetMachine.port) else {
-            invariantViolated("a simulated address is one")
-        }
-        let namespace = NamespaceDefinition(nsid: 1, backing: .device(volume), identity: volume.identity)
-        do {
-            try state.apply(
-                TargetDefinition(
-                    options: options, listeners: [listener],
-                    subsystems: [SubsystemDefinition(nqn: Self.nqn, serialNumber: "V", namespaces: [namespace])]))
-        } catch {
-            invariantViolated("a simulated target starts")
-        }
-    }
-
-    /// Looks at the volume's size anew.
-    func refresh() { target.refreshNamespaces() }
-
-    func close() {
-        fabric.endConnections()
-        network.remove(device)
-        group.close()
-        target.close()
     }
 }
 

@@ -13,6 +13,7 @@ final class InitiatorProcess: @unchecked Sendable {
     // Unchecked: one thread drives a simulation; the volume's observer is Sendable because real volumes have reactors of their own.
     let number: Int
     let network: SimulatedNetwork
+    private let profile: Profile
     private(set) var device: SimulatedDevice
     let fabric: SimulatedFabric
     private var life: Life?
@@ -55,6 +56,7 @@ final class InitiatorProcess: @unchecked Sendable {
     ) {
         self.number = number
         self.network = network
+        self.profile = profile
         returnedAt = SIMD3(repeating: network.now.nanoseconds)
         clock.drift = profile.initiatorDrift
         knownFresh = configuration.fresh
@@ -63,15 +65,9 @@ final class InitiatorProcess: @unchecked Sendable {
         device = network.makeDevice("host\(number)", addresses: [host], node: Self.node(number))
         fabric = SimulatedFabric([device])
         let group = InitiatorGroup(RDMAInitiator(fabric, completionEntries: 1024), mailbox: mailbox)
-        var options = VolumeOptions(
-            members: members.map { MemberAddress(address: $0, subsystemNQN: TargetMachine.nqn, nsid: 1) },
-            hostNQN: "nqn.2026-11.io.tercet:host\(profile.hostNumber(number))",
-            hostID: UUIDBytes(high: 0x7465_7263, low: UInt64(profile.hostNumber(number))), configuration: configuration,
-            keepAliveMilliseconds: profile.keepAliveMilliseconds,
-            commandQuiesceMilliseconds: profile.commandQuiesceMilliseconds,
-            connectTimeoutMilliseconds: profile.scale > 1 ? 1000 : 50,
-            bufferBytes: max(256 << 10, 16 * profile.bufferBytes), queueEntries: 32)
-        options.deliberateDefect = profile.driverDefect
+        let options = Self.options(
+            number, members.map { MemberAddress(address: $0, subsystemNQN: TargetMachine.nqn, nsid: 1) }, configuration,
+            profile)
         do {
             let volume = try Volume(options, group: group, rules: Rules(breaking: profile.deliberateFault)) {
                 [unowned self] event in
@@ -83,24 +79,42 @@ final class InitiatorProcess: @unchecked Sendable {
         }
     }
 
+    /// Options of a volume that a process attaches: to a target all of them are one host's.
+    static func options(
+        _ number: Int, _ members: [MemberAddress], _ configuration: VolumeConfiguration, _ profile: Profile
+    ) -> VolumeOptions {
+        var options = VolumeOptions(
+            members: members, hostNQN: "nqn.2026-11.io.tercet:host\(profile.hostNumber(number))",
+            hostID: UUIDBytes(high: 0x7465_7263, low: UInt64(profile.hostNumber(number))), configuration: configuration,
+            keepAliveMilliseconds: profile.keepAliveMilliseconds,
+            commandQuiesceMilliseconds: profile.commandQuiesceMilliseconds,
+            connectTimeoutMilliseconds: profile.scale > 1 ? 1000 : 50,
+            bufferBytes: max(256 << 10, 16 * profile.bufferBytes), queueEntries: 32)
+        options.deliberateDefect = profile.driverDefect
+        return options
+    }
+
     /// The parts of a process that lives: constant, as all are polled in each round, and counting references to each costs more than
     /// many a poll.
     private final class Life {
         let group: InitiatorGroup
         let volume: Volume
         var workload: Workload?
+        var second: SecondAttachment?
 
         init(group: InitiatorGroup, volume: Volume) { (self.group, self.volume) = (group, volume) }
 
         /// `true` where there may be more to do.
         func poll(_ now: MonotonicTime, local time: MonotonicTime) -> Bool {
             // The group goes round once more behind the others: what they ask for leaves with its poll.
-            group.poll(now: time) + volume.poll(now: time) + (workload?.poll(now: now) ?? 0) > 0
+            group.poll(now: time) + volume.poll(now: time) + (workload?.poll(now: now) ?? 0)
+                + (second?.poll(now, local: time) ?? 0) > 0
         }
 
         func nextDeadline(_ clock: MachineClock) -> MonotonicTime {
-            min(
+            let own = min(
                 clock.world(min(group.nextDeadline, volume.nextDeadline)), workload?.nextDeadline ?? .distantFuture)
+            return second.map { min(own, $0.nextDeadline(clock)) } ?? own
         }
     }
 
@@ -120,6 +134,12 @@ final class InitiatorProcess: @unchecked Sendable {
         volume?.attach(nonce: nonce)
     }
 
+    /// Has a second volume beside the first from now on.
+    func adopt(_ second: SecondAttachment) {
+        life?.second = second
+        touch()
+    }
+
     // MARK: A host
 
     /// A host that the process serves the volume to, which the workload then runs on.
@@ -128,7 +148,8 @@ final class InitiatorProcess: @unchecked Sendable {
     /// Serves the volume from now on.
     func export() {
         guard isAlive, relay == nil, let volume else { return }
-        relay = ExportRelay(VolumeBlockDevice(volume), number: number, network: network) { [unowned self] in
+        relay = ExportRelay(VolumeBlockDevice(volume), number: number, network: network, profile: profile) {
+            [unowned self] in
             workload?.completed($0)
         }
         touch()
@@ -236,14 +257,17 @@ final class InitiatorProcess: @unchecked Sendable {
     private func takeDown() -> Bool {
         guard let group, let volume else { return true }
         var time = now
+        let second = life?.second?.volume
         volume.abandon()
+        second?.abandon()
         // Twice nothing: a task that has been resumed in one round runs in the next.
         var quietRounds = 0
         var work = 0
         for round in 0..<4000 {
             time = time.advanced(byNanoseconds: round < 100 ? 1_000_000 : 100_000_000)
-            work = group.poll(now: time) + volume.poll(now: time)
-            quietRounds = work == 0 && !volume.hasConnections && group.isIdle ? quietRounds + 1 : 0
+            work = group.poll(now: time) + volume.poll(now: time) + (second?.poll(now: time) ?? 0)
+            let isConnected = volume.hasConnections || second?.hasConnections ?? false
+            quietRounds = work == 0 && !isConnected && group.isIdle ? quietRounds + 1 : 0
             if quietRounds == 2 { return true }
         }
         ending = "\(work) pieces of work, connections: \(volume.hasConnections), idle: \(group.isIdle)"

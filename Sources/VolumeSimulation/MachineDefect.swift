@@ -27,6 +27,7 @@ public enum MachineDefect: Sendable {
     case reservationsForgotten
     /// Two hosts attach a volume that nothing fences.
     case twoHostsAttach
+    case reservationsMixed
 
     /// Has a disk break the promise, where it is one of a disk.
     func spoil(_ behaviour: inout SimulatedDiskBehaviour) {
@@ -50,7 +51,7 @@ public enum MachineDefect: Sendable {
         case .readsStale: behaviour.misreading = 0..<UInt64.max
         case .dataTorn: behaviour.tearing = 0..<UInt64.max
         case .instanceKept, .reseatUnnoticed, .clockAtHalfSpeed, .reservationStoreAnswersEarly, .reservationsForgotten,
-            .twoHostsAttach:
+            .twoHostsAttach, .reservationsMixed:
             break
         }
     }

@@ -28,6 +28,8 @@ public enum Oracle: String, CaseIterable, Sendable {
     case notAvailable
     /// Regions were copied twice, or without a bit that asks for it, though nothing went wrong any more.
     case copiedInVain
+    /// A second volume of a host is deposed, though nobody else has attached it.
+    case disturbed
     /// Something was not given back, or a process does not come to its end.
     case leftBehind
     /// A daemon tells hosts to come before it has attached the volume.

@@ -74,6 +74,11 @@ public struct Profile: Sendable {
     public var scale: UInt64 = 1
     /// The volume is served to a host by the process that attaches it, and the workload runs there.
     public var exports = false
+    /// I/O queues of that host, and reactors of the process that serve it.
+    var hostQueues = 1
+    var servingReactors = 1
+    /// A second volume of the same hosts has its members on the same targets, here.
+    var secondVolume: SecondVolumePlace?
     /// Daemons that offer the volume to hosts and succeed each other; none where the world is one of initiators.
     public var daemons = 0
     /// Parts per million by which their clocks are faster: the lease allows for a tenth.

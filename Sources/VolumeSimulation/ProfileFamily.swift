@@ -12,6 +12,8 @@ public enum ProfileFamily: String, CaseIterable, Sendable {
     /// Sizes of blocks, regions, transfers and members, makes of members, clocks and disks differ; all kinds of faults, in half
     /// of the worlds three to five at 15 ms.
     case wide
+    /// Wide ones whose hosts have a second volume on the same targets.
+    case paired
     /// Blocks of 4 KiB, regions of 1 MiB, transfers of 128 KiB, the timeouts that volumes have, and minutes.
     case real
     /// Small or dense ones whose volume is served to a host by the process that attaches it, and the workload runs there.
@@ -50,10 +52,16 @@ extension Profile {
         case .exported:
             if Bool.random(using: &random) { condense(FaultKind.narrow, &random) }
             exports = true
+            drawQueues(seed)
         case .wide:
             widen(&random)
             // Worlds of seeds that were found before stay as they were.
-            if !isSparse { drawUses(seed: seed) }
+            guard !isSparse else { break }
+            drawUses(seed: seed)
+            if !isUnfenced, !formersAreUsed { drawSecondVolume(seed, percent: 20) }
+        case .paired:
+            widen(&random)
+            drawSecondVolume(seed, percent: 100)
         case .real: becomeReal(&random)
         case .succession: becomeShared(&random)
         }
@@ -105,6 +113,21 @@ extension Profile {
             minimumCopies = min(minimumCopies, 2)
         }
         if chance(8) { spread() }
+    }
+
+    /// Several queues of the host that the volume is served to, which land at different reactors. Apart from the other draws, as what
+    /// is drawn of a second volume: worlds without them are what they were before.
+    private mutating func drawQueues(_ seed: UInt64) {
+        var random = SeededRandom(seed: seed ^ 0x7175_6575)
+        guard Bool.random(using: &random) else { return }
+        hostQueues = Int.random(in: 2...3, using: &random)
+        servingReactors = Int.random(in: 1...3, using: &random)
+    }
+
+    private mutating func drawSecondVolume(_ seed: UInt64, percent: Int) {
+        var random = SeededRandom(seed: seed ^ 0x7365_636f)
+        guard Int.random(in: 0..<100, using: &random) < percent else { return }
+        secondVolume = SecondVolumePlace.allCases.randomElement(using: &random)
     }
 
     /// Bitmaps of two pages, and I/O on both sides of their boundary and at the volume's beginning. Nobody copies or reads all of the

@@ -5,7 +5,10 @@ import TargetInterface
 final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
     // Unchecked: one thread drives a simulation.
     private let network: SimulatedNetwork
-    private var stored: [UInt8]?
+    /// By subsystem and namespace.
+    private var stored: [String: [UInt8]] = [:]
+    /// One namespace's reservations take another one's place. A broken variant.
+    var mixesNamespaces = false
     /// Nothing can be stored: what is asked for ends in an error, and what was stored stays.
     var fails = false
     /// Nanoseconds that it takes longer.
@@ -18,7 +21,9 @@ final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
 
     init(_ network: SimulatedNetwork) { self.network = network }
 
-    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { forgets ? nil : stored }
+    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? {
+        forgets ? nil : stored[key(subsystem, nsid)]
+    }
 
     func save(
         _ bytes: (@Sendable () -> [UInt8])?, subsystem: String, nsid: UInt32,
@@ -29,10 +34,12 @@ final class SimulatedReservationStore: ReservationStore, @unchecked Sendable {
         network.schedule(afterNanoseconds: network.draw(20_000...400_000) + slowness) { [self] in
             guard processNumber == process else { return }
             if fails { return answersEarly ? () : completion("no space left on device") }
-            stored = bytes?()
+            stored[key(subsystem, nsid)] = bytes?()
             if !answersEarly { completion(nil) }
         }
     }
 
-    func erase() { stored = nil }
+    func erase(subsystem: String, nsid: UInt32) { stored[key(subsystem, nsid)] = nil }
+
+    private func key(_ subsystem: String, _ nsid: UInt32) -> String { mixesNamespaces ? "" : "\(subsystem) \(nsid)" }
 }

@@ -13,6 +13,9 @@ public struct SimulationCounts: Sendable, Equatable {
     public var reservations: UInt64 = 0
     public var refusals: UInt64 = 0
     public var failBacks: UInt64 = 0
+    /// How often a second volume was attached, and I/Os of it that were acknowledged.
+    public var secondAttachments: UInt64 = 0
+    public var secondOperations: UInt64 = 0
     /// The longest virtual nanoseconds that a world took until all members were in sync, from the end of its faults on, and
     /// from there on until it was read and detached.
     public var longestHealing: UInt64 = 0
@@ -35,7 +38,7 @@ public struct SimulationCounts: Sendable, Equatable {
         [
             worlds, simulated, acknowledged, initiators, messages, longestHealing, longestEnding, ownerships,
             reservations,
-            refusals, failBacks,
+            refusals, failBacks, secondAttachments, secondOperations,
         ] + submitted + faults + branches
     }
 
@@ -47,7 +50,8 @@ public struct SimulationCounts: Sendable, Equatable {
         (longestHealing, longestEnding) = (encoded[5], encoded[6])
         (ownerships, reservations, refusals) = (encoded[7], encoded[8], encoded[9])
         failBacks = encoded[10]
-        var rest = encoded.dropFirst(11)
+        (secondAttachments, secondOperations) = (encoded[11], encoded[12])
+        var rest = encoded.dropFirst(13)
         func take(_ count: Int) -> [UInt64] {
             defer { rest = rest.dropFirst(count) }
             return Array(rest.prefix(count))
@@ -80,6 +84,11 @@ public struct SimulationCounts: Sendable, Equatable {
             lines.append(
                 "\(ownerships) times a daemon became the owner, \(failBacks) times the volume went back to the one that prefers it, \(reservations) changes of hosts' reservations, which kept "
                     + "\(refusals) I/Os out")
+        }
+        if secondAttachments > 0 {
+            lines.append(
+                "\(secondAttachments) times a process attached a second volume, \(secondOperations) I/Os of such were acknowledged"
+            )
         }
         lines.append(
             "after the last fault at most \(longestHealing / 1_000_000) ms until all members were in sync, then "

@@ -20,6 +20,11 @@ final class TargetMachine {
     private let defect: MachineDefect?
     private var limits: DeviceLimits
     let store: SimulatedReservationStore
+    /// The disk of a second volume's member, and its place among what the machine serves; `nil` where there is none.
+    let secondDisk: SimulatedDisk?
+    private let secondPlace: SecondVolumePlace?
+    /// When the daemon was last down.
+    private(set) var lastDown: UInt64 = 0
     private let make: MemberMake
     var clock = MachineClock()
     private var access = ANAState.optimized
@@ -56,6 +61,8 @@ final class TargetMachine {
         disk.behaviour.flushIsStrict = profile.disksAreStrict
         disk.behaviour.latency = profile.diskLatency
         disk.behaviour.destagedPercent = profile.destagedPercent
+        secondPlace = profile.secondVolume
+        secondDisk = profile.secondVolume.map { _ in SecondVolume.makeDisk(index, network: network, profile: profile) }
         limits = .simulated
         limits.maxReadsAsInitiator = profile.readDepth
         defect = profile.machineDefect
@@ -63,6 +70,7 @@ final class TargetMachine {
         profile.machineDefect?.spoil(&disk.behaviour)
         if profile.machineDefect == .clockAtHalfSpeed { clock.drift = -500_000 }
         store.answersEarly = profile.machineDefect == .reservationStoreAnswersEarly
+        store.mixesNamespaces = profile.machineDefect == .reservationsMixed
         store.forgets = profile.machineDefect == .reservationsForgotten
         guard let address = SocketAddress(host: Self.host(index), port: Self.port) else {
             invariantViolated("a simulated address is one")
@@ -128,13 +136,14 @@ final class TargetMachine {
         var identity = BlockIdentity()
         identity.uuid = (0..<16).map { UInt8(truncatingIfNeeded: ($0 < 8 ? uuid.high : uuid.low) >> (56 - $0 % 8 * 8)) }
         let namespace = NamespaceDefinition(nsid: 1, backing: .device(disk), identity: identity)
-        return TargetDefinition(
-            options: options, listeners: [address],
-            subsystems: [
-                SubsystemDefinition(
-                    nqn: Self.nqn, serialNumber: "S\(index)", anaStates: [ANAGroupPlace(group: 1): access],
-                    namespaces: isDriveOut ? [] : [namespace])
-            ])
+        var first = SubsystemDefinition(
+            nqn: Self.nqn, serialNumber: "S\(index)", anaStates: [ANAGroupPlace(group: 1): access],
+            namespaces: isDriveOut ? [] : [namespace])
+        var others: [SubsystemDefinition] = []
+        if let secondDisk, let secondPlace {
+            secondPlace.add(secondDisk, of: index, to: &first, &others)
+        }
+        return TargetDefinition(options: options, listeners: [address], subsystems: [first] + others)
     }
 
     /// Tells the daemon what it is to be. The namespace is another one than any before, even if all that is said of it is equal.
@@ -186,6 +195,9 @@ final class TargetMachine {
         network.remove(process.device)
         // Requests at the disk end before the process's memory goes.
         if power { disk.losePower() } else { disk.endOperations() }
+        if let secondDisk {
+            if power { secondDisk.losePower() } else { secondDisk.endOperations() }
+        }
         readWaits += process.target.subsystems.reduce(0) { $0 + $1.statistics.waitsForReadDepth }
         for reactor in process.reactors { reactor.group.close() }
         process.target.close()
@@ -193,6 +205,7 @@ final class TargetMachine {
         isPaused = false
         stallsAfterPoll = false
         lastStop = network.now.nanoseconds
+        lastDown = lastStop
         store.processNumber += 1
     }
 
@@ -204,7 +217,7 @@ final class TargetMachine {
         generation = nextGeneration
         nextGeneration += 1
         disk.erase()
-        store.erase()
+        store.erase(subsystem: Self.nqn, nsid: 1)
     }
 
     /// The namespace's UUID after a replacement by another one.
@@ -213,7 +226,7 @@ final class TargetMachine {
     /// The namespace is emptied; the machine is down.
     func eraseNamespace() {
         disk.erase()
-        store.erase()
+        store.erase(subsystem: Self.nqn, nsid: 1)
     }
 
     /// The UUID of the namespace that was here before the last replacement; `nil` where there was none.
@@ -226,7 +239,7 @@ final class TargetMachine {
         formerGeneration = generation
         generation = restored
         disk.exchange(with: &former)
-        store.erase()
+        store.erase(subsystem: Self.nqn, nsid: 1)
     }
 
     /// False where there is none.
@@ -269,7 +282,7 @@ final class TargetMachine {
     /// Polls the daemon where there may be something to do.
     func pollIfDue(_ now: MonotonicTime) -> Look {
         guard !isPaused, let look else { return Look() }
-        var outcome = look._withUnsafeGuaranteedRef { $0.pollIfDue(now, clock, disk) }
+        var outcome = look._withUnsafeGuaranteedRef { $0.pollIfDue(now, clock, disk, secondDisk) }
         if stallsAfterPoll, outcome.isPolled, outcome.isBusy {
             stallsAfterPoll = false
             isPaused = true

@@ -25,11 +25,13 @@ final class TargetProcess {
     }
 
     /// Polls the reactors that may have something to do.
-    func pollIfDue(_ now: MonotonicTime, _ clock: MachineClock, _ disk: SimulatedDisk) -> TargetMachine.Look {
+    func pollIfDue(_ now: MonotonicTime, _ clock: MachineClock, _ disk: SimulatedDisk, _ second: SimulatedDisk?)
+        -> TargetMachine.Look
+    {
         var outcome = TargetMachine.Look()
         for place in looks.indices {
             looks[place]._withUnsafeGuaranteedRef { reactor in
-                if reactor.isDue(now) || disk.nextPoll <= now {
+                if reactor.isDue(now) || disk.nextPoll <= now || second.map({ $0.nextPoll <= now }) ?? false {
                     outcome.isPolled = true
                     if reactor.poll(now, clock) { outcome.isBusy = true }
                 }

@@ -98,6 +98,7 @@ extension VolumeWorld {
         if power, target.disk.unflushedCount > 0 { meet(.powerLossWithDirtyCache) }
         target.stop(power: power, isSilent: power)
         history.cachesLost(lastLosses(of:))
+        second?.cachesLost()
         checkCoverage("member \(target.index) goes down")
         later(span) { $0.bringBack(target) }
         return true

@@ -47,17 +47,11 @@ extension VolumeWorld {
         counts.longestHealing = network.now.nanoseconds - began.nanoseconds
         guard failure == nil else { return }
         guard isWhole, let initiator = current else {
-            let states = alive.map { initiator in
-                "h\(initiator.number) \(initiator.phase), \(initiator.workload?.running.count ?? 0) I/Os under way, "
-                    + (initiator.volume.map { "\($0.engine.status)" } ?? "")
-            }
-            let missing = targets.flatMap { target in
-                (target.process?.missing ?? []).map { "target \(target.index): \($0)" }
-            }
-            return fail(
-                .notWhole, "not whole \(healingBound / 1_000_000) ms after the faults stopped: \(missing) \(states)")
+            return failNotWhole()
         }
         judge(allowance)
+        second?.finish(within: healingBound)
+        guard failure == nil else { return }
         initiator.workload?.isStopped = true
         allowance = allowCopies()
         var deadline = network.now.advanced(byNanoseconds: endingBound)
@@ -97,6 +91,18 @@ extension VolumeWorld {
             target.putDriveBack()
             bringBack(target)
         }
+    }
+
+    private func failNotWhole() {
+        let states = alive.map { initiator in
+            "h\(initiator.number) \(initiator.phase), \(initiator.workload?.running.count ?? 0) I/Os under way, "
+                + (initiator.volume.map { "\($0.engine.status)" } ?? "")
+        }
+        let missing = targets.flatMap { target in
+            (target.process?.missing ?? []).map { "target \(target.index): \($0)" }
+        }
+        fail(
+            .notWhole, "not whole \(healingBound / 1_000_000) ms after the faults stopped: \(missing) \(states)")
     }
 
     private var isWhole: Bool {

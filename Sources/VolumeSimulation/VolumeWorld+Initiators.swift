@@ -17,14 +17,21 @@ extension VolumeWorld {
         trace { "h\(process.number) starts" }
         process.observe = { [unowned self, unowned process] in observed($0, by: process) }
         process.begin(Workload(self, process, volume), nonce: UInt32(truncatingIfNeeded: draw(1...0xFFFF_FFFF)))
+        second?.attachIfFree()
     }
 
     private var configuration: VolumeConfiguration {
-        var configuration = VolumeConfiguration(volume: Self.volume, blockSize: profile.blockSize)
-        configuration.queueDepth = 16
-        configuration.maximumTransfer = profile.maximumTransfer
+        var configuration = configuration(of: Self.volume)
         configuration.fresh = fresh
         configuration.formattedBlocks = registeredBlocks
+        return configuration
+    }
+
+    /// The configuration of a volume with the world's times.
+    func configuration(of volume: UUIDBytes) -> VolumeConfiguration {
+        var configuration = VolumeConfiguration(volume: volume, blockSize: profile.blockSize)
+        configuration.queueDepth = 16
+        configuration.maximumTransfer = profile.maximumTransfer
         configuration.suspendPolicy = profile.suspendPolicy
         configuration.slowMargin = profile.slowMargin
         configuration.slowDuration = profile.slowDuration
@@ -47,7 +54,9 @@ extension VolumeWorld {
         trace { "h\(initiator.number) ends\(isSilent ? " silently" : "")" }
         collect(initiator)
         initiator.workload?.die()
+        second?.ended(initiator)
         alive.removeAll { $0 === initiator }
+        defer { second?.attachIfFree() }
         guard !initiator.die(isSilent: isSilent) else { return }
         fail(.leftBehind, "h\(initiator.number) does not come to its end: \(initiator.ending)")
     }

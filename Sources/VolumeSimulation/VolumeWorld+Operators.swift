@@ -63,6 +63,7 @@ extension VolumeWorld {
             if fault.choice & 1 == 0 { writeForeignRecord(to: target) }
         }
         history.cachesLost(lastLosses(of:))
+        second?.cachesLost()
         later(fault.span / 8) { $0.bringBack(target) }
         return true
     }

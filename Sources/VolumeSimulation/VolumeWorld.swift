@@ -60,6 +60,8 @@ public final class VolumeWorld {
     var isGrowing = false
     /// An initiator begins once the former one's associations are over.
     var isStartDue = false
+    /// A second volume of the same hosts on the same targets; `nil` where there is none.
+    private(set) var second: SecondVolume?
     private var random: SeededRandom
     private var values: UInt64 = 0
     let duration: UInt64
@@ -151,6 +153,7 @@ public final class VolumeWorld {
         }
         for target in targets { watch(target, format.layouts[target.index]) }
         links.random = SeededRandom(seed: seed ^ 0x6c69_6e6b)
+        second = profile.secondVolume.map { SecondVolume(self, $0) }
     }
 
     /// Has metadata tear where disks are strict, and coverage looked at after each write of it where the world looks closely.
@@ -281,6 +284,7 @@ public final class VolumeWorld {
     }
 
     private func endAll() {
+        second?.isFinished = true
         for initiator in alive { end(initiator, isSilent: false) }
         for target in targets { target.stop(power: false, isSilent: false) }
     }
@@ -332,7 +336,7 @@ public final class VolumeWorld {
                 if outcome.isBusy { isBusy = true }
                 if outcome.isPolled { isAnyPolled = true }
                 nextDeadline = min(nextDeadline, outcome.deadline)
-                if !target.isPaused, target.isUp { nextPoll = min(nextPoll, target.disk.nextPoll) }
+                if !target.isPaused, target.isUp { nextPoll = min(nextPoll, target.nextDiskPoll) }
             }
         }
         // One may end while it is polled; `initiators` keeps it.

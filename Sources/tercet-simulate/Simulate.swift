@@ -51,7 +51,7 @@ struct Simulate: ParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Which worlds: small, dense, wide, exported, real, succession, or mixed, where the seed decides.",
+            "Which worlds: small, dense, wide, paired, exported, real, succession, or mixed, where the seed decides.",
             discussion: "Mixed unless given; with --broken the small worlds in which the variant shows soonest."))
     var profile: ProfileFamily?
 

@@ -17,6 +17,28 @@ import VolumeSimulation
         for seed in UInt64(1)...25 { expectSound(seed, Profile(seed: seed, family: .wide)) }
     }
 
+    /// Hosts with a second volume on the same targets.
+    @Test func seedsOfPairedWorldsAreSound() {
+        for seed in UInt64(1)...25 { expectSound(seed, Profile(seed: seed, family: .paired)) }
+    }
+
+    /// A host dies while it attaches the second volume: the next one, whose claim is the lower one, gives way and begins anew.
+    @Test func aSecondVolumeIsAttachedAfterAnAttachThatDied() {
+        expectSound(4_000_075, Profile(seed: 4_000_075, family: .paired))
+    }
+
+    /// A second volume has I/O of its own in each world that has one, and few wide worlds have one.
+    @Test func secondVolumesAreUsed() {
+        var (paired, wide) = (0, 0)
+        for seed in UInt64(1)...20 {
+            if Profile(seed: seed, family: .paired).run(seed: seed).counts.secondOperations > 0 { paired += 1 }
+            if Profile(seed: seed, family: .wide).run(seed: seed).counts.secondOperations > 0 { wide += 1 }
+            #expect(Profile(seed: seed, family: .small).run(seed: seed).counts.secondAttachments == 0)
+        }
+        #expect(paired == 20)
+        #expect((1...10).contains(wide))
+    }
+
     /// Daemons that succeed each other as the owner of a volume, with a registry and hosts.
     @Test func seedsOfSuccessionAreSound() {
         for seed in UInt64(1)...40 { expectSound(seed, Profile(seed: seed, family: .succession)) }
@@ -82,7 +104,7 @@ import VolumeSimulation
 
     @Test func volumesOfRealSizesAreSound() { expectSound(1, Profile(seed: 1, family: .real)) }
 
-    @Test(arguments: [ProfileFamily.small, .dense, .wide, .succession])
+    @Test(arguments: [ProfileFamily.small, .dense, .wide, .paired, .exported, .succession])
     func aSeedReplaysExactly(family: ProfileFamily) {
         for seed in [7, 77, 777] as [UInt64] {
             let first = Profile(seed: seed, family: family).run(seed: seed)
