@@ -33,7 +33,7 @@ final class BlockSet {
     deinit {
         beforeUnmapping = nil
         for index in indices { release(index) }
-        slots.free()
+        slots.deallocate()
         busy.deallocate()
         completions.deallocate()
     }
@@ -197,7 +197,7 @@ final class BlockSet {
         slots[index].channel?.takeUnretainedValue().acknowledgeNotification()
     }
 
-    /// Makes room for so many channels more at once: moving many thousands each time that they are doubled takes long.
+    /// Makes room for so many channels more at once, so that it is not doubled again and again.
     func reserve(_ more: Int) {
         let wanted = Int(count) - free.count + more
         if wanted > capacity { grow(to: wanted) }
@@ -205,7 +205,7 @@ final class BlockSet {
 
     private func grow(to wanted: Int) {
         let wanted = max(16, wanted)
-        slots = slots.moved(capacity: wanted, count: Int(count))
+        slots = slots.enlarged(to: wanted)
         let moreBusy = UnsafeMutablePointer<ChannelIndex>.allocate(capacity: wanted)
         moreBusy.update(from: busy, count: busyCount)
         busy.deallocate()

@@ -1,5 +1,6 @@
 import Base
 import BlockInterface
+import Glibc
 
 /// One reactor's channel to one namespace's device, with the requests collected since the last submission.
 struct ChannelSlot: BitwiseCopyable {
@@ -17,21 +18,24 @@ struct ChannelSlot: BitwiseCopyable {
     var isOver: Bool { isClosing && running == 0 && loans == 0 }
 }
 
-/// The slots of a reactor's channels, in memory that their `BlockSet` allocates, moves and frees.
+/// The slots of a reactor's channels, in memory that their `BlockSet` allocates, enlarges and frees.
 struct ChannelSlots: BitwiseCopyable {
     private let first: UnsafeMutablePointer<ChannelSlot>
 
-    init(capacity: Int) { first = .allocate(capacity: capacity) }
+    init(capacity: Int) { self.init(realloc(nil, Self.bytes(capacity))) }
 
-    /// The same slots with room for more; the former memory is freed.
-    func moved(capacity: Int, count: Int) -> ChannelSlots {
-        let larger = ChannelSlots(capacity: capacity)
-        larger.first.update(from: first, count: count)
-        first.deallocate()
-        return larger
+    private init(_ memory: UnsafeMutableRawPointer?) {
+        guard let memory else { invariantViolated("there is memory for a table of channels") }
+        first = memory.assumingMemoryBound(to: ChannelSlot.self)
     }
 
-    func free() { first.deallocate() }
+    /// The same slots with room for more, in the place of the former. Large memory keeps its pages: to copy many thousands of slots
+    /// would take longer than a round may.
+    func enlarged(to capacity: Int) -> ChannelSlots { ChannelSlots(realloc(first, Self.bytes(capacity))) }
+
+    func deallocate() { free(first) }
+
+    private static func bytes(_ capacity: Int) -> Int { max(1, capacity) * MemoryLayout<ChannelSlot>.stride }
 
     @inline(__always)
     subscript(index: ChannelIndex) -> ChannelSlot {

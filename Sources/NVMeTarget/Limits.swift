@@ -30,7 +30,7 @@ enum Limits {
     /// Hosts that are registered with one namespace.
     static let registrants = 4096
     /// Requests of other threads that a reactor looks at in one round: a change that all hosts hear of is one for each of them.
-    static let lettersPerRound = 16
+    static let lettersPerRound = 8
     /// Hosts that are told of something in one round, and registrants that are looked at, or given up, in one.
     static let hostsPerRound = 16
     static let registrantsPerRound = 128

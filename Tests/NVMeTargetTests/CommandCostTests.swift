@@ -38,7 +38,8 @@ import Testing
             CommandCosts.Size(subsystems: 50, namespaces: 64, hosts: 4, registrants: 4),
             CommandCosts.Size(subsystems: 10_000, namespaces: 65_536, hosts: 1000, registrants: 4096),
         ]
-        let both = try sizes.map { try measured($0, rounds: 15) }
+        let (reactor, control) = (PinnedThread(processor: 0), PinnedThread(processor: -1))
+        let both = try reactor.run { try sizes.map { try measured($0, rounds: 15, control: control) } }
         let texts = sizes.map {
             "\($0.subsystems) subsystems, \($0.namespaces) namespaces, \($0.hosts) hosts, \($0.registrants) registrants"
         }
@@ -50,8 +51,10 @@ import Testing
         #expect(both[0].names == both[1].names)
     }
 
-    private func measured(_ size: CommandCosts.Size, rounds: Int) throws -> CommandCosts {
-        let costs = try CommandCosts(size, rounds: rounds)
+    private func measured(
+        _ size: CommandCosts.Size, rounds: Int, control: PinnedThread? = nil
+    ) throws -> CommandCosts {
+        let costs = try CommandCosts(size, rounds: rounds, control: control)
         try costs.measureAll()
         return costs
     }

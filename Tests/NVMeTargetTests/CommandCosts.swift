@@ -33,6 +33,8 @@ final class CommandCosts {
     /// How often a command is measured; the median counts.
     let rounds: Int
     let process = CostProcess()
+    /// Does what the process does beside the reactor; without one the reactor's thread does.
+    private let control: PinnedThread?
     let keys: AuthenticationKeys
     let world: EngineWorld
     /// Hosts that are connected and wait for events.
@@ -42,9 +44,10 @@ final class CommandCosts {
     private(set) var covered: Set<CommandKey> = []
     private var samples: [String: [Cost]] = [:]
 
-    init(_ size: Size, rounds: Int) throws {
+    init(_ size: Size, rounds: Int, control: PinnedThread? = nil) throws {
         self.size = size
         self.rounds = rounds
+        self.control = control
         keys = try AuthenticationKeys(
             host: AuthenticationKey(random: 32, hash: .sha256), controller: AuthenticationKey(random: 48, hash: nil))
         // A reactor of RDMA has 1,024 connections; this one has all hosts'.
@@ -93,7 +96,7 @@ final class CommandCosts {
             let work = world.poll()
             cost.time = max(cost.time, ContinuousClock.now - start)
             cost.allocations = max(cost.allocations, Int(allocationsOfThread() - before))
-            let isBusy = try process.goOn(world)
+            let isBusy = try control?.run { try process.goOn(world) } ?? process.goOn(world)
             let answer = queue.answer(to: id)
             guard work == 0, !isBusy, row.isHeld || answer != nil else { continue }
             samples[row.name, default: []].append(cost)
