@@ -244,7 +244,8 @@ let package = Package(
         room(
             "TargetConfiguration",
             [
-                "Base", "BlockInterface", "CLinux", "CLibUUID", "NVMeAuthentication", "NVMeSpec", "TargetInterface",
+                "Base", "BlockInterface", "CLinux", "CLibUUID", "DurableFiles", "NVMeAuthentication", "NVMeSpec",
+                "TargetInterface",
                 system, .product(name: "Yams", package: "Yams"),
             ], unhurried),
         tests(
@@ -276,7 +277,7 @@ let package = Package(
             swiftSettings: unhurried),
         tests("VolumeRegistryTests", ["Base", "RegistryLaws", "VolumeDriver", "VolumeRegistry"]),
         // That list in one SQLite file.
-        room("SQLiteRegistry", ["Base", "CSQLite", "VolumeRegistry"]),
+        room("SQLiteRegistry", ["Base", "CSQLite", "DurableFiles", "VolumeRegistry"]),
         tests(
             "SQLiteRegistryTests",
             ["Base", "CSQLite", "RegistryLaws", "SQLiteRegistry", "VolumeDriver", "VolumeRegistry"]),

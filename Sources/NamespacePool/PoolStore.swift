@@ -151,6 +151,10 @@ public final class PoolStore: Sendable {
             }
             throw DurableFile.failure("flock", folder, code)
         }
+        do throws(TercetError) { try TrustedPath.check(descriptor: descriptor, folder, isOwn: true) } catch {
+            close(descriptor)
+            throw error
+        }
         return descriptor
     }
 
@@ -160,7 +164,7 @@ public final class PoolStore: Sendable {
         // A death left it half written (`DurableFile`).
         unlink("\(path).new")
         let files = try files(in: folder)
-        guard let bytes = try FileContents.read(path) else {
+        guard let bytes = try FileContents.read(path, isOwn: true) else {
             if let stray = files.first {
                 throw TercetError(
                     .damaged,

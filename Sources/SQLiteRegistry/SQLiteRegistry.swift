@@ -1,5 +1,6 @@
 import Base
 import Dispatch
+import DurableFiles
 import Glibc
 import VolumeRegistry
 
@@ -49,6 +50,9 @@ public final class SQLiteRegistry: Registry, @unchecked Sendable {
         if lstat(path, &status) == 0 {
             guard status.st_mode & S_IFMT == S_IFREG else {
                 throw RegistryError(.invalid, "\(path): is no regular file: a registry is one")
+            }
+            do throws(TercetError) { try TrustedPath.check(path) } catch {
+                throw RegistryError(.notPermitted, error.message)
             }
             guard status.st_size > 0 || makes else { throw missing(path) }
             return

@@ -1,4 +1,5 @@
 import Base
+import DurableFiles
 import Glibc
 import SystemPackage
 import Yams
@@ -8,6 +9,7 @@ extension Element {
     package static func text(of path: String) throws(TercetError) -> String {
         guard let file = fopen(path, "re") else { throw Self.unreadable(path, errno) }
         defer { fclose(file) }
+        try TrustedPath.check(descriptor: fileno(file), path)
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 65536)
         while true {

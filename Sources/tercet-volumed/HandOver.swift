@@ -73,7 +73,10 @@ enum HandOver {
             var event = pollfd(fd: listener.descriptor, events: Int16(POLLIN), revents: 0)
             if poll(&event, 1, 100) > 0 {
                 let descriptor = Glibc.accept(listener.descriptor, nil, nil)
-                if descriptor >= 0 { return descriptor }
+                // The messages are believed: the mode of the path alone is not enough.
+                let user = descriptor >= 0 ? UnixListener.user(ofPeer: descriptor) : nil
+                if let user, user == geteuid() || user == 0 { return descriptor }
+                if descriptor >= 0 { Glibc.close(descriptor) }
             }
             if let refusal = refusal() { throw refusal }
         }

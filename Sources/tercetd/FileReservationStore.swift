@@ -11,7 +11,9 @@ struct FileReservationStore: ReservationStore {
 
     init(folder: String) { self.folder = folder }
 
-    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? { try FileContents.read(path(subsystem, nsid)) }
+    func load(subsystem: String, nsid: UInt32) throws -> [UInt8]? {
+        try FileContents.read(path(subsystem, nsid), isOwn: true)
+    }
 
     func save(
         _ bytes: (@Sendable () -> [UInt8])?, subsystem: String, nsid: UInt32,

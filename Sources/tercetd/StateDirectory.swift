@@ -29,6 +29,9 @@ final class StateDirectory: Sendable {
             }
             throw Self.unusable(DurableFile.failure("flock", path))
         }
+        do throws(TercetError) { try TrustedPath.check(descriptor: descriptor, path, isOwn: true) } catch {
+            throw Self.unusable(error)
+        }
     }
 
     private static func unusable(_ failure: TercetError) -> TercetError {
@@ -46,7 +49,7 @@ final class StateDirectory: Sendable {
     /// - Returns: and what the operator should know.
     func identity(of machine: Machine) throws(TercetError) -> (kept: UUIDBytes, remarks: [String]) {
         var remarks: [String] = []
-        if let stored = try FileContents.read(identityPath) {
+        if let stored = try FileContents.read(identityPath, isOwn: true) {
             guard let (kept, origin) = Self.parse(String(decoding: stored, as: UTF8.self)) else {
                 throw TercetError(
                     .damaged, "\(identityPath): is damaged; restore it, or remove it: hosts then see other namespaces")

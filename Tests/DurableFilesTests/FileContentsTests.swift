@@ -1,6 +1,7 @@
 import Base
 import DurableFiles
 import Foundation
+import Glibc
 import Testing
 
 @Suite struct FileContentsTests {
@@ -17,6 +18,47 @@ import Testing
     @Test func aFolderIsOne() {
         let error = #expect(throws: TercetError.self) { try FileContents.read("/") }
         #expect(error?.message.hasPrefix("read /: ") == true)
+    }
+
+    /// A daemon's own files and folders are those that nobody but its user and root can change.
+    @Test(arguments: [(0o600 as mode_t, true), (0o644, true), (0o664, true), (0o666, false), (0o602, false)])
+    func filesThatAnybodyMayChangeAreNotBelieved(mode: mode_t, isBelieved: Bool) throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tercet-\(UUID())").path
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let path = "\(folder)/state"
+        #expect(DurableFile.replace(path, in: folder, with: [1], mode: mode) == nil)
+        #expect(try FileContents.read(path) == [1])
+        let text = "\(path): anybody may write to it; take that away with chmod o-w \(path)"
+        if isBelieved {
+            #expect(try FileContents.read(path, isOwn: true) == [1])
+            #expect(throws: Never.self) { try TrustedPath.check(path) }
+        } else {
+            #expect(throws: TercetError(.notPermitted, text)) { try FileContents.read(path, isOwn: true) }
+            #expect(throws: TercetError(.notPermitted, text)) { try TrustedPath.check(path) }
+        }
+        chmod(folder, mode | 0o100)
+        if !isBelieved { #expect(throws: TercetError.self) { try TrustedPath.check(folder) } }
+        chmod(folder, 0o700)
+    }
+
+    @Test func aFileOfAnotherUserIsNotOwn() throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tercet-\(UUID())").path
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        #expect(DurableFile.replace("\(folder)/state", in: folder, with: [1]) == nil)
+        // Only root can give a file to another; a file of root's is anybody's to believe.
+        let isGiven = chown("\(folder)/state", 65534, 65534) == 0
+        #expect(isGiven == (geteuid() == 0))
+        guard isGiven else { return }
+        let error = #expect(throws: TercetError.self) { try FileContents.read("\(folder)/state", isOwn: true) }
+        #expect(error?.message.hasPrefix("\(folder)/state: belongs to user 65534; allowed: ") == true)
+        #expect(throws: Never.self) { try TrustedPath.check("\(folder)/state") }
+    }
+
+    /// Only files and folders are looked at, and only those that are there.
+    @Test func otherThingsAreBelieved() throws {
+        for path in ["/dev/null", "/nowhere/to/be/found"] {
+            #expect(throws: Never.self) { try TrustedPath.check(path, isOwn: true) }
+        }
     }
 
     /// A file is replaced as a whole, keeps its mode, and goes.

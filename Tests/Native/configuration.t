@@ -31,7 +31,15 @@ refused 1 "$tap_folder/odd.img: its size of 10000 bytes is no multiple of the bl
 # A folder that cannot be looked into does not say that a host was never fenced.
 refused 1 "the state directory cannot be used: open $tap_folder/odd.img: Not a directory" \
   --listen 127.0.0.1 --export "$nqn=ram:1M" --state-directory "$tap_folder/odd.img"
+# What anybody may change is not believed.
+mkdir -m 0702 "$tap_folder/open"
+refused 1 "the state directory cannot be used: $tap_folder/open: anybody may write to it; take that away with chmod o-w $tap_folder/open" \
+  --listen 127.0.0.1 --export "$nqn=ram:1M" --state-directory "$tap_folder/open"
 refused 1 "$configuration: there is no such file" --config "$configuration"
+echo '{ "listeners": [ { "address": "127.0.0.1" } ] }' >"$configuration"
+chmod o+w "$configuration"
+refused 1 "$configuration: anybody may write to it; take that away with chmod o-w $configuration" --config "$configuration"
+chmod o-w "$configuration"
 echo '{ "listeners": [ { "adress": "127.0.0.1" } ] }' >"$configuration"
 refused 1 "$configuration:1:20: listeners[0].adress: unknown key; did you mean 'address'? allowed: address, port" \
   --config "$configuration"

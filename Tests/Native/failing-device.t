@@ -5,7 +5,7 @@ nqn=nqn.2026-11.io.tercet:failing
 host=(-q nqn.2014-08.org.nvmexpress:uuid:6d1a6a1e-0000-4000-8000-000000000001 -I 6d1a6a1e-0000-4000-8000-000000000001)
 folder=$tap_folder/small
 mkdir "$folder"
-if ! mount -t tmpfs -o size=4m tmpfs "$folder" 2>"$tap_folder/refusal"; then
+if ! mount -t tmpfs -o size=4m,mode=700 tmpfs "$folder" 2>"$tap_folder/refusal"; then
   skip "a file system that is full" "no file system can be mounted here: $(cat "$tap_folder/refusal")"
   done_testing
   exit

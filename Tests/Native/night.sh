@@ -62,7 +62,7 @@ must() { "$@" >"$place/must" 2>&1 </dev/null || { echo "FAILED: $*"; normalised 
 # small_disk SIZE: a file system of this size in the condition's folder, at small.
 small_disk() {
   mkdir "$tap_folder/small"
-  must mount -t tmpfs -o "size=$1" tmpfs "$tap_folder/small"
+  must mount -t tmpfs -o "size=$1,mode=700" tmpfs "$tap_folder/small"
 }
 
 # begin_condition NAME TITLE: the folder and the section of a condition, in a process of its own, whose processes end with it.

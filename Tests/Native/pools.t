@@ -145,7 +145,7 @@ done
 check "the daemon ends in good order" stop_tercetd
 
 # A file system that is full: the pool has promised more than there is.
-if ! mount -t tmpfs -o size=8m none "$folder" 2>/dev/null; then
+if ! mount -t tmpfs -o size=8m,mode=700 none "$folder" 2>/dev/null; then
   skip "a pool whose file system is full" "this needs root, and mount"
   done_testing
 fi

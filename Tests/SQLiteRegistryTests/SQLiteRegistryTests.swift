@@ -87,11 +87,22 @@ struct SQLiteRegistryTests {
         #expect(violations == [], "seed \(seed)")
     }
 
+    @Test("A file that anybody may write to is no registry")
+    func writableByAll() async throws {
+        let folder = try Folder()
+        do { withExtendedLifetime(try SQLiteRegistry(path: folder.file, makes: true)) {} }
+        folder.waitUntilClosed()
+        try #require(chmod(folder.file, 0o602) == 0)
+        let error = #expect(throws: RegistryError.self) { try SQLiteRegistry(path: folder.file) }
+        #expect(error?.code == .notPermitted)
+        #expect(
+            error?.message == "\(folder.file): anybody may write to it; take that away with chmod o-w \(folder.file)")
+    }
+
     @Test("What was written is there for the next program, and nobody else may read it")
     func reopened() async throws {
         let folder = try Folder()
         let entry = Self.entry("db")
-        umask(0)
         var revision = Revision(0)
         do {
             let registry = try SQLiteRegistry(path: folder.file, makes: true)
