@@ -68,7 +68,7 @@ extension VolumeEntry {
 
 extension VolumeEntry: Codable {
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case version, name, uuid, state, size, members, fencing, exports, contents, labels, operation
+        case version, name, uuid, state, size, members, fencing, exports, contents, labels, operation, replaced
         case regionSize = "region_size"
         case minimumCopies = "minimum_copies"
     }
@@ -92,6 +92,7 @@ extension VolumeEntry: Codable {
         contents = try fields.decodeIfPresent(String.self, forKey: .contents)
         labels = try fields.decodeIfPresent([String: String].self, forKey: .labels) ?? [:]
         operation = try fields.decodeIfPresent(VolumeOperation.self, forKey: .operation)
+        replaced = try fields.decodeIfPresent([Member].self, forKey: .replaced) ?? []
         unknown = try decoder.unknownFields(but: CodingKeys.self)
     }
 
@@ -110,6 +111,7 @@ extension VolumeEntry: Codable {
         try fields.encodeIfPresent(contents, forKey: .contents)
         if !labels.isEmpty { try fields.encode(labels, forKey: .labels) }
         try fields.encodeIfPresent(operation, forKey: .operation)
+        if !replaced.isEmpty { try fields.encode(replaced, forKey: .replaced) }
         try encoder.encode(unknown: unknown)
     }
 }

@@ -61,6 +61,8 @@ public struct VolumeEntry: Equatable, Sendable {
     public var labels: [String: String] = [:]
     /// The change of the volume that is under way, or was left half done; `nil` for none.
     public var operation: VolumeOperation?
+    /// Former members, whose namespaces in pools are to be deleted once the volume has three copies without them.
+    public var replaced: [Member] = []
     /// Fields of other releases, which are kept.
     var unknown: [String: JSONValue] = [:]
 
@@ -95,6 +97,25 @@ public struct VolumeEntry: Equatable, Sendable {
             throw wrong("minimum of copies \(minimumCopies); allowed: 1 to 3")
         }
         guard size != 0 else { throw wrong("its size is 0") }
+        guard replaced.allSatisfy({ $0.pool != nil && $0.identity != nil }) else {
+            throw wrong("a former member has no pool, or no identity")
+        }
+        let present = Set(members.compactMap(\.identity))
+        guard replaced.allSatisfy({ !present.contains($0.identity ?? UUIDBytes()) }) else {
+            throw wrong("a member is a former one, too")
+        }
+    }
+
+    /// Puts a namespace in a member's place. The former one is to be deleted, if it was made for the volume.
+    public mutating func replace(_ place: Int, with address: MemberAddress, _ identity: UUIDBytes) {
+        let former = members[place]
+        members[place].address = address
+        guard former.identity != identity else { return }
+        if former.pool != nil, former.identity != nil { replaced.append(former) }
+        members[place].identity = identity
+        // One that was in the volume before is needed again.
+        members[place].pool = replaced.first { $0.identity == identity }?.pool
+        replaced.removeAll { $0.identity == identity }
     }
 
     /// Throws if a volume cannot have this name.

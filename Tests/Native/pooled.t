@@ -52,6 +52,33 @@ check "... with what was written" cmp -n 999424 "$tap_folder/input" "$tap_folder
 check "... and scrubbed" by_name scrub db
 expect_refusal "it does not shrink" "has 16384 blocks already" by_name grow db --size 32M
 
+# Members are replaced: what the former ones had in pools goes with them.
+check "another volume is made" by_name create r --size 4M
+# place POOL: which member lies in a pool.
+place() { timeout 20 "$tercet" volume show r | sed -n "s/^member \([012]\): .*in pool $1\$/\1/p"; }
+# spare: makes a namespace in the first target, and prints its identifier.
+spare() { timeout 20 "$tercet" target pool create "$nqn.0" 8M --attach --socket "$tap_folder/target0.sock" | sed -n 's/^namespace \([0-9]*\):.*/\1/p'; }
+one=$(spare) two=$(spare)
+expect_equal "... and two namespaces that are nobody's" "4 2 2" "$(namespaces)"
+replaced=$(place p1)
+check "a member is replaced" by_name replace r --replace "$replaced" --with "$address:$port/$nqn.0/$one"
+expect_equal "... and its namespace is deleted" "4 1 2" "$(namespaces)"
+expect_equal "... and forgotten" "" "$(timeout 20 "$tercet" volume show r | grep former)"
+replaced=$(place p2)
+kill_pool 2
+expect_output "a member whose target is away is replaced" "the former member .* is left: pool p2: .*; tercet registry check deletes it" \
+  by_name replace r --replace "$replaced" --with "$address:$port/$nqn.0/$two" --patience 5
+expect_output "... and the registry knows what is left" "^former member: .*/$nqn.2/[0-9]*, to be deleted in pool p2\$" timeout 20 "$tercet" volume show r
+expect_equal "... which is there" "4 1 2" "$(namespaces)"
+expect_refusal "a check cannot delete it" "volume r: the former member .* is left: pool p2" timeout 60 "$tercet" registry check --hostnqn "$manager" --patience 2
+require "the target is back" start_pool 2
+expect_output "... and a check deletes it" "volume r: what former members had in pools is deleted" settle
+expect_equal "... from its pool" "4 1 1" "$(namespaces)"
+expect_output "the volume is healthy" "^health: healthy\$" by_name status r
+check "it ends" by_name destroy r
+for nsid in "$one" "$two"; do check "... and a namespace" timeout 20 "$tercet" target pool delete "$nqn.0" "$nsid" --socket "$tap_folder/target0.sock"; done
+expect_equal "... with nothing left" "1 1 1" "$(namespaces)"
+
 # A target that is away.
 kill_pool 1
 expect_refusal "without a target no volume is made" "of 2 pools that can be used, three have none for all three members; pool p1: " \

@@ -42,6 +42,34 @@ struct VolumeRegistryTests {
         #expect(try VolumeEntry(text: Array(text.utf8), name: "db") == entry)
     }
 
+    @Test("A former member is to be deleted if it was made for the volume, and not if it is needed again")
+    func replacement() throws {
+        let members = try (1...3).map { try #require(MemberAddress("192.0.2.\($0)/nqn.2026-11.io.example:a/1")) }
+        let other = try #require(MemberAddress("192.0.2.4/nqn.2026-11.io.example:a/7"))
+        let identities = (1...4).map { UUIDBytes(high: 1, low: $0) }
+        var entry = VolumeEntry(
+            name: "db", uuid: UUIDBytes(high: 1, low: 9), state: .ready,
+            members: zip(members, identities).map { VolumeEntry.Member($0, identity: $1) }, regionSize: 1 << 20)
+        entry.members[1].pool = "p1"
+        let pooled = entry.members[1]
+        entry.replace(0, with: other, identities[3])
+        #expect(entry.replaced.isEmpty, "an operator's is an operator's")
+        entry.replace(0, with: members[0], identities[0])
+        entry.replace(1, with: other, identities[3])
+        #expect(entry.replaced == [pooled])
+        #expect(entry.members[1].pool == nil && entry.members[1].address == other)
+        let text = try entry.text()
+        #expect(
+            text.contains(#""replaced":[{"address":"192.0.2.2:4420/nqn.2026-11.io.example:a/1","identity":"00000000-"#))
+        #expect(try VolumeEntry(text: Array(text.utf8), name: "db") == entry)
+        entry.replace(1, with: other, identities[3])
+        #expect(entry.replaced == [pooled], "the same again changes nothing")
+        entry.replace(1, with: members[1], identities[1])
+        #expect(entry.replaced.isEmpty && entry.members[1] == pooled, "it is the volume's again")
+        entry.replaced = [pooled]
+        #expect(throws: RegistryError.self) { try entry.validate() }
+    }
+
     @Test("A worker that has ended is told from one that is there, and from one that cannot be seen")
     func workers() throws {
         #expect(Worker.current.isAlive == true)

@@ -35,12 +35,12 @@ struct PooledVolume {
         return parts
     }
 
-    /// Lets `body` use the pools of the volume's members.
+    /// Lets `body` use pools: those of the volume's members, if nothing else is said.
     func withPools<Result>(
-        _ body: (OpenPools) async throws(TercetError) -> Result
+        _ names: Set<String>? = nil, _ body: (OpenPools) async throws(TercetError) -> Result
     ) async throws(TercetError) -> Result {
         let pools = try await OpenPools.open(
-            Set(entry.members.compactMap(\.pool)), in: registration.registry, as: chosen.host, group,
+            names ?? Set(entry.members.compactMap(\.pool)), in: registration.registry, as: chosen.host, group,
             milliseconds: min(chosen.patience.milliseconds, 30_000))
         do throws(TercetError) {
             let result = try await body(pools)
@@ -90,8 +90,31 @@ struct PooledVolume {
         }
     }
 
+    /// Deletes the namespaces of former members, and forgets them. Nothing is left of one whose pool is no longer in the registry. The
+    /// volume has three copies without them.
+    func removeReplaced() async throws(TercetError) -> String {
+        let former = entry.replaced
+        try await withPools(Set(former.compactMap(\.pool))) { pools throws(TercetError) in
+            for member in former {
+                guard let name = member.pool, let uuid = member.identity, pools.registered[name] != nil else {
+                    continue
+                }
+                do throws(TercetError) {
+                    try await pools.connection(name).delete(uuid, hint: member.address.nsid)
+                } catch {
+                    throw TercetError(
+                        error.code,
+                        "volume \(entry.name): the former member \(member.address) (\(uuid)) is left: \(error)")
+                }
+            }
+        }
+        try await registration.change { $0.replaced = [] }
+        return "what former members had in pools is deleted"
+    }
+
     /// Deletes the namespaces that are there, by their UUIDs, and then the entry.
     func remove() async throws(TercetError) {
+        if !entry.replaced.isEmpty { _ = try await removeReplaced() }
         try await withPools { pools throws(TercetError) in
             _ = try await each(pools) { part throws(TercetError) in
                 try await part.connection.delete(part.uuid, hint: part.nsid)
@@ -208,6 +231,6 @@ struct PooledSize {
 }
 
 extension VolumeEntry {
-    /// Namespaces of the volume were made for it, in pools.
-    var isPooled: Bool { members.contains { $0.pool != nil } }
+    /// Namespaces of the volume, or of former members, were made for it, in pools.
+    var isPooled: Bool { members.contains { $0.pool != nil } || !replaced.isEmpty }
 }

@@ -1,5 +1,7 @@
 import ArgumentParser
 import Base
+import Replication
+import VolumeDriver
 import VolumeRegistry
 
 struct RegistryCheckCommand: AsyncParsableCommand {
@@ -7,8 +9,8 @@ struct RegistryCheckCommand: AsyncParsableCommand {
         commandName: "check", abstract: "Finish or remove what commands have left half done that died.",
         discussion: """
             A creation whose volume is complete becomes ready; of any other nothing stays at the members or in the registry. An end \
-            of a volume is brought about. A replacement or a growth becomes what the members say. What a living command is at work on \
-            is left alone.
+            of a volume is brought about. A replacement or a growth becomes what the members say. What former members had in pools is \
+            deleted once the three others are in sync. What a living command is at work on is left alone.
 
             Exit status: 0 where nothing is left to do, 1 where something is, which the lines say.
             """)
@@ -32,7 +34,8 @@ struct RegistryCheckCommand: AsyncParsableCommand {
             throw TercetError(.notFound, "volume \(name): there is none in the registry")
         }
         let unfinished = listing.volumes.map(\.entry).filter { entry in
-            (names.isEmpty || names.contains(entry.name)) && (entry.state != .ready || entry.operation != nil)
+            (names.isEmpty || names.contains(entry.name))
+                && (entry.state != .ready || entry.operation != nil || !entry.replaced.isEmpty)
         }
         var left = 0
         if !unfinished.isEmpty {
@@ -41,8 +44,12 @@ struct RegistryCheckCommand: AsyncParsableCommand {
             for entry in unfinished {
                 do throws(TercetError) {
                     let registration = try await Registration.find(entry.name, in: list)
-                    let words = try await settle(registration, session)
-                    print("volume \(entry.name): \(words)")
+                    if entry.state != .ready || entry.operation != nil {
+                        print("volume \(entry.name): \(try await settle(registration, session))")
+                    }
+                    if registration.entry.state == .ready, !registration.entry.replaced.isEmpty {
+                        print("volume \(entry.name): \(try await removeReplaced(registration, session))")
+                    }
                 } catch {
                     left += 1
                     print("\(error)")
@@ -53,6 +60,24 @@ struct RegistryCheckCommand: AsyncParsableCommand {
             "\(listing.volumes.count) volumes, \(unfinished.count - left) half done and settled, \(left) left")
         try listing.refuseUnreadable()
         if left > 0 { throw ExitCode(1) }
+    }
+
+    /// Deletes what former members of a volume have left in pools, if the present ones hold it without them; returns what was done.
+    private func removeReplaced(
+        _ registration: Registration, _ session: Session
+    ) async throws(TercetError) -> String {
+        let volume = ChosenVolume(registration, hostNQN: hostNQN, patience: patience)
+        let records = await volume.survey(session.groups[0]).compactMap { try? $0.superblock.get() }
+        guard let newest = records.max(by: { $0.stamp < $1.stamp }), newest.volume == registration.entry.uuid,
+            newest.inSync == .all
+        else {
+            throw TercetError(
+                .unavailable,
+                "volume \(registration.entry.name): former members stay in their pools, for the present ones are not all in sync: tercet "
+                    + "volume heal first")
+        }
+        return try await PooledVolume(registration, hostNQN: hostNQN, patience: patience, session.groups[0])
+            .removeReplaced()
     }
 
     /// Finishes or removes one; returns what was done.

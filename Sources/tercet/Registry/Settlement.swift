@@ -111,9 +111,7 @@ struct Settlement {
         let new = try? await volume.probe(group, at: [address]) { probe throws(TercetError) in probe.identity(0) }
         if present == new {
             try await registration.change { entry in
-                entry.members[member].address = address
-                entry.members[member].identity = new
-                entry.members[member].pool = nil
+                if let new { entry.replace(member, with: address, new) }
                 entry.operation = nil
             }
             return "member \(member) is \(address) now; tercet volume heal brings it into sync"

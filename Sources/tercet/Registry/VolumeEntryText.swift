@@ -53,6 +53,9 @@ struct VolumeShowCommand: AsyncParsableCommand {
                 "member \(place): \(member.address)" + (member.identity.map { ", \($0)" } ?? "")
                     + (member.pool.map { ", in pool \($0)" } ?? ""))
         }
+        for member in entry.replaced {
+            print("former member: \(member.address), to be deleted in pool \(member.pool ?? "")")
+        }
         if !entry.exports.isEmpty { print("exports: " + entry.exports.joined(separator: ", ")) }
         if let contents = entry.contents { print("contents as last seen: \(contents)") }
         for (key, value) in entry.labels.sorted(by: { $0.key < $1.key }) { print("label \(key): \(value)") }

@@ -3,6 +3,7 @@ import Base
 import Foundation
 import NVMeInitiator
 import Replication
+import Terminal
 import VolumeDriver
 import VolumeRegistry
 
@@ -12,7 +13,8 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
         discussion: """
             The old member need not be reached, and is not written; the two others have to be in sync. Everything is \
             copied to the new one. Where the command is interrupted, give it again. Afterwards the new address belongs \
-            among the members, in the old one's place; the old one is refused there.
+            among the members, in the old one's place; the old one is refused there. An old one that was made in a pool for the volume is \
+            deleted at the end; if its pool does not answer then, tercet registry check deletes it.
 
             \(TakeOver.discussion)
             """)
@@ -69,17 +71,28 @@ struct VolumeReplaceCommand: AsyncParsableCommand {
             }
             try await attached.bringIntoSync()
             try await volume.registration?.change { entry in
-                entry.members[member].address = address
-                entry.members[member].identity = uuid
-                entry.members[member].pool = nil
+                entry.replace(member.number, with: address, uuid)
                 entry.operation = nil
             }
             return await attached.volume.statistics().bytesCopied
         }
+        try await deleteFormer(volume, group)
         if json {
             try printJSON(ReplaceResult(member: member.number, address: "\(address)", bytesCopied: copied))
         } else {
             print("member \(member) is now \(address); \(copied) bytes were copied")
+        }
+    }
+
+    /// Deletes the namespaces that the volume holds without now. One whose pool does not answer is left to a check.
+    private func deleteFormer(_ volume: ChosenVolume, _ group: InitiatorGroup) async throws {
+        guard let registration = volume.registration, !registration.entry.replaced.isEmpty else { return }
+        do throws(TercetError) {
+            let pooled = PooledVolume(
+                registration, hostNQN: volume.hostNQN, patience: volume.patience, group)
+            _ = try await pooled.removeReplaced()
+        } catch {
+            writeToStandardError("tercet: \(error); tercet registry check deletes it\n")
         }
     }
 
