@@ -198,7 +198,8 @@ let package = Package(
         tests(
             "NVMeTargetTests",
             [
-                "AllocationProbe", "Base", "BlockInterface", "CLibNVMe", "CLinux", "FabricInterface", "InProcessTransport",
+                "AllocationProbe", "Base", "BlockInterface", "CLibNVMe", "CLinux", "FabricInterface",
+                "InProcessTransport",
                 "MemoryBlock", "NVMeAuthentication", "NVMeSpec", "NVMeTarget", "NamespacePool", "RDMATransport",
                 "Reactor", "Simulation", "TargetInterface", "TargetTransport",
             ]),

@@ -14,8 +14,12 @@ public enum ControllerRequest: Codable, Equatable, Sendable {
     case list(most: Int, after: String)
     case get(volume: String)
     case expand(volume: String, leastBytes: UInt64, mostBytes: UInt64)
-    /// The room for volumes of a class.
-    case capacity(parameters: [String: String])
+    /// The room for volumes of a class, in a failure domain; in all of them where it is `nil`.
+    case capacity(parameters: [String: String], domain: String?)
+    /// Parameters of a volume are others from now on: its limits.
+    case modify(volume: String, parameters: [String: String])
+    /// A node is there.
+    case enter(node: String, domain: String?)
     /// Whether the registry can be asked.
     case ready
 }
@@ -28,12 +32,20 @@ public struct VolumeWish: Codable, Equatable, Sendable {
     public var mostBytes: UInt64
     /// The class's, by name.
     public var parameters: [String: String]
+    /// Those that may be changed later, by name.
+    public var mutableParameters: [String: String]
+    public var domains: VolumeDomains
 
-    public init(name: String, leastBytes: UInt64, mostBytes: UInt64, parameters: [String: String]) {
+    public init(
+        name: String, leastBytes: UInt64, mostBytes: UInt64, parameters: [String: String],
+        mutableParameters: [String: String] = [:], domains: VolumeDomains = VolumeDomains()
+    ) {
         self.name = name
         self.leastBytes = leastBytes
         self.mostBytes = mostBytes
         self.parameters = parameters
+        self.mutableParameters = mutableParameters
+        self.domains = domains
     }
 }
 
@@ -94,9 +106,11 @@ public struct ControllerVolume: Codable, Equatable, Sendable {
     public var node: String?
     /// Another node had it before: what that one still has on its way is to be fenced.
     public var takesOver: Bool
+    public var limits: LimitParameters
 
     public init(
-        name: String, uuid: String, size: UInt64, members: [String], node: String?, takesOver: Bool
+        name: String, uuid: String, size: UInt64, members: [String], node: String?, takesOver: Bool,
+        limits: LimitParameters = LimitParameters()
     ) {
         self.name = name
         self.uuid = uuid
@@ -104,5 +118,6 @@ public struct ControllerVolume: Codable, Equatable, Sendable {
         self.members = members
         self.node = node
         self.takesOver = takesOver
+        self.limits = limits
     }
 }

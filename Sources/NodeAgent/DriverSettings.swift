@@ -7,6 +7,12 @@ public struct DriverSettings: Codable, Equatable, Sendable {
     public var controller: ControllerSettings?
     /// A node's calls are served.
     public var servesNode: Bool
+    /// The registry in which the node enters itself; `nil` for none.
+    public var nodeRegistry: ControllerSettings?
+    /// A controller says that volumes have topologies: orchestrators then want one of each node.
+    public var hasTopology: Bool
+    /// The node's failure domain; `nil` where nothing is known of it.
+    public var domain: String?
     /// Path of the socket.
     public var socket: String
     /// The node's name; the host's where it is `nil`.
@@ -25,7 +31,8 @@ public struct DriverSettings: Codable, Equatable, Sendable {
     ///
     /// - Parameter endpoint: `unix:///PATH`.
     public init(
-        agent: NodeSettings, controller: ControllerSettings? = nil, servesNode: Bool = true, endpoint: String,
+        agent: NodeSettings, controller: ControllerSettings? = nil, servesNode: Bool = true,
+        nodeRegistry: ControllerSettings? = nil, hasTopology: Bool = false, domain: String? = nil, endpoint: String,
         node: String?,
         maximumVolumes: Int64, logsJSON: Bool, logLevel: String
     ) throws(NodeError) {
@@ -42,7 +49,16 @@ public struct DriverSettings: Codable, Equatable, Sendable {
         guard maximumVolumes >= 0 else {
             throw NodeError(.invalidArgument, "\(maximumVolumes) volumes cannot be; allowed: 0 and more")
         }
+        guard domain.map(VolumeDomains.isValue) ?? true else {
+            throw NodeError(
+                .invalidArgument,
+                "the failure domain \"\(domain ?? "")\" is none; allowed: up to \(VolumeDomains.longest) letters, digits, '.', '_' and "
+                    + "'-', with a letter or digit at both ends")
+        }
         self.agent = agent
+        self.nodeRegistry = nodeRegistry
+        self.hasTopology = hasTopology
+        self.domain = domain
         self.controller = controller
         self.servesNode = servesNode
         socket = plain

@@ -28,6 +28,7 @@ extension NodeAgent {
             )
         }
         record.uuid = summary.uuid
+        if request.limits != LimitParameters() { try daemon.limit(request.volume, request.limits) }
         if request.capability == .block { try checkIsNoHalfFileSystem(request.volume) }
         let device = try await makeDevice(&record, call)
         try checkIsFree(device, except: path, request.volume)

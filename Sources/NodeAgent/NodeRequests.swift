@@ -56,10 +56,12 @@ public struct StageRequest: Sendable {
     public var takesOver: Bool
     /// A format that another call began, and did not live to end, is begun anew.
     public var continuesFormat: Bool
+    /// Limits that the volume's users have from then on; those that are not given stay.
+    public var limits: LimitParameters
 
     public init(
         volume: VolumeID, stagingPath: String, capability: VolumeCapability, members: [String] = [],
-        takesOver: Bool = false, continuesFormat: Bool = false
+        takesOver: Bool = false, continuesFormat: Bool = false, limits: LimitParameters = LimitParameters()
     ) {
         self.volume = volume
         self.stagingPath = stagingPath
@@ -67,6 +69,7 @@ public struct StageRequest: Sendable {
         self.members = members
         self.takesOver = takesOver
         self.continuesFormat = continuesFormat
+        self.limits = limits
     }
 }
 

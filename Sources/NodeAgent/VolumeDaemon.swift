@@ -54,6 +54,14 @@ struct VolumeDaemon {
         }
     }
 
+    /// Limits the volume's users.
+    func limit(_ volume: VolumeID, _ limits: LimitParameters) throws(NodeError) {
+        let request = LimitsRequest(
+            name: volume.name, iosPerSecond: limits.iosPerSecond, bytesPerSecond: limits.bytesPerSecond,
+            weight: limits.weight.map { UInt32(clamping: $0) })
+        _ = try call(VolumeMethod.limit, request, returning: LimitsRequest.self)
+    }
+
     /// Marks what the volume holds; durable on return.
     func mark(_ volume: VolumeID, _ contents: String) throws(NodeError) {
         _ = try call(

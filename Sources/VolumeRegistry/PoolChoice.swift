@@ -30,13 +30,16 @@ public struct PoolChoice: Sendable {
     private static let members = 3
     public let offers: [PoolOffer]
     public let spread: PoolSpread
+    /// Failure domains whose pools come first, in this order.
+    private let preferred: [String]
 
-    public init(_ offers: [PoolOffer], _ spread: PoolSpread) {
+    public init(_ offers: [PoolOffer], _ spread: PoolSpread, preferring domains: [String] = []) {
         self.offers = offers
         self.spread = spread
+        preferred = domains
     }
 
-    /// Three pools with so much room each, those with the most room first; `nil` if there are none.
+    /// Three pools with so much room each, those of preferred domains and then those with the most room first; `nil` if there are none.
     ///
     /// - Parameter bytes: what a member takes, by the size of a pool's blocks; `nil` where blocks of that size cannot be used.
     public func pools(_ bytes: (_ blockSize: UInt32) -> UInt64?) -> [PoolOffer]? {
@@ -44,7 +47,8 @@ public struct PoolChoice: Sendable {
             guard let bytes = bytes(blockSize) else { return nil }
             return ranked(blockSize).filter { $0.unallocated >= bytes }.chosen(spread, Self.members)
         }
-        return choices.max { $0[Self.members - 1].unallocated < $1[Self.members - 1].unallocated }
+        func least(_ offers: [PoolOffer]) -> UInt64 { offers.map(\.unallocated).min() ?? 0 }
+        return choices.max { least($0) < least($1) }
     }
 
     /// The largest member that three pools could hold, and the size of their blocks; `nil` if there are no three.
@@ -89,8 +93,11 @@ public struct PoolChoice: Sendable {
     private var blockSizes: [UInt32] { Set(offers.map(\.blockSize)).sorted() }
 
     private func ranked(_ blockSize: UInt32) -> [PoolOffer] {
-        offers.filter { $0.blockSize == blockSize }.sorted {
-            $0.unallocated == $1.unallocated ? $0.name < $1.name : $0.unallocated > $1.unallocated
+        func rank(_ offer: PoolOffer) -> Int { preferred.firstIndex(of: offer.domain) ?? preferred.count }
+        return offers.filter { $0.blockSize == blockSize }.sorted {
+            let (one, other) = (rank($0), rank($1))
+            guard one == other else { return one < other }
+            return $0.unallocated == $1.unallocated ? $0.name < $1.name : $0.unallocated > $1.unallocated
         }
     }
 }

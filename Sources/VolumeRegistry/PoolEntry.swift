@@ -42,13 +42,16 @@ public struct PoolEntry: Codable, Equatable, Sendable {
     }
 }
 
-/// The pools of a registry, and the revision of their last change; `nil` if none was ever entered.
+/// The pools and the nodes of a registry, and the revision of their last change; `nil` if none was ever entered.
 public struct RegisteredPools: Equatable, Sendable {
     public var pools: [PoolEntry]
+    /// Nodes that have entered themselves.
+    public var nodes: [NodeEntry]
     public var revision: Revision?
 
-    public init(_ pools: [PoolEntry] = [], revision: Revision? = nil) {
+    public init(_ pools: [PoolEntry] = [], nodes: [NodeEntry] = [], revision: Revision? = nil) {
         self.pools = pools
+        self.nodes = nodes
         self.revision = revision
     }
 
@@ -56,7 +59,8 @@ public struct RegisteredPools: Equatable, Sendable {
     public subscript(name: String) -> PoolEntry? { pools.first { $0.name == name } }
 }
 
-/// The pools that a registry keeps: one record of them all. Pools are few, and change when an operator says so.
+/// The pools and nodes that a registry keeps: one record of them all. They are few, and change when an operator says so, or when a node
+/// comes for the first time.
 public protocol PoolRecords: Sendable {
     /// The record as it was written, and the revision of its last change; `nil` if none was ever written.
     func poolRecord() async throws(RegistryError) -> (text: [UInt8], revision: Revision)?
@@ -74,36 +78,51 @@ extension PoolRecords {
             throw RegistryError(
                 .damaged, "the registry's record of pools cannot be read: it is no JSON, or has no version")
         }
-        guard version == PoolRecord.newest else {
+        guard (PoolRecord.oldest...PoolRecord.newest).contains(version) else {
             throw RegistryError(
                 .unknownVersion,
                 "the registry's record of pools has version \(version), and this release knows \(PoolRecord.newest): use the release "
                     + "that wrote it, or a later one; nothing was changed")
         }
         do {
-            return RegisteredPools(try decoder.decode(PoolRecord.self, from: data).pools, revision: revision)
+            let record = try decoder.decode(PoolRecord.self, from: data)
+            return RegisteredPools(record.pools, nodes: record.nodes ?? [], revision: revision)
         } catch {
             throw RegistryError(
                 .damaged, "the registry's record of pools cannot be read: \(VolumeEntry.problem(error))")
         }
     }
 
-    /// Writes all pools, if those that are there have the expected revision.
+    /// Writes all pools, if the record that is there has the expected revision. Its nodes stay.
     @discardableResult
     public func put(pools: [PoolEntry], expecting expected: Revision?) async throws(RegistryError) -> Revision {
+        let nodes = expected == nil ? [] : try await self.pools().nodes
+        return try await put(pools: pools, nodes: nodes, expecting: expected)
+    }
+
+    /// Writes all pools and nodes, if the record that is there has the expected revision.
+    @discardableResult
+    public func put(
+        pools: [PoolEntry], nodes: [NodeEntry], expecting expected: Revision?
+    ) async throws(RegistryError) -> Revision {
         for pool in pools { try pool.validate() }
+        for node in nodes { try node.validate() }
         guard Set(pools.map(\.name)).count == pools.count else {
             throw RegistryError(.invalid, "two pools have one name")
         }
+        guard Set(nodes.map(\.name)).count == nodes.count else {
+            throw RegistryError(.invalid, "two nodes have one name")
+        }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard let data = try? encoder.encode(PoolRecord(pools: pools)) else {
+        guard let data = try? encoder.encode(PoolRecord(pools: pools, nodes: nodes)) else {
             throw RegistryError(.invalid, "the pools have a value that cannot be written")
         }
         guard data.count <= PoolRecord.greatestSize else {
             throw RegistryError(
                 .invalid,
-                "the record of \(pools.count) pools takes \(data.count) bytes; allowed: \(PoolRecord.greatestSize)")
+                "the record of \(pools.count) pools and \(nodes.count) nodes takes \(data.count) bytes; allowed: \(PoolRecord.greatestSize)"
+            )
         }
         return try await put(poolRecord: String(decoding: data, as: UTF8.self), expecting: expected)
     }
@@ -111,14 +130,23 @@ extension PoolRecords {
 
 /// All pools as they are written.
 private struct PoolRecord: Codable {
-    static let newest = 1
+    static let oldest = 1
+    /// The first one with nodes, which earlier releases would not keep.
+    static let newest = 2
     /// In bytes: more than etcd takes is no use.
     static let greatestSize = 1 << 20
 
     struct Version: Decodable { var version: Int }
 
-    var version = newest
+    var version: Int
     var pools: [PoolEntry]
+    var nodes: [NodeEntry]?
+
+    init(pools: [PoolEntry], nodes: [NodeEntry]) {
+        version = nodes.isEmpty ? Self.oldest : Self.newest
+        self.pools = pools
+        self.nodes = nodes.isEmpty ? nil : nodes
+    }
 }
 
 extension RegistryError {

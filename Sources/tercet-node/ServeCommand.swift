@@ -20,7 +20,10 @@ struct ServeCommand: ParsableCommand {
 
             With --controller the services are Identity and Controller, and with --with-node Node, too: volumes are made in the pools of a registry (tercet pool), by \
             tercet. One controller at a time serves a registry. Parameters of a class: "spread", required (three failure domains, the \
-            default) or preferred; "pools", names with commas between; "minimumCopies"; "regionSize".
+            default) or preferred; "pools", names with commas between; "minimumCopies"; "regionSize"; and those that may be changed \
+            later, "iosPerSecond", "bytesPerSecond" and "weight". A node enters itself in the registry, if it has one: a volume is \
+            published to no node that is not there. "topology.csi.tercet/domain" is the key of topologies: requisite ones say in which \
+            failure domains members may lie, preferred ones which come first.
             """)
 
     @Option(
@@ -38,8 +41,20 @@ struct ServeCommand: ParsableCommand {
     @Option(
         name: .long,
         help: ArgumentHelp(
-            "The controller's registry, as tercet takes it (default: TERCET_REGISTRY).", valueName: "PLACE"))
+            "The controller's registry, as tercet takes it, in which a node enters itself (default: TERCET_REGISTRY).",
+            valueName: "PLACE"))
     var registry: String?
+
+    @Flag(
+        name: .long,
+        help:
+            "Have orchestrators give the failure domains of a volume's members, as a controller: each node needs a --domain then."
+    )
+    var topology = false
+
+    @Option(
+        name: .long, help: ArgumentHelp("The node's failure domain, as those of pools.", valueName: "DOMAIN"))
+    var domain: String?
 
     @Option(
         name: .customLong("hostnqn"),
@@ -70,6 +85,9 @@ struct ServeCommand: ParsableCommand {
         help: ArgumentHelp("The program tercet-csi (default: the one beside tercet-node).", valueName: "PATH"))
     var program: String?
 
+    @Flag(name: .long, help: "Say what would be served, and with what, and serve nothing.")
+    var dryRun = false
+
     @OptionGroup var agent: AgentArguments
 
     func run() throws {
@@ -77,12 +95,16 @@ struct ServeCommand: ParsableCommand {
             guard let endpoint = endpoint ?? ProcessInfo.processInfo.environment["CSI_ENDPOINT"] else {
                 throw NodeError(.invalidArgument, "no endpoint: give --endpoint unix:///PATH, or CSI_ENDPOINT")
             }
-            try become(
-                DriverSettings(
-                    agent: agent.settings, controller: try controllerSettings(), servesNode: !controller || withNode,
-                    endpoint: endpoint, node: node,
-                    maximumVolumes: maxVolumes,
-                    logsJSON: logFormat == .json, logLevel: logLevel))
+            let settings = try DriverSettings(
+                agent: agent.settings, controller: try controllerSettings(), servesNode: !controller || withNode,
+                nodeRegistry: nodeRegistry, hasTopology: topology, domain: domain, endpoint: endpoint, node: node,
+                maximumVolumes: maxVolumes,
+                logsJSON: logFormat == .json, logLevel: logLevel)
+            if dryRun {
+                for step in try steps(settings) { print("would \(step)") }
+            } else {
+                try become(settings)
+            }
         } catch {
             writeToStandardError("tercet-node: \(error.code.name): \(error.message)\n")
             throw ReportedFailure(code: error.code)
@@ -91,19 +113,60 @@ struct ServeCommand: ParsableCommand {
 
     private func controllerSettings() throws(NodeError) -> ControllerSettings? {
         guard controller else {
-            guard registry == nil, hostNQN == nil, tercet == nil, !withNode else {
+            guard hostNQN == nil, !withNode, !topology else {
                 throw NodeError(
-                    .invalidArgument,
-                    "--registry, --hostnqn, --tercet and --with-node are a controller's: give --controller")
+                    .invalidArgument, "--hostnqn, --topology and --with-node are a controller's: give --controller")
             }
             return nil
         }
-        guard let place = registry ?? ProcessInfo.processInfo.environment["TERCET_REGISTRY"], !place.isEmpty else {
+        guard domain == nil || withNode else {
+            throw NodeError(.invalidArgument, "--domain is a node's: leave it out, or give --with-node")
+        }
+        guard let place else {
             throw NodeError(
                 .invalidArgument,
                 "a controller needs a registry: give --registry sqlite:PATH or etcd://HOST:PORT, or TERCET_REGISTRY")
         }
         return ControllerSettings(program: tercet ?? Self.neighbour("tercet"), registry: place, hostNQN: hostNQN)
+    }
+
+    /// The registry that is given, or the environment's.
+    private var place: String? {
+        (registry ?? ProcessInfo.processInfo.environment["TERCET_REGISTRY"]).flatMap { $0.isEmpty ? nil : $0 }
+    }
+
+    private var nodeRegistry: ControllerSettings? {
+        guard !controller || withNode else { return nil }
+        return place.map {
+            ControllerSettings(program: tercet ?? Self.neighbour("tercet"), registry: $0, hostNQN: hostNQN)
+        }
+    }
+
+    /// The steps of serving, in order. Throws where a program that it needs is not there.
+    private func steps(_ settings: DriverSettings) throws(NodeError) -> [String] {
+        let programs = [
+            program ?? Self.neighbour("tercet-csi"), settings.controller?.program, settings.nodeRegistry?.program,
+        ]
+        for path in programs.compactMap({ $0 }) where access(path, X_OK) != 0 {
+            throw NodeError(
+                .unimplemented, "\(path) cannot be run: \(String(cString: strerror(errno))): install it, or name it")
+        }
+        let services = [settings.controller == nil ? nil : "Controller", settings.servesNode ? "Node" : nil]
+        var steps = ["serve Identity, \(services.compactMap { $0 }.joined(separator: ", ")) at \(settings.socket)"]
+        if let controller = settings.controller {
+            steps.append(
+                "make volumes in the pools of \(controller.registry), as \(controller.hostNQN ?? "this host"), by "
+                    + controller.program)
+        }
+        if settings.servesNode {
+            let kind = settings.agent.deviceKind?.rawValue ?? "the first kind that this host has"
+            steps.append("make volumes of tercet-volumed at \(settings.agent.controlSocket) devices by \(kind)")
+        }
+        if let registry = settings.nodeRegistry {
+            let domain = settings.domain.map { ", in the failure domain \($0)" } ?? ""
+            steps.append("enter the node \(settings.node ?? "of this host's name") in \(registry.registry)\(domain)")
+        }
+        return steps
     }
 
     /// Replaces this program by the server; returns only by throwing.

@@ -18,7 +18,8 @@ struct Tercet: AsyncParsableCommand {
         version: "0.1",
         subcommands: [
             DiscoverCommand.self, ConnectTestCommand.self, IdentifyCommand.self, ReadCommand.self, WriteCommand.self,
-            BenchCommand.self, VolumeCommand.self, RegistryCommand.self, PoolCommand.self, TargetCommand.self,
+            BenchCommand.self, VolumeCommand.self, RegistryCommand.self, PoolCommand.self, NodeCommand.self,
+            TargetCommand.self,
             DoctorCommand.self, KeyCommand.self, TraceCommand.self, ControllerCommand.self,
         ])
 }

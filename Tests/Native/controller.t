@@ -19,7 +19,7 @@ mkdir -p "$tap_folder/plugin"
 
 driver_pid=
 at_exit '[ -z "$driver_pid" ] || kill -KILL "$driver_pid"'
-serving=("$node" serve --controller --program "$driver" --tercet "$tercet" --hostnqn "$manager" --run-folder "$tap_folder/run")
+serving=("$node" serve --controller --topology --program "$driver" --tercet "$tercet" --hostnqn "$manager" --run-folder "$tap_folder/run")
 start_controller() {
   "${serving[@]}" --endpoint "unix://$endpoint" >>"$log" 2>&1 </dev/null &
   driver_pid=$!
@@ -45,7 +45,17 @@ entries() { timeout 20 "$tercet" volume list | wc -l; }
 
 expect_code "without a registry nothing is served" 3 "needs a registry: give --registry" env -u TERCET_REGISTRY "${serving[@]}" --endpoint unix:///x
 expect_code "what is a controller's is not a node's" 3 "are a controller's: give --controller" \
-  timeout 10 "$node" serve --endpoint unix:///x --registry "$registry"
+  timeout 10 "$node" serve --endpoint unix:///x --hostnqn "$manager"
+expect_code "... nor the other way round" 3 "--domain is a node's" "${serving[@]}" --endpoint unix:///x --domain a
+expect_code "a failure domain has a form" 3 'failure domain "a/b" is none; allowed: up to 63' \
+  timeout 10 "$node" serve --endpoint unix:///x --domain a/b
+expect_code "it says what it would do" 0 "^would serve Identity, Controller at $endpoint\$" "${serving[@]}" --endpoint "unix://$endpoint" --dry-run
+output_has "... with what" "^would make volumes in the pools of $registry, as $manager, by $tercet\$"
+expect_code "... and what it lacks" 12 "/nowhere/tercet cannot be run: .*: install it, or name it" \
+  "${serving[@]}" --tercet /nowhere/tercet --endpoint "unix://$endpoint" --dry-run
+expect_code "... as a node, too" 0 "^would enter the node host-1 in $registry, in the failure domain a\$" \
+  timeout 10 "$node" serve --program "$driver" --tercet "$tercet" --node host-1 --domain a --endpoint "unix://$endpoint" --dry-run
+expect_equal "... and does nothing of it" "" "$(ls -A "$tap_folder/plugin" "$tap_folder/registry" 2>/dev/null | grep -v :)"
 require "the controller starts" start_controller
 expect_code "without its registry it is not ready" 0 '"ready": false' csi Probe
 expect_code "... and nothing is made" 5 "there is no registry" csi CreateVolume "$(create db)"
@@ -57,10 +67,10 @@ expect_code "with it, it is ready" 0 '"ready": true' csi Probe
 expect_code "... and healthy" 0 '"status": 1' csi Check '{"service": "csi.v1.Controller"}'
 expect_code "... and no node" 5 "no service csi.v1.Node" csi Check '{"service": "csi.v1.Node"}'
 expect_code "... which cannot be called" 12 "." csi NodeGetInfo
-expect_code "it is a controller, whose volumes grow offline" 0 '"capabilities": \[\{"service": \{"type": 1\}\}, \{"volume_expansion": \{"type": 2\}\}\]' \
+expect_code "it is a controller, whose volumes grow offline" 0 '"capabilities": \[\{"service": \{"type": 1\}\}, \{"service": \{"type": 2\}\}, \{"volume_expansion": \{"type": 2\}\}\]' \
   csi GetPluginCapabilities
-expect_code "it makes, publishes, lists, tells capacity, expands and tells of nodes" 0 '1}.*2}.*3}.*4}.*9}.*10}.*12}.*13}' csi ControllerGetCapabilities
-expect_code "nothing of it can be modified" 12 "." csi ControllerModifyVolume '{"volume_id": "db"}'
+expect_code "it makes, publishes, lists, tells capacity, expands, tells of nodes and modifies" 0 '1}.*2}.*3}.*4}.*9}.*10}.*12}.*13}.*14}' \
+  csi ControllerGetCapabilities
 expect_code "the pools' capacity is told" 0 '"available_capacity": "268435456", "maximum_volume_size": "26[0-9]{7}", "minimum_volume_size": "1048576"' csi GetCapacity
 expect_code "... of a class" 0 '"available_capacity": "0", "maximum_volume_size": "0"' csi GetCapacity '{"parameters": {"pools": "p0,p1"}}'
 expect_code "... of what cannot be" 0 '"available_capacity": "0"' \
@@ -84,7 +94,23 @@ bad "a parameter that is not known" 3 '"colour" is not known; allowed: minimumCo
 bad "... or has no such value" 3 "spread is \"none\"; allowed: required, preferred" '"parameters": {"spread": "none"}'
 bad "a pool that is not there" 8 "pool p7: is not in the registry" '"parameters": {"pools": "p0,p1,p7"}'
 bad "a copy of another volume" 3 "begins empty" '"volume_content_source": {"volume": {"volume_id": "x"}}'
-bad "a parameter that could be changed" 3 "cannot be changed later" '"mutable_parameters": {"ios": "1"}'
+bad "a parameter that is to be changed later" 3 'parameter "ios" cannot be changed later; those that can: bytesPerSecond, iosPerSecond, weight' \
+  '"mutable_parameters": {"ios": "1"}'
+bad "... and has no such value" 3 'weight is "0"; allowed: 1 to 10000' '"mutable_parameters": {"weight": "0"}'
+# in_domains DOMAIN...: topologies, as a list.
+in_domains() { local list; list=$(printf ', {"segments": {"topology.csi.tercet/domain": "%s"}}' "$@"); echo "[${list#, }]"; }
+requisite() { echo "\"accessibility_requirements\": {\"requisite\": $(in_domains "$@")}"; }
+bad "a topology of another driver" 3 'segments of a topology, "zone", are none of this driver.s; allowed: topology.csi.tercet/domain alone' \
+  '"accessibility_requirements": {"requisite": [{"segments": {"zone": "a"}}]}'
+bad "... without segments" 3 'segments of a topology, none, are none' '"accessibility_requirements": {"preferred": [{}]}'
+bad "fewer than three failure domains" 8 "three failure domains with room .* of 2 pools that can be used in domain-0, domain-1, three have none" \
+  "$(requisite domain-0 domain-1)"
+bad "failure domains without pools" 8 "of 0 pools that can be used in nowhere" "$(requisite nowhere)"
+expect_code "a failure domain's capacity is that of volumes that lie in it alone" 0 '"available_capacity": "0"' \
+  csi GetCapacity '{"accessible_topology": {"segments": {"topology.csi.tercet/domain": "domain-0"}}}'
+expect_code "... of another driver's topology" 3 "none of this driver" csi GetCapacity '{"accessible_topology": {"segments": {"zone": "a"}}}'
+expect_code "a change of no volume" 5 "no volume db" csi ControllerModifyVolume "$(volume db '"mutable_parameters": {"weight": "1"}')"
+expect_code "... to nothing" 3 "no parameter is given" csi ControllerModifyVolume "$(volume db)"
 expect_code "publish of no volume" 3 "name is empty" csi ControllerPublishVolume "$(publish "" host-1)"
 expect_code "... that is there" 5 "no volume db" csi ControllerPublishVolume "$(publish db host-1)"
 expect_code "... to no node" 3 "node's name has 0 bytes" csi ControllerPublishVolume "$(publish db "")"
@@ -120,6 +146,29 @@ expect_code "a volume is ready then" 0 '"volume_id": "v6"' csi CreateVolume "$(c
 expect_code "the capacity is less" 0 '"available_capacity": "6[0-9]{7}"' csi GetCapacity
 expect_code "no more than that is taken" 8 "three failure domains" csi CreateVolume "$(create v7 "$(bytes 134217728)")"
 expect_equal "... and nothing is left of it" "6 6 6 6" "$(entries) $(namespaces)"
+# Failure domains, and limits.
+expect_code "a volume is made with a preferred failure domain, and limits" 0 '"volume_id": "t"' csi CreateVolume \
+  "$(create t "$(bytes 2097152)" '"mutable_parameters": {"iosPerSecond": "5000"}' \
+    "\"accessibility_requirements\": {\"requisite\": $(in_domains domain-0 domain-1 domain-2), \"preferred\": $(in_domains domain-2 domain-0)}")"
+expect_output "... where its first members lie" "^member 0: .*, in pool p2\$" timeout 20 "$tercet" volume show t
+output_has "... in the order of preference" "^member 1: .*, in pool p0\$"
+output_has "... and its limits are known" "^label csi.tercet/limit.iosPerSecond: 5000\$"
+expect_code "... twice, for other nodes" 0 '"volume_id": "t"' csi CreateVolume "$(create t "$(bytes 2097152)" "$(requisite domain-2 domain-1 domain-0)")"
+expect_code "... but in no other domains" 6 "is there in the failure domains domain-0, domain-1, domain-2; asked for are domain-0, domain-7" \
+  csi CreateVolume "$(create t "$(bytes 2097152)" "$(requisite domain-0 domain-7)")"
+modify() { csi ControllerModifyVolume "$(volume "$1" "\"mutable_parameters\": {$2}")"; }
+expect_code "a limit is changed" 0 "{}" modify t '"weight": "300", "bytesPerSecond": "200M"'
+expect_code "... twice" 0 "{}" modify t '"weight": "300"'
+expect_code "... to what can be" 3 'iosPerSecond is "many"; allowed: 0' modify t '"iosPerSecond": "many"'
+expect_code "... and nothing else is" 3 '"spread" cannot be changed later' modify t '"spread": "preferred"'
+expect_code "the next node is told all of them" 0 '"bytesPerSecond": "209715200", "iosPerSecond": "5000", .*"weight": "300"' \
+  csi ControllerPublishVolume "$(publish t host-1)"
+expect_code "one that has it would not hear of it" 9 "published to node host-1: its limits change while no node has it" modify t '"weight": "1"'
+expect_code "... as they are is no change" 0 "{}" modify t '"weight": "300"'
+expect_code "it is unpublished" 0 "{}" csi ControllerUnpublishVolume "$(volume t '"node_id": "host-1"')"
+expect_code "... and ends" 0 "{}" csi DeleteVolume "$(volume t)"
+expect_equal "... with its namespaces" "6 6 6 6" "$(entries) $(namespaces)"
+
 expect_code "they are listed" 0 '"next_token": "v2"' csi ListVolumes '{"max_entries": 2}'
 expect_code "... from there on" 0 '"volume_id": "v3".*"volume_id": "v6"' csi ListVolumes '{"starting_token": "v2"}'
 expect_code "... to the end" 0 '"entries": \[\]' csi ListVolumes '{"starting_token": "v6"}'
@@ -199,16 +248,28 @@ publish_to() {
   csi ControllerPublishVolume "$(publish v1 "host-$1")" >"$tap_folder/answer" || return
   context=$(python3 -c 'import json, sys; print(json.dumps(json.load(sys.stdin)["publish_context"]))' <"$tap_folder/answer")
 }
-require "node host-1 starts" start_node 1
+expect_equal "no node is known" "" "$(timeout 20 "$tercet" node list)"
+require "node host-1 starts" start_node 1 --domain domain-1
+expect_code "... and tells its failure domain" 0 '"accessible_topology": \{"segments": \{"topology.csi.tercet/domain": "domain-1"\}\}' on 1 NodeGetInfo
 require "node host-2 starts, which could be the controller, too" \
   start_node 2 --controller --with-node --tercet "$tercet" --hostnqn "$manager"
 expect_code "... and says so" 0 '"service": \{"type": 1\}' on 2 GetPluginCapabilities
 expect_code "... and is ready for both" 0 '"ready": true' on 2 Probe
 expect_code "... and answers what a controller is asked" 0 '"volume_id": "v1"' on 2 ListVolumes
 expect_code "... and a node" 0 '"node_id": "host-2"' on 2 NodeGetInfo
+expect_code "... twice" 0 '"node_id": "host-2"' on 2 NodeGetInfo
+expect_equal "both are known" "host-1: domain domain-1 host-2" "$(timeout 20 "$tercet" node list | tr '\n' ' ' | sed 's/ $//')"
+expect_code "no other has a volume published" 5 "no node host-3 in the registry" csi ControllerPublishVolume "$(publish v1 host-3)"
+expect_code "... nor is it said to have one" 0 '"published_node_ids": \[\]' csi ControllerGetVolume "$(volume v1)"
+check "a node is taken out" timeout 20 "$tercet" node remove host-1
+expect_code "... and unknown" 5 "no node host-1" csi ControllerPublishVolume "$(publish v1 host-1)"
+expect_refusal "... and is not taken out twice" "node host-1: there is none" timeout 20 "$tercet" node remove host-1
+expect_code "... until it says that it is there" 0 '"node_id": "host-1"' on 1 NodeGetInfo
+expect_code "its volume's limits are changed" 0 "{}" modify v1 '"iosPerSecond": "100000", "weight": "250"'
 
 check "the volume is published to a node" publish_to 1
 expect_code "... which makes a file system" 0 "{}" on 1 NodeStageVolume "$(stage 1)"
+expect_output "... and limits its users" "iosPerSecond=100000.* weight=250" grep "limits changed" "$tap_folder/host1/volumed.log"
 expect_code "... and lets go of it" 0 "{}" on 1 NodeUnstageVolume "$(staging 1)"
 expect_code "it is unpublished" 0 "{}" csi ControllerUnpublishVolume "$(volume v1 '"node_id": "host-1"')"
 expect_code "it grows" 0 '"capacity_bytes": "67108864", "node_expansion_required": true' csi ControllerExpandVolume "$(volume v1 "$(bytes 67108864)")"

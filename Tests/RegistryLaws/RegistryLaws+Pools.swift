@@ -44,6 +44,24 @@ extension RegistryLaws {
         law(
             try await registry.pools() == RegisteredPools([changed], revision: second),
             "what was refused has changed nothing")
+        let nodes = [NodeEntry(name: "host-1", domain: "three"), NodeEntry(name: "host 2", domain: nil)]
+        let third = try await other.put(pools: [changed], nodes: nodes, expecting: second)
+        law(
+            try await registry.pools() == RegisteredPools([changed], nodes: nodes, revision: third),
+            "others read the nodes that were written")
+        let fourth = try await registry.put(pools: [], expecting: third)
+        law(
+            try await other.pools() == RegisteredPools([], nodes: nodes, revision: fourth),
+            "nodes stay when pools are written")
+        for bad in [
+            [NodeEntry(name: "", domain: nil)], [NodeEntry(name: "a", domain: "")],
+            [NodeEntry(name: "a", domain: nil), NodeEntry(name: "a", domain: "x")],
+        ] {
+            law(
+                await fails({ $0 == .invalid }) { () async throws(RegistryError) in
+                    try await registry.put(pools: [], nodes: bad, expecting: fourth)
+                }, "nodes that break a rule are refused: \(bad)")
+        }
         law(try await registry.list().volumes == before.volumes, "pools are no volumes")
     }
 }

@@ -24,6 +24,19 @@ import Testing
         #expect(names([], .preferred, 0) == nil)
     }
 
+    @Test func preferredDomainsComeFirst() {
+        let offers = [
+            Self.offer("a", "1", 10), Self.offer("b", "1", 90), Self.offer("c", "2", 20), Self.offer("d", "3", 30),
+            Self.offer("e", "4", 40),
+        ]
+        func names(_ domains: [String], _ bytes: UInt64) -> [String]? {
+            PoolChoice(offers, .required, preferring: domains).pools { _ in bytes }?.map(\.name)
+        }
+        #expect(names(["2", "1"], 10) == ["c", "b", "e"])
+        #expect(names(["2"], 25) == ["b", "e", "d"], "one without room is no choice")
+        #expect(names(["nowhere"], 10) == ["b", "e", "d"])
+    }
+
     @Test func aDomainHoldsTwoMembersOnlyWhereItMay() {
         let offers = [Self.offer("a", "1", 50), Self.offer("b", "1", 40), Self.offer("c", "2", 20)]
         #expect(names(offers, .required, 10) == nil)

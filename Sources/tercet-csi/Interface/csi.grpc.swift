@@ -496,6 +496,19 @@ public enum Csi_V1_Controller: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "ControllerModifyVolume" metadata.
+        public enum ControllerModifyVolume: Sendable {
+            /// Request type for "ControllerModifyVolume".
+            public typealias Input = Csi_V1_ControllerModifyVolumeRequest
+            /// Response type for "ControllerModifyVolume".
+            public typealias Output = Csi_V1_ControllerModifyVolumeResponse
+            /// Descriptor for "ControllerModifyVolume".
+            public static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "csi.v1.Controller"),
+                method: "ControllerModifyVolume",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "csi.v1.Controller" service.
         public static let descriptors: [GRPCCore.MethodDescriptor] = [
             CreateVolume.descriptor,
@@ -507,7 +520,8 @@ public enum Csi_V1_Controller: Sendable {
             GetCapacity.descriptor,
             ControllerGetCapabilities.descriptor,
             ControllerExpandVolume.descriptor,
-            ControllerGetVolume.descriptor
+            ControllerGetVolume.descriptor,
+            ControllerModifyVolume.descriptor
         ]
     }
 }
@@ -673,6 +687,20 @@ extension Csi_V1_Controller {
             request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerGetVolumeRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerGetVolumeResponse>
+
+        /// Handle the "ControllerModifyVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A streaming request of `Csi_V1_ControllerModifyVolumeRequest` messages.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A streaming response of `Csi_V1_ControllerModifyVolumeResponse` messages.
+        func controllerModifyVolume(
+            request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerModifyVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerModifyVolumeResponse>
     }
 
     /// Service protocol for the "csi.v1.Controller" service.
@@ -822,6 +850,20 @@ extension Csi_V1_Controller {
             request: GRPCCore.ServerRequest<Csi_V1_ControllerGetVolumeRequest>,
             context: GRPCCore.ServerContext
         ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerGetVolumeResponse>
+
+        /// Handle the "ControllerModifyVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Csi_V1_ControllerModifyVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A response containing a single `Csi_V1_ControllerModifyVolumeResponse` message.
+        func controllerModifyVolume(
+            request: GRPCCore.ServerRequest<Csi_V1_ControllerModifyVolumeRequest>,
+            context: GRPCCore.ServerContext
+        ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerModifyVolumeResponse>
     }
 
     /// Simple service protocol for the "csi.v1.Controller" service.
@@ -969,6 +1011,20 @@ extension Csi_V1_Controller {
             request: Csi_V1_ControllerGetVolumeRequest,
             context: GRPCCore.ServerContext
         ) async throws -> Csi_V1_ControllerGetVolumeResponse
+
+        /// Handle the "ControllerModifyVolume" method.
+        ///
+        /// - Parameters:
+        ///   - request: A `Csi_V1_ControllerModifyVolumeRequest` message.
+        ///   - context: Context providing information about the RPC.
+        /// - Throws: Any error which occurred during the processing of the request. Thrown errors
+        ///     of type `RPCError` are mapped to appropriate statuses. All other errors are converted
+        ///     to an internal error.
+        /// - Returns: A `Csi_V1_ControllerModifyVolumeResponse` to respond with.
+        func controllerModifyVolume(
+            request: Csi_V1_ControllerModifyVolumeRequest,
+            context: GRPCCore.ServerContext
+        ) async throws -> Csi_V1_ControllerModifyVolumeResponse
     }
 }
 
@@ -1086,6 +1142,17 @@ extension Csi_V1_Controller.StreamingServiceProtocol {
                 )
             }
         )
+        router.registerHandler(
+            forMethod: Csi_V1_Controller.Method.ControllerModifyVolume.descriptor,
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Csi_V1_ControllerModifyVolumeRequest>(),
+            serializer: GRPCProtobuf.ProtobufSerializer<Csi_V1_ControllerModifyVolumeResponse>(),
+            handler: { request, context in
+                try await self.controllerModifyVolume(
+                    request: request,
+                    context: context
+                )
+            }
+        )
     }
 }
 
@@ -1196,6 +1263,17 @@ extension Csi_V1_Controller.ServiceProtocol {
         context: GRPCCore.ServerContext
     ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerGetVolumeResponse> {
         let response = try await self.controllerGetVolume(
+            request: GRPCCore.ServerRequest(stream: request),
+            context: context
+        )
+        return GRPCCore.StreamingServerResponse(single: response)
+    }
+
+    public func controllerModifyVolume(
+        request: GRPCCore.StreamingServerRequest<Csi_V1_ControllerModifyVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.StreamingServerResponse<Csi_V1_ControllerModifyVolumeResponse> {
+        let response = try await self.controllerModifyVolume(
             request: GRPCCore.ServerRequest(stream: request),
             context: context
         )
@@ -1329,6 +1407,19 @@ extension Csi_V1_Controller.SimpleServiceProtocol {
     ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerGetVolumeResponse> {
         return GRPCCore.ServerResponse<Csi_V1_ControllerGetVolumeResponse>(
             message: try await self.controllerGetVolume(
+                request: request.message,
+                context: context
+            ),
+            metadata: [:]
+        )
+    }
+
+    public func controllerModifyVolume(
+        request: GRPCCore.ServerRequest<Csi_V1_ControllerModifyVolumeRequest>,
+        context: GRPCCore.ServerContext
+    ) async throws -> GRPCCore.ServerResponse<Csi_V1_ControllerModifyVolumeResponse> {
+        return GRPCCore.ServerResponse<Csi_V1_ControllerModifyVolumeResponse>(
+            message: try await self.controllerModifyVolume(
                 request: request.message,
                 context: context
             ),

@@ -103,6 +103,7 @@ public nonisolated struct Csi_V1_PluginCapability: Sendable {
       public typealias RawValue = Int
       case unknown // = 0
       case controllerService // = 1
+      case volumeAccessibilityConstraints // = 2
       case UNRECOGNIZED(Int)
 
       public init() {
@@ -113,6 +114,7 @@ public nonisolated struct Csi_V1_PluginCapability: Sendable {
         switch rawValue {
         case 0: self = .unknown
         case 1: self = .controllerService
+        case 2: self = .volumeAccessibilityConstraints
         default: self = .UNRECOGNIZED(rawValue)
         }
       }
@@ -121,6 +123,7 @@ public nonisolated struct Csi_V1_PluginCapability: Sendable {
         switch self {
         case .unknown: return 0
         case .controllerService: return 1
+        case .volumeAccessibilityConstraints: return 2
         case .UNRECOGNIZED(let i): return i
         }
       }
@@ -129,6 +132,7 @@ public nonisolated struct Csi_V1_PluginCapability: Sendable {
       public static let allCases: [Csi_V1_PluginCapability.Service.TypeEnum] = [
         .unknown,
         .controllerService,
+        .volumeAccessibilityConstraints,
       ]
 
     }
@@ -417,6 +421,15 @@ public nonisolated struct Csi_V1_CreateVolumeRequest: Sendable {
   /// Clears the value of `volumeContentSource`. Subsequent reads from it will return its default value.
   public mutating func clearVolumeContentSource() {self._volumeContentSource = nil}
 
+  public var accessibilityRequirements: Csi_V1_TopologyRequirement {
+    get {_accessibilityRequirements ?? Csi_V1_TopologyRequirement()}
+    set {_accessibilityRequirements = newValue}
+  }
+  /// Returns true if `accessibilityRequirements` has been explicitly set.
+  public var hasAccessibilityRequirements: Bool {self._accessibilityRequirements != nil}
+  /// Clears the value of `accessibilityRequirements`. Subsequent reads from it will return its default value.
+  public mutating func clearAccessibilityRequirements() {self._accessibilityRequirements = nil}
+
   public var mutableParameters: Dictionary<String,String> = [:]
 
   public var unknownFields = SwiftProtobuf.UnknownStorage()
@@ -425,6 +438,33 @@ public nonisolated struct Csi_V1_CreateVolumeRequest: Sendable {
 
   fileprivate var _capacityRange: Csi_V1_CapacityRange? = nil
   fileprivate var _volumeContentSource: Csi_V1_VolumeContentSource? = nil
+  fileprivate var _accessibilityRequirements: Csi_V1_TopologyRequirement? = nil
+}
+
+public nonisolated struct Csi_V1_TopologyRequirement: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var requisite: [Csi_V1_Topology] = []
+
+  public var preferred: [Csi_V1_Topology] = []
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Csi_V1_Topology: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var segments: Dictionary<String,String> = [:]
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
 }
 
 /// It names a snapshot or a volume: neither can be copied.
@@ -769,6 +809,31 @@ public nonisolated struct Csi_V1_ControllerGetVolumeResponse: Sendable {
   fileprivate var _status: Csi_V1_ControllerGetVolumeResponse.VolumeStatus? = nil
 }
 
+/// Field 2 holds secrets; it is not read.
+public nonisolated struct Csi_V1_ControllerModifyVolumeRequest: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var volumeID: String = String()
+
+  public var mutableParameters: Dictionary<String,String> = [:]
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
+public nonisolated struct Csi_V1_ControllerModifyVolumeResponse: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  public var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  public init() {}
+}
+
 public nonisolated struct Csi_V1_GetCapacityRequest: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -778,9 +843,20 @@ public nonisolated struct Csi_V1_GetCapacityRequest: Sendable {
 
   public var parameters: Dictionary<String,String> = [:]
 
+  public var accessibleTopology: Csi_V1_Topology {
+    get {_accessibleTopology ?? Csi_V1_Topology()}
+    set {_accessibleTopology = newValue}
+  }
+  /// Returns true if `accessibleTopology` has been explicitly set.
+  public var hasAccessibleTopology: Bool {self._accessibleTopology != nil}
+  /// Clears the value of `accessibleTopology`. Subsequent reads from it will return its default value.
+  public mutating func clearAccessibleTopology() {self._accessibleTopology = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _accessibleTopology: Csi_V1_Topology? = nil
 }
 
 public nonisolated struct Csi_V1_GetCapacityResponse: Sendable {
@@ -881,6 +957,7 @@ public nonisolated struct Csi_V1_ControllerServiceCapability: Sendable {
       case volumeCondition // = 11
       case getVolume // = 12
       case singleNodeMultiWriter // = 13
+      case modifyVolume // = 14
       case UNRECOGNIZED(Int)
 
       public init() {
@@ -899,6 +976,7 @@ public nonisolated struct Csi_V1_ControllerServiceCapability: Sendable {
         case 11: self = .volumeCondition
         case 12: self = .getVolume
         case 13: self = .singleNodeMultiWriter
+        case 14: self = .modifyVolume
         default: self = .UNRECOGNIZED(rawValue)
         }
       }
@@ -915,6 +993,7 @@ public nonisolated struct Csi_V1_ControllerServiceCapability: Sendable {
         case .volumeCondition: return 11
         case .getVolume: return 12
         case .singleNodeMultiWriter: return 13
+        case .modifyVolume: return 14
         case .UNRECOGNIZED(let i): return i
         }
       }
@@ -931,6 +1010,7 @@ public nonisolated struct Csi_V1_ControllerServiceCapability: Sendable {
         .volumeCondition,
         .getVolume,
         .singleNodeMultiWriter,
+        .modifyVolume,
       ]
 
     }
@@ -1355,9 +1435,20 @@ public nonisolated struct Csi_V1_NodeGetInfoResponse: Sendable {
 
   public var maxVolumesPerNode: Int64 = 0
 
+  public var accessibleTopology: Csi_V1_Topology {
+    get {_accessibleTopology ?? Csi_V1_Topology()}
+    set {_accessibleTopology = newValue}
+  }
+  /// Returns true if `accessibleTopology` has been explicitly set.
+  public var hasAccessibleTopology: Bool {self._accessibleTopology != nil}
+  /// Clears the value of `accessibleTopology`. Subsequent reads from it will return its default value.
+  public mutating func clearAccessibleTopology() {self._accessibleTopology = nil}
+
   public var unknownFields = SwiftProtobuf.UnknownStorage()
 
   public init() {}
+
+  fileprivate var _accessibleTopology: Csi_V1_Topology? = nil
 }
 
 /// Field 6 holds secrets; it is not read.
@@ -1578,7 +1669,7 @@ nonisolated extension Csi_V1_PluginCapability.Service: SwiftProtobuf.Message, Sw
 }
 
 nonisolated extension Csi_V1_PluginCapability.Service.TypeEnum: SwiftProtobuf._ProtoNameProviding {
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0UNKNOWN\0\u{1}CONTROLLER_SERVICE\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0UNKNOWN\0\u{1}CONTROLLER_SERVICE\0\u{1}VOLUME_ACCESSIBILITY_CONSTRAINTS\0")
 }
 
 nonisolated extension Csi_V1_PluginCapability.VolumeExpansion: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -1900,7 +1991,7 @@ nonisolated extension Csi_V1_CapacityRange: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension Csi_V1_CreateVolumeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".CreateVolumeRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}capacity_range\0\u{3}volume_capabilities\0\u{1}parameters\0\u{4}\u{2}volume_content_source\0\u{4}\u{2}mutable_parameters\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{3}capacity_range\0\u{3}volume_capabilities\0\u{1}parameters\0\u{4}\u{2}volume_content_source\0\u{3}accessibility_requirements\0\u{3}mutable_parameters\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1913,6 +2004,7 @@ nonisolated extension Csi_V1_CreateVolumeRequest: SwiftProtobuf.Message, SwiftPr
       case 3: try { try decoder.decodeRepeatedMessageField(value: &self.volumeCapabilities) }()
       case 4: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.parameters) }()
       case 6: try { try decoder.decodeSingularMessageField(value: &self._volumeContentSource) }()
+      case 7: try { try decoder.decodeSingularMessageField(value: &self._accessibilityRequirements) }()
       case 8: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.mutableParameters) }()
       default: break
       }
@@ -1939,6 +2031,9 @@ nonisolated extension Csi_V1_CreateVolumeRequest: SwiftProtobuf.Message, SwiftPr
     try { if let v = self._volumeContentSource {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
     } }()
+    try { if let v = self._accessibilityRequirements {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 7)
+    } }()
     if !self.mutableParameters.isEmpty {
       try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.mutableParameters, fieldNumber: 8)
     }
@@ -1951,7 +2046,73 @@ nonisolated extension Csi_V1_CreateVolumeRequest: SwiftProtobuf.Message, SwiftPr
     if lhs.volumeCapabilities != rhs.volumeCapabilities {return false}
     if lhs.parameters != rhs.parameters {return false}
     if lhs._volumeContentSource != rhs._volumeContentSource {return false}
+    if lhs._accessibilityRequirements != rhs._accessibilityRequirements {return false}
     if lhs.mutableParameters != rhs.mutableParameters {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Csi_V1_TopologyRequirement: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".TopologyRequirement"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}requisite\0\u{1}preferred\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedMessageField(value: &self.requisite) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.preferred) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.requisite.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.requisite, fieldNumber: 1)
+    }
+    if !self.preferred.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.preferred, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Csi_V1_TopologyRequirement, rhs: Csi_V1_TopologyRequirement) -> Bool {
+    if lhs.requisite != rhs.requisite {return false}
+    if lhs.preferred != rhs.preferred {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Csi_V1_Topology: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".Topology"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}segments\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.segments) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.segments.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.segments, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Csi_V1_Topology, rhs: Csi_V1_Topology) -> Bool {
+    if lhs.segments != rhs.segments {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2622,9 +2783,63 @@ nonisolated extension Csi_V1_ControllerGetVolumeResponse.VolumeStatus: SwiftProt
   }
 }
 
+nonisolated extension Csi_V1_ControllerModifyVolumeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ControllerModifyVolumeRequest"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}volume_id\0\u{4}\u{2}mutable_parameters\0")
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.volumeID) }()
+      case 3: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.mutableParameters) }()
+      default: break
+      }
+    }
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.volumeID.isEmpty {
+      try visitor.visitSingularStringField(value: self.volumeID, fieldNumber: 1)
+    }
+    if !self.mutableParameters.isEmpty {
+      try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.mutableParameters, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Csi_V1_ControllerModifyVolumeRequest, rhs: Csi_V1_ControllerModifyVolumeRequest) -> Bool {
+    if lhs.volumeID != rhs.volumeID {return false}
+    if lhs.mutableParameters != rhs.mutableParameters {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Csi_V1_ControllerModifyVolumeResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  public static let protoMessageName: String = _protobuf_package + ".ControllerModifyVolumeResponse"
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap()
+
+  public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    // Load everything into unknown fields
+    while try decoder.nextFieldNumber() != nil {}
+  }
+
+  public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  public static func ==(lhs: Csi_V1_ControllerModifyVolumeResponse, rhs: Csi_V1_ControllerModifyVolumeResponse) -> Bool {
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension Csi_V1_GetCapacityRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".GetCapacityRequest"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}volume_capabilities\0\u{1}parameters\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}volume_capabilities\0\u{1}parameters\0\u{3}accessible_topology\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2634,24 +2849,33 @@ nonisolated extension Csi_V1_GetCapacityRequest: SwiftProtobuf.Message, SwiftPro
       switch fieldNumber {
       case 1: try { try decoder.decodeRepeatedMessageField(value: &self.volumeCapabilities) }()
       case 2: try { try decoder.decodeMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: &self.parameters) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._accessibleTopology) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.volumeCapabilities.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.volumeCapabilities, fieldNumber: 1)
     }
     if !self.parameters.isEmpty {
       try visitor.visitMapField(fieldType: SwiftProtobuf._ProtobufMap<SwiftProtobuf.ProtobufString,SwiftProtobuf.ProtobufString>.self, value: self.parameters, fieldNumber: 2)
     }
+    try { if let v = self._accessibleTopology {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Csi_V1_GetCapacityRequest, rhs: Csi_V1_GetCapacityRequest) -> Bool {
     if lhs.volumeCapabilities != rhs.volumeCapabilities {return false}
     if lhs.parameters != rhs.parameters {return false}
+    if lhs._accessibleTopology != rhs._accessibleTopology {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2827,7 +3051,7 @@ nonisolated extension Csi_V1_ControllerServiceCapability.RPC: SwiftProtobuf.Mess
 }
 
 nonisolated extension Csi_V1_ControllerServiceCapability.RPC.TypeEnum: SwiftProtobuf._ProtoNameProviding {
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0UNKNOWN\0\u{1}CREATE_DELETE_VOLUME\0\u{1}PUBLISH_UNPUBLISH_VOLUME\0\u{1}LIST_VOLUMES\0\u{1}GET_CAPACITY\0\u{2}\u{5}EXPAND_VOLUME\0\u{1}LIST_VOLUMES_PUBLISHED_NODES\0\u{1}VOLUME_CONDITION\0\u{1}GET_VOLUME\0\u{1}SINGLE_NODE_MULTI_WRITER\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0UNKNOWN\0\u{1}CREATE_DELETE_VOLUME\0\u{1}PUBLISH_UNPUBLISH_VOLUME\0\u{1}LIST_VOLUMES\0\u{1}GET_CAPACITY\0\u{2}\u{5}EXPAND_VOLUME\0\u{1}LIST_VOLUMES_PUBLISHED_NODES\0\u{1}VOLUME_CONDITION\0\u{1}GET_VOLUME\0\u{1}SINGLE_NODE_MULTI_WRITER\0\u{1}MODIFY_VOLUME\0")
 }
 
 nonisolated extension Csi_V1_ControllerExpandVolumeRequest: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
@@ -3471,7 +3695,7 @@ nonisolated extension Csi_V1_NodeGetInfoRequest: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension Csi_V1_NodeGetInfoResponse: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   public static let protoMessageName: String = _protobuf_package + ".NodeGetInfoResponse"
-  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{3}max_volumes_per_node\0")
+  public static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}node_id\0\u{3}max_volumes_per_node\0\u{3}accessible_topology\0")
 
   public mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -3481,24 +3705,33 @@ nonisolated extension Csi_V1_NodeGetInfoResponse: SwiftProtobuf.Message, SwiftPr
       switch fieldNumber {
       case 1: try { try decoder.decodeSingularStringField(value: &self.nodeID) }()
       case 2: try { try decoder.decodeSingularInt64Field(value: &self.maxVolumesPerNode) }()
+      case 3: try { try decoder.decodeSingularMessageField(value: &self._accessibleTopology) }()
       default: break
       }
     }
   }
 
   public func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
     if !self.nodeID.isEmpty {
       try visitor.visitSingularStringField(value: self.nodeID, fieldNumber: 1)
     }
     if self.maxVolumesPerNode != 0 {
       try visitor.visitSingularInt64Field(value: self.maxVolumesPerNode, fieldNumber: 2)
     }
+    try { if let v = self._accessibleTopology {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 3)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
   public static func ==(lhs: Csi_V1_NodeGetInfoResponse, rhs: Csi_V1_NodeGetInfoResponse) -> Bool {
     if lhs.nodeID != rhs.nodeID {return false}
     if lhs.maxVolumesPerNode != rhs.maxVolumesPerNode {return false}
+    if lhs._accessibleTopology != rhs._accessibleTopology {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -14,7 +14,7 @@ struct ControllerService: Csi_V1_Controller.SimpleServiceProtocol {
     static let capabilities: [Csi_V1_ControllerServiceCapability.RPC.TypeEnum] = [
         .createDeleteVolume, .publishUnpublishVolume, .listVolumes, .getCapacity, .expandVolume,
         .listVolumesPublishedNodes,
-        .getVolume, .singleNodeMultiWriter,
+        .getVolume, .singleNodeMultiWriter, .modifyVolume,
     ]
 
     func createVolume(
@@ -46,9 +46,9 @@ struct ControllerService: Csi_V1_Controller.SimpleServiceProtocol {
             }
             let published = try await program.volume(.publish(volume: volume, node: node))
             return .with {
-                $0.publishContext = [
-                    "members": published.members.joined(separator: ","), "takeOver": "\(published.takesOver)",
-                ]
+                $0.publishContext = published.limits.parameters
+                $0.publishContext["members"] = published.members.joined(separator: ",")
+                $0.publishContext["takeOver"] = "\(published.takesOver)"
             }
         }
     }
@@ -129,7 +129,8 @@ struct ControllerService: Csi_V1_Controller.SimpleServiceProtocol {
                 guard error.code == .failedPrecondition else { throw error }
                 return .init()
             }
-            let capacity = try await program.answer(.capacity(parameters: request.parameters)).capacity
+            let domain = try request.hasAccessibleTopology ? request.accessibleTopology.domain() : nil
+            let capacity = try await program.answer(.capacity(parameters: request.parameters, domain: domain)).capacity
             return .with {
                 $0.availableCapacity = Int64(clamping: capacity?.total ?? 0)
                 $0.maximumVolumeSize = .with { $0.value = Int64(clamping: capacity?.largest ?? 0) }
@@ -153,6 +154,19 @@ struct ControllerService: Csi_V1_Controller.SimpleServiceProtocol {
                 $0.capacityBytes = Int64(clamping: volume.size)
                 $0.nodeExpansionRequired = !isBlock
             }
+        }
+    }
+
+    func controllerModifyVolume(
+        request: Csi_V1_ControllerModifyVolumeRequest, context: ServerContext
+    ) async throws -> Csi_V1_ControllerModifyVolumeResponse {
+        try await calls.make("ControllerModifyVolume", volume: request.volumeID) { [program] _ in
+            guard !request.mutableParameters.isEmpty else {
+                throw NodeError(.invalidArgument, "no parameter is given that is to be changed")
+            }
+            _ = try await program.answer(
+                .modify(volume: Self.given(request.volumeID), parameters: request.mutableParameters))
+            return .init()
         }
     }
 
@@ -209,12 +223,28 @@ extension VolumeWish {
             throw NodeError(
                 .invalidArgument, "a volume begins empty: copies of snapshots and of volumes are not supported")
         }
-        if let key = request.mutableParameters.keys.sorted().first {
+        let (least, most) = try request.capacityRange.limits()
+        let topology = request.accessibilityRequirements
+        self.init(
+            name: request.name, leastBytes: least, mostBytes: most, parameters: request.parameters,
+            mutableParameters: request.mutableParameters,
+            domains: VolumeDomains(
+                allowed: try topology.requisite.map { given throws(NodeError) in try given.domain() },
+                preferred: try topology.preferred.map { given throws(NodeError) in try given.domain() }))
+    }
+}
+
+extension Csi_V1_Topology {
+    /// The failure domain that the segments name.
+    func domain() throws(NodeError) -> String {
+        guard segments.count == 1, let domain = segments[VolumeDomains.segment], VolumeDomains.isValue(domain) else {
+            let names = segments.keys.sorted().map { "\"\($0.prefix(140))\"" }.joined(separator: ", ")
             throw NodeError(
                 .invalidArgument,
-                "the parameter \"\(key.prefix(140))\" cannot be changed later: name it in the class, not as mutable")
+                "the segments of a topology, \(names.isEmpty ? "none" : names), are none of this driver's; allowed: "
+                    + "\(VolumeDomains.segment) alone, with up to \(VolumeDomains.longest) letters, digits, '.', '_' and '-'"
+            )
         }
-        let (least, most) = try request.capacityRange.limits()
-        self.init(name: request.name, leastBytes: least, mostBytes: most, parameters: request.parameters)
+        return domain
     }
 }

@@ -25,10 +25,11 @@ struct IdentityService: Csi_V1_Identity.SimpleServiceProtocol {
         request: Csi_V1_GetPluginCapabilitiesRequest, context: ServerContext
     ) async throws -> Csi_V1_GetPluginCapabilitiesResponse {
         guard calls.isController else { return .init() }
+        let services: [Csi_V1_PluginCapability.Service.TypeEnum] =
+            calls.hasTopology ? [.controllerService, .volumeAccessibilityConstraints] : [.controllerService]
         return .with {
-            $0.capabilities = [
-                .with { $0.service.type = .controllerService }, .with { $0.volumeExpansion.type = .offline },
-            ]
+            $0.capabilities = services.map { type in .with { $0.service.type = type } }
+            $0.capabilities.append(.with { $0.volumeExpansion.type = .offline })
         }
     }
 

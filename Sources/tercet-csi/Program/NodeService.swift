@@ -1,4 +1,5 @@
 import CSIInterface
+import ControllerCalls
 import GRPCCore
 import Logging
 import NodeAgent
@@ -83,9 +84,16 @@ struct NodeService: Csi_V1_Node.SimpleServiceProtocol {
         try await calls.make("NodeGetInfo", level: .debug) { [settings] agent in
             let room = Int64(try agent.mostVolumes())
             let most = settings.maximumVolumes == 0 ? room : min(room, settings.maximumVolumes)
+            let node = settings.node ?? agent.info().node
+            // The controller knows the nodes that have said so.
+            if let registry = settings.nodeRegistry {
+                _ = try await ControllerProgram(registry, timeoutSeconds: settings.agent.timeoutSeconds)
+                    .answer(.enter(node: node, domain: settings.domain))
+            }
             return .with {
-                $0.nodeID = settings.node ?? agent.info().node
+                $0.nodeID = node
                 $0.maxVolumesPerNode = most
+                if let domain = settings.domain { $0.accessibleTopology.segments = [VolumeDomains.segment: domain] }
             }
         }
     }

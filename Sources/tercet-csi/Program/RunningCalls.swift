@@ -24,6 +24,8 @@ final class RunningCalls: Sendable {
     private let controllerSettings: ControllerSettings?
     /// A node's calls are served.
     let isNode: Bool
+    /// Orchestrators are to give topologies.
+    let hasTopology: Bool
     private let logger: Logger
     private let state = Mutex(State())
 
@@ -31,6 +33,7 @@ final class RunningCalls: Sendable {
         self.settings = settings.agent
         controllerSettings = settings.controller
         isNode = settings.servesNode
+        hasTopology = settings.hasTopology
         self.logger = logger
     }
 

@@ -73,7 +73,7 @@ struct VolumeUse {
 
 extension StageRequest {
     /// Keys of a volume's context that are this driver's. Orchestrators add others, which have a domain.
-    private static let keys: Set<String> = ["members", "takeOver"]
+    private static let keys = Set(["members", "takeOver"] + LimitParameters.names)
 
     /// A controller's word, which is newer, goes before the volume's own.
     init(_ request: Csi_V1_NodeStageVolumeRequest) throws(NodeError) {
@@ -81,7 +81,8 @@ extension StageRequest {
         if let key = context.keys.sorted().first(where: { !Self.keys.contains($0) && !$0.contains("/") }) {
             throw NodeError(
                 .invalidArgument,
-                "the key \"\(key.prefix(140))\" of the volume's context is not known; allowed: members, takeOver")
+                "the key \"\(key.prefix(140))\" of the volume's context is not known; allowed: "
+                    + Self.keys.sorted().joined(separator: ", "))
         }
         guard let takesOver = Bool(context["takeOver"] ?? "false") else {
             throw NodeError(.invalidArgument, "\"takeOver\" of the volume's context; allowed: true or false")
@@ -89,7 +90,16 @@ extension StageRequest {
         self.init(
             volume: try VolumeID(request.volumeID), stagingPath: request.stagingTargetPath,
             capability: try VolumeUse(request.hasVolumeCapability ? request.volumeCapability : nil).capability,
-            members: (context["members"] ?? "").split { $0 == "," || $0 == " " }.map(String.init), takesOver: takesOver)
+            members: (context["members"] ?? "").split { $0 == "," || $0 == " " }.map(String.init), takesOver: takesOver,
+            limits: try Self.limits(context))
+    }
+}
+
+extension StageRequest {
+    private static func limits(_ context: [String: String]) throws(NodeError) -> LimitParameters {
+        do throws(ControllerAnswer.Failure) {
+            return try LimitParameters(context.filter { LimitParameters.names.contains($0.key) })
+        } catch { throw NodeError(error.code, error.message) }
     }
 }
 

@@ -33,20 +33,26 @@ struct VolumeController {
         case .get(let name): return ControllerAnswer(volumes: [try await ready(name).entry.volume])
         case .expand(let name, let least, let most):
             return ControllerAnswer(volumes: [try await expand(name, least, most).volume])
-        case .capacity(let parameters): return try await capacity(VolumeClass(parameters))
+        case .capacity(let parameters, let domain): return try await capacity(VolumeClass(parameters), domain)
+        case .modify(let name, let parameters):
+            try await modify(name, LimitParameters(parameters))
+            return ControllerAnswer()
+        case .enter(let node, let domain):
+            try await enter(NodeEntry(name: node, domain: domain))
+            return ControllerAnswer()
         }
     }
 
     // MARK: Finding
 
-    private func find(_ name: String) async throws -> Registration? {
+    func find(_ name: String) async throws -> Registration? {
         let (list, name) = (registry, name)
         let found = try await callRegistry { () async throws(RegistryError) in try await list.get(name) }
         return found == nil ? nil : try await Registration.find(name, in: list)
     }
 
     /// The entry of a volume that is there and in use, or may be.
-    private func ready(_ name: String) async throws -> Registration {
+    func ready(_ name: String) async throws -> Registration {
         guard let found = try await find(name) else { throw Failure(.notFound, "there is no volume \(name)") }
         guard found.entry.state == .ready else {
             throw Failure(.notFound, "volume \(name) is \(found.entry.state): it is not there yet, or not any more")
@@ -64,7 +70,7 @@ struct VolumeController {
     }
 
     /// A change that met another program's. It can be made again.
-    private func change<Result>(_ body: () async throws -> Result) async throws -> Result {
+    func change<Result>(_ body: () async throws -> Result) async throws -> Result {
         do { return try await body() } catch let error as TercetError
             where error.code == .exists || error.code == .notFound
         {
@@ -87,26 +93,29 @@ struct VolumeController {
 
     private func create(_ wish: VolumeWish) async throws -> VolumeEntry {
         let kind = try VolumeClass(wish.parameters)
+        let limits = try LimitParameters(wish.mutableParameters)
         let least = try size(wish, kind)
         do throws(RegistryError) { try VolumeEntry.validate(name: wish.name) } catch {
             throw Failure(.invalidArgument, error.message)
         }
         if let found = try await find(wish.name) {
             try refuseBusy(found.entry)
-            if found.entry.state == .ready { return try same(found.entry, wish, kind) }
+            if found.entry.state == .ready { return try await same(found.entry, wish, kind) }
             // A creation or an end was interrupted: then there is nothing of the volume that anybody has been told of.
             try await withSession { session in
                 try await claim(found)
                 let volume = pooled(found, session)
                 _ = try await found.entry.state == .creating ? volume.settleCreation() : volume.settleEnd()
             }
-            if let complete = try await find(wish.name) { return try same(complete.entry, wish, kind) }
+            if let complete = try await find(wish.name) { return try await same(complete.entry, wish, kind) }
         }
         return try await withSession { session in
             let making = PooledMaking(
                 name: wish.name, leastBytes: least, mostBytes: wish.mostBytes, creation: kind.creation,
                 spread: kind.spread,
-                pools: kind.pools, labels: [Label.parameters: kind.canonical], hostNQN: hostNQN, patience: patience)
+                pools: kind.pools, domains: wish.domains,
+                labels: Label.of(limits).merging([Label.parameters: kind.canonical]) { $1 }, hostNQN: hostNQN,
+                patience: patience)
             do {
                 return try await making.make(in: registry, session.groups[0]).registration.entry
             } catch let error as TercetError where error.code == .exists {
@@ -135,7 +144,7 @@ struct VolumeController {
     }
 
     /// The volume that is there under the name, if it is the one that is asked for.
-    private func same(_ entry: VolumeEntry, _ wish: VolumeWish, _ kind: VolumeClass) throws -> VolumeEntry {
+    private func same(_ entry: VolumeEntry, _ wish: VolumeWish, _ kind: VolumeClass) async throws -> VolumeEntry {
         let size = entry.size ?? 0
         guard size >= wish.leastBytes, size <= wish.mostBytes else {
             throw Failure(
@@ -149,7 +158,22 @@ struct VolumeController {
                 "volume \(entry.name) is there with other parameters (\(entry.labels[Label.parameters] ?? "none")); asked for are "
                     + kind.canonical)
         }
+        try await checkDomains(entry, wish.domains.allowed)
         return entry
+    }
+
+    /// Throws where a member lies in a failure domain that is not allowed.
+    private func checkDomains(_ entry: VolumeEntry, _ allowed: [String]) async throws {
+        guard !allowed.isEmpty else { return }
+        let list = registry
+        let pools = try await callRegistry { () async throws(RegistryError) in try await list.pools() }
+        let domains = Set(entry.members.compactMap { $0.pool.flatMap { pools[$0]?.domain } })
+        guard domains.isSubset(of: allowed) else {
+            throw Failure(
+                .alreadyExists,
+                "volume \(entry.name) is there in the failure domains \(domains.sorted().joined(separator: ", ")); asked for are "
+                    + allowed.sorted().joined(separator: ", "))
+        }
     }
 
     /// Takes over an operation that was interrupted.
@@ -187,33 +211,6 @@ struct VolumeController {
         }
     }
 
-    // MARK: Nodes
-
-    private func publish(_ name: String, _ node: String) async throws -> VolumeEntry {
-        let found = try await ready(name)
-        if let present = found.entry.labels[Label.node], present != node {
-            throw Failure(
-                .failedPrecondition,
-                "volume \(name) is published to node \(present); a volume is one node's: unpublish it there first")
-        }
-        guard found.entry.labels[Label.node] != node else { return found.entry }
-        try await change { try await found.change { $0.labels[Label.node] = node } }
-        return found.entry
-    }
-
-    /// A node that had the volume is remembered: the next one fences it, for it may be away and still have writes on their way.
-    private func unpublish(_ name: String, _ node: String) async throws {
-        guard VolumeEntry.isName(name), let found = try await find(name), let present = found.entry.labels[Label.node],
-            node.isEmpty || present == node
-        else { return }
-        try await change {
-            try await found.change { entry in
-                entry.labels[Label.node] = nil
-                entry.labels[Label.formerNode] = present
-            }
-        }
-    }
-
     // MARK: Looks
 
     private func list(_ most: Int, _ after: String) async throws -> ControllerAnswer {
@@ -230,13 +227,13 @@ struct VolumeController {
             volumes: part.map(\.volume), next: part.count < rest.count ? part.last?.name : nil)
     }
 
-    private func capacity(_ kind: VolumeClass) async throws -> ControllerAnswer {
+    private func capacity(_ kind: VolumeClass, _ domain: String?) async throws -> ControllerAnswer {
         try await withSession { session in
             let pools = try await OpenPools.open(
                 kind.pools, in: registry, as: HostIdentity(nqn: hostNQN, id: .random()), session.groups[0],
                 milliseconds: min(patience.milliseconds, 3000))
             await pools.close()
-            let choice = PoolChoice(pools.offers, kind.spread)
+            let choice = PoolChoice(pools.offers(in: domain.map { [$0] } ?? []), kind.spread)
             let largest = choice.largest.flatMap { found in
                 PooledSize.largest(in: found.bytes, blockSize: found.blockSize, regionSize: kind.creation.regionSize)
             }
@@ -286,28 +283,4 @@ struct VolumeController {
         }
         return try await ready(name).entry
     }
-}
-
-/// Labels of entries that a controller writes.
-enum Label {
-    /// The parameters with which a volume was made.
-    static let parameters = "csi.tercet/parameters"
-    /// The node that has it.
-    static let node = "csi.tercet/node"
-    /// The node that had it last.
-    static let formerNode = "csi.tercet/former-node"
-}
-
-extension VolumeEntry {
-    /// As a controller tells it.
-    fileprivate var volume: ControllerVolume {
-        let (node, former) = (labels[Label.node], labels[Label.formerNode])
-        return ControllerVolume(
-            name: name, uuid: uuid.description, size: size ?? 0, members: members.map(\.address.description),
-            node: node,
-            takesOver: node != nil && former != nil && former != node)
-    }
-
-    /// Whether a volume could have this name.
-    static func isName(_ name: String) -> Bool { (try? validate(name: name)) != nil }
 }

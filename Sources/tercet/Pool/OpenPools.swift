@@ -82,8 +82,10 @@ struct OpenPools {
     func facts(_ name: String) -> PoolConnection.Facts? { facts[name] }
 
     /// The offers of pools that can be used.
-    var offers: [PoolOffer] {
-        registered.pools.compactMap { pool in
+    ///
+    /// - Parameter domains: those in which they lie; empty for any.
+    func offers(in domains: [String] = []) -> [PoolOffer] {
+        registered.pools.filter { domains.isEmpty || domains.contains($0.domain) }.compactMap { pool in
             facts[pool.name].map {
                 PoolOffer(
                     name: pool.name, domain: pool.domain, unallocated: $0.unallocated, blockSize: $0.blockSize)

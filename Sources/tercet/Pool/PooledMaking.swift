@@ -1,4 +1,5 @@
 import Base
+import ControllerCalls
 import NVMeInitiator
 import Replication
 import VolumeDriver
@@ -14,6 +15,7 @@ struct PooledMaking {
     var spread = PoolSpread.required
     /// The pools to choose from; `nil` for all.
     var pools: Set<String>?
+    var domains = VolumeDomains()
     var labels: [String: String] = [:]
     var hostNQN: String?
     var patience: Patience
@@ -70,15 +72,16 @@ struct PooledMaking {
         func size(_ blockSize: UInt32) -> PooledSize? {
             PooledSize(bytes: leastBytes, blockSize: blockSize, regionSize: creation.regionSize)
         }
-        let choice = PoolChoice(open.offers, spread)
+        let offers = open.offers(in: domains.allowed)
+        let choice = PoolChoice(offers, spread, preferring: domains.preferred)
         let chosen = choice.pools { blockSize in
             guard let size = size(blockSize), size.volumeBytes <= mostBytes else { return nil }
             return size.memberBlocks * UInt64(blockSize)
         }
         if let chosen, let size = size(chosen[0].blockSize) { return (chosen, size) }
         guard
-            open.offers.isEmpty
-                || open.offers.contains(where: { (size($0.blockSize)?.volumeBytes ?? .max) <= mostBytes })
+            offers.isEmpty
+                || offers.contains(where: { (size($0.blockSize)?.volumeBytes ?? .max) <= mostBytes })
         else {
             throw TercetError(
                 .invalid,
@@ -86,11 +89,14 @@ struct PooledMaking {
             )
         }
         let places = spread == .required ? "three failure domains" : "three pools"
-        let most = choice.largest.map { ByteSize.format($0.bytes) + " at most" } ?? "none for all three members"
+        let most =
+            PoolChoice(offers, spread).largest.map { ByteSize.format($0.bytes) + " at most" }
+            ?? "none for all three members"
         throw TercetError(
             .exhausted,
-            "volume \(name): \(places) with room for \(leastBytes) bytes and metadata are needed; of \(open.offers.count) pools that "
-                + "can be used, three have \(most)\(open.troubles)")
+            "volume \(name): \(places) with room for \(leastBytes) bytes and metadata are needed; of \(offers.count) pools that "
+                + "can be used\(domains.allowed.isEmpty ? "" : " in \(domains.allowed.sorted().joined(separator: ", "))"), three have \(most)\(open.troubles)"
+        )
     }
 
     private func newEntry(_ chosen: [PoolOffer], _ open: OpenPools) throws(TercetError) -> VolumeEntry {
