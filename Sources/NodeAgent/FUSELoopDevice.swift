@@ -90,7 +90,8 @@ struct FUSELoopDevice {
             }
             var exports: [Export]
         }
-        let found = try await programs.succeed("nbdinfo", ["--json", uri], .unavailable)
+        // Unless it is told not to, nbdinfo reads from the volume and has file(1) guess what it holds.
+        let found = try await programs.succeed("nbdinfo", ["--json", "--no-content", uri], .unavailable)
         guard let export = try? JSONDecoder().decode(Answer.self, from: Data(found.bytes)).exports.first else {
             throw NodeError(.unavailable, "nbdinfo tells no block size of \(uri): \(found.line)")
         }
