@@ -23,6 +23,10 @@ public enum TrustedPath {
     private static func check(_ status: stat, _ path: String, isOwn: Bool) throws(TercetError) {
         // Terminals, pipes and the like are whoever's they are: only what lies there for others to change is looked at.
         guard [S_IFREG, S_IFDIR].contains(status.st_mode & S_IFMT) else { return }
+        // Such a folder, as /tmp, is meant for everybody: its mode is not to be changed.
+        guard status.st_mode & (S_IFMT | S_ISVTX | 0o002) != S_IFDIR | S_ISVTX | 0o002 else {
+            throw TercetError(.notPermitted, "\(path): is a folder that all users share; name one of this daemon's own")
+        }
         guard status.st_mode & 0o002 == 0 else {
             throw TercetError(.notPermitted, "\(path): anybody may write to it; take that away with chmod o-w \(path)")
         }

@@ -9,7 +9,6 @@ extension Element {
     package static func text(of path: String) throws(TercetError) -> String {
         guard let file = fopen(path, "re") else { throw Self.unreadable(path, errno) }
         defer { fclose(file) }
-        try TrustedPath.check(descriptor: fileno(file), path)
         var bytes: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 65536)
         while true {
@@ -21,6 +20,7 @@ extension Element {
             if count < chunk.count { break }
         }
         if ferror(file) != 0 { throw Self.unreadable(path, errno) }
+        try TrustedPath.check(descriptor: fileno(file), path)
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw TercetError(.invalid, "\(path): is not UTF-8 text")
         }

@@ -41,6 +41,15 @@ import Testing
         chmod(folder, 0o700)
     }
 
+    /// Nobody is told to change the mode of a folder that is everybody's.
+    @Test func aFolderThatAllShareIsNotOwn() throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tercet-\(UUID())").path
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        #expect(mkdir(folder, 0o700) == 0 && chmod(folder, 0o1777) == 0)
+        let text = "\(folder): is a folder that all users share; name one of this daemon's own"
+        #expect(throws: TercetError(.notPermitted, text)) { try TrustedPath.check(folder, isOwn: true) }
+    }
+
     @Test func aFileOfAnotherUserIsNotOwn() throws {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("tercet-\(UUID())").path
         defer { try? FileManager.default.removeItem(atPath: folder) }
