@@ -84,6 +84,17 @@ without_small_disks() {
   ! mount -t tmpfs -o size=1m tmpfs "$tap_folder/probe" 2>/dev/null || { umount "$tap_folder/probe"; return 1; }
 }
 
+# all_nights: runs `night NUMBER NAME` for each of `conditions`, at the same time; a name that is empty was left out.
+all_nights() {
+  local number=0 condition
+  for condition in "${conditions[@]}"; do
+    number=$((number + 1))
+    [ -n "$condition" ] || continue
+    (night "$number" "$condition") >"$whole/$condition.log" 2>&1 &
+  done
+  wait
+}
+
 # conclude_night HEADING...: writes the text where that is asked for, and compares all conditions with it.
 conclude_night() {
   local condition beyond took label

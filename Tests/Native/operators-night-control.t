@@ -484,13 +484,7 @@ if without_small_disks; then
   for kind in registry target; do skip "${titles[${kind}_full]}" "no file system can be mounted here"; done
   conditions=("${conditions[@]/*_full/}")
 fi
-number=0
-for condition in "${conditions[@]}"; do
-  number=$((number + 1))
-  [ -n "$condition" ] || continue
-  (night "$number" "$condition") >"$whole/$condition.log" 2>&1 &
-done
-wait
+all_nights
 conclude_night "An operator's night, the part of the control plane: what each command prints, and how it ends. Lines of the standard error" \
   "begin with an exclamation mark. Tests/Native/operators-night-control.t compares; UPDATE=1 writes this anew." \
   "The exit status is followed by the command's deadline; beside it $allowance s are for a machine that does much at once."

@@ -396,13 +396,7 @@ if without_small_disks; then
   conditions=("${conditions[@]/full*/}")
 fi
 
-number=0
-for condition in "${conditions[@]}"; do
-  number=$((number + 1))
-  [ -n "$condition" ] || continue
-  (night "$number" "$condition") >"$whole/$condition.log" 2>&1 &
-done
-wait
+all_nights
 
 conclude_night "An operator's night: what each command prints, and how it ends. Lines of the standard error begin with an exclamation" \
   "mark. Tests/Native/operators-night.t compares; UPDATE=1 writes this anew." \
