@@ -68,9 +68,11 @@ struct GroupHandle: Sendable {
     func attach(_ group: any PollGroupDuties) { reference.group = group }
 
     /// Runs `body` on the group's thread, while the group is there.
-    func send(_ body: @escaping @Sendable (any PollGroupDuties) -> Void) {
+    ///
+    /// - Parameter alone: in a round of its own, for it may make a system call.
+    func send(alone: Bool = false, _ body: @escaping @Sendable (any PollGroupDuties) -> Void) {
         let reference = reference
-        mailbox.send { if let group = reference.group { body(group) } }
+        mailbox.send(alone: alone) { if let group = reference.group { body(group) } }
     }
 
     /// Tells the queues that hosts have at the group: none if it is gone. Its mailbox has to be drained.

@@ -23,14 +23,14 @@ enum Limits {
     /// Events of a port taken in one poll, and orders given before they are carried out.
     static let eventBatch = 192
     static let orderBatch = 256
-    /// Namespaces that a reactor opens or looks at in one round.
+    /// Namespaces that a reactor looks at in one round, and of those the ones that it opens: that may be a system call, which takes
+    /// as long as all the rest.
     static let namespacesPerRound = 16
+    static let openingsPerRound = 1
     /// Bytes of an answer that are written in one round.
-    static let pageBytesPerRound = 32 << 10
+    static let pageBytesPerRound = 16 << 10
     /// Hosts that are registered with one namespace.
     static let registrants = 4096
-    /// Requests of other threads that a reactor looks at in one round: a change that all hosts hear of is one for each of them.
-    static let lettersPerRound = 8
     /// Hosts that are told of something in one round, and registrants that are looked at, or given up, in one.
     static let hostsPerRound = 16
     static let registrantsPerRound = 128

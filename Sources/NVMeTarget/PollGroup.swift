@@ -54,7 +54,7 @@ public final class PollGroup: Poller {
 
     public override func poll(now: MonotonicTime) -> Int {
         self.now = now
-        var work = mailbox.drain(most: Limits.lettersPerRound)
+        var work = mailbox.drainSome()
         // Asking for connections is a system call: not in every round.
         if now >= nextNoticeCheck {
             nextNoticeCheck = now.advanced(byNanoseconds: Limits.eventCheckNanoseconds)

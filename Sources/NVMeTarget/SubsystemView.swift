@@ -18,6 +18,8 @@ final class SubsystemView {
     private var accessTables: [(listener: SocketAddress?, table: AccessTable)] = []
     /// Generations that namespaces' slots have had.
     private var generations: UInt32 = 0
+    /// How often a device was opened.
+    private var openings = 0
 
     init(_ subsystem: Subsystem, capacity: Int) {
         self.subsystem = subsystem
@@ -98,7 +100,8 @@ final class SubsystemView {
     ///
     /// - Parameter failed: told of each namespace whose device does not open.
     func advance(_ blocks: BlockSet, failed: (UInt32, TercetError) -> Void) -> Bool {
-        for _ in 0..<Limits.namespacesPerRound {
+        let openingsBefore = openings
+        for _ in 0..<Limits.namespacesPerRound where openings - openingsBefore < Limits.openingsPerRound {
             // A subsystem that has been removed has no namespaces: those that are open here are closed.
             guard let nsid = subsystem.isRemoved ? open.keys.first : unseen?.popFirst() else { break }
             synchronize(nsid, blocks, failed: failed)
@@ -133,6 +136,7 @@ final class SubsystemView {
         }
         if open[nsid] == nil {
             open[nsid] = namespace
+            openings += 1
             let device = namespace.definition.device
             do {
                 slot.channel = blocks.add(

@@ -207,12 +207,12 @@ extension Target {
     }
 
     func namespaceChanged(_ nsid: UInt32, of subsystem: Subsystem) {
-        for group in groups { group.send { $0.synchronize(subsystem, nsid: nsid) } }
+        for group in groups { group.send(alone: true) { $0.synchronize(subsystem, nsid: nsid) } }
         for controller in subsystem.controllers { noteChange(of: nsid, controller) }
     }
 
     /// Lets every poll group look at all of the subsystem's namespaces anew.
     private func synchronize(_ subsystem: Subsystem) {
-        for group in groups { group.send { $0.synchronize(subsystem) } }
+        for group in groups { group.send(alone: true) { $0.synchronize(subsystem) } }
     }
 }

@@ -3,7 +3,7 @@ import Synchronization
 /// Work handed to a thread by other threads, in the order in which it was sent. For the control plane: sending takes a
 /// lock and allocates.
 public final class Mailbox: Sendable {
-    private let messages = Mutex<[@Sendable () -> Void]>([])
+    private let bundles = Mutex(Bundles())
     private let count = Atomic<Int>(0)
     private let bell: Doorbell?
 
@@ -18,9 +18,11 @@ public final class Mailbox: Sendable {
     public var descriptor: Int32 { bell?.descriptor ?? -1 }
 
     /// Leaves `body` to be run by the mailbox's owner.
-    public func send(_ body: @escaping @Sendable () -> Void) {
-        let isFirst = messages.withLock { messages in
-            messages.append(body)
+    ///
+    /// - Parameter alone: `drainSome` runs nothing else with it, for it takes long.
+    public func send(alone: Bool = false, _ body: @escaping @Sendable () -> Void) {
+        let isFirst = bundles.withLock { bundles in
+            bundles.append(body, alone: alone)
             return count.add(1, ordering: .acquiringAndReleasing).oldValue == 0
         }
         // The owner looks once more before it sleeps: the first letter alone has to wake it.
@@ -34,22 +36,62 @@ public final class Mailbox: Sendable {
     public var isEmpty: Bool { count.load(ordering: .acquiring) == 0 }
 
     /// Runs the work that has arrived, oldest first, and returns how many pieces there were. One atomic load if there are none.
-    ///
-    /// - Parameter most: pieces that are run at the most; the others are left for the next call. Owners that have other work to
-    ///   do say how many, as anybody may send a thousand at once.
     @discardableResult
-    public func drain(most: Int = .max) -> Int {
+    public func drain() -> Int {
         guard count.load(ordering: .acquiring) > 0 else { return 0 }
-        let arrived = messages.withLock { messages in
-            let taken = Array(messages.prefix(most))
-            messages.removeFirst(taken.count)
-            count.store(messages.count, ordering: .releasing)
-            return taken
+        let arrived = bundles.withLock { bundles in
+            count.store(0, ordering: .releasing)
+            return bundles.takeAll()
         }
-        for message in arrived { message() }
-        return arrived.count
+        for bundle in arrived { for letter in bundle { letter() } }
+        return arrived.reduce(0) { $0 + $1.count }
     }
+
+    /// Runs a few pieces of the work that has arrived, `bundleSize` at the most, and leaves the others for the next call: for owners
+    /// that have other work to do, as anybody may send a thousand pieces at once.
+    @discardableResult
+    public func drainSome() -> Int {
+        guard count.load(ordering: .acquiring) > 0 else { return 0 }
+        let oldest = bundles.withLock { bundles in
+            let oldest = bundles.takeOldest()
+            count.subtract(oldest.count, ordering: .releasing)
+            return oldest
+        }
+        for letter in oldest { letter() }
+        return oldest.count
+    }
+
+    /// Letters that are taken out together.
+    public static let bundleSize = 4
 
     /// Makes the descriptor unreadable until more work arrives.
     public func acknowledge() { bell?.acknowledge() }
+}
+
+/// The letters of a mailbox, in bundles.
+///
+/// Where a thousand have arrived, an owner that opens a few of them touches these alone. Another processor has just written the
+/// others: to move them all up by a few places would take longer than what the few ask for.
+private struct Bundles {
+    private var bundles: [[@Sendable () -> Void]] = []
+    /// The last bundle takes more letters.
+    private var isOpen = false
+
+    mutating func append(_ letter: @escaping @Sendable () -> Void, alone: Bool) {
+        defer { isOpen = !alone }
+        if isOpen, !alone, let last = bundles.indices.last, bundles[last].count < Mailbox.bundleSize {
+            return bundles[last].append(letter)
+        }
+        var bundle: [@Sendable () -> Void] = []
+        bundle.reserveCapacity(Mailbox.bundleSize)
+        bundle.append(letter)
+        bundles.append(bundle)
+    }
+
+    mutating func takeAll() -> [[@Sendable () -> Void]] {
+        defer { bundles = [] }
+        return bundles
+    }
+
+    mutating func takeOldest() -> [@Sendable () -> Void] { bundles.isEmpty ? [] : bundles.removeFirst() }
 }

@@ -52,11 +52,11 @@ struct WorldError: Error, CustomStringConvertible {
     init(_ description: String) { self.description = description }
 }
 
-/// Events that the target told its operator.
+/// Events that the target told its operator. They become text when they are asked for, as in the daemon: not on a reactor.
 final class TargetEvents: Sendable {
-    private let lines = Mutex<[String]>([])
-    func record(_ event: TargetEvent) { lines.withLock { $0.append("\(event)") } }
-    var all: [String] { lines.withLock { $0 } }
+    private let events = Mutex<[TargetEvent]>([])
+    func record(_ event: TargetEvent) { events.withLock { $0.append(event) } }
+    var all: [String] { events.withLock { $0 }.map { "\($0)" } }
     func contains(_ text: String) -> Bool { all.contains { $0.contains(text) } }
 }
 

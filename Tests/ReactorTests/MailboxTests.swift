@@ -43,15 +43,27 @@ import Testing
     @Test func anOwnerWithOtherWorkTakesSomeLettersAtATime() {
         let mailbox = Mailbox()
         let opened = Mutex<[Int]>([])
-        for letter in 0..<5 { mailbox.send { opened.withLock { $0.append(letter) } } }
-        #expect(mailbox.drain(most: 2) == 2)
+        for letter in 0..<9 { mailbox.send { opened.withLock { $0.append(letter) } } }
+        #expect(mailbox.drainSome() == 4)
         #expect(!mailbox.isEmpty)
         // A letter that comes meanwhile is behind those that are left.
-        mailbox.send { opened.withLock { $0.append(5) } }
-        #expect(mailbox.drain(most: 2) == 2)
-        #expect(mailbox.drain(most: 2) == 2)
-        #expect(mailbox.isEmpty && mailbox.drain(most: 2) == 0)
-        #expect(opened.withLock { $0 } == [0, 1, 2, 3, 4, 5])
+        mailbox.send { opened.withLock { $0.append(9) } }
+        #expect(mailbox.drainSome() == 4)
+        #expect(mailbox.drainSome() == 2)
+        #expect(mailbox.isEmpty && mailbox.drainSome() == 0)
+        mailbox.send { opened.withLock { $0.append(10) } }
+        #expect(mailbox.drain() == 1 && mailbox.isEmpty)
+        #expect(opened.withLock { $0 } == Array(0...10))
+    }
+
+    @Test func aLetterThatTakesLongIsOpenedAlone() {
+        let mailbox = Mailbox()
+        let opened = Mutex<[Int]>([])
+        for letter in 0..<6 {
+            mailbox.send(alone: letter == 2 || letter == 3) { opened.withLock { $0.append(letter) } }
+        }
+        #expect((0..<5).map { _ in mailbox.drainSome() } == [2, 1, 1, 2, 0])
+        #expect(opened.withLock { $0 } == Array(0...5))
     }
 
     /// Letters of several threads to an owner that sleeps whenever it finds nothing: it hears of all of them.
