@@ -20,7 +20,7 @@ struct Tercet: AsyncParsableCommand {
             DiscoverCommand.self, ConnectTestCommand.self, IdentifyCommand.self, ReadCommand.self, WriteCommand.self,
             BenchCommand.self, VolumeCommand.self, RegistryCommand.self, PoolCommand.self, NodeCommand.self,
             TargetCommand.self,
-            DoctorCommand.self, KeyCommand.self, TraceCommand.self, ControllerCommand.self,
+            TopCommand.self, DoctorCommand.self, KeyCommand.self, TraceCommand.self, ControllerCommand.self,
         ])
 }
 

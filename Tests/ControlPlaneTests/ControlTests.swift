@@ -119,23 +119,35 @@ import UnixSockets
         #expect(error?.message.contains(isFull ? "takes up no connections" : "does not answer") == true)
     }
 
+    /// A line that is no request, and the code of the answer.
+    struct BadRequest: CustomTestStringConvertible {
+        let line: String
+        let code: String
+
+        init(_ line: String, _ code: String) { (self.line, self.code) = (line, code) }
+
+        /// Tests print their arguments, and lines may be long.
+        var testDescription: String { "\(line.prefix(80))" }
+    }
+
     /// The codes are those of the specification.
     @Test(arguments: [
-        ("{", "-32700"), ("[1]", "-32600"), ("{\"jsonrpc\": \"1.0\", \"method\": \"add\", \"id\": 1}", "-32600"),
-        ("{\"jsonrpc\": \"2.0\", \"method\": \"sub\", \"id\": 1}", "-32601"),
-        ("{\"jsonrpc\": \"2.0\", \"method\": \"add\", \"params\": {\"left\": 1}, \"id\": 1}", "-32602"),
-        (
+        BadRequest("{", "-32700"), BadRequest("[1]", "-32600"),
+        BadRequest("{\"jsonrpc\": \"1.0\", \"method\": \"add\", \"id\": 1}", "-32600"),
+        BadRequest("{\"jsonrpc\": \"2.0\", \"method\": \"sub\", \"id\": 1}", "-32601"),
+        BadRequest("{\"jsonrpc\": \"2.0\", \"method\": \"add\", \"params\": {\"left\": 1}, \"id\": 1}", "-32602"),
+        BadRequest(
             "{\"jsonrpc\": \"2.0\", \"method\": \"add\", \"params\": {\"left\": \"a\", \"right\": 1}, \"id\": 1}",
-            "-32602"
-        ),
-        (String(repeating: "[", count: 500_000), "-32700"),
-        ("{\"a\":" + String(repeating: "[", count: 400) + String(repeating: "]", count: 400) + "}", "-32600"),
+            "-32602"),
+        BadRequest(String(repeating: "[", count: 500_000), "-32700"),
+        BadRequest(
+            "{\"a\":" + String(repeating: "[", count: 400) + String(repeating: "]", count: 400) + "}", "-32600"),
     ])
-    func badRequests(line: String, code: String) async throws {
+    func badRequests(_ request: BadRequest) async throws {
         let path = path()
         let server = try serve(path)
         defer { server.stop() }
-        #expect(try await raw(path, line).contains("\"code\":\(code)"))
+        #expect(try await raw(path, request.line).contains("\"code\":\(request.code)"))
     }
 
     @Test func aSocketThatIsServedIsLeftAlone() throws {

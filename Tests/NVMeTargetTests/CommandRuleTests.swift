@@ -9,15 +9,15 @@ import Testing
 /// The answers to commands: one row for each rule (NVMe Base, NVM Command Set; numbers from libnvme's headers).
 @Suite struct CommandRuleTests {
     /// A command on the I/O queue of a namespace of 8192 blocks of 512 bytes, or on the admin queue.
-    struct Rule: Sendable, CustomTestStringConvertible {
-        let testDescription: String
+    struct Rule: Sendable {
+        let name: String
         let command: RawCommand
         let data: InProcessData
         let status: RawStatus
         var isAdmin = false
 
         init(_ name: String, _ command: RawCommand, _ data: InProcessData, _ status: RawStatus) {
-            (testDescription, self.command, self.data, self.status) = (name, command, data, status)
+            (self.name, self.command, self.data, self.status) = (name, command, data, status)
         }
 
         init(_ name: String, _ command: RawCommand, _ status: RawStatus, isAdmin: Bool = false) {
@@ -123,11 +123,27 @@ import Testing
     private static let noProtection = RawStatus.specific(NVME_SC_INVALID_PI, doNotRetry: true)
     private static func protected(_ control: UInt32) -> RawCommand { .io(nvme_cmd_read).range(0, 1, control: control) }
 
-    @Test(arguments: [ranges, lengths, namespaces, opcodes, flags, others]) func rules(_ rules: [Rule]) throws {
+    /// Rules of a kind. Tests print their arguments, so it is the kind's name that is one.
+    enum Kind: String, CaseIterable {
+        case ranges, lengths, namespaces, opcodes, flags, others
+
+        var rules: [Rule] {
+            switch self {
+            case .ranges: CommandRuleTests.ranges
+            case .lengths: CommandRuleTests.lengths
+            case .namespaces: CommandRuleTests.namespaces
+            case .opcodes: CommandRuleTests.opcodes
+            case .flags: CommandRuleTests.flags
+            case .others: CommandRuleTests.others
+            }
+        }
+    }
+
+    @Test(arguments: Kind.allCases) func rules(_ kind: Kind) throws {
         let (world, host) = try EngineWorld().attached()
-        for rule in rules {
+        for rule in kind.rules {
             let reply = try world.execute(rule.command, rule.data, on: rule.isAdmin ? host.admin : host.io[0])
-            #expect(reply.status == rule.status, "\(rule.testDescription)")
+            #expect(reply.status == rule.status, "\(rule.name)")
         }
         #expect(host.isThere)
     }

@@ -4,7 +4,8 @@
 . "$(dirname "$0")/volume.sh"
 . "$(dirname "$0")/volumed.sh"
 
-for number in 0 1 2; do require "target $number starts" start_member "$number"; done
+require "target 0 starts" start_member 0 --control "$tap_folder/target.sock"
+for number in 1 2; do require "target $number starts" start_member "$number"; done
 expect_refusal "three members are needed" "2 members; a volume has three" \
   "$volumed" --nbd "$nbd_socket" --volume "db=${members[1]},${members[3]}"
 require "a volume is created" volume create
@@ -47,6 +48,16 @@ top() { "$tercet" volume top --socket "$control" --count 1 --interval 0.5 "$@"; 
 expect_output "what the volume does just now is shown" "^ +[0-9]+ +[0-9]+ +[0-9.]+ +[0-9.]+ +[1-9][0-9]* +[1-9][0-9]* +0 +[0-9]+ +[0-9]+ +0  db\$" top
 output_has "... and each member" "^ +[1-9][0-9]* commands/s, +[0-9]+ under way, [1-9][0-9]* us  member 2, in sync\$"
 expect_refusal "a volume that is not there is told" 'no volume "nowhere" is attached' top nowhere
+both() { "$tercet" top --target-socket "$tap_folder/target.sock" --volume-socket "$control" --count 1 --interval 0.5 "$@"; }
+expect_output "both daemons are shown together: a target's namespaces" "^ +[0-9]+ +[0-9]+ .* $nqn.0 namespace 1\$" both
+output_has "... and volumes" "^ +[0-9]+ +[0-9]+ .* 0  db\$"
+rates_of_both() { both --json | python3 -c 'import json, sys; look = json.load(sys.stdin); print(len(look["target"]) > 0, [row["volume"] for row in look["volumes"]])'; }
+expect_equal "... as JSON too" "True ['db']" "$(rates_of_both)"
+expect_output "a daemon that is not there is told, and the other shown" \
+  "^tercetd does not answer: $tap_folder/nobody: nobody serves at this socket" both --target-socket "$tap_folder/nobody"
+output_has "... with its volumes" " 0  db\$"
+expect_refusal "without either there is nothing to show" "neither daemon answers here\. tercetd: .*nobody.*tercet-volumed: .*none" \
+  both --target-socket "$tap_folder/nobody" --volume-socket "$tap_folder/none"
 timeout 300 "$tercet" volume watch --socket "$control" >"$tap_folder/events" 2>&1 &
 watch_pid=$!
 at_exit 'kill -KILL $watch_pid'

@@ -27,8 +27,10 @@ struct TargetCommand: ParsableCommand {
 
 /// The control socket of a target's daemon.
 struct TargetArguments: ParsableArguments {
+    static let usualSocket = "/run/tercet/tercetd.sock"
+
     @Option(name: .long, help: ArgumentHelp("Control socket of tercetd.", valueName: "PATH"))
-    var socket = "/run/tercet/tercetd.sock"
+    var socket = usualSocket
 
     @Flag(name: .long, help: "Print JSON.")
     var json = false

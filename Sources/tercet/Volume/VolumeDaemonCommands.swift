@@ -5,15 +5,17 @@ import Foundation
 
 /// The control socket of a volume daemon.
 struct DaemonArguments: ParsableArguments {
+    static let usualSocket = "/run/tercet/volumed.sock"
+
     @Option(
         name: .long,
-        help: ArgumentHelp("Control socket of tercet-volumed (default: /run/tercet/volumed.sock).", valueName: "PATH"))
+        help: ArgumentHelp("Control socket of tercet-volumed (default: \(usualSocket)).", valueName: "PATH"))
     var socket: String?
 
     @Flag(name: .long, help: "Print JSON.")
     var json = false
 
-    var path: String { socket ?? "/run/tercet/volumed.sock" }
+    var path: String { socket ?? Self.usualSocket }
 
     func call<Result: Decodable>(
         _ method: String, _ parameters: some Encodable, returning type: Result.Type
