@@ -148,7 +148,7 @@ public struct TargetState: Codable, Sendable {
     }
 
     /// The place of a thread that serves.
-    public struct ReactorPlace: Codable, Sendable {
+    public struct ReactorPlace: Codable, Equatable, Sendable {
         /// Its ordinal among the processors that the daemon may use, from 0.
         public var processor: Int
         /// The processor's NUMA node; `nil` where the system does not tell.
@@ -161,7 +161,7 @@ public struct TargetState: Codable, Sendable {
     }
 
     /// An RDMA device of the kernel.
-    public struct Device: Codable, Sendable {
+    public struct Device: Codable, Equatable, Sendable {
         public var name: String
         /// Its NUMA node: queues that come over it go to reactors there first. `nil` where the system does not tell.
         public var node: Int?

@@ -2,6 +2,8 @@ import Foundation
 
 /// The methods of `tercet-volumed`'s control socket, with their parameters and results.
 public enum VolumeMethod {
+    /// `NoParameters` to `VolumeDaemonState`.
+    public static let get = TargetMethod.get
     /// `NoParameters` to `[VolumeSummary]`.
     public static let list = "list"
     /// `NoParameters` to `VolumeRoom`.

@@ -14,6 +14,9 @@ import VolumedConfiguration
 extension Daemon {
     nonisolated var methods: ControlMethods {
         var methods = ControlMethods()
+        methods.add(VolumeMethod.get, NoParameters.self) { (_) async throws(TercetError) -> VolumeDaemonState in
+            await self.state()
+        }
         methods.add(VolumeMethod.list, NoParameters.self) { (_) async throws(TercetError) -> [VolumeSummary] in
             await self.list()
         }

@@ -2,13 +2,28 @@ import Base
 import BlockInterface
 import ControlPlane
 import Foundation
+import NBDOverTCP
 import NBDServer
+import NVMeInitiator
+import Reactor
 import Replication
+import TargetConfiguration
+import UnixSockets
 import VolumeDriver
 import VolumedConfiguration
 
 /// Looks at the volumes, for the control socket.
 extension Daemon {
+    func state() async -> VolumeDaemonState {
+        VolumeDaemonState(
+            uptimeSeconds: Double(MonotonicTime.now().nanoseconds(since: started)) / 1e9,
+            hostNQN: HostIdentity(nqn: configuration.hostNQN, id: .random()).nqn,
+            registry: configuration.registry, daemon: configuration.succession?.name, reactorPlaces: reactorPlaces,
+            devices: ProcessorPlaces.this.devices.map { TargetState.Device(name: $0.name, node: $0.node) },
+            nbd: listeners.map(\.path) + tcpListeners.map(\.name),
+            nvme: configuration.nvmeAddress.map(\.description), room: room, volumes: await list())
+    }
+
     func list() async -> [VolumeSummary] {
         var summaries: [VolumeSummary] = []
         for volume in volumes {

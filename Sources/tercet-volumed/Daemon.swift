@@ -23,8 +23,7 @@ actor Daemon {
     let journal: Journal
     let exports = ExportList()
     let reactors: [Reactor]
-    /// The NUMA nodes of their processors; `nil` for those that are not known.
-    private let reactorNodes: [Int?]
+    let reactorPlaces: [TargetState.ReactorPlace]
     let servers: [ExportServer]
     /// The initiator of each reactor, once it has a volume.
     var groups: [InitiatorGroup?]
@@ -95,7 +94,7 @@ actor Daemon {
         let places = ProcessorPlaces.this
         let processors = places.lastProcessors(configuration.reactors)
         reactors = processors.enumerated().map { Reactor(name: "volumed \($0)", processor: $1) }
-        reactorNodes = processors.map { places.node(of: $0) }
+        reactorPlaces = processors.map { .init(processor: $0, node: places.node(of: $0)) }
         watch = ReactorWatch(reactors)
         groups = Array(repeating: nil, count: reactors.count)
         turns = AttachTurns(atOnce: reactors.count * Self.attachesOfReactor)
@@ -157,7 +156,7 @@ actor Daemon {
         }
         if let address = configuration.nvmeAddress {
             let made = Reexport(
-                reactors: reactors, nodes: reactorNodes, reservations: sharedReservations, journal: journal)
+                reactors: reactors, nodes: reactorPlaces.map(\.node), reservations: sharedReservations, journal: journal)
             try await made.start(at: address)
             reexport = made
         }

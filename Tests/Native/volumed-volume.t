@@ -48,6 +48,10 @@ top() { "$tercet" volume top --socket "$control" --count 1 --interval 0.5 "$@"; 
 expect_output "what the volume does just now is shown" "^ +[0-9]+ +[0-9]+ +[0-9.]+ +[0-9.]+ +[1-9][0-9]* +[1-9][0-9]* +0 +[0-9]+ +[0-9]+ +0  db\$" top
 output_has "... and each member" "^ +[1-9][0-9]* commands/s, +[0-9]+ under way, [1-9][0-9]* us  member 2, in sync\$"
 expect_refusal "a volume that is not there is told" 'no volume "nowhere" is attached' top nowhere
+expect_output "the daemon says how it is" "^NBD clients: $nbd_socket\$" "$tercet" volume state --socket "$control"
+output_has "... where its threads run" "^reactors: 1, on processors [0-9]+( of node [0-9]+)?\$"
+output_has "... its room" "^attached by control: 0 of 16\$"
+output_has "... and its volumes" "^db: serving, $size bytes, exports: \"db\", sessions: [0-9]+, "
 both() { "$tercet" top --target-socket "$tap_folder/target.sock" --volume-socket "$control" --count 1 --interval 0.5 "$@"; }
 expect_output "both daemons are shown together: a target's namespaces" "^ +[0-9]+ +[0-9]+ .* $nqn.0 namespace 1\$" both
 output_has "... and volumes" "^ +[0-9]+ +[0-9]+ .* 0  db\$"

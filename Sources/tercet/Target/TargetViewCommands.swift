@@ -45,13 +45,10 @@ struct TargetShowCommand: ParsableCommand {
         if nqn == nil {
             let file = state.file.isEmpty ? "no configuration file" : "configuration file \(state.file)"
             print("\(file), \(state.isSaved ? "saved" : "NOT saved: changes end with the daemon")")
-            let places = state.reactorPlaces.map { place in
-                "\(place.processor)" + (place.node.map { " of node \($0)" } ?? "")
-            }
-            print("reactors: \(state.reactors), on processors \(places.joined(separator: ", "))")
+            let places = state.reactorPlaces.map(\.text).joined(separator: ", ")
+            print("reactors: \(state.reactors), on processors \(places)")
             if let devices = state.devices, !devices.isEmpty {
-                let devices = devices.map { $0.name + ($0.node.map { " at node \($0)" } ?? "") }
-                print("RDMA devices: \(devices.joined(separator: ", "))")
+                print("RDMA devices: \(devices.map(\.text).joined(separator: ", "))")
             }
             print("listeners: \(state.listeners.joined(separator: ", "))")
         }
@@ -116,6 +113,16 @@ struct TargetStatsCommand: ParsableCommand {
             }
         }
     }
+}
+
+extension TargetState.ReactorPlace {
+    /// For people.
+    var text: String { "\(processor)" + (node.map { " of node \($0)" } ?? "") }
+}
+
+extension TargetState.Device {
+    /// For people.
+    var text: String { name + (node.map { " at node \($0)" } ?? "") }
 }
 
 extension CommandCounters {

@@ -13,7 +13,7 @@ struct VolumeCommand: AsyncParsableCommand {
             VolumeBenchCommand.self, VolumeExerciseCommand.self, VolumeHealCommand.self,
             VolumeScrubCommand.self, VolumeReplaceCommand.self, VolumeGrowCommand.self, VolumeDetachCommand.self,
             VolumeDestroyCommand.self, VolumeListCommand.self, VolumeShowCommand.self, VolumeExplainCommand.self,
-            VolumeHandOverCommand.self,
+            VolumeHandOverCommand.self, VolumeStateCommand.self,
             VolumeMarkCommand.self,
             VolumeLimitCommand.self, VolumeTopCommand.self, VolumeWatchCommand.self, VolumeTraceCommand.self,
             VolumeShutdownCommand.self,

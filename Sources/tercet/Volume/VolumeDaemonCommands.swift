@@ -24,6 +24,29 @@ struct DaemonArguments: ParsableArguments {
     }
 }
 
+/// A daemon as a whole.
+struct VolumeStateCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "state", abstract: "Show a running tercet-volumed: its addresses, threads, room and volumes.")
+
+    @OptionGroup var daemon: DaemonArguments
+
+    func run() throws {
+        let state = try daemon.call(VolumeMethod.get, NoParameters(), returning: VolumeDaemonState.self)
+        if daemon.json { return try printJSON(state) }
+        print("up for \(Int(state.uptimeSeconds)) s, as host \(state.hostNQN)")
+        if let name = state.daemon { print("shares volumes with other daemons as \(name)") }
+        print("registry: \(state.registry ?? "none")")
+        let places = state.reactorPlaces.map(\.text).joined(separator: ", ")
+        print("reactors: \(state.reactorPlaces.count), on processors \(places)")
+        if !state.devices.isEmpty { print("RDMA devices: \(state.devices.map(\.text).joined(separator: ", "))") }
+        print("NBD clients: \(state.nbd.isEmpty ? "none" : state.nbd.joined(separator: ", "))")
+        print("NVMe-oF hosts: \(state.nvme ?? "none")")
+        print("attached by control: \(state.room.present) of \(state.room.most)")
+        for volume in state.volumes { print(volume.line) }
+    }
+}
+
 /// The volumes of a registry, or of a daemon.
 struct VolumeListCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -39,16 +62,20 @@ struct VolumeListCommand: AsyncParsableCommand {
         }
         let volumes = try daemon.call(VolumeMethod.list, NoParameters(), returning: [VolumeSummary].self)
         if daemon.json { return try printJSON(volumes) }
-        for volume in volumes {
-            let exports = volume.exports.map { "\"\($0)\"" }.joined(separator: ", ")
-            var line =
-                "\(volume.name): \(volume.phase), \(volume.bytes) bytes, exports: \(exports.isEmpty ? "none" : exports), "
-            if !volume.blockDevices.isEmpty { line += volume.blockDevices.joined(separator: ", ") + ", " }
-            line += "sessions: \(volume.sessions)"
-            if !volume.uuid.isEmpty { line += ", \(volume.uuid)" }
-            if let ownership = volume.ownership { line += ", \(ownership.words)" }
-            print(line)
-        }
+        for volume in volumes { print(volume.line) }
+    }
+}
+
+extension VolumeSummary {
+    /// For people.
+    fileprivate var line: String {
+        let names = exports.map { "\"\($0)\"" }.joined(separator: ", ")
+        var line = "\(name): \(phase), \(bytes) bytes, exports: \(names.isEmpty ? "none" : names), "
+        if !blockDevices.isEmpty { line += blockDevices.joined(separator: ", ") + ", " }
+        line += "sessions: \(sessions)"
+        if !uuid.isEmpty { line += ", \(uuid)" }
+        if let ownership { line += ", \(ownership.words)" }
+        return line
     }
 }
 
