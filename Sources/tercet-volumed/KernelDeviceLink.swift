@@ -1,5 +1,6 @@
 import Base
 import ControlPlane
+import DurableFiles
 import Foundation
 import Glibc
 
@@ -46,8 +47,8 @@ struct KernelDeviceLink {
 
     /// The state; `nil` where there is none.
     var state: KernelDeviceState? {
-        guard let data = FileManager.default.contents(atPath: statePath) else { return nil }
-        return try? JSONDecoder().decode(KernelDeviceState.self, from: data)
+        guard let bytes = try? FileContents.read(statePath, isOwn: true) else { return nil }
+        return try? JSONDecoder().decode(KernelDeviceState.self, from: Data(bytes))
     }
 
     /// Writes the state, and then points the name at the device. Each is there whole or not at all.
@@ -68,11 +69,15 @@ struct KernelDeviceLink {
     }
 
     private func save(_ state: KernelDeviceState) throws(TercetError) {
+        let bytes: Data
         do {
             try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-            try JSONEncoder().encode(state).write(to: URL(fileURLWithPath: statePath), options: .atomic)
+            bytes = try JSONEncoder().encode(state)
         } catch {
             throw TercetError(.failed, "\(statePath) cannot be written", cause: error)
+        }
+        if let problem = DurableFile.replace(statePath, in: folder, with: [UInt8](bytes)) {
+            throw TercetError(.failed, "\(statePath) cannot be written: \(problem)")
         }
     }
 

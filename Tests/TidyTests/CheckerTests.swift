@@ -159,6 +159,17 @@ import Testing
         #expect(found.map(\.line) == [1, 2, 5])
     }
 
+    @Test func carelessWrites() {
+        let text = SwiftText(
+            """
+            try data.write(to: place, options: .atomic)
+            manager.createFile(atPath: path, contents: nil)
+            try text.write(toFile: path, atomically: true, encoding: .utf8)
+            // try data.write(to: place, options: .atomic)
+            """)
+        #expect(CodeRules.carelessWrites("A.swift", text).map(\.line) == [1, 2, 3])
+    }
+
     @Test func linksInDocuments() {
         let there: Set<String> = ["Sources/A.md", "Tests/T.swift", "README.md", "Tools/run"]
         let file = Project.File(

@@ -80,6 +80,16 @@ enum CodeRules {
         }
     }
 
+    /// Files that are written by Foundation: neither a death nor a power loss is thought of, nor what was there (`DurableFile`,
+    /// `SecretFile` and `OutputFile` do).
+    static func carelessWrites(_ path: String, _ text: SwiftText) -> [Finding] {
+        text.code.enumerated().compactMap { index, line in
+            line.firstMatch(of: /createFile\(|options: \[?\.atomic|atomically: true/).map { match in
+                Finding(path: path, line: index + 1, text: "\(match.output) is no way to write a file")
+            }
+        }
+    }
+
     /// Names that say nothing, and notes of what is left to do.
     static func names(_ path: String, _ text: SwiftText) -> [Finding] {
         var findings: [Finding] = []

@@ -83,6 +83,12 @@ import Testing
         expectNone(Project.swift.flatMap { CodeRules.names($0.file.path, $0.text) })
     }
 
+    @Test func filesAreWrittenWithCare() {
+        let sources = Project.swift.filter { $0.file.path.hasPrefix("Sources/") }
+        #expect(!sources.isEmpty)
+        expectNone(sources.flatMap { CodeRules.carelessWrites($0.file.path, $0.text) })
+    }
+
     @Test func numbersOfTimeNameTheirUnits() {
         expectWithin(Project.swift.flatMap { CodeRules.numbersWithoutUnits($0.file.path, $0.text) }, Exceptions.units)
     }
