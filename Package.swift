@@ -158,7 +158,9 @@ let package = Package(
         room("MemoryBlock", ["Base", "BlockInterface", "CLinux", system]),
         room("BlockBackend", ["AIOBlock", "Base", "BlockInterface", "MemoryBlock"]),
         tests("AIOBlockTests", ["AIOBlock", "AllocationProbe", "Base", "BlockInterface", "BlockLaws", "CLinux"]),
-        tests("MemoryBlockTests", ["AllocationProbe", "Base", "BlockInterface", "BlockLaws", "MemoryBlock"]),
+        tests(
+            "MemoryBlockTests",
+            ["AllocationProbe", "Base", "BlockInterface", "BlockLaws", "DurableFiles", "MemoryBlock"]),
         tests("BlockBackendTests", ["Base", "BlockBackend", "BlockInterface"]),
 
         // What every block device has to keep, and a count of a thread's allocations for the tests of hot paths.

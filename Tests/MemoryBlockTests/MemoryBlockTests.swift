@@ -2,6 +2,7 @@ import AllocationProbe
 import Base
 import BlockInterface
 import BlockLaws
+import DurableFiles
 import Glibc
 import MemoryBlock
 import Testing
@@ -131,6 +132,37 @@ struct MemoryBlockTests {
         #expect(lent.start == populated.directMemory?.baseAddress.map { $0 + (1 << 20) })
         channel.giveBack(lent.start, length: 4096)
         #expect(try sparse.openChannel(depth: 1).borrow(offset: 1 << 20, length: 4096) == nil)
+    }
+
+    /// The kernel's marks of the mapping that holds a device's memory (proc_pid_smaps(5), VmFlags).
+    private func mappingFlags(_ device: RAMDevice) throws -> [Substring] {
+        let start = UInt(bitPattern: try #require(device.directMemory?.baseAddress))
+        let text = String(decoding: try #require(try FileContents.read("/proc/self/smaps")), as: UTF8.self)
+        var isHere = false
+        for line in text.split(separator: "\n") {
+            let ends = line.prefix { $0 != " " }.split(separator: "-").compactMap { UInt($0, radix: 16) }
+            if ends.count == 2 { isHere = ends[0] <= start && start < ends[1] }
+            if isHere, line.hasPrefix("VmFlags:") { return line.split(separator: " ") }
+        }
+        return []
+    }
+
+    /// How many of the huge pages that are set aside nobody has.
+    private func freeHugePages() throws -> Int {
+        let text = String(decoding: try #require(try FileContents.read("/proc/meminfo")), as: UTF8.self)
+        let line = try #require(text.split(separator: "\n").first { $0.hasPrefix("HugePages_Free:") })
+        return try #require(line.split(separator: " ").last.flatMap { Int($0) })
+    }
+
+    @Test(
+        "Sparse memory is not advised to be huge, and what is taken at the start is of huge pages, if enough are set aside"
+    )
+    func hugePages() throws {
+        let sparse = try mappingFlags(try RAMDevice(byteCount: 8 << 20))
+        #expect(sparse.contains("rd") && !sparse.contains("hg") && !sparse.contains("ht"))
+        let areEnough = try freeHugePages() >= 4
+        let populated = try mappingFlags(try RAMDevice(byteCount: 8 << 20, isPopulated: true))
+        #expect(populated.contains("rd") && populated.contains("ht") == areEnough)
     }
 
     @Test("More memory than the machine has is remarked on")
