@@ -49,6 +49,8 @@ extension CommandCosts {
             ("Report, 262208 bytes", nvme_cmd_resv_report, 65551, []),
             ("Register, another key", nvme_cmd_resv_register, 2, [5, 6]),
             ("Release", nvme_cmd_resv_release, 1 << 8, [6]),
+            ("Register, unregister", nvme_cmd_resv_register, 1, [6, 0]),
+            ("Register", nvme_cmd_resv_register, 0, [0, 6]),
             // All registrants hold it; those with key 1 are preempted, then all others; then nobody is registered any more.
             ("Acquire, all registrants", nvme_cmd_resv_acquire, 6 << 8, [6, 0]),
             ("Acquire, preempt half", nvme_cmd_resv_acquire, 1 | 6 << 8, [6, 1]),
@@ -76,6 +78,17 @@ extension CommandCosts {
             let quiesce = RawCommand(opcode: 0xC0).with(10, UInt32(again.controllerID))
             try run(Row(name: "Quiesce, another association", command: quiesce), on: admin)
             try run(Row(name: "Quiesce, an association that has ended", command: quiesce), on: admin)
+            // CC.EN is taken back; CC.SHN asks for a normal shutdown.
+            for (name, configuration) in [("reset", 0x0046_0000), ("shutdown", 0x0046_4001)] as [(String, UInt32)] {
+                let host = try world.attach(ioQueues: 1)
+                try run(Row(name: "Property Set, \(name)", command: .configure(configuration)), on: host.admin)
+                host.leave()
+                world.settle()
+            }
+            // No command, and a host's deed.
+            let lost = try world.attach(ioQueues: 1)
+            lost.admin.disconnect()
+            try watch("A lost admin connection") { lost.io[0].isClosed }
         }
     }
 

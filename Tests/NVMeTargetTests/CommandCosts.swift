@@ -87,7 +87,15 @@ final class CommandCosts {
     func run(_ row: Row, on queue: InProcessQueue) throws -> InProcessAnswer? {
         let id = world.send(row.command, row.data, on: queue)
         covered.insert(CommandKey(row.command, queueID: queue.queueID))
-        if samples[row.name] == nil { names.append(row.name) }
+        try watch(row.name) { row.isHeld || queue.answer(to: id) != nil }
+        let answer = queue.answer(to: id)
+        #expect(answer?.isSuccess != false, "\(row.name): \(answer?.status ?? .success)")
+        return answer
+    }
+
+    /// Lets what has been begun be done, with all that comes of it.
+    func watch(_ name: String, isOver: () -> Bool) throws {
+        if samples[name] == nil { names.append(name) }
         var cost = Cost()
         for _ in 0..<1_000_000 {
             // As a reactor that was woken up: it asks for connections at once.
@@ -97,13 +105,10 @@ final class CommandCosts {
             cost.time = max(cost.time, ContinuousClock.now - start)
             cost.allocations = max(cost.allocations, Int(allocationsOfThread() - before))
             let isBusy = try control?.run { try process.goOn(world) } ?? process.goOn(world)
-            let answer = queue.answer(to: id)
-            guard work == 0, !isBusy, row.isHeld || answer != nil else { continue }
-            samples[row.name, default: []].append(cost)
-            #expect(answer?.isSuccess != false, "\(row.name): \(answer?.status ?? .success)")
-            return answer
+            guard work == 0, !isBusy, isOver() else { continue }
+            return samples[name, default: []].append(cost)
         }
-        throw WorldError("no answer to \(row.name); \(world.events.all.suffix(3))")
+        throw WorldError("no end of \(name); \(world.events.all.suffix(3))")
     }
 
     // MARK: The world
