@@ -7,6 +7,7 @@ extension BrokenVariant {
     /// Those whose seeds have been counted: the tests run them all.
     public static let all =
         earlier + later + ofDisks + ofFencing + ofOrders + ofCopies + seldom + ofUses + ofSuccession + ofCompany
+        + ofWideWorlds
 
     private static let earlier: [BrokenVariant] = [
         BrokenVariant(

@@ -58,7 +58,7 @@ final class InitiatorProcess: @unchecked Sendable {
         self.network = network
         self.profile = profile
         returnedAt = SIMD3(repeating: network.now.nanoseconds)
-        clock.drift = profile.initiatorDrift
+        clock.drift = profile.machineDefect == .initiatorClockFast ? 31_000_000 : profile.initiatorDrift
         knownFresh = configuration.fresh
         knownBlocks = configuration.formattedBlocks
         host = "198.51.\(100 + number / 200).\(1 + number % 200)"

@@ -26,6 +26,11 @@ struct MachineClock {
         // Some days: nobody waits for that.
         guard shown < 1 << 50 else { return .distantFuture }
         var passed = shown - shown * drift / 1_000_000
+        if drift.magnitude > 10_000 {
+            // That is no good guess for a clock that goes quite wrong.
+            let (whole, rest) = shown.quotientAndRemainder(dividingBy: 1_000_000 + drift)
+            passed = whole * 1_000_000 + rest * 1_000_000 / (1_000_000 + drift)
+        }
         // Never too early, or the poller would be asked again and again.
         while passed + passed * drift / 1_000_000 < shown { passed += shown - passed - passed * drift / 1_000_000 }
         return MonotonicTime(nanoseconds: Self.origin + UInt64(passed))

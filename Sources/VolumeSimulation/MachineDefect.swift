@@ -23,6 +23,8 @@ public enum MachineDefect: Sendable {
     case dataTorn
     case reseatUnnoticed
     case clockAtHalfSpeed
+    /// The clocks of initiators' machines go 32 times as fast: what they give a member time for ends too early.
+    case initiatorClockFast
     case reservationStoreAnswersEarly
     case reservationsForgotten
     /// Two hosts attach a volume that nothing fences.
@@ -50,8 +52,8 @@ public enum MachineDefect: Sendable {
         case .comparesEqual: behaviour.comparesEqual = true
         case .readsStale: behaviour.misreading = 0..<UInt64.max
         case .dataTorn: behaviour.tearing = 0..<UInt64.max
-        case .instanceKept, .reseatUnnoticed, .clockAtHalfSpeed, .reservationStoreAnswersEarly, .reservationsForgotten,
-            .twoHostsAttach, .reservationsMixed:
+        case .instanceKept, .reseatUnnoticed, .clockAtHalfSpeed, .initiatorClockFast, .reservationStoreAnswersEarly,
+            .reservationsForgotten, .twoHostsAttach, .reservationsMixed:
             break
         }
     }

@@ -37,8 +37,11 @@ extension Attachment {
     private func slotsRead(
         _ member: MemberIndex, endOf blocks: UInt64, _ volume: borrowing VolumeState
     ) throws(MetadataError) -> (superblock: Superblock, damagedSlot: Int?) {
-        let base = UnsafeRawPointer(volume.arena.base) + volume.arena.layout.join(member)
+        let base = UnsafeMutableRawPointer(volume.arena.base) + volume.arena.layout.join(member)
         let page = volume.arena.layout.pageSize
+        if !volume.rules.mustSumRecords {
+            for slot in 0..<2 { Superblock.sum(UnsafeMutableRawBufferPointer(start: base + slot * page, count: page)) }
+        }
         return try Superblock.read(
             member: member, slot0: UnsafeRawBufferPointer(start: base, count: page),
             slot1: UnsafeRawBufferPointer(start: base + page, count: page), endOf: blocks)

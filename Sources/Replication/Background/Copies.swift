@@ -287,6 +287,9 @@ struct Copies: ~Copyable {
             return readChunk(slot, &operations, &volume)
         }
         volume.outbox.statistics.regionsCopied += 1
+        guard volume.rules.countsAsCopied(number: volume.outbox.statistics.regionsCopied) else {
+            return end(slot, &operations, &volume)
+        }
         copied.append(
             CopiedRegion(
                 region: state.region, source: state.source, destinations: state.destinations,

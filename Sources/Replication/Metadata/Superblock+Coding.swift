@@ -59,7 +59,13 @@ extension Superblock {
         for (index, region) in quarantine.enumerated() {
             store(region.position, Self.fixedSize + 4 * index)
         }
-        store(tercet_crc32c(page.baseAddress, page.count), 12)
+        Self.sum(page)
+    }
+
+    /// Gives a slot the checksum of what it holds.
+    static func sum(_ page: UnsafeMutableRawBufferPointer) {
+        page.storeBytes(of: 0, toByteOffset: 12, as: UInt32.self)
+        page.storeBytes(of: tercet_crc32c(page.baseAddress, page.count).littleEndian, toByteOffset: 12, as: UInt32.self)
     }
 
     /// The contents of one slot.

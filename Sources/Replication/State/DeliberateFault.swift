@@ -94,4 +94,10 @@ package enum DeliberateFault: UInt8, CaseIterable, Sendable, BitwiseCopyable {
     case replacedMemberBelieved
     /// A namespace that takes a member's place, and has an old record of the volume, is brought up to date by the bits alone.
     case formerRecordBelieved
+    /// A slot with a record counts although its checksum is wrong: a loss of power has torn it.
+    case tornRecordBelieved
+    /// Every second region that has been copied is copied again.
+    case copiesDoneTwice
+    /// A member is given up as soon as one command takes 2 ms.
+    case memberGivenUpAtOnce
 }

@@ -96,10 +96,16 @@ package struct Rules: Sendable, BitwiseCopyable {
     /// Whether what was copied counts only after a flush (invariants 3 and 8).
     var mustFlushCopies: Bool { broken != .copyCountsUnflushed }
 
+    /// Whether a region counts as copied that has been, the volume's `number`th.
+    func countsAsCopied(number: UInt64) -> Bool { broken != .copiesDoneTwice || number % 2 == 0 }
+
     /// Whether a scrub tells that members differ.
     var mustTellDifferences: Bool { broken != .scrubFindsNothing }
 
     // MARK: The loss of a member
+
+    /// Whether a member that takes long for one command has its time.
+    var mustBePatient: Bool { broken != .memberGivenUpAtOnce }
 
     /// Whether what a lost member had not flushed is marked, by the survivors and from its own map.
     var mustMarkLosses: Bool { broken != .lossNotMarked }
@@ -162,6 +168,9 @@ package struct Rules: Sendable, BitwiseCopyable {
 
     /// Whether a member holds a record only when both of its slots do.
     var mustFillBothSlots: Bool { broken != .recordInOneSlot && broken != .recordSentIsBelieved }
+
+    /// Whether a slot counts only where its checksum is right.
+    var mustSumRecords: Bool { broken != .tornRecordBelieved }
 
     /// Whether set bits force copies where all records agree (invariant 7).
     var mustHeedBitsOfEqualRecords: Bool { broken != .equalEpochsTrusted }

@@ -101,6 +101,7 @@ struct VolumeState: ~Copyable {
 
     /// Whether a member has been slower than the others for so long that it is given up, and can be done without.
     mutating func isSlowForLong(_ member: MemberIndex, oldest: UInt64) -> Bool {
+        if !rules.mustBePatient, oldest > 2_000_000, canDoWithout(member) { return true }
         var others: UInt64 = 0
         for other in members.usedInSync.without(member) { others = max(others, members[other].pace.slowest) }
         guard members[member].pace.isSlow(oldest: oldest, others: others, configuration), canDoWithout(member) else {
