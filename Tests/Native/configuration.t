@@ -104,6 +104,11 @@ check "a namespace that cannot be opened is named" \
 check "... one of a new subsystem too" wait_until 10 log_has "reload: subsystem $nqn.b: namespace 1 is missing"
 check "the namespace behind it is there" shows '"nsze":2048'
 check "... that of the new subsystem too" other_shows '"nsze":4096'
+over() { grep "reload over.* number=" "$tercetd_log" | sed -E 's/.*(reload over)/\1/; s/milliseconds=[0-9]+/milliseconds=N/; s/number=[0-9]+/number=N/'; }
+over_with() { over | tail -n 1 | grep -qxE -- "reload over $1 number=N"; }
+parts=("subsystem $nqn: namespace 3" "subsystem $nqn.b: namespace 1")
+check "a reload says that it is over, and which parts are missing" wait_until 10 over_with \
+  "changes=2 failed=2 milliseconds=N missing=(${parts[0]}, ${parts[1]}|${parts[1]}, ${parts[0]})"
 truncate -s 3M "$late.1"
 truncate -s 5M "$late.2"
 kill -HUP "$tercetd_pid"
@@ -124,10 +129,9 @@ check "... and leaves the others alone" shows '"nsze":2048'
 
 # Each reload says when it is over, what it has done and what failed.
 check "a reload says that it is over" grep -qE "reload over changes=2 failed=0 milliseconds=[0-9]+ missing= number=[0-9]+$" "$tercetd_log"
-over() { grep -c "reload over.* number=" "$tercetd_log"; }
-count=$(over)
+count=$(over | wc -l)
 kill -HUP "$tercetd_pid"
-one_more() { [ "$(over)" -eq $((count + 1)) ]; }
+one_more() { [ "$(over | wc -l)" -eq $((count + 1)) ]; }
 check "... one that changes nothing too" wait_until 10 one_more
 
 # A name without the form of an NQN, as nvmet's users have them, is taken; the rest of the file counts.
@@ -181,6 +185,7 @@ check "... and logged by its name" wait_until 10 log_has "host refused host=${ho
 echo '{ "listeners": 5 }' >"$configuration"
 kill -HUP "$tercetd_pid"
 check "a reload with an error names its place" wait_until 10 log_has "$configuration:1:16: listeners: a number where an array"
+check "... and says that it is over, with nothing done" wait_until 10 over_with "changes=0 failed=1 missing=all of it"
 configure "$second" '"allowAnyHost": true'
 kill -HUP "$tercetd_pid"
 check "and the daemon goes on" wait_until 10 shows "$second"
