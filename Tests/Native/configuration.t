@@ -147,6 +147,18 @@ check_fails "... but not one that is too long" \
   on_softverbs "$tercet" identify -a 127.0.0.1 -n "nqn.2026-11.io.tercet:$(printf 'x%.0s' {1..250})" "${host[@]}"
 check "... with the highest namespace identifier there is" log_has "nsid=65536 subsystem=testnqn"
 
+# Memory is taken as hosts write to it: more of it than the machine has may do for a while.
+configure "$second" '"allowAnyHost": true' '{ "nsid": 2, "backing": "ram:8M" }, { "nsid": 3, "backing": "ram:16T" }'
+kill -HUP "$tercetd_pid"
+huge() { log_has "namespace 3 added (ram:16T)" || log_has "of memory could not be had"; }
+check "a namespace of 16 TiB of memory is told of" wait_until 10 huge
+if log_has "of memory could not be had"; then
+  skip "... with a remark" "this machine refuses so much"
+else
+  check "... with a remark" log_has "is larger than this machine's memory of "
+  check "... and hosts see it" wait_until 10 shows '"nsze":34359738368'
+fi
+
 # Two targets serve one subsystem: each has identifiers of its own for controllers, and says at which listener hosts may work.
 shared() {
   configure "$second" '"allowAnyHost": true' '{ "nsid": 2, "backing": "ram:8M" }' \
