@@ -222,6 +222,21 @@ before=$(state)
 echo >>"$configuration"
 refusal "a file that somebody else has changed is not overwritten" "has been changed since it was read" save
 expect_output "... another one is written" "^saved to $tap_folder/copy.json" target save --to "$tap_folder/copy.json"
+# What is no file is not replaced by one; a link stays, and its file is written, with the mode that it has.
+if mknod "$tap_folder/device" c 1 3 2>"$tap_folder/output"; then
+  refusal "a device is not written to" "$tap_folder/device: is there and no file" save --to "$tap_folder/device"
+  check "... and stays one" test -c "$tap_folder/device"
+else
+  skip "a device is not written to" "no device can be made here"
+fi
+mkdir "$tap_folder/elsewhere"
+touch "$tap_folder/elsewhere/file"
+chmod 640 "$tap_folder/elsewhere/file"
+ln -s elsewhere/file "$tap_folder/link"
+expect_output "where a link leads is written" "^saved to $tap_folder/elsewhere/file$" target save --to "$tap_folder/link"
+check "... the link stays" test -L "$tap_folder/link"
+check "... its file has the configuration" cmp "$tap_folder/copy.json" "$tap_folder/elsewhere/file"
+expect_equal "... and its mode" 640 "$(stat -c %a "$tap_folder/elsewhere/file")"
 
 # Hosts go to other paths, and come back; the load waits meanwhile.
 check "the target is drained" target drain --seconds 20
