@@ -9,7 +9,7 @@ whole=$tap_folder
 place=$tap_folder
 # The steps on the way are told with the time, in an order that is chance; and the measurements of a load are no matter here.
 outcome() {
-  grep -vE '^ *[0-9]+\.[0-9]{3} s  ' | grep -vE '^(second | +[0-9a-z]+ +[0-9]|read: |write: |longest |written: |writes at |  (latency|percentiles) )'
+  grep -vE '^ *[0-9]+\.[0-9]{3} s  ' | grep -vE '^(second | +([0-9]+|all) +[0-9]|read: |write: |longest |written: |writes at |  (latency|percentiles) )'
 }
 
 # A disk whose writes fail on request: they are cut off at a size, of which the daemon is not to die.
