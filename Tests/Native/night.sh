@@ -56,6 +56,15 @@ together() {
   beside_pids=()
 }
 
+# at_once FUNCTION...: the commands of functions, all at the same time: none of them changes anything.
+at_once() {
+  local function word
+  for function in "$@"; do
+    while read -r word; do eval "beside $word"; done < <(declare -f "$function" | sed -n '3,$p' | sed '$d; s/;$//')
+  done
+  together
+}
+
 # must COMMAND...: what has to work between the commands of the night.
 must() { "$@" >"$place/must" 2>&1 </dev/null || { echo "FAILED: $*"; normalised <"$place/must"; } >>"$place/section"; }
 
