@@ -47,7 +47,7 @@ normalised() {
     -e 's/[0-9]+ bytes were copied/N bytes were copied/g; s/lacks [0-9]+ regions/lacks N regions/g' \
     -e 's/[0-9]+ regions (left|are compared)/N regions \1/g; s/epoch [0-9]+/epoch N/g' \
     -e 's/verified: [0-9]+ I\/Os in [0-9]+ regions; members lost: [0-9]+; copied: .*/verified: N I\/Os/' \
-    -e 's/of unit [0-9]+/of unit N/g; s/at byte [0-9]+/at byte N/g; s/at block [0-9]+/at block N/g' "${chance[@]}"
+    -e 's/^errors: [0-9]+ answered/errors: N answered/; s/of unit [0-9]+/of unit N/g; s/at byte [0-9]+/at byte N/g; s/at block [0-9]+/at block N/g' "${chance[@]}"
 }
 
 # volume COMMAND OPTION...: a command of the volume.
@@ -75,6 +75,14 @@ target() {
   [ "$command" != discover ] || name=()
   run "tercet $command ADDRESS$number${*:+ $*}" "$tercet" "$command" -a "$address" -s "$((port + number))" "${name[@]}" \
     --connect-timeout 3 "$@"
+}
+# looks_at NUMBER: the commands on a target, and on its namespace, that change nothing.
+looks_at() {
+  target "$1" discover
+  target "$1" identify
+  target "$1" connect-test
+  target "$1" read --block-count 8 --output /dev/null
+  target "$1" bench --rw randread --runtime 1
 }
 # A job of fio on the volume: its own report is no matter here.
 fio() {

@@ -17,13 +17,10 @@ well() {
   volume status
   all
   others
-  target 0 discover
-  target 0 identify
-  target 0 connect-test
-  target 0 read --block-count 8 --output /dev/null
+  looks_at 0
   must start_member 3
   target 3 write --input "$input"
-  target 3 bench --rw randread --runtime 1
+  target 3 bench --rw randwrite --runtime 1
   target 0 read --nsid 9 --output /dev/null
   spare 2
   volume status
@@ -37,12 +34,8 @@ well() {
 dead() {
   kill_member 2
   all
-  target 2 discover
-  target 2 identify
-  target 2 read --output /dev/null
+  looks_at 2
   target 2 write --input "$input"
-  target 2 bench --rw randread --runtime 1
-  target 2 connect-test
   must start_member 2
   after
 }
@@ -57,10 +50,7 @@ slow() {
   echo 'delay_us=2000' >"$faults"
   must sleep 0.2
   all
-  target 2 discover
-  target 2 connect-test
-  target 2 read --block-count 8 --output /dev/null
-  target 2 bench --rw randread --runtime 1
+  looks_at 2
   : >"$faults"
   after
 }
@@ -70,6 +60,7 @@ slow_others() {
   must start_member 3
   ends
   target 2 write --input "$input"
+  target 2 bench --rw randwrite --runtime 1
 }
 full() {
   volume status
@@ -81,8 +72,7 @@ full() {
   volume detach
   volume status
   target 2 write --start-block 4096 --input "$large"
-  target 2 read --block-count 8 --output /dev/null
-  target 2 connect-test
+  looks_at 2
   must mount -o remount,size=64m "$tap_folder/small"
   after
 }
@@ -91,13 +81,13 @@ full_others() {
   others
   must start_member 3
   ends
+  target 2 bench --rw randwrite --runtime 1
 }
 failing() {
   must prlimit --pid "${target_pids[2]}" --fsize=65536:
   all
   target 2 write --start-block 8192 --input "$input"
-  target 2 read --block-count 8 --output /dev/null
-  target 2 connect-test
+  looks_at 2
   must prlimit --pid "${target_pids[2]}" --fsize=unlimited:
   after
 }
@@ -118,6 +108,7 @@ failing_ends() {
   spare 2
   joined 2
   volume status
+  target 2 bench --rw randwrite --runtime 1
 }
 stopped() {
   kill -STOP "${target_pids[2]}"
@@ -134,12 +125,8 @@ stopped_others() {
 }
 stopped_target() {
   kill -STOP "${target_pids[2]}"
-  target 2 discover
-  target 2 identify
-  target 2 read --output /dev/null
+  looks_at 2
   target 2 write --input "$input"
-  target 2 bench --rw randread --runtime 1
-  target 2 connect-test
   must start_member 3
   spare 2
   kill -CONT "${target_pids[2]}"
@@ -148,6 +135,10 @@ two_away() {
   kill_member 1
   kill_member 2
   all
+  looks_at 0
+  # The volume is blank: these zeroes are there already.
+  target 0 write --start-block 8192 --input "$zeroes"
+  target 1 discover
   must start_member 1
   must start_member 2
   after
@@ -166,6 +157,9 @@ two_away_others() {
 other_host() {
   begin_host
   all
+  looks_at 0
+  target 0 write --start-block 8192 --input "$input"
+  target 0 bench --rw randwrite --runtime 1
   must kill -0 "$host"
   end_host
   after
@@ -199,7 +193,9 @@ host_killed() {
   killed volume heal --for 2
   killed volume scrub
   killed volume bench --runtime 1 --size 1m --iodepth 4
-  killed target 0 read --block-count 8 --output /dev/null
+  killed looks_at 0
+  killed target 0 write --start-block 8192 --input "$input"
+  killed target 0 bench --rw randwrite --runtime 1
   after
 }
 host_killed_others() {
@@ -233,7 +229,9 @@ declare -A titles=([well]="all is well" [dead]="a member is dead" [dead_others]=
 
 head -c 65536 /dev/urandom >"$tap_folder/input"
 head -c 8388608 /dev/urandom >"$tap_folder/large"
+head -c 65536 /dev/zero >"$tap_folder/zeroes"
 input=$tap_folder/input
+zeroes=$tap_folder/zeroes
 large=$tap_folder/large
 
 # night NUMBER NAME: a condition, with targets and a volume of its own.
