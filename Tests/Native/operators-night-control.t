@@ -24,10 +24,10 @@ deadline() {
     "tercet key"* | "tercet trace"* | "tercet target import"*) echo 1 ;;
     "tercet doctor"*) echo 5 ;;
     "tercet target drain"*) echo $((daemon + 2)) ;;
-    "tercet target"* | *" --socket"*) echo "$daemon" ;;
+    "tercet target"* | "tercet top"* | *" --socket"*) echo "$daemon" ;;
     "tercet-node"*) echo 4 ;;
     "tercet volume list" | "tercet volume show"* | "tercet registry export" | "tercet registry remove"*) echo "$registry" ;;
-    "tercet registry import"* | "tercet pool remove"*) echo "$registry" ;;
+    "tercet registry import"* | "tercet pool remove"* | "tercet node "*) echo "$registry" ;;
     "tercet volume status"*) echo $((registry + look)) ;;
     "tercet registry add"* | "tercet registry check" | "tercet pool"*) echo $((registry + patience)) ;;
     *) echo $((registry + look + occupant + 2 * patience + detach)) ;;
@@ -51,12 +51,14 @@ normalised() {
     -e 's/[0-9]+ bytes were copied/N bytes were copied/g; s/epoch [0-9]+/epoch N/g' \
     -e 's/since [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z?/since TIME/g; s/(suspended since TIME: ).*/\1.../' \
     -e '/^  going on without it$/d; s/verified: [0-9]+ I\/Os in [0-9]+ regions; members lost: [0-9]+; copied: .*/verified: N I\/Os/' \
-    -e 's/on processors [0-9, -]+( of node [0-9]+)?/on processors .../'
+    -e 's/on processors [0-9, -]+( of node [0-9]+)?/on processors .../; s/^up for [0-9]+ s/up for N s/' \
+    -e "s/^node: $(uname -n)\$/node: NODE/; s/^(volumes become devices by|possible here): .*/\1: .../"
 }
 
 volume() { run "tercet volume $*" "$tercet" volume "$@"; }
 registry() { run "tercet registry $*" "$tercet" registry "$@"; }
 pool() { run "tercet pool $*" "$tercet" pool "$@" --hostnqn "$manager" --patience "$patience"; }
+nodes() { run "tercet node $*" "$tercet" node "$@"; }
 pool_remove() { run "tercet pool remove $1" "$tercet" pool remove "$1"; }
 target() { run "tercet target $*" "$tercet" target "$@" --socket "$tap_folder/target0.sock"; }
 # asked COMMAND OPTION...: a command on the volume daemon.
@@ -65,6 +67,10 @@ asked() { run "tercet volume $* --socket" "$tercet" volume "$@" --socket "$tap_f
 without_numbers() { sed -E 's/ +[0-9]+(\.[0-9]+)?\b/ N/g; s/  +/ /g'; }
 top_of_target() { "$tercet" target top --count 1 --interval 0.1 --socket "$tap_folder/target0.sock" | without_numbers; return "${PIPESTATUS[0]}"; }
 top_of_volumes() { "$tercet" volume top --count 1 --interval 0.1 --socket "$tap_folder/volumed.sock" | without_numbers; return "${PIPESTATUS[0]}"; }
+top_of_both() {
+  "$tercet" top --count 1 --interval 0.1 --target-socket "$tap_folder/target0.sock" --volume-socket "$tap_folder/volumed.sock" | without_numbers
+  return "${PIPESTATUS[0]}"
+}
 statistics() { "$tercet" target stats --socket "$tap_folder/target0.sock" >"$place/statistics" && wc -l <"$place/statistics" | sed 's/^[1-9].*/numbers/'; }
 
 # fill: leaves no room on the small disk.
@@ -86,6 +92,7 @@ looks() {
   target pool list
   run "tercet target stats" statistics
   run "tercet target top --count 1" top_of_target
+  run "tercet top --count 1" top_of_both
 }
 orders() {
   target add subsystem "$nqn.b" --host "$nqn:other"
@@ -171,9 +178,14 @@ target_stopped() {
   must add_pool 0 a
   kill -STOP "${pool_pids[0]}"
   beside pools_of_stopped
-  at_once looks orders ends
+  at_once looks orders
+  # It does now what was asked of it meanwhile, and nobody hears: of more at a time than it has places for, not all. The end is asked
+  # for afterwards.
   kill -CONT "${pool_pids[0]}"
-  # It does now all that was asked of it meanwhile, and nobody hears.
+  must wait_until 20 "$tercet" target list --socket "$tap_folder/target0.sock"
+  kill -STOP "${pool_pids[0]}"
+  at_once ends
+  kill -CONT "${pool_pids[0]}"
   must wait_until 20 pool_has_ended
   looks
 }
@@ -209,9 +221,11 @@ target_failing() {
 # A volume daemon.
 daemon_looks() {
   asked list
+  asked state
   asked explain db
   asked limit db
   run "tercet volume top --count 1 --socket" top_of_volumes
+  run "tercet top --count 1" top_of_both
 }
 daemon_orders() {
   asked limit db --ios 1000 --bytes 100M --weight 200
@@ -313,6 +327,7 @@ agent() {
     --nbd-socket "$tap_folder/nbd.sock" --run-folder "$tap_folder/run"
 }
 agents() {
+  agent info
   agent list
   agent stage db --staging "$tap_folder/staging"
   agent unstage db --staging "$tap_folder/staging"

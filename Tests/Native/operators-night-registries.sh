@@ -7,6 +7,7 @@ listed() {
   registry check
   registry export
   pool list
+  nodes list
 }
 # Those that a registry is changed by, or that look into it before they do anything else.
 changes() {
@@ -16,6 +17,7 @@ changes() {
   registry import --input "$tap_folder/export"
   pool add p0 --address "$address:$port" --nqn "$nqn.0"
   pool_remove p0
+  nodes remove n0
   volume destroy db --patience "$patience"
   volume grow db --patience "$patience"
   volume replace db --replace 2 --with "$address:$((port + 3))/$nqn.3/1" --patience "$patience"
@@ -37,6 +39,7 @@ registry_well() {
   listed
   registry remove db
   pool_remove p0
+  nodes remove n0
   volume create db "${members[@]}"
   must export_of db
   listed
