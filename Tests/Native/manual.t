@@ -22,8 +22,6 @@ missing_options() {
   [ -s "$tap_folder/options" ] || echo "the help has no options"
   while read -r option; do grep -q -- "$option" "$tap_folder/page" || echo "$option"; done <"$tap_folder/options"
 }
-# commands PROGRAM [WORD...]: the commands that the help names.
-commands() { "$@" --help | sed -n '/^SUBCOMMANDS/,/^$/s/^  \([a-z-]*\)\( .*\|$\)/\1/p' | grep -v '^help$'; }
 
 expect_equal "tercetd(8) has each option" "" "$(missing_options 8 tercetd "$tercetd")"
 expect_equal "tercet-volumed(8) too" "" "$(missing_options 8 tercet-volumed "$project/.build/release/tercet-volumed")"

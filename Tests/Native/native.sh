@@ -37,6 +37,9 @@ is_written() { [ "$(stat -c %b "$tap_folder/store")" -gt 1000 ]; }
 # bench OPTION...: a verified measurement of the target.
 bench() { timeout 120 "$tercet" bench -a "$address" -s "$port" -n "$nqn" --verify "$@"; }
 
+# commands PROGRAM [WORD...]: the commands that the help names.
+commands() { "$@" --help | sed -n '/^SUBCOMMANDS/,/^$/s/^  \([a-z-]*\)\( .*\|$\)/\1/p' | grep -v '^help$'; }
+
 # Runs tercet against the target: COMMAND OPTION...
 tercet() {
   local command=$1
