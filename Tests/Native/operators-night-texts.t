@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The texts of the operator's nights: each command is in one of them.
+# The texts of the operator's nights: each command is in one of them, and no word in them is out of the source.
 . "$(dirname "$0")/native.sh"
 
 texts=("$project/Tests/Native/operators-night.txt" "$project/Tests/Native/operators-night-control.txt")
@@ -32,5 +32,15 @@ while read -r leaf; do
 done <"$tap_folder/leaves"
 expect_equal "each command is in a night, or in the list of those that are elsewhere" "" "$(printf '%s\n' "${missing[@]}")"
 expect_equal "... and in one of them only" "" "$(printf '%s\n' "${both[@]}")"
+
+# Two words in one are a name out of the source, unless operators write it: a key of a configuration, a term, or a unit.
+keys=$(sed -n 's/^\.It Ic //p' "$project"/Deploy/man/*.conf.5 | tr -d ',' | tr -s ' ' '\n' | sort -u)
+check "there are keys" test "$(wc -l <<<"$keys")" -ge 40
+terms="NVMe-oF rMiB wMiB"
+# A method of the control socket, as Deploy/OPERATING.md has it.
+methods="handOverVolume"
+names=$(cat "${texts[@]}" | grep -oE '[A-Za-z0-9-]*[a-z][A-Z][A-Za-z0-9]*' | sort -u |
+  grep -vxF -f <(printf '%s\n' "$keys" $terms $methods))
+expect_equal "no word is out of the source" "" "$names"
 
 done_testing
