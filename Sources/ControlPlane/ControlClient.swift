@@ -47,7 +47,7 @@ public final class ControlClient {
             jsonrpc: "2.0", method: method, params: try JSONValue(encoding: parameters), id: .integer(Int64(calls)))
         let line = Array(try JSONEncoder().encode(request)) + [UInt8(ascii: "\n")]
         errno = 0
-        guard writeAll(descriptor, line) else { throw noAnswer(to: method) }
+        guard writeAll(descriptor, line) else { throw noAnswer }
         var bytes = reader.next()
         while bytes == nil, errno == EAGAIN, case .whileAlive(_, let seconds) = patience,
             Self.isAlive(path, within: seconds)
@@ -55,21 +55,21 @@ public final class ControlClient {
             errno = 0
             bytes = reader.next()
         }
-        guard let bytes else { throw noAnswer(to: method) }
+        guard let bytes else { throw noAnswer }
         let answer = try JSONDecoder().decode(ControlAnswer.self, from: Data(bytes))
         if let error = answer.error { throw error }
         return try (answer.result ?? .null).decoded(type)
     }
 
     /// The reason for an answer that has not come, by the error number.
-    private func noAnswer(to method: String) -> TercetError {
+    private var noAnswer: TercetError {
         switch patience {
         case .seconds(let seconds) where errno == EAGAIN:
-            TercetError(.timedOut, "the daemon has not answered \(method) within \(seconds) s")
+            TercetError(.timedOut, "the daemon has not answered within \(seconds) s")
         case .whileAlive where errno == EAGAIN:
             TercetError(
                 .timedOut,
-                "\(path): the daemon does not answer: it has been stopped, or hangs; whether \(method) was done is not known"
+                "\(path): the daemon does not answer: it has been stopped, or hangs; a change that it was asked for may have been made, or may still be"
             )
         default: TercetError(.unavailable, "the daemon has closed the control connection")
         }

@@ -4,8 +4,8 @@ import ControlPlane
 import Foundation
 import NBDOverTCP
 import NBDServer
-import NVMeInitiator
 import Reactor
+import RegistryBackend
 import Replication
 import TargetConfiguration
 import UnixSockets
@@ -17,11 +17,18 @@ extension Daemon {
     func state() async -> VolumeDaemonState {
         VolumeDaemonState(
             uptimeSeconds: Double(MonotonicTime.now().nanoseconds(since: started)) / 1e9,
-            hostNQN: HostIdentity(nqn: configuration.hostNQN, id: .random()).nqn,
-            registry: configuration.registry, daemon: configuration.succession?.name, reactorPlaces: reactorPlaces,
+            hostNQN: hostNQN, registry: registryPlace, daemon: configuration.succession?.name, reactorPlaces: reactorPlaces,
             devices: ProcessorPlaces.this.devices.map { TargetState.Device(name: $0.name, node: $0.node) },
             nbd: listeners.map(\.path) + tcpListeners.map(\.name),
             nvme: configuration.nvmeAddress.map(\.description), room: room, volumes: await list())
+    }
+
+    /// The registry that volumes come from; `nil` where none does.
+    private var registryPlace: String? {
+        guard configuration.succession != nil || configuration.volumes.contains(where: { $0.expected != nil }) else {
+            return nil
+        }
+        return configuration.registry ?? ProcessInfo.processInfo.environment[RegistryBackend.variable]
     }
 
     func list() async -> [VolumeSummary] {

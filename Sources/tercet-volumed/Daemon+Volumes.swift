@@ -157,8 +157,7 @@ extension Daemon {
     }
 
     private func options(_ entry: VolumedConfiguration.VolumeEntry) -> VolumeAttachmentOptions {
-        let identity = HostIdentity(nqn: configuration.hostNQN, id: .random())
-        var options = VolumeAttachmentOptions(members: entry.members, hostNQN: identity.nqn, hostID: identity.id)
+        var options = VolumeAttachmentOptions(members: entry.members, hostNQN: hostNQN, hostID: .random())
         options.takesOver = entry.takesOver
         options.expected = entry.expected
         return options
@@ -181,7 +180,7 @@ extension Daemon {
     func watch(_ address: SocketAddress, gone: @escaping @Sendable () -> Void) async -> PeerWatch? {
         guard let group = try? await group(takePlace()) else { return nil }
         return PeerWatch(
-            address, as: HostIdentity(nqn: configuration.hostNQN, id: .random()), group: group, gone: gone)
+            address, as: HostIdentity(nqn: hostNQN, id: .random()), group: group, gone: gone)
     }
 
     private func open(_ entry: VolumedConfiguration.VolumeEntry) async throws(VolumeError) -> AttachedVolume {

@@ -20,6 +20,8 @@ import VolumedConfiguration
 /// The parts of the daemon, joined: reactors with a server each, volumes that are attached, devices that are open.
 actor Daemon {
     let configuration: VolumedConfiguration
+    /// The name by which members know this host.
+    let hostNQN: String
     let journal: Journal
     let exports = ExportList()
     let reactors: [Reactor]
@@ -89,6 +91,7 @@ actor Daemon {
         self.single = single
         self.store = store
         self.configuration = configuration
+        hostNQN = HostIdentity(nqn: configuration.hostNQN, id: .random()).nqn
         self.journal = journal
         // From the last processor on: a target on the same machine begins with the first.
         let places = ProcessorPlaces.this

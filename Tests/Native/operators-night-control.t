@@ -47,7 +47,7 @@ normalised() {
     -e 's/DHHC-1:0([0-9]):[A-Za-z0-9+/=]+:/DHHC-1:0\1:KEY:/' \
     -e 's/\(process [0-9]+\)/(process PID)/g; s/python3? \([0-9]+\)/python3 (PID)/g; s/process [0-9]+/process PID/g' \
     -e 's/tercetd?-[a-z]*-?[0-9]+[-.0-9a-z]*trace/TRACE/g' \
-    -e 's/(has not answered [a-z]+ within) [0-9]+ s/\1 N s/; s/in [0-9]+ ms/in N ms/g; s/after [0-9]+\.[0-9] s/after N s/g; s/[0-9]+[KMG] free/N free/g' \
+    -e 's/(has not answered within) [0-9]+ s/\1 N s/; s/in [0-9]+ ms/in N ms/g; s/after [0-9]+\.[0-9] s/after N s/g; s/[0-9]+[KMG] free/N free/g' \
     -e 's/[0-9]+ bytes were copied/N bytes were copied/g; s/epoch [0-9]+/epoch N/g' \
     -e 's/since [0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z?/since TIME/g; s/(suspended since TIME: ).*/\1.../' \
     -e '/^  going on without it$/d; s/verified: [0-9]+ I\/Os in [0-9]+ regions; members lost: [0-9]+; copied: .*/verified: N I\/Os/' \

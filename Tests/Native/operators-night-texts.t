@@ -37,10 +37,8 @@ expect_equal "... and in one of them only" "" "$(printf '%s\n' "${both[@]}")"
 keys=$(sed -n 's/^\.It Ic //p' "$project"/Deploy/man/*.conf.5 | tr -d ',' | tr -s ' ' '\n' | sort -u)
 check "there are keys" test "$(wc -l <<<"$keys")" -ge 40
 terms="NVMe-oF rMiB wMiB"
-# A method of the control socket, as Deploy/OPERATING.md has it.
-methods="handOverVolume"
 names=$(cat "${texts[@]}" | grep -oE '[A-Za-z0-9-]*[a-z][A-Z][A-Za-z0-9]*' | sort -u |
-  grep -vxF -f <(printf '%s\n' "$keys" $terms $methods))
+  grep -vxF -f <(printf '%s\n' "$keys" $terms))
 expect_equal "no word is out of the source" "" "$names"
 
 done_testing
