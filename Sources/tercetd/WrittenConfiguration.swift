@@ -57,6 +57,10 @@ struct WrittenConfiguration: Sendable {
         }
         // A link stays, and its file is replaced.
         let target = Self.resolved(wanted)
+        var link = stat()
+        if target == wanted, lstat(wanted, &link) == 0, link.st_mode & S_IFMT == S_IFLNK {
+            throw TercetError(.invalid, "\(wanted): is a link to something that is not there")
+        }
         let isOwn = file.map { Self.resolved($0) == target } ?? false
         if isOwn {
             guard document.isJSON else {

@@ -237,6 +237,9 @@ expect_output "where a link leads is written" "^saved to $tap_folder/elsewhere/f
 check "... the link stays" test -L "$tap_folder/link"
 check "... its file has the configuration" cmp "$tap_folder/copy.json" "$tap_folder/elsewhere/file"
 expect_equal "... and its mode" 640 "$(stat -c %a "$tap_folder/elsewhere/file")"
+ln -s elsewhere/none "$tap_folder/dangling"
+refusal "a link that leads nowhere is not written" "is a link to something that is not there" save --to "$tap_folder/dangling"
+check "... and stays" test -L "$tap_folder/dangling"
 
 # Hosts go to other paths, and come back; the load waits meanwhile.
 check "the target is drained" target drain --seconds 20
