@@ -17,7 +17,8 @@ extension Daemon {
     func state() async -> VolumeDaemonState {
         VolumeDaemonState(
             uptimeSeconds: Double(MonotonicTime.now().nanoseconds(since: started)) / 1e9,
-            hostNQN: hostNQN, registry: registryPlace, daemon: configuration.succession?.name, reactorPlaces: reactorPlaces,
+            hostNQN: hostNQN, registry: registryPlace, daemon: configuration.succession?.name,
+            reactorPlaces: reactorPlaces,
             devices: ProcessorPlaces.this.devices.map { TargetState.Device(name: $0.name, node: $0.node) },
             nbd: listeners.map(\.path) + tcpListeners.map(\.name),
             nvme: configuration.nvmeAddress.map(\.description), room: room, volumes: await list())

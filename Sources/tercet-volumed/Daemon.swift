@@ -159,7 +159,8 @@ actor Daemon {
         }
         if let address = configuration.nvmeAddress {
             let made = Reexport(
-                reactors: reactors, nodes: reactorPlaces.map(\.node), reservations: sharedReservations, journal: journal)
+                reactors: reactors, nodes: reactorPlaces.map(\.node), reservations: sharedReservations, journal: journal
+            )
             try await made.start(at: address)
             reexport = made
         }
