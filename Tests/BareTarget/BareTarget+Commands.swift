@@ -131,7 +131,8 @@ extension BareTarget {
             return .answer(payload(command) == Array(store.memory[range]) ? .success : .compareFailure)
         case .reservationRegister, .reservationAcquire, .reservationRelease, .reservationReport:
             guard offers.contains(.reservations) else { return lies ? .invalidField : .invalidOpcode }
-            return reservations.execute(command, payload: payload(command))
+            return reservations.execute(
+                command, tellsControllers: offers.contains(.controllers), payload: payload(command))
         case .writeZeroes, .compare: return lies ? .invalidField : .invalidOpcode
         default: return .invalidOpcode
         }
@@ -148,14 +149,16 @@ extension BareTarget {
 
 /// Reservations of one type: Write Exclusive, Registrants Only (NVMe Base, "Reservations").
 struct BareReservations {
-    private var registrants: [(host: UUIDBytes, key: UInt64)] = []
+    private var registrants: [(host: UUIDBytes, key: UInt64, controller: UInt16)] = []
     private var holder: UUIDBytes?
     private var generation: UInt32 = 0
 
     func mayWrite(_ host: UUIDBytes) -> Bool { holder == nil || registrants.contains { $0.host == host } }
 
+    /// - Parameter tellsControllers: a report names the controllers of registrants; otherwise it is that of the dynamic controller model,
+    ///   and names none.
     mutating func execute(
-        _ command: BareCommand, payload: @autoclosure () -> [UInt8]?
+        _ command: BareCommand, tellsControllers: Bool, payload: @autoclosure () -> [UInt8]?
     ) -> BareAnswer {
         let host = command.queue.hostID
         let conflict = BareAnswer.answer(.reservationConflict.doNotRetry)
@@ -166,10 +169,9 @@ struct BareReservations {
                 persistsThroughPowerLoss: false,
                 registrants: registrants.map {
                     ReservationStatus.Registrant(
-                        // The dynamic controller model: no controller is told of.
-                        controllerID: ReservationStatus.Registrant.anyController, holdsReservation: $0.host == holder,
-                        hostID: $0.host,
-                        key: $0.key)
+                        controllerID: tellsControllers
+                            ? $0.controller : ReservationStatus.Registrant.anyController,
+                        holdsReservation: $0.host == holder, hostID: $0.host, key: $0.key)
                 })
             return .data(status.encoded(isExtended: true))
         }
@@ -188,7 +190,7 @@ struct BareReservations {
             // Registering the same key anew has no effect; another needs Replace.
             if let own, own != key(8), register.action == .register { return conflict }
             registrants.removeAll { $0.host == host }
-            registrants.append((host, key(8)))
+            registrants.append((host, key(8), command.queue.controllerID))
             generation += 1
         case .reservationAcquire(let acquire):
             guard acquire.type == .writeExclusiveRegistrantsOnly else { return .invalidField }

@@ -35,6 +35,8 @@ enum Offer: String, ExpressibleByArgument, CaseIterable {
     case compare
     /// Reservations of the type Write Exclusive, Registrants Only, which do not persist.
     case reservations
+    /// A report of reservations names the controller by which each host registered, also when that has long gone (SPDK).
+    case controllers
     /// Namespace Identification Descriptors with a UUID.
     case uuid
 }

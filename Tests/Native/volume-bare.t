@@ -104,6 +104,23 @@ truncate -s 24M "$tap_folder/disk3"
 require "a fourth target starts" start_bare 3 --offers reservations
 expect_output "a member is replaced" "member 1 is now" volume replace --replace 1 --with "$address:$((port + 3))/$nqn.3/1"
 
+# Targets that tell of a host which has died as of one that is there.
+offers=(--offers reservations controllers)
+require "targets start that remember controllers for ever" on_bare "${offers[@]}"
+check "a volume is created" volume create --region-size 64k
+timeout 60 "$tercet" volume bench "${members[@]}" --runtime 60 --size 4m >"$tap_folder/bench" 2>&1 </dev/null &
+bench=$!
+require "a host has it attached" wait_until 30 grep -q "volume: serving" "$tap_folder/bench"
+pkill -KILL -P "$bench" || :
+wait "$bench"
+expect_refusal "when it has died, that is said to be possible" "has the volume attached, or it died, which its target does not tell" \
+  volume write --input "$tap_folder/input"
+expect_output "... it is taken over where that is wanted; what stays is told" "the reservation stays .* needs --take-over where targets do not tell" \
+  volume write --take-over --input "$tap_folder/input"
+expect_refusal "... so it is" "or it died" volume write --input "$tap_folder/input"
+expect_output "... the members are in sync" "all members are in sync" volume heal --take-over
+check "the members are equal" members_are_equal
+
 # Targets that say that they offer everything, and refuse it.
 offers=(--lies)
 require "targets start that refuse what they say they offer" on_bare "${offers[@]}"
