@@ -44,12 +44,9 @@ class Target:
         self.environment = environment or {**os.environ, **ENVIRONMENT}
 
     def __enter__(self):
-        arguments = ["--reactors", "1", "--listen", f"{ADDRESS}:{self.port}"]
-        for name, path in self.exports.items():
-            arguments += ["--export", f"{NQN}.{name}={path}"]
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
-                [*self.command, *arguments], env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
+                [*self.command, *self.options()], env=self.environment, stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True,
             )
         try:
@@ -58,6 +55,13 @@ class Target:
             self.__exit__()
             raise
         return self
+
+    def options(self):
+        """What the daemon is told to serve."""
+        options = ["--reactors", "1", "--listen", f"{ADDRESS}:{self.port}"]
+        for name, path in self.exports.items():
+            options += ["--export", f"{NQN}.{name}={path}"]
+        return options
 
     def _wait_until_it_listens(self):
         for _ in range(300):
