@@ -18,8 +18,6 @@ final class SubsystemView {
     private var accessTables: [(listener: SocketAddress?, table: AccessTable)] = []
     /// Generations that namespaces' slots have had.
     private var generations: UInt32 = 0
-    /// How often a device was opened.
-    private var openings = 0
 
     init(_ subsystem: Subsystem, capacity: Int) {
         self.subsystem = subsystem
@@ -100,11 +98,11 @@ final class SubsystemView {
     ///
     /// - Parameter failed: told of each namespace whose device does not open.
     func advance(_ blocks: BlockSet, failed: (UInt32, TercetError) -> Void) -> Bool {
-        let openingsBefore = openings
-        for _ in 0..<Limits.namespacesPerRound where openings - openingsBefore < Limits.openingsPerRound {
+        var openings = 0
+        for _ in 0..<Limits.namespacesPerRound where openings < Limits.openingsPerRound {
             // A subsystem that has been removed has no namespaces: those that are open here are closed.
             guard let nsid = subsystem.isRemoved ? open.keys.first : unseen?.popFirst() else { break }
-            synchronize(nsid, blocks, failed: failed)
+            if synchronize(nsid, blocks, failed: failed) { openings += 1 }
         }
         guard subsystem.isRemoved ? open.isEmpty : unseen?.isEmpty != false else { return false }
         unseen = nil
@@ -115,7 +113,9 @@ final class SubsystemView {
     /// size and who may read and write.
     ///
     /// - Parameter failed: told of a namespace whose device does not open.
-    func synchronize(_ nsid: UInt32, _ blocks: BlockSet, failed: (UInt32, TercetError) -> Void) {
+    /// - Returns: whether a channel was to be opened.
+    @discardableResult
+    func synchronize(_ nsid: UInt32, _ blocks: BlockSet, failed: (UInt32, TercetError) -> Void) -> Bool {
         let current = subsystem.namespace(nsid)
         if let former = open[nsid], former !== current {
             let channel = namespaces[nsid].channel
@@ -125,18 +125,18 @@ final class SubsystemView {
             if !channel.isNone { blocks.remove(channel) }
             open[nsid] = nil
         }
-        guard let namespace = current else { return }
+        guard let namespace = current else { return false }
+        let isNew = open[nsid] == nil
         // Memory that has never been written holds zeroes, which are no channel's number.
-        var slot = open[nsid] == nil ? NamespaceSlot() : namespaces[nsid]
+        var slot = isNew ? NamespaceSlot() : namespaces[nsid]
         let geometry = namespace.geometry
         let blockShift = UInt8(geometry.blockSize.trailingZeroBitCount)
-        if open[nsid] == nil || slot.blockShift != blockShift {
+        if isNew || slot.blockShift != blockShift {
             generations &+= 1
             slot.generation = generations
         }
-        if open[nsid] == nil {
+        if isNew {
             open[nsid] = namespace
-            openings += 1
             let device = namespace.definition.device
             do {
                 slot.channel = blocks.add(
@@ -156,5 +156,6 @@ final class SubsystemView {
         slot.lastLoss = namespace.lastLoss
         slot.isPresent = true
         namespaces[nsid] = slot
+        return isNew
     }
 }

@@ -70,8 +70,8 @@ public final class Mailbox: Sendable {
 
 /// The letters of a mailbox, in bundles.
 ///
-/// Where a thousand have arrived, an owner that opens a few of them touches these alone. Another processor has just written the
-/// others: to move them all up by a few places would take longer than what the few ask for.
+/// An owner that opens a few of a thousand touches these alone. Another processor has just written the others: to move them all up by
+/// a few places would take longer than what the few ask for.
 private struct Bundles {
     private var bundles: [[@Sendable () -> Void]] = []
     /// The last bundle takes more letters.

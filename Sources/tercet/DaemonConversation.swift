@@ -4,7 +4,7 @@ import Foundation
 import JSON
 
 /// Speaks with a daemon at its control socket. Whatever fails is an error of the command, also a daemon that no longer answers.
-func withDaemon<Result>(at socket: String, _ body: (ControlClient) throws -> Result) throws -> Result {
+func withDaemon<Result>(at socket: String, _ body: (ControlClient) throws -> Result) throws(TercetError) -> Result {
     do {
         return try body(try ControlClient(path: socket, patience: .whileAlive(silentSeconds: 5, aliveSeconds: 10)))
     } catch {

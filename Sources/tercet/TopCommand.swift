@@ -69,11 +69,10 @@ struct TopCommand: ParsableCommand {
     private func answer<Counters>(
         _ socket: String, _ call: (ControlClient) throws -> Counters
     ) -> Result<Counters, TercetError> {
-        Result { try withDaemon(at: socket, call) }
-            .mapError { ($0 as? TercetError) ?? TercetError(.failed, "\($0)") }
+        do throws(TercetError) { return .success(try withDaemon(at: socket, call)) } catch { return .failure(error) }
     }
 
-    /// Of a daemon that answered both times, and is the same.
+    /// Of a daemon that answered both times.
     private func rates(
         _ before: Result<TargetStatistics, TercetError>, _ now: Result<TargetStatistics, TercetError>
     ) -> [TargetRates.Row]? {

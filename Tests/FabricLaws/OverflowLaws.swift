@@ -4,17 +4,14 @@ extension FabricLaw {
     /// For devices whose completion queues have as many entries as they say, and no more: softverbs. Soft-RoCE has more.
     public static let overflows: [FabricLaw] = [
         FabricLaw(name: "a completion queue that loses completions ends its connections") { world in
-            let (client, server) = try connected(world, clientEntries: 4)
-            defer {
-                client.close()
-                server.close()
+            try overflow(world) { server in
+                try eventually("the other side's end", server) { () -> Void? in
+                    if case .disconnected = server.events.first { () } else { nil }
+                }
             }
-            write(from: client, to: server, count: try room(client, below: 32) * 2 + 2)
-            try expectEnd(of: client)
-            try eventually("the other side's end", server) { hasEnded(server) }
         },
         FabricLaw(name: "a completion queue that loses completions ends all its connections") { world in
-            let (client, server) = try connected(world, clientEntries: 4)
+            let (client, server) = try connected(world)
             let first: ConnectionHandle = client.connection
             let second = try LawPeer(world)
             defer {
@@ -24,7 +21,7 @@ extension FabricLaw {
                 second.close()
             }
             try connect(client, second)
-            write(from: client, to: second, count: try room(client, below: 32) * 2 + 2)
+            try flood(from: client, to: second)
             let ended = try eventually("the ends of both", second) { () -> [ConnectionHandle]? in
                 while let event = client.fabric.nextEvent() { client.events.append(event) }
                 let ended = client.events.compactMap { event in
@@ -38,13 +35,7 @@ extension FabricLaw {
         FabricLaw(name: "a completion queue that loses completions leaves the connections of others alone") { world in
             let bystander = try LawPair(world)
             defer { bystander.close() }
-            let (client, server) = try connected(world, clientEntries: 4)
-            defer {
-                client.close()
-                server.close()
-            }
-            write(from: client, to: server, count: try room(client, below: 32) * 2 + 2)
-            try expectEnd(of: client)
+            try overflow(world) { _ in }
             bystander.client.fill(0, 16, 0x5A)
             write(from: bystander.client, to: bystander.server, count: 1)
             let written = try eventually("the bystander's write", bystander.client, bystander.server) {
@@ -57,12 +48,24 @@ extension FabricLaw {
         },
     ]
 
+    /// Has the completion queue of a connection's client overflow, which ends the connection.
+    ///
+    /// - Parameter body: looks at the other side.
+    private static func overflow(_ world: FabricLawWorld, _ body: (LawPeer) throws -> Void) throws {
+        let (client, server) = try connected(world)
+        defer {
+            client.close()
+            server.close()
+        }
+        try flood(from: client, to: server)
+        try expectEnd(of: client)
+        try body(server)
+    }
+
     /// A connection, whose client's completion queue has few entries.
-    private static func connected(
-        _ world: FabricLawWorld, clientEntries: Int
-    ) throws -> (client: LawPeer, server: LawPeer) {
+    private static func connected(_ world: FabricLawWorld) throws -> (client: LawPeer, server: LawPeer) {
         let (client, server) = (try LawPeer(world), try LawPeer(world))
-        client.completionEntries = clientEntries
+        client.completionEntries = 4
         try connect(client, server)
         return (client, server)
     }
@@ -75,11 +78,11 @@ extension FabricLaw {
         _ = try LawPair.established(client, server)
     }
 
-    /// Entries of a peer's completion queue.
-    private static func room(_ peer: LawPeer, below limit: Int) throws -> Int {
-        let room = peer.context.grantedOptions.completionQueueEntries
-        try require(room < limit, "a queue of \(room) entries can be overflowed by one queue pair")
-        return room
+    /// Asks for more completions than the client's queue has room for.
+    private static func flood(from client: LawPeer, to server: LawPeer) throws {
+        let room = client.context.grantedOptions.completionQueueEntries
+        try require(room < 32, "a queue of \(room) entries can be overflowed by one queue pair")
+        write(from: client, to: server, count: room * 2 + 2)
     }
 
     private static func write(from client: LawPeer, to server: LawPeer, count: Int) {
@@ -101,9 +104,5 @@ extension FabricLaw {
             throw LawViolation("no word of the lost completions, but \(peer.events)")
         }
         try require(connection == peer.connection, "the event names the connection")
-    }
-
-    private static func hasEnded(_ peer: LawPeer) -> Void? {
-        if case .disconnected = peer.events.first { () } else { nil }
     }
 }
